@@ -1,0 +1,60 @@
+"""How sure an exit is, and whether it answers.
+
+Criteria measure *un*sureness in [0, 1]; an exit answers iff its criterion is below its threshold. Shapes: scores and
+probabilities are (…, K) over K classes, criteria (…).
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from ddnn.errors import BadInput
+from ddnn.types import Bools, Floats
+
+__all__ = ["CRITERIA", "agreement", "entropy", "margin", "max_probability", "probabilities", "unsureness"]
+
+
+def probabilities(scores: Floats, temperature: float = 1.0) -> Floats:
+    """Softmax over the last axis of `scores / temperature`."""
+    scaled = scores / np.float32(temperature)
+    scaled -= scaled.max(axis=-1, keepdims=True)
+    exps = np.exp(scaled)
+    return np.asarray(exps / exps.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def entropy(p: Floats) -> Floats:
+    """Normalised entropy η(p) = −Σ pᵢ ln pᵢ / ln K (DDNN paper, section III-D), with 0 ln 0 = 0."""
+    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
+    return np.asarray(np.clip(-(p * logs).sum(axis=-1) / np.float32(np.log(p.shape[-1])), 0.0, 1.0))
+
+
+def max_probability(p: Floats) -> Floats:
+    """1 − the largest probability."""
+    return np.asarray(1 - p.max(axis=-1))
+
+
+def margin(p: Floats) -> Floats:
+    """1 − (largest − second largest probability)."""
+    top = np.partition(p, -2, axis=-1)
+    return np.asarray(1 - (top[..., -1] - top[..., -2]))
+
+
+def agreement(device_scores: Floats, present: Bools, label: int) -> float:
+    """1 − the share of present devices whose own label is the fused one; (D, K) scores, (D,) mask."""
+    votes = device_scores[present].argmax(axis=-1)
+    return float(1 - (votes == label).mean()) if len(votes) else 1.0
+
+
+CRITERIA: Final[dict[str, Callable[[Floats], Floats]]] = {
+    "entropy": entropy,
+    "max_probability": max_probability,
+    "margin": margin,
+}
+
+
+def unsureness(criterion: str, p: Floats) -> Floats:
+    """Apply a criterion by name to probabilities (…, K)."""
+    if criterion not in CRITERIA:
+        raise BadInput(f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}")
+    return CRITERIA[criterion](p)

@@ -1,0 +1,46 @@
+"""A section in ONNX Runtime."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from ddnn.errors import BadBundle
+from ddnn.types import Array
+
+__all__ = ["Section", "cpu_quota"]
+
+
+class Section:
+    """One ONNX file, loaded; safe to call from several threads."""
+
+    def __init__(self, file: Path, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or cpu_quota()
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises its own classes, one a cause, none documented
+            raise BadBundle(f"{file.name}: ONNX Runtime cannot load it ({error})") from error
+        self.file = file
+        self.inputs = tuple(node.name for node in self._session.get_inputs())
+        self.outputs = tuple(node.name for node in self._session.get_outputs())
+
+    def run(self, **inputs: Array) -> dict[str, Array]:
+        """Run on a batch: each input [B, …], each output [B, …]. An input the graph does not use is left out."""
+        feed = {name: np.ascontiguousarray(inputs[name]) for name in self.inputs}
+        return dict(zip(self.outputs, self._session.run(None, feed), strict=True))
+
+
+def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPUs this process may use, at least 1: the container's quota (cgroup v2), else the affinity mask."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return available
+    return available if quota == "max" else max(1, min(available, math.floor(int(quota) / int(period))))

@@ -1,0 +1,58 @@
+"""JSON files that prove themselves: canonical text that carries a SHA-256 over the rest of itself."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ddnn.errors import BadBundle
+
+__all__ = ["fingerprint", "read_sealed", "write_atomically", "write_sealed"]
+
+
+def _text(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def fingerprint(document: Mapping[str, Any], seal: str) -> str:
+    """Return the SHA-256, in hex, of the canonical text of `document` without its key `seal`."""
+    return hashlib.sha256(_text({k: v for k, v in document.items() if k != seal})).hexdigest()
+
+
+def write_sealed(path: Path, document: Mapping[str, Any], seal: str) -> str:
+    """Write `document` with its fingerprint under the key `seal`; return the fingerprint."""
+    value = fingerprint(document, seal)
+    text = _text({**document, seal: value})
+    write_atomically(path, lambda part: part.write_bytes(text))
+    return value
+
+
+def read_sealed(path: Path, seal: str) -> dict[str, Any]:
+    """Read a file that `write_sealed` wrote; raise `BadBundle` if a single byte differs."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BadBundle(f"{path.name}: cannot be read ({error.strerror}) in {path.parent}") from error
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise BadBundle(f"{path.name}: is not valid JSON ({error})") from error
+    if not isinstance(document, dict) or document.get(seal) != fingerprint(document, seal) or _text(document) != text:
+        raise BadBundle(f"{path.name}: was changed after it was written (its {seal} does not match its content)")
+    return document
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it over `path`: never half a file."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        write(part)
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

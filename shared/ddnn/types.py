@@ -1,0 +1,61 @@
+"""What the parts hand to each other.
+
+Legend used all over: B events in a request, D devices, E edges, K classes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddnn.tier import Exit
+
+__all__ = ["Answer", "Array", "Bits", "Bools", "Floats", "Ints", "pack_bits", "unpack_bits"]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Bits = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a tier says of one event.
+
+    A row that only asks for features has `need_features` true and `label` -1; a row with `need_features` true and a
+    label is final, and its features are wanted in the background (an audit).
+    """
+
+    label: int
+    """Class index, or -1 when there is no answer yet."""
+    probabilities: Floats
+    """[K], after softmax at the exit's temperature."""
+    exit: Exit
+    """Where the answer was given."""
+    confidence: float
+    """1 - criterion, in [0, 1]."""
+    devices: Bools
+    """[D], who took part in this answer."""
+    policy_version: int
+    """Version of the policy of the tier whose exit answered."""
+    bytes_up: int = 0
+    """This row's share, in bytes, of the tensors sent upward for the event from this tier on; the rows of one event,
+    one a device, add up to all that the event sent."""
+    degraded: bool = False
+    """A lower exit answered than the policy wanted."""
+    degraded_reason: str = ""
+    """Why, in a few words; empty when not degraded."""
+    need_features: bool = False
+    """The edge wants this row's features."""
+
+
+def pack_bits(bits: Bits) -> Bits:
+    """Pack the last axis of 0/1 `bits` 8 to a byte, least significant first, zero padded: (…, n) → (…, ceil(n / 8))."""
+    return np.packbits(bits, axis=-1, bitorder="little")
+
+
+def unpack_bits(packed: Bits, count: int) -> Bits:
+    """Undo `pack_bits`: (…, ceil(count / 8)) → (…, count) of 0 and 1."""
+    return np.unpackbits(packed, axis=-1, count=count, bitorder="little")
