@@ -1,0 +1,23 @@
+"""The Open Inference Protocol v2 with its binary tensor extension, strict as a server, without HTTP.
+
+A body is a JSON header, then the raw tensors in its order, little-endian and row-major. Every way in which bytes can be
+wrong is a `BadInput` with a sentence; sizes are checked before anything is allocated.
+"""
+
+from ddnn.wire.datatypes import DATATYPES, datatype_of
+from ddnn.wire.header import HEADER_LENGTH, Parameters
+from ddnn.wire.request import InferRequest, decode_request, encode_request
+from ddnn.wire.response import InferResponse, decode_response, encode_response
+
+__all__ = [
+    "DATATYPES",
+    "HEADER_LENGTH",
+    "InferRequest",
+    "InferResponse",
+    "Parameters",
+    "datatype_of",
+    "decode_request",
+    "decode_response",
+    "encode_request",
+    "encode_response",
+]

@@ -1,0 +1,210 @@
+"""One tensor on the wire: its JSON entry, and its data as JSON numbers or as raw bytes after the header.
+
+Nothing is allocated for a tensor before its declared sizes were compared with the bytes that are really there.
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+
+from ddnn.errors import BadInput
+from ddnn.types import Array
+from ddnn.wire.datatypes import DATATYPES, datatype_of, shown
+
+__all__ = ["Entry", "check_finite", "read_tensors", "write_tensor"]
+
+Entry = dict[str, Any]
+
+_MAX_DIMS: Final = 32
+_MAX_ELEMENTS: Final = 2**31
+_LENGTH: Final = struct.Struct("<I")
+_JSON_TYPES: Final[dict[str, tuple[frozenset[type], str]]] = {
+    "b": (frozenset({bool}), "true or false"),
+    "u": (frozenset({int}), "integers"),
+    "i": (frozenset({int}), "integers"),
+    "f": (frozenset({int, float}), "numbers"),
+    "O": (frozenset({str}), "strings"),
+}
+
+
+def read_tensors(entries: object, raw: memoryview, role: str) -> dict[str, Array]:
+    """Read the tensors listed in `entries` (the header's `inputs` or `outputs`, by `role`); `raw` follows the header.
+
+    Arrays over `raw` are read-only views of it wherever their alignment allows.
+    """
+    if not isinstance(entries, list):
+        raise BadInput(f"`{role}s` is {shown(entries)}; expected a list of tensors")
+    tensors: dict[str, Array] = {}
+    offset = 0
+    for place, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise BadInput(
+                f"`{role}s` entry {place} is {shown(entry)}; expected an object with name, datatype and shape"
+            )
+        name = entry.get("name")
+        if not isinstance(name, str) or not name:
+            raise BadInput(f"`{role}s` entry {place} has the name {shown(name)}; expected a string")
+        where = f"{role} tensor {shown(name)}"
+        if name in tensors:
+            raise BadInput(f"{where} is there twice; expected one of each name")
+        datatype, shape = _datatype(entry, where), _shape(entry, where)
+        size = _binary_size(entry, where)
+        if size is None:
+            tensors[name] = _from_json(entry.get("data"), datatype, shape, where)
+            continue
+        if size > len(raw) - offset:
+            raise BadInput(f"{where} says {size} bytes of binary data; {len(raw) - offset} are left in the body")
+        tensors[name] = _from_bytes(raw[offset : offset + size], datatype, shape, where)
+        offset += size
+    if offset != len(raw):
+        raise BadInput(f"the body has {len(raw) - offset} bytes after its last tensor; expected none")
+    return tensors
+
+
+def write_tensor(name: str, array: Array, binary: bool) -> tuple[Entry, bytes]:
+    """Return the JSON entry of a tensor and its raw bytes, empty when the data is in the entry."""
+    datatype = datatype_of(array)
+    entry: Entry = {"name": name, "datatype": datatype, "shape": list(array.shape)}
+    if datatype == "BYTES":
+        items = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()]
+        raw = b"".join(chain.from_iterable((_LENGTH.pack(len(item)), item) for item in items)) if binary else b""
+        entry |= {} if binary else {"data": _texts(items, name)}
+    else:
+        raw = array.astype(DATATYPES[datatype], copy=False).tobytes() if binary else b""
+        entry |= {} if binary else {"data": array.ravel().tolist()}
+    if binary:
+        entry["parameters"] = {"binary_data_size": len(raw)}
+    return entry, raw
+
+
+def check_finite(array: Array, where: str) -> None:
+    """Raise `BadInput` if a floating-point tensor holds NaN or infinity."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array.ravel()))[0])
+        raise BadInput(f"{where} holds {array.ravel()[bad]} at element {bad}; expected finite numbers")
+
+
+def _datatype(entry: Entry, where: str) -> str:
+    datatype = entry.get("datatype")
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise BadInput(f"{where} has the datatype {shown(datatype)}; expected one of {', '.join(DATATYPES)}")
+    return datatype
+
+
+def _shape(entry: Entry, where: str) -> tuple[int, ...]:
+    shape = entry.get("shape")
+    if not isinstance(shape, list) or len(shape) > _MAX_DIMS:
+        raise BadInput(f"{where} has the shape {shown(shape)}; expected a list of at most {_MAX_DIMS} integers")
+    for size in shape:
+        if type(size) is not int or size < 0:
+            raise BadInput(f"{where} has {shown(size)} in its shape; expected integers, none negative")
+    # Zeros count as one here: numpy refuses strides that overflow even where there is no element.
+    if math.prod(size or 1 for size in shape) > _MAX_ELEMENTS:
+        raise BadInput(f"{where} has a shape of more than {_MAX_ELEMENTS} elements")
+    return tuple(shape)
+
+
+def _binary_size(entry: Entry, where: str) -> int | None:
+    parameters = entry.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BadInput(f"{where} has the parameters {shown(parameters)}; expected an object")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        if "data" not in entry:
+            raise BadInput(f"{where} has neither `data` nor `parameters.binary_data_size`; expected one of them")
+        return None
+    if type(size) is not int or size < 0:
+        raise BadInput(f"{where} has the binary_data_size {shown(size)}; expected an integer, not negative")
+    if "data" in entry:
+        raise BadInput(f"{where} has both `data` and `parameters.binary_data_size`; expected one of them")
+    return size
+
+
+def _from_bytes(raw: memoryview, datatype: str, shape: tuple[int, ...], where: str) -> Array:
+    dtype, count = DATATYPES[datatype], math.prod(shape)
+    if datatype == "BYTES":
+        return _objects(_byte_strings(raw, count, where), shape)
+    if len(raw) != count * dtype.itemsize:
+        raise BadInput(
+            f"{where} is {datatype} {list(shape)}, {count * dtype.itemsize} bytes; its binary_data_size is {len(raw)}"
+        )
+    if datatype == "BOOL" and count and np.frombuffer(raw, np.uint8).max() > 1:
+        raise BadInput(f"{where} is BOOL and holds a byte other than 0 and 1")
+    array = np.frombuffer(raw, dtype).reshape(shape)
+    # A section must be able to read it in place; tensors behind a header of odd length are not aligned.
+    return array if array.flags.aligned else array.copy()
+
+
+def _byte_strings(raw: memoryview, count: int, where: str) -> list[bytes]:
+    if len(raw) < count * _LENGTH.size:
+        raise BadInput(
+            f"{where} has {count} elements, each with a length of 4 bytes; its binary_data_size is {len(raw)}"
+        )
+    items: list[bytes] = []
+    at = 0
+    for index in range(count):
+        start = at + _LENGTH.size
+        if start > len(raw):
+            raise BadInput(f"{where} ends within the length of element {index}")
+        at = start + _LENGTH.unpack_from(raw, at)[0]
+        if at > len(raw):
+            raise BadInput(
+                f"{where} element {index} says {at - start} bytes; {len(raw) - start} are left in the tensor"
+            )
+        items.append(bytes(raw[start:at]))
+    if at != len(raw):
+        raise BadInput(f"{where} has {len(raw) - at} bytes after its {count} elements; expected none")
+    return items
+
+
+def _from_json(data: object, datatype: str, shape: tuple[int, ...], where: str) -> Array:
+    dtype, flat = DATATYPES[datatype], _flat(data, shape, where)
+    types, expected = _JSON_TYPES[dtype.kind]
+    if not types.issuperset(map(type, flat)):
+        other = next(item for item in flat if type(item) not in types)
+        raise BadInput(f"{where} is {datatype} and its data holds {shown(other)}; expected {expected}")
+    if datatype == "BYTES":
+        return _objects([item.encode() for item in flat], shape)
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(flat, dtype=dtype)
+    except OverflowError as error:
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        raise BadInput(f"{where} is {datatype} and its data leaves the range {low} to {high}") from error
+    if dtype.kind == "f" and not np.isfinite(array).all():
+        raise BadInput(f"{where} is {datatype} and its data leaves the range of that type")
+    return array.reshape(shape)
+
+
+def _flat(data: object, shape: tuple[int, ...], where: str) -> list[Any]:
+    if not isinstance(data, list):
+        raise BadInput(f"{where} has the data {shown(data)}; expected a list")
+    if data and isinstance(data[0], list):
+        level = [data]
+        for depth, size in enumerate(shape):
+            if any(type(part) is not list or len(part) != size for part in level):
+                raise BadInput(f"{where} has nested data that is not {list(shape)} at depth {depth}")
+            level = list(chain.from_iterable(level))
+        data = level
+    if len(data) != math.prod(shape):
+        raise BadInput(f"{where} has {len(data)} elements of data; its shape {list(shape)} has {math.prod(shape)}")
+    return data
+
+
+def _objects(items: Sequence[bytes], shape: tuple[int, ...]) -> Array:
+    array: Array = np.empty(len(items), dtype=np.object_)
+    array[:] = items
+    return array.reshape(shape)
+
+
+def _texts(items: Sequence[bytes], name: str) -> list[str]:
+    try:
+        return [item.decode() for item in items]
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"tensor {shown(name)} holds bytes that are no text; JSON cannot carry them, binary can"
+        ) from error
