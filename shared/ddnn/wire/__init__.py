@@ -6,6 +6,7 @@ wrong is a `BadInput` with a sentence; sizes are checked before anything is allo
 
 from ddnn.wire.datatypes import DATATYPES, datatype_of
 from ddnn.wire.header import HEADER_LENGTH, Parameters
+from ddnn.wire.problem import decode_error, encode_error
 from ddnn.wire.request import InferRequest, decode_request, encode_request
 from ddnn.wire.response import InferResponse, decode_response, encode_response
 
@@ -16,8 +17,10 @@ __all__ = [
     "InferResponse",
     "Parameters",
     "datatype_of",
+    "decode_error",
     "decode_request",
     "decode_response",
+    "encode_error",
     "encode_request",
     "encode_response",
 ]

@@ -1,0 +1,111 @@
+"""Answers as output tensors, and back: the one place that knows how a row of an answer looks on the wire.
+
+Shapes: B rows, D devices, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from ddnn.errors import BadInput
+from ddnn.tier import Exit
+from ddnn.types import Answer, Array
+from ddnn.wire import datatype_of
+
+__all__ = ["OUTPUTS", "answers_to_outputs", "outputs_to_answers"]
+
+OUTPUTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "label": ("INT64", ("B",)),
+    "probabilities": ("FP32", ("B", "K")),
+    "exit": ("BYTES", ("B",)),
+    "confidence": ("FP32", ("B",)),
+    "degraded": ("BOOL", ("B",)),
+    "degraded_reason": ("BYTES", ("B",)),
+    "devices": ("BOOL", ("B", "D")),
+    "policy_version": ("INT64", ("B",)),
+    "bytes_up": ("INT64", ("B",)),
+    "need_features": ("BOOL", ("B",)),
+}
+"""Output tensors of every tier, datatype and shape each; `need_features` is the edge's alone."""
+
+_ONLY_EDGE: Final = "need_features"
+_EXITS: Final = {exit.value.encode(): exit for exit in Exit}
+
+
+def answers_to_outputs(answers: Sequence[Answer], *, need_features: bool = True) -> dict[str, Array]:
+    """Return the output tensors of at least one answer; `need_features` False leaves that tensor out."""
+    outputs: dict[str, Array] = {
+        "label": np.array([answer.label for answer in answers], np.int64),
+        "probabilities": np.stack([answer.probabilities for answer in answers]).astype(np.float32, copy=False),
+        "exit": np.array([answer.exit.value.encode() for answer in answers], np.object_),
+        "confidence": np.array([answer.confidence for answer in answers], np.float32),
+        "degraded": np.array([answer.degraded for answer in answers], np.bool_),
+        "degraded_reason": np.array([answer.degraded_reason.encode() for answer in answers], np.object_),
+        "devices": np.stack([answer.devices for answer in answers]).astype(np.bool_, copy=False),
+        "policy_version": np.array([answer.policy_version for answer in answers], np.int64),
+        "bytes_up": np.array([answer.bytes_up for answer in answers], np.int64),
+    }
+    if need_features:
+        outputs[_ONLY_EDGE] = np.array([answer.need_features for answer in answers], np.bool_)
+    return outputs
+
+
+def outputs_to_answers(
+    outputs: Mapping[str, Array], *, rows: int | None = None, classes: int | None = None, devices: int | None = None
+) -> list[Answer]:
+    """Return the answers in a response's outputs; raise `BadInput` if they make no sense.
+
+    `rows`, `classes` and `devices` are what the reader expects of B, K and D; None = whatever they are, alike in all.
+    Other outputs than ours are left alone.
+    """
+    sizes = {"B": rows, "K": classes, "D": devices}
+    columns = {name: _column(outputs, name, sizes) for name in OUTPUTS if name != _ONLY_EDGE or name in outputs}
+    labels, probabilities = columns["label"], columns["probabilities"]
+    if labels.size and not (labels.min() >= -1 and labels.max() < probabilities.shape[1]):
+        raise BadInput(f"output 'label' leaves the range -1 to {probabilities.shape[1] - 1}")
+    for name in ("probabilities", "confidence"):
+        # NaN fails both comparisons.
+        if not np.all((columns[name] >= -1e-3) & (columns[name] <= 1 + 1e-3)):
+            raise BadInput(f"output {name!r} leaves the range 0 to 1")
+    for name in ("policy_version", "bytes_up"):
+        if (columns[name] < 0).any():
+            raise BadInput(f"output {name!r} is negative")
+    need = columns.get(_ONLY_EDGE, np.zeros(len(labels), np.bool_))
+    return [
+        Answer(
+            label=int(labels[row]),
+            probabilities=probabilities[row],
+            exit=_exit(columns["exit"][row]),
+            confidence=float(columns["confidence"][row]),
+            devices=columns["devices"][row],
+            policy_version=int(columns["policy_version"][row]),
+            bytes_up=int(columns["bytes_up"][row]),
+            degraded=bool(columns["degraded"][row]),
+            degraded_reason=columns["degraded_reason"][row].decode(errors="replace"),
+            need_features=bool(need[row]),
+        )
+        for row in range(len(labels))
+    ]
+
+
+def _column(outputs: Mapping[str, Array], name: str, sizes: dict[str, int | None]) -> Array:
+    array = outputs.get(name)
+    if array is None:
+        raise BadInput(f"output {name!r} is missing; found {', '.join(outputs) or 'none'}")
+    datatype, letters = OUTPUTS[name]
+    expected = ", ".join(str(letter if sizes[letter] is None else sizes[letter]) for letter in letters)
+    fits = len(letters) == array.ndim
+    for letter, size in zip(letters, array.shape, strict=False):
+        if sizes[letter] is None:
+            sizes[letter] = size
+        fits = fits and sizes[letter] == size
+    if not fits or datatype_of(array) != datatype:
+        raise BadInput(f"output {name!r} is {datatype_of(array)} {list(array.shape)}; expected {datatype} [{expected}]")
+    return array
+
+
+def _exit(value: bytes) -> Exit:
+    if value not in _EXITS:
+        raise BadInput(f"output 'exit' holds {value[:20]!r}; expected one of {', '.join(Exit)}")
+    return _EXITS[value]

@@ -1,0 +1,7 @@
+"""A client of the tier above with a deadline, a retry budget and a circuit breaker."""
+
+from ddnn.uplink.breaker import Circuit
+from ddnn.uplink.failure import NoReply, Reason
+from ddnn.uplink.uplink import Reply, Uplink
+
+__all__ = ["Circuit", "NoReply", "Reason", "Reply", "Uplink"]
