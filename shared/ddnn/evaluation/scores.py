@@ -1,0 +1,153 @@
+"""What every exit says of every event: all sections run offline, in ONNX Runtime.
+
+Legend: N events, D devices, E edges, K classes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ddnn.bundle import Bundle, Topology
+from ddnn.data import Dataset
+from ddnn.errors import BadData
+from ddnn.runtime import Section
+from ddnn.tier import Tier
+from ddnn.types import Array, Bits, Bools, Floats, Ints, pack_bits, unpack_bits
+
+__all__ = ["Progress", "Recorder", "Scores", "record"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores of every exit for every event, under one presence mask; rows of what was absent mean nothing."""
+
+    device: Floats
+    """(N, D, K), each device's own exit."""
+    local: Floats
+    """(N, E, K), each edge's devices' scores, fused."""
+    edge: Floats | None
+    """(N, E, K), none when there is no edge section."""
+    cloud: Floats
+    """(N, K)."""
+    present: Bools
+    """(N, D), who took part."""
+    y: Ints
+    """(N,), the class of the event."""
+    y_dev: Ints
+    """(N, D), the class as the device sees it, -1 when it does not see it."""
+    topology: Topology
+    source: Mapping[str, Any]
+    """Name, fingerprint and split of the data."""
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def edge_present(self) -> Bools:
+        """(N, E): some device of the edge took part."""
+        return np.stack([self.present[:, edge.devices].any(axis=1) for edge in self.topology.edges], axis=1)
+
+
+class Recorder:
+    """Runs the devices' sections once; each presence mask then costs only the fusing sections."""
+
+    def __init__(self, bundle: Bundle, data: Dataset, *, batch: int = 256, progress: Progress | None = None) -> None:
+        fits(bundle, data)
+        self._bundle, self._data, self._batch = bundle, data, batch
+        topology = bundle.topology
+        self._fusing = [
+            {role: Section(file) for role, file in bundle.sections(Tier.EDGE, index).items()}
+            for index in range(len(topology.edges))
+        ]
+        self._cloud = Section(bundle.sections(Tier.CLOUD)["section"])
+        count = len(topology.devices)
+        self.device_scores: Floats = np.empty((len(data), count, len(bundle.manifest.classes)), np.float32)
+        """(N, D, K)."""
+        self.device_features: Bits = np.empty((len(data), count, topology.device_cut.bytes), np.uint8)
+        """(N, D, bytes), packed."""
+        loaded: dict[str, Section] = {}  # devices may share one file
+        for index, spec in enumerate(topology.devices):
+            section = loaded.setdefault(spec.section, Section(bundle.sections(Tier.DEVICE, index)["section"]))
+            for rows in self._batches(np.arange(len(data))):
+                scores, features = _run(section, view=data.views[index][rows])
+                self.device_scores[rows, index], self.device_features[rows, index] = scores, pack_bits(features)
+            if progress:
+                progress("device sections", index + 1, count)
+
+    def scores(self, present: Bools | None = None) -> Scores:
+        """Run the fusing sections where `present` (N, D) says so; by default, where the data says a device sees."""
+        data, topology = self._data, self._bundle.topology
+        mask = data.present if present is None else present & data.present
+        edge_count, classes = len(topology.edges), self.device_scores.shape[2]
+        local = np.zeros((len(data), edge_count, classes), np.float32)
+        edge = np.zeros_like(local) if topology.edge_cut else None
+        up = np.zeros((len(data), edge_count, topology.edge_cut.bytes), np.uint8) if topology.edge_cut else None
+        up_present = np.stack([mask[:, spec.devices].any(axis=1) for spec in topology.edges], axis=1)
+        for index, (spec, sections) in enumerate(zip(topology.edges, self._fusing, strict=True)):
+            for rows in self._batches(np.flatnonzero(up_present[:, index])):
+                who = np.ix_(rows, np.asarray(spec.devices))
+                (local[rows, index],) = _run(sections["local"], scores=self.device_scores[who], present=mask[who])
+                if edge is not None and up is not None:
+                    bits = unpack_bits(self.device_features[who], topology.device_cut.bits)
+                    edge[rows, index], features = _run(sections["section"], features=bits, present=mask[who])
+                    up[rows, index] = pack_bits(features)
+        cloud = np.zeros((len(data), classes), np.float32)
+        features, children = (self.device_features, mask) if up is None else (up, up_present)
+        for rows in self._batches(np.flatnonzero(mask.any(axis=1))):
+            bits = unpack_bits(features[rows], topology.cloud_cut.bits)
+            (cloud[rows],) = _run(self._cloud, features=bits, present=children[rows])
+        return Scores(self.device_scores, local, edge, cloud, mask, data.y, data.y_dev, topology, _source(data))
+
+    def _batches(self, rows: Ints) -> list[Ints]:
+        return [rows[start : start + self._batch] for start in range(0, len(rows), self._batch)]
+
+
+def record(
+    bundle: Bundle,
+    data: Dataset,
+    *,
+    present: Bools | None = None,
+    batch: int = 256,
+    progress: Progress | None = None,
+) -> Scores:
+    """Run every section of `bundle` on `data`, with only the devices that `present` (N, D) names and that see.
+
+    Raises `BadData` when the events do not fit the bundle.
+    """
+    return Recorder(bundle, data, batch=batch, progress=progress).scores(present)
+
+
+def fits(bundle: Bundle, data: Dataset) -> None:
+    """Raise `BadData`, naming what differs, unless the events of `data` are what the network takes."""
+    specs, classes = bundle.topology.devices, len(bundle.manifest.classes)
+    if not len(data):
+        raise BadData(f"{data.name}: there are no events in this split; expected at least one")
+    if len(data.views) != len(specs):
+        raise BadData(f"{data.name}: has {len(data.views)} devices; the bundle was trained with {len(specs)}")
+    for index, (spec, view) in enumerate(zip(specs, data.views, strict=True)):
+        if view.shape[1:] != spec.view.shape or view.dtype != spec.view.numpy_dtype:
+            raise BadData(
+                f"{data.name}: the view of device {index} is {_named(view)} {view.shape[1:]};"
+                f" the bundle expects {spec.view.dtype} {spec.view.shape}"
+            )
+    if data.y.max() >= classes:
+        raise BadData(f"{data.name}: y holds class {data.y.max()}; the bundle knows classes 0 to {classes - 1}")
+
+
+def _run(section: Section, **inputs: Array) -> list[Array]:
+    """Outputs in the section's order: scores, then features if it has them."""
+    return list(section.run(**inputs).values())
+
+
+def _named(view: Array) -> str:
+    return {"uint8": "UINT8", "float32": "FP32"}.get(view.dtype.name, view.dtype.name)
+
+
+def _source(data: Dataset) -> dict[str, Any]:
+    splits = np.unique(data.split)
+    return {"data": data.name, "fingerprint": data.fingerprint, "split": "+".join(map(str, splits))}

@@ -1,0 +1,89 @@
+"""Bytes on each link, per event, all devices together.
+
+Payload = the network's own tensors (scores, features, presence); body = whole HTTP bodies, measured by encoding them.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ddnn.evaluation.decide import NOBODY, Decisions
+from ddnn.evaluation.scores import Scores
+from ddnn.policy import Policy
+from ddnn.tier import Exit
+from ddnn.types import Array, Bools
+from ddnn.wire import encode_request
+
+__all__ = ["formula", "traffic"]
+
+_EVENT = "0" * 32
+"""An event id as the client makes them: 32 characters."""
+
+
+def traffic(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, Any]:
+    """The `bytes` part of the `evaluate --json` document."""
+    devices, cloud = _Link(len(scores)), _Link(len(scores))
+    for index, edge in enumerate(scores.topology.edges):
+        settled = decisions.settled[:, index]
+        for device in edge.devices:
+            _from_device(devices, scores, decisions.sure[:, device], settled, device, policy)
+        _from_edge(cloud, scores, settled, index)
+    views = np.array([spec.view.bytes for spec in scores.topology.devices])
+    return {
+        "device_to_edge": devices.per_event(),
+        "edge_to_cloud": cloud.per_event(),
+        "formula": formula(scores, decisions),
+        "raw_views": float((scores.present * views).sum(axis=1).mean()),
+    }
+
+
+def formula(scores: Scores, decisions: Decisions) -> float:
+    """The paper's c × D, c = 4 |C| + (1 − l) f·o / 8 bytes; l = share that the device or local exit answers."""
+    leave = decisions.share(Exit.DEVICE) + decisions.share(Exit.LOCAL)
+    each = 4 * scores.cloud.shape[1] + (1 - leave) * scores.topology.device_cut.bits / 8
+    return float(each * len(scores.topology.devices))
+
+
+class _Link:
+    """Sums what crosses one link."""
+
+    def __init__(self, events: int) -> None:
+        self._events, self._payload, self._body = events, 0, 0
+
+    def send(self, count: int, tier: str, index: int, **tensors: Array) -> None:
+        """Add `count` messages from child number `index`, each with these tensors."""
+        event = np.array([_EVENT.encode()], dtype=object)
+        body, _ = encode_request({"event": event, **tensors}, id=_EVENT, parameters={tier: index})
+        self._payload += count * sum(array.nbytes for name, array in tensors.items() if name != "answered")
+        self._body += count * len(body)
+
+    def per_event(self) -> dict[str, float]:
+        return {"payload": self._payload / self._events, "body": self._body / self._events}
+
+
+def _from_device(link: _Link, scores: Scores, sure: Bools, settled: Array, device: int, policy: Policy) -> None:
+    own = np.zeros((1, scores.cloud.shape[1]), np.float32)
+    features = np.zeros((1, scores.topology.device_cut.bytes), np.uint8)
+    there, alone = scores.present[:, device], len(scores.topology.devices) == 1
+    if not alone:  # a sure device that is alone is the local exit: nobody else waits to be told
+        link.send(int((there & sure).sum()), "device", device, scores=own, answered=np.ones(1, np.bool_))
+    unsure = int((there & ~sure).sum())
+    if policy.offload == "eager":
+        link.send(unsure, "device", device, scores=own, features=features)
+    else:
+        asked = int((there & np.isin(settled, (NOBODY, Exit.EDGE.rank))).sum())
+        link.send(unsure, "device", device, scores=own)
+        link.send(asked, "device", device, features=features)
+
+
+def _from_edge(link: _Link, scores: Scores, settled: Array, index: int) -> None:
+    topology, there = scores.topology, scores.edge_present[:, index]
+    width, classes = len(topology.edges[index].devices), scores.cloud.shape[1]
+    shape = (1, topology.edge_cut.bytes) if topology.edge_cut else (1, width, topology.device_cut.bytes)
+    present = np.ones((1, width), np.bool_)
+    up = int((there & (settled == NOBODY)).sum())
+    link.send(up, "edge", index, features=np.zeros(shape, np.uint8), present=present)
+    if len(topology.edges) > 1:  # the other edges' callers wait for what this one already answered
+        own = np.zeros((1, classes), np.float32)
+        told = int((there & (settled != NOBODY)).sum())
+        link.send(told, "edge", index, scores=own, present=present, answered=np.ones(1, np.bool_))

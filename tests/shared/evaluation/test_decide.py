@@ -1,0 +1,179 @@
+"""Who answers, against a plain loop over events."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
+from ddnn.evaluation import NOBODY, Scores, decide
+from ddnn.exits import probabilities, unsureness
+from ddnn.policy import Policy, Temperatures, Thresholds
+from ddnn.tier import Exit
+
+CLASSES = 3
+
+
+def topology(edges: Sequence[Sequence[int]], section: bool = True) -> Topology:
+    devices = sum(map(len, edges))
+    return Topology(
+        devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section=f"d{i}.onnx") for i in range(devices)),
+        device_cut=Cut(shape=(20,)),
+        edges=tuple(EdgeSpec(devices=tuple(e), local="l.onnx", section="e.onnx" if section else None) for e in edges),
+        edge_cut=Cut(shape=(9,)) if section else None,
+        cloud="c.onnx",
+        fusion={},
+    )
+
+
+def random_scores(edges: Sequence[Sequence[int]], events: int = 200, section: bool = True, seed: int = 0) -> Scores:
+    rng = np.random.default_rng(seed)
+    devices, width = sum(map(len, edges)), len(edges)
+
+    def draw(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return (3 * rng.normal(size=(events, *shape, CLASSES))).astype(np.float32)
+
+    return Scores(
+        device=draw(devices),
+        local=draw(width),
+        edge=draw(width) if section else None,
+        cloud=draw(),
+        present=rng.random((events, devices)) < 0.7,
+        y=rng.integers(CLASSES, size=events),
+        y_dev=rng.integers(-1, CLASSES, size=(events, devices)),
+        topology=topology(edges, section),
+        source={"data": "random", "fingerprint": "f", "split": "test"},
+    )
+
+
+def answer_one(scores: Scores, policy: Policy, n: int) -> tuple[int, int, float, tuple[int, ...]]:
+    """The rules, one event, step by step: label, exit, criterion, who took part."""
+
+    def judge(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]], exit: Exit) -> tuple[int, float]:
+        p = probabilities(values, policy.temperatures.of(exit))
+        return int(p.argmax()), float(unsureness(policy.criterion, p))
+
+    answers: list[tuple[float, int, int, int, tuple[int, ...]]] = []
+    for e, edge in enumerate(scores.topology.edges):
+        here = tuple(i for i in edge.devices if scores.present[n, i])
+        if not here:
+            continue
+        told = [(*judge(scores.device[n, i], Exit.DEVICE), i) for i in here]
+        sure = [(u, i, label) for label, u, i in told if u < policy.thresholds.device]
+        if sure:
+            u, i, label = min(sure)
+            answers.append((u, e, label, Exit.DEVICE.rank, (i,)))
+            continue
+        label, u = judge(scores.local[n, e], Exit.LOCAL)
+        if u < policy.thresholds.local:
+            answers.append((u, e, label, Exit.LOCAL.rank, here))
+            continue
+        if scores.edge is not None:
+            label, u = judge(scores.edge[n, e], Exit.EDGE)
+            if u < policy.thresholds.edge:
+                answers.append((u, e, label, Exit.EDGE.rank, here))
+    if answers:
+        u, _, label, rank, who = min(answers)
+        return label, rank, u, who
+    everyone = tuple(map(int, np.flatnonzero(scores.present[n])))
+    if not everyone:
+        return NOBODY, NOBODY, np.inf, ()
+    label, u = judge(scores.cloud[n], Exit.CLOUD)
+    return label, Exit.CLOUD.rank, u, everyone
+
+
+LAYOUTS: list[tuple[tuple[tuple[int, ...], ...], bool]] = [
+    (((0,),), True),
+    (((0, 1, 2),), True),
+    (((0, 1, 2),), False),
+    (((0, 2), (1, 3)), True),
+    (((0,), (1, 2), (3, 4)), False),
+]
+
+
+@pytest.mark.parametrize(("edges", "section"), LAYOUTS)
+@pytest.mark.parametrize("criterion", ["entropy", "max_probability", "margin"])
+def test_all_events_at_once_are_answered_as_one_by_one(
+    edges: tuple[tuple[int, ...], ...], section: bool, criterion: str
+) -> None:
+    scores = random_scores(edges, section=section)
+    seen = set()
+    for device, local, edge in product((0.0, 0.2), (0.0, 0.3, 1.0), (0.0, 0.4)):
+        policy = Policy.model_validate(
+            {
+                "bundle": "b",
+                "criterion": criterion,
+                "thresholds": Thresholds(device=device, local=local, edge=edge),
+                "temperatures": Temperatures(device=2, local=0.7, edge=1.5, cloud=3),
+            }
+        )
+        got = decide(scores, policy)
+        for n in range(len(scores)):
+            label, rank, u, who = answer_one(scores, policy, n)
+            assert (got.label[n], got.exit[n]) == (label, rank)
+            assert got.unsureness[n] == pytest.approx(u, abs=1e-6)
+            assert tuple(np.flatnonzero(got.devices[n])) == who
+            seen.add(rank)
+    assert seen == {exit.rank for exit in scores.topology.exits} | {NOBODY}
+
+
+def tiny(device: list[list[float]], local: list[float], edge: list[float], cloud: list[float]) -> Scores:
+    """One event, two classes, scores given as log-probabilities."""
+    logs = [np.log(np.array(values, np.float32)) for values in (device, [local], [edge], cloud)]
+    return Scores(
+        device=logs[0][None],
+        local=logs[1][None],
+        edge=logs[2][None],
+        cloud=logs[3][None],
+        present=np.ones((1, len(device)), np.bool_),
+        y=np.zeros(1, np.int64),
+        y_dev=np.zeros((1, len(device)), np.int64),
+        topology=topology([range(len(device))]),
+        source={},
+    )
+
+
+def policy(device: float, local: float, edge: float) -> Policy:
+    thresholds = Thresholds(device=device, local=local, edge=edge)
+    return Policy(bundle="b", criterion="max_probability", thresholds=thresholds)
+
+
+def test_the_first_sure_exit_answers() -> None:
+    scores = tiny([[0.6, 0.4], [0.3, 0.7]], [0.8, 0.2], [0.1, 0.9], [0.95, 0.05])
+    expected = {
+        (0.35, 0.5, 0.5): (1, Exit.DEVICE),
+        (0.25, 0.25, 0.5): (0, Exit.LOCAL),
+        (0.0, 0.15, 0.15): (1, Exit.EDGE),
+        (0.0, 0.15, 0.05): (0, Exit.CLOUD),
+        (0.0, 0.0, 0.0): (0, Exit.CLOUD),
+    }
+    for thresholds, (label, exit) in expected.items():
+        decisions = decide(scores, policy(*thresholds))
+        assert (decisions.label[0], decisions.exit[0]) == (label, exit.rank)
+
+
+def test_of_two_equally_sure_devices_the_lower_index_answers() -> None:
+    decisions = decide(tiny([[0.2, 0.8], [0.8, 0.2]], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]), policy(0.5, 0.5, 0.5))
+    assert (decisions.label[0], decisions.devices[0].tolist()) == (1, [True, False])
+    assert decisions.sure[0].all()
+
+
+def test_a_threshold_of_zero_is_off_even_for_certainty() -> None:
+    scores = tiny([[1.0, 1e-30]], [1.0, 1e-30], [1.0, 1e-30], [0.5, 0.5])
+    assert decide(scores, policy(0.0, 0.0, 0.0)).exit[0] == Exit.CLOUD.rank
+
+
+def test_probabilities_are_at_the_answering_exits_temperature() -> None:
+    scores = tiny([[0.5, 0.5]], [0.5, 0.5], [0.5, 0.5], [0.9, 0.1])
+    warm = policy(0.0, 0.0, 0.0).model_copy(update={"temperatures": Temperatures(cloud=2.0)})
+    np.testing.assert_allclose(decide(scores, warm).probabilities[0], [0.75, 0.25], atol=1e-6)
+
+
+def test_an_event_that_nobody_sees_is_not_answered_and_counts_as_wrong() -> None:
+    seen = tiny([[0.9, 0.1]], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1])
+    blind = replace(seen, present=np.zeros((1, 1), np.bool_))
+    decisions = decide(blind, policy(0.9, 0.9, 0.9))
+    assert (decisions.label[0], decisions.exit[0]) == (NOBODY, NOBODY)
+    assert decisions.accuracy(blind.y) == 0
