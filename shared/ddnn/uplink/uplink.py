@@ -216,7 +216,7 @@ class Uplink:
                 body = await self._read(response)
             finally:
                 await response.aclose()
-        except (httpx.RemoteProtocolError, aiohttp.ClientResponseError) as error:
+        except (httpx.RemoteProtocolError, httpx.DecodingError, aiohttp.ClientResponseError) as error:
             raise NoReply("bad_answer", f"{url} does not speak HTTP as expected ({type(error).__name__})") from error
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             again = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
@@ -230,7 +230,7 @@ class Uplink:
 
     async def _read(self, response: httpx.Response) -> bytes:
         body = bytearray()
-        async for chunk in response.aiter_raw():
+        async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > self._max_bytes:
                 raise NoReply("bad_answer", f"the answer is longer than {self._max_bytes} bytes")

@@ -1,0 +1,87 @@
+"""The circuit breaker, under a clock of the test's own."""
+
+from ddnn.uplink.breaker import Breaker
+from ddnn.uplink.budget import RetryBudget
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def opened(clock: Clock) -> Breaker:
+    breaker = Breaker(clock, failures=2, hold_s=1.0, cap_s=3.0)
+    for _ in range(2):
+        assert breaker.admit()
+        breaker.failed()
+    return breaker
+
+
+def circuit(breaker: Breaker) -> str:
+    return breaker.circuit
+
+
+def test_it_opens_after_failures_in_a_row_only() -> None:
+    breaker = Breaker(Clock(), failures=2)
+    for verdict in (breaker.failed, breaker.succeeded, breaker.failed, breaker.released):
+        assert breaker.admit()
+        verdict()
+    assert circuit(breaker) == "closed"
+    breaker.failed()
+    assert circuit(breaker) == "open"
+    assert not breaker.admit()
+
+
+def test_half_open_lets_one_probe_through() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now += 1.0
+    assert circuit(breaker) == "half_open"
+    assert [breaker.admit() for _ in range(3)] == [True, False, False]
+    breaker.succeeded()
+    assert circuit(breaker) == "closed"
+    assert breaker.admit()
+
+
+def test_a_cancelled_probe_makes_room_for_the_next() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now += 1.0
+    assert breaker.admit()
+    breaker.released()
+    assert circuit(breaker) == "half_open"
+    assert breaker.admit()
+
+
+def test_failed_probes_double_the_hold_up_to_a_cap() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    for hold in (1.0, 2.0, 3.0, 3.0):
+        clock.now += hold - 0.01
+        assert not breaker.admit()
+        clock.now += 0.01
+        assert breaker.admit()
+        breaker.failed()
+    assert circuit(breaker) == "open"
+
+
+def test_failures_that_come_late_do_not_prolong_the_hold() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now += 0.9
+    breaker.failed()
+    clock.now += 0.1
+    breaker.failed()
+    assert circuit(breaker) == "half_open"
+
+
+def test_retries_are_a_tenth_of_the_calls() -> None:
+    budget = RetryBudget(share=0.1, burst=3)
+    assert [budget.withdraw() for _ in range(4)] == [True, True, True, False]
+    retries = 0
+    for _ in range(1000):
+        budget.deposit()
+        retries += budget.withdraw()
+    assert 98 <= retries <= 100
