@@ -1,0 +1,1 @@
+"""The cloud tier: takes what the edge was not sure of, and always answers."""

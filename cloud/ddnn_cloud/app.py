@@ -1,0 +1,16 @@
+"""The cloud tier as an ASGI application."""
+
+from fastapi import FastAPI
+
+from ddnn.bundle import Bundle
+from ddnn.service.app import make_app
+from ddnn.settings import Settings
+from ddnn_cloud.service import CloudService
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Load, verify and self-test the cloud's sections; raise `BadBundle` or `BadConfig`."""
+    settings = settings or Settings.load()
+    return make_app(CloudService(Bundle.open(settings.bundle), settings))

@@ -1,0 +1,78 @@
+"""A device: one view in, the answer out, from its own exit or from above."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from ddnn.bundle import Bundle
+from ddnn.service.base import Service
+from ddnn.service.case import Case, Terms
+from ddnn.service.engine import Engine, Step
+from ddnn.service.tensors import TensorSpec
+from ddnn.service.way_up import ToEdge
+from ddnn.settings import Settings
+from ddnn.tier import Exit, Tier
+from ddnn.types import Answer, Array
+from ddnn.wire import InferRequest, Parameters
+
+__all__ = ["DeviceService"]
+
+
+class DeviceService(Service):
+    """Runs the section on views; unsure events go to the edge."""
+
+    tier = Tier.DEVICE
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        super().__init__(bundle, settings)
+        self._view = bundle.topology.devices[settings.index].view
+        self._alone = np.arange(self.devices) == settings.index
+        self._way_up: ToEdge | None = None
+        if self.uplink:
+            self._way_up = ToEdge(
+                self.uplink,
+                self.metrics,
+                classes=self.classes,
+                devices=self.devices,
+                background=settings.max_background,
+                device=settings.index,
+                alone=self.devices == 1,
+            )
+        self.engine = Engine(
+            [Step(Exit.DEVICE, self.sections["section"], needs="view")],
+            way_up=self._way_up,
+            observe=self.observe,
+        )
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        """One view an event, and whose event it is."""
+        view = TensorSpec("view", self._view.dtype, (-1, *self._view.shape))
+        return [view, TensorSpec("event", "BYTES", (-1,), optional=True)]
+
+    def example(self) -> tuple[dict[str, Array], Parameters]:
+        """The first golden event's view."""
+        return {"view": self.bundle.golden[f"view_{self.settings.index}"][:1]}, {}
+
+    async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
+        """Answer views [B, …]."""
+        request.refuse_unknown([spec.name for spec in self.inputs])
+        rows = self.rows(request, "view")
+        views = request.take("view", self._view.dtype, (rows, *self._view.shape))
+        events = self.events(request, rows)
+        loop = asyncio.get_running_loop()
+        cases = [
+            Case(event, self.policy, terms, {"view": view}, self._alone, loop.create_future())
+            for event, view in zip(events, views, strict=True)
+        ]
+        await self.engine.advance(cases)
+        answers = [case.outcome.result() for case in cases]
+        self.metrics.answered(answers)
+        return answers
+
+    async def close(self) -> None:
+        """Let the last contributions out, then close the uplink."""
+        if self._way_up:
+            await self._way_up.close()
+        await super().close()

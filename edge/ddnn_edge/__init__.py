@@ -1,0 +1,1 @@
+"""The edge tier: a gateway that fuses what its devices send."""

@@ -1,0 +1,150 @@
+"""What the three tiers have in common: a bundle's sections behind an engine, and one question to answer."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import orjson
+
+import ddnn
+from ddnn.bundle import Bundle
+from ddnn.errors import BadConfig, BadInput
+from ddnn.golden import check_sections
+from ddnn.policy import Policy
+from ddnn.runtime import Section
+from ddnn.service.case import Terms
+from ddnn.service.engine import Engine
+from ddnn.service.metrics import Metrics
+from ddnn.service.tensors import TensorSpec
+from ddnn.settings import Settings
+from ddnn.tier import Tier
+from ddnn.types import Answer, Array
+from ddnn.uplink import Uplink
+from ddnn.wire import InferRequest, Parameters, encode_request
+
+__all__ = ["Service"]
+
+_SELF_TEST_EVENTS = 16
+_EVENT_ID_BYTES = 256
+
+
+class Service(ABC):
+    """One tier's logic, without HTTP. Making one loads and self-tests its sections; raises `BadBundle`, `BadConfig`."""
+
+    tier: ClassVar[Tier]
+    engine: Engine
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        self.bundle, self.settings = bundle, settings
+        topology = bundle.topology
+        count = {Tier.DEVICE: len(topology.devices), Tier.EDGE: len(topology.edges), Tier.CLOUD: 1}[self.tier]
+        if settings.index >= count:
+            raise BadConfig(
+                f"DDNN_INDEX is {settings.index}; the bundle {bundle.manifest.name} has {count} {self.tier} section(s),"
+                f" so expected 0 to {count - 1}"
+            )
+        self.policy: Policy = bundle.policy
+        self.classes, self.devices = len(bundle.manifest.classes), len(topology.devices)
+        self.sections = {
+            role: Section(file, settings.threads) for role, file in bundle.sections(self.tier, settings.index).items()
+        }
+        check_sections(bundle, self.tier, settings.index, self.sections, _SELF_TEST_EVENTS)
+        self.request_example = self._readable(*self.example())
+        del bundle.golden  # a tier has no further use for it
+        self.metrics = Metrics(topology.exits, range(self.devices) if self.tier is Tier.EDGE else ())
+        self.metrics.build.labels(ddnn.__version__, self.tier, bundle.fingerprint[:12]).set(1)
+        self.metrics.policy.labels(str(self.policy.version), self.policy.criterion).set(1)
+        token = settings.token.get_secret_value() if settings.token else None
+        self.uplink = (
+            Uplink(settings.upstream, bundle=bundle.fingerprint, token=token)
+            if settings.upstream and self.tier is not Tier.CLOUD
+            else None
+        )
+        self.started = time.monotonic()
+        self.draining = False
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Sequence[TensorSpec]:
+        """What this tier takes."""
+
+    @abstractmethod
+    async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
+        """Answer a request, a row an event; raise `DDNNError`."""
+
+    @abstractmethod
+    def example(self) -> tuple[dict[str, Array], Parameters]:
+        """A request that this tier answers: inputs and parameters, from the golden events."""
+
+    async def close(self) -> None:
+        """Let go of the tier above."""
+        if self.uplink:
+            await self.uplink.aclose()
+
+    def observe(self, stage: str, seconds: float, events: int) -> None:
+        """Count one run of a section."""
+        self.metrics.batch_size.observe(events)
+
+    @staticmethod
+    def _readable(inputs: dict[str, Array], parameters: Parameters) -> dict[str, Any]:
+        body, _ = encode_request(inputs, parameters=parameters, binary=False, binary_output=False)
+        readable: dict[str, Any] = orjson.loads(body)
+        return readable
+
+    def events(self, request: InferRequest, rows: int) -> list[bytes | None]:
+        """The request's event ids, checked; all None when each row is an event of its own."""
+        if "event" not in request.inputs:
+            return [None] * rows
+        ids: list[bytes] = request.take("event", "BYTES", (rows,)).tolist()
+        for event in ids:
+            if not 0 < len(event) <= _EVENT_ID_BYTES:
+                raise BadInput(
+                    f"input tensor 'event' holds an id of {len(event)} bytes; expected 1 to {_EVENT_ID_BYTES}"
+                )
+        if len(set(ids)) < len(ids):
+            raise BadInput("input tensor 'event' names an event twice; expected each row to be another event")
+        return [*ids]
+
+    def rows(self, request: InferRequest, name: str) -> int:
+        """Events in the request, by its tensor `name`: 1 to the most a request may have."""
+        array = request.inputs.get(name)
+        rows = array.shape[0] if array is not None and array.ndim else 1
+        if not 1 <= rows <= self.settings.max_batch:
+            raise BadInput(f"input tensor {name!r} has {rows} rows; expected 1 to {self.settings.max_batch}")
+        return rows
+
+    def status(self) -> dict[str, Any]:
+        """`GET /v2/status`."""
+        manifest, policy, uplink = self.bundle.manifest, self.policy, self.uplink
+        exits: dict[str, int] = {exit: 0 for exit in self.bundle.topology.exits}
+        degraded = 0
+        for sample in next(iter(self.metrics.exits.collect())).samples:
+            if sample.name.endswith("_total"):
+                exits[sample.labels["exit"]] += int(sample.value)
+                degraded += int(sample.value) if sample.labels["reason"] != "sure" else 0
+        return {
+            "tier": self.tier,
+            "index": self.settings.index,
+            "version": ddnn.__version__,
+            "ready": not self.draining,
+            "draining": self.draining,
+            "bundle": {"name": manifest.name, "fingerprint": manifest.fingerprint},
+            "policy": policy.model_dump(mode="json", include={"version", "criterion", "thresholds", "offload"}),
+            "uplink": uplink
+            and {
+                "urls": list(self.settings.upstream),
+                "circuit": uplink.circuit,
+                "round_trip_ms": uplink.round_trip_ms,
+            },
+            "collector": None,
+            "exits": exits,
+            "requests": self.request_count(),
+            "degraded": degraded,
+            "uptime_seconds": round(time.monotonic() - self.started, 3),
+        }
+
+    def request_count(self) -> int:
+        """Inference requests answered, whatever the code."""
+        samples = next(iter(self.metrics.requests.collect())).samples
+        return int(sum(sample.value for sample in samples if sample.name.endswith("_total")))

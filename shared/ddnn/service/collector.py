@@ -1,0 +1,217 @@
+"""What waits for an event's contributions: bounded in events, bytes and time.
+
+An event is complete when every child that is alive has contributed, or when its wait is over. Used by the edge over its
+devices. Everything runs on one event loop; nothing here blocks.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ddnn.errors import Overloaded
+from ddnn.policy import Policy
+from ddnn.service.case import Case, Terms, no_answer
+from ddnn.service.pending import Contribution, Pending, Stage
+from ddnn.service.waits import Waits
+from ddnn.settings import CollectorSettings
+from ddnn.types import Answer
+
+__all__ = ["Collector", "Reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a contribution will be told."""
+
+    future: asyncio.Future[Answer]
+    case: Case | None
+    """The event it belongs to, while that is not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    answer: Answer
+    opened: float
+    answered: float
+
+
+class Collector:
+    """Joins the contributions of `children`, global device indices, into events.
+
+    Complete ones go to `advance`, in batches; `gathered` hears who was in time, `settled` each answer.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[int],
+        *,
+        devices: int,
+        classes: int,
+        policy: Callable[[], Policy],
+        advance: Callable[[list[Case]], None],
+        settings: CollectorSettings,
+        gathered: Callable[[Sequence[int], Sequence[int]], None] = lambda here, absent: None,
+        settled: Callable[[Answer], None] = lambda answer: None,
+    ) -> None:
+        self.children = tuple(children)
+        self.waits = Waits(len(self.children), settings.alive_events)
+        self.size = 0
+        self._devices, self._classes = devices, classes
+        self._policy, self._advance, self._settings = policy, advance, settings
+        self._tell_gathered, self._tell_settled = gathered, settled
+        self._waiting: dict[bytes, Pending] = {}
+        self._held: OrderedDict[bytes, _Held] = OrderedDict()
+        self._of_case: dict[int, Pending] = {}
+        self._ready: list[Case] = []
+
+    @property
+    def pending(self) -> int:
+        """Events not answered yet."""
+        return len(self._of_case)
+
+    @property
+    def held(self) -> int:
+        """Answered events kept for late contributions."""
+        return len(self._held)
+
+    def offer(self, event: bytes | None, part: Contribution) -> Reply:
+        """Add one contribution. A repeat of the same contribution changes nothing; raise `Overloaded` when full."""
+        now = asyncio.get_running_loop().time()
+        self._forget_old(now)
+        if event is not None and (held := self._held.get(event)):
+            self.waits.late(part.child, now - held.opened)
+            return Reply(_done(replace(held.answer, bytes_up=0)), None)
+        pending = self._waiting.get(event) if event is not None else None
+        if pending is None and part.scores is None:
+            return Reply(_done(self._row(need_features=False)), None)
+        pending = pending or self._open(event, part.terms, now)
+        reply = pending.reply_later(part.child)
+        before = pending.size
+        if part.scores is None:
+            self._add_features(pending, part)
+        else:
+            self._add_scores(pending, part, now)
+        self.size += pending.size - before
+        return Reply(reply, pending.case)
+
+    def ask(self, case: Case) -> None:
+        """Ask those who took part for their features, and wait for them."""
+        pending = self._of_case[id(case)]
+        pending.stage = Stage.ASKING
+        self._start_timer(pending, case.policy.wait_ms / 1000, self._close_features)
+        for child in pending.scores.keys() - pending.features.keys():
+            pending.reply(child, self._row(need_features=True))
+
+    def close(self) -> None:
+        """Stop every wait."""
+        for pending in self._of_case.values():
+            pending.stop_timer()
+
+    def _open(self, event: bytes | None, terms: Terms, now: float) -> Pending:
+        self._make_room()
+        outcome: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        case = Case(event, self._policy(), terms, {}, np.zeros(self._devices, np.bool_), outcome)
+        pending = Pending(case, now)
+        self._of_case[id(case)] = pending
+        outcome.add_done_callback(lambda _: self._settled(pending))
+        if event is not None:
+            self._waiting[event] = pending
+            cap = case.policy.wait_ms / 1000
+            wait = self.waits.wait(cap) if case.policy.adaptive_wait else cap
+            self._start_timer(pending, wait, self._close_scores)
+        return pending
+
+    def _add_scores(self, pending: Pending, part: Contribution, now: float) -> None:
+        if part.child in pending.scores:
+            if pending.stage is Stage.ASKING and part.child not in pending.features:
+                pending.reply(part.child, self._row(need_features=True))
+        elif pending.stage is not Stage.GATHERING:
+            self.waits.late(part.child, now - pending.opened)
+        else:
+            pending.take_scores(part)
+            if len(pending.scores) > 1:
+                self.waits.arrived(now - pending.opened)
+            everyone = pending.case.terms.wait_ms is not None
+            if pending.case.event is None or self.waits.complete(pending.scores, everyone=everyone):
+                self._close_scores(pending)
+
+    def _add_features(self, pending: Pending, part: Contribution) -> None:
+        if part.child not in pending.scores:
+            pending.reply(part.child, self._row(need_features=False))
+        elif pending.stage is Stage.ASKING and part.features is not None:
+            pending.features.setdefault(part.child, part.features)
+            if len(pending.features) == len(pending.scores):
+                self._close_features(pending)
+
+    def _close_scores(self, pending: Pending) -> None:
+        if pending.case.event is not None:
+            self.waits.closed(pending.scores)
+            absent = [child for n, child in enumerate(self.children) if n not in pending.scores]
+            self._tell_gathered([self.children[n] for n in sorted(pending.scores)], absent)
+        pending.close_scores(len(self.children))
+        self._go(pending)
+
+    def _close_features(self, pending: Pending) -> None:
+        if pending.features:
+            pending.close_features(len(self.children))
+            self._go(pending)
+        else:
+            pending.case.degrade("no_features")
+
+    def _go(self, pending: Pending) -> None:
+        """Hand the event on, together with all that become complete in this turn of the loop."""
+        pending.stop_timer()
+        pending.stage = Stage.CLIMBING
+        case = pending.case
+        case.devices = np.zeros(self._devices, np.bool_)
+        case.devices[np.asarray(self.children)[case.inputs["present"]]] = True
+        self._ready.append(case)
+        if len(self._ready) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        ready, self._ready = self._ready, []
+        self._advance([case for case in ready if not case.outcome.done()])
+
+    def _settled(self, pending: Pending) -> None:
+        pending.stop_timer()
+        self.size -= pending.size
+        del self._of_case[id(pending.case)]
+        answer, event = pending.case.outcome.result(), pending.case.event
+        self._tell_settled(answer)
+        pending.reply_all(answer)
+        if event is not None:
+            del self._waiting[event]
+            self._held[event] = _Held(answer, pending.opened, asyncio.get_running_loop().time())
+
+    def _start_timer(self, pending: Pending, seconds: float, then: Callable[[Pending], None]) -> None:
+        """Wait `seconds`, or what was asked for; at most half of what is left, so that time remains to go up."""
+        terms = pending.case.terms
+        asked = seconds if terms.wait_ms is None else terms.wait_ms / 1000
+        wait = max(0.0, min(asked, terms.left() / 2))
+        pending.stop_timer()
+        pending.timer = asyncio.get_running_loop().call_later(wait, then, pending)
+
+    def _row(self, *, need_features: bool) -> Answer:
+        return no_answer(self._classes, self._devices, self._policy().version, need_features=need_features)
+
+    def _make_room(self) -> None:
+        while self._held and self.pending + self.held >= self._settings.events:
+            self._held.popitem(last=False)
+        if self.pending >= self._settings.events:
+            raise Overloaded(f"{self.pending} events are waiting here already; expected fewer than that")
+        if self.size >= self._settings.bytes:
+            raise Overloaded(f"{self.size} bytes of contributions are waiting here already; expected fewer than that")
+
+    def _forget_old(self, now: float) -> None:
+        while self._held and now - next(iter(self._held.values())).answered > self._settings.hold_s:
+            self._held.popitem(last=False)
+
+
+def _done(answer: Answer) -> asyncio.Future[Answer]:
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    future.set_result(answer)
+    return future

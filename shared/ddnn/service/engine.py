@@ -1,0 +1,147 @@
+"""One engine for three tiers: run section → exit or go on → answer. It knows no HTTP.
+
+A tier is a list of steps (device: `device`; edge: `local`, `edge`; cloud: `cloud`) and, below the cloud, a way up.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from time import perf_counter
+from typing import Literal, Protocol
+
+import numpy as np
+
+from ddnn.bundle import Cut
+from ddnn.exits import probabilities, unsureness
+from ddnn.runtime import Section
+from ddnn.service.case import Case
+from ddnn.tier import Exit
+from ddnn.types import Answer, Array, Floats, pack_bits, unpack_bits
+
+__all__ = ["Engine", "Step", "WayUp", "judge"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A section that ends in an exit."""
+
+    exit: Exit
+    section: Section
+    needs: Literal["view", "scores", "features"]
+    """The input without which this step cannot run."""
+    cut: Cut | None = None
+    """What `features` unpack to on the way in."""
+
+    def run(self, cases: Sequence[Case]) -> dict[str, Array]:
+        """Run the section on a batch of events; features come out packed."""
+        rows = {name: np.stack([case.inputs[name] for case in cases]) for name in self.section.inputs}
+        if self.cut and "features" in rows:
+            rows["features"] = unpack_bits(rows["features"], self.cut.bits)
+        outputs = self.section.run(**rows)
+        if "features" in outputs:
+            outputs["features"] = pack_bits(outputs["features"])
+        return outputs
+
+
+class WayUp(Protocol):
+    """What takes unsure events to the tier above."""
+
+    async def offload(self, cases: Sequence[Case]) -> None:
+        """Settle every case, with the answer from above or degraded."""
+
+    def tell(self, cases: Sequence[Case]) -> None:
+        """Let the tier above know, in the background, of events already answered here."""
+
+
+class Engine:
+    """Takes events through the exits of one tier."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        *,
+        way_up: WayUp | None = None,
+        ask: Callable[[Case], None] | None = None,
+        observe: Callable[[str, float, int], None] = lambda stage, seconds, events: None,
+    ) -> None:
+        self.steps = tuple(steps)
+        self.way_up = way_up
+        self._ask = ask
+        self._observe = observe
+
+    async def advance(self, cases: Sequence[Case]) -> None:
+        """Take events as far as they can go: settled here, asked for features, or settled from above."""
+        for step in self.steps:
+            done = [case for case in cases if case.best and case.best.exit.rank >= step.exit.rank]
+            todo = [case for case in cases if not (case.best and case.best.exit.rank >= step.exit.rank)]
+            cases = done + self._exit(step, self._holding(step.needs, todo))
+        if self.way_up:
+            cases = self._holding("features", cases)
+            if cases:
+                await self.way_up.offload(cases)
+        for case in cases:
+            if not case.outcome.done():
+                case.degrade("no_upstream")
+
+    def _holding(self, needs: str, cases: Sequence[Case]) -> list[Case]:
+        """Those that hold the input; the others are asked for it, or answer with what they have."""
+        holding = [case for case in cases if needs in case.inputs]
+        for case in cases:
+            if needs not in case.inputs:
+                if self._ask and case.event is not None:
+                    self._ask(case)
+                else:
+                    case.degrade("no_features")
+        return holding
+
+    def _exit(self, step: Step, cases: Sequence[Case]) -> list[Case]:
+        """Run a step; settle the events it is sure of and return the others."""
+        if not cases:
+            return []
+        start = perf_counter()
+        outputs = step.run(cases)
+        seconds = perf_counter() - start
+        self._observe(step.exit.value, seconds, len(cases))
+        unsure, sure = [], []
+        answers, criterion = judge(step.exit, outputs["scores"], cases)
+        for row, (case, answer) in enumerate(zip(cases, answers, strict=True)):
+            case.terms.timings.append((step.exit.value, seconds))
+            case.best = answer
+            if step.needs == "view":
+                case.inputs["scores"] = outputs["scores"][row]
+            if "features" in outputs:
+                case.inputs["features"] = outputs["features"][row]
+            if criterion[row] < case.threshold(step.exit):
+                sure.append(case)
+                case.settle(answer)
+            elif step.exit.rank >= case.terms.max_exit.rank:
+                case.settle(answer)
+            else:
+                unsure.append(case)
+        if sure and self.way_up:
+            self.way_up.tell(sure)
+        return unsure
+
+
+def judge(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answer], list[float]]:
+    """What `exit` says of each event, and how unsure it is: (B, K) scores, each under its event's own policy."""
+    answers: list[Answer] = []
+    criterion: list[float] = []
+    for _, run in groupby(cases, key=lambda case: id(case.policy)):
+        group = list(run)
+        policy = group[0].policy
+        p = probabilities(scores[len(answers) : len(answers) + len(group)], policy.temperatures.of(exit))
+        values = unsureness(policy.criterion, p).tolist()
+        answers += [
+            Answer(
+                label=label,
+                probabilities=p[row],
+                exit=exit,
+                confidence=1 - values[row],
+                devices=case.devices,
+                policy_version=policy.version,
+            )
+            for row, (case, label) in enumerate(zip(group, p.argmax(axis=-1).tolist(), strict=True))
+        ]
+        criterion += values
+    return answers, criterion

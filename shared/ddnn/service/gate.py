@@ -1,0 +1,87 @@
+"""What stands before every route, as pure ASGI: request id, admission, counting, and one error body for all."""
+
+from hmac import compare_digest
+from time import perf_counter
+from typing import Final
+
+import orjson
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ddnn.errors import DDNNError, Overloaded, Unauthorized, Unavailable
+from ddnn.service.base import Service
+from ddnn.service.trace import request_id
+
+__all__ = ["Gate", "error_response"]
+
+_RETRY_AFTER: Final = {429: "1", 503: "1"}
+
+
+def error_response(tier: str, request: str, status: int, code: str, message: str, *, retryable: bool) -> Response:
+    """The one error body."""
+    body = {"error": message, "code": code, "request_id": request, "tier": tier, "retryable": retryable}
+    headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(orjson.dumps(body), status, headers, "application/json")
+
+
+class Gate:
+    """Admits inference requests while there is room, lets everything else through, and counts."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+        token = service.settings.token
+        self._authorization = f"Bearer {token.get_secret_value()}".encode() if token else None
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        scope.setdefault("state", {})["request_id"] = identity = request_id(headers)
+        status = 500
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = identity
+            await send(message)
+
+        if not scope["path"].endswith("/infer"):
+            await self._app(scope, receive, send_marked)
+            return
+        metrics, start = self._service.metrics, perf_counter()
+        self._in_flight += 1
+        metrics.in_flight.set(self._in_flight)
+        try:
+            self._admit(headers)
+            await self._app(scope, receive, send_marked)
+        except DDNNError as error:
+            await self._refuse(error, identity)(scope, receive, send_marked)
+        finally:
+            self._in_flight -= 1
+            metrics.in_flight.set(self._in_flight)
+            metrics.requests.labels(str(status)).inc()
+            metrics.request_seconds.observe(perf_counter() - start)
+
+    def _admit(self, headers: Headers) -> None:
+        service = self._service
+        given = headers.get("authorization", "").encode()
+        if self._authorization and not compare_digest(given, self._authorization):
+            raise Unauthorized("the bearer token is missing or wrong; expected `Authorization: Bearer TOKEN`")
+        if service.draining:
+            service.metrics.shed.labels("draining").inc()
+            raise Unavailable("this tier is shutting down; ask another one, or again in a second")
+        if self._in_flight > service.settings.max_in_flight:
+            service.metrics.shed.labels("in_flight").inc()
+            raise Overloaded(f"{self._in_flight - 1} requests are being worked on already; ask again in a second")
+
+    def _refuse(self, error: DDNNError, identity: str) -> Response:
+        return error_response(
+            self._service.tier, identity, error.status, error.code, str(error), retryable=error.retryable
+        )

@@ -1,0 +1,103 @@
+"""Prometheus metrics of a tier: seconds and bytes, few labels, every label set made at 0."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from ddnn.tier import Exit
+from ddnn.types import Answer
+
+__all__ = ["CIRCUIT", "CONTENT_TYPE_LATEST", "Metrics"]
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_SHARES = tuple(n / 10 for n in range(1, 11))
+REASONS: Final = (
+    "unreachable",
+    "timeout",
+    "refused",
+    "circuit_open",
+    "other_bundle",
+    "unauthorized",
+    "bad_answer",
+    "error",
+)
+CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "500", "503", "504")
+CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
+
+
+class Metrics:
+    """One registry a tier, so that tiers can share a process in tests."""
+
+    def __init__(self, exits: Iterable[Exit], devices: Sequence[int]) -> None:
+        self.registry = r = CollectorRegistry()
+        self.requests = Counter("ddnn_requests_total", "Inference requests, by status code", ["code"], registry=r)
+        self.request_seconds = Histogram(
+            "ddnn_request_duration_seconds", "Inference requests, whole", buckets=_SECONDS, registry=r
+        )
+        self.stage_seconds = Histogram(
+            "ddnn_stage_duration_seconds", "Parts of a request", ["stage"], buckets=_SECONDS, registry=r
+        )
+        self.in_flight = Gauge("ddnn_in_flight", "Inference requests being worked on", registry=r)
+        self.queue_depth = Gauge("ddnn_queue_depth", "Events waiting for their contributions", registry=r)
+        self.batch_size = Histogram("ddnn_batch_size", "Events in one section run", buckets=_SIZES, registry=r)
+        self.exits = Counter("ddnn_exits_total", "Events answered, by exit and why", ["exit", "reason"], registry=r)
+        self.confidence = Histogram(
+            "ddnn_exit_confidence", "1 - criterion of answers", ["exit"], buckets=_SHARES, registry=r
+        )
+        self.offloads = Counter("ddnn_offloads_total", "Requests to the tier above", ["result"], registry=r)
+        self.uplink_bytes = Counter("ddnn_uplink_bytes_total", "HTTP bodies", ["direction"], registry=r)
+        self.uplink_seconds = Histogram(
+            "ddnn_uplink_duration_seconds", "Requests to the tier above", buckets=_SECONDS, registry=r
+        )
+        self.circuit = Gauge("ddnn_circuit_state", "0 closed, 1 half open, 2 open", registry=r)
+        self.shed = Counter("ddnn_shed_total", "Requests refused for want of room", ["reason"], registry=r)
+        self.late = Counter("ddnn_deadline_exceeded_total", "Deadlines that passed", ["where"], registry=r)
+        self.contributors = Histogram(
+            "ddnn_fusion_contributors", "Devices that took part in an event", buckets=_SIZES, registry=r
+        )
+        self.missing = Counter("ddnn_fusion_missing_total", "Events a device took no part in", ["device"], registry=r)
+        self.policy = Gauge("ddnn_policy_info", "1 for the policy in force", ["version", "criterion"], registry=r)
+        self.build = Gauge("ddnn_build_info", "1", ["version", "tier", "bundle"], registry=r)
+        self._zero(exits, devices)
+
+    def _zero(self, exits: Iterable[Exit], devices: Sequence[int]) -> None:
+        for code in CODES:
+            self.requests.labels(code)
+        for exit in exits:
+            self.confidence.labels(exit)
+            for reason in ("sure", *REASONS, "no_features", "no_upstream", "gone"):
+                self.exits.labels(exit, reason)
+        for result in ("ok", *REASONS):
+            self.offloads.labels(result)
+        for direction in ("up", "down"):
+            self.uplink_bytes.labels(direction)
+        for reason in ("in_flight", "collector", "draining"):
+            self.shed.labels(reason)
+        for where in ("uplink", "answer"):
+            self.late.labels(where)
+        for device in devices:
+            self.missing.labels(str(device))
+
+    def answered(self, answers: Iterable[Answer]) -> None:
+        """Count what was answered here; rows that only ask for features, or could not be answered, are not answers."""
+        for answer in answers:
+            if answer.label >= 0:
+                self.exits.labels(answer.exit, answer.degraded_reason or "sure").inc()
+                self.confidence.labels(answer.exit).observe(answer.confidence)
+
+    def stage(self, name: str, seconds: float) -> None:
+        """Time one part of a request."""
+        self.stage_seconds.labels(name).observe(seconds)
+
+    def gathered(self, here: Sequence[int], absent: Sequence[int]) -> None:
+        """Count who took part in a collected event."""
+        self.contributors.observe(len(here))
+        for device in absent:
+            self.missing.labels(str(device)).inc()
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self.registry)

@@ -1,0 +1,195 @@
+"""How unsure events get to the tier above: a device posts at once and in stages, an edge gathers while it waits."""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import numpy as np
+
+from ddnn.service.case import Case, reserve
+from ddnn.service.metrics import CIRCUIT, Metrics
+from ddnn.types import Answer, Array
+from ddnn.uplink import NoReply, Uplink
+from ddnn.wire import Parameters
+
+__all__ = ["ToCloud", "ToEdge", "event_tensor"]
+
+
+class _Up:
+    """A counted uplink, and background tasks with a bound."""
+
+    def __init__(self, uplink: Uplink, metrics: Metrics, *, classes: int, devices: int, background: int = 256) -> None:
+        self._uplink, self._metrics = uplink, metrics
+        self._classes, self._devices, self._background = classes, devices, background
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def send(self, inputs: dict[str, Array], parameters: Parameters, cases: Sequence[Case]) -> list[Answer]:
+        """One request for `cases`; an answer a row. Raise `NoReply`."""
+        left = max(case.terms.left() for case in cases)
+        terms = cases[0].terms
+        size = sum(inputs[name][0].nbytes for name in ("scores", "features", "present") if name in inputs)
+        for case in cases:
+            case.bytes_up += size
+        try:
+            budget_ms = (left - reserve(left)) * 1000
+            reply = await self._uplink.infer(
+                inputs, parameters=parameters, deadline_ms=budget_ms, headers=terms.headers
+            )
+            answers = reply.answers(rows=len(cases), classes=self._classes, devices=self._devices)
+        except NoReply as failure:
+            self._metrics.offloads.labels(failure.reason).inc()
+            raise
+        finally:
+            self._metrics.circuit.set(CIRCUIT[self._uplink.circuit])
+        self._metrics.offloads.labels("ok").inc()
+        self._metrics.uplink_bytes.labels("up").inc(reply.bytes_sent)
+        self._metrics.uplink_bytes.labels("down").inc(reply.bytes_received)
+        self._metrics.uplink_seconds.observe(reply.seconds)
+        if above := reply.headers.get("server-timing"):
+            terms.upper_timings.append(above)
+        return answers
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside the requests, or drop it when too much of it runs already."""
+        if len(self._tasks) >= self._background:
+            work.close()
+            return
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait for the background work, which its deadlines bound."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+class ToEdge(_Up):
+    """A device's way up: scores first, features when asked for; or both at once (eager)."""
+
+    def __init__(self, *args: Any, device: int, alone: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._device, self._alone = device, alone
+
+    async def offload(self, cases: Sequence[Case]) -> None:
+        """Settle the cases of one request."""
+        eager = cases[0].event is None or cases[0].policy.offload == "eager"
+        try:
+            wanted = self._take(cases, await self._post(cases, scores=True, features=eager))
+            if wanted:
+                self._take(wanted, await self._post(wanted, scores=False, features=True))
+        except NoReply as failure:
+            for case in cases:
+                case.degrade(failure.reason)
+        for case in cases:
+            case.degrade("gone")  # asked twice, or not held any more
+
+    def tell(self, cases: Sequence[Case]) -> None:
+        """Send the scores of events this device has answered, so that the others' edge knows."""
+        known = [case for case in cases if case.event is not None]
+        if known and not self._alone:
+            self.in_background(self._tell(known))
+
+    async def _tell(self, cases: Sequence[Case]) -> None:
+        try:
+            await self._post(cases, scores=True, features=False, answered=True)
+        except NoReply:
+            return  # counted; the caller has its answer
+
+    async def _post(
+        self, cases: Sequence[Case], *, scores: bool, features: bool, answered: bool = False
+    ) -> list[Answer]:
+        inputs: dict[str, Array] = {}
+        if cases[0].event is not None:
+            inputs["event"] = event_tensor(cases)
+        if scores:
+            inputs["scores"] = np.stack([case.inputs["scores"] for case in cases])
+        if features:
+            inputs["features"] = np.stack([case.inputs["features"] for case in cases])
+        if answered:
+            inputs["answered"] = np.ones(len(cases), np.bool_)
+        terms = cases[0].terms
+        parameters: Parameters = {"device": self._device, "max_exit": terms.max_exit.value}
+        if terms.threshold is not None:
+            parameters["threshold"] = terms.threshold
+        if terms.wait_ms is not None:
+            parameters["wait_ms"] = terms.wait_ms
+        return await self.send(inputs, parameters, cases)
+
+    @staticmethod
+    def _take(cases: Sequence[Case], answers: Sequence[Answer]) -> list[Case]:
+        """Settle the rows that are answers; return those whose features are wanted."""
+        wanted = []
+        for case, answer in zip(cases, answers, strict=True):
+            if answer.label >= 0:
+                case.settle(answer)
+            elif answer.need_features:
+                wanted.append(case)
+            else:
+                case.degrade("gone")
+        return wanted
+
+
+class ToCloud(_Up):
+    """An edge's way up: while requests are in flight the next events gather and go up together."""
+
+    def __init__(self, *args: Any, edge: int, max_batch: int = 512, max_in_flight: int = 4, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._edge, self._max_batch, self._max_in_flight = edge, max_batch, max_in_flight
+        self._queue: deque[Case] = deque()
+        self._in_flight = 0
+
+    async def offload(self, cases: Sequence[Case]) -> None:
+        """Queue the cases and wait until all are settled; each falls back by its own deadline."""
+        self._queue.extend(cases)
+        while self._queue and self._in_flight < self._max_in_flight:
+            self._start()
+        left = max(case.terms.left() for case in cases)
+        await asyncio.wait([case.outcome for case in cases], timeout=max(0.0, left - reserve(left) / 2))
+        for case in cases:
+            case.degrade("deadline")
+
+    def tell(self, cases: Sequence[Case]) -> None:
+        """Nobody above joins one edge's events."""
+
+    def _start(self) -> None:
+        batch: list[Case] = []
+        while self._queue and len(batch) < self._max_batch:
+            case = self._queue.popleft()
+            if case.terms.left() > 0 and not case.outcome.done():
+                batch.append(case)
+            else:
+                case.degrade("deadline")
+        if batch:
+            self._in_flight += 1
+            task = asyncio.create_task(self._climb(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _climb(self, cases: list[Case]) -> None:
+        inputs = {
+            "event": event_tensor(cases),
+            "features": np.stack([case.inputs["features"] for case in cases]),
+            "present": np.stack([case.inputs["present"] for case in cases]),
+        }
+        try:
+            for case, answer in zip(cases, await self.send(inputs, {"edge": self._edge}, cases), strict=True):
+                if answer.label >= 0:
+                    case.settle(answer)
+        except NoReply as failure:
+            for case in cases:
+                case.degrade(failure.reason)
+        finally:
+            self._in_flight -= 1
+            for case in cases:
+                case.degrade("bad_answer")
+            if self._queue:
+                self._start()
+
+
+def event_tensor(cases: Sequence[Case]) -> Array:
+    """BYTES [B]: the event ids; an event of its own has an empty one."""
+    tensor = np.empty(len(cases), np.object_)
+    tensor[:] = [case.event or b"" for case in cases]
+    return tensor

@@ -1,0 +1,126 @@
+"""Settings of a served tier: `DDNN_` names, nested ones joined by `__`; command line over environment over default."""
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ddnn.bundle import shipped_bundle
+from ddnn.errors import BadConfig
+
+__all__ = ["CollectorSettings", "Settings", "setting_names"]
+
+_PREFIX = "DDNN_"
+_READ_BY_CLIENTS = {"DDNN_TOKEN"}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CollectorSettings(_Section):
+    """Bounds of what waits for an event's contributions."""
+
+    events: int = Field(default=20_000, ge=1)
+    """Events held at most, waiting and answered together."""
+    bytes: int = Field(default=64 << 20, ge=1)
+    """Bytes of contributions held at most."""
+    hold_s: float = Field(default=30.0, gt=0)
+    """How long an answered event is held for late contributions, in seconds."""
+    alive_events: int = Field(default=4, ge=1)
+    """A child that contributed to none of this many latest events is not waited for."""
+
+
+class Settings(BaseSettings):
+    """Everything a served tier can be told."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    bundle: Path = Field(default_factory=shipped_bundle)
+    """Folder of the bundle; the one that ships with the package by default."""
+    index: int = Field(default=0, ge=0)
+    """Which device, or which edge, this process is."""
+    upstream: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses of the tier above, comma-separated, first preferred; none at the cloud."""
+    host: str = "127.0.0.1"
+    """Address to bind."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to bind."""
+    token: SecretStr | None = None
+    """Bearer token demanded of callers and sent to the tier above; none by default."""
+    deadline_ms: float = Field(default=2000.0, gt=0, le=600_000)
+    """Time budget of a request that states none, in milliseconds."""
+    state_dir: Path | None = None
+    """Folder for what must outlive a restart; the one place this process may write to."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads a section may use; what the container's CPU quota allows by default."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much is logged."""
+    max_body_bytes: int = Field(default=32 << 20, ge=1024)
+    """Largest request body, after decompression."""
+    max_batch: int = Field(default=4096, ge=1)
+    """Most events in one request."""
+    max_in_flight: int = Field(default=512, ge=1)
+    """Most requests being worked on; one more is refused with 429."""
+    max_background: int = Field(default=256, ge=1)
+    """Most contributions of already answered events on their way up."""
+    drain_s: float = Field(default=10.0, gt=0)
+    """How long requests in flight may take to finish after SIGTERM, in seconds."""
+    collector: CollectorSettings = CollectorSettings()
+    """Bounds of the collector."""
+
+    @field_validator("upstream", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("upstream")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url!r} is not an http:// or https:// address")
+        return tuple(url.rstrip("/") for url in value)
+
+    @field_validator("token", "state_dir", "threads", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @classmethod
+    def load(cls, **given: Any) -> "Settings":
+        """Read the environment, then lay `given` (a None is left out) over it; raise `BadConfig` naming the setting."""
+        for name in os.environ:
+            if name.upper().startswith(_PREFIX) and name.upper() not in setting_names() | _READ_BY_CLIENTS:
+                raise BadConfig(f"{name} is not a setting; known are {', '.join(sorted(setting_names()))}")
+        try:
+            return cls(**{k: v for k, v in given.items() if v is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = _PREFIX + "__".join(str(part).upper() for part in first["loc"])
+            raise BadConfig(f"{name} is {first['input']!r}: {first['msg']}") from error
+
+    def masked(self) -> Mapping[str, Any]:
+        """The settings as data, secrets masked."""
+        return self.model_dump(mode="json")
+
+
+@cache
+def setting_names() -> frozenset[str]:
+    """Every environment variable that is a setting."""
+
+    def names(model: type[BaseModel], prefix: str) -> set[str]:
+        found: set[str] = set()
+        for key, field in model.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found |= names(kind, f"{prefix}{key.upper()}__") | {f"{prefix}{key.upper()}"}
+            else:
+                found.add(f"{prefix}{key.upper()}")
+        return found
+
+    return frozenset(names(Settings, _PREFIX))
