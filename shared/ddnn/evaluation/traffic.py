@@ -1,9 +1,10 @@
 """Bytes on each link, per event, all devices together.
 
-Payload = the network's own tensors (scores, features, presence); body = whole HTTP bodies, measured by encoding them.
+Payload = the network's own tensors (scores, features, presence); body = whole HTTP bodies, measured by encoding each
+message as a tier sends it, an event a message: what a tier gathers into one request needs fewer.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,11 +13,11 @@ from ddnn.evaluation.scores import Scores
 from ddnn.policy import Policy
 from ddnn.tier import Exit
 from ddnn.types import Array, Bools
-from ddnn.wire import encode_request
+from ddnn.wire import Parameters, encode_request
 
 __all__ = ["formula", "traffic"]
 
-_EVENT = "0" * 32
+_EVENT: Final = b"0" * 32
 """An event id as the client makes them: 32 characters."""
 
 
@@ -50,10 +51,10 @@ class _Link:
     def __init__(self, events: int) -> None:
         self._events, self._payload, self._body = events, 0, 0
 
-    def send(self, count: int, tier: str, index: int, **tensors: Array) -> None:
-        """Add `count` messages from child number `index`, each with these tensors."""
-        event = np.array([_EVENT.encode()], dtype=object)
-        body, _ = encode_request({"event": event, **tensors}, id=_EVENT, parameters={tier: index})
+    def send(self, count: int, parameters: Parameters, **tensors: Array) -> None:
+        """Add `count` messages, each of one event with these tensors."""
+        event = np.array([_EVENT], dtype=np.object_)
+        body, _ = encode_request({"event": event, **tensors}, parameters=parameters)
         self._payload += count * sum(array.nbytes for name, array in tensors.items() if name != "answered")
         self._body += count * len(body)
 
@@ -61,19 +62,23 @@ class _Link:
         return {"payload": self._payload / self._events, "body": self._body / self._events}
 
 
+def _to_edge(device: int) -> Parameters:
+    return {"device": device, "max_exit": Exit.CLOUD.value}
+
+
 def _from_device(link: _Link, scores: Scores, sure: Bools, settled: Array, device: int, policy: Policy) -> None:
     own = np.zeros((1, scores.cloud.shape[1]), np.float32)
     features = np.zeros((1, scores.topology.device_cut.bytes), np.uint8)
     there, alone = scores.present[:, device], len(scores.topology.devices) == 1
     if not alone:  # a sure device that is alone is the local exit: nobody else waits to be told
-        link.send(int((there & sure).sum()), "device", device, scores=own, answered=np.ones(1, np.bool_))
+        link.send(int((there & sure).sum()), _to_edge(device), scores=own, answered=np.ones(1, np.bool_))
     unsure = int((there & ~sure).sum())
     if policy.offload == "eager":
-        link.send(unsure, "device", device, scores=own, features=features)
+        link.send(unsure, _to_edge(device), scores=own, features=features)
     else:
         asked = int((there & np.isin(settled, (NOBODY, Exit.EDGE.rank))).sum())
-        link.send(unsure, "device", device, scores=own)
-        link.send(asked, "device", device, features=features)
+        link.send(unsure, _to_edge(device), scores=own)
+        link.send(asked, _to_edge(device), features=features)
 
 
 def _from_edge(link: _Link, scores: Scores, settled: Array, index: int) -> None:
@@ -82,8 +87,8 @@ def _from_edge(link: _Link, scores: Scores, settled: Array, index: int) -> None:
     shape = (1, topology.edge_cut.bytes) if topology.edge_cut else (1, width, topology.device_cut.bytes)
     present = np.ones((1, width), np.bool_)
     up = int((there & (settled == NOBODY)).sum())
-    link.send(up, "edge", index, features=np.zeros(shape, np.uint8), present=present)
+    link.send(up, {"edge": index}, features=np.zeros(shape, np.uint8), present=present)
     if len(topology.edges) > 1:  # the other edges' callers wait for what this one already answered
         own = np.zeros((1, classes), np.float32)
         told = int((there & (settled != NOBODY)).sum())
-        link.send(told, "edge", index, scores=own, present=present, answered=np.ones(1, np.bool_))
+        link.send(told, {"edge": index}, scores=own, present=present, answered=np.ones(1, np.bool_))
