@@ -1,0 +1,254 @@
+"""The collector: who is waited for, what a repeat or a latecomer gets, and what bounds it."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from ddnn.errors import Overloaded
+from ddnn.policy import Policy
+from ddnn.service.case import Case, Terms
+from ddnn.service.collector import Collector
+from ddnn.service.pending import Contribution
+from ddnn.settings import CollectorSettings
+from ddnn.tier import Exit
+from ddnn.types import Answer
+
+DEVICES = 3
+CLASSES = 4
+SCORES = np.arange(CLASSES, dtype=np.float32)
+FEATURES = np.arange(5, dtype=np.uint8)
+
+
+def terms(**asked: float) -> Terms:
+    return Terms(deadline=asyncio.get_running_loop().time() + 60, **asked)  # type: ignore[arg-type]
+
+
+def answer(label: int = 1, bytes_up: int = 0) -> Answer:
+    p = np.full(CLASSES, 0.25, np.float32)
+    return Answer(label, p, Exit.LOCAL, 0.5, np.ones(DEVICES, np.bool_), 1, bytes_up=bytes_up)
+
+
+class Bench:
+    """A collector whose complete events are kept for the test to settle."""
+
+    def __init__(self, *, wait_ms: float = 60_000, **bounds: float) -> None:
+        self.batches: list[list[Case]] = []
+        self.came = asyncio.Event()
+        policy = Policy(bundle="b", wait_ms=wait_ms, adaptive_wait=False)
+        self.collector = Collector(
+            range(DEVICES),
+            devices=DEVICES,
+            classes=CLASSES,
+            policy=lambda: policy,
+            advance=self._advance,
+            settings=CollectorSettings.model_validate(bounds),
+        )
+
+    def _advance(self, cases: list[Case]) -> None:
+        self.batches.append(cases)
+        self.came.set()
+
+    def offer(self, event: bytes | None, child: int, **part: object) -> asyncio.Future[Answer]:
+        if not part:
+            part = {"scores": SCORES}
+        given = Contribution(child, part.pop("terms", None) or terms(), **part)  # type: ignore[arg-type]
+        return self.collector.offer(event, given).future
+
+    @property
+    def cases(self) -> list[Case]:
+        return [case for batch in self.batches for case in batch]
+
+
+async def turn() -> None:
+    """Let everything that is due run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def expire(bench: Bench, count: int) -> None:
+    """Let the waits of `count` events run out."""
+    async with asyncio.timeout(30):
+        while len(bench.cases) < count:
+            bench.came.clear()
+            await bench.came.wait()
+
+
+async def test_an_event_is_complete_when_every_living_child_contributed() -> None:
+    bench = Bench()
+    for child in range(DEVICES):
+        assert not bench.cases
+        bench.offer(b"e", child)
+        await turn()
+    (case,) = bench.cases
+    assert case.inputs["present"].tolist() == [True] * DEVICES
+    assert case.inputs["scores"].shape == (DEVICES, CLASSES)
+    assert "features" not in case.inputs
+
+
+async def test_events_that_become_complete_together_are_decided_together() -> None:
+    bench = Bench()
+    for child in range(DEVICES):
+        for event in (b"e", b"f"):
+            bench.offer(event, child)
+    await turn()
+    assert [len(batch) for batch in bench.batches] == [2]
+
+
+async def test_the_wait_closes_an_event_with_who_is_here() -> None:
+    bench = Bench(wait_ms=1)
+    bench.offer(b"e", 2)
+    await expire(bench, 1)
+    assert bench.cases[0].devices.tolist() == [False, False, True]
+    assert not bench.cases[0].inputs["scores"][:2].any()
+
+
+async def test_a_repeat_changes_nothing_and_is_answered_too() -> None:
+    bench = Bench()
+    first = bench.offer(b"e", 0)
+    size = bench.collector.size
+    again = bench.offer(b"e", 0, scores=SCORES + 1)
+    assert bench.collector.size == size
+    for child in (1, 2):
+        bench.offer(b"e", child)
+    await turn()
+    assert (bench.cases[0].inputs["scores"][0] == SCORES).all()
+    bench.cases[0].settle(answer(3))
+    assert (await first).label == (await again).label == 3
+
+
+async def test_a_latecomer_gets_the_answer_already_given_and_is_alive_again() -> None:
+    bench = Bench(wait_ms=1, alive_events=1)
+    bench.offer(b"e", 0)
+    await expire(bench, 1)
+    bench.cases[0].settle(answer(2, bytes_up=70))
+    await turn()
+    assert bench.collector.waits.alive == [True, False, False]
+    late = await bench.offer(b"e", 1)
+    assert (late.label, late.bytes_up) == (2, 0)
+    assert bench.collector.waits.alive == [True, True, False]
+
+
+async def test_nobody_waits_for_the_dead_after_a_few_events() -> None:
+    bench = Bench(wait_ms=1, alive_events=2)
+    for n in range(2):
+        for child in (0, 1):
+            bench.offer(b"%d" % n, child)
+        await expire(bench, n + 1)
+    for child in (0, 1):
+        bench.offer(b"next", child)
+    await turn()
+    assert len(bench.cases) == 3
+
+
+async def test_a_request_may_wait_for_every_child_alive_or_not() -> None:
+    bench = Bench(wait_ms=1, alive_events=1)
+    bench.offer(b"e", 0)
+    await expire(bench, 1)
+    patient = terms(wait_ms=60_000)
+    for child in range(DEVICES):
+        assert len(bench.cases) == 1
+        bench.offer(b"f", child, scores=SCORES, terms=patient)
+        await turn()
+    assert len(bench.cases) == 2
+
+
+async def test_only_those_who_took_part_are_asked_for_features() -> None:
+    bench = Bench(wait_ms=1)
+    replies = [bench.offer(b"e", child) for child in (0, 2)]
+    await expire(bench, 1)
+    case = bench.cases[0]
+    case.best = answer()
+    bench.collector.ask(case)
+    assert [(await reply).need_features for reply in replies] == [True, True]
+    stranger = await bench.offer(b"e", 1, features=FEATURES)
+    assert (stranger.need_features, stranger.label) == (False, -1)
+
+
+async def test_features_of_all_who_took_part_complete_the_second_stage() -> None:
+    bench = Bench()
+    for child in range(DEVICES):
+        bench.offer(b"e", child)
+    await turn()
+    case = bench.cases[0]
+    case.best = answer()
+    bench.collector.ask(case)
+    replies = [bench.offer(b"e", child, features=FEATURES) for child in range(DEVICES)]
+    await turn()
+    assert len(bench.cases) == 2
+    assert (case.inputs["features"] == FEATURES).all()
+    case.settle(answer(bytes_up=8))
+    await turn()
+    assert [reply.result().bytes_up for reply in replies] == [3, 3, 2]
+
+
+async def test_missing_features_degrade_the_answer_of_the_local_exit() -> None:
+    bench = Bench(wait_ms=1)
+    bench.offer(b"e", 0)
+    await expire(bench, 1)
+    case = bench.cases[0]
+    case.best = answer(2)
+    bench.collector.ask(case)
+    given = await case.outcome
+    assert (given.label, given.degraded, given.degraded_reason) == (2, True, "no_features")
+
+
+async def test_features_of_an_event_nobody_holds_are_told_so() -> None:
+    reply = await Bench().offer(b"e", 0, features=FEATURES)
+    assert (reply.label, reply.need_features) == (-1, False)
+
+
+async def test_an_event_of_its_own_waits_for_nobody() -> None:
+    bench = Bench()
+    bench.offer(None, 1, scores=SCORES, features=FEATURES)
+    bench.offer(None, 1, scores=SCORES, features=FEATURES)
+    await turn()
+    assert len(bench.cases) == 2
+    assert bench.collector.waits.alive == [True] * DEVICES
+    assert bench.cases[0].devices.tolist() == [False, True, False]
+
+
+async def test_a_child_that_answered_is_marked() -> None:
+    bench = Bench()
+    bench.offer(b"e", 1, scores=SCORES, answered=True)
+    for child in (0, 2):
+        bench.offer(b"e", child)
+    await turn()
+    assert bench.cases[0].inputs["answered"].tolist() == [False, True, False]
+
+
+async def test_a_full_collector_forgets_answered_events_first_and_then_refuses() -> None:
+    bench = Bench(wait_ms=1, events=2)
+    bench.offer(b"old", 0)
+    await expire(bench, 1)
+    bench.cases[0].settle(answer())
+    await turn()
+    bench.collector._policy = lambda: Policy(bundle="b", wait_ms=60_000)
+    bench.offer(b"e", 0)
+    bench.offer(b"f", 0)
+    assert (bench.collector.held, bench.collector.pending) == (0, 2)
+    with pytest.raises(Overloaded, match="2 events are waiting"):
+        bench.offer(b"g", 0)
+
+
+async def test_bytes_are_bounded_and_given_back() -> None:
+    bench = Bench(bytes=SCORES.nbytes)
+    bench.offer(b"e", 0)
+    with pytest.raises(Overloaded, match="bytes"):
+        bench.offer(b"f", 0)
+    for child in (1, 2):
+        bench.offer(b"e", child)
+    await turn()
+    bench.cases[0].settle(answer())
+    await turn()
+    assert (bench.collector.size, bench.collector.pending) == (0, 0)
+
+
+async def test_answered_events_are_forgotten_when_they_are_old() -> None:
+    bench = Bench(wait_ms=0, hold_s=1e-9)
+    bench.offer(b"e", 0)
+    await expire(bench, 1)
+    bench.cases[0].settle(answer())
+    await turn()
+    bench.offer(b"f", 0)
+    assert bench.collector.held == 0
