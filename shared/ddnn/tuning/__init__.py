@@ -1,6 +1,7 @@
 """Fitting a policy's temperatures and thresholds on the validation split."""
 
+from ddnn.tuning.report import change, show
 from ddnn.tuning.temperature import fit_temperature, fit_temperatures
 from ddnn.tuning.tune import figures, tune
 
-__all__ = ["figures", "fit_temperature", "fit_temperatures", "tune"]
+__all__ = ["change", "figures", "fit_temperature", "fit_temperatures", "show", "tune"]

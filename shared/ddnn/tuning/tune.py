@@ -1,12 +1,13 @@
 """Choosing the temperatures and thresholds of a policy on the validation split."""
 
 import math
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
 from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.evaluation import Scores, decide, judge
+from ddnn.exits import CRITERIA
 from ddnn.policy import Policy, Thresholds
 from ddnn.tier import Exit
 from ddnn.tuning.frontier import Choice, best_pair, candidates
@@ -20,12 +21,8 @@ FEWEST_EVENTS: Final = 50
 _GRID: Final = 24
 """Thresholds tried an exit when several edges make an event's answer depend on all of them."""
 
-Criterion = Literal["entropy", "max_probability", "margin"]
 
-
-def tune(
-    scores: Scores, policy: Policy, *, max_accuracy_drop: float = 0.005, criterion: Criterion | None = None
-) -> Policy:
+def tune(scores: Scores, policy: Policy, *, max_accuracy_drop: float = 0.005, criterion: str | None = None) -> Policy:
     """Return `policy`, one version on, with temperatures and thresholds fitted on `scores`.
 
     The overall accuracy stays at or above the cloud exit's minus `max_accuracy_drop`; among what allows that, the
@@ -42,7 +39,7 @@ def tune(
     fitted = policy.model_copy(
         update={
             "version": policy.version + 1,
-            "criterion": criterion or policy.criterion,
+            "criterion": _known(criterion or policy.criterion),
             "temperatures": fit_temperatures(scores),
             "tuned": None,
         }
@@ -75,6 +72,12 @@ def figures(scores: Scores, policy: Policy) -> dict[str, Any]:
         "cloud_accuracy": float((scores.cloud.argmax(axis=1) == scores.y).mean()),
         "exit_share": {exit.value: decisions.share(exit) if exit in scores.topology.exits else None for exit in Exit},
     }
+
+
+def _known(criterion: str) -> str:
+    if criterion not in CRITERIA:
+        raise BadInput(f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}")
+    return criterion
 
 
 def _with(policy: Policy, scores: Scores, first: float, second: float) -> Policy:

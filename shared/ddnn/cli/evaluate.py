@@ -1,0 +1,64 @@
+"""`ddnn evaluate`: how right a network is, who answers, and what it costs in bytes."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ddnn.cli.target import Json
+
+__all__ = ["BundleFolder", "Data", "Grid", "GroupBy", "Seed", "TestGroups", "evaluate"]
+
+BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="`mnist5k`, `synthetic`, or a `.npz` file.")]
+Grid = Annotated[
+    str | None, typer.Option(metavar="CxR", help="Cut whole images into columns × rows; by default as in training.")
+]
+GroupBy = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Array of the file whose groups the split keeps whole.")
+]
+TestGroups = Annotated[
+    str | None, typer.Option(metavar="G,G", help="Groups of --group-by that are the test split, comma-separated.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of the split, where chance makes it; by default as in training.")]
+Split = Annotated[str, typer.Option(help="`train`, `validation` or `test`.")]
+Missing = Annotated[
+    bool, typer.Option("--missing", help="Also lose each device, and up to six devices every subset of them.")
+]
+
+
+def evaluate(
+    bundle: BundleFolder,
+    data: Data,
+    grid: Grid = None,
+    split: Split = "test",
+    group_by: GroupBy = None,
+    test_groups: TestGroups = None,
+    seed: Seed = None,
+    missing: Missing = False,
+    as_json: Json = False,
+) -> None:
+    """Say how right a network is, exit by exit and under its policy, and what it costs in bytes.
+
+    Example: `ddnn evaluate BUNDLE mnist5k --grid 3x2 --missing`
+    """
+    from rich.console import Console
+
+    from ddnn.bundle import Bundle
+    from ddnn.evaluation import evaluate as evaluated
+    from ddnn.evaluation.bars import bars
+    from ddnn.evaluation.source import load_for, split_note
+    from ddnn.evaluation.table import show
+
+    opened = Bundle.open(bundle)
+    groups = test_groups.split(",") if test_groups else None
+    events = load_for(opened, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
+    if note := split_note(opened, events):
+        typer.echo(f"note: {note}", err=True)
+    with bars() as progress:
+        document = evaluated(opened, events.subset(split), missing=missing, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        show(document, Console(highlight=False))

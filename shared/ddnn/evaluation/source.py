@@ -1,0 +1,64 @@
+"""The data a person names, cut and split as the bundle's own were unless they say otherwise."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddnn.bundle import Bundle
+from ddnn.data import Dataset, load
+
+__all__ = ["load_for", "split_note"]
+
+
+def load_for(
+    bundle: Bundle,
+    source: str,
+    *,
+    grid: str | None = None,
+    group_by: str | None = None,
+    test_groups: Sequence[str] | None = None,
+    seed: int | None = None,
+) -> Dataset:
+    """Load `source` for `bundle`; what is None is as in training, as far as it applies to this source.
+
+    Raises `BadData` naming the array that breaks the data contract.
+    """
+    trained = _trained_on(bundle)
+    same = Path(str(trained.get("name", ""))).name == Path(source).name
+    return load(
+        source,
+        grid=grid or (trained.get("grid") if same or _is_image_set(Path(source)) else None),
+        group_by=group_by or (trained.get("group_by") if same else None),
+        test_groups=test_groups or (trained.get("test_groups") if same and not group_by else None),
+        seed=int(trained.get("seed", 0)) if seed is None else seed,
+    )
+
+
+def split_note(bundle: Bundle, data: Dataset) -> str | None:
+    """A sentence when the events are those of training but divided otherwise; None when all is well."""
+    trained = _trained_on(bundle)
+    keys = ("group_by", "test_groups", "seed")
+    differ = [key for key in keys if key in trained and trained[key] != data.source.get(key)]
+    if differ and bundle.manifest.training.data.get("fingerprint") == data.fingerprint:
+        return (
+            f"the bundle was trained on {data.name} with another {' and '.join(differ)}:"
+            " its training events may be among these, and accuracy may look better than it is"
+        )
+    return None
+
+
+def _trained_on(bundle: Bundle) -> Mapping[str, Any]:
+    """The arguments of `ddnn.data.load` that the manifest records."""
+    recorded = bundle.manifest.training.data
+    source = recorded.get("source")
+    return source if isinstance(source, Mapping) else recorded
+
+
+def _is_image_set(path: Path) -> bool:
+    """A file in Keras form, whole images that a grid cuts."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "x_train.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False

@@ -1,0 +1,113 @@
+"""The evaluation document, for people."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ddnn.tier import Exit
+
+__all__ = ["show"]
+
+
+def show(document: dict[str, Any], console: Console) -> None:
+    """Print the `evaluate --json` document as tables."""
+    console.print(
+        f"\n[bold]{document['events']:,}[/bold] {document['split']} events · {document['classes']} classes"
+        f" · {_count(document['devices'], 'device')}\n"
+    )
+    console.print(_exits(document))
+    console.print(_bytes(document["bytes"]))
+    missing = document.get("missing")
+    console.print(_devices(document, missing["one"] if missing else None))
+    if missing and missing["subsets"]:
+        console.print(_subsets(missing["subsets"]))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left")
+    return table
+
+
+def _exits(document: dict[str, Any]) -> Table:
+    overall = document["overall"]
+    table = _table("Exits", "exit", "accuracy if it answered all", "answers", "threshold")
+    for exit in Exit:
+        told = document["exits"][exit.value]
+        if told is None:
+            continue
+        accuracy = told["accuracy"]
+        threshold = overall["thresholds"].get(exit.value)
+        table.add_row(
+            exit.value,
+            _spread(accuracy) if isinstance(accuracy, list) else _percent(accuracy),
+            _percent(overall["exit_share"][exit.value]),
+            "always" if exit is Exit.CLOUD else f"{threshold:.4g}" if threshold else "off",
+        )
+    table.add_section()
+    table.add_row("overall", f"[bold]{_percent(overall['accuracy'])}[/bold]", "", "")
+    return table
+
+
+def _bytes(told: dict[str, Any]) -> Table:
+    table = _table("Bytes per event, all devices together", "link", "payload", "HTTP body")
+    table.add_row("devices → edge", _number(told["device_to_edge"]["payload"]), _number(told["device_to_edge"]["body"]))
+    table.add_row("edge → cloud", _number(told["edge_to_cloud"]["payload"]), _number(told["edge_to_cloud"]["body"]))
+    table.add_section()
+    table.add_row("the paper's formula, c × D", _number(told["formula"]), "")
+    table.add_row("raw views", _number(told["raw_views"]), "")
+    return table
+
+
+def _devices(document: dict[str, Any], one: dict[str, Any] | None) -> Table:
+    table = _table("Devices", "device", "accuracy alone", *(["overall when it is lost"] if one else []))
+    for index, accuracy in enumerate(document["exits"]["device"]["accuracy"]):
+        table.add_row(str(index), _percent(accuracy), *([_percent(one["each"][index])] if one else []))
+    if one:
+        table.add_section()
+        table.add_row("mean", "", _percent(one["mean"]))
+        table.add_row("worst", "", _percent(one["worst"]))
+    return table
+
+
+def _subsets(subsets: dict[str, float]) -> Table:
+    table = _table("Overall accuracy with some devices left", "left", "subsets", "mean", "best", "worst")
+    for size, group in _by_size(subsets):
+        best, worst = max(group, key=group.__getitem__), min(group, key=group.__getitem__)
+        table.add_row(
+            str(size),
+            str(len(group)),
+            _percent(sum(group.values()) / len(group)),
+            f"{_percent(group[best])}  [dim]{best}[/dim]",
+            f"{_percent(group[worst])}  [dim]{worst}[/dim]",
+        )
+    return table
+
+
+def _by_size(subsets: dict[str, float]) -> Iterator[tuple[int, dict[str, float]]]:
+    """The subsets by how many devices are left, most first."""
+    for size in sorted({key.count("+") + 1 for key in subsets}, reverse=True):
+        yield size, {key: value for key, value in subsets.items() if key.count("+") + 1 == size}
+
+
+def _spread(values: list[float | None]) -> str:
+    there = [value for value in values if value is not None]
+    if not there:
+        return _percent(None)
+    return _percent(there[0]) if len(there) == 1 else f"{100 * min(there):.1f} to {_percent(max(there))}"
+
+
+def _percent(value: float | None) -> str:
+    return "—" if value is None else f"{100 * value:.1f} %"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if value % 1 else f"{value:,.0f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
