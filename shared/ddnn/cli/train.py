@@ -1,0 +1,181 @@
+"""`ddnn train`: from a data set to a bundle."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ddnn.errors import BadData, BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ddnn.data import Dataset
+    from ddnn.network import DDNN
+    from ddnn.training import Config, Run
+
+__all__ = ["train"]
+
+
+def train(
+    source: Annotated[
+        str | None, typer.Argument(help="`mnist5k`, `synthetic`, or a .npz file under the data contract.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the bundle to make.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Cut whole images into views, columns x rows: 3x2.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with everything a run can set.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Where chance plays: split, first weights, order, changes.")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="Overrides training.epochs.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Overrides training.batch.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Overrides training.learning_rate.")] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="Array of the file whose groups stay whole in the split.")
+    ] = None,
+    test_groups: Annotated[str | None, typer.Option(help="Which groups are test: 7,8.")] = None,
+    max_accuracy_drop: Annotated[
+        float, typer.Option(help="How far below the cloud exit's the tuned overall accuracy may be.")
+    ] = 0.005,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle, or an unfinished run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print every key of the config and end.")] = False,
+) -> None:
+    """Train all exits of a network jointly, export it, prove the export, and write a bundle.
+
+    Example: `ddnn train mnist5k --grid 3x2 --out digits`
+
+    Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with `--resume` continues.
+    """
+    try:
+        from ddnn.training import Config
+    except ImportError as error:
+        message = f'training needs {error.name}, which is not installed; run `pip install "ddnn[train]"`'
+        raise BadInput(message) from error
+    wanted = Config.read(config) if config else Config()
+    wanted = wanted.changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
+    if show_config:
+        typer.echo(wanted.to_toml(), nl=False)
+        return
+    if source is None or out is None:
+        raise BadInput(
+            "train needs a SOURCE and --out BUNDLE; for example `ddnn train mnist5k --grid 3x2 --out digits`"
+        )
+    from ddnn.data import load
+    from ddnn.export import refuse_existing
+    from ddnn.training import Run
+
+    refuse_existing(out, force=force)
+    run = Run.beside(out)
+    if resume:
+        wanted = _resumed(run, wanted, changed=bool(config or epochs or batch or learning_rate))
+    elif run.unfinished and not force:
+        raise BadInput(f"{run.path} holds a run already; add --resume to go on with it, or --force to start again")
+    groups = test_groups.split(",") if test_groups else None
+    data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
+    network = _train(wanted, data, seed, run, resume=resume)
+    bundle, report = _write(network, data, wanted, out, seed, force=force, drop=max_accuracy_drop)
+    if as_json:
+        document = {"bundle": str(out), "fingerprint": bundle, "training": run.summary(), "test": report}
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        _show(out, report)
+
+
+def _resumed(run: "Run", wanted: "Config", *, changed: bool) -> "Config":
+    """The config that the run was started with; raise `BadInput` if other wishes were given with --resume."""
+    kept = run.config()
+    if changed and kept != wanted:
+        raise BadInput(f"--resume goes on with {run.path}'s own config; leave --config and its overrides out")
+    return kept
+
+
+def _train(config: "Config", data: "Dataset", seed: int, run: "Run", *, resume: bool) -> "DDNN":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ddnn.training import train as train_network
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[found]}"),
+    )
+    with Progress(*columns, console=_console()) as progress:
+        try:
+            return train_network(config, data, seed=seed, run=run, resume=resume, watcher=_Bar(progress, config))
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; `--resume` goes on after the last whole epoch, kept in {run.path}", err=True)
+            raise
+
+
+class _Bar:
+    """A progress bar over the epochs, moved with every step."""
+
+    def __init__(self, progress: "Progress", config: "Config") -> None:
+        self.progress = progress
+        self.task = progress.add_task("training", total=config.training.epochs, found="")
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        self.progress.update(self.task, completed=epoch + done / steps)
+
+    def epoch(self, record: "Mapping[str, Any]") -> None:
+        exits = ("local", "edge", "cloud")
+        found = " ".join(f"{exit} {record[exit]:.1%}" for exit in exits if record[exit] is not None)
+        lost = record["cloud_one_lost"]
+        self.progress.update(self.task, found=f"{found} one lost {min(lost):.1%}" if lost else found)
+
+
+def _write(
+    network: "DDNN", data: "Dataset", config: "Config", out: Path, seed: int, *, force: bool, drop: float
+) -> tuple[str, dict[str, Any]]:
+    """Export, prove, tune on validation, evaluate once on test, seal; return the fingerprint and the report."""
+    from ddnn.evaluation import evaluate, record
+    from ddnn.export import seal, staged, write_bundle
+    from ddnn.tuning import tune
+
+    command = shlex.join(["ddnn", *sys.argv[1:]])
+    with staged(out, force=force) as folder, _console().status("exporting, proving, tuning") as status:
+        document = config.model_dump(mode="json")
+        bundle = write_bundle(folder, network, data, command=command, config=document, seed=seed)
+        try:
+            policy = tune(record(bundle, data.subset("validation")), bundle.policy, max_accuracy_drop=drop)
+        except BadData as error:  # a handful of events cannot choose a threshold; the default ones stand
+            typer.echo(f"not tuned: {error}", err=True)
+            policy = bundle.policy
+        bundle = seal(folder, bundle.manifest, policy)
+        status.update("evaluating on the test split")
+        report = evaluate(bundle, data.subset("test"), missing=data.devices > 1)
+        training = bundle.manifest.training.model_copy(update={"test": report})
+        bundle = seal(folder, bundle.manifest.model_copy(update={"training": training}), policy)
+    return bundle.fingerprint, report
+
+
+def _show(out: Path, report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table("exit", "accuracy", "answers", title=f"{out} on {report['events']} test events")
+    for exit, share in report["overall"]["exit_share"].items():
+        accuracy = (report["exits"][exit] or {}).get("accuracy")
+        if isinstance(accuracy, list):
+            known = [value for value in accuracy if value is not None]
+            text = f"{min(known):.1%} to {max(known):.1%}" if known else "-"
+        else:
+            text = "-" if accuracy is None else f"{accuracy:.1%}"
+        table.add_row(exit, text, "-" if share is None else f"{share:.1%}")
+    table.add_row("overall", f"{report['overall']['accuracy']:.1%}", "100.0%", style="bold")
+    _console().print(table)
+    typer.echo(f"serve it with `ddnn up {out}`", err=True)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)

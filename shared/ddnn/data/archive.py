@@ -1,0 +1,209 @@
+"""A `.npz` file, opened without pickles: the contract's own form, Keras' image sets, the paper's MVMC."""
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ddnn.data.events import Events, check_visible, checked_labels, checked_view, name_classes
+from ddnn.data.grid import channels_first, cut
+from ddnn.data.split import SPLIT_NAMES
+from ddnn.errors import BadData
+from ddnn.types import Array, Bools
+
+__all__ = ["read_archive"]
+
+KERAS: Final = ("x_train", "y_train", "x_test", "y_test")
+MVMC_CLASSES: Final = ("car", "bus", "person")
+MVMC_SPLIT_FILE: Final = "mvmc_split.json"
+
+
+class _Archive(Mapping[str, Array]):
+    """Arrays of a file by name, each read when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            file = np.load(path, allow_pickle=False)
+        except FileNotFoundError as error:
+            raise BadData(
+                f"{path} does not exist; expected a .npz file or a built-in name (mnist5k, synthetic)"
+            ) from error
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise BadData(f"{path} cannot be read as .npz ({error}); expected a file made by numpy.savez") from error
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise BadData(f"{path} holds one bare array; expected a .npz file with named arrays")
+        self.path, self._file = path, file
+
+    def __getitem__(self, name: str) -> Array:
+        try:
+            return np.asarray(self._file[name])
+        except KeyError:
+            raise
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+            raise BadData(f"{name} cannot be read ({error}); expected a plain array, no pickled objects") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.files)
+
+    def __len__(self) -> int:
+        return len(self._file.files)
+
+
+def read_archive(path: Path, *, grid: tuple[int, int] | None, group_by: str | None) -> Events:
+    """Read the events of the file `path`, in whichever form it has."""
+    archive = _Archive(path)
+    if any(name in archive for name in KERAS):
+        if group_by:
+            raise BadData(f"group-by {group_by} does not apply to {path.name}: its test events are given by x_test")
+        return _keras(archive, grid)
+    if grid:
+        raise BadData(
+            f"grid {grid[0]}x{grid[1]} does not apply to {path.name}; expected an image set with {', '.join(KERAS)}"
+        )
+    views = _views(archive)
+    if "y" not in archive:
+        raise BadData(f"y is missing from {path.name}; it holds {', '.join(archive)}")
+    y = archive["y"]
+    if y.ndim == 2 and "y_dev" not in archive:
+        return _mvmc(archive, views, y)
+    return _own(archive, views, y, group_by)
+
+
+def _views(archive: _Archive) -> tuple[Array, ...]:
+    """`X` (N, D, …) or `X_0` … `X_{D-1}`, each (N, …)."""
+    if "X" in archive:
+        whole = archive["X"]
+        if whole.ndim not in (3, 4, 5):
+            raise BadData(f"X has shape {whole.shape}; expected (N, D, C, H, W), (N, D, C, L) or (N, D, F)")
+        if 0 in whole.shape:
+            raise BadData(f"X has shape {whole.shape}, which is empty; expected at least one event, device and element")
+        whole = checked_view("X", whole)
+        return tuple(np.ascontiguousarray(whole[:, i]) for i in range(whole.shape[1]))
+    names = sorted((name for name in archive if name.startswith("X_") and name[2:].isdigit()), key=lambda n: int(n[2:]))
+    if not names:
+        raise BadData(f"X is missing from {archive.path.name}; it holds {', '.join(archive) or 'nothing'}")
+    if names != [f"X_{i}" for i in range(len(names))]:
+        raise BadData(f"the arrays are {', '.join(names)}; expected X_0 to X_{len(names) - 1} without a gap")
+    views = tuple(archive[name] for name in names)
+    for name, view in zip(names, views, strict=True):
+        if view.ndim not in (2, 3, 4) or 0 in view.shape:
+            raise BadData(f"{name} has shape {view.shape}; expected (N, C, H, W), (N, C, L) or (N, F), none empty")
+        if len(view) != len(views[0]):
+            raise BadData(f"{name} has {len(view)} events; expected {len(views[0])}, as many as X_0")
+    return tuple(checked_view(name, view) for name, view in zip(names, views, strict=True))
+
+
+def _own(archive: _Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:
+    count, devices = len(views[0]), len(views)
+    y = checked_labels("y", raw, (count,), 0)
+    classes = name_classes(y, archive.get("classes"))
+    present = np.ones((count, devices), dtype=bool)
+    if "visible" in archive:
+        present = check_visible("visible", archive["visible"], (count, devices))
+    y_dev = np.where(present, y[:, None], -1)
+    if "y_dev" in archive:
+        y_dev = checked_labels("y_dev", archive["y_dev"], (count, devices), -1)
+        if y_dev.max() >= len(classes):
+            raise BadData(f"y_dev holds label {y_dev.max()}; expected -1..{len(classes) - 1}")
+    test, validation = _named_split(archive, count)
+    return Events(views, y, y_dev, present, classes, test, validation, _groups(archive, group_by, count))
+
+
+def _named_split(archive: _Archive, count: int) -> tuple[Bools | None, Bools | None]:
+    """The file's own test and validation events, from `split` or `is_test`."""
+    if "split" in archive:
+        split = archive["split"]
+        if split.dtype.kind not in "US" or split.shape != (count,):
+            raise BadData(f"split has type {split.dtype} and shape {split.shape}; expected text of shape ({count},)")
+        split = split.astype(str)
+        other = sorted(set(split.tolist()) - set(SPLIT_NAMES))
+        if other:
+            raise BadData(f"split holds {other[0]!r}; expected {', '.join(SPLIT_NAMES)}")
+        validation = split == "validation"
+        return split == "test", validation if validation.any() else None
+    if "is_test" in archive:
+        test = archive["is_test"]
+        if test.dtype != np.bool_ or test.shape != (count,):
+            raise BadData(f"is_test has type {test.dtype} and shape {test.shape}; expected bool of shape ({count},)")
+        return test, None
+    return None, None
+
+
+def _groups(archive: _Archive, group_by: str | None, count: int) -> Array | None:
+    if group_by is None:
+        return None
+    if group_by not in archive:
+        raise BadData(
+            f"group-by names {group_by}, which {archive.path.name} does not hold; it holds {', '.join(archive)}"
+        )
+    groups = archive[group_by]
+    if groups.shape != (count,) or groups.dtype.kind not in "iubUS":
+        raise BadData(
+            f"{group_by} has type {groups.dtype} and shape {groups.shape}; expected integers or text ({count},)"
+        )
+    return groups
+
+
+def _keras(archive: _Archive, grid: tuple[int, int] | None) -> Events:
+    """`x_train`, `y_train`, `x_test`, `y_test`, cut into the grid's views."""
+    missing = [name for name in KERAS if name not in archive]
+    if missing:
+        raise BadData(f"{missing[0]} is missing from {archive.path.name}; an image set holds {', '.join(KERAS)}")
+    if grid is None:
+        raise BadData(f"{archive.path.name} is a set of whole images; add --grid 3x2 to cut each into six views")
+    parts = []
+    for part in ("train", "test"):
+        images = archive[f"x_{part}"]
+        if 0 in images.shape:
+            raise BadData(f"x_{part} has shape {images.shape}, which is empty; expected images")
+        images = checked_view(f"x_{part}", channels_first(f"x_{part}", images))
+        labels = archive[f"y_{part}"]
+        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # CIFAR's labels are (N, 1)
+        parts.append((images, checked_labels(f"y_{part}", labels, (len(images),), 0)))
+    (train, y_train), (test, y_test) = parts
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+        raise BadData(
+            f"x_test is {test.dtype} {test.shape}; expected images like x_train's, {train.dtype} {train.shape}"
+        )
+    y = np.concatenate([y_train, y_test])
+    views = cut(np.concatenate([train, test]), grid)
+    present = np.ones((len(y), len(views)), dtype=bool)
+    y_dev = np.repeat(y[:, None], len(views), axis=1)
+    is_test = np.arange(len(y)) >= len(train)
+    return Events(views, y, y_dev, present, name_classes(y, archive.get("classes")), is_test, grid=grid)
+
+
+def _mvmc(archive: _Archive, views: tuple[Array, ...], raw: Array) -> Events:
+    """The paper's set: `y` (N, D), 3 where the camera does not see the object; the event's class is the largest.
+
+    The authors' split comes from `mvmc_split.json` (lists `train` and `test` of rows) beside the file, if it is there.
+    """
+    absent = len(MVMC_CLASSES)
+    y_dev = checked_labels("y", raw, (len(views[0]), len(views)), 0)
+    if y_dev.max() > absent:
+        raise BadData(
+            f"y (N, D) holds {y_dev.max()}; expected 0..{absent}, {absent} where a camera does not see the object"
+        )
+    present = check_visible("y != 3", y_dev != absent, y_dev.shape)
+    y_dev = np.where(present, y_dev, -1)
+    y = y_dev.max(axis=1)
+    name_classes(y, None)
+    return Events(views, y, y_dev, present, MVMC_CLASSES, _authors_test(archive.path.parent / MVMC_SPLIT_FILE, len(y)))
+
+
+def _authors_test(path: Path, count: int) -> Bools | None:
+    if not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text())
+        train, test = (np.asarray(document[part], dtype=np.int64) for part in ("train", "test"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadData(f"{path} cannot be read ({error!r}); expected JSON with lists of rows, train and test") from error
+    if sorted([*train.tolist(), *test.tolist()]) != list(range(count)):
+        raise BadData(f"{path} lists {len(train)} + {len(test)} rows; expected each of the {count} events once")
+    mask = np.zeros(count, dtype=bool)
+    mask[test] = True
+    return mask

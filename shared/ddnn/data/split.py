@@ -1,0 +1,57 @@
+"""Which events train, which choose (validation), which are touched once (test).
+
+Own code rather than scikit-learn's: a served machine evaluates without it, classes of one event are allowed, and the
+built-in test split must not move with a library's version.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from ddnn.errors import BadData
+from ddnn.types import Array, Bools, Ints
+
+__all__ = ["SPLIT_NAMES", "TEST_SHARE", "VALIDATION_SHARE", "by_group", "mark", "named_groups", "stratified"]
+
+SPLIT_NAMES: Final = ("train", "validation", "test")
+TEST_SHARE: Final = 0.2
+"""Of all events, where the data do not say which are test."""
+VALIDATION_SHARE: Final = 0.15
+"""Of the training part."""
+
+
+def stratified(y: Ints, candidates: Bools, share: float, seed: int) -> Bools:
+    """Choose `share` of each class among `candidates`, at least 1 where a class has 2 or more; (N,) chosen."""
+    chosen = np.zeros(len(y), dtype=bool)
+    random = np.random.default_rng(seed)
+    for label in np.unique(y):
+        rows = random.permutation(np.flatnonzero((y == label) & candidates))
+        count = max(round(share * len(rows)), 1) if len(rows) > 1 else 0
+        chosen[rows[:count]] = True
+    return chosen
+
+
+def by_group(groups: Array, candidates: Bools, share: float, seed: int) -> Bools:
+    """Choose whole groups among `candidates` until they hold about `share` of them, at least one group."""
+    names = np.unique(groups[candidates])
+    if len(names) < 2:
+        raise BadData(f"group-by leaves {len(names)} group to split; expected at least 2, one of them for validation")
+    order = np.random.default_rng(seed).permutation(len(names))
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    return np.asarray(np.isin(groups, names[order[:count]]) & candidates)
+
+
+def named_groups(name: str, groups: Array, wanted: Sequence[str]) -> Bools:
+    """Events whose group is among `wanted`, given as text; raise `BadData` for a group that is not there."""
+    text = groups.astype(str)
+    missing = [group for group in wanted if group not in text]
+    if missing:
+        known = ", ".join(map(str, np.unique(groups)[:12]))
+        raise BadData(f"test-groups names {', '.join(missing)}, which {name} does not hold; expected some of {known}")
+    return np.asarray(np.isin(text, list(wanted)))
+
+
+def mark(test: Bools, validation: Bools) -> Array:
+    """Masks (N,) → (N,) of `train`, `validation`, `test`."""
+    return np.where(test, "test", np.where(validation, "validation", "train"))

@@ -1,0 +1,6 @@
+"""From a trained network to a bundle: one ONNX file a section, proved against torch before anything is kept."""
+
+from ddnn.export.bundle import refuse_existing, seal, staged, write_bundle
+from ddnn.export.proof import prove
+
+__all__ = ["prove", "refuse_existing", "seal", "staged", "write_bundle"]

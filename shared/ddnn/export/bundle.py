@@ -1,0 +1,141 @@
+"""Writing a bundle: everything into a folder that takes its name only when all of it is proved."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from safetensors.torch import save_file
+
+from ddnn.bundle import GOLDEN_FILE, WEIGHTS_FILE, Bundle, Cut, DeviceSpec, EdgeSpec, Manifest, Topology, Training, View
+from ddnn.data import SPLIT_NAMES, Dataset
+from ddnn.errors import BadInput
+from ddnn.export.golden import golden
+from ddnn.export.graphs import section_names, write_sections
+from ddnn.export.proof import prove
+from ddnn.network import DDNN
+from ddnn.policy import Policy
+
+__all__ = ["seal", "staged", "write_bundle"]
+
+GOLDEN_EVENTS: Final = 256
+LIBRARIES: Final = ("ddnn", "torch", "onnx", "onnxruntime", "numpy")
+
+
+@contextmanager
+def staged(out: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its name when the block ends well: never half a bundle."""
+    refuse_existing(out, force=force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        if out.is_dir():
+            shutil.rmtree(out)
+        folder.replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_existing(out: Path, *, force: bool) -> None:
+    """Raise `BadInput` if `out` may not be written."""
+    if out.exists() and not force:
+        raise BadInput(f"{out} exists; give another --out, or --force to replace it")
+    if out.exists() and not (out / "manifest.json").is_file():
+        raise BadInput(f"{out} exists and is no bundle; --force replaces bundles only")
+
+
+def write_bundle(
+    folder: Path,
+    network: DDNN,
+    data: Dataset,
+    *,
+    name: str | None = None,
+    command: str = "",
+    config: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    golden_events: int = GOLDEN_EVENTS,
+) -> Bundle:
+    """Export `network`, trained or not, into `folder`, prove it, seal it with a default policy, and open it.
+
+    Golden events come from the test split of `data`; raise `BadBundle` if ONNX Runtime disagrees with torch.
+    """
+    network = network.cpu().eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_sections(network, folder)
+    test = data.subset("test")
+    arrays = golden(network, test, golden_events, seed)
+    prove(network, folder, test.take(np.flatnonzero(np.isin(test.index, arrays["index"]))), seed)
+    np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **arrays)
+    save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).chmod(0o644)
+    manifest = Manifest(
+        name=name or data.name,
+        classes=data.classes,
+        topology=_topology(network),
+        files={},
+        training=Training(
+            command=command,
+            config=dict(config or {}),
+            seed=seed,
+            data=_describe(data),
+            test={},
+            versions={library: _version(library) for library in LIBRARIES},
+        ),
+    )
+    return seal(folder, manifest)
+
+
+def seal(folder: Path, manifest: Manifest, policy: Policy | None = None) -> Bundle:
+    """Seal `manifest`, and `policy` (or the default one) with it, into `folder`, and open the bundle."""
+    sealed = Bundle.seal(folder, manifest)
+    fresh = policy.model_copy(update={"bundle": sealed.fingerprint}) if policy else Policy(bundle=sealed.fingerprint)
+    fresh.write(folder)
+    return Bundle.open(folder)
+
+
+def _topology(network: DDNN) -> Topology:
+    plan = network.plan
+    devices, locals_, edges, cloud = section_names(network)
+    sections: Sequence[str | None] = edges or [None] * len(locals_)
+    return Topology(
+        devices=tuple(
+            DeviceSpec(view=View(shape=view.shape, dtype="UINT8" if view.uint8 else "FP32"), section=name)
+            for view, name in zip(plan.views, devices, strict=True)
+        ),
+        device_cut=Cut(shape=plan.device_cut),
+        edges=tuple(
+            EdgeSpec(devices=group, local=local, section=section)
+            for group, local, section in zip(plan.edges, locals_, sections, strict=True)
+        ),
+        edge_cut=Cut(shape=plan.edge_cut) if plan.edge_cut else None,
+        cloud=cloud,
+        fusion={
+            "local": plan.config.local_fusion,
+            "edge": plan.config.edge_fusion,
+            "cloud": plan.config.cloud_fusion,
+        },
+    )
+
+
+def _describe(data: Dataset) -> dict[str, Any]:
+    sizes = {part: int((data.split == part).sum()) for part in SPLIT_NAMES}
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "events": len(data),
+        "split": sizes,
+        "source": dict(data.source),
+    }
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "unknown"

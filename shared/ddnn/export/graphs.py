@@ -1,0 +1,119 @@
+"""Sections as they are served: bits instead of signs, flat features, ONNX files with a dynamic batch.
+
+ONNX lets no output have an input's name: where they would meet, the output's ends in `_out`.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ddnn.network import DDNN
+from ddnn.network.device import Device
+from ddnn.network.upper import Cloud, Edge
+
+__all__ = ["section_names", "write_sections"]
+
+OPSET = 18
+
+
+class _DeviceGraph(nn.Module):
+    """`view` [B, …] → `scores` [B, K], `features` [B, bits] of 0 and 1."""
+
+    def __init__(self, device: Device, bits: int) -> None:
+        super().__init__()
+        self.device, self.bits = device, bits
+
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        scores, cut = self.device(view)
+        return scores, (cut >= 0).to(torch.uint8).reshape(-1, self.bits)
+
+
+class _EdgeGraph(nn.Module):
+    """`features` [B, d, bits] of 0 and 1, `present` [B, d] → `scores` [B, K], `features` [B, bits]."""
+
+    def __init__(self, edge: Edge, children: int, bits: int) -> None:
+        super().__init__()
+        self.edge, self.shape, self.bits = edge, (-1, children, *edge.child), bits
+
+    def forward(self, features: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        scores, cut = self.edge(_signs(features).reshape(self.shape), present)
+        return scores, (cut >= 0).to(torch.uint8).reshape(-1, self.bits)
+
+
+class _CloudGraph(nn.Module):
+    """`features` [B, n, bits] of 0 and 1, `present` [B, n] → `scores` [B, K]."""
+
+    def __init__(self, cloud: Cloud, children: int) -> None:
+        super().__init__()
+        self.cloud, self.shape = cloud, (-1, children, *cloud.child)
+
+    def forward(self, features: Tensor, present: Tensor) -> Tensor:
+        return self.cloud(_signs(features).reshape(self.shape), present)  # type: ignore[no-any-return]
+
+
+def _signs(bits: Tensor) -> Tensor:
+    return bits.to(torch.float32) * 2 - 1
+
+
+def section_names(network: DDNN) -> tuple[list[str], list[str], list[str], str]:
+    """File names of the device sections, local exits, edge sections and the cloud."""
+    several = len(network.plan.edges) > 1
+    suffixes = [f"-{index}" if several else "" for index in range(len(network.plan.edges))]
+    return (
+        [f"device-{index}.onnx" for index in range(len(network.plan.views))],
+        [f"local{suffix}.onnx" for suffix in suffixes],
+        [f"edge{suffix}.onnx" for suffix in suffixes[: len(network.edges)]],
+        "cloud.onnx",
+    )
+
+
+def write_sections(network: DDNN, folder: Path) -> None:
+    """Write every section of `network` (in evaluation mode, on the CPU) into `folder`."""
+    plan = network.plan
+    devices, locals_, edges, cloud = section_names(network)
+    device_bits = math.prod(plan.device_cut)
+    for name, device, view in zip(devices, network.sensors, plan.views, strict=True):
+        example = torch.zeros(2, *view.shape, dtype=torch.uint8 if view.uint8 else torch.float32)
+        _write(_DeviceGraph(device, device_bits), {"view": example}, ("scores", "features"), folder / name)
+    for name, local, group in zip(locals_, network.locals, plan.edges, strict=True):
+        inputs = {"scores": torch.zeros(2, len(group), plan.classes), "present": _everyone(len(group))}
+        _write(local, inputs, ("scores_out",), folder / name)
+    for name, edge, group in zip(edges, network.gateways, plan.edges, strict=False):
+        inputs = {"features": _bits(len(group), device_bits), "present": _everyone(len(group))}
+        graph = _EdgeGraph(edge, len(group), math.prod(plan.edge_cut or ()))
+        _write(graph, inputs, ("scores", "features_out"), folder / name)
+    children, bits = (len(plan.edges), math.prod(plan.edge_cut)) if plan.edge_cut else (len(plan.views), device_bits)
+    inputs = {"features": _bits(children, bits), "present": _everyone(children)}
+    _write(_CloudGraph(network.cloud, children), inputs, ("scores",), folder / cloud)
+
+
+def _everyone(children: int) -> Tensor:
+    return torch.ones(2, children, dtype=torch.bool)
+
+
+def _bits(children: int, bits: int) -> Tensor:
+    return torch.zeros(2, children, bits, dtype=torch.uint8)
+
+
+def _write(graph: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], file: Path) -> None:
+    """Trace `graph` into one file.
+
+    By the TorchScript exporter: a section takes 30 ms and a clean graph results; the newer one takes a second, and
+    writes messages of its own. torch is pinned, and the proof after every export would notice a difference.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # it warns that it is the older one
+        torch.onnx.export(
+            graph.eval(),
+            tuple(inputs.values()),
+            str(file),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "B"} for name in (*inputs, *outputs)},
+            opset_version=OPSET,
+            dynamo=False,
+        )

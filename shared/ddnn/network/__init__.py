@@ -1,0 +1,6 @@
+"""The network: one module, cut in three, trained as one."""
+
+from ddnn.network.ddnn import DDNN, Scored
+from ddnn.network.plan import NetworkConfig, Plan, SectionConfig, ViewSpec
+
+__all__ = ["DDNN", "NetworkConfig", "Plan", "Scored", "SectionConfig", "ViewSpec"]

@@ -1,0 +1,85 @@
+"""Small random changes of the training events, of the kind that fits what the devices see."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ddnn.training.config import TrainingConfig
+
+__all__ = ["augment", "drop_devices", "join"]
+
+
+def augment(
+    views: Sequence[Tensor], spreads: Sequence[Tensor], grid: tuple[int, int] | None, config: TrainingConfig
+) -> list[Tensor]:
+    """Change views (B, *shape_i): the views of a grid as one image, other images and series each by itself.
+
+    `spreads` are the channels' standard deviations, which noise is measured in.
+    """
+    values = [view.to(torch.float32) for view in views]
+    if grid:
+        return _cut(_moved(join(values, grid), config), grid)
+    return [_changed(view, spread, config) for view, spread in zip(values, spreads, strict=True)]
+
+
+def _changed(view: Tensor, spread: Tensor, config: TrainingConfig) -> Tensor:
+    if view.dim() == 4:
+        return _moved(view, config)
+    if view.dim() == 3:
+        view = _delayed(view, config.shift) * (1 + config.scale * _uniform(view, 1, 1))
+    return view + config.noise * spread * torch.randn_like(view)
+
+
+def _uniform(like: Tensor, *shape: int) -> Tensor:
+    """(B, *shape) in −1..1."""
+    return torch.rand(len(like), *shape, device=like.device) * 2 - 1
+
+
+def _moved(images: Tensor, config: TrainingConfig) -> Tensor:
+    """Shift, rotate and scale each image (B, C, H, W); what comes in from outside is black."""
+    if not (config.shift or config.rotate or config.scale):
+        return images
+    height, width = images.shape[2:]
+    angle = math.radians(config.rotate) * _uniform(images, 1)[:, 0]
+    size = 1 + config.scale * _uniform(images, 2)
+    cosine, sine = angle.cos(), angle.sin()
+    # Coordinates run from −1 to 1 on both axes whatever their lengths: a rotation must undo that.
+    matrix = torch.stack(
+        [
+            torch.stack([cosine / size[:, 0], -sine * height / width / size[:, 0]], dim=1),
+            torch.stack([sine * width / height / size[:, 1], cosine / size[:, 1]], dim=1),
+        ],
+        dim=1,
+    )
+    where = torch.cat([matrix, 2 * config.shift * _uniform(images, 2, 1)], dim=2)
+    grid = functional.affine_grid(where, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def _delayed(series: Tensor, share: float) -> Tensor:
+    """Shift each series (B, C, L) in time by up to `share` of its length; the ends are held."""
+    length = series.shape[2]
+    delay = (share * length * _uniform(series, 1)).round().to(torch.int64)
+    where = (torch.arange(length, device=series.device) + delay).clamp(0, length - 1)
+    return series.gather(2, where[:, None].expand_as(series))
+
+
+def join(views: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+    """Views (B, C, h, w) of a grid → the image (B, C, rows·h, columns·w) they were cut from."""
+    columns, rows = grid
+    strips = [torch.cat(list(views[c * rows : (c + 1) * rows]), dim=2) for c in range(columns)]
+    return torch.cat(strips, dim=3)
+
+
+def _cut(image: Tensor, grid: tuple[int, int]) -> list[Tensor]:
+    columns, rows = grid
+    return [part for strip in image.chunk(columns, dim=3) for part in strip.chunk(rows, dim=2)]
+
+
+def drop_devices(present: Tensor, chance: float) -> Tensor:
+    """Take each present device (B, D) away with `chance`; an event that would lose all keeps what it had."""
+    kept = present & (torch.rand(present.shape, device=present.device) >= chance)
+    return torch.where(kept.any(dim=1, keepdim=True), kept, present)

@@ -1,0 +1,122 @@
+"""Everything a training run can set: a TOML file, each key with a default and a sentence."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ddnn.errors import BadConfig
+from ddnn.network.plan import NetworkConfig
+
+__all__ = ["Config", "TrainingConfig"]
+
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+
+
+class TrainingConfig(BaseModel):
+    """How the network is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    epochs: int = Field(default=120, ge=1, le=100_000)
+    """Passes over the training events."""
+    batch: int = Field(default=64, ge=2, le=65_536)
+    """Events a step."""
+    learning_rate: Amount = 0.002
+    """Largest step of AdamW; it rises over the warm-up, then falls along a cosine to nearly nothing."""
+    warmup: Share = 0.05
+    """Share of all steps over which the learning rate rises."""
+    weight_decay: Amount = 0.02
+    """AdamW's pull of weights towards zero."""
+    device_weight: Amount = 0.1
+    """Weight of each device exit's loss."""
+    local_weight: Amount = 0.5
+    """Weight of the local exit's loss."""
+    edge_weight: Amount = 1.0
+    """Weight of the edge exit's loss."""
+    cloud_weight: Amount = 1.0
+    """Weight of the cloud exit's loss."""
+    device_dropout: Share = 0.1
+    """Chance that a device is absent from an event while training, so that a lost device costs little later."""
+    shift: Share = 0.06
+    """Largest random shift of images and series, as a share of their side or length."""
+    rotate: Amount = 12.0
+    """Largest random rotation of images, in degrees."""
+    scale: Share = 0.12
+    """Largest random change of size (images) or amplitude (series), as a share."""
+    noise: Amount = 0.05
+    """Random noise on series and vectors, as a share of each channel's own spread."""
+    average: Share = 0.99
+    """Share of the past kept, each step, in the averaged weights that are validated and exported; 0: no averaging."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after so many epochs without a better validation score; 0: never."""
+
+
+class Config(BaseModel):
+    """The two tables of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Config":
+        """Defaults changed by `document`; raise `BadConfig` naming the first key that is unknown or impossible."""
+        try:
+            return cls.model_validate(_merged(cls().model_dump(mode="json"), document, ""))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                raise BadConfig(f"{key} is not a key of the config; `ddnn train --show-config` lists them") from error
+            raise BadConfig(f"{key} is {first['input']!r}: {first['msg']}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> "Config":
+        """Defaults changed by the TOML file `path`."""
+        try:
+            return cls.of(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadConfig(f"config {path} cannot be read ({error})") from error
+        except tomllib.TOMLDecodeError as error:
+            raise BadConfig(f"config {path} is not valid TOML: {error}") from error
+
+    def changed(self, **training: Any) -> "Config":
+        """The same with keys of `[training]` replaced, those given as None left alone; flags come this way."""
+        document = self.model_dump(mode="json")
+        document["training"].update({key: value for key, value in training.items() if value is not None})
+        return Config.of(document)
+
+    def to_toml(self) -> str:
+        """All keys with their values and sentences; reading it gives this config again."""
+        return "\n".join(_tables(self, ())).strip() + "\n"
+
+
+def _merged(base: dict[str, Any], changes: Mapping[str, Any], at: str) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        if isinstance(base.get(key), dict):
+            if not isinstance(value, Mapping):
+                raise BadConfig(f"{at}{key} is {value!r}; expected a table [{at}{key}]")
+            merged[key] = _merged(base[key], value, f"{at}{key}.")
+        else:
+            merged[key] = value
+    return merged
+
+
+def _tables(model: BaseModel, at: tuple[str, ...]) -> list[str]:
+    lines = [f"\n[{'.'.join(at)}]"] if at else []
+    fields = type(model).model_fields
+    plain = {name: getattr(model, name) for name in fields if not isinstance(getattr(model, name), BaseModel)}
+    for name, value in plain.items():
+        # JSON's numbers, strings, booleans and nested lists are TOML's too.
+        lines += [f"# {fields[name].description}", f"{name} = {json.dumps(value)}"]
+    for name in fields:
+        if name not in plain:
+            lines += _tables(getattr(model, name), (*at, name))
+    return lines

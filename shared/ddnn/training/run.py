@@ -1,0 +1,84 @@
+"""The run folder beside a bundle, `OUT.run/`: config.toml, metrics.jsonl and a checkpoint to resume from."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ddnn.errors import BadConfig, BadInput
+from ddnn.seal import write_atomically
+from ddnn.training.config import Config
+
+__all__ = ["Checkpoint", "Run"]
+
+CONFIG_FILE: Final = "config.toml"
+METRICS_FILE: Final = "metrics.jsonl"
+CHECKPOINT_FILE: Final = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything a run continues from; chance needs no place here, each epoch's is made from seed and epoch."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+class Run:
+    """One training run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def beside(cls, bundle: Path) -> "Run":
+        """The run that makes `bundle`."""
+        return cls(bundle.with_name(bundle.name + ".run"))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something to resume."""
+        return (self.path / CHECKPOINT_FILE).is_file()
+
+    def start(self, config: Config) -> None:
+        """Make the folder afresh."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+        write_atomically(self.path / CONFIG_FILE, lambda part: part.write_text(config.to_toml(), encoding="utf-8"))
+
+    def config(self) -> Config:
+        """The config that the run was started with."""
+        if not self.unfinished:
+            raise BadInput(f"{self.path} holds no run to resume; start one without --resume")
+        return Config.read(self.path / CONFIG_FILE)
+
+    def save(self, checkpoint: Checkpoint, metrics: list[Mapping[str, Any]]) -> None:
+        """Write the checkpoint, tensors and state in one file so that they cannot disagree, then the metrics."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+        state = {"state": json.dumps(checkpoint.state)}
+        write_atomically(self.path / CHECKPOINT_FILE, lambda part: save_file(tensors, part, metadata=state))
+        lines = "".join(json.dumps(record) + "\n" for record in metrics)
+        write_atomically(self.path / METRICS_FILE, lambda part: part.write_text(lines, encoding="utf-8"))
+
+    def summary(self) -> dict[str, Any]:
+        """Epochs made and the best of them, from the metrics file."""
+        records = [json.loads(line) for line in (self.path / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
+        best = max(records, key=lambda record: (record["score"], record["epoch"]))
+        return {"epochs": len(records), "best": best, "run": str(self.path)}
+
+    def load(self) -> Checkpoint:
+        """Read the checkpoint; raise `BadConfig` when it is damaged."""
+        try:
+            with safe_open(self.path / CHECKPOINT_FILE, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                return Checkpoint(tensors, json.loads(file.metadata()["state"]))
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise BadConfig(
+                f"{self.path / CHECKPOINT_FILE} cannot be read ({error}); start again with --force"
+            ) from error
