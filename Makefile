@@ -1,0 +1,45 @@
+# make up     a fleet on this machine: cloud, edge and six devices answer real digits
+# make test   everything that is checked: style, types, layers, tests
+# make clean  remove what the two made
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The first interpreter that is new enough; `make up PYTHON=/path/to/python` takes another.
+PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+  $$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: up test lint clean
+.DEFAULT_GOAL := up
+.DELETE_ON_ERROR:
+
+up: $(VENV)/.serving
+	@exec $(BIN)/ddnn up $(ARGS)
+
+test: lint
+	$(BIN)/pytest -q
+
+lint: $(VENV)/.testing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer with the venv module was found" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+# A stamp is newer than pyproject.toml as long as nothing needs to be installed.
+$(VENV)/.serving: pyproject.toml | $(BIN)/python
+	@echo "Installing what serving needs into $(VENV), no torch: half a minute or so, only this once."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.testing: pyproject.toml $(VENV)/.serving | $(BIN)/python
+	@echo "Installing what training and the tests need into $(VENV), with torch: a few minutes, only this once."
+	@$(PIP) install --editable '.[test]'
+	@touch $@

@@ -1,0 +1,64 @@
+"""The command line: one function a command, in a module of its own; what is heavy is imported when the command runs."""
+
+import sys
+
+import typer
+
+from ddnn.cli.doctor import doctor
+from ddnn.cli.infer import infer
+from ddnn.cli.play import play
+from ddnn.cli.status import status
+from ddnn.cli.up import up
+from ddnn.errors import DDNNError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ddnn",
+    help="One neural network, cut in three, served from the sensor to the data centre.",
+    epilog="Start with `ddnn up`: a fleet of eight processes answers real digits on this machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_PANELS = {
+    "Run a fleet": (up, status, infer, doctor),
+    "Its parts": (play,),
+}
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from ddnn import __version__
+
+        typer.echo(f"ddnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes one sentence on stderr and its exit code, Ctrl-C 130."""
+    try:
+        app()
+    except DDNNError as error:
+        sys.exit(_say(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _say(error: DDNNError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code

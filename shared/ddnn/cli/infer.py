@@ -1,0 +1,136 @@
+"""`ddnn infer`: ask a running fleet about one event."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ddnn.cli.target import BasePort, Devices, Json, Token, bundle_path, device_addresses
+from ddnn.errors import BadInput
+
+if TYPE_CHECKING:
+    from ddnn.bundle import Bundle
+    from ddnn.client import EventAnswer
+    from ddnn.fleet.events import Event
+
+__all__ = ["infer"]
+
+File = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[EVENT.npz]",
+        help="X (D, …) of one event or (N, D, …) of several, or X_0 … X_{D-1}; a golden event by default.",
+    ),
+]
+BundleOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", metavar="BUNDLE", help="The bundle the fleet serves; the shipped one if none."),
+]
+Golden = Annotated[int, typer.Option(min=0, help="Which golden event of the bundle, where no file is given.")]
+Save = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Write the requests as files for `curl -d @FILE`; ask nobody.")
+]
+EventId = Annotated[str | None, typer.Option("--event", metavar="ID", help="Event id; a new one by default.")]
+DeadlineMs = Annotated[float | None, typer.Option(min=1, help="Time budget; the tiers' own by default.")]
+
+
+def infer(
+    file: File = None,
+    device: Devices = None,
+    base_port: BasePort = 8000,
+    bundle: BundleOption = None,
+    golden: Golden = 0,
+    event: EventId = None,
+    deadline_ms: DeadlineMs = None,
+    save: Save = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the devices of a running fleet about an event, and print the answer.
+
+    The first --device is shown the first view, and so on; without --device those of `ddnn up` on this machine are
+    asked.
+
+    Example: `ddnn infer`, `ddnn infer EVENT.npz --device http://10.0.0.7:8010 --device http://10.0.0.8:8010`
+    """
+    import asyncio
+
+    from ddnn.bundle import Bundle
+    from ddnn.fleet.eventfile import read_events
+    from ddnn.fleet.request import write_requests
+
+    opened = Bundle.open(bundle_path(bundle))
+    if file is not None:
+        events = read_events(file, [spec.view.shape for spec in opened.topology.devices])
+    else:
+        events = [_golden_event(opened, golden)]
+    if event is not None and len(events) > 1:
+        raise BadInput(f"--event names one event; {file} has {len(events)}")
+    if save is not None:
+        for written in write_requests(save, events[0], event):
+            typer.echo(written)
+        return
+    urls = device_addresses(device, base_port, opened.topology)
+    answers = asyncio.run(_ask(urls, events, event, deadline_ms, token))
+    if as_json:
+        typer.echo(json.dumps([_document(answer, opened.manifest.classes) for answer in answers], indent=1))
+    else:
+        _print(events, answers, opened.manifest.classes)
+
+
+def _golden_event(bundle: "Bundle", number: int) -> "Event":
+    from ddnn.fleet.events import golden_events
+
+    events = golden_events(bundle)
+    if number >= len(events):
+        raise BadInput(f"--golden is {number}; {bundle.manifest.name} has golden events 0 to {len(events) - 1}")
+    return events[number]
+
+
+async def _ask(
+    urls: Sequence[str], events: "Sequence[Event]", id: str | None, deadline_ms: float | None, token: str | None
+) -> "list[EventAnswer]":
+    from ddnn.client import AsyncFleet
+
+    async with AsyncFleet(urls, token) as fleet:
+        return [await fleet.answer_event(each.views, event=id, deadline_ms=deadline_ms) for each in events]
+
+
+def _document(answer: "EventAnswer", classes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "event": answer.event,
+        "label": answer.label,
+        "class": classes[answer.label],
+        "probabilities": [round(float(p), 6) for p in answer.probabilities],
+        "exit": answer.exit.value,
+        "confidence": round(answer.confidence, 6),
+        "devices": answer.devices.tolist(),
+        "degraded": answer.degraded,
+        "degraded_reason": answer.degraded_reason,
+        "policy_version": answer.policy_version,
+        "bytes_up": answer.bytes_up,
+        "errors": {str(device): str(error) for device, error in answer.errors.items()},
+    }
+
+
+def _print(events: "Sequence[Event]", answers: "Sequence[EventAnswer]", classes: Sequence[str]) -> None:
+    for event, answer in zip(events, answers, strict=True):
+        truth = "" if event.label is None else f"   (the label says {classes[event.label]})"
+        runners_up = answer.probabilities.argsort()[-2:-4:-1]
+        lines = {
+            "event": event.name,
+            "answer": f"{classes[answer.label]}{truth}",
+            "exit": answer.exit.value,
+            "sure": f"{answer.confidence:.1%}",
+            "next": ", ".join(f"{classes[label]} {answer.probabilities[label]:.1%}" for label in runners_up),
+            "devices": "".join("●" if present else "○" for present in answer.devices),
+            "bytes up": f"{answer.bytes_up:,}",
+            "policy": f"version {answer.policy_version}",
+        }
+        if answer.degraded:
+            lines["degraded"] = answer.degraded_reason
+        for device, error in answer.errors.items():
+            lines[f"device {device}"] = str(error)
+        typer.echo("\n".join(f"{name:<10}{value}" for name, value in lines.items()) + "\n")

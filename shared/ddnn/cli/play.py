@@ -1,0 +1,81 @@
+"""`ddnn play`: the sensors of a running fleet."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ddnn.cli.target import BasePort, BundleArgument, Devices, Json, Token, bundle_path, device_addresses
+
+__all__ = ["play"]
+
+Data = Annotated[
+    str | None, typer.Option(metavar="DATA", help="Play a data file or built-in set; golden events by default.")
+]
+Grid = Annotated[str | None, typer.Option(help="How one image becomes views, for example 3x2.")]
+Split = Annotated[str, typer.Option(help="Which part of --data: train, validation, test or all.")]
+Rate = Annotated[
+    float | None, typer.Option(min=0.001, help="Events a second; by default the next when the last was answered.")
+]
+Count = Annotated[int | None, typer.Option(min=0, help="How many events; each once by default, 0 = without end.")]
+Jitter = Annotated[float, typer.Option("--jitter-ms", min=0, help="Each view comes up to this much later.")]
+Drop = Annotated[float, typer.Option(min=0, max=1, help="Share of the views that are lost.")]
+Seed = Annotated[int, typer.Option(help="Seed of what is lost and late.")]
+HealthFile = Annotated[Path | None, typer.Option(help="Touch this file whenever an event was answered.")]
+
+
+def play(
+    bundle: BundleArgument = None,
+    device: Devices = None,
+    base_port: BasePort = 8000,
+    data: Data = None,
+    grid: Grid = None,
+    split: Split = "test",
+    rate: Rate = None,
+    count: Count = None,
+    jitter_ms: Jitter = 0.0,
+    drop: Drop = 0.0,
+    seed: Seed = 0,
+    health_file: HealthFile = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Show events to the devices of a running fleet and print the answers.
+
+    Exit code 1 when an event was not answered.
+
+    Example: `ddnn play --rate 5 --drop 0.1`, `ddnn play --data mnist5k --grid 3x2 --count 100`
+    """
+    import asyncio
+    import json
+
+    from rich.console import Console
+
+    from ddnn.bundle import Bundle
+    from ddnn.fleet.events import golden_events, load_events
+    from ddnn.fleet.player import Pace, Played
+    from ddnn.fleet.show import show
+
+    opened = Bundle.open(bundle_path(bundle))
+    urls = device_addresses(device, base_port, opened.topology)
+    events = load_events(opened, data, grid=grid, split=split) if data else golden_events(opened)
+
+    def note(played: Played) -> None:
+        if health_file and played.answer is not None:
+            health_file.touch()
+
+    tally = asyncio.run(
+        show(
+            urls,
+            events.take(count),
+            Pace(rate, jitter_ms, drop, seed),
+            classes=opened.manifest.classes,
+            token=token,
+            console=Console(stderr=as_json, highlight=False),
+            then=note,
+        )
+    )
+    if as_json:
+        typer.echo(json.dumps(tally.document(), indent=1))
+    if tally.failed:
+        raise typer.Exit(1)

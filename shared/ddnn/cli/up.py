@@ -1,0 +1,118 @@
+"""`ddnn up`: a whole fleet on this machine, answering real events."""
+
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddnn.cli.target import BasePort, BundleArgument, Token, bundle_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ddnn.fleet.processes import LocalFleet
+
+__all__ = ["up"]
+
+NoPlay = Annotated[bool, typer.Option("--no-play", help="Start the fleet and play nothing.")]
+Count = Annotated[
+    int | None, typer.Option(min=0, help="How many golden events to play; each once by default, 0 = without end.")
+]
+Rate = Annotated[
+    float | None, typer.Option(min=0.001, help="Events a second; by default the next when the last was answered.")
+]
+Once = Annotated[bool, typer.Option("--once", help="Stop the fleet when the events are played; for scripts.")]
+
+
+def up(
+    bundle: BundleArgument = None,
+    base_port: BasePort = 8000,
+    no_play: NoPlay = False,
+    count: Count = None,
+    rate: Rate = None,
+    once: Once = False,
+    token: Token = None,
+) -> None:
+    """Start cloud, edge and devices as processes on loopback, play real events through them, and stay up.
+
+    The cloud listens on the base port, edges from +1, devices from +10. Ctrl-C stops every process.
+
+    Example: `ddnn up`, `ddnn up runs/mine --base-port 9000 --count 100`, `ddnn up --once`
+    """
+    import asyncio
+
+    from rich.console import Console
+
+    from ddnn.fleet.events import golden_events
+    from ddnn.fleet.player import Pace
+    from ddnn.fleet.processes import LocalFleet
+    from ddnn.fleet.show import show
+
+    # What ends a service ends this one as Ctrl-C does, whoever handles that at the moment.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    console = Console(highlight=False)
+    env = {"DDNN_TOKEN": token} if token else {}
+    with LocalFleet(bundle_path(bundle), base_port=base_port, env=env) as fleet:
+        _wait(fleet, console)
+        tally = None
+        if not no_play:
+            tally = asyncio.run(
+                show(
+                    fleet.device_urls,
+                    golden_events(fleet.bundle).take(count),
+                    Pace(rate),
+                    classes=fleet.bundle.manifest.classes,
+                    token=token,
+                    console=console,
+                )
+            )
+        if not once:
+            _say_where(fleet, console, token)
+            _stay(fleet, console)
+    if tally and tally.failed:
+        raise typer.Exit(1)
+
+
+def _wait(fleet: "LocalFleet", console: "Console") -> None:
+    name, count = fleet.bundle.manifest.name, len(fleet.members)
+    with console.status("") as status:
+
+        def progress(ready: int, wanted: int) -> None:
+            status.update(f"starting {name}: {ready} of {wanted} processes ready")
+
+        fleet.wait_until_ready(progress=progress)
+    console.print(f"{name} is up: {count} processes, bundle {fleet.bundle.fingerprint[:12]}\n")
+
+
+def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> None:
+    from ddnn.fleet.events import golden_events
+    from ddnn.fleet.request import write_requests
+
+    body = write_requests(fleet.folder / "request", golden_events(fleet.bundle)[0])[0]
+    device = int(body.stem.removeprefix("device-"))
+    header = '-H "Authorization: Bearer $DDNN_TOKEN" ' if token else ""
+    console.print()
+    for member in fleet.members.values():
+        console.print(f"{member.name:<9} {member.url}   [dim]pages: {member.url}/docs[/]", soft_wrap=True)
+    console.print("\nAsk one device yourself:\n")
+    console.print(
+        f"  curl -s {header}{fleet.device_urls[device]}/v2/models/ddnn/infer -d @{body}", soft_wrap=True, markup=False
+    )
+    console.print("\nMore: `ddnn infer`, `ddnn status`, `ddnn play --drop 0.1`. Ctrl-C stops the fleet.", markup=False)
+
+
+def _stay(fleet: "LocalFleet", console: "Console") -> None:
+    import time
+
+    told: set[str] = set()
+    try:
+        while True:
+            for member in fleet.stopped():
+                if member.name not in told:
+                    code = member.process.returncode if member.process else None
+                    console.print(f"{member.name} stopped, exit code {code}: {member.last_words()}", markup=False)
+                    console.print("The others stay up.", style="dim")
+                    told.add(member.name)
+            time.sleep(0.3)
+    except KeyboardInterrupt:
+        console.print("\nstopping", style="dim")

@@ -1,0 +1,133 @@
+"""What every tier of a running fleet says of itself."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+
+from ddnn.bundle import Bundle
+from ddnn.fleet.ports import HOST, ports
+
+__all__ = ["Glance", "fleet_urls", "look"]
+
+_MOST_EDGES: Final = 9
+_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """One tier, seen once."""
+
+    name: str
+    url: str
+    status: Mapping[str, Any] | None
+    """Its `GET /v2/status`; None when it gave none."""
+    milliseconds: float
+    """How long that took."""
+    problem: str = ""
+    """Why there is none, in a few words."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers and says it is ready."""
+        return self.status is not None and bool(self.status.get("ready"))
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Fingerprint of the bundle it serves."""
+        bundle = (self.status or {}).get("bundle") or {}
+        return bundle.get("fingerprint")
+
+    @property
+    def policy_version(self) -> int | None:
+        """Version of the policy it follows."""
+        policy = (self.status or {}).get("policy") or {}
+        return policy.get("version")
+
+    def document(self) -> dict[str, Any]:
+        """The same as data, for `--json`."""
+        return {
+            "name": self.name,
+            "url": self.url,
+            "ready": self.ready,
+            "milliseconds": round(self.milliseconds, 3),
+            "problem": self.problem,
+            "status": self.status,
+        }
+
+
+def look(urls: Mapping[str, str], token: str | None = None) -> list[Glance]:
+    """Ask every tier in `urls` (name → address) for its status, all at once."""
+    return asyncio.run(_look(urls, token))
+
+
+def fleet_urls(base_port: int, bundle: Bundle) -> dict[str, str]:
+    """Addresses by name of the fleet that `ddnn up --base-port` started.
+
+    How many tiers there are a running tier tells; where none does, `bundle` does.
+    """
+    topology = bundle.topology
+    found = asyncio.run(_shape(base_port))
+    devices, edges = found or (len(topology.devices), len(topology.edges))
+    return {name: f"http://{HOST}:{port}" for name, port in ports(base_port, devices, edges).items()}
+
+
+async def _look(urls: Mapping[str, str], token: str | None) -> list[Glance]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with httpx.AsyncClient(trust_env=False, timeout=_SECONDS, headers=headers) as client:
+        return list(await asyncio.gather(*(_ask(client, name, url) for name, url in urls.items())))
+
+
+async def _ask(client: httpx.AsyncClient, name: str, url: str) -> Glance:
+    began = time.perf_counter()
+    status, problem = None, ""
+    try:
+        response = await client.get(f"{url}/v2/status")
+        document = response.json() if response.headers.get("content-type", "").startswith("application/json") else None
+        if response.status_code == 200 and isinstance(document, dict):
+            status = document
+        else:
+            said = document.get("error") if isinstance(document, dict) else None
+            problem = str(said or f"answered {response.status_code}; no tier of a fleet?")
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        problem = _in_words(error)
+    return Glance(name, url, status, (time.perf_counter() - began) * 1000, problem)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return "nothing listens there"
+    if isinstance(error, httpx.TimeoutException):
+        return f"no answer within {_SECONDS:.0f} s"
+    return str(error) or type(error).__name__
+
+
+async def _shape(base_port: int) -> tuple[int, int] | None:
+    """Devices and edges of the fleet on `base_port`, as the first tier that answers knows them."""
+    candidates = {"cloud": base_port, "edge": base_port + 1, "device-0": base_port + 10}
+    async with httpx.AsyncClient(trust_env=False, timeout=_SECONDS) as client:
+        known = [await _devices(client, port) for port in candidates.values()]
+        devices = next((count for count in known if count), None)
+        if devices is None:
+            return None
+        more = [await _is_edge(client, base_port + 1 + edge) for edge in range(_MOST_EDGES)]
+    edges = next((edge for edge in range(_MOST_EDGES, 0, -1) if more[edge - 1]), 1)
+    return devices, edges
+
+
+async def _devices(client: httpx.AsyncClient, port: int) -> int | None:
+    try:
+        metadata = (await client.get(f"http://{HOST}:{port}/v2/models/ddnn")).json()
+        return next(int(output["shape"][-1]) for output in metadata["outputs"] if output["name"] == "devices")
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, StopIteration):
+        return None
+
+
+async def _is_edge(client: httpx.AsyncClient, port: int) -> bool:
+    try:
+        return bool((await client.get(f"http://{HOST}:{port}/v2/status")).json().get("tier") == "edge")
+    except (httpx.HTTPError, ValueError, AttributeError):
+        return False

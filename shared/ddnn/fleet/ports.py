@@ -1,0 +1,58 @@
+"""Which tier of a fleet listens on which port of this machine."""
+
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Final
+
+from ddnn.errors import BadConfig
+
+__all__ = ["HOST", "edge_names", "is_free", "ports", "refuse_ports_in_use"]
+
+HOST: Final = "127.0.0.1"
+
+
+def ports(base: int, devices: int, edges: int = 1) -> dict[str, int]:
+    """Ports by name: the cloud on `base`, edges from `base + 1`, devices from `base + 10`; 0 = whatever is free."""
+    names = ["cloud", *edge_names(edges), *(f"device-{index}" for index in range(devices))]
+    if base == 0:
+        return dict(zip(names, _free_ports(len(names)), strict=True))
+    first_device = max(10, 1 + edges)
+    offsets = [0, *range(1, 1 + edges), *range(first_device, first_device + devices)]
+    if base + offsets[-1] > 65535:
+        raise BadConfig(f"--base-port is {base}; {names[-1]} would be on port {base + offsets[-1]}, past 65535")
+    return {name: base + offset for name, offset in zip(names, offsets, strict=True)}
+
+
+def edge_names(edges: int) -> list[str]:
+    """`edge`, or `edge-0`, `edge-1`, … when there are several."""
+    return ["edge"] if edges == 1 else [f"edge-{index}" for index in range(edges)]
+
+
+def refuse_ports_in_use(wanted: Mapping[str, int]) -> None:
+    """Raise `BadConfig` naming the first port that cannot be bound."""
+    for name, port in wanted.items():
+        if not is_free(port):
+            raise BadConfig(
+                f"port {port}, for {name}, is in use or may not be bound;"
+                " stop what listens there or give another --base-port"
+            )
+
+
+def is_free(port: int) -> bool:
+    """Whether a tier could listen on `port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: TIME_WAIT is no obstacle
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:  # all held at once, so that no two are the same
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [int(each.getsockname()[1]) for each in sockets]

@@ -1,0 +1,249 @@
+"""A fleet of tiers as processes on loopback: started together, ready together, stopped together."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from ddnn.bundle import Bundle
+from ddnn.errors import BadConfig, DDNNError
+from ddnn.fleet.ports import HOST, edge_names, ports, refuse_ports_in_use
+from ddnn.tier import Tier
+
+__all__ = ["LocalFleet", "Member"]
+
+_SET_BY_THE_FLEET = {f"DDNN_{name}" for name in ("BUNDLE", "INDEX", "UPSTREAM", "HOST", "PORT", "STATE_DIR")}
+_SECONDS_TO_STOP = 12.0
+_LINES_TO_SHOW = 5
+
+
+@dataclass
+class Member:
+    """One tier of the fleet, running or not."""
+
+    name: str
+    """`cloud`, `edge` (`edge-0`, `edge-1`, … when there are several), `device-0`, …"""
+    tier: Tier
+    index: int
+    port: int
+    upstream: str | None
+    log: Path
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def last_words(self) -> str:
+        """The last lines of its log, on one line."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.is_file() else []
+        return " | ".join(line.strip() for line in lines[-_LINES_TO_SHOW:] if line.strip()) or "it said nothing"
+
+
+class LocalFleet:
+    """The tiers of one bundle as processes; a context manager that leaves none behind.
+
+    ```
+    with LocalFleet(shipped_bundle(), base_port=0) as fleet:
+        fleet.wait_until_ready()
+        fleet.kill("cloud")
+    ```
+    """
+
+    def __init__(
+        self,
+        bundle: Path,
+        *,
+        base_port: int = 8000,
+        env: Mapping[str, str] | None = None,
+        tier_env: Mapping[Tier, Mapping[str, str]] | None = None,
+    ) -> None:
+        opened = Bundle.open(bundle)
+        opened.verify()
+        self.bundle = opened
+        self._env, self._tier_env = dict(env or {}), dict(tier_env or {})
+        self._stack = ExitStack()
+        topology = opened.topology
+        self._ports = ports(base_port, len(topology.devices), len(topology.edges))
+        self.members: dict[str, Member] = {}
+
+    def __enter__(self) -> Self:
+        refuse_ports_in_use(self._ports)
+        prefix = f"ddnn-{self.bundle.manifest.name}-"
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+        self._stack.callback(self.stop)
+        self.members = {member.name: member for member in self._plan()}
+        try:
+            for name in self.members:
+                self.start(name)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def cloud_url(self) -> str:
+        """Address of the cloud."""
+        return self.members["cloud"].url
+
+    @property
+    def edge_url(self) -> str:
+        """Address of the first edge."""
+        return self.edge_urls[0]
+
+    @property
+    def edge_urls(self) -> tuple[str, ...]:
+        """Addresses of the edges."""
+        return self._urls(Tier.EDGE)
+
+    @property
+    def device_urls(self) -> tuple[str, ...]:
+        """Addresses of the devices, in order."""
+        return self._urls(Tier.DEVICE)
+
+    def pid(self, name: str) -> int:
+        """Process id of the tier `name`, which must have been started."""
+        process = self._member(name).process
+        if process is None:
+            raise BadConfig(f"{name} was never started")
+        return process.pid
+
+    def start(self, name: str) -> None:
+        """Start the tier `name`, on the port it has always had."""
+        member = self._member(name)
+        if member.running:
+            return
+        log = self._stack.enter_context(member.log.open("ab"))
+        # Not `python -m ddnn` itself: a tether ends the tier when this process is gone, even if it was killed.
+        # A session of its own keeps the terminal's Ctrl-C away: this process stops the tiers in order.
+        member.process = subprocess.Popen(
+            [sys.executable, "-m", "ddnn.fleet.tether", *self._arguments(member)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=self._environment(member),
+            start_new_session=True,
+        )
+
+    def kill(self, name: str) -> None:
+        """End the tier `name` at once, as a power cut would."""
+        self._end(self._member(name), signal.SIGKILL)
+
+    def terminate(self, name: str) -> None:
+        """Ask the tier `name` to drain and end, and wait for it."""
+        self._end(self._member(name), signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Stop every tier, the devices first: ask, wait a bounded time, then kill."""
+        members = [member for member in reversed(self.members.values()) if member.running]
+        try:
+            for member in members:
+                _signal(member, signal.SIGTERM)
+            until = time.monotonic() + _SECONDS_TO_STOP
+            while any(member.running for member in members) and time.monotonic() < until:
+                time.sleep(0.02)
+        finally:  # also when a second Ctrl-C ends the wait
+            for member in self.members.values():
+                self._end(member, signal.SIGKILL)
+
+    def wait_until_ready(self, *, seconds: float = 60.0, progress: Callable[[int, int], object] | None = None) -> None:
+        """Return when every tier says it is ready; `progress(ready, all)` is called at every step."""
+        until = time.monotonic() + seconds
+        waiting = list(self.members.values())
+        with httpx.Client(trust_env=False, timeout=2.0) as client:
+            while waiting:
+                waiting = [member for member in waiting if not self._is_ready(client, member)]
+                if progress:
+                    progress(len(self.members) - len(waiting), len(self.members))
+                if waiting and time.monotonic() > until:
+                    names = ", ".join(member.name for member in waiting)
+                    raise DDNNError(f"not ready after {seconds:.0f} s: {names}; {waiting[0].last_words()}")
+                if waiting:
+                    time.sleep(0.05)
+
+    def stopped(self) -> list[Member]:
+        """Tiers whose process was started and has ended."""
+        return [member for member in self.members.values() if member.process is not None and not member.running]
+
+    def _plan(self) -> Iterator[Member]:
+        topology = self.bundle.topology
+        edges = edge_names(len(topology.edges))
+
+        def member(name: str, tier: Tier, index: int, upstream: str | None) -> Member:
+            above = None if upstream is None else f"http://{HOST}:{self._ports[upstream]}"
+            return Member(name, tier, index, self._ports[name], above, self.folder / f"{name}.log")
+
+        yield member("cloud", Tier.CLOUD, 0, None)
+        for index, name in enumerate(edges):
+            yield member(name, Tier.EDGE, index, "cloud")
+        for index in range(len(topology.devices)):
+            yield member(f"device-{index}", Tier.DEVICE, index, edges[topology.edge_of(index)])
+
+    def _arguments(self, member: Member) -> list[str]:
+        where = ["--bundle", str(self.bundle.path), "--index", str(member.index)]
+        upstream = ["--upstream", member.upstream] if member.upstream else []
+        return ["serve", member.tier.value, *where, *upstream, "--host", HOST, "--port", str(member.port)]
+
+    def _environment(self, member: Member) -> dict[str, str]:
+        state = self.folder / f"{member.name}.state"
+        state.mkdir(exist_ok=True)
+        inherited = {name: value for name, value in os.environ.items() if name not in _SET_BY_THE_FLEET}
+        # One thread each: the tiers share this machine's cores with each other.
+        own = {"DDNN_THREADS": "1", "DDNN_STATE_DIR": str(state), "PYTHONUNBUFFERED": "1"}
+        return {**own, **inherited, **self._env, **self._tier_env.get(member.tier, {})}
+
+    def _is_ready(self, client: httpx.Client, member: Member) -> bool:
+        if not member.running:
+            code = member.process.returncode if member.process else None
+            raise DDNNError(f"{member.name} stopped while starting, exit code {code}: {member.last_words()}")
+        try:
+            return client.get(f"{member.url}/v2/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _end(self, member: Member, how: signal.Signals) -> None:
+        process = member.process
+        if process is None:
+            return
+        _signal(member, how)
+        try:
+            process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdin:
+            process.stdin.close()
+
+    def _member(self, name: str) -> Member:
+        if name not in self.members:
+            raise BadConfig(f"no tier {name!r} in this fleet; it has {', '.join(self.members)}")
+        return self.members[name]
+
+    def _urls(self, tier: Tier) -> tuple[str, ...]:
+        return tuple(member.url for member in self.members.values() if member.tier is tier)
+
+
+def _signal(member: Member, how: signal.Signals) -> None:
+    if member.process is not None and member.running:
+        member.process.send_signal(how)

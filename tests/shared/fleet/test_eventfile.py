@@ -1,0 +1,58 @@
+"""Event files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddnn.errors import BadData
+from ddnn.fleet.eventfile import read_events
+
+SHAPE = (1, 2, 3)
+
+
+def test_one_event_has_devices_in_front(tmp_path: Path) -> None:
+    whole = np.arange(24, dtype=np.uint8).reshape(4, *SHAPE)
+    np.savez(tmp_path / "event.npz", X=whole)
+    (event,) = read_events(tmp_path / "event.npz", [SHAPE] * 4)
+    assert [view is not None and view.tolist() for view in event.views] == whole.tolist()
+
+
+def test_several_events_have_their_number_in_front(tmp_path: Path) -> None:
+    whole = np.arange(48, dtype=np.uint8).reshape(2, 4, *SHAPE)
+    np.savez(tmp_path / "events.npz", X=whole)
+    events = read_events(tmp_path / "events.npz", [SHAPE] * 4)
+    assert len(events) == 2
+    assert events[1].views[3] is not None
+    assert events[1].views[3].tolist() == whole[1, 3].tolist()
+
+
+def test_devices_may_differ_in_shape(tmp_path: Path) -> None:
+    np.savez(tmp_path / "event.npz", X_0=np.zeros((2, 8), np.float32), X_1=np.ones(5, np.float32))
+    (event,) = read_events(tmp_path / "event.npz", [(2, 8), (5,)])
+    assert [view is not None and view.shape for view in event.views] == [(2, 8), (5,)]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"X": np.zeros((3, *SHAPE), np.uint8)}, r"X in .* has shape \(3, 1, 2, 3\); expected \(4, 1, 2, 3\)"),
+        ({"X": np.zeros((4, 9), np.uint8)}, "X in .* has shape"),
+        ({"X_0": np.zeros(SHAPE, np.uint8)}, "X_1 is missing"),
+        ({"y": np.zeros(3)}, "X_0 is missing"),
+    ],
+)
+def test_a_file_that_does_not_fit_gets_a_sentence(
+    tmp_path: Path,
+    arrays: dict[str, np.ndarray],
+    sentence: str,  # type: ignore[type-arg]
+) -> None:
+    np.savez(tmp_path / "event.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(BadData, match=sentence):
+        read_events(tmp_path / "event.npz", [SHAPE] * 4)
+
+
+def test_a_file_that_is_no_npz_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "event.npz").write_text("hello")
+    with pytest.raises(BadData, match="cannot be read"):
+        read_events(tmp_path / "event.npz", [SHAPE])
