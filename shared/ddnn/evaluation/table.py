@@ -75,15 +75,19 @@ def _devices(document: dict[str, Any], one: dict[str, Any] | None) -> Table:
 
 
 def _subsets(subsets: dict[str, float]) -> Table:
-    table = _table("Overall accuracy with some devices left", "left", "subsets", "mean", "best", "worst")
+    table = _table(
+        "Overall accuracy with some devices left", "left", "subsets", "mean", "worst", "those", "best", "those"
+    )
     for size, group in _by_size(subsets):
         best, worst = max(group, key=group.__getitem__), min(group, key=group.__getitem__)
         table.add_row(
             str(size),
             str(len(group)),
             _percent(sum(group.values()) / len(group)),
-            f"{_percent(group[best])}  [dim]{best}[/dim]",
-            f"{_percent(group[worst])}  [dim]{worst}[/dim]",
+            _percent(group[worst]),
+            f"[dim]{worst}[/dim]",
+            _percent(group[best]),
+            f"[dim]{best}[/dim]",
         )
     return table
 
