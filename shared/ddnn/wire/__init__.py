@@ -4,7 +4,7 @@ A body is a JSON header, then the raw tensors in its order, little-endian and ro
 wrong is a `BadInput` with a sentence; sizes are checked before anything is allocated.
 """
 
-from ddnn.wire.datatypes import DATATYPES, datatype_of
+from ddnn.wire.datatypes import DATATYPES, datatype_of, shown
 from ddnn.wire.header import HEADER_LENGTH, Parameters
 from ddnn.wire.problem import decode_error, encode_error
 from ddnn.wire.request import InferRequest, decode_request, encode_request
@@ -23,4 +23,5 @@ __all__ = [
     "encode_error",
     "encode_request",
     "encode_response",
+    "shown",
 ]

@@ -1,0 +1,205 @@
+"""A client of all devices at once: `Fleet`, and `AsyncFleet` for code that awaits.
+
+Shapes: B events, D devices.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx
+import numpy as np
+
+from ddnn.client.calls import Options
+from ddnn.client.client import AsyncClient, Client
+from ddnn.client.join import EventAnswer, joined
+from ddnn.errors import BadInput, DDNNError
+from ddnn.types import Answer, Array, Bools, Ints
+
+__all__ = ["AsyncFleet", "Fleet", "answer_event"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """What one device is sent: its views of some of the events."""
+
+    device: int
+    rows: Ints
+    view: Array
+    events: list[str]
+
+
+class Fleet:
+    """Ask the devices at `urls`, in the order of their index, about events they all see."""
+
+    def __init__(
+        self, urls: Sequence[str], token: str | None = None, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.clients = tuple(Client(url, token, transport=transport) for url in urls)
+        # An event's views must not queue behind each other's: the devices wait for their siblings. Threads are made as
+        # they are needed, and this is enough for 32 callers at once.
+        self._threads = ThreadPoolExecutor(32 * max(1, len(self.clients)), thread_name_prefix="ddnn-fleet")
+
+    def answer_event(
+        self, views: Sequence[Array | None], *, event: str | None = None, **options: Unpack[Options]
+    ) -> EventAnswer:
+        """Return the one answer to an event seen in `views`, a view a device in their order; None = it has no view.
+
+        The event's id is made up when not given. A device that fails does not fail the event; if none answers, the
+        error of the first is raised.
+        """
+        return self.answer_events(_batch_of_one(views), events=_ids(event), **options)[0]
+
+    def answer_events(
+        self,
+        views: Sequence[Array | None],
+        *,
+        events: Sequence[str] | None = None,
+        present: Bools | None = None,
+        **options: Unpack[Options],
+    ) -> list[EventAnswer]:
+        """Return the answers to B events, one request a device: D arrays [B, …], and who has a view of what [B, D]."""
+        ids, posts = _posts(views, events, present, len(self.clients))
+        futures = [
+            self._threads.submit(self.clients[post.device].infer, post.view, events=post.events, **options)
+            for post in posts
+        ]
+        outcomes: list[list[Answer] | DDNNError] = []
+        for future in futures:
+            try:
+                outcomes.append(future.result())
+            except DDNNError as error:
+                outcomes.append(error)
+        return _gather(ids, posts, outcomes, len(self.clients))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for client in self.clients:
+            client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncFleet:
+    """`Fleet` for code that awaits; belongs to one event loop."""
+
+    def __init__(
+        self, urls: Sequence[str], token: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.clients = tuple(AsyncClient(url, token, transport=transport) for url in urls)
+
+    async def answer_event(
+        self, views: Sequence[Array | None], *, event: str | None = None, **options: Unpack[Options]
+    ) -> EventAnswer:
+        """Return the one answer to an event seen in `views`; see `Fleet.answer_event`."""
+        return (await self.answer_events(_batch_of_one(views), events=_ids(event), **options))[0]
+
+    async def answer_events(
+        self,
+        views: Sequence[Array | None],
+        *,
+        events: Sequence[str] | None = None,
+        present: Bools | None = None,
+        **options: Unpack[Options],
+    ) -> list[EventAnswer]:
+        """Return the answers to B events, one request a device; see `Fleet.answer_events`."""
+        ids, posts = _posts(views, events, present, len(self.clients))
+
+        async def ask(post: _Post) -> list[Answer] | DDNNError:
+            try:
+                return await self.clients[post.device].infer(post.view, events=post.events, **options)
+            except DDNNError as error:
+                return error
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask(post)) for post in posts]
+        return _gather(ids, posts, [task.result() for task in tasks], len(self.clients))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for client in self.clients:
+            await client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def answer_event(
+    views: Sequence[Array | None],
+    *,
+    devices: Sequence[str],
+    token: str | None = None,
+    event: str | None = None,
+    **options: Unpack[Options],
+) -> EventAnswer:
+    """Ask the devices at the addresses `devices` about one event, once; see `Fleet.answer_event`."""
+    with Fleet(devices, token) as fleet:
+        return fleet.answer_event(views, event=event, **options)
+
+
+def _batch_of_one(views: Sequence[Array | None]) -> list[Array | None]:
+    return [None if view is None else np.asarray(view)[None] for view in views]
+
+
+def _ids(event: str | None) -> list[str] | None:
+    return None if event is None else [event]
+
+
+def _posts(
+    views: Sequence[Array | None], events: Sequence[str] | None, present: Bools | None, devices: int
+) -> tuple[list[str], list[_Post]]:
+    """Return the events' ids and what to send; raise `BadInput` if the shapes do not fit each other."""
+    if len(views) != devices:
+        raise BadInput(
+            f"there are {len(views)} views for {devices} devices; expected one each, None where there is none"
+        )
+    sizes = {len(view) for view in views if view is not None and np.ndim(view)}
+    if len(sizes) != 1:
+        raise BadInput(
+            f"the views are of {sorted(sizes) or 'no'} events; expected the same number, at least from one device"
+        )
+    count = sizes.pop()
+    ids = list(events) if events is not None else [uuid.uuid4().hex for _ in range(count)]
+    if len(ids) != count or len(set(ids)) != count:
+        raise BadInput(f"there are {len(set(ids))} different event ids for {count} events; expected one each")
+    seen = np.array([[view is not None for view in views]] * count, np.bool_)
+    if present is not None:
+        if np.shape(present) != seen.shape:
+            raise BadInput(f"`present` is {list(np.shape(present))}; expected {list(seen.shape)}, events by devices")
+        seen &= present
+    if not seen.any(axis=1).all():
+        raise BadInput(f"event {ids[int(np.flatnonzero(~seen.any(axis=1))[0])]!r} has no view of any device")
+    posts = []
+    for device, view in enumerate(views):
+        rows = np.flatnonzero(seen[:, device])
+        if view is not None and len(rows):
+            posts.append(_Post(device, rows, np.asarray(view)[rows], [ids[row] for row in rows]))
+    return ids, posts
+
+
+def _gather(
+    ids: Sequence[str], posts: Sequence[_Post], outcomes: Sequence[list[Answer] | DDNNError], devices: int
+) -> list[EventAnswer]:
+    answers: list[list[Answer | None]] = [[None] * devices for _ in ids]
+    errors: list[dict[int, DDNNError]] = [{} for _ in ids]
+    for post, outcome in zip(posts, outcomes, strict=True):
+        for place, row in enumerate(post.rows):
+            if isinstance(outcome, DDNNError):
+                errors[row][post.device] = outcome
+            else:
+                answers[row][post.device] = outcome[place]
+    return [joined(event, row, failed) for event, row, failed in zip(ids, answers, errors, strict=True)]

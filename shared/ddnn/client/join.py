@@ -1,0 +1,77 @@
+"""Whose answer counts when several devices answered the same event."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ddnn.errors import BadInput, DDNNError
+from ddnn.tier import Exit
+from ddnn.types import Answer, Bools, Floats
+
+__all__ = ["EventAnswer", "join", "joined"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventAnswer:
+    """The one answer to an event: that of the device whose answer counts, and what all of them said."""
+
+    event: str
+    label: int
+    """Class index."""
+    probabilities: Floats
+    """[K]."""
+    exit: Exit
+    confidence: float
+    devices: Bools
+    """[D], who took part in this answer."""
+    degraded: bool
+    degraded_reason: str
+    policy_version: int
+    bytes_up: int
+    """Tensor bytes sent upward for the event, all devices and tiers together."""
+    answers: tuple[Answer | None, ...]
+    """Each device's own answer; None where it had no view or failed."""
+    errors: Mapping[int, DDNNError] = field(default_factory=dict)
+    """Why, for each device that failed."""
+
+
+def join(answers: Sequence[Answer | None]) -> int:
+    """Return the index of the answer that counts; raise `BadInput` if there is none.
+
+    Not degraded before degraded, then the latest exit, then most devices, then the lowest criterion (the highest
+    confidence), then the lowest index. Rows without a label are no answers.
+    """
+    given = [(index, answer) for index, answer in enumerate(answers) if answer is not None and answer.label >= 0]
+    if not given:
+        raise BadInput("there is no answer to join; expected at least one with a label")
+    return min(given, key=lambda pair: (_order(pair[1]), pair[0]))[0]
+
+
+def joined(event: str, answers: Sequence[Answer | None], errors: Mapping[int, DDNNError]) -> EventAnswer:
+    """Return the answer of `event` out of its devices' answers; raise the first device's error if none answered."""
+    try:
+        best = answers[join(answers)]
+    except BadInput:
+        if not errors:
+            raise
+        device, error = min(errors.items())
+        others = f", and {len(errors) - 1} more failed" if len(errors) > 1 else ""
+        raise type(error)(f"no device answered event {event!r}: device {device}: {error}{others}") from error
+    assert best is not None
+    return EventAnswer(
+        event=event,
+        label=best.label,
+        probabilities=best.probabilities,
+        exit=best.exit,
+        confidence=best.confidence,
+        devices=best.devices,
+        degraded=best.degraded,
+        degraded_reason=best.degraded_reason,
+        policy_version=best.policy_version,
+        bytes_up=sum(answer.bytes_up for answer in answers if answer is not None),
+        answers=tuple(answers),
+        errors=dict(errors),
+    )
+
+
+def _order(answer: Answer) -> tuple[bool, int, int, float]:
+    return answer.degraded, -answer.exit.rank, -int(answer.devices.sum()), -answer.confidence
