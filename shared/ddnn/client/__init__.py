@@ -3,6 +3,6 @@
 from ddnn.client.calls import Options
 from ddnn.client.client import AsyncClient, Client
 from ddnn.client.fleet import AsyncFleet, Fleet, answer_event
-from ddnn.client.join import EventAnswer, join
+from ddnn.client.join import EventAnswer, join, joined
 
-__all__ = ["AsyncClient", "AsyncFleet", "Client", "EventAnswer", "Fleet", "Options", "answer_event", "join"]
+__all__ = ["AsyncClient", "AsyncFleet", "Client", "EventAnswer", "Fleet", "Options", "answer_event", "join", "joined"]
