@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
@@ -24,14 +25,14 @@ class CloudService(Service):
 
     tier = Tier.CLOUD
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         topology = bundle.topology
         if len(topology.edges) > 1:
             raise BadConfig(f"the bundle {bundle.manifest.name} has {len(topology.edges)} edges; this cloud joins one")
         self._cut = topology.cloud_cut
         self._children = topology.edges[0].devices
         self._by_device = topology.edge_cut is None
-        super().__init__(bundle, settings)
+        super().__init__(bundle, settings, transport)
         self.engine = Engine(
             [Step(Exit.CLOUD, self.sections["section"], needs="features", cut=self._cut)], observe=self.observe
         )

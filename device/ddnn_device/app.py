@@ -1,5 +1,6 @@
 """The device tier as an ASGI application."""
 
+import httpx
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
@@ -10,7 +11,7 @@ from ddnn_device.service import DeviceService
 __all__ = ["create_app"]
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
     """Load, verify and self-test the device's section; raise `BadBundle` or `BadConfig`."""
     settings = settings or Settings.load()
-    return make_app(DeviceService(Bundle.open(settings.bundle), settings))
+    return make_app(DeviceService(Bundle.open(settings.bundle), settings, transport))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
@@ -24,8 +25,8 @@ class DeviceService(Service):
 
     tier = Tier.DEVICE
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
-        super().__init__(bundle, settings)
+    def __init__(self, bundle: Bundle, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        super().__init__(bundle, settings, transport)
         self._view = bundle.topology.devices[settings.index].view
         self._alone = np.arange(self.devices) == settings.index
         self._way_up: ToEdge | None = None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
@@ -29,8 +30,8 @@ class EdgeService(Service):
 
     tier = Tier.EDGE
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
-        super().__init__(bundle, settings)
+    def __init__(self, bundle: Bundle, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        super().__init__(bundle, settings, transport)
         topology = bundle.topology
         self._children = topology.edges[settings.index].devices
         self._cut = topology.device_cut

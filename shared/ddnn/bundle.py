@@ -97,7 +97,11 @@ class EdgeSpec(_Frozen):
 
 
 class Topology(_Frozen):
-    """Which devices, edges and cuts the network has. A section takes and gives features as UINT8 of 0 and 1."""
+    """Which devices, edges and cuts the network has.
+
+    A section takes and gives features as UINT8 of 0 and 1. In the files an output that shares an input's name ends in
+    `_out`, since ONNX names are unique; `ddnn.runtime.Section` takes that off.
+    """
 
     devices: tuple[DeviceSpec, ...] = Field(min_length=1)
     """File of a device section: `view` [B, …] → `scores` [B, K], `features` [B, bits]."""

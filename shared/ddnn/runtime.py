@@ -28,7 +28,8 @@ class Section:
             raise BadBundle(f"{file.name}: ONNX Runtime cannot load it ({error})") from error
         self.file = file
         self.inputs = tuple(node.name for node in self._session.get_inputs())
-        self.outputs = tuple(node.name for node in self._session.get_outputs())
+        # ONNX lets no output have an input's name; the exporter ends such an output in `_out`.
+        self.outputs = tuple(node.name.removesuffix("_out") for node in self._session.get_outputs())
 
     def run(self, **inputs: Array) -> dict[str, Array]:
         """Run on a batch: each input [B, …], each output [B, …]. An input the graph does not use is left out."""

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import httpx
 import orjson
 
 import ddnn
@@ -35,7 +36,8 @@ class Service(ABC):
     tier: ClassVar[Tier]
     engine: Engine
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport` replaces the network on the way up, for a fleet within one process."""
         self.bundle, self.settings = bundle, settings
         topology = bundle.topology
         count = {Tier.DEVICE: len(topology.devices), Tier.EDGE: len(topology.edges), Tier.CLOUD: 1}[self.tier]
@@ -57,7 +59,7 @@ class Service(ABC):
         self.metrics.policy.labels(str(self.policy.version), self.policy.criterion).set(1)
         token = settings.token.get_secret_value() if settings.token else None
         self.uplink = (
-            Uplink(settings.upstream, bundle=bundle.fingerprint, token=token)
+            Uplink(settings.upstream, bundle=bundle.fingerprint, token=token, transport=transport)
             if settings.upstream and self.tier is not Tier.CLOUD
             else None
         )

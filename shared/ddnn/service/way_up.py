@@ -169,10 +169,11 @@ class ToCloud(_Up):
 
     async def _climb(self, cases: list[Case]) -> None:
         inputs = {
-            "event": event_tensor(cases),
             "features": np.stack([case.inputs["features"] for case in cases]),
             "present": np.stack([case.inputs["present"] for case in cases]),
         }
+        if all(case.event is not None for case in cases):
+            inputs["event"] = event_tensor(cases)
         try:
             for case, answer in zip(cases, await self.send(inputs, {"edge": self._edge}, cases), strict=True):
                 if answer.label >= 0:
@@ -189,7 +190,7 @@ class ToCloud(_Up):
 
 
 def event_tensor(cases: Sequence[Case]) -> Array:
-    """BYTES [B]: the event ids; an event of its own has an empty one."""
+    """BYTES [B]: the event ids of cases that all have one."""
     tensor = np.empty(len(cases), np.object_)
-    tensor[:] = [case.event or b"" for case in cases]
+    tensor[:] = [case.event for case in cases]
     return tensor

@@ -1,0 +1,33 @@
+"""What many tests need: a tiny untrained bundle of six cameras, made once a session."""
+
+from pathlib import Path
+
+import pytest
+
+from ddnn.bundle import Bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Six devices, one edge with a section, untrained but exported and proved like any other."""
+    import torch
+
+    from ddnn.data import load
+    from ddnn.export import write_bundle
+    from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+
+    data = load("synthetic", seed=3)
+    small = SectionConfig(filters=(4,), cut_filters=2)
+    config = NetworkConfig(device=small, edge=small, cloud=small)
+    torch.manual_seed(3)
+    views = [ViewSpec(view.shape[1:], view.dtype.kind == "u") for view in data.views]
+    network = DDNN(Plan.of(config, views, len(data.classes)))
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", network, data, golden_events=24)
+
+
+@pytest.fixture
+def copied_bundle(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that a test may damage."""
+    import shutil
+
+    return Path(shutil.copytree(tiny_bundle.path, tmp_path / "bundle"))
