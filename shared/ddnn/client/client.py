@@ -31,7 +31,12 @@ class Client:
     def __init__(self, url: str, token: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
         self._http = httpx.Client(
-            transport=transport, trust_env=False, limits=_LIMITS, headers=session_headers(token), timeout=None
+            transport=transport,
+            verify=_secure(self.url),
+            trust_env=False,
+            limits=_LIMITS,
+            headers=session_headers(token),
+            timeout=None,
         )
 
     def infer(
@@ -92,8 +97,7 @@ class AsyncClient:
     ) -> None:
         self.url = url.rstrip("/")
         if transport is None:
-            secure = self.url.startswith("https://")
-            transport = AiohttpTransport(verify=secure, trust_env=False, limits=_LIMITS)
+            transport = AiohttpTransport(verify=_secure(self.url), trust_env=False, limits=_LIMITS)
         self._http = httpx.AsyncClient(
             transport=transport, trust_env=False, headers=session_headers(token), timeout=None
         )
@@ -149,3 +153,8 @@ class AsyncClient:
                     call.method, self.url + call.path, content=call.content, headers=call.headers
                 )
         return call.result(self.url, response)
+
+
+def _secure(url: str) -> bool:
+    # Loading certificates takes tens of milliseconds a client, for nothing where the address is not https.
+    return url.startswith("https://")

@@ -1,6 +1,8 @@
 """An answer or a reason, always within the deadline."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
@@ -328,3 +330,18 @@ async def test_nobody_listening_is_unreachable() -> None:
     await server.wait_closed()
     async with Uplink([f"http://{host}:{number}"], bundle="abc") as link:
         assert await reason(link) == "unreachable"
+
+
+async def test_a_name_that_hangs_in_dns_costs_the_deadline_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        released.wait(30)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        async with Uplink(["http://cloud:8000"], bundle="abc") as link:
+            assert await reason(link, deadline_ms=30) == "timeout"
+    finally:
+        released.set()
