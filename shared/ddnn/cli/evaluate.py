@@ -1,12 +1,13 @@
 """`ddnn evaluate`: how right a network is, who answers, and what it costs in bytes."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ddnn.cli.target import Json
+from ddnn.cli.target import Json, Token, addresses
 
 __all__ = ["BundleFolder", "Data", "Grid", "GroupBy", "Seed", "TestGroups", "evaluate"]
 
@@ -28,6 +29,12 @@ Missing = Annotated[
 ]
 
 
+Fleet = Annotated[
+    list[str] | None,
+    typer.Option(metavar="URL,URL", help="Addresses of the running devices, in order: compare their answers."),
+]
+
+
 def evaluate(
     bundle: BundleFolder,
     data: Data,
@@ -37,9 +44,13 @@ def evaluate(
     test_groups: TestGroups = None,
     seed: Seed = None,
     missing: Missing = False,
+    fleet: Fleet = None,
+    token: Token = None,
     as_json: Json = False,
 ) -> None:
     """Say how right a network is, exit by exit and under its policy, and what it costs in bytes.
+
+    With --fleet the same events go through the running devices, and exit code 1 says that they answered otherwise.
 
     Example: `ddnn evaluate BUNDLE mnist5k --grid 3x2 --missing`
     """
@@ -47,18 +58,30 @@ def evaluate(
 
     from ddnn.bundle import Bundle
     from ddnn.evaluation import evaluate as evaluated
+    from ddnn.evaluation.agreement import agreement
     from ddnn.evaluation.bars import bars
+    from ddnn.evaluation.served import ask
     from ddnn.evaluation.source import load_for, split_note
-    from ddnn.evaluation.table import show
+    from ddnn.evaluation.table import say, show
 
     opened = Bundle.open(bundle)
     groups = test_groups.split(",") if test_groups else None
     events = load_for(opened, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
     if note := split_note(opened, events):
         typer.echo(f"note: {note}", err=True)
+    events = events.subset(split)
+    served = None
     with bars() as progress:
-        document = evaluated(opened, events.subset(split), missing=missing, progress=progress)
+        document = evaluated(opened, events, missing=missing, progress=progress)
+        if fleet:
+            seen = events.take([row for row, present in enumerate(events.present) if present.any()])
+            answers = asyncio.run(ask(addresses(fleet), opened, seen, token=token, progress=progress))
+            served = agreement(opened, seen, answers)
+            document["fleet"] = served.document
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:
         show(document, Console(highlight=False))
+    if served:
+        say(served, Console(stderr=True, highlight=False, soft_wrap=True))
+        raise typer.Exit(0 if served.ok else 1)

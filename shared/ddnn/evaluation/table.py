@@ -7,9 +7,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ddnn.evaluation.agreement import Agreement
 from ddnn.tier import Exit
 
-__all__ = ["show"]
+__all__ = ["say", "show"]
 
 
 def show(document: dict[str, Any], console: Console) -> None:
@@ -24,6 +25,18 @@ def show(document: dict[str, Any], console: Console) -> None:
     console.print(_devices(document, missing["one"] if missing else None))
     if missing and missing["subsets"]:
         console.print(_subsets(missing["subsets"]))
+    if "fleet" in document:
+        console.print(_fleet(document["fleet"]))
+
+
+def say(served: Agreement, console: Console, most: int = 20) -> None:
+    """Print what a fleet answered otherwise, event by event, at most `most` of them."""
+    for reason, count in served.degraded.most_common():
+        console.print(f"{_count(count, 'answer')} degraded: {reason}")
+    for event in served.differing[:most]:
+        console.print(f"[red]✗[/red] {_event(event)}: {event['why']}")
+    if len(served.differing) > most:
+        console.print(f"[red]✗[/red] and {len(served.differing) - most} more")
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -90,6 +103,25 @@ def _subsets(subsets: dict[str, float]) -> Table:
             f"[dim]{best}[/dim]",
         )
     return table
+
+
+def _fleet(told: dict[str, Any]) -> Table:
+    table = _table("The running fleet against this run", "", "agreement")
+    table.add_row("label", _percent(told["label_agreement"]))
+    table.add_row("exit", _percent(told["exit_agreement"]))
+    table.add_row("largest difference of a probability", f"{told['max_probability_difference']:.1e}")
+    table.add_row("events that rounding may decide", str(len(told["ties"])))
+    for tie in told["ties"]:
+        table.add_row(f"[dim]  {_event(tie)}: {tie['why']}[/dim]", "")
+    return table
+
+
+def _event(told: dict[str, Any]) -> str:
+    """Where and what an event was answered, offline and served."""
+    return (
+        f"event {told['index']}: {told['label_offline']} at {told['exit_offline']} offline,"
+        f" {told['label_served']} at {told['exit_served']} served"
+    )
 
 
 def _by_size(subsets: dict[str, float]) -> Iterator[tuple[int, dict[str, float]]]:

@@ -1,0 +1,117 @@
+"""The events of a data set through running devices, over HTTP.
+
+Legend: N events, D devices.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from ddnn.bundle import Bundle
+from ddnn.client import AsyncFleet, EventAnswer
+from ddnn.data import Dataset
+from ddnn.errors import BadInput, DDNNError, OtherBundle
+from ddnn.evaluation.scores import Progress
+from ddnn.tier import Exit
+from ddnn.types import Bools, Ints
+
+__all__ = ["ask"]
+
+_DEADLINE_MS: Final = 30_000.0
+_FIRST_WAIT_MS: Final = 500.0
+"""How long an event waits that some device does not see: nobody can tell the edge that nothing more will come."""
+_CHUNK: Final = 32
+"""Events in one request to a device."""
+_IN_FLIGHT: Final = 4
+"""Chunks asked at once."""
+
+
+async def ask(
+    urls: Sequence[str], bundle: Bundle, data: Dataset, *, token: str | None = None, progress: Progress | None = None
+) -> list[EventAnswer]:
+    """Return the answers of the devices at `urls` to all events of `data`, each seen by at least one of them.
+
+    Raises `BadInput` for addresses of something else, `OtherBundle`, and `DDNNError` for an event that comes back
+    without a device whose view was sent.
+    """
+    answers: dict[int, EventAnswer] = {}
+    async with AsyncFleet(urls, token) as fleet:
+        await _check(fleet, bundle)
+        everybody = data.present.all(axis=1)
+        waits = {True: _DEADLINE_MS, False: _FIRST_WAIT_MS}
+        rows_by_wait = [(waits[full], np.flatnonzero(everybody == full)) for full in (True, False)]
+        while rows_by_wait:
+            wait_ms, rows = rows_by_wait.pop(0)
+            short = await _ask_rows(fleet, data, rows, wait_ms, answers, progress)
+            if len(short) and wait_ms >= _DEADLINE_MS:
+                raise DDNNError(_incomplete(data, int(short[0]), answers[int(short[0])], len(short)))
+            if len(short):
+                rows_by_wait.append((min(4 * wait_ms, _DEADLINE_MS), short))
+    return [answers[row] for row in range(len(data))]
+
+
+async def _ask_rows(
+    fleet: AsyncFleet,
+    data: Dataset,
+    rows: Ints,
+    wait_ms: float,
+    answers: dict[int, EventAnswer],
+    progress: Progress | None,
+) -> Ints:
+    """Fill `answers` at `rows`; return those that came back incomplete."""
+    room = asyncio.Semaphore(_IN_FLIGHT)
+
+    async def one(chunk: Ints) -> None:
+        async with room:
+            given = await fleet.answer_events(
+                [view[chunk] for view in data.views],
+                present=data.present[chunk],
+                deadline_ms=_DEADLINE_MS,
+                wait_ms=wait_ms,
+            )
+        answers.update(zip(chunk.tolist(), given, strict=True))
+        if progress:
+            progress("events through the fleet", len(answers), len(data))
+
+    async with asyncio.TaskGroup() as group:
+        for start in range(0, len(rows), _CHUNK):
+            group.create_task(one(rows[start : start + _CHUNK]))
+    return np.array([row for row in rows.tolist() if not _complete(answers[row], data.present[row])], np.int64)
+
+
+def _complete(answer: EventAnswer, sent: Bools) -> bool:
+    """Whether all that was sent took part: a device answers for itself, a degraded answer is judged elsewhere."""
+    return answer.degraded or answer.exit is Exit.DEVICE or bool((answer.devices == sent).all())
+
+
+def _incomplete(data: Dataset, row: int, answer: EventAnswer, count: int) -> str:
+    sent, back = (", ".join(map(str, np.flatnonzero(mask))) for mask in (data.present[row], answer.devices))
+    why = "; ".join(f"device {device}: {error}" for device, error in answer.errors.items())
+    others = f", and {count - 1} other events too" if count > 1 else ""
+    return (
+        f"event {data.index[row]} was sent to devices {sent} and came back from {back}{others}:"
+        f" served and offline cannot be compared{f' ({why})' if why else ''}"
+    )
+
+
+async def _check(fleet: AsyncFleet, bundle: Bundle) -> None:
+    """Whoever listens there are the devices of this bundle, in order, under its policy."""
+    devices = len(bundle.topology.devices)
+    if len(fleet.clients) != devices:
+        raise BadInput(f"--fleet names {len(fleet.clients)} addresses; the bundle has {devices} devices")
+    for index, client in enumerate(fleet.clients):
+        status = await client.status()
+        if (status["tier"], status["index"]) != ("device", index):
+            raise BadInput(f"{client.url} is {status['tier']} {status['index']}; expected device {index} at this place")
+        if status["bundle"]["fingerprint"] != bundle.fingerprint:
+            raise OtherBundle(
+                f"{client.url} serves bundle {status['bundle']['fingerprint'][:12]}; this one is"
+                f" {bundle.fingerprint[:12]}"
+            )
+        if status["policy"]["version"] != bundle.policy.version:
+            raise BadInput(
+                f"{client.url} follows policy version {status['policy']['version']}; the bundle's is"
+                f" {bundle.policy.version}: restart the fleet, or evaluate the bundle it was started with"
+            )
