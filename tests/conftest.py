@@ -1,10 +1,12 @@
 """What many tests need: a tiny untrained bundle of six cameras, made once a session."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from ddnn.bundle import Bundle
+from in_process import NEVER, Fleet
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +33,13 @@ def copied_bundle(tiny_bundle: Bundle, tmp_path: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(tiny_bundle.path, tmp_path / "bundle"))
+
+
+@pytest.fixture
+async def fleet(tiny_bundle: Bundle) -> AsyncIterator[Fleet]:
+    """Cloud, edge and six devices in this process, under a policy that sends everything up."""
+    fleet = Fleet(Bundle.open(tiny_bundle.path))
+    fleet.start()
+    fleet.use(thresholds=NEVER)
+    yield fleet
+    await fleet.close()

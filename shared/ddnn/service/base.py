@@ -119,7 +119,7 @@ class Service(ABC):
     def status(self) -> dict[str, Any]:
         """`GET /v2/status`."""
         manifest, policy, uplink = self.bundle.manifest, self.policy, self.uplink
-        exits: dict[str, int] = {exit: 0 for exit in self.bundle.topology.exits}
+        exits = {exit.value: 0 for exit in self.bundle.topology.exits}
         degraded = 0
         for sample in next(iter(self.metrics.exits.collect())).samples:
             if sample.name.endswith("_total"):

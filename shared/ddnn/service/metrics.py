@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ddnn.tier import Exit
@@ -26,6 +26,8 @@ REASONS: Final = (
 )
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "500", "503", "504")
 CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:

@@ -1,116 +1,16 @@
 """Three tiers in one process, joined by ASGI transports: exits, stages and failures."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 
-import ddnn_cloud.app
-import ddnn_device.app
-import ddnn_edge.app
-from ddnn.answers import outputs_to_answers
-from ddnn.bundle import Bundle
-from ddnn.policy import Policy, Thresholds
-from ddnn.settings import Settings
+from ddnn.policy import Thresholds
 from ddnn.tier import Exit
-from ddnn.types import Answer, Array
-from ddnn.wire import HEADER_LENGTH, decode_response, encode_request
-
-INFER = "/v2/models/ddnn/infer"
-NEVER = Thresholds(local=0.0, edge=0.0)
-
-
-class Switch(httpx.AsyncBaseTransport):
-    """A transport to apps by host name; a host may be down or do something else."""
-
-    def __init__(self) -> None:
-        self.apps: dict[str, FastAPI] = {}
-        self.instead: dict[str, Callable[[httpx.Request], httpx.Response]] = {}
-        self.requests: list[httpx.Request] = []
-        self._reached: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
-
-    async def reached(self, host: str) -> None:
-        """Wait for a request to `host`."""
-        async with asyncio.timeout(30):
-            await self._reached[host].wait()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        host = request.url.host
-        self.requests.append(request)
-        self._reached[host].set()
-        if host in self.instead:
-            return self.instead[host](request)
-        if host not in self.apps:
-            raise httpx.ConnectError("down", request=request)
-        return await httpx.ASGITransport(self.apps[host]).handle_async_request(request)
-
-
-@dataclass
-class Fleet:
-    """Tiers by host name: `device-0` …, `edge`, `cloud`."""
-
-    bundle: Bundle
-    switch: Switch = field(default_factory=Switch)
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def start(self) -> None:
-        def make(**given: Any) -> Settings:
-            return Settings.load(bundle=self.bundle.path, **{**self.settings, **given})
-
-        apps = self.switch.apps
-        apps["cloud"] = ddnn_cloud.app.create_app(make())
-        apps["edge"] = ddnn_edge.app.create_app(make(upstream="http://cloud"), self.switch)
-        for n in range(len(self.bundle.topology.devices)):
-            apps[f"device-{n}"] = ddnn_device.app.create_app(make(index=n, upstream="http://edge"), self.switch)
-
-    def use(self, **changes: Any) -> None:
-        """Give every tier this policy."""
-        policy = Policy(bundle=self.bundle.fingerprint, **{"wait_ms": 60_000, **changes})
-        for app in self.switch.apps.values():
-            app.state.service.policy = policy
-
-    async def post(self, host: str, inputs: dict[str, Array], /, **parameters: Any) -> httpx.Response:
-        body, headers = encode_request(inputs, parameters=parameters)
-        async with self.client(host) as client:
-            return await client.post(INFER, content=body, headers={"x-ddnn-deadline-ms": "30000", **headers})
-
-    async def infer(self, host: str, inputs: dict[str, Array], /, **parameters: Any) -> list[Answer]:
-        response = await self.post(host, inputs, **parameters)
-        assert response.status_code == 200, response.text
-        return outputs_to_answers(decode_response(response.content, response.headers[HEADER_LENGTH]).outputs)
-
-    def client(self, host: str) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=self.switch, base_url=f"http://{host}")
-
-    def view(self, device: int, rows: slice) -> Array:
-        return self.bundle.golden[f"view_{device}"][rows]
-
-    async def see(
-        self, *, devices: Sequence[int] = range(6), rows: slice = slice(0, 2), name: str = "e", **parameters: Any
-    ) -> list[list[Answer]]:
-        """The devices see the same events; per device its answers."""
-        count = len(self.view(0, rows))
-        events = np.array([f"{name}{n}".encode() for n in range(count)], np.object_)
-        inputs = [{"view": self.view(n, rows), "event": events} for n in devices]
-        return await asyncio.gather(
-            *(self.infer(f"device-{n}", given, **parameters) for n, given in zip(devices, inputs, strict=True))
-        )
-
-
-@pytest.fixture
-async def fleet(tiny_bundle: Bundle) -> AsyncIterator[Fleet]:
-    fleet = Fleet(Bundle.open(tiny_bundle.path))
-    fleet.start()
-    fleet.use(thresholds=NEVER)
-    yield fleet
-    for app in fleet.switch.apps.values():
-        await app.state.service.close()
+from ddnn.wire import encode_request
+from in_process import INFER, NEVER, Fleet
 
 
 def golden_label(fleet: Fleet, exit: str, row: int) -> int:
@@ -254,7 +154,7 @@ async def test_an_event_is_decided_under_the_policy_it_arrived_under(fleet: Flee
     fleet.use(thresholds=NEVER, version=8)
     given = np.array([b"e"], np.object_)
     others = [fleet.infer(f"device-{n}", {"view": fleet.view(n, slice(0, 1)), "event": given}) for n in range(1, 6)]
-    answers = [await first, *await asyncio.gather(*others)]
+    answers = await asyncio.gather(first, *others)
     assert {(row[0].exit, row[0].policy_version) for row in answers} == {(Exit.LOCAL, 7)}
 
 
