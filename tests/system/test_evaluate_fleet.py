@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from typer.testing import CliRunner, Result
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.cli.evaluate import evaluate
-from ddnn.errors import BadInput, Unavailable
+from ddnn.errors import BadInput, Unauthorized, Unavailable
 from ddnn.exits import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Thresholds
 from ddnn.tier import Exit
+
+TOKEN = "between-the-tiers"
 
 app = typer.Typer()
 app.command()(evaluate)
@@ -60,14 +62,17 @@ def golden(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fleet(bundle: Bundle) -> Iterator[LocalFleet]:
-    with LocalFleet(bundle.path, base_port=0) as running:
+    with LocalFleet(bundle.path, base_port=0, env={"DDNN_TOKEN": TOKEN}) as running:
         running.wait_until_ready()
         yield running
 
 
 def run(bundle: Bundle, data: object, fleet: LocalFleet, *args: str) -> Result:
-    urls = ",".join(fleet.device_urls)
-    return CliRunner().invoke(app, [str(bundle.path), str(data), "--fleet", urls, *args])
+    return run_with(bundle, data, fleet.device_urls, "--token", TOKEN, *args)
+
+
+def run_with(bundle: Bundle, data: object, urls: Sequence[str], *args: str) -> Result:
+    return CliRunner().invoke(app, [str(bundle.path), str(data), "--fleet", ",".join(urls), *args])
 
 
 def test_served_is_offline_and_a_dead_tier_is_told(bundle: Bundle, golden: Path, fleet: LocalFleet) -> None:
@@ -84,7 +89,11 @@ def test_served_is_offline_and_a_dead_tier_is_told(bundle: Bundle, golden: Path,
     told = json.loads(partly_seen.stdout)["fleet"]
     assert (told["label_agreement"], told["exit_agreement"]) == (1, 1)
 
-    backwards = CliRunner().invoke(app, [str(bundle.path), str(golden), "--fleet", ",".join(fleet.device_urls[::-1])])
+    stranger = run_with(bundle, golden, fleet.device_urls, "--token", "guessed")
+    assert isinstance(stranger.exception, Unauthorized)
+    assert "bearer token" in str(stranger.exception)
+
+    backwards = run_with(bundle, golden, fleet.device_urls[::-1])
     assert isinstance(backwards.exception, BadInput)
     assert "expected device 0 at this place" in str(backwards.exception)
 

@@ -75,9 +75,12 @@ async def _ask_rows(
         if progress:
             progress("events through the fleet", len(answers), len(data))
 
-    async with asyncio.TaskGroup() as group:
-        for start in range(0, len(rows), _CHUNK):
-            group.create_task(one(rows[start : start + _CHUNK]))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for start in range(0, len(rows), _CHUNK):
+                group.create_task(one(rows[start : start + _CHUNK]))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # one sentence says it; the other chunks failed alike or were cancelled
     return np.array([row for row in rows.tolist() if not _complete(answers[row], data.present[row])], np.int64)
 
 

@@ -106,8 +106,8 @@ def test_no_threshold_on_a_fine_grid_sends_fewer_events_up() -> None:
     )
     fewest = min(
         decisions.share(Exit.CLOUD)
-        for local in np.linspace(0, 1, 41)
-        for edge in np.linspace(0, 1, 41)
+        for local in np.linspace(0, 1, 21)
+        for edge in np.linspace(0, 1, 21)
         if (decisions := decide(scores, tuned.model_copy(update={"thresholds": Thresholds(local=local, edge=edge)})))
         .accuracy(scores.y) >= floor
     )  # fmt: skip
