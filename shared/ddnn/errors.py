@@ -27,6 +27,7 @@ __all__ = [
     "DeadlineExceeded",
     "Forbidden",
     "Infeasible",
+    "MethodNotAllowed",
     "NotFound",
     "OtherBundle",
     "Overloaded",
@@ -96,6 +97,13 @@ class NotFound(DDNNError):
 
     status = 404
     code = "NOT_FOUND"
+
+
+class MethodNotAllowed(DDNNError):
+    """The path exists, with other methods."""
+
+    status = 405
+    code = "METHOD_NOT_ALLOWED"
 
 
 class OtherBundle(DDNNError):

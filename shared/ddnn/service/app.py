@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 import ddnn
-from ddnn.errors import DDNNError
+from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge
 from ddnn.service.base import Service
 from ddnn.service.gate import Gate, error_response
 from ddnn.service.routes import make_routes
@@ -17,7 +17,7 @@ from ddnn.service.routes import make_routes
 __all__ = ["make_app"]
 
 _log = logging.getLogger("ddnn")
-_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "TOO_LARGE"}
+_ERRORS: dict[int, type[DDNNError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
 
 
 def make_app(service: Service) -> FastAPI:
@@ -41,26 +41,25 @@ def make_app(service: Service) -> FastAPI:
     app.include_router(make_routes(service))
     app.add_middleware(Gate, service=service)
 
+    def respond(request: Request, error: DDNNError) -> Response:
+        return error_response(error, tier=service.tier, request=_id(request))
+
     @app.exception_handler(DDNNError)
     async def refused(request: Request, error: DDNNError) -> Response:
-        return error_response(
-            service.tier, _id(request), error.status, error.code, str(error), retryable=error.retryable
-        )
+        return respond(request, error)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        code = _CODES.get(error.status_code, "BAD_INPUT")
-        sentence = f"{request.method} {request.url.path[:200]}: {error.detail}"
-        response = error_response(service.tier, _id(request), error.status_code, code, sentence, retryable=False)
+        kind = _ERRORS.get(error.status_code, BadInput)
+        response = respond(request, kind(f"{request.method} {request.url.path[:200]}: {error.detail}"))
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(Exception)
     async def ours(request: Request, error: Exception) -> Response:
         _log.error("request %s failed", _id(request), exc_info=error)
-        sentence = f"an error of ours; the log of this tier tells more under request id {_id(request)}"
-        response = error_response(service.tier, _id(request), 500, "INTERNAL", sentence, retryable=False)
-        response.headers["x-request-id"] = _id(request)
+        response = respond(request, DDNNError(f"an error of ours; this tier's log has it under {_id(request)}"))
+        response.headers["x-request-id"] = _id(request)  # this answer does not pass the gate
         return response
 
     return app

@@ -4,7 +4,6 @@ from hmac import compare_digest
 from time import perf_counter
 from typing import Final
 
-import orjson
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,19 +11,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ddnn.errors import DDNNError, Overloaded, Unauthorized, Unavailable
 from ddnn.service.base import Service
 from ddnn.service.trace import request_id
+from ddnn.wire import encode_error
 
 __all__ = ["Gate", "error_response"]
 
 _RETRY_AFTER: Final = {429: "1", 503: "1"}
 
 
-def error_response(tier: str, request: str, status: int, code: str, message: str, *, retryable: bool) -> Response:
+def error_response(error: DDNNError, *, tier: str, request: str) -> Response:
     """The one error body."""
-    body = {"error": message, "code": code, "request_id": request, "tier": tier, "retryable": retryable}
-    headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else {}
-    if status == 401:
+    headers = {"Retry-After": _RETRY_AFTER[error.status]} if error.status in _RETRY_AFTER else {}
+    if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(orjson.dumps(body), status, headers, "application/json")
+    body = encode_error(error, request_id=request, tier=tier)
+    return Response(body, error.status, headers, "application/json")
 
 
 class Gate:
@@ -62,7 +62,8 @@ class Gate:
             self._admit(headers)
             await self._app(scope, receive, send_marked)
         except DDNNError as error:
-            await self._refuse(error, identity)(scope, receive, send_marked)
+            response = error_response(error, tier=self._service.tier, request=identity)
+            await response(scope, receive, send_marked)
         finally:
             self._in_flight -= 1
             metrics.in_flight.set(self._in_flight)
@@ -80,8 +81,3 @@ class Gate:
         if self._in_flight > service.settings.max_in_flight:
             service.metrics.shed.labels("in_flight").inc()
             raise Overloaded(f"{self._in_flight - 1} requests are being worked on already; ask again in a second")
-
-    def _refuse(self, error: DDNNError, identity: str) -> Response:
-        return error_response(
-            self._service.tier, identity, error.status, error.code, str(error), retryable=error.retryable
-        )
