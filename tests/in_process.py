@@ -1,7 +1,6 @@
 """A whole fleet in one process: real apps and sections, joined by ASGI transports instead of the network."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,17 +33,19 @@ class Switch(httpx.AsyncBaseTransport):
         self.apps: dict[str, FastAPI] = {}
         self.instead: dict[str, Callable[[httpx.Request], httpx.Response]] = {}
         self.requests: list[httpx.Request] = []
-        self._reached: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._came = asyncio.Event()
 
-    async def reached(self, host: str) -> None:
-        """Wait for a request to `host`."""
+    async def reached(self, host: str, times: int = 1) -> None:
+        """Wait for requests to `host`."""
         async with asyncio.timeout(30):
-            await self._reached[host].wait()
+            while sum(request.url.host == host for request in self.requests) < times:
+                self._came.clear()
+                await self._came.wait()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
         self.requests.append(request)
-        self._reached[host].set()
+        self._came.set()
         if host in self.instead:
             return self.instead[host](request)
         if host not in self.apps:

@@ -66,6 +66,11 @@ class EdgeService(Service):
             TensorSpec("answered", "BOOL", (-1,), optional=True),
         ]
 
+    @property
+    def room(self) -> int:
+        """As many as its devices may have under way together: a request may wait for one that is still to come."""
+        return self.settings.max_in_flight * len(self._children)
+
     def example(self) -> tuple[dict[str, Array], Parameters]:
         """The first golden event as its first device contributes it, eagerly and alone."""
         golden, device = self.bundle.golden, self.bundle.topology.edges[self.settings.index].devices[0]

@@ -64,8 +64,8 @@ class Settings(BaseSettings):
     """Largest request body, after decompression."""
     max_batch: int = Field(default=4096, ge=1)
     """Most events in one request."""
-    max_in_flight: int = Field(default=512, ge=1)
-    """Most requests being worked on; one more is refused with 429."""
+    max_in_flight: int = Field(default=256, ge=1)
+    """Most requests being worked on, at an edge for each of its devices; one more is refused with 429."""
     max_background: int = Field(default=256, ge=1)
     """Most contributions of already answered events on their way up."""
     drain_s: float = Field(default=10.0, gt=0)

@@ -59,7 +59,13 @@ class Service(ABC):
         self.metrics.policy.labels(str(self.policy.version), self.policy.criterion).set(1)
         token = settings.token.get_secret_value() if settings.token else None
         self.uplink = (
-            Uplink(settings.upstream, bundle=bundle.fingerprint, token=token, transport=transport)
+            Uplink(
+                settings.upstream,
+                bundle=bundle.fingerprint,
+                token=token,
+                transport=transport,
+                connections=settings.max_in_flight,  # fewer would let events wait here for siblings that wait elsewhere
+            )
             if settings.upstream and self.tier is not Tier.CLOUD
             else None
         )
@@ -93,6 +99,11 @@ class Service(ABC):
         body, _ = encode_request(inputs, parameters=parameters, binary=False, binary_output=False)
         readable: dict[str, Any] = orjson.loads(body)
         return readable
+
+    @property
+    def room(self) -> int:
+        """Most requests being worked on at once."""
+        return self.settings.max_in_flight
 
     def events(self, request: InferRequest, rows: int) -> list[bytes | None]:
         """The request's event ids, checked; all None when each row is an event of its own."""

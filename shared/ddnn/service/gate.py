@@ -78,6 +78,6 @@ class Gate:
         if service.draining:
             service.metrics.shed.labels("draining").inc()
             raise Unavailable("this tier is shutting down; ask another one, or again in a second")
-        if self._in_flight > service.settings.max_in_flight:
+        if self._in_flight > service.room:
             service.metrics.shed.labels("in_flight").inc()
             raise Overloaded(f"{self._in_flight - 1} requests are being worked on already; ask again in a second")

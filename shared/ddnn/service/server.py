@@ -1,5 +1,6 @@
 """uvicorn, with the settings that our measurements ask for."""
 
+import resource
 import socket
 from types import FrameType
 
@@ -37,6 +38,7 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
         timeout_graceful_shutdown=int(settings.drain_s),
         server_header=False,
     )
+    _allow_files()
     _Server(config, app.state.service).run(sockets=[_bind(settings.host, settings.port)])
 
 
@@ -51,3 +53,9 @@ def _bind(host: str, port: int) -> socket.socket:
         sock.close()
         raise BadConfig(f"{host}:{port} cannot be bound ({error}); expected a free port of this machine") from error
     return sock
+
+
+def _allow_files() -> None:
+    """Every connection is an open file: take what the system grants."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
