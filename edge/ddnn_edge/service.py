@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
-from ddnn.errors import BadInput
+from ddnn.errors import BadInput, Overloaded
 from ddnn.service.base import Service
 from ddnn.service.case import Case, Terms, no_answer
 from ddnn.service.collector import Collector, Reply
@@ -46,6 +46,7 @@ class EdgeService(Service):
             gathered=self.metrics.gathered,
             settled=lambda answer: self.metrics.answered([answer]),
         )
+        self.metrics.queue_depth.set_function(lambda: self.collector.pending)
         steps = [Step(Exit.LOCAL, self.sections["local"], needs="scores")]
         if "section" in self.sections:
             steps.append(Step(Exit.EDGE, self.sections["section"], needs="features", cut=self._cut))
@@ -80,8 +81,11 @@ class EdgeService(Service):
     async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
         """Take one device's contributions to B events and tell it, a row each, what became of them."""
         parts = self._contributions(request, terms)
-        replies = [self.collector.offer(event, part) for event, part in parts]
-        self.metrics.queue_depth.set(self.collector.pending)
+        try:
+            replies = [self.collector.offer(event, part) for event, part in parts]
+        except Overloaded:
+            self.metrics.shed.labels("collector").inc()
+            raise
         waiting = [reply.future for reply in replies if not reply.future.done()]
         if waiting:
             start = asyncio.get_running_loop().time()

@@ -16,7 +16,7 @@ from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.service.case import Terms
 from ddnn.service.engine import Engine
-from ddnn.service.metrics import Metrics
+from ddnn.service.metrics import CIRCUIT, Metrics
 from ddnn.service.tensors import TensorSpec
 from ddnn.settings import Settings
 from ddnn.tier import Tier
@@ -69,6 +69,8 @@ class Service(ABC):
             if settings.upstream and self.tier is not Tier.CLOUD
             else None
         )
+        if uplink := self.uplink:
+            self.metrics.circuit.set_function(lambda: CIRCUIT[uplink.circuit])
         self.started = time.monotonic()
         self.draining = False
 

@@ -50,7 +50,7 @@ class WayUp(Protocol):
         """Settle every case, with the answer from above or degraded."""
 
     def tell(self, cases: Sequence[Case]) -> None:
-        """Let the tier above know, in the background, of events already answered here."""
+        """Let the tier above know, in the background, of events that are answered here."""
 
 
 class Engine:
@@ -113,13 +113,15 @@ class Engine:
                 case.inputs["features"] = outputs["features"][row]
             if criterion[row] < case.threshold(step.exit):
                 sure.append(case)
-                case.settle(answer)
             elif step.exit.rank >= case.terms.max_exit.rank:
                 case.settle(answer)
             else:
                 unsure.append(case)
         if sure and self.way_up:
             self.way_up.tell(sure)
+        for case in sure:
+            if case.best:
+                case.settle(case.best)
         return unsure
 
 

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from ddnn.service.case import Case, reserve
-from ddnn.service.metrics import CIRCUIT, Metrics
+from ddnn.service.metrics import Metrics
 from ddnn.types import Answer, Array
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import Parameters
 
-__all__ = ["ToCloud", "ToEdge", "event_tensor"]
+__all__ = ["ToCloud", "ToEdge", "charge", "event_tensor"]
 
 
 class _Up:
@@ -28,9 +29,6 @@ class _Up:
         """One request for `cases`; an answer a row. Raise `NoReply`."""
         left = max(case.terms.left() for case in cases)
         terms = cases[0].terms
-        size = sum(inputs[name][0].nbytes for name in ("scores", "features", "present") if name in inputs)
-        for case in cases:
-            case.bytes_up += size
         try:
             budget_ms = (left - reserve(left)) * 1000
             reply = await self._uplink.infer(
@@ -40,8 +38,6 @@ class _Up:
         except NoReply as failure:
             self._metrics.offloads.labels(failure.reason).inc()
             raise
-        finally:
-            self._metrics.circuit.set(CIRCUIT[self._uplink.circuit])
         self._metrics.offloads.labels("ok").inc()
         self._metrics.uplink_bytes.labels("up").inc(reply.bytes_sent)
         self._metrics.uplink_bytes.labels("down").inc(reply.bytes_received)
@@ -76,9 +72,9 @@ class ToEdge(_Up):
         """Settle the cases of one request."""
         eager = cases[0].event is None or cases[0].policy.offload == "eager"
         try:
-            wanted = self._take(cases, await self._post(cases, scores=True, features=eager))
+            wanted = await self._stage(cases, scores=True, features=eager)
             if wanted:
-                self._take(wanted, await self._post(wanted, scores=False, features=True))
+                await self._stage(wanted, scores=False, features=True)
         except NoReply as failure:
             for case in cases:
                 case.degrade(failure.reason)
@@ -89,26 +85,16 @@ class ToEdge(_Up):
         """Send the scores of events this device has answered, so that the others' edge knows."""
         known = [case for case in cases if case.event is not None]
         if known and not self._alone:
-            self.in_background(self._tell(known))
+            inputs = self._inputs(known, scores=True, features=False)
+            inputs["answered"] = np.ones(len(known), np.bool_)
+            charge(known, inputs)
+            self.in_background(self._tell(known, inputs))
 
-    async def _tell(self, cases: Sequence[Case]) -> None:
-        try:
-            await self._post(cases, scores=True, features=False, answered=True)
-        except NoReply:
-            return  # counted; the caller has its answer
+    async def _tell(self, cases: Sequence[Case], inputs: dict[str, Array]) -> None:
+        with suppress(NoReply):  # counted; the caller has its answer
+            await self._post(cases, inputs)
 
-    async def _post(
-        self, cases: Sequence[Case], *, scores: bool, features: bool, answered: bool = False
-    ) -> list[Answer]:
-        inputs: dict[str, Array] = {}
-        if cases[0].event is not None:
-            inputs["event"] = event_tensor(cases)
-        if scores:
-            inputs["scores"] = np.stack([case.inputs["scores"] for case in cases])
-        if features:
-            inputs["features"] = np.stack([case.inputs["features"] for case in cases])
-        if answered:
-            inputs["answered"] = np.ones(len(cases), np.bool_)
+    async def _post(self, cases: Sequence[Case], inputs: dict[str, Array]) -> list[Answer]:
         terms = cases[0].terms
         parameters: Parameters = {"device": self._device, "max_exit": terms.max_exit.value}
         if terms.threshold is not None:
@@ -118,10 +104,22 @@ class ToEdge(_Up):
         return await self.send(inputs, parameters, cases)
 
     @staticmethod
-    def _take(cases: Sequence[Case], answers: Sequence[Answer]) -> list[Case]:
-        """Settle the rows that are answers; return those whose features are wanted."""
+    def _inputs(cases: Sequence[Case], *, scores: bool, features: bool) -> dict[str, Array]:
+        inputs: dict[str, Array] = {}
+        if cases[0].event is not None:
+            inputs["event"] = event_tensor(cases)
+        if scores:
+            inputs["scores"] = np.stack([case.inputs["scores"] for case in cases])
+        if features:
+            inputs["features"] = np.stack([case.inputs["features"] for case in cases])
+        return inputs
+
+    async def _stage(self, cases: Sequence[Case], *, scores: bool, features: bool) -> list[Case]:
+        """Post one stage; settle the rows that come back as answers, return those whose features are wanted."""
+        inputs = self._inputs(cases, scores=scores, features=features)
+        charge(cases, inputs)
         wanted = []
-        for case, answer in zip(cases, answers, strict=True):
+        for case, answer in zip(cases, await self._post(cases, inputs), strict=True):
             if answer.label >= 0:
                 case.settle(answer)
             elif answer.need_features:
@@ -172,6 +170,7 @@ class ToCloud(_Up):
             "features": np.stack([case.inputs["features"] for case in cases]),
             "present": np.stack([case.inputs["present"] for case in cases]),
         }
+        charge(cases, inputs)
         if all(case.event is not None for case in cases):
             inputs["event"] = event_tensor(cases)
         try:
@@ -187,6 +186,13 @@ class ToCloud(_Up):
                 case.degrade("bad_answer")
             if self._queue:
                 self._start()
+
+
+def charge(cases: Sequence[Case], inputs: Mapping[str, Array]) -> None:
+    """Put on each event's account its row of the tensors that are about to go up."""
+    size = sum(inputs[name][0].nbytes for name in ("scores", "features", "present") if name in inputs)
+    for case in cases:
+        case.bytes_up += size
 
 
 def event_tensor(cases: Sequence[Case]) -> Array:

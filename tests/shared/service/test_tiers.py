@@ -144,6 +144,8 @@ async def test_a_sure_device_settles_the_event_for_all(fleet: Fleet) -> None:
     assert {answer.label for answer in answers} == {int(unsure[surest].argmax())}
     assert all(answer.devices.tolist() == [n == surest for n in range(6)] for answer in answers)
     assert not any(answer.degraded for answer in answers)
+    # The sure ones' scores go up too, after their callers have their answers.
+    assert sum(answer.bytes_up for answer in answers) == 6 * 4 * unsure.shape[-1]
 
 
 async def test_an_event_is_decided_under_the_policy_it_arrived_under(fleet: Fleet) -> None:
