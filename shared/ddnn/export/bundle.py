@@ -63,14 +63,15 @@ def write_bundle(
 ) -> Bundle:
     """Export `network`, trained or not, into `folder`, prove it, seal it with a default policy, and open it.
 
-    Golden events come from the test split of `data`; raise `BadBundle` if ONNX Runtime disagrees with torch.
+    Golden events come from the test split of `data`; raise `BadBundle` if ONNX Runtime disagrees with torch. What
+    ties turned is listed in the manifest's `training.test.proof`.
     """
     network = network.cpu().eval()
     folder.mkdir(parents=True, exist_ok=True)
     write_sections(network, folder)
     test = data.subset("test")
     arrays = golden(network, test, golden_events, seed)
-    prove(network, folder, test.take(np.flatnonzero(np.isin(test.index, arrays["index"]))), seed)
+    turned = prove(network, folder, test.take(np.flatnonzero(np.isin(test.index, arrays["index"]))), seed)
     np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **arrays)
     save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, folder / WEIGHTS_FILE)
     (folder / WEIGHTS_FILE).chmod(0o644)
@@ -84,7 +85,7 @@ def write_bundle(
             config=dict(config or {}),
             seed=seed,
             data=_describe(data),
-            test={},
+            test={"proof": {"events": len(arrays["index"]), "turned": turned}},
             versions={library: _version(library) for library in LIBRARIES},
         ),
     )

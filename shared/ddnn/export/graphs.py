@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -23,25 +24,25 @@ OPSET = 18
 class _DeviceGraph(nn.Module):
     """`view` [B, …] → `scores` [B, K], `features` [B, bits] of 0 and 1."""
 
-    def __init__(self, device: Device, bits: int) -> None:
+    def __init__(self, device: Device) -> None:
         super().__init__()
-        self.device, self.bits = device, bits
+        self.device = device
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
         scores, cut = self.device(view)
-        return scores, (cut >= 0).to(torch.uint8).reshape(-1, self.bits)
+        return scores, (cut >= 0).to(torch.uint8).flatten(1)
 
 
 class _EdgeGraph(nn.Module):
     """`features` [B, d, bits] of 0 and 1, `present` [B, d] → `scores` [B, K], `features` [B, bits]."""
 
-    def __init__(self, edge: Edge, children: int, bits: int) -> None:
+    def __init__(self, edge: Edge, children: int) -> None:
         super().__init__()
-        self.edge, self.shape, self.bits = edge, (-1, children, *edge.child), bits
+        self.edge, self.shape = edge, (-1, children, *edge.child)
 
     def forward(self, features: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         scores, cut = self.edge(_signs(features).reshape(self.shape), present)
-        return scores, (cut >= 0).to(torch.uint8).reshape(-1, self.bits)
+        return scores, (cut >= 0).to(torch.uint8).flatten(1)
 
 
 class _CloudGraph(nn.Module):
@@ -78,14 +79,13 @@ def write_sections(network: DDNN, folder: Path) -> None:
     device_bits = math.prod(plan.device_cut)
     for name, device, view in zip(devices, network.sensors, plan.views, strict=True):
         example = torch.zeros(2, *view.shape, dtype=torch.uint8 if view.uint8 else torch.float32)
-        _write(_DeviceGraph(device, device_bits), {"view": example}, ("scores", "features"), folder / name)
+        _write(_DeviceGraph(device), {"view": example}, ("scores", "features"), folder / name)
     for name, local, group in zip(locals_, network.locals, plan.edges, strict=True):
         inputs = {"scores": torch.zeros(2, len(group), plan.classes), "present": _everyone(len(group))}
         _write(local, inputs, ("scores_out",), folder / name)
     for name, edge, group in zip(edges, network.gateways, plan.edges, strict=False):
         inputs = {"features": _bits(len(group), device_bits), "present": _everyone(len(group))}
-        graph = _EdgeGraph(edge, len(group), math.prod(plan.edge_cut or ()))
-        _write(graph, inputs, ("scores", "features_out"), folder / name)
+        _write(_EdgeGraph(edge, len(group)), inputs, ("scores", "features_out"), folder / name)
     children, bits = (len(plan.edges), math.prod(plan.edge_cut)) if plan.edge_cut else (len(plan.views), device_bits)
     inputs = {"features": _bits(children, bits), "present": _everyone(children)}
     _write(_CloudGraph(network.cloud, children), inputs, ("scores",), folder / cloud)
@@ -117,3 +117,9 @@ def _write(graph: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str
             opset_version=OPSET,
             dynamo=False,
         )
+        found = graph(*inputs.values())
+    # The exporter loses track of a flattened size; a reader of the file should see it.
+    model = onnx.load(file)
+    for value, tensor in zip(model.graph.output, found if isinstance(found, tuple) else (found,), strict=True):
+        value.type.tensor_type.shape.dim[1].dim_value = tensor.shape[1]
+    onnx.save(model, file)

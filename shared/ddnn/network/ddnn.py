@@ -77,6 +77,9 @@ class DDNN(nn.Module):
             return Scored(scores, torch.stack(local, 1), None, self.cloud(features, present), cuts, None)
         pairs = [edge(features[:, group], present[:, group]) for edge, group in zip(self.edges, groups, strict=True)]
         edge_scores, edge_cuts = (torch.stack(part, dim=1) for part in zip(*pairs, strict=True))
-        alive = torch.stack([present[:, group].any(dim=1) for group in groups], dim=1)
-        cloud = self.cloud(sign(edge_cuts), alive)
+        cloud = self.cloud(sign(edge_cuts), self.alive(present))
         return Scored(scores, torch.stack(local, 1), edge_scores, cloud, cuts, edge_cuts)
+
+    def alive(self, present: Tensor) -> Tensor:
+        """Edges with some device present: (B, D) → (B, E)."""
+        return torch.stack([present[:, list(group)].any(dim=1) for group in self.plan.edges], dim=1)

@@ -68,7 +68,9 @@ class Config(BaseModel):
     def of(cls, document: Mapping[str, Any]) -> "Config":
         """Defaults changed by `document`; raise `BadConfig` naming the first key that is unknown or impossible."""
         try:
-            return cls.model_validate(_merged(cls().model_dump(mode="json"), document, ""))
+            # As JSON and strictly: a list is a tuple, but "3" is no number.
+            merged = json.dumps(_merged(cls().model_dump(mode="json"), document, ""), default=str)
+            return cls.model_validate_json(merged, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))

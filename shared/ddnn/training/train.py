@@ -102,7 +102,8 @@ class _Trainer:
 
     def _tensors(self, data: Dataset) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
         views = [torch.from_numpy(view).to(self.place) for view in data.views]
-        y, y_dev, present = (torch.from_numpy(array).to(self.place) for array in (data.y, data.y_dev, data.present))
+        labels = np.where(data.present, data.y_dev, -1)  # a device without a view has nothing to learn from
+        y, y_dev, present = (torch.from_numpy(array).to(self.place) for array in (data.y, labels, data.present))
         return views, y, y_dev, present
 
     def _copy(self) -> State:
@@ -144,8 +145,9 @@ class _Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(epoch * self.steps + step)
             batch = augment([view[rows] for view in views], spreads, self.grid, config)
-            scored = self.network(batch, drop_devices(present[rows], config.device_dropout))
-            loss = joint_loss(scored, y[rows], y_dev[rows], config)
+            kept = drop_devices(present[rows], config.device_dropout)
+            scored = self.network(batch, kept)
+            loss = joint_loss(scored, y[rows], y_dev[rows], self.network.alive(kept), config)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()

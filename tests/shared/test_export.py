@@ -1,0 +1,169 @@
+"""Export: ONNX Runtime says what torch says, and a bundle is whole or not there."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from torch import nn
+
+from ddnn.bundle import Bundle
+from ddnn.data import load
+from ddnn.errors import BadBundle, BadInput
+from ddnn.export import prove, sample_bundle, sample_data, seal, staged, write_bundle
+from ddnn.export.golden import choose
+from ddnn.export.proof import masks
+from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+from ddnn.policy import Policy, Thresholds
+from ddnn.tier import Exit, Tier
+from ddnn.training import Config, initial_network
+
+TINY: dict[str, Any] = {
+    "device": SectionConfig(filters=(4,), widths=(8,), cut_filters=2, cut_width=16),
+    "edge": SectionConfig(filters=(6,), widths=(8,), cut_filters=3, cut_width=20),
+    "cloud": SectionConfig(filters=(6,), widths=(8,)),
+}
+NETWORKS: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
+    "images": ([(1, 8, 6)] * 3, {}),
+    "binary images": ([(1, 8, 6)] * 3, {"blocks": "binary"}),
+    "series": ([(2, 11)] * 2, {"edge_fusion": "mean", "cloud_fusion": "mean", "local_fusion": "mean"}),
+    "vectors, two edges": ([(5,)] * 4, {"edges": ((0, 3), (1, 2)), "edge_fusion": "max", "local_fusion": "max"}),
+    "no edge section": ([(1, 8, 6)] * 3, {"edge_section": False, "cloud_fusion": "max"}),
+    "unequal": ([(1, 8, 6), (2, 11), (5,)], {"blocks": "binary"}),
+    "one device": ([(5,)], {"local_fusion": "max"}),
+}
+
+
+@pytest.mark.parametrize(("shapes", "config"), NETWORKS.values(), ids=NETWORKS)
+def test_every_section_says_what_torch_says_under_every_mask(
+    tmp_path: Path, shapes: list[tuple[int, ...]], config: dict[str, Any]
+) -> None:
+    bundle = sample_bundle(tmp_path / "b", shapes, network=NetworkConfig(**TINY, **config), events=90)
+    bundle.verify()
+    golden, topology = bundle.golden, bundle.topology
+    count, devices, edges = 30, len(shapes), len(topology.edges)
+    assert golden["device_scores"].shape == (count, devices, 3)
+    assert golden["device_features"].shape == golden["device_ties"].shape == (count, devices, topology.device_cut.bytes)
+    assert golden["local_scores"].shape == (count, edges, 3)
+    assert golden["cloud_scores"].shape == (count, 3)
+    if topology.edge_cut:
+        assert golden["edge_features"].shape == golden["edge_ties"].shape == (count, edges, topology.edge_cut.bytes)
+    assert (Exit.EDGE in topology.exits) == bool(topology.edge_cut) == ("edge_scores" in golden)
+    for index, shape in enumerate(shapes):
+        assert golden[f"view_{index}"].shape == (count, *shape)
+
+
+def test_presence_masks_include_all_none_missing_each_missing_and_each_alone() -> None:
+    named = dict(masks(np.ones((20, 3), bool), 0))
+    assert list(named) == [
+        "as seen",
+        "all",
+        *(f"{kind} {i}" for i in range(3) for kind in ("without", "only")),
+        "at random",
+    ]
+    assert all(mask.any(axis=1).all() for mask in named.values())
+
+
+def test_sections_are_small_single_files_with_a_dynamic_batch(tmp_path: Path) -> None:
+    bundle = sample_bundle(tmp_path / "b", [(1, 8, 6)] * 2, network=NetworkConfig(**TINY), uint8=True)
+    for tier, inputs, outputs in [
+        (Tier.DEVICE, {"view": (2, [1, 8, 6])}, {"scores": (1, [3]), "features": (2, [96])}),
+        (Tier.EDGE, {"features": (2, [2, 96]), "present": (9, [2])}, {"scores": (1, [3]), "features_out": (2, [144])}),
+        (Tier.CLOUD, {"features": (2, [1, 144]), "present": (9, [1])}, {"scores": (1, [3])}),
+    ]:
+        file = bundle.sections(tier)["section"]
+        model = onnx.load(file, load_external_data=False)
+        onnx.checker.check_model(model, full_check=True)
+        for values, expected in ((model.graph.input, inputs), (model.graph.output, outputs)):
+            found = {value.name: value.type.tensor_type for value in values}
+            assert {name: tensor.elem_type for name, tensor in found.items()} == {n: e[0] for n, e in expected.items()}
+            for name, tensor in found.items():
+                batch, *rest = tensor.shape.dim
+                assert batch.dim_param
+                assert [side.dim_value for side in rest] == expected[name][1]
+
+
+def test_a_section_that_says_something_else_is_refused(tmp_path: Path) -> None:
+    data = sample_data([(5,)] * 2)
+    network = DDNN(Plan.of(NetworkConfig(**TINY), [ViewSpec((5,), False)] * 2, 3)).eval()
+    write_bundle(tmp_path, network, data)
+    (tmp_path / "device-1.onnx").write_bytes((tmp_path / "device-0.onnx").read_bytes())
+    with pytest.raises(BadBundle, match=r"device-1\.onnx \(devices: as seen\): scores differ from torch's by"):
+        prove(network, tmp_path, data)
+
+
+def norm(network: DDNN, device: int) -> nn.BatchNorm1d:
+    """The batch norm before a device's sign."""
+    last = network.sensors[device].tail.block[1]
+    assert isinstance(last, nn.BatchNorm1d)
+    return last
+
+
+def test_a_features_bit_that_is_no_tie_is_refused(tmp_path: Path) -> None:
+    data = sample_data([(5,)] * 2)
+    network = DDNN(Plan.of(NetworkConfig(**TINY), [ViewSpec((5,), False)] * 2, 3)).eval()
+    write_bundle(tmp_path, network, data)
+    norm(network, 1).bias.data += 0.5
+    with pytest.raises(BadBundle, match=r"device-1\.onnx .* bit \d+ of event \d+ differs .* not near a tie"):
+        prove(network, tmp_path, data)
+
+
+def test_a_value_at_the_sign_is_listed_as_a_tie(tmp_path: Path) -> None:
+    data = sample_data([(5,)] * 2)
+    network = DDNN(Plan.of(NetworkConfig(**TINY), [ViewSpec((5,), False)] * 2, 3)).eval()
+    norm(network, 0).weight.data.zero_()
+    bundle = write_bundle(tmp_path, network, data)
+    assert (bundle.golden["device_ties"][:, 0] == 0xFF).all()
+    assert not bundle.golden["device_ties"][:, 1].all()
+
+
+def test_golden_events_are_of_every_class_in_order_and_from_the_test_split(tmp_path: Path) -> None:
+    rows = choose(np.repeat([0, 1, 2], [100, 50, 4]), 30, 0)
+    assert np.bincount(np.repeat([0, 1, 2], [100, 50, 4])[rows]).tolist() == [13, 13, 4]
+    assert (np.diff(rows) > 0).all()
+    data = load("synthetic")
+    network = initial_network(Config(), data, 0)
+    bundle = write_bundle(tmp_path, network, data, golden_events=12, seed=3, command="ddnn train", config={"a": 1})
+    assert len(bundle.golden["y"]) == 12
+    assert set(data.split[bundle.golden["index"]]) == {"test"}
+    assert (data.y[bundle.golden["index"]] == bundle.golden["y"]).all()
+    training = bundle.manifest.training
+    assert (training.command, training.config, training.seed) == ("ddnn train", {"a": 1}, 3)
+    assert training.data["fingerprint"] == data.fingerprint
+
+
+def test_a_policy_goes_with_the_bundle_it_was_made_for(tmp_path: Path) -> None:
+    bundle = sample_bundle(tmp_path / "b")
+    policy = bundle.policy.model_copy(update={"thresholds": Thresholds(local=0.25)})
+    again = seal(bundle.path, bundle.manifest.model_copy(update={"name": "other"}), policy)
+    assert again.fingerprint != bundle.fingerprint
+    assert Policy.read(bundle.path).thresholds.local == 0.25
+    assert Bundle.open(bundle.path).policy.bundle == again.fingerprint
+
+
+def test_a_bundle_is_whole_or_not_there(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with pytest.raises(KeyboardInterrupt), staged(out) as folder:
+        interrupted(folder)
+    assert list(out.parent.iterdir()) == []
+    with staged(out) as folder:
+        sample_bundle(folder)
+    Bundle.open(out).verify()
+    with pytest.raises(BadInput, match="exists; give another --out"), staged(out):
+        pass
+    with staged(out, force=True) as folder:
+        sample_bundle(folder, seed=1)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def interrupted(folder: Path) -> None:
+    (folder / "half.onnx").write_text("half")
+    raise KeyboardInterrupt
+
+
+def test_force_replaces_bundles_only(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(BadInput, match="is no bundle"), staged(tmp_path, force=True):
+        pass
+    assert (tmp_path / "precious.txt").is_file()

@@ -1,0 +1,56 @@
+"""The joint loss of all exits."""
+
+import math
+
+import pytest
+import torch
+
+from ddnn.network import Scored
+from ddnn.training import TrainingConfig
+from ddnn.training.loss import joint_loss
+
+B, D, K = 5, 3, 4
+CONFIG = TrainingConfig(device_weight=0.2, local_weight=0.5, edge_weight=1.0, cloud_weight=2.0)
+
+
+def scored(edges: int = 1, **changes: torch.Tensor) -> Scored:
+    parts = {
+        "device": torch.zeros(B, D, K),
+        "local": torch.zeros(B, edges, K),
+        "edge": torch.zeros(B, edges, K),
+        "cloud": torch.zeros(B, K),
+        "device_cuts": torch.zeros(B, D, 1),
+        "edge_cuts": torch.zeros(B, edges, 1),
+    }
+    return Scored(**{**parts, **changes})
+
+
+Y = torch.tensor([0, 1, 2, 3, 0])
+ALIVE = torch.ones(B, 1, dtype=torch.bool)
+
+
+def test_it_is_the_weighted_sum_over_exits_divided_by_the_classes() -> None:
+    loss = joint_loss(scored(), Y, Y[:, None].repeat(1, D), ALIVE, CONFIG)
+    assert loss.item() == pytest.approx((3 * 0.2 + 0.5 + 1.0 + 2.0) * math.log(K) / K)
+
+
+def test_a_device_that_does_not_see_is_left_out() -> None:
+    wrong = torch.zeros(B, D, K)
+    wrong[:, 1, 3] = 50.0
+    seen = Y[:, None].repeat(1, D)
+    unseen = seen.clone()
+    unseen[:, 1] = -1
+    without = joint_loss(scored(), Y, unseen, ALIVE, CONFIG)
+    assert joint_loss(scored(device=wrong), Y, unseen, ALIVE, CONFIG) == without
+    assert joint_loss(scored(device=wrong), Y, seen, ALIVE, CONFIG) > without
+    assert without.item() == pytest.approx((2 * 0.2 + 0.5 + 1.0 + 2.0) * math.log(K) / K)
+
+
+def test_an_edge_without_devices_is_left_out() -> None:
+    wrong = torch.zeros(B, 2, K)
+    wrong[:, 1] = torch.randn(B, K) * 100
+    alive = torch.tensor([[True, False]] * B)
+    y_dev = Y[:, None].repeat(1, D)
+    assert joint_loss(scored(2, edge=wrong, local=wrong), Y, y_dev, alive, CONFIG) == joint_loss(
+        scored(), Y, y_dev, ALIVE, CONFIG
+    )

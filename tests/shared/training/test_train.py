@@ -1,0 +1,146 @@
+"""Training: it learns, it is made by its seed, it resumes as if it had never stopped."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddnn.data import Dataset, load
+from ddnn.errors import BadConfig, BadInput
+from ddnn.export import sample_data
+from ddnn.network import DDNN
+from ddnn.training import Config, Run, Silent, initial_network, train
+
+SMALL: dict[str, Any] = {
+    "network": {
+        "device": {"filters": [4], "widths": [8], "cut_filters": 2, "cut_width": 16},
+        "edge": {"filters": [8], "widths": [16], "cut_filters": 4, "cut_width": 16},
+        "cloud": {"filters": [8], "widths": [16]},
+    },
+    "training": {"epochs": 4, "batch": 32, "learning_rate": 0.01},
+}
+
+
+def small(**training: Any) -> Config:
+    return Config.of(SMALL).changed(**training)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Dataset:
+    return load("synthetic")
+
+
+def same(first: DDNN, other: DDNN) -> bool:
+    mine, theirs = first.state_dict(), other.state_dict()
+    return all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+class Interrupted(Silent):
+    """Someone presses Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.when = epoch
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        if epoch == self.when and done == steps // 2:
+            raise KeyboardInterrupt
+
+
+def test_a_resumed_run_gives_the_same_network_as_an_uninterrupted_one(tmp_path: Path, scene: Dataset) -> None:
+    whole = train(small(), scene, seed=1, run=Run(tmp_path / "whole"))
+    halves = Run(tmp_path / "halves")
+    for epoch, resume in ((0, False), (2, True)):
+        with pytest.raises(KeyboardInterrupt):
+            train(small(), scene, seed=1, run=halves, resume=resume, watcher=Interrupted(epoch))
+    resumed = train(halves.config(), scene, seed=1, run=halves, resume=True)
+    assert same(whole, resumed)
+    metrics = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "halves")]
+    assert metrics[0] == metrics[1]
+    assert [json.loads(line)["epoch"] for line in metrics[0].splitlines()] == [0, 1, 2, 3]
+
+
+def test_a_seed_makes_the_network_and_leaves_other_chance_alone(scene: Dataset) -> None:
+    torch.manual_seed(5)
+    before = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (train(small(epochs=1), scene, seed=seed) for seed in (0, 0, 1))
+    assert torch.rand(1) == before
+    assert same(first, again)
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("blocks", ["float", "binary"])
+def test_it_learns(scene: Dataset, blocks: str) -> None:
+    config = Config.of({**SMALL, "network": {**SMALL["network"], "blocks": blocks}}).changed(epochs=6)
+    losses = Losses()
+    train(config, scene, seed=0, watcher=losses)
+    assert losses.seen[-1] < 0.8 * losses.seen[0]
+
+
+class Losses(Silent):
+    """Keeps each epoch's loss."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        self.seen.append(record["loss"])
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [[(6,)] * 3, [(2, 12)] * 2, [(1, 8, 8), (2, 12), (5,)], [(4,)]],
+    ids=["vectors", "series", "unequal", "one device"],
+)
+def test_every_kind_of_view_trains(shapes: list[tuple[int, ...]]) -> None:
+    network = train(small(epochs=1), sample_data(shapes), seed=0)
+    assert all(weight.isfinite().all() for weight in network.parameters())
+
+
+def test_several_edges_and_hidden_devices_train() -> None:
+    data = sample_data([(6,)] * 4)
+    data.present[::2, :2] = False  # the first edge sees nothing of every other event
+    config = Config.of({**SMALL, "network": {**SMALL["network"], "edges": [[0, 1], [2, 3]]}}).changed(epochs=1)
+    network = train(config, data, seed=0)
+    assert all(weight.isfinite().all() for weight in network.parameters())
+
+
+def test_input_normalisation_is_of_the_training_events_that_were_seen() -> None:
+    data = sample_data([(3, 10)])
+    data.views[0][data.split != "train"] += 1e6
+    data.present[0] = False
+    data.views[0][0] = -1e6
+    seen = data.views[0][(data.split == "train") & data.present[:, 0]]
+    sensor = initial_network(small(), data, 0).sensors[0]
+    np.testing.assert_allclose(sensor.mean[:, 0], seen.mean(axis=(0, 2)), rtol=1e-4)
+    np.testing.assert_allclose(sensor.spread[:, 0], seen.std(axis=(0, 2)), rtol=1e-4)
+
+
+def test_it_stops_early_when_told_to(tmp_path: Path, scene: Dataset) -> None:
+    run = Run(tmp_path / "run")
+    train(small(epochs=30, patience=1, learning_rate=0.0), scene, seed=0, run=run)
+    assert run.summary()["epochs"] < 8
+
+
+def test_a_run_of_other_data_or_another_seed_is_not_resumed(tmp_path: Path, scene: Dataset) -> None:
+    run = Run(tmp_path / "run")
+    train(small(epochs=1), scene, seed=0, run=run)
+    with pytest.raises(BadConfig, match="seed is 1; the run to resume has 0"):
+        train(small(epochs=1), scene, seed=1, run=run, resume=True)
+    with pytest.raises(BadConfig, match="data is"):
+        train(small(epochs=1), load("synthetic", seed=8), seed=0, run=run, resume=True)
+
+
+def test_a_run_that_is_not_there_or_damaged_is_named(tmp_path: Path, scene: Dataset) -> None:
+    with pytest.raises(BadInput, match="holds no run to resume"):
+        Run(tmp_path / "none").config()
+    run = Run(tmp_path / "run")
+    train(small(epochs=1), scene, seed=0, run=run)
+    checkpoint = run.path / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(BadConfig, match=r"checkpoint\.safetensors cannot be read"):
+        train(small(epochs=1), scene, seed=0, run=run, resume=True)
