@@ -53,7 +53,8 @@ def train(
     Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with `--resume` continues.
     """
     try:
-        from ddnn.training import Config
+        from ddnn.export import refuse_existing
+        from ddnn.training import Config, Run
     except ImportError as error:
         message = f'training needs {error.name}, which is not installed; run `pip install "ddnn[train]"`'
         raise BadInput(message) from error
@@ -67,8 +68,6 @@ def train(
             "train needs a SOURCE and --out BUNDLE; for example `ddnn train mnist5k --grid 3x2 --out digits`"
         )
     from ddnn.data import load
-    from ddnn.export import refuse_existing
-    from ddnn.training import Run
 
     refuse_existing(out, force=force)
     run = Run.beside(out)

@@ -1,0 +1,139 @@
+"""`ddnn train`, as a person meets it."""
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddnn.bundle import Bundle
+from ddnn.cli import main
+from ddnn.training import Config, Run
+
+COMMAND = importlib.import_module("ddnn.cli.train")  # the package's own name `train` is the function
+TINY = """
+[network.device]
+filters = [4]
+cut_filters = 2
+[network.edge]
+filters = [6]
+cut_filters = 3
+[network.cloud]
+filters = [6]
+[training]
+epochs = 2
+batch = 64
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """Run `ddnn train …` in this process and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["ddnn", "train", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_it_makes_a_bundle_and_says_how_good_it_is(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "b"
+    assert (
+        run(monkeypatch, "synthetic", "--out", out, "--config", config, "--epochs", "1", "--seed", "3", "--json") == 0
+    )
+    document = json.loads(capsys.readouterr().out)
+    bundle = Bundle.open(out)
+    bundle.verify()
+    assert document["fingerprint"] == bundle.fingerprint
+    training = bundle.manifest.training
+    assert training.command == f"ddnn train synthetic --out {out} --config {config} --epochs 1 --seed 3 --json"
+    assert (training.seed, training.config["training"]["epochs"]) == (3, 1)
+    assert training.test["exits"] == document["test"]["exits"]
+    assert len(training.test["missing"]["one"]["each"]) == 6
+    assert training.test["proof"]["events"] == 96
+    assert bundle.policy.tuned is not None
+    assert [json.loads(line)["epoch"] for line in (tmp_path / "b.run" / "metrics.jsonl").read_text().splitlines()] == [
+        0
+    ]
+
+    assert run(monkeypatch, "synthetic", "--out", out, "--config", config) == 2
+    assert "exists; give another --out, or --force" in capsys.readouterr().err
+    assert run(monkeypatch, "synthetic", "--out", tmp_path / "b", "--resume", "--epochs", "9", "--force") == 2
+    assert "leave --config and its overrides out" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_resumable_run_and_no_half_bundle(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "b"
+
+    def interrupt(self: object, record: Mapping[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(COMMAND._Bar, "epoch", interrupt)
+        assert run(monkeypatch, "synthetic", "--out", out, "--config", config) == 130
+    assert "`--resume` goes on" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.run", "tiny.toml"]
+    assert run(monkeypatch, "synthetic", "--out", out, "--config", config) == 2
+    assert "add --resume to go on with it, or --force" in capsys.readouterr().err
+    assert run(monkeypatch, "synthetic", "--out", out, "--resume") == 0
+    Bundle.open(out).verify()
+    assert Run.beside(out).summary()["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "train needs a SOURCE and --out BUNDLE"),
+        (["mnist5k", "--out", "x"], "add --grid 3x2"),
+        (["none.npz", "--out", "x"], "none.npz does not exist"),
+        (["synthetic", "--out", "x", "--epochs", "0"], "training.epochs is 0"),
+        (["synthetic", "--out", "x", "--config", "none.toml"], "none.toml cannot be read"),
+        (["synthetic", "--out", "x", "--resume"], "holds no run to resume"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_key_can_be_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--show-config", "--epochs", "7") == 0
+    assert capsys.readouterr().out == Config().changed(epochs=7).to_toml()
+
+
+def test_without_torch_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['train', 'synthetic', '--out', 'x']\n"
+    code += "from ddnn.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert 'pip install "ddnn[train]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_shows_an_example() -> None:
+    assert "ddnn train mnist5k --grid 3x2 --out" in COMMAND.train.__doc__
