@@ -1,6 +1,5 @@
 """A section in ONNX Runtime."""
 
-import math
 import os
 from pathlib import Path
 
@@ -42,6 +41,7 @@ def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
+        allowed = available if quota == "max" else int(quota) // int(period)
+    except (OSError, ValueError, ZeroDivisionError):
         return available
-    return available if quota == "max" else max(1, min(available, math.floor(int(quota) / int(period))))
+    return max(1, min(available, allowed))

@@ -37,10 +37,12 @@ def read_sealed(path: Path, seal: str) -> dict[str, Any]:
     except OSError as error:
         raise BadBundle(f"{path.name}: cannot be read ({error.strerror}) in {path.parent}") from error
     try:
-        document = json.loads(text)
-    except ValueError as error:
+        document: dict[str, Any] = json.loads(text)
+        # Text that Python reads but would not write, such as 1e999, raises ValueError here too.
+        same = isinstance(document, dict) and document.get(seal) == fingerprint(document, seal)
+    except (ValueError, RecursionError) as error:
         raise BadBundle(f"{path.name}: is not valid JSON ({error})") from error
-    if not isinstance(document, dict) or document.get(seal) != fingerprint(document, seal) or _text(document) != text:
+    if not same or _text(document) != text:
         raise BadBundle(f"{path.name}: was changed after it was written (its {seal} does not match its content)")
     return document
 

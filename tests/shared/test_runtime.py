@@ -1,0 +1,76 @@
+"""A section in ONNX Runtime, and the CPUs it may use."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddnn.bundle import Bundle
+from ddnn.errors import BadBundle
+from ddnn.runtime import Section, cpu_quota
+from ddnn.tier import Tier
+
+AVAILABLE = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("max 100000\n", AVAILABLE),
+        ("100000 100000\n", 1),
+        ("150000 100000\n", 1),  # a thread more than the quota would be throttled
+        ("20000 100000\n", 1),
+        ("100000000 100000\n", AVAILABLE),
+        ("200000 100000\n", min(2, AVAILABLE)),
+        ("", AVAILABLE),
+        ("nonsense\n", AVAILABLE),
+        ("some thing\n", AVAILABLE),
+        ("100000 0\n", AVAILABLE),
+    ],
+)
+def test_the_quota_of_the_container_counts(tmp_path: Path, text: str, expected: int) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    assert cpu_quota(tmp_path) == expected
+
+
+def test_without_a_container_the_affinity_mask_counts(tmp_path: Path) -> None:
+    assert cpu_quota(tmp_path) == AVAILABLE
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx", b"\x08\x0a" * 50])
+def test_a_file_that_is_no_onnx_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.onnx").write_bytes(content)
+    with pytest.raises(BadBundle, match=r"^broken\.onnx: ONNX Runtime cannot load it"):
+        Section(tmp_path / "broken.onnx")
+
+
+def test_a_section_takes_any_batch_and_names_its_outputs_as_the_contract_does(tiny_bundle: Bundle) -> None:
+    section = Section(tiny_bundle.sections(Tier.EDGE)["section"], threads=1)
+    assert set(section.inputs) == {"features", "present"}
+    assert set(section.outputs) == {"scores", "features"}
+    topology = tiny_bundle.topology
+    assert topology.edge_cut is not None
+    for rows in (1, 3):
+        features = np.zeros((rows, 6, topology.device_cut.bits), np.uint8)
+        outputs = section.run(features=features, present=np.ones((rows, 6), np.bool_))
+        assert outputs["scores"].shape == (rows, len(tiny_bundle.manifest.classes))
+        assert outputs["features"].shape == (rows, topology.edge_cut.bits)
+        assert set(np.unique(outputs["features"])) <= {0, 1}
+
+
+def test_a_row_does_not_depend_on_the_others(tiny_bundle: Bundle) -> None:
+    section = Section(tiny_bundle.sections(Tier.DEVICE, 0)["section"], threads=1)
+    views = tiny_bundle.golden["view_0"][:5]
+    together = section.run(view=views)
+    for row in range(5):
+        alone = section.run(view=views[row : row + 1])
+        assert np.allclose(alone["scores"][0], together["scores"][row], atol=1e-5)
+        assert (alone["features"][0] == together["features"][row]).all()
+
+
+def test_an_input_in_another_memory_order_is_the_same_input(tiny_bundle: Bundle) -> None:
+    section = Section(tiny_bundle.sections(Tier.DEVICE, 0)["section"], threads=1)
+    views = tiny_bundle.golden["view_0"][:4]
+    turned = np.asfortranarray(views)
+    assert (section.run(view=turned)["scores"] == section.run(view=views)["scores"]).all()
