@@ -16,9 +16,11 @@ __all__ = ["CRITERIA", "agreement", "entropy", "margin", "max_probability", "pro
 
 
 def probabilities(scores: Floats, temperature: float = 1.0) -> Floats:
-    """Softmax over the last axis of `scores / temperature`."""
-    scaled = scores / np.float32(temperature)
-    scaled -= scaled.max(axis=-1, keepdims=True)
+    """Softmax over the last axis of `scores / temperature`; uniform, so unsure, where a score is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = scores / np.float32(temperature)
+        scaled = np.where(np.isfinite(scaled).all(axis=-1, keepdims=True), scaled, np.float32(0))
+        scaled -= scaled.max(axis=-1, keepdims=True)
     exps = np.exp(scaled)
     return np.asarray(exps / exps.sum(axis=-1, keepdims=True), dtype=np.float32)
 
