@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from ddnn.bundle import shipped_bundle
 from ddnn.errors import BadConfig
@@ -99,6 +99,8 @@ class Settings(BaseSettings):
                 raise BadConfig(f"{name} is not a setting; known are {', '.join(sorted(setting_names()))}")
         try:
             return cls(**{k: v for k, v in given.items() if v is not None})
+        except SettingsError as error:
+            raise BadConfig(f"{_PREFIX}{_field_of(error)} cannot be read ({error.__cause__})") from error
         except ValidationError as error:
             first = error.errors()[0]
             name = _PREFIX + "__".join(str(part).upper() for part in first["loc"])
@@ -107,6 +109,11 @@ class Settings(BaseSettings):
     def masked(self) -> Mapping[str, Any]:
         """The settings as data, secrets masked."""
         return self.model_dump(mode="json")
+
+
+def _field_of(error: SettingsError) -> str:
+    """The field that could not be parsed; the message is all that the library tells."""
+    return str(error).partition('"')[2].partition('"')[0].upper()
 
 
 @cache
