@@ -102,10 +102,11 @@ class Engine:
         outputs = step.run(cases)
         seconds = perf_counter() - start
         self._observe(step.exit.value, seconds, len(cases))
+        for terms in {id(case.terms): case.terms for case in cases}.values():
+            terms.timings.append((step.exit.value, seconds))  # once a request, however many rows it has
         unsure, sure = [], []
         answers, criterion = judge(step.exit, outputs["scores"], cases)
         for row, (case, answer) in enumerate(zip(cases, answers, strict=True)):
-            case.terms.timings.append((step.exit.value, seconds))
             case.best = answer
             if step.needs == "view":
                 case.inputs["scores"] = outputs["scores"][row]
