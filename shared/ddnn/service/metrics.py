@@ -1,29 +1,21 @@
 """Prometheus metrics of a tier: seconds and bytes, few labels, every label set made at 0."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ddnn.tier import Exit
 from ddnn.types import Answer
+from ddnn.uplink import Reason
 
 __all__ = ["CIRCUIT", "CONTENT_TYPE_LATEST", "Metrics"]
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SHARES = tuple(n / 10 for n in range(1, 11))
-REASONS: Final = (
-    "unreachable",
-    "timeout",
-    "refused",
-    "circuit_open",
-    "other_bundle",
-    "unauthorized",
-    "bad_answer",
-    "error",
-)
+REASONS: Final = get_args(Reason)
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "500", "503", "504")
 CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
 

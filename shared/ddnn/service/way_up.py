@@ -37,6 +37,8 @@ class _Up:
             answers = reply.answers(rows=len(cases), classes=self._classes, devices=self._devices)
         except NoReply as failure:
             self._metrics.offloads.labels(failure.reason).inc()
+            if failure.reason in ("timeout", "deadline"):
+                self._metrics.late.labels("uplink").inc()
             raise
         self._metrics.offloads.labels("ok").inc()
         self._metrics.uplink_bytes.labels("up").inc(reply.bytes_sent)
