@@ -8,6 +8,7 @@ DDNNError
 ├── Unauthorized          401
 ├── Forbidden             403
 ├── NotFound              404
+├── MethodNotAllowed      405
 ├── OtherBundle           409  the two sides run different bundles
 ├── TooLarge              413
 ├── UnsupportedEncoding   415
