@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch.nn import functional
 from ddnn.training.config import TrainingConfig
 
 __all__ = ["augment", "drop_devices", "join"]
+
+KNOTS: Final = 4
+"""Displacements of a warp along each side of an image."""
 
 
 def augment(
@@ -39,8 +43,8 @@ def _uniform(like: Tensor, *shape: int) -> Tensor:
 
 
 def _moved(images: Tensor, config: TrainingConfig) -> Tensor:
-    """Shift, rotate and scale each image (B, C, H, W); what comes in from outside is black."""
-    if not (config.shift or config.rotate or config.scale):
+    """Shift, rotate, scale and warp each image (B, C, H, W); what comes in from outside is black."""
+    if not (config.shift or config.rotate or config.scale or config.warp):
         return images
     height, width = images.shape[2:]
     angle = math.radians(config.rotate) * _uniform(images, 1)[:, 0]
@@ -56,6 +60,11 @@ def _moved(images: Tensor, config: TrainingConfig) -> Tensor:
     )
     where = torch.cat([matrix, 2 * config.shift * _uniform(images, 2, 1)], dim=2)
     grid = functional.affine_grid(where, list(images.shape), align_corners=False)
+    if config.warp:
+        # A few random displacements, joined smoothly: each part of the image moves a little in a way of its own.
+        knots = 2 * config.warp * _uniform(images, 2, KNOTS, KNOTS)
+        smooth = functional.interpolate(knots, size=(height, width), mode="bicubic", align_corners=True)
+        grid = grid + smooth.permute(0, 2, 3, 1)
     return functional.grid_sample(images, grid, align_corners=False)
 
 

@@ -48,6 +48,8 @@ class TrainingConfig(BaseModel):
     """Largest random rotation of images, in degrees."""
     scale: Share = 0.12
     """Largest random change of size (images) or amplitude (series), as a share."""
+    warp: Share = 0.04
+    """Largest random displacement of an image's parts against each other, as a share of its side."""
     noise: Amount = 0.05
     """Random noise on series and vectors, as a share of each channel's own spread."""
     average: Share = 0.99

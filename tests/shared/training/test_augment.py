@@ -6,7 +6,7 @@ import torch
 from ddnn.training import TrainingConfig
 from ddnn.training.augment import augment, drop_devices, join
 
-STILL = TrainingConfig(shift=0, rotate=0, scale=0, noise=0)
+STILL = TrainingConfig(shift=0, rotate=0, scale=0, warp=0, noise=0)
 
 
 def grid_views() -> list[torch.Tensor]:
@@ -51,6 +51,15 @@ def test_rotation_keeps_proportions_of_an_oblong_image() -> None:
         torch.manual_seed(seed)
         turned = augment([image], [torch.ones(1)], None, STILL.model_copy(update={"rotate": 90.0}))[0]
         assert turned.sum() == pytest.approx(64, rel=0.05)
+
+
+def test_a_warp_moves_parts_by_at_most_its_share() -> None:
+    ramp = torch.linspace(0, 1, 32).expand(8, 1, 32, 32).contiguous()
+    torch.manual_seed(0)
+    warped = augment([ramp], [torch.ones(1)], None, STILL.model_copy(update={"warp": 0.05}))[0]
+    inner = (warped - ramp)[:, :, 4:-4, 4:-4]
+    assert 0.02 < inner.abs().max() < 0.05 * 1.3  # the smooth curve may rise a little above its knots
+    assert inner.diff(dim=2).abs().max() < 0.03
 
 
 @pytest.mark.parametrize("shape", [(6, 3, 20), (6, 9)])
