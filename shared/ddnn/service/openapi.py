@@ -1,9 +1,14 @@
 """What the OpenAPI page says of the protocol's one POST, and of errors."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-__all__ = ["NOT_FOUND", "UNAVAILABLE", "infer"]
+from fastapi import Path
+
+__all__ = ["MODEL", "NOT_FOUND", "UNAVAILABLE", "ModelName", "infer"]
+
+MODEL: Final = "ddnn"
+ModelName = Annotated[str, Path(description="The one model there is.", json_schema_extra={"enum": [MODEL]})]
 
 Responses = dict[int | str, dict[str, Any]]
 

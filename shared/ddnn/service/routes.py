@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 import ddnn
 from ddnn.answers import answers_to_outputs
@@ -24,8 +24,6 @@ from ddnn.wire import HEADER_LENGTH, decode_request, encode_response
 
 __all__ = ["make_routes"]
 
-MODEL = "ddnn"
-
 
 def make_routes(service: Service) -> APIRouter:
     """Routes over one service."""
@@ -33,8 +31,8 @@ def make_routes(service: Service) -> APIRouter:
     outputs = answer_tensors(service.classes, service.devices, need_features=service.tier is Tier.EDGE)
 
     def known(model: str) -> None:
-        if model != MODEL:
-            raise NotFound(f"model {model[:40]!r} is unknown; expected {MODEL!r}")
+        if model != openapi.MODEL:
+            raise NotFound(f"model {model[:40]!r} is unknown; expected {openapi.MODEL!r}")
 
     @routes.get("/v2", tags=["protocol"])
     async def server() -> Response:
@@ -58,18 +56,18 @@ def make_routes(service: Service) -> APIRouter:
         return _json({"ready": True})
 
     @routes.get("/v2/models/{model}/ready", tags=["protocol"], responses=openapi.UNAVAILABLE | openapi.NOT_FOUND)
-    async def model_ready(model: str) -> Response:
+    async def model_ready(model: openapi.ModelName) -> Response:
         """The same, for the model."""
         known(model)
         return await ready()
 
     @routes.get("/v2/models/{model}", tags=["protocol"], responses=openapi.NOT_FOUND)
-    async def model_metadata(model: str) -> Response:
+    async def model_metadata(model: openapi.ModelName) -> Response:
         """Tensors that this tier takes and gives."""
         known(model)
         return _json(
             {
-                "name": MODEL,
+                "name": openapi.MODEL,
                 "versions": ["1"],
                 "platform": "ddnn_onnxruntime",
                 "inputs": [spec.metadata() for spec in service.inputs],
@@ -79,15 +77,15 @@ def make_routes(service: Service) -> APIRouter:
         )
 
     @routes.get("/v2/models/{model}/stats", tags=["protocol"], responses=openapi.NOT_FOUND)
-    async def model_stats(model: str) -> Response:
+    async def model_stats(model: openapi.ModelName) -> Response:
         """Counts since the start."""
         known(model)
         status = service.status()
         counts = {key: status[key] for key in ("exits", "requests", "degraded", "uptime_seconds")}
-        return _json({"model_stats": [{"name": MODEL, "version": "1", **counts}]})
+        return _json({"model_stats": [{"name": openapi.MODEL, "version": "1", **counts}]})
 
     @routes.post("/v2/models/{model}/infer", tags=["protocol"], **openapi.infer(service.request_example))
-    async def infer(request: Request, model: str) -> Response:
+    async def infer(request: Request, model: openapi.ModelName) -> Response:
         """Answer events, from here up."""
         arrived = asyncio.get_running_loop().time()
         start = perf_counter()
@@ -116,7 +114,7 @@ def make_routes(service: Service) -> APIRouter:
         return Response(content, headers={**headers, "Server-Timing": _server_timing(service.tier, terms)})
 
     @routes.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False)
-    async def infer_version(request: Request, model: str, version: str) -> Response:
+    async def infer_version(request: Request, model: openapi.ModelName, version: str) -> Response:
         if version != "1":
             raise NotFound(f"version {version[:40]!r} is unknown; expected '1'")
         return await infer(request, model)
@@ -131,7 +129,7 @@ def make_routes(service: Service) -> APIRouter:
         """Thresholds, temperatures and waits in force."""
         return _json(service.policy.model_dump(mode="json"), {"ETag": f'"{service.policy.version}"'})
 
-    @routes.get("/metrics", tags=["ddnn"])
+    @routes.get("/metrics", tags=["ddnn"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
