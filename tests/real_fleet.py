@@ -1,0 +1,42 @@
+"""A whole fleet of processes, watched by all its sensors."""
+
+from time import monotonic
+from typing import Final, Unpack
+
+from ddnn.bundle import Bundle
+from ddnn.client import EventAnswer, Fleet
+from ddnn.client.calls import Options
+from ddnn.fleet.processes import LocalFleet
+
+__all__ = ["Sensors"]
+
+PATIENCE_S: Final = 60.0
+
+
+class Sensors:
+    """All devices of a fleet see golden events together, under new ids each time."""
+
+    def __init__(self, bundle: Bundle, fleet: LocalFleet) -> None:
+        self.bundle, self.client, self._round = bundle, Fleet(fleet.device_urls), 0
+
+    def see(
+        self, rows: slice, *, devices: tuple[int, ...] = (0, 1, 2, 3, 4, 5), **options: Unpack[Options]
+    ) -> list[EventAnswer]:
+        """What the fleet says of the golden events `rows`, seen by `devices`; every device answers, or this fails."""
+        self._round += 1
+        views = [self.bundle.golden[f"view_{n}"][rows] if n in devices else None for n in range(6)]
+        count = len(self.bundle.golden["y"][rows])
+        events = [f"round {self._round} event {n}" for n in range(count)]
+        options.setdefault("deadline_ms", 20_000)
+        answers = self.client.answer_events(views, events=events, **options)
+        for answer in answers:
+            assert not answer.errors
+            assert [given is not None for given in answer.answers] == [n in devices for n in range(6)]
+        return answers
+
+    def until_whole(self) -> None:
+        """Ask until nothing is degraded and all six take part: circuits close by themselves, children come alive."""
+        until = monotonic() + PATIENCE_S
+        rows = slice(0, 8)
+        while any(given.degraded or not given.devices.all() for given in self.see(rows, wait_ms=5000)):
+            assert monotonic() < until, "the fleet did not become whole again"
