@@ -1,0 +1,64 @@
+"""What an import costs, and which names are public."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import ddnn
+import ddnn_cloud
+import ddnn_device
+import ddnn_edge
+
+PACKAGES = (ddnn, ddnn_device, ddnn_edge, ddnn_cloud)
+PUBLIC = ["__version__"]
+HEAVY = "torch", "onnx", "onnxruntime", "fastapi", "starlette", "uvicorn", "typer", "sklearn"
+
+
+def modules() -> Iterator[str]:
+    for package in PACKAGES:
+        yield package.__name__
+        yield from (found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
+
+
+@pytest.mark.parametrize(
+    ("module", "may_load"),
+    [
+        ("ddnn", ()),
+        ("ddnn.wire", ()),
+        ("ddnn.client", ()),
+        ("ddnn.uplink", ()),
+        ("ddnn.evaluation", ("onnxruntime",)),
+        ("ddnn.tuning", ("onnxruntime",)),
+        ("ddnn.data", ()),
+        ("ddnn.cli", ("typer",)),
+    ],
+)
+def test_an_import_loads_nothing_heavy(module: str, may_load: tuple[str, ...]) -> None:
+    script = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert set(run.stdout.split()) <= set(may_load)
+
+
+def test_the_public_names_of_the_package_are_pinned() -> None:
+    assert ddnn.__all__ == PUBLIC
+
+
+@pytest.mark.parametrize("name", sorted(set(modules()) - {"ddnn.__main__"}))
+def test_a_module_says_what_it_offers_and_has_it(name: str) -> None:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    with open(spec.origin, encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    assert ast.get_docstring(tree), f"{name} says nothing of itself"
+    if len(tree.body) == 1:
+        return
+    module = importlib.import_module(name)
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert all(hasattr(module, public) for public in module.__all__)
+    assert not [public for public in module.__all__ if public.startswith("_") and not public.startswith("__")]

@@ -1,0 +1,40 @@
+"""What is in the wheel: four packages, the shipped bundle, and nothing else."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+    target = tmp_path_factory.mktemp("wheel")
+    (built,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(target), versions=["standard"])
+    with zipfile.ZipFile(built) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_has_four_packages_and_its_own_metadata(contents: set[str]) -> None:
+    tops = {name.partition("/")[0] for name in contents}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"ddnn", "ddnn_device", "ddnn_edge", "ddnn_cloud"}
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in contents)
+    assert any(name.endswith(".dist-info/entry_points.txt") for name in contents)
+
+
+def test_every_module_and_the_whole_shipped_bundle_are_in_it(contents: set[str]) -> None:
+    sources = {"ddnn": "shared", "ddnn_device": "device", "ddnn_edge": "edge", "ddnn_cloud": "cloud"}
+    for package, folder in sources.items():
+        modules = {str(path.relative_to(ROOT / folder)) for path in (ROOT / folder / package).rglob("*.py")}
+        assert modules <= contents
+        assert f"{package}/py.typed" in contents
+    bundle = {f"ddnn/shipped/mnist5k/{path.name}" for path in (ROOT / "shared/ddnn/shipped/mnist5k").iterdir()}
+    assert {name for name in contents if name.startswith("ddnn/shipped/")} == bundle
+
+
+def test_nothing_else_is_in_it(contents: set[str]) -> None:
+    endings = {Path(name).suffix for name in contents if ".dist-info/" not in name and "/shipped/" not in name}
+    assert endings <= {".py", ".typed", ""}, sorted(contents)
+    assert not [name for name in contents if "test" in name or name.startswith(("docs", "deploy", "benchmarks"))]
