@@ -140,7 +140,8 @@ def _write(
     from ddnn.export import seal, staged, write_bundle
     from ddnn.tuning import tune
 
-    command = shlex.join(["ddnn", *sys.argv[1:]])
+    # What changes nothing in the network is not part of how to make it again.
+    command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
     with staged(out, force=force) as folder, _console().status("exporting, proving, tuning") as status:
         document = config.model_dump(mode="json")
         bundle = write_bundle(folder, network, data, command=command, config=document, seed=seed)

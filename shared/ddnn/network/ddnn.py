@@ -65,8 +65,12 @@ class DDNN(nn.Module):
 
     def forward(self, views: Sequence[Tensor], present: Tensor) -> Scored:
         """D views (B, *shape_i), present (B, D) → the scores of every exit."""
+        return self.above(*self.below(views), present)
+
+    def below(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The device sections: D views (B, *shape_i) → scores (B, D, K) and cuts (B, D, *cut)."""
         scores, cuts = zip(*(device(view) for device, view in zip(self.devices, views, strict=True)), strict=True)
-        return self.above(torch.stack(scores, dim=1), torch.stack(cuts, dim=1), present)
+        return torch.stack(scores, dim=1), torch.stack(cuts, dim=1)
 
     def above(self, scores: Tensor, cuts: Tensor, present: Tensor) -> Scored:
         """The upper sections, on device scores (B, D, K) and device cuts (B, D, *cut)."""

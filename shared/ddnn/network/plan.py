@@ -50,7 +50,7 @@ class NetworkConfig(BaseModel):
     """Whether the edge has blocks and an exit of its own, or only fuses scores and passes features on."""
     edges: tuple[tuple[int, ...], ...] = ()
     """Devices of each edge, such as [[0, 1, 2], [3, 4, 5]]; empty: one edge over all devices."""
-    local_fusion: Fusion = "concat"
+    local_fusion: Fusion = "mean"
     """How the devices' scores are joined."""
     edge_fusion: Fusion = "concat"
     """How the devices' features are joined at the edge."""
@@ -58,9 +58,9 @@ class NetworkConfig(BaseModel):
     """How the edges' features (or the devices', without edge sections) are joined at the cloud."""
     device: SectionConfig = SectionConfig()
     """Blocks of each device."""
-    edge: SectionConfig = SectionConfig(filters=(48, 48), widths=(128,), cut_filters=32)
+    edge: SectionConfig = SectionConfig(filters=(24,), widths=(128,), cut_filters=48, cut_bits=768)
     """Blocks of each edge."""
-    cloud: SectionConfig = SectionConfig(filters=(64, 64), widths=(128, 128))
+    cloud: SectionConfig = SectionConfig(filters=(64, 64, 64), widths=(128, 128))
     """Blocks of the cloud, which sends nothing up."""
 
 

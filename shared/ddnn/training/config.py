@@ -22,11 +22,11 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    epochs: int = Field(default=120, ge=1, le=100_000)
+    epochs: int = Field(default=80, ge=1, le=100_000)
     """Passes over the training events."""
     batch: int = Field(default=64, ge=2, le=65_536)
     """Events a step."""
-    learning_rate: Amount = 0.002
+    learning_rate: Amount = 0.003
     """Largest step of AdamW; it rises over the warm-up, then falls along a cosine to nearly nothing."""
     warmup: Share = 0.05
     """Share of all steps over which the learning rate rises."""
@@ -36,12 +36,12 @@ class TrainingConfig(BaseModel):
     """Weight of each device exit's loss."""
     local_weight: Amount = 0.5
     """Weight of the local exit's loss."""
-    edge_weight: Amount = 1.0
+    edge_weight: Amount = 0.5
     """Weight of the edge exit's loss."""
     cloud_weight: Amount = 1.0
     """Weight of the cloud exit's loss."""
-    device_dropout: Share = 0.1
-    """Chance that a device is absent from an event while training, so that a lost device costs little later."""
+    device_dropout: Share = 0.2
+    """Chance of a device to be lost in training; every event is learnt as it is and once more with devices lost."""
     shift: Share = 0.06
     """Largest random shift of images and series, as a share of their side or length."""
     rotate: Amount = 12.0

@@ -145,9 +145,7 @@ class _Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(epoch * self.steps + step)
             batch = augment([view[rows] for view in views], spreads, self.grid, config)
-            kept = drop_devices(present[rows], config.device_dropout)
-            scored = self.network(batch, kept)
-            loss = joint_loss(scored, y[rows], y_dev[rows], self.network.alive(kept), config)
+            loss = self._loss(batch, y[rows], y_dev[rows], present[rows])
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
@@ -160,6 +158,17 @@ class _Trainer:
                 f"training.learning_rate is {config.learning_rate}: the loss grew past all bounds; expected less"
             )
         return float(total) / self.steps
+
+    def _loss(self, views: list[Tensor], y: Tensor, y_dev: Tensor, present: Tensor) -> Tensor:
+        """The joint loss of events as they are and, in the same batch above the devices, with devices lost."""
+        config = self.config.training
+        scores, cuts = self.network.below(views)
+        if config.device_dropout and present.shape[1] > 1:
+            lost = drop_devices(present, config.device_dropout)
+            present = torch.cat([present, lost])
+            scores, cuts, y, y_dev = (torch.cat([part, part]) for part in (scores, cuts, y, y_dev))
+        scored = self.network.above(scores, cuts, present)
+        return joint_loss(scored, y, y_dev, self.network.alive(present), config)
 
     def _rate(self, step: int) -> float:
         """Warm up linearly, then fall along a cosine to a hundredth."""

@@ -59,7 +59,7 @@ def test_it_makes_a_bundle_and_says_how_good_it_is(
     bundle.verify()
     assert document["fingerprint"] == bundle.fingerprint
     training = bundle.manifest.training
-    assert training.command == f"ddnn train synthetic --out {out} --config {config} --epochs 1 --seed 3 --json"
+    assert training.command == f"ddnn train synthetic --out {out} --config {config} --epochs 1 --seed 3"
     assert (training.seed, training.config["training"]["epochs"]) == (3, 1)
     assert training.test["exits"] == document["test"]["exits"]
     assert len(training.test["missing"]["one"]["each"]) == 6
