@@ -30,11 +30,10 @@ def test_every_module_and_the_whole_shipped_bundle_are_in_it(contents: set[str])
         modules = {str(path.relative_to(ROOT / folder)) for path in (ROOT / folder / package).rglob("*.py")}
         assert modules <= contents
         assert f"{package}/py.typed" in contents
-    shipped = {path for path in (ROOT / "shared/ddnn/shipped").rglob("*") if path.is_file()}
-    assert {"manifest.json", "golden.npz"} < {path.name for path in shipped}
-    assert {name for name in contents if "/shipped/" in name} == {
-        str(path.relative_to(ROOT / "shared")) for path in shipped
-    }
+    files = [path for path in (ROOT / "shared/ddnn/shipped").rglob("*") if path.is_file()]
+    shipped = {str(path.relative_to(ROOT / "shared")) for path in files}
+    assert {f"ddnn/shipped/mnist5k/{name}" for name in ("manifest.json", "golden.npz", "cloud.onnx")} < shipped
+    assert {name for name in contents if "/shipped/" in name} == shipped
 
 
 def test_nothing_else_is_in_it(contents: set[str]) -> None:
