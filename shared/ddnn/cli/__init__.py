@@ -1,13 +1,18 @@
 """The command line: one function a command, in a module of its own; what is heavy is imported when the command runs."""
 
 import sys
+from collections.abc import Callable
 
 import typer
 
 from ddnn.cli.doctor import doctor
+from ddnn.cli.evaluate import evaluate
 from ddnn.cli.infer import infer
 from ddnn.cli.play import play
+from ddnn.cli.serve import serve
 from ddnn.cli.status import status
+from ddnn.cli.train import train
+from ddnn.cli.tune import tune
 from ddnn.cli.up import up
 from ddnn.errors import DDNNError
 
@@ -23,9 +28,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_PANELS = {
+_PANELS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run a fleet": (up, status, infer, doctor),
-    "Its parts": (play,),
+    "Make a network": (train, evaluate, tune),
+    "The parts of a fleet": (serve, play),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

@@ -20,7 +20,7 @@ Rate = Annotated[
 Count = Annotated[int | None, typer.Option(min=0, help="How many events; each once by default, 0 = without end.")]
 Jitter = Annotated[float, typer.Option("--jitter-ms", min=0, help="Each view comes up to this much later.")]
 Drop = Annotated[float, typer.Option(min=0, max=1, help="Share of the views that are lost.")]
-Seed = Annotated[int, typer.Option(help="Seed of what is lost and late.")]
+Seed = Annotated[int, typer.Option(help="Seed of the order, of what is lost and what is late.")]
 HealthFile = Annotated[Path | None, typer.Option(help="Touch this file whenever an event was answered.")]
 
 
@@ -67,7 +67,7 @@ def play(
     tally = asyncio.run(
         show(
             urls,
-            events.take(count),
+            events.take(count, seed),
             Pace(rate, jitter_ms, drop, seed),
             classes=opened.manifest.classes,
             token=token,

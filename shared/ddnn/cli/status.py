@@ -8,9 +8,9 @@ import typer
 from ddnn.cli.target import BasePort, BundleArgument, Json, Token, addresses, bundle_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from rich.table import Table
+    from rich.console import Console
 
     from ddnn.fleet.glance import Glance
 
@@ -43,38 +43,53 @@ def status(
     if as_json:
         typer.echo(json.dumps({"tiers": [glance.document() for glance in glances]}, indent=1))
     else:
-        Console(highlight=False).print(_table(glances))
-        if not any(glance.status for glance in glances):
-            typer.echo("No tier answers. `ddnn up` starts a fleet.", err=True)
+        _print(glances, Console(highlight=False))
     if not all(glance.ready for glance in glances):
         raise typer.Exit(1)
 
 
-def _table(glances: "list[Glance]") -> "Table":
+def _print(glances: "Sequence[Glance]", console: "Console") -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for header in ("tier", "address", "state", "bundle", "policy", "requests", "answered at", "way up"):
-        table.add_column(header, justify="right" if header == "requests" else "left")
+    for header in ("tier", "address", "state", "requests", "answered at", "way up"):
+        folds = header == "answered at"
+        table.add_column(header, justify="right" if header == "requests" else "left", no_wrap=not folds)
     for glance in glances:
         table.add_row(*_row(glance))
-    return table
+    console.print(table)
+    for network, names in _networks(glances).items():
+        console.print(f"\n{', '.join(names)}: {network}", soft_wrap=True, markup=False)
+    for glance in glances:
+        if glance.problem and glance.listens:
+            console.print(f"{glance.name}: {glance.problem}", soft_wrap=True, markup=False)
+    if not any(glance.status for glance in glances):
+        console.print("No tier answers. `ddnn up` starts a fleet.", markup=False)
+
+
+def _networks(glances: "Sequence[Glance]") -> dict[str, list[str]]:
+    """Which tiers serve which bundle under which policy; one entry when all agree."""
+    said: dict[str, list[str]] = {}
+    for glance in glances:
+        if glance.status is not None and glance.fingerprint:
+            name = glance.status["bundle"].get("name", "")
+            network = f"bundle {name} {glance.fingerprint[:12]}, policy version {glance.policy_version}"
+            said.setdefault(network, []).append(glance.name)
+    return {network: ["all"] for network in said} if len(said) == 1 else said
 
 
 def _row(glance: "Glance") -> tuple[str, ...]:
     said = glance.status
     address = glance.url.removeprefix("http://")
     if said is None:
-        return glance.name, address, f"[red]{glance.problem}[/]", "", "", "", "", ""
+        return glance.name, address, f"[red]{'no answer' if glance.listens else 'not there'}[/]", "—", "—", "—"
     name = glance.name
     if name == glance.url:
         name = str(said.get("tier", "?")) + (f"-{said['index']}" if said.get("tier") == "device" else "")
     state = (
         "[green]ready[/]" if glance.ready else "[yellow]draining[/]" if said.get("draining") else "[red]not ready[/]"
     )
-    policy = f"v{glance.policy_version}" if glance.policy_version is not None else "—"
-    requests = f"{said.get('requests', 0):,}"
-    return name, address, state, (glance.fingerprint or "—")[:12], policy, requests, _exits(said), _way_up(said)
+    return name, address, state, f"{said.get('requests', 0):,}", _exits(said), _way_up(said)
 
 
 def _exits(said: "Mapping[str, Any]") -> str:

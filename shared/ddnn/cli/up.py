@@ -48,8 +48,8 @@ def up(
     from ddnn.fleet.processes import LocalFleet
     from ddnn.fleet.show import show
 
-    # What ends a service ends this one as Ctrl-C does, whoever handles that at the moment.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # What ends a service ends this one as Ctrl-C does, also where a shell made it ignore Ctrl-C itself.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(highlight=False)
     env = {"DDNN_TOKEN": token} if token else {}
     with LocalFleet(bundle_path(bundle), base_port=base_port, env=env) as fleet:
@@ -86,19 +86,20 @@ def _wait(fleet: "LocalFleet", console: "Console") -> None:
 
 def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> None:
     from ddnn.fleet.events import golden_events
-    from ddnn.fleet.request import write_requests
+    from ddnn.fleet.request import request_text
 
-    body = write_requests(fleet.folder / "request", golden_events(fleet.bundle)[0])[0]
-    device = int(body.stem.removeprefix("device-"))
+    views = [view for view in golden_events(fleet.bundle)[0].views if view is not None]
+    device = max(range(len(views)), key=lambda device: float(views[device].std()))  # the one that sees most
+    body = fleet.folder / "view.json"
+    body.write_text(request_text(views[device]))
     header = '-H "Authorization: Bearer $DDNN_TOKEN" ' if token else ""
     console.print()
     for member in fleet.members.values():
-        console.print(f"{member.name:<9} {member.url}   [dim]pages: {member.url}/docs[/]", soft_wrap=True)
-    console.print("\nAsk one device yourself:\n")
-    console.print(
-        f"  curl -s {header}{fleet.device_urls[device]}/v2/models/ddnn/infer -d @{body}", soft_wrap=True, markup=False
-    )
-    console.print("\nMore: `ddnn infer`, `ddnn status`, `ddnn play --drop 0.1`. Ctrl-C stops the fleet.", markup=False)
+        console.print(f"{member.name:<9} {member.url}", markup=False)
+    console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
+    request = f"curl -s {header}{fleet.device_urls[device]}/v2/models/ddnn/infer -d @{body}"
+    console.print(f"  {request}\n", soft_wrap=True, markup=False)
+    console.print("Then: ddnn status, ddnn infer, ddnn play --drop 0.1. Ctrl-C stops the fleet.", style="dim")
 
 
 def _stay(fleet: "LocalFleet", console: "Console") -> None:
@@ -109,9 +110,7 @@ def _stay(fleet: "LocalFleet", console: "Console") -> None:
         while True:
             for member in fleet.stopped():
                 if member.name not in told:
-                    code = member.process.returncode if member.process else None
-                    console.print(f"{member.name} stopped, exit code {code}: {member.last_words()}", markup=False)
-                    console.print("The others stay up.", style="dim")
+                    console.print(f"{member.how_it_ended()}. The others stay up.", style="yellow", markup=False)
                     told.add(member.name)
             time.sleep(0.3)
     except KeyboardInterrupt:

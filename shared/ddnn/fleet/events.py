@@ -1,5 +1,6 @@
 """Where played events come from: the golden events of a bundle, or a data file."""
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -43,11 +44,15 @@ class Events:
         views = tuple(view[row] if seen[device] else None for device, view in enumerate(self.views))
         return Event(f"#{int(self.index[row])}", int(self.y[row]), views)
 
-    def take(self, wanted: int | None) -> Iterator[Event]:
-        """The first `wanted` events, from the start again when they run out; None = each once, 0 = without end."""
-        rows = range(len(self)) if wanted is None else range(wanted) if wanted else count()
-        for row in rows:
-            yield self[row % len(self)]
+    def take(self, wanted: int | None, seed: int = 0) -> Iterator[Event]:
+        """The first `wanted` events in a shuffled order, from the start again when they run out.
+
+        None = each once, 0 = without end. Files are often sorted by class; what is shown should not be.
+        """
+        order = random.Random(seed).sample(range(len(self)), len(self))
+        numbers = range(len(self)) if wanted is None else range(wanted) if wanted else count()
+        for number in numbers:
+            yield self[order[number % len(self)]]
 
 
 def golden_events(bundle: Bundle) -> Events:

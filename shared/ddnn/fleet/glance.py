@@ -29,6 +29,8 @@ class Glance:
     """How long that took."""
     problem: str = ""
     """Why there is none, in a few words."""
+    listens: bool = True
+    """Whether anything answered at all."""
 
     @property
     def ready(self) -> bool:
@@ -83,7 +85,7 @@ async def _look(urls: Mapping[str, str], token: str | None) -> list[Glance]:
 
 async def _ask(client: httpx.AsyncClient, name: str, url: str) -> Glance:
     began = time.perf_counter()
-    status, problem = None, ""
+    status, problem, listens = None, "", True
     try:
         response = await client.get(f"{url}/v2/status")
         document = response.json() if response.headers.get("content-type", "").startswith("application/json") else None
@@ -93,8 +95,8 @@ async def _ask(client: httpx.AsyncClient, name: str, url: str) -> Glance:
             said = document.get("error") if isinstance(document, dict) else None
             problem = str(said or f"answered {response.status_code}; no tier of a fleet?")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        problem = _in_words(error)
-    return Glance(name, url, status, (time.perf_counter() - began) * 1000, problem)
+        problem, listens = _in_words(error), not isinstance(error, httpx.TransportError)
+    return Glance(name, url, status, (time.perf_counter() - began) * 1000, problem, listens)
 
 
 def _in_words(error: Exception) -> str:

@@ -50,6 +50,15 @@ class Member:
         """Whether its process lives."""
         return self.process is not None and self.process.poll() is None
 
+    def how_it_ended(self) -> str:
+        """Why its process is no more, as a sentence without its full stop."""
+        code = None if self.process is None else self.process.poll()
+        if code is None:
+            return f"{self.name} runs" if self.process else f"{self.name} was never started"
+        if code < 0:
+            return f"{self.name} was ended by {signal.Signals(-code).name}"
+        return f"{self.name} stopped with exit code {code}: {self.last_words()}"
+
     def last_words(self) -> str:
         """The last lines of its log, on one line."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.is_file() else []
@@ -85,8 +94,7 @@ class LocalFleet:
 
     def __enter__(self) -> Self:
         refuse_ports_in_use(self._ports)
-        prefix = f"ddnn-{self.bundle.manifest.name}-"
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ddnn-")))
         self._stack.callback(self.stop)
         self.members = {member.name: member for member in self._plan()}
         try:
@@ -215,8 +223,7 @@ class LocalFleet:
 
     def _is_ready(self, client: httpx.Client, member: Member) -> bool:
         if not member.running:
-            code = member.process.returncode if member.process else None
-            raise DDNNError(f"{member.name} stopped while starting, exit code {code}: {member.last_words()}")
+            raise DDNNError(f"the fleet did not come up: {member.how_it_ended()}")
         try:
             return client.get(f"{member.url}/v2/health/ready").status_code == 200
         except httpx.TransportError:

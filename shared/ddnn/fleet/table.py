@@ -91,7 +91,7 @@ class LiveTable:
     def _draw(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
         for header in ("event", "true", "answer", "exit"):
-            table.add_column(header, no_wrap=True, justify="right" if header == "event" else "left", min_width=6)
+            table.add_column(header, no_wrap=True, justify="right" if header == "event" else "left", min_width=7)
         table.add_column("sure", justify="right", no_wrap=True)
         table.add_column("devices", no_wrap=True, min_width=self._devices)
         table.add_column("bytes up", justify="right", no_wrap=True)
@@ -124,7 +124,7 @@ class LiveTable:
         return first, second
 
     def _totals_line(self) -> None:
-        self._console.print("=", *(text.plain for text in self._totals()), markup=False, soft_wrap=True)
+        self._console.print("=", "   ".join(text.plain for text in self._totals()), markup=False, soft_wrap=True)
 
     def _print(self, *cells: str) -> None:
         width = max([6, *(len(self._name(label)) for label in range(len(self._classes)))])
