@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from ddnn.settings import CollectorSettings
 from ddnn.types import Answer
 
 __all__ = ["Collector", "Reply"]
+
+_ROUND_TRIP: Final = 0.1
+"""Features that were asked for get this many seconds to come, however short the wait for absent children is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class Collector:
         """Ask those who took part for their features, and wait for them."""
         pending = self._of_case[id(case)]
         pending.stage = Stage.ASKING
-        self._start_timer(pending, case.policy.wait_ms / 1000, self._close_features)
+        self._start_timer(pending, case.policy.wait_ms / 1000, self._close_features, least=_ROUND_TRIP)
         for child in pending.scores.keys() - pending.features.keys():
             pending.reply(child, self._row(need_features=True))
 
@@ -187,11 +191,13 @@ class Collector:
             del self._waiting[event]
             self._held[event] = _Held(answer, pending.opened, asyncio.get_running_loop().time())
 
-    def _start_timer(self, pending: Pending, seconds: float, then: Callable[[Pending], None]) -> None:
+    def _start_timer(
+        self, pending: Pending, seconds: float, then: Callable[[Pending], None], *, least: float = 0.0
+    ) -> None:
         """Wait `seconds`, or what was asked for; at most half of what is left, so that time remains to go up."""
         terms = pending.case.terms
         asked = seconds if terms.wait_ms is None else terms.wait_ms / 1000
-        wait = max(0.0, min(asked, terms.left() / 2))
+        wait = max(0.0, min(max(asked, least), terms.left() / 2))
         pending.stop_timer()
         pending.timer = asyncio.get_running_loop().call_later(wait, then, pending)
 
