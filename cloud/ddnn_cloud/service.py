@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
-from ddnn.errors import BadConfig
+from ddnn.errors import BadConfig, BadInput
 from ddnn.service.base import Service
 from ddnn.service.case import Case, Terms
 from ddnn.service.engine import Engine, Step
@@ -61,6 +61,9 @@ class CloudService(Service):
         features, present = self.inputs[:2]
         packed = request.take(features.name, features.datatype, (rows, *features.shape[1:]))
         mask = request.take(present.name, present.datatype, (rows, *present.shape[1:]))
+        if not mask.any(axis=1).all():
+            row = int(mask.any(axis=1).argmin())
+            raise BadInput(f"input tensor 'present' has a row, {row}, in which no device took part")
         events = self.events(request, rows)
         loop = asyncio.get_running_loop()
         cases = [
