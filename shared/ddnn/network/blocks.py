@@ -46,11 +46,12 @@ class Trunk(nn.Sequential):
 
 
 class Head(nn.Module):
-    """From a trunk's output to scores (B, K)."""
+    """From a trunk's output to scores (B, K); of a series its mean over time, as what happened matters, not when."""
 
     def __init__(self, kind: Kind, shape: Shape, classes: int) -> None:
         super().__init__()
-        self.size = math.prod(shape)
+        self.series = len(shape) == 2
+        self.size = shape[0] if self.series else math.prod(shape)
         self.score = (
             nn.Sequential(BinaryLinear(self.size, classes), nn.BatchNorm1d(classes))
             if kind == "binary"
@@ -59,6 +60,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) → (B, K)."""
+        x = x.mean(dim=2) if self.series else x
         return self.score(x.reshape(-1, self.size))  # type: ignore[no-any-return]
 
 
