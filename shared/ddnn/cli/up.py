@@ -48,8 +48,9 @@ def up(
     from ddnn.fleet.processes import LocalFleet
     from ddnn.fleet.show import show
 
-    # What ends a service ends this one as Ctrl-C does, also where a shell made it ignore Ctrl-C itself.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM is a Ctrl-C to whoever handles that at the moment, also where a shell had Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console(highlight=False)
     env = {"DDNN_TOKEN": token} if token else {}
     with LocalFleet(bundle_path(bundle), base_port=base_port, env=env) as fleet:

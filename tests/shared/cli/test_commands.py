@@ -1,0 +1,150 @@
+"""The command line as a whole: what it registers, how it fails, how quick it is to say so."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddnn.bundle import Bundle
+from ddnn.fleet.processes import LocalFleet
+
+COMMANDS = {"doctor", "evaluate", "infer", "play", "serve", "status", "train", "tune", "up"}
+
+
+def ddnn(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `ddnn` as a person would."""
+    return subprocess.run(
+        [sys.executable, "-m", "ddnn", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def fleet(tiny_bundle: Bundle) -> Iterator[LocalFleet]:
+    """The tiny bundle, up."""
+    with LocalFleet(tiny_bundle.path, base_port=0) as fleet:
+        fleet.wait_until_ready()
+        yield fleet
+
+
+def devices(fleet: LocalFleet) -> list[str]:
+    """Flags that say where the devices of `fleet` and its bundle are."""
+    return ["--device", ",".join(fleet.device_urls)]
+
+
+def urls(fleet: LocalFleet) -> list[str]:
+    """Flags that say where all tiers of `fleet` are."""
+    return [part for member in fleet.members.values() for part in ("--url", member.url)]
+
+
+def test_all_commands_are_there() -> None:
+    from ddnn.cli import app
+
+    assert {command.callback.__name__ for command in app.registered_commands if command.callback} == COMMANDS
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    code = (
+        "import sys\nsys.argv = ['ddnn', '--version']\nfrom ddnn.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('numpy', 'onnxruntime', 'fastapi', 'torch', 'httpx') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    version, heavy = done.stdout.splitlines()
+    assert version.startswith("ddnn ")
+    assert heavy == "[]"
+
+
+def test_a_damaged_bundle_is_a_sentence_and_exit_code_two(copied_bundle: Path) -> None:
+    file = copied_bundle / "edge.onnx"
+    file.write_bytes(file.read_bytes()[1:])
+    done = ddnn("up", str(copied_bundle), "--base-port", "0", "--once")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: edge.onnx: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_up_once_plays_and_ends_with_zero(tiny_bundle: Bundle) -> None:
+    done = ddnn("up", str(tiny_bundle.path), "--base-port", "0", "--count", "5", "--once")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("= 5 events   accuracy ")
+
+
+def test_play_prints_its_totals_as_json_alone(fleet: LocalFleet, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    healthy = tmp_path / "playing"
+    lossy = ["--count", "12", "--drop", "0.5", "--jitter-ms", "5", "--rate", "50", "--health-file", str(healthy)]
+    done = ddnn("play", str(tiny_bundle.path), *devices(fleet), *lossy, "--json")
+    assert done.returncode == 0, done.stderr
+    totals = json.loads(done.stdout)
+    assert (totals["events"], totals["failed"]) == (12, 0)
+    assert totals["raw_bytes_per_event"] < sum(spec.view.bytes for spec in tiny_bundle.topology.devices)
+    assert healthy.exists()
+
+
+def test_infer_answers_a_file_a_golden_event_and_saves_requests(
+    fleet: LocalFleet, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    where = ["--bundle", str(tiny_bundle.path), *devices(fleet), "--json"]
+    (golden,) = json.loads(ddnn("infer", "--golden", "2", *where).stdout)
+    assert golden["class"] in tiny_bundle.manifest.classes
+    assert sum(golden["probabilities"]) == pytest.approx(1, abs=1e-4)
+
+    views: dict[str, Any] = {f"X_{n}": tiny_bundle.golden[f"view_{n}"][:3] for n in range(6)}
+    np.savez(tmp_path / "events.npz", **views)
+    answers = json.loads(ddnn("infer", str(tmp_path / "events.npz"), *where).stdout)
+    assert [len(answer["devices"]) for answer in answers] == [6, 6, 6]
+
+    saved = ddnn("infer", "--bundle", str(tiny_bundle.path), "--save", str(tmp_path / "saved")).stdout.split()
+    assert [Path(file).name for file in saved] == [f"device-{n}.json" for n in range(6)]
+
+
+def test_too_few_devices_are_counted(tiny_bundle: Bundle) -> None:
+    done = ddnn("infer", "--bundle", str(tiny_bundle.path), "--device", "http://127.0.0.1:1")
+    assert done.returncode == 2
+    assert done.stderr == "error: 1 --device addresses given; the bundle has 6 devices\n"
+
+
+def test_an_event_nobody_answers_is_a_sentence(tiny_bundle: Bundle) -> None:
+    nowhere = ",".join(["http://127.0.0.1:1"] * 6)
+    done = ddnn("infer", "--bundle", str(tiny_bundle.path), "--device", nowhere)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no device answered event ")
+    done = ddnn("play", str(tiny_bundle.path), "--device", nowhere, "--count", "2", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["failed"] == 2
+
+
+def test_status_and_doctor_agree_that_all_is_well(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
+    done = ddnn("status", *urls(fleet), "--json")
+    assert done.returncode == 0, done.stderr
+    tiers = json.loads(done.stdout)["tiers"]
+    assert [tier["status"]["tier"] for tier in tiers] == ["cloud", "edge", *["device"] * 6]
+    assert "policy version" in ddnn("status", *urls(fleet)).stdout
+
+    done = ddnn("doctor", str(tiny_bundle.path), *urls(fleet), "--json")
+    report = json.loads(done.stdout)
+    assert report["ok"], [finding for finding in report["findings"] if finding["verdict"] == "failed"]
+    assert done.returncode == 0
+    assert all(finding["advice"] or finding["verdict"] == "ok" for finding in report["findings"])
+
+
+def test_doctor_names_what_failed_and_what_to_do(copied_bundle: Path) -> None:
+    (copied_bundle / "device-1.onnx").unlink()
+    done = ddnn("doctor", str(copied_bundle), "--url", "http://127.0.0.1:1", "--json")
+    assert done.returncode == 1
+    failed = {
+        finding["check"]: finding for finding in json.loads(done.stdout)["findings"] if finding["verdict"] == "failed"
+    }
+    assert "device-1.onnx: is missing" in failed["bundle"]["found"]
+    assert "nothing listens there" in failed["http://127.0.0.1:1"]["found"]
+    assert all(finding["advice"] for finding in failed.values())
+
+
+def test_status_of_a_fleet_that_is_not_there_ends_with_one() -> None:
+    done = ddnn("status", "--url", "http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "ddnn up" in done.stdout

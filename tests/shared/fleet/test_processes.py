@@ -1,0 +1,81 @@
+"""A fleet of processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ddnn.bundle import Bundle
+from ddnn.client import Client
+from ddnn.errors import BadBundle, BadConfig
+from ddnn.fleet.processes import LocalFleet
+
+
+@pytest.fixture(scope="module")
+def fleet(tiny_bundle: Bundle) -> Iterator[LocalFleet]:
+    """The tiny bundle, up."""
+    with LocalFleet(tiny_bundle.path, base_port=0) as fleet:
+        fleet.wait_until_ready()
+        yield fleet
+
+
+def test_every_tier_is_a_process_of_its_own(fleet: LocalFleet) -> None:
+    assert len({fleet.pid(name) for name in fleet.members}) == 8
+    assert len(fleet.device_urls) == 6
+    assert not fleet.stopped()
+
+
+def test_a_killed_tier_is_reported_and_starts_again_on_its_port(fleet: LocalFleet) -> None:
+    url = fleet.edge_url
+    fleet.kill("edge")
+    assert [member.how_it_ended() for member in fleet.stopped()] == ["edge was ended by SIGKILL"]
+    fleet.start("edge")
+    fleet.wait_until_ready()
+    assert fleet.edge_url == url
+    with Client(url) as client:
+        assert client.status()["tier"] == "edge"
+
+
+def test_a_drained_tier_ends_by_itself(fleet: LocalFleet) -> None:
+    fleet.terminate("device-5")
+    (member,) = fleet.stopped()
+    assert member.process is not None
+    assert member.process.returncode in (0, -signal.SIGTERM)
+    fleet.start("device-5")
+    fleet.wait_until_ready()
+
+
+def test_an_unknown_tier_is_named(fleet: LocalFleet) -> None:
+    with pytest.raises(BadConfig, match="no tier 'moon'"):
+        fleet.kill("moon")
+
+
+def test_a_damaged_bundle_starts_nothing(copied_bundle: Path) -> None:
+    file = copied_bundle / "cloud.onnx"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(BadBundle, match=r"cloud\.onnx"):
+        LocalFleet(copied_bundle, base_port=0)
+
+
+def test_no_process_outlives_a_fleet_whose_owner_was_killed(tiny_bundle: Bundle) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from ddnn.fleet.processes import LocalFleet\n"
+        "with LocalFleet(Path(sys.argv[1]), base_port=0) as fleet:\n"
+        "    fleet.wait_until_ready()\n"
+        "    print(*(fleet.pid(name) for name in fleet.members), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tiny_bundle.path)], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        tiers = [psutil.Process(int(pid)) for pid in owner.stdout.readline().split()]
+        assert len(tiers) == 8
+        os.kill(owner.pid, signal.SIGKILL)
+        _, alive = psutil.wait_procs(tiers, timeout=30)
+    assert alive == []

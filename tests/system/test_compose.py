@@ -1,0 +1,134 @@
+"""`docker compose up`: the fleet as containers."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.client import EventAnswer, Fleet
+from ddnn.fleet.events import golden_events
+from ddnn.tier import Exit
+
+pytestmark = pytest.mark.compose
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "ddnn-compose-test"
+SERVICES = {"cloud", "edge", "sensors", *(f"device-{device}" for device in range(6))}
+DEVICES = [f"http://127.0.0.1:{8010 + device}" for device in range(6)]
+BASE_IMAGE = "python:3.13-slim"
+MOST_ADDED = 250_000_000
+EVENTS = 48
+UNDECIDED = 8
+"""Events asked with a threshold no exit is below: all of them go to the cloud."""
+
+
+def run(*command: str) -> str:
+    """Run a command in the repository; its stdout."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout[-2000:]} {done.stderr[-4000:]}"
+    return done.stdout
+
+
+def compose(*arguments: str) -> str:
+    """Run `docker compose` under a project name of its own."""
+    return run("docker", "compose", "--project-name", PROJECT, *arguments)
+
+
+def containers() -> dict[str, dict[str, str]]:
+    """Running containers by service."""
+    lines = compose("ps", "--format", "json").splitlines()
+    return {entry["Service"]: entry for entry in map(json.loads, lines)}
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[None]:
+    """The fleet of `docker-compose.yml`; `down` in the end leaves nothing."""
+    try:
+        compose("up", "--build", "--wait", "--detach")
+        yield
+    finally:
+        compose("down", "--volumes", "--rmi", "all", "--timeout", "5")
+    assert left_over() == []
+
+
+def left_over() -> list[str]:
+    """Containers, volumes and networks of the project that still exist."""
+    label = f"label=com.docker.compose.project={PROJECT}"
+    kinds = [("ps", "--all"), ("volume", "ls"), ("network", "ls")]
+    return [line for kind in kinds for line in run("docker", *kind, "--quiet", "--filter", label).splitlines()]
+
+
+def ask(*, threshold: float | None = None, events: int = EVENTS) -> list[EventAnswer]:
+    """Answers to the first golden events, one by one."""
+    golden = golden_events(Bundle.open(shipped_bundle()))
+    with Fleet(DEVICES) as fleet:
+        return [fleet.answer_event(golden[row].views, threshold=threshold, wait_ms=5000) for row in range(events)]
+
+
+def test_nine_containers_are_healthy(up: None) -> None:
+    assert {service: entry["Health"] for service, entry in containers().items()} == dict.fromkeys(SERVICES, "healthy")
+
+
+def test_golden_events_are_answered(up: None) -> None:
+    golden = golden_events(Bundle.open(shipped_bundle()))
+    answers = ask()
+    assert not any(answer.degraded for answer in answers)
+    assert all(answer.devices.all() for answer in answers)
+    right = sum(answer.label == golden[row].label for row, answer in enumerate(answers))
+    assert right >= 0.9 * len(answers)
+
+
+def test_the_sensors_print_answers(up: None) -> None:
+    lines = compose("logs", "--no-log-prefix", "sensors").splitlines()
+    assert "answer" in lines[0]
+    assert any("●●●●●●" in line for line in lines[1:])
+
+
+def test_a_dead_cloud_degrades_and_events_go_up_again_when_it_is_back(up: None) -> None:
+    alive, unsure = ask(), ask(threshold=0.0, events=UNDECIDED)
+    assert {answer.exit for answer in unsure} == {Exit.CLOUD}
+
+    compose("kill", "cloud")
+    dead, lost = ask(), ask(threshold=0.0, events=UNDECIDED)
+    assert [answer.degraded for answer in dead] == [answer.exit is Exit.CLOUD for answer in alive]
+    assert all(answer.degraded and answer.degraded_reason and answer.exit is not Exit.CLOUD for answer in lost)
+
+    compose("start", "cloud")
+    compose("up", "--wait", "--detach", "--no-build")
+    for _ in range(200):  # its breaker lets the edge try again by itself; each event is a try
+        (answer,) = ask(threshold=0.0, events=1)
+        if not answer.degraded:
+            break
+    assert answer.exit is Exit.CLOUD
+    assert [each.exit for each in ask()] == [each.exit for each in alive]
+
+
+def test_a_container_is_confined(up: None) -> None:
+    for entry in containers().values():
+        (seen,) = json.loads(run("docker", "inspect", entry["ID"]))
+        host = seen["HostConfig"]
+        assert seen["Config"]["User"] == "10001:10001"
+        assert host["ReadonlyRootfs"]
+        assert host["CapDrop"] == ["ALL"]
+        assert host["Memory"] > 0
+        assert {bind["HostIp"] for binds in (host["PortBindings"] or {}).values() for bind in binds} <= {"127.0.0.1"}
+        assert run("docker", "exec", entry["ID"], "id", "-u").strip() == "10001"
+
+
+def test_an_image_is_small_and_holds_one_tier_and_no_torch(up: None) -> None:
+    base = size(BASE_IMAGE)
+    for tier in ("cloud", "edge", "device"):
+        image = f"{PROJECT}-{tier}"
+        assert size(image) - base <= MOST_ADDED
+        names = ["torch", "onnx", "ddnn_device", "ddnn_edge", "ddnn_cloud"]
+        code = f"import importlib.util; print([n for n in {names} if importlib.util.find_spec(n)])"
+        there = run("docker", "run", "--rm", "--entrypoint", "python", image, "-c", code)
+        assert there.strip() == f"['ddnn_{tier}']"
+
+
+def size(image: str) -> int:
+    """Bytes of an image, its layers together."""
+    return int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
