@@ -7,8 +7,10 @@
 import hashlib
 import math
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -38,6 +40,7 @@ __all__ = [
 MANIFEST_FILE: Final = "manifest.json"
 GOLDEN_FILE: Final = "golden.npz"
 WEIGHTS_FILE: Final = "weights.safetensors"
+_CUT: Final = ("features", "ties")
 
 
 class _Frozen(BaseModel):
@@ -253,8 +256,18 @@ class Bundle:
         (N, E, K) · `edge_scores` (N, E, K), `edge_features` and `edge_ties` (N, E, bytes) if there is an edge section
         · `cloud_scores` (N, K). A tie is a bit whose value before the sign was within 1e-4 of zero.
         """
-        with np.load(self.checked(GOLDEN_FILE), allow_pickle=False) as file:
-            return dict(file)
+        try:
+            with np.load(BytesIO(self.checked(GOLDEN_FILE).read_bytes()), allow_pickle=False) as file:
+                arrays = dict(file)
+        except (ValueError, EOFError, BadZipFile, TypeError) as error:  # TypeError: a single array, not an archive
+            raise BadBundle(f"{GOLDEN_FILE}: is not a NumPy archive of plain arrays ({error})") from error
+        exits = [f"{exit}_scores" for exit in self.topology.exits]
+        cuts = [f"{tier}_{part}" for tier in ("device", *(["edge"] if self.topology.edge_cut else [])) for part in _CUT]
+        views = [f"view_{index}" for index in range(len(self.topology.devices))]
+        for name in ("index", "y", "y_dev", "present", *views, *exits, *cuts):
+            if name not in arrays:
+                raise BadBundle(f"{GOLDEN_FILE}: has no array {name!r}")
+        return arrays
 
 
 def shipped_bundle() -> Path:

@@ -125,6 +125,38 @@ def test_sealing_the_same_files_again_gives_the_same_fingerprint(copied_bundle: 
     assert open_and_verify(copied_bundle).fingerprint == bundle.fingerprint
 
 
+@pytest.mark.parametrize("name", ["y", "present", "view_5", "device_ties", "edge_features", "cloud_scores"])
+def test_golden_events_without_an_array_are_refused_by_its_name(copied_bundle: Path, name: str) -> None:
+    arrays: dict[str, Any] = {key: array for key, array in Bundle.open(copied_bundle).golden.items() if key != name}
+    np.savez(copied_bundle / GOLDEN_FILE, **arrays)
+    with pytest.raises(BadBundle, match=rf"^golden\.npz: has no array '{name}'"):
+        _ = sealed_again(copied_bundle).golden
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"PK\x03\x04 cut short", b"no archive", b"\x80\x04pickle"])
+def test_golden_events_that_are_no_archive_are_refused(copied_bundle: Path, content: bytes) -> None:
+    (copied_bundle / GOLDEN_FILE).write_bytes(content)
+    with pytest.raises(BadBundle, match=r"^golden\.npz: is not a NumPy archive"):
+        _ = sealed_again(copied_bundle).golden
+
+
+def test_golden_events_are_no_single_array_and_hold_no_pickles(copied_bundle: Path) -> None:
+    arrays: dict[str, Any] = {**Bundle.open(copied_bundle).golden, "y": np.array([{}, []], np.object_)}
+    np.savez(copied_bundle / GOLDEN_FILE, **arrays)
+    with pytest.raises(BadBundle, match=r"^golden\.npz: is not a NumPy archive of plain arrays"):
+        _ = sealed_again(copied_bundle).golden
+    with (copied_bundle / GOLDEN_FILE).open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(BadBundle, match=r"^golden\.npz: is not a NumPy archive of plain arrays"):
+        _ = sealed_again(copied_bundle).golden
+
+
+def sealed_again(path: Path) -> Bundle:
+    manifest = Bundle.seal(path, Bundle.open(path).manifest)
+    Policy(bundle=manifest.fingerprint).write(path)
+    return Bundle.open(path)
+
+
 def test_sections_per_tier_are_those_of_the_topology(tiny_bundle: Bundle) -> None:
     files = {
         (tier, index): {role: file.name for role, file in tiny_bundle.sections(tier, index).items()}
