@@ -82,9 +82,7 @@ def test_a_port_in_use_is_a_sentence_and_exit_code_2() -> None:
     ("tier", "file"),
     [
         ("device", "manifest.json"),
-        ("device", "policy.json"),
         ("device", "device-0.onnx"),
-        ("edge", "local.onnx"),
         ("cloud", "golden.npz"),
     ],
 )
@@ -113,11 +111,8 @@ def test_a_section_that_answers_otherwise_than_torch_did_is_refused(copied_bundl
     ("env", "words"),
     [
         ({"DDNN_COLOUR": "red"}, ("DDNN_COLOUR", "is not a setting")),
-        ({"DDNN_DEADLINE_MS": "soon"}, ("DDNN_DEADLINE_MS", "'soon'")),
-        ({"DDNN_COLLECTOR": "{"}, ("DDNN_COLLECTOR",)),
         ({"DDNN_INDEX": "6"}, ("DDNN_INDEX is 6", "expected 0 to 5")),
         ({"DDNN_HOST": "no.such.host.invalid"}, ("no.such.host.invalid",)),
-        ({"DDNN_UPSTREAM": "edge"}, ("DDNN_UPSTREAM", "http://")),
     ],
 )
 def test_an_impossible_setting_is_a_sentence_and_exit_code_2(env: dict[str, str], words: tuple[str, ...]) -> None:
