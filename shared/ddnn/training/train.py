@@ -112,6 +112,8 @@ class _Trainer:
     def go_on(self, watcher: Watcher) -> None:
         config = self.config.training
         for epoch in range(len(self.metrics), config.epochs):
+            if self._patience_is_over():
+                break
             # Chance is made from seed and epoch alone, so an epoch runs alike whether or not the run was interrupted.
             torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
             loss = self._epoch(epoch, watcher)
@@ -124,9 +126,10 @@ class _Trainer:
             self.metrics.append(record)
             self.save()
             watcher.epoch(record)
-            scores = [float(r["score"]) for r in self.metrics]
-            if config.patience and len(scores) - 1 - scores.index(max(scores)) >= config.patience:
-                break
+
+    def _patience_is_over(self) -> bool:
+        scores, patience = [float(record["score"]) for record in self.metrics], self.config.training.patience
+        return bool(patience and scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
 
     def _swap(self, state: State) -> tuple[State, State]:
         """Put `state` into the network; return a copy of it and what was there before."""
@@ -183,9 +186,7 @@ class _Trainer:
         if not keep:
             return
         done = int(next(iter(self.optimizer.state.values()))["step"])
-        keep = min(
-            keep, done / (done + 10)
-        )  # at first the average follows closely, or it would keep the initial weights
+        keep = min(keep, done / (done + 10))  # the first steps' average would else be of the initial weights
         for name, tensor in self.network.state_dict().items():
             if tensor.is_floating_point():
                 self.average[name].lerp_(tensor, 1 - keep)
