@@ -4,7 +4,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # The first interpreter that is new enough; `make up PYTHON=/path/to/python` takes another.
 PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
   $$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)

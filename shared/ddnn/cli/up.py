@@ -1,7 +1,9 @@
 """`ddnn up`: a whole fleet on this machine, answering real events."""
 
 import signal
-from typing import TYPE_CHECKING, Annotated
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,10 +25,12 @@ Rate = Annotated[
 ]
 Once = Annotated[bool, typer.Option("--once", help="Stop the fleet when the events are played; for scripts.")]
 
+_USUAL_PORT: Final = 8000
+
 
 def up(
     bundle: BundleArgument = None,
-    base_port: BasePort = 8000,
+    base_port: BasePort = _USUAL_PORT,
     no_play: NoPlay = False,
     count: Count = None,
     rate: Rate = None,
@@ -100,7 +104,10 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
     request = f"curl -s {header}{fleet.device_urls[device]}/v2/models/ddnn/infer -d @{body}"
     console.print(f"  {request}\n", soft_wrap=True, markup=False)
-    console.print("Then: ddnn status, ddnn infer, ddnn play --drop 0.1. Ctrl-C stops the fleet.", style="dim")
+    command = sys.argv[0] if Path(sys.argv[0]).name == "ddnn" else "ddnn"
+    where = "" if fleet.members["cloud"].port == _USUAL_PORT else f" --base-port {fleet.members['cloud'].port}"
+    then = ", ".join(f"{command} {name}{where}" for name in ("status", "infer", "play"))
+    console.print(f"Then: {then}. Ctrl-C stops the fleet.", style="dim", soft_wrap=True, markup=False)
 
 
 def _stay(fleet: "LocalFleet", console: "Console") -> None:
