@@ -30,7 +30,7 @@ MAKERS: dict[str, Callable[[Settings], FastAPI]] = {
 }
 DOCUMENTED_5XX = (503, 504)
 BOUNDED = settings(
-    max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
 # A page cannot say that `data` must fit `shape`, and `shape` the manifest: valid by the page may still be 400.
 EXCLUDED: list[Any] = [positive_data_acceptance]
