@@ -7,7 +7,7 @@ import torch
 
 from ddnn.network import DDNN, NetworkConfig, Plan, ViewSpec
 
-B, K = 6, 4
+B, K = 48, 4
 SHAPES: dict[str, list[tuple[int, ...]]] = {
     "images": [(1, 12, 10)] * 3,
     "series": [(2, 20)] * 3,
