@@ -11,6 +11,8 @@ from ddnn.types import Array
 
 __all__ = ["Section", "cpu_quota"]
 
+onnxruntime.disable_telemetry_events()
+
 
 class Section:
     """One ONNX file, loaded; safe to call from several threads."""

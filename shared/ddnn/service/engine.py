@@ -46,6 +46,9 @@ class Step:
 class WayUp(Protocol):
     """What takes unsure events to the tier above."""
 
+    lowest: Exit
+    """The first exit up there."""
+
     async def offload(self, cases: Sequence[Case]) -> None:
         """Settle every case, with the answer from above or degraded."""
 
@@ -74,14 +77,22 @@ class Engine:
         for step in self.steps:
             done = [case for case in cases if case.best and case.best.exit.rank >= step.exit.rank]
             todo = [case for case in cases if not (case.best and case.best.exit.rank >= step.exit.rank)]
-            cases = done + self._exit(step, self._holding(step.needs, todo))
+            cases = done + self._exit(step, self._holding(step.needs, self._allowed(todo, step.exit)))
         if self.way_up:
-            cases = self._holding("features", cases)
+            cases = self._holding("features", self._allowed(cases, self.way_up.lowest))
             if cases:
                 await self.way_up.offload(cases)
         for case in cases:
             if not case.outcome.done():
                 case.degrade("no_upstream")
+
+    @staticmethod
+    def _allowed(cases: Sequence[Case], exit: Exit) -> list[Case]:
+        """Those that may be answered at `exit`; the others keep the answer they have."""
+        for case in cases:
+            if case.best and case.terms.max_exit.rank < exit.rank:
+                case.settle(case.best)
+        return [case for case in cases if not case.outcome.done()]
 
     def _holding(self, needs: str, cases: Sequence[Case]) -> list[Case]:
         """Those that hold the input; the others are asked for it, or answer with what they have."""
@@ -104,7 +115,8 @@ class Engine:
         self._observe(step.exit.value, seconds, len(cases))
         for terms in {id(case.terms): case.terms for case in cases}.values():
             terms.timings.append((step.exit.value, seconds))  # once a request, however many rows it has
-        unsure, sure = [], []
+        unsure: list[Case] = []
+        sure: list[Case] = []
         answers, criterion = judge(step.exit, outputs["scores"], cases)
         for row, (case, answer) in enumerate(zip(cases, answers, strict=True)):
             case.best = answer
@@ -112,12 +124,7 @@ class Engine:
                 case.inputs["scores"] = outputs["scores"][row]
             if "features" in outputs:
                 case.inputs["features"] = outputs["features"][row]
-            if criterion[row] < case.threshold(step.exit):
-                sure.append(case)
-            elif step.exit.rank >= case.terms.max_exit.rank:
-                case.settle(answer)
-            else:
-                unsure.append(case)
+            (sure if criterion[row] < case.threshold(step.exit) else unsure).append(case)
         if sure and self.way_up:
             self.way_up.tell(sure)
         for case in sure:

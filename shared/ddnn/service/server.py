@@ -1,5 +1,6 @@
 """uvicorn, with the settings that our measurements ask for."""
 
+import gc
 import resource
 import socket
 from types import FrameType
@@ -39,6 +40,9 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
         server_header=False,
     )
     _allow_files()
+    # What is loaded stays: a full collection that walks all of it stops a tier, and six alike at once, for 100 ms.
+    gc.collect()
+    gc.freeze()
     _Server(config, app.state.service).run(sockets=[_bind(settings.host, settings.port)])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ddnn.service.case import Case, reserve
 from ddnn.service.metrics import Metrics
+from ddnn.tier import Exit
 from ddnn.types import Answer, Array
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import Parameters
@@ -65,6 +66,8 @@ class _Up:
 
 class ToEdge(_Up):
     """A device's way up: scores first, features when asked for; or both at once (eager)."""
+
+    lowest = Exit.LOCAL
 
     def __init__(self, *args: Any, device: int, alone: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -133,6 +136,8 @@ class ToEdge(_Up):
 
 class ToCloud(_Up):
     """An edge's way up: while requests are in flight the next events gather and go up together."""
+
+    lowest = Exit.CLOUD
 
     def __init__(self, *args: Any, edge: int, max_batch: int = 512, max_in_flight: int = 4, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -35,7 +35,7 @@ def join_body(
 ) -> tuple[bytes, dict[str, str]]:
     """Return the body of `document` with tensors under `role`, and the HTTP headers that go with it."""
     entries, raws = zip(*parts, strict=True) if (parts := list(parts)) else ((), ())
-    header = orjson.dumps({**document, role: entries})
+    header = orjson.dumps({**document, role: entries}, option=orjson.OPT_SERIALIZE_NUMPY)
     if not any("parameters" in entry for entry in entries):
         return header, {"Content-Type": "application/json"}
     headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}

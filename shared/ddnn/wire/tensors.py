@@ -75,7 +75,9 @@ def write_tensor(name: str, array: Array, binary: bool) -> tuple[Entry, bytes]:
         entry |= {} if binary else {"data": _texts(items, name)}
     else:
         raw = array.astype(DATATYPES[datatype], copy=False).tobytes() if binary else b""
-        entry |= {} if binary else {"data": array.ravel().tolist()}
+        # As an array, a float32 is written with its own few digits and not with a float64's seventeen.
+        native = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+        entry |= {} if binary else {"data": native.ravel()}
     if binary:
         entry["parameters"] = {"binary_data_size": len(raw)}
     return entry, raw
