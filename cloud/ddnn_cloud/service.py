@@ -55,6 +55,7 @@ class CloudService(Service):
 
     async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
         """Answer features [B, …] of events in which `present` [B, D_edge] took part."""
+        self.refuse_when_draining()
         request.refuse_unknown([spec.name for spec in self.inputs])
         request.integer("edge", 0, len(self.bundle.topology.edges) - 1)
         rows = self.rows(request, "features")

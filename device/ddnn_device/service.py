@@ -58,6 +58,7 @@ class DeviceService(Service):
 
     async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
         """Answer views [B, …]."""
+        self.refuse_when_draining()
         request.refuse_unknown([spec.name for spec in self.inputs])
         rows = self.rows(request, "view")
         views = request.take("view", self._view.dtype, (rows, *self._view.shape))

@@ -10,7 +10,7 @@ import orjson
 
 import ddnn
 from ddnn.bundle import Bundle
-from ddnn.errors import BadConfig, BadInput
+from ddnn.errors import BadConfig, BadInput, Unavailable
 from ddnn.golden import check_sections
 from ddnn.policy import Policy
 from ddnn.runtime import Section
@@ -73,6 +73,9 @@ class Service(ABC):
             self.metrics.circuit.set_function(lambda: CIRCUIT[uplink.circuit])
         self.started = time.monotonic()
         self.draining = False
+        self.in_flight = 0
+        """Inference requests being worked on."""
+        self.metrics.in_flight.set_function(lambda: self.in_flight)
 
     @property
     @abstractmethod
@@ -106,6 +109,12 @@ class Service(ABC):
     def room(self) -> int:
         """Most requests being worked on at once."""
         return self.settings.max_in_flight
+
+    def refuse_when_draining(self) -> None:
+        """Raise `Unavailable` when this tier takes nothing new."""
+        if self.draining:
+            self.metrics.shed.labels("draining").inc()
+            raise Unavailable("this tier is shutting down; ask another one, or again in a second")
 
     def events(self, request: InferRequest, rows: int) -> list[bytes | None]:
         """The request's event ids, checked; all None when each row is an event of its own."""

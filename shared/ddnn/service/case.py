@@ -27,7 +27,9 @@ class Terms:
     headers: dict[str, str] = field(default_factory=dict)
     """Headers that travel on: trace and request id."""
     timings: list[tuple[str, float]] = field(default_factory=list)
-    """(stage, seconds), for `Server-Timing`."""
+    """(stage, seconds) of the request itself."""
+    sections: list[tuple[str, float]] = field(default_factory=list)
+    """(exit, seconds) of the section runs its events were in."""
     upper_timings: list[str] = field(default_factory=list)
     """`Server-Timing` of the tiers above, as they came."""
 

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ddnn.errors import DDNNError, Overloaded, Unauthorized, Unavailable
+from ddnn.errors import DDNNError, Overloaded, Unauthorized
 from ddnn.service.base import Service
 from ddnn.service.trace import request_id
 from ddnn.wire import encode_error
@@ -34,7 +34,6 @@ class Gate:
         self._app, self._service = app, service
         token = service.settings.token
         self._authorization = f"Bearer {token.get_secret_value()}".encode() if token else None
-        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -55,9 +54,8 @@ class Gate:
         if not scope["path"].endswith("/infer"):
             await self._app(scope, receive, send_marked)
             return
-        metrics, start = self._service.metrics, perf_counter()
-        self._in_flight += 1
-        metrics.in_flight.set(self._in_flight)
+        service, start = self._service, perf_counter()
+        service.in_flight += 1
         try:
             self._admit(headers)
             await self._app(scope, receive, send_marked)
@@ -65,19 +63,15 @@ class Gate:
             response = error_response(error, tier=self._service.tier, request=identity)
             await response(scope, receive, send_marked)
         finally:
-            self._in_flight -= 1
-            metrics.in_flight.set(self._in_flight)
-            metrics.requests.labels(str(status)).inc()
-            metrics.request_seconds.observe(perf_counter() - start)
+            service.in_flight -= 1
+            service.metrics.requests.labels(str(status)).inc()
+            service.metrics.request_seconds.observe(perf_counter() - start)
 
     def _admit(self, headers: Headers) -> None:
         service = self._service
         given = headers.get("authorization", "").encode()
         if self._authorization and not compare_digest(given, self._authorization):
             raise Unauthorized("the bearer token is missing or wrong; expected `Authorization: Bearer TOKEN`")
-        if service.draining:
-            service.metrics.shed.labels("draining").inc()
-            raise Unavailable("this tier is shutting down; ask another one, or again in a second")
-        if self._in_flight > service.room:
+        if service.in_flight > service.room:
             service.metrics.shed.labels("in_flight").inc()
-            raise Overloaded(f"{self._in_flight - 1} requests are being worked on already; ask again in a second")
+            raise Overloaded(f"{service.in_flight - 1} requests are being worked on already; ask again in a second")

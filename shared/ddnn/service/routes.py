@@ -142,5 +142,5 @@ def _json(document: Mapping[str, Any], headers: Mapping[str, str] | None = None)
 
 
 def _server_timing(tier: Tier, terms: Terms) -> str:
-    own = [f"{tier}-{stage};dur={seconds * 1000:.3f}" for stage, seconds in terms.timings]
+    own = [f"{tier}-{stage};dur={seconds * 1000:.3f}" for stage, seconds in [*terms.timings, *terms.sections]]
     return ", ".join([*own, *terms.upper_timings])
