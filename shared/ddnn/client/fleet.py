@@ -98,10 +98,15 @@ class AsyncFleet:
         self.clients = tuple(AsyncClient(url, token, transport=transport) for url in urls)
 
     async def answer_event(
-        self, views: Sequence[Array | None], *, event: str | None = None, **options: Unpack[Options]
+        self,
+        views: Sequence[Array | None],
+        *,
+        event: str | None = None,
+        delays: Sequence[float] | None = None,
+        **options: Unpack[Options],
     ) -> EventAnswer:
-        """Return the one answer to an event seen in `views`; see `Fleet.answer_event`."""
-        return (await self.answer_events(_batch_of_one(views), events=_ids(event), **options))[0]
+        """Return the one answer to an event seen in `views`; see `Fleet.answer_event` and `answer_events`."""
+        return (await self.answer_events(_batch_of_one(views), events=_ids(event), delays=delays, **options))[0]
 
     async def answer_events(
         self,
@@ -109,12 +114,20 @@ class AsyncFleet:
         *,
         events: Sequence[str] | None = None,
         present: Bools | None = None,
+        delays: Sequence[float] | None = None,
         **options: Unpack[Options],
     ) -> list[EventAnswer]:
-        """Return the answers to B events, one request a device; see `Fleet.answer_events`."""
+        """Return the answers to B events, one request a device; see `Fleet.answer_events`.
+
+        `delays` [D] holds each device's request back so many seconds, as if its views came late.
+        """
         ids, posts = _posts(views, events, present, len(self.clients))
+        if delays is not None and len(delays) != len(self.clients):
+            raise BadInput(f"there are {len(delays)} delays for {len(self.clients)} devices; expected one each")
 
         async def ask(post: _Post) -> list[Answer] | DDNNError:
+            if delays is not None:
+                await asyncio.sleep(delays[post.device])
             try:
                 return await self.clients[post.device].infer(post.view, events=post.events, **options)
             except DDNNError as error:

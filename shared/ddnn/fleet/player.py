@@ -9,10 +9,8 @@ from typing import Final
 from uuid import uuid4
 
 from ddnn.client import AsyncFleet, EventAnswer
-from ddnn.client.join import joined
 from ddnn.errors import DDNNError
 from ddnn.fleet.events import Event
-from ddnn.types import Answer, Array
 
 __all__ = ["Pace", "Played", "play"]
 
@@ -77,29 +75,10 @@ async def _ask(fleet: AsyncFleet, event: Event, id: str, delays: list[float]) ->
     began = time.perf_counter()
     answer, error = None, ""
     try:
-        if any(delays):
-            answer = await _answer_late(fleet, event, id, delays)
-        else:
-            answer = await fleet.answer_event(event.views, event=id)
+        answer = await fleet.answer_event(event.views, event=id, delays=delays)
     except DDNNError as raised:
         error = str(raised)
     return Played(event, answer, (time.perf_counter() - began) * 1000, error)
-
-
-async def _answer_late(fleet: AsyncFleet, event: Event, id: str, delays: list[float]) -> EventAnswer:
-    """As `AsyncFleet.answer_event`, but each view comes when its own delay, in seconds, is over."""
-    answers: list[Answer | None] = [None] * len(event.views)
-    errors: dict[int, DDNNError] = {}
-
-    async def show(device: int, view: Array) -> None:
-        await asyncio.sleep(delays[device])
-        try:
-            (answers[device],) = await fleet.clients[device].infer(view[None], events=[id])
-        except DDNNError as error:
-            errors[device] = error
-
-    await asyncio.gather(*(show(device, view) for device, view in enumerate(event.views) if view is not None))
-    return joined(id, answers, errors)
 
 
 def _lose(event: Event, share: float, chance: random.Random) -> Event:
