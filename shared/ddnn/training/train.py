@@ -1,5 +1,6 @@
 """The training loop: all exits at once, the best epoch kept, each epoch a place to resume from."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -89,8 +90,10 @@ def train(
 
 class _Trainer:
     def __init__(self, config: Config, data: Dataset, seed: int, run: Run | None) -> None:
-        self.config, self.seed, self.run = config, seed, run
-        self.fingerprint, self.grid = data.fingerprint, data.grid
+        self.config, self.seed, self.run, self.grid = config, seed, run, data.grid
+        # The content alone would let a run go on under another split, and learn from the events it is then tested on.
+        split = hashlib.sha256("\n".join(data.split).encode()).hexdigest()
+        self.origin = {"seed": seed, "data": data.fingerprint, "source": dict(data.source), "split": split}
         self.place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = initial_network(config, data, seed).to(self.place)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=config.training.weight_decay)
@@ -203,13 +206,12 @@ class _Trainer:
         }
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-        state = {"seed": self.seed, "data": self.fingerprint, "metrics": self.metrics}
-        self.run.save(Checkpoint(tensors, state), self.metrics)
+        self.run.save(Checkpoint(tensors, {**self.origin, "metrics": self.metrics}), self.metrics)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        for key, mine in (("seed", self.seed), ("data", self.fingerprint)):
-            if checkpoint.state[key] != mine:
-                raise BadConfig(f"{key} is {mine}; the run to resume has {checkpoint.state[key]}")
+        for key, mine in self.origin.items():
+            if (kept := checkpoint.state.get(key)) != mine:
+                raise BadConfig(f"{key} is {mine}; the run to resume has {kept}")
         kinds: dict[str, State] = {"network": {}, "average": {}, "best": {}, "optimizer": {}}
         for name, tensor in checkpoint.tensors.items():
             kind, rest = name.split(".", 1)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,20 @@ def test_a_run_of_other_data_or_another_seed_is_not_resumed(tmp_path: Path, scen
         train(small(epochs=1), scene, seed=1, run=run, resume=True)
     with pytest.raises(BadConfig, match="data is"):
         train(small(epochs=1), load("synthetic", seed=8), seed=0, run=run, resume=True)
+
+
+def test_a_run_of_another_split_of_the_same_data_is_not_resumed(tmp_path: Path) -> None:
+    path, y = tmp_path / "mine.npz", np.arange(60) % 3
+    np.savez(path, X=np.zeros((60, 2, 4), np.float32), y=y, walk=np.arange(60) // 15)
+    first, other = (load(str(path), group_by="walk", test_groups=[walk]) for walk in "03")
+    assert first.fingerprint == other.fingerprint
+    run = Run(tmp_path / "run")
+    train(small(epochs=1), first, seed=0, run=run)
+    with pytest.raises(BadConfig, match=r"source is .*'3'.*; the run to resume has .*'0'"):
+        train(small(epochs=1), other, seed=0, run=run, resume=True)
+    with pytest.raises(BadConfig, match="split is"):
+        train(small(epochs=1), replace(other, source=first.source), seed=0, run=run, resume=True)
+    train(small(epochs=1), first, seed=0, run=run, resume=True)
 
 
 def test_a_run_that_is_not_there_or_damaged_is_named(tmp_path: Path, scene: Dataset) -> None:
