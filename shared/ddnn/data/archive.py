@@ -19,6 +19,7 @@ __all__ = ["read_archive"]
 
 KERAS: Final = ("x_train", "y_train", "x_test", "y_test")
 MVMC_CLASSES: Final = ("car", "bus", "person")
+MVMC_VIEWS: Final = [(3, 32, 32)] * 6
 MVMC_SPLIT_FILE: Final = "mvmc_split.json"
 
 
@@ -76,6 +77,10 @@ def _read(archive: _Archive, grid: tuple[int, int] | None, group_by: str | None)
         raise BadData(f"y is missing from {path.name}; it holds {', '.join(archive)}")
     y = archive["y"]
     if y.ndim == 2 and "y_dev" not in archive:
+        if [view.shape[1:] for view in views] != MVMC_VIEWS:
+            raise BadData(
+                f"y has shape {y.shape}; expected ({len(views[0])},); each device's own classes go into y_dev"
+            )
         return _mvmc(archive, views, y)
     return _own(archive, views, y, group_by)
 

@@ -91,6 +91,8 @@ BREACHES: list[tuple[dict[str, Any], str]] = [
     ({"X": np.full((N, 3, 5), 1e300)}, "X holds NaN or infinity"),
     ({"X": np.array([[None]])}, "X cannot be read .* no pickled objects"),
     ({"y": Y[:-1]}, r"y has shape \(39,\); expected \(40,\)"),
+    ({"y": np.stack([Y] * 3, axis=1)}, r"y has shape \(40, 3\); expected \(40,\); .* go into y_dev"),
+    ({"X": np.zeros((N, 6, 3, 32, 31)), "y": np.stack([Y] * 6, axis=1)}, r"y has shape \(40, 6\); expected \(40,\)"),
     ({"y": Y.astype(float)}, "y has type float64; expected integers"),
     ({"y": Y - 1}, "y holds -1..2; expected 0"),
     ({"y": Y * 100_000}, "y holds 0..300000"),

@@ -44,6 +44,6 @@ def test_a_split_that_does_not_list_each_event_once_is_refused(archive: Path) ->
 
 
 def test_a_label_above_three_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "MVMC.npz", X=np.zeros((4, 2, 3, 8, 8), np.float32), y=np.full((4, 2), 4))
+    np.savez(tmp_path / "MVMC.npz", X=np.zeros((4, 6, 3, 32, 32), np.float32), y=np.full((4, 6), 4))
     with pytest.raises(BadData, match=r"y \(N, D\) holds 4; expected 0..3"):
         load(str(tmp_path / "MVMC.npz"))
