@@ -1,5 +1,6 @@
 """Export: ONNX Runtime says what torch says, and a bundle is whole or not there."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,39 @@ def test_a_bundle_is_whole_or_not_there(tmp_path: Path) -> None:
     with staged(out, force=True) as folder:
         sample_bundle(folder, seed=1)
     assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("when", ["the new one is renamed", "the old one is deleted"])
+def test_force_interrupted_leaves_one_bundle_or_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    out = tmp_path / "out"
+    before = sample_bundle(out).fingerprint
+    rename = Path.replace
+
+    def stop_renaming(path: Path, target: Path) -> Path:
+        if target == out and (path / "manifest.json").is_file() and not path.name.endswith(".old"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    def stop_deleting(path: Path, ignore_errors: bool = False) -> None:
+        if path.is_dir():
+            (path / "manifest.json").unlink()
+            raise KeyboardInterrupt
+
+    def replace() -> None:
+        with staged(out, force=True) as folder:
+            sample_bundle(folder, seed=1)
+            if when == "the new one is renamed":
+                monkeypatch.setattr(Path, "replace", stop_renaming)
+            else:
+                monkeypatch.setattr(shutil, "rmtree", stop_deleting)
+
+    with pytest.raises(KeyboardInterrupt):
+        replace()
+    bundle = Bundle.open(out)
+    bundle.verify()
+    assert (bundle.fingerprint == before) == (when == "the new one is renamed")
 
 
 def interrupted(folder: Path) -> None:

@@ -32,14 +32,18 @@ def staged(out: Path, *, force: bool = False) -> Iterator[Path]:
     refuse_existing(out, force=force)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    old = folder.with_name(f"{folder.name}.old")
     try:
         yield folder
         folder.chmod(0o755)
         if out.is_dir():
-            shutil.rmtree(out)
+            out.replace(old)  # deleted only when the new one stands in its place
         folder.replace(out)
     finally:
+        if old.is_dir() and not out.exists():
+            old.replace(out)
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_existing(out: Path, *, force: bool) -> None:
