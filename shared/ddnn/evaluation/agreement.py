@@ -35,28 +35,37 @@ class Agreement:
     document: dict[str, Any]
     """The `fleet` part of the `evaluate --json` document."""
     differing: tuple[dict[str, Any], ...]
-    """Events that are no ties and differ in label or exit, or were answered degraded."""
+    """Events that differ in label, exit or probabilities and are no ties, or were answered degraded or under another
+    policy."""
     degraded: Counter[str]
     """Degraded answers by reason."""
 
     @property
     def ok(self) -> bool:
-        """Nothing differs but ties."""
+        """Nothing differs but what rounding explains."""
         return not self.differing
 
 
 def agreement(bundle: Bundle, data: Dataset, answers: Sequence[EventAnswer]) -> Agreement:
     """Compare the served `answers` with what `bundle` says of `data` offline, event by event."""
+    version = bundle.policy.version
     scores = Recorder(bundle, data).scores()
     offline = decide(scores, bundle.policy)
     degraded = np.array([answer.degraded for answer in answers])
     same_label = (np.array([answer.label for answer in answers]) == offline.label) & ~degraded
     same_exit = (np.array([answer.exit.rank for answer in answers]) == offline.exit) & ~degraded
     apart = np.abs(np.stack([answer.probabilities for answer in answers]) - offline.probabilities).max(axis=1)
+    same = same_label & same_exit & (apart <= TIE)
     reasons = _near_thresholds(scores, bundle.policy, offline, answers)
-    odd = np.flatnonzero(~(same_label & same_exit) | (same_exit & (apart > TIE)))
+    odd = np.flatnonzero(~same & ~degraded)
     for odd_row in odd[_flipping(bundle, data.take(odd))].tolist():
         reasons.setdefault(odd_row, "a feature bit is at its sign")
+    # Rounding explains neither of these, however near to a threshold the event is.
+    faults = {
+        row: answer.degraded_reason or f"answered under policy version {answer.policy_version}, not {version}"
+        for row, answer in enumerate(answers)
+        if answer.degraded or answer.policy_version != version
+    }
 
     def told(row: int, why: str) -> dict[str, Any]:
         return {
@@ -76,12 +85,16 @@ def agreement(bundle: Bundle, data: Dataset, answers: Sequence[EventAnswer]) -> 
             "ties": [told(row, why) for row, why in sorted(reasons.items())],
         },
         differing=tuple(
-            told(row, answers[row].degraded_reason or "served and offline differ")
-            for row in np.flatnonzero(~(same_label & same_exit)).tolist()
-            if row not in reasons
+            told(row, faults.get(row) or _how(bool(same_label[row] & same_exit[row]), float(apart[row])))
+            for row in range(len(answers))
+            if row in faults or not (same[row] or row in reasons)
         ),
         degraded=Counter(answer.degraded_reason for answer in answers if answer.degraded),
     )
+
+
+def _how(same_answer: bool, apart: float) -> str:
+    return f"probabilities differ by {apart:.2g}" if same_answer else "served and offline differ"
 
 
 def _near_thresholds(

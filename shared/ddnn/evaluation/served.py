@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from ddnn.bundle import Bundle
-from ddnn.client import AsyncFleet, EventAnswer
+from ddnn.client import AsyncFleet, EventAnswer, Options
 from ddnn.data import Dataset
 from ddnn.errors import BadInput, DDNNError, OtherBundle
 from ddnn.evaluation.scores import Progress
@@ -20,6 +20,8 @@ from ddnn.types import Bools, Ints
 __all__ = ["ask"]
 
 _DEADLINE_MS: Final = 30_000.0
+_PART_TO_WAIT: Final = 0.5
+"""Share of the deadline that a tier waits at most, whatever is asked."""
 _FIRST_WAIT_MS: Final = 500.0
 """How long an event waits that some device does not see: nobody can tell the edge that nothing more will come."""
 _CHUNK: Final = 32
@@ -29,7 +31,13 @@ _IN_FLIGHT: Final = 4
 
 
 async def ask(
-    urls: Sequence[str], bundle: Bundle, data: Dataset, *, token: str | None = None, progress: Progress | None = None
+    urls: Sequence[str],
+    bundle: Bundle,
+    data: Dataset,
+    *,
+    token: str | None = None,
+    deadline_ms: float = _DEADLINE_MS,
+    progress: Progress | None = None,
 ) -> list[EventAnswer]:
     """Return the answers of the devices at `urls` to all events of `data`, each seen by at least one of them.
 
@@ -37,18 +45,21 @@ async def ask(
     without a device whose view was sent.
     """
     answers: dict[int, EventAnswer] = {}
+    longest_ms = _PART_TO_WAIT * deadline_ms
     async with AsyncFleet(urls, token) as fleet:
         await _check(fleet, bundle)
         everybody = data.present.all(axis=1)
-        waits = {True: _DEADLINE_MS, False: _FIRST_WAIT_MS}
+        waits = {True: longest_ms, False: min(_FIRST_WAIT_MS, longest_ms)}
         rows_by_wait = [(waits[full], np.flatnonzero(everybody == full)) for full in (True, False)]
         while rows_by_wait:
             wait_ms, rows = rows_by_wait.pop(0)
-            short = await _ask_rows(fleet, data, rows, wait_ms, answers, progress)
-            if len(short) and wait_ms >= _DEADLINE_MS:
+            short = await _ask_rows(
+                fleet, data, rows, {"wait_ms": wait_ms, "deadline_ms": deadline_ms}, answers, progress
+            )
+            if len(short) and wait_ms >= longest_ms:
                 raise DDNNError(_incomplete(data, int(short[0]), answers[int(short[0])], len(short)))
             if len(short):
-                rows_by_wait.append((min(4 * wait_ms, _DEADLINE_MS), short))
+                rows_by_wait.append((min(4 * wait_ms, longest_ms), short))
     return [answers[row] for row in range(len(data))]
 
 
@@ -56,7 +67,7 @@ async def _ask_rows(
     fleet: AsyncFleet,
     data: Dataset,
     rows: Ints,
-    wait_ms: float,
+    options: Options,
     answers: dict[int, EventAnswer],
     progress: Progress | None,
 ) -> Ints:
@@ -66,10 +77,7 @@ async def _ask_rows(
     async def one(chunk: Ints) -> None:
         async with room:
             given = await fleet.answer_events(
-                [view[chunk] for view in data.views],
-                present=data.present[chunk],
-                deadline_ms=_DEADLINE_MS,
-                wait_ms=wait_ms,
+                [view[chunk] for view in data.views], present=data.present[chunk], **options
             )
         answers.update(zip(chunk.tolist(), given, strict=True))
         if progress:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,47 @@ def test_a_tie_at_an_exit_that_was_not_reached_is_none(make_bundle: MakeBundle, 
     bundle = with_policy(bundle, 1.0, float(u))
     found = agreement(bundle, data, offline_answers(bundle, data))
     assert found.document["ties"] == []
+
+
+def test_other_probabilities_are_found_where_label_and_exit_are_right(
+    make_bundle: MakeBundle, make_data: MakeData
+) -> None:
+    bundle, data = with_policy(make_bundle(), 0.6), make_data()
+    answers = [
+        replace(answer, probabilities=answer.probabilities * np.float32(0.9))
+        for answer in offline_answers(bundle, data)
+    ]
+    found = agreement(bundle, data, answers)
+    assert (found.document["label_agreement"], found.document["exit_agreement"]) == (1, 1)
+    assert len(found.differing) == len(data)
+    assert found.differing[0]["why"].startswith("probabilities differ by 0.0")
+
+
+def test_no_probability_at_all_agrees_with_nothing(make_bundle: MakeBundle, make_data: MakeData) -> None:
+    bundle, data = with_policy(make_bundle(), 0.6), make_data()
+    answers = offline_answers(bundle, data)
+    answers[2] = replace(answers[2], probabilities=np.full_like(answers[2].probabilities, np.nan))
+    assert [event["index"] for event in agreement(bundle, data, answers).differing] == [2]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"degraded": True, "degraded_reason": "circuit_open"}, "circuit_open"),
+        ({"policy_version": 2}, "answered under policy version 2, not 1"),
+    ],
+)
+def test_a_tie_excuses_no_degraded_answer_and_no_other_policy(
+    make_bundle: MakeBundle, make_data: MakeData, change: dict[str, Any], why: str
+) -> None:
+    bundle, data = make_bundle(), make_data()
+    u = judge(record(bundle, data), bundle.policy, Exit.LOCAL)[1][7, 0]
+    bundle = with_policy(bundle, float(u) + 5e-5)
+    answers = offline_answers(bundle, data)
+    answers[7] = replace(answers[7], **change)
+    found = agreement(bundle, data, answers)
+    assert [tie["index"] for tie in found.document["ties"]] == [7]
+    assert [(event["index"], event["why"]) for event in found.differing] == [(7, why)]
 
 
 def test_people_are_shown_what_differs(make_bundle: MakeBundle, make_data: MakeData) -> None:
