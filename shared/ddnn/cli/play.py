@@ -1,18 +1,24 @@
 """`ddnn play`: the sensors of a running fleet."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddnn.cli.target import BasePort, BundleArgument, Devices, Json, Token, bundle_path, device_addresses
+
+if TYPE_CHECKING:
+    from ddnn.bundle import Bundle
+    from ddnn.fleet.events import Events
 
 __all__ = ["play"]
 
 Data = Annotated[
     str | None, typer.Option(metavar="DATA", help="Play a data file or built-in set; golden events by default.")
 ]
-Grid = Annotated[str | None, typer.Option(help="How one image becomes views, for example 3x2.")]
+Grid = Annotated[
+    str | None, typer.Option(help="How one image becomes views, for example 3x2; by default as in training.")
+]
 Split = Annotated[str, typer.Option(help="Which part of --data: train, validation, test or all.")]
 Rate = Annotated[
     float | None, typer.Option(min=0.001, help="Events a second; by default the next when the last was answered.")
@@ -52,13 +58,13 @@ def play(
     from rich.console import Console
 
     from ddnn.bundle import Bundle
-    from ddnn.fleet.events import golden_events, load_events
+    from ddnn.fleet.events import golden_events
     from ddnn.fleet.player import Pace, Played
     from ddnn.fleet.show import show
 
     opened = Bundle.open(bundle_path(bundle))
     urls = device_addresses(device, base_port, opened.topology)
-    events = load_events(opened, data, grid=grid, split=split) if data else golden_events(opened)
+    events = _events(opened, data, grid, split) if data else golden_events(opened)
 
     def note(played: Played) -> None:
         if health_file and played.answer is not None:
@@ -79,3 +85,13 @@ def play(
         typer.echo(json.dumps(tally.document(), indent=1))
     if tally.failed:
         raise typer.Exit(1)
+
+
+def _events(bundle: "Bundle", source: str, grid: str | None, split: str) -> "Events":
+    from ddnn.evaluation.source import load_for, split_note
+    from ddnn.fleet.events import events_of
+
+    data = load_for(bundle, source, grid=grid)
+    if note := split_note(bundle, data):
+        typer.echo(f"note: {note}", err=True)
+    return events_of(bundle, data, split)

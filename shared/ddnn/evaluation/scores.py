@@ -16,7 +16,7 @@ from ddnn.runtime import Section
 from ddnn.tier import Tier
 from ddnn.types import Array, Bits, Bools, Floats, Ints, pack_bits, unpack_bits
 
-__all__ = ["Progress", "Recorder", "Scores", "record"]
+__all__ = ["Progress", "Recorder", "Scores", "fits", "record"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""

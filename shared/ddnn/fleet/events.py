@@ -1,15 +1,18 @@
 """Where played events come from: the golden events of a bundle, or a data file."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 
 from ddnn.bundle import Bundle
-from ddnn.errors import BadInput
 from ddnn.types import Array, Bools, Ints
 
-__all__ = ["Event", "Events", "golden_events", "load_events"]
+if TYPE_CHECKING:
+    from ddnn.data import Dataset
+
+__all__ = ["Event", "Events", "events_of", "golden_events"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +65,10 @@ def golden_events(bundle: Bundle) -> Events:
     return Events(views, golden["y"], golden["present"].astype(bool), golden["index"])
 
 
-def load_events(bundle: Bundle, source: str, *, grid: str | None = None, split: str = "test") -> Events:
-    """The events of one split of a data file or a built-in data set; they must fit the devices of `bundle`."""
-    from ddnn.data import load
+def events_of(bundle: Bundle, data: "Dataset", split: str = "test") -> Events:
+    """The events of one split of `data`, or of `all`; raise `BadData` unless they fit `bundle`."""
+    from ddnn.evaluation.scores import fits
 
-    data = load(source, grid=grid)
     part = data if split == "all" else data.subset(split)
-    if not len(part):
-        raise BadInput(f"{source} has no events in its split {split!r}")
-    _check_views(bundle, source, part.views)
+    fits(bundle, part)
     return Events(part.views, part.y, part.present, part.index)
-
-
-def _check_views(bundle: Bundle, source: str, views: Sequence[Array]) -> None:
-    devices = bundle.topology.devices
-    if len(views) != len(devices):
-        raise BadInput(f"{source} has {len(views)} devices; bundle {bundle.manifest.name} has {len(devices)}")
-    for device, (array, spec) in enumerate(zip(views, devices, strict=True)):
-        if array.shape[1:] != spec.view.shape or array.dtype != spec.view.numpy_dtype:
-            raise BadInput(
-                f"{source}: device {device} sees {array.dtype} {array.shape[1:]};"
-                f" bundle {bundle.manifest.name} expects {spec.view.numpy_dtype} {spec.view.shape}"
-            )
