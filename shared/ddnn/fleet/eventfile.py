@@ -16,7 +16,8 @@ __all__ = ["read_events"]
 def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
     """Read the events in `file` for D devices whose views have `shapes`; raise `BadData` naming the array.
 
-    One event is `X` (D, …), or `X_0` … with each a view; N events have N in front.
+    One event is `X` (D, …), or `X_0` … with each a view; N events have N in front. A device without its `X_i` has no
+    view of them.
     """
     try:
         with np.load(file, allow_pickle=False) as archive:
@@ -24,17 +25,21 @@ def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise BadData(f"{file} cannot be read as .npz ({error})") from error
     views = [
-        _with_rows(name, view, shape) for (name, view), shape in zip(_views(file, arrays, shapes), shapes, strict=True)
+        None if view is None else _with_rows(name, view, shape)
+        for (name, view), shape in zip(_views(file, arrays, shapes), shapes, strict=True)
     ]
-    rows = {len(view) for view in views}
+    rows = {len(view) for view in views if view is not None}
     if len(rows) > 1:
         raise BadData(
             f"{file} has {' and '.join(map(str, sorted(rows)))} events; expected the same number in every X_i"
         )
-    return [Event(f"#{row}", None, tuple(view[row] for view in views)) for row in range(rows.pop())]
+    return [
+        Event(f"#{row}", None, tuple(None if view is None else view[row] for view in views))
+        for row in range(rows.pop())
+    ]
 
 
-def _views(file: Path, arrays: dict[str, Array], shapes: Sequence[tuple[int, ...]]) -> list[tuple[str, Array]]:
+def _views(file: Path, arrays: dict[str, Array], shapes: Sequence[tuple[int, ...]]) -> list[tuple[str, Array | None]]:
     devices = len(shapes)
     if "X" in arrays:
         whole = arrays["X"]
@@ -47,10 +52,11 @@ def _views(file: Path, arrays: dict[str, Array], shapes: Sequence[tuple[int, ...
             )
         return [(f"X, device {device},", np.take(whole, device, axis)) for device in range(devices)]
     names = [f"X_{device}" for device in range(devices)]
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise BadData(f"{missing[0]} is missing from {file}; expected X, or {names[0]} to {names[-1]}")
-    return [(name, arrays[name]) for name in names]
+    stray = [name for name in arrays if name.startswith("X_") and name not in names]
+    if stray or not arrays:
+        found = f"{stray[0]} is in {file}" if stray else f"{file} has no view"
+        raise BadData(f"{found}; expected X, or some of {names[0]} to {names[-1]}")
+    return [(name, arrays.get(name)) for name in names]
 
 
 def _with_rows(name: str, view: Array, shape: tuple[int, ...]) -> Array:

@@ -34,13 +34,19 @@ def test_devices_may_differ_in_shape(tmp_path: Path) -> None:
     assert [view is not None and view.shape for view in event.views] == [(2, 8), (5,)]
 
 
+def test_a_device_without_its_array_has_no_view(tmp_path: Path) -> None:
+    np.savez(tmp_path / "events.npz", X_0=np.zeros((2, 8), np.float32), X_2=np.ones((2, 5), np.float32))
+    events = read_events(tmp_path / "events.npz", [(8,), (8,), (5,)])
+    assert [[view is None for view in event.views] for event in events] == [[False, True, False]] * 2
+
+
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
         ({"X": np.zeros((3, *SHAPE), np.uint8)}, r"X in .* has shape \(3, 1, 2, 3\); expected \(4, 1, 2, 3\)"),
         ({"X": np.zeros((4, 9), np.uint8)}, "X in .* has shape"),
-        ({"X_0": np.zeros(SHAPE, np.uint8)}, "X_1 is missing"),
-        ({"y": np.zeros(3)}, "X_0 is missing"),
+        ({"X_0": np.zeros(SHAPE, np.uint8), "X_4": np.zeros(SHAPE, np.uint8)}, "X_4 is in .* some of X_0 to X_3"),
+        ({"y": np.zeros(3)}, "has no view; expected X, or some of X_0 to X_3"),
     ],
 )
 def test_a_file_that_does_not_fit_gets_a_sentence(
