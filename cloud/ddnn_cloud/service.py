@@ -9,7 +9,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.errors import BadConfig, BadInput
 from ddnn.service.base import Service
-from ddnn.service.case import Case, Terms
+from ddnn.service.case import Case, Terms, show_timings
 from ddnn.service.engine import Engine, Step
 from ddnn.service.tensors import TensorSpec
 from ddnn.settings import Settings
@@ -74,6 +74,7 @@ class CloudService(Service):
         await self.engine.advance(cases)
         answers = [case.outcome.result() for case in cases]
         self.metrics.answered(answers)
+        show_timings(terms, cases)
         return answers
 
     def _inputs(self, packed: Array, here: Bools) -> dict[str, Array]:

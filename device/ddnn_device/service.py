@@ -8,7 +8,7 @@ import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.service.base import Service
-from ddnn.service.case import Case, Terms
+from ddnn.service.case import Case, Terms, show_timings
 from ddnn.service.engine import Engine, Step
 from ddnn.service.tensors import TensorSpec
 from ddnn.service.way_up import ToEdge
@@ -29,9 +29,8 @@ class DeviceService(Service):
         super().__init__(bundle, settings, transport)
         self._view = bundle.topology.devices[settings.index].view
         self._alone = np.arange(self.devices) == settings.index
-        self._way_up: ToEdge | None = None
         if self.uplink:
-            self._way_up = ToEdge(
+            self.way_up = ToEdge(
                 self.uplink,
                 self.metrics,
                 classes=self.classes,
@@ -42,7 +41,8 @@ class DeviceService(Service):
             )
         self.engine = Engine(
             [Step(Exit.DEVICE, self.sections["section"], needs="view")],
-            way_up=self._way_up,
+            above=Exit.LOCAL,
+            way_up=self.way_up,
             observe=self.observe,
         )
 
@@ -71,10 +71,5 @@ class DeviceService(Service):
         await self.engine.advance(cases)
         answers = [case.outcome.result() for case in cases]
         self.metrics.answered(answers)
+        show_timings(terms, cases)
         return answers
-
-    async def close(self) -> None:
-        """Let the last contributions out, then close the uplink."""
-        if self._way_up:
-            await self._way_up.close()
-        await super().close()

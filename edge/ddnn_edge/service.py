@@ -1,6 +1,7 @@
 """An edge: joins its devices' contributions into events, answers those it is sure of."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput, Overloaded
 from ddnn.service.base import Service
-from ddnn.service.case import Case, Terms, no_answer
+from ddnn.service.case import Case, Terms, no_answer, show_timings
 from ddnn.service.collector import Collector, Reply
 from ddnn.service.engine import Engine, Step, judge
 from ddnn.service.pending import Contribution
@@ -23,6 +24,8 @@ from ddnn.types import Answer, Array
 from ddnn.wire import InferRequest, Parameters
 
 __all__ = ["EdgeService"]
+
+_log = logging.getLogger("ddnn")
 
 
 class EdgeService(Service):
@@ -40,6 +43,7 @@ class EdgeService(Service):
             self._children,
             devices=self.devices,
             classes=self.classes,
+            event_bytes=len(self._children) * (4 * self.classes + self._cut.bytes),
             policy=lambda: self.policy,
             advance=self._advance,
             settings=settings.collector,
@@ -50,12 +54,16 @@ class EdgeService(Service):
         steps = [Step(Exit.LOCAL, self.sections["local"], needs="scores")]
         if "section" in self.sections:
             steps.append(Step(Exit.EDGE, self.sections["section"], needs="features", cut=self._cut))
-        self._way_up = (
-            ToCloud(self.uplink, self.metrics, classes=self.classes, devices=self.devices, edge=settings.index)
-            if self.uplink
-            else None
-        )
-        self.engine = Engine(steps, way_up=self._way_up, ask=self.collector.ask, observe=self.observe)
+        if self.uplink:
+            self.way_up = ToCloud(
+                self.uplink,
+                self.metrics,
+                classes=self.classes,
+                devices=self.devices,
+                edge=settings.index,
+                max_batch=min(512, settings.max_batch),
+            )
+        self.engine = Engine(steps, above=Exit.CLOUD, way_up=self.way_up, ask=self.collector.ask, observe=self.observe)
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
@@ -81,6 +89,8 @@ class EdgeService(Service):
     async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
         """Take one device's contributions to B events and tell it, a row each, what became of them."""
         parts = self._contributions(request, terms)
+        if not all(self.collector.knows(event) for event, _ in parts):
+            self.refuse_when_draining()
         try:
             replies = [self.collector.offer(event, part) for event, part in parts]
         except Overloaded:
@@ -92,7 +102,12 @@ class EdgeService(Service):
             left = terms.left()
             await asyncio.wait(waiting, timeout=max(0.0, left - min(left / 20, 0.02)))
             terms.timings.append(("collect", asyncio.get_running_loop().time() - start))
-        return [self._told(reply) for reply in replies]
+        answers = [self._told(reply) for reply in replies]
+        for (_, part), reply, answer in zip(parts, replies, answers, strict=True):
+            if reply.case and answer.need_features:
+                self.collector.delivered(reply.case, part.child)
+        show_timings(terms, (reply.case for reply in replies if reply.case))
+        return answers
 
     def _told(self, reply: Reply) -> Answer:
         """The reply; past the deadline, the best there is so far."""
@@ -101,7 +116,10 @@ class EdgeService(Service):
         self.metrics.late.labels("answer").inc()
         if reply.case and reply.case.best:
             return replace(reply.case.best, degraded=True, degraded_reason="deadline")
-        return no_answer(self.classes, self.devices, self.policy.version, need_features=False)
+        return self._none("deadline")
+
+    def _none(self, reason: str) -> Answer:
+        return no_answer(self.classes, self.devices, self.policy.version, need_features=False, reason=reason)
 
     def _contributions(self, request: InferRequest, terms: Terms) -> list[tuple[bytes | None, Contribution]]:
         request.refuse_unknown([spec.name for spec in self.inputs])
@@ -112,6 +130,8 @@ class EdgeService(Service):
         first = "scores" if "scores" in request.inputs else "features"
         rows = self.rows(request, first)
         events = self.events(request, rows)
+        if first == "features" and "event" not in request.inputs:
+            raise BadInput("input tensor 'event' is missing; expected whose features these are, or 'scores' with them")
         scores = request.take("scores", "FP32", (rows, self.classes)) if first == "scores" else [None] * rows
         features = (
             request.take("features", "UINT8", (rows, self._cut.bytes))
@@ -121,17 +141,26 @@ class EdgeService(Service):
         answered = request.take("answered", "BOOL", (rows,)) if "answered" in request.inputs else [False] * rows
         child = self._children.index(device)
         return [
-            (event, Contribution(child, terms, *row))
-            for event, *row in zip(events, scores, features, answered, strict=True)
+            (event, Contribution(child, terms, _own(score), _own(feature), bool(sure)))
+            for event, score, feature, sure in zip(events, scores, features, answered, strict=True)
         ]
 
     def _advance(self, cases: list[Case]) -> None:
         """Decide complete events, in a task of their own."""
-        open_cases = [case for case in cases if not self._settle_answered(case)]
-        if open_cases:
-            task = asyncio.create_task(self.engine.advance(open_cases))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        task = asyncio.create_task(self._decide(cases))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _decide(self, cases: list[Case]) -> None:
+        try:
+            await self.engine.advance([case for case in cases if not self._settle_answered(case)])
+        except Exception:  # whatever it was, nobody may wait for these events any longer
+            _log.exception("%d events could not be decided", len(cases))
+            for case in cases:
+                if case.best:
+                    case.degrade("error")
+                else:
+                    case.settle(self._none("error"))
 
     def _settle_answered(self, case: Case) -> bool:
         """A sure child settles the event: the surest one's answer, then the lowest index, is the event's."""
@@ -144,6 +173,16 @@ class EdgeService(Service):
         case.settle(replace(answers[best], devices=devices))
         return True
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being worked on: events that wait for features are."""
+        return super().idle and not self.collector.pending
+
+    def give_up(self) -> None:
+        """Answer every event with what there is."""
+        self.collector.give_up()
+        super().give_up()
+
     def status(self) -> dict[str, Any]:
         """The same as any tier's, with the collector."""
         collector = self.collector
@@ -153,8 +192,11 @@ class EdgeService(Service):
     async def close(self) -> None:
         """Decide what is complete, stop every wait, close the uplink."""
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=1.0)
         self.collector.close()
-        if self._way_up:
-            await self._way_up.close()
         await super().close()
+
+
+def _own(row: Array | None) -> Array | None:
+    """A copy: a row that waits must not keep the whole body of its request in memory."""
+    return None if row is None else row.copy()

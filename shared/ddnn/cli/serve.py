@@ -3,6 +3,7 @@
 import importlib
 import logging
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -46,5 +47,5 @@ def serve(
         module = importlib.import_module(f"ddnn_{tier}.app")
     except ModuleNotFoundError as error:
         raise BadConfig(f"the {tier} tier is not installed here ({error}); expected the package ddnn_{tier}") from error
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn drains, then raises it again: let that end in exit code 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while starting; and when uvicorn raises it again, drained
     serve_app(module.create_app(settings), settings)

@@ -18,6 +18,7 @@ from ddnn.service.case import Terms
 from ddnn.service.engine import Engine
 from ddnn.service.metrics import CIRCUIT, Metrics
 from ddnn.service.tensors import TensorSpec
+from ddnn.service.way_up import ToCloud, ToEdge
 from ddnn.settings import Settings
 from ddnn.tier import Tier
 from ddnn.types import Answer, Array
@@ -64,13 +65,15 @@ class Service(ABC):
                 bundle=bundle.fingerprint,
                 token=token,
                 transport=transport,
-                connections=settings.max_in_flight,  # fewer would let events wait here for siblings that wait elsewhere
+                # Fewer would let events wait here for siblings that wait elsewhere.
+                connections=settings.max_in_flight + settings.max_background,
             )
             if settings.upstream and self.tier is not Tier.CLOUD
             else None
         )
         if uplink := self.uplink:
             self.metrics.circuit.set_function(lambda: CIRCUIT[uplink.circuit])
+        self.way_up: ToEdge | ToCloud | None = None
         self.started = time.monotonic()
         self.draining = False
         self.in_flight = 0
@@ -90,13 +93,26 @@ class Service(ABC):
     def example(self) -> tuple[dict[str, Array], Parameters]:
         """A request that this tier answers: inputs and parameters, from the golden events."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being worked on."""
+        return self.in_flight == 0
+
+    def give_up(self) -> None:
+        """Answer everything that waits with what there is: the drain is over."""
+        if self.way_up:
+            self.way_up.give_up()
+
     async def close(self) -> None:
-        """Let go of the tier above."""
+        """Let the last contributions out and go of the tier above."""
+        if self.way_up:
+            await self.way_up.close()
         if self.uplink:
             await self.uplink.aclose()
 
     def observe(self, stage: str, seconds: float, events: int) -> None:
         """Count one run of a section."""
+        self.metrics.stage(stage, seconds)
         self.metrics.batch_size.observe(events)
 
     @staticmethod

@@ -1,6 +1,7 @@
 """One event on its way through a tier."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from ddnn.policy import Policy
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array, Bools
 
-__all__ = ["Case", "Terms", "no_answer", "reserve"]
+__all__ = ["Case", "Terms", "no_answer", "reserve", "show_timings"]
 
 
 @dataclass(slots=True)
@@ -52,10 +53,23 @@ class Case:
     devices: Bools
     """[D], who takes part."""
     outcome: asyncio.Future[Answer]
+    deadline: float = 0.0
+    """Loop time by which the last of its callers must have the answer; the first request's to begin with."""
     best: Answer | None = None
     """What the highest exit so far would answer."""
     bytes_up: int = 0
     """Payload bytes this tier has sent up for the event."""
+    sections: list[tuple[str, float]] = field(default_factory=list)
+    """(exit, seconds) of each section run it was in; the events of one run share the entry."""
+    upper_timings: list[str] = field(default_factory=list)
+    """`Server-Timing` of the tiers above, as it came; the events of one post share the entry."""
+
+    def __post_init__(self) -> None:
+        self.deadline = self.deadline or self.terms.deadline
+
+    def left(self) -> float:
+        """Seconds until the deadline of the most patient caller."""
+        return self.deadline - asyncio.get_running_loop().time()
 
     def threshold(self, exit: Exit) -> float:
         """The threshold of `exit` for this event."""
@@ -69,13 +83,15 @@ class Case:
 
     def degrade(self, reason: str) -> None:
         """Answer with the best exit reached, and say why it is not a better one."""
+        if self.outcome.done():
+            return
         if self.best is None:
             raise AssertionError("an event degrades only after its first exit")
         self.settle(replace(self.best, degraded=True, degraded_reason=reason))
 
 
-def no_answer(classes: int, devices: int, version: int, *, need_features: bool) -> Answer:
-    """A row that is not an answer: the edge wants features, or (`need_features` false) does not hold the event."""
+def no_answer(classes: int, devices: int, version: int, *, need_features: bool, reason: str = "") -> Answer:
+    """A row that is not an answer: the edge wants features, or (`need_features` false) has none, for `reason`."""
     return Answer(
         label=-1,
         probabilities=np.zeros(classes, np.float32),
@@ -83,8 +99,16 @@ def no_answer(classes: int, devices: int, version: int, *, need_features: bool) 
         confidence=0.0,
         devices=np.zeros(devices, np.bool_),
         policy_version=version,
+        degraded_reason=reason,
         need_features=need_features,
     )
+
+
+def show_timings(terms: Terms, cases: Iterable[Case]) -> None:
+    """Put what the request's events went through into its `Server-Timing`, each shared entry once."""
+    cases = list(cases)
+    terms.sections += {id(run): run for case in cases for run in case.sections}.values()
+    terms.upper_timings += {id(text): text for case in cases for text in case.upper_timings}.values()
 
 
 def reserve(left: float) -> float:

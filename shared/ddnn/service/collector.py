@@ -45,7 +45,8 @@ class _Held:
 class Collector:
     """Joins the contributions of `children`, global device indices, into events.
 
-    Complete ones go to `advance`, in batches; `gathered` hears who was in time, `settled` each answer.
+    Complete ones go to `advance`, in batches; `gathered` hears who was in time, `settled` each answer. An event may
+    grow to `event_bytes`, when all have sent all; room for that is kept from its first contribution on.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Collector:
         *,
         devices: int,
         classes: int,
+        event_bytes: int,
         policy: Callable[[], Policy],
         advance: Callable[[list[Case]], None],
         settings: CollectorSettings,
@@ -62,14 +64,15 @@ class Collector:
     ) -> None:
         self.children = tuple(children)
         self.waits = Waits(len(self.children), settings.alive_events)
-        self.size = 0
         self._devices, self._classes = devices, classes
         self._policy, self._advance, self._settings = policy, advance, settings
+        self._room = max(1, min(settings.events, settings.bytes // event_bytes))
         self._tell_gathered, self._tell_settled = gathered, settled
         self._waiting: dict[bytes, Pending] = {}
         self._held: OrderedDict[bytes, _Held] = OrderedDict()
         self._of_case: dict[int, Pending] = {}
         self._ready: list[Case] = []
+        self._gave_up = False
 
     @property
     def pending(self) -> int:
@@ -92,22 +95,46 @@ class Collector:
         if pending is None and part.scores is None:
             return Reply(_done(self._row(need_features=False)), None)
         pending = pending or self._open(event, part.terms, now)
+        pending.case.deadline = max(pending.case.deadline, part.terms.deadline)
         reply = pending.reply_later(part.child)
-        before = pending.size
         if part.scores is None:
             self._add_features(pending, part)
         else:
             self._add_scores(pending, part, now)
-        self.size += pending.size - before
         return Reply(reply, pending.case)
 
+    def knows(self, event: bytes | None) -> bool:
+        """Whether the event is waiting here, or answered and still held."""
+        return event in self._waiting or event in self._held
+
     def ask(self, case: Case) -> None:
-        """Ask those who took part for their features, and wait for them."""
+        """Ask those who took part for their features, and wait for them from when the last of them has heard of it."""
         pending = self._of_case[id(case)]
         pending.stage = Stage.ASKING
-        self._start_timer(pending, case.policy.wait_ms / 1000, self._close_features, least=_ROUND_TRIP)
-        for child in pending.scores.keys() - pending.features.keys():
+        pending.undelivered = set(pending.scores.keys() - pending.features.keys())
+        self._start_timer(pending, case.left() / 2, self._close_features)
+        for child in list(pending.undelivered):
             pending.reply(child, self._row(need_features=True))
+        if self._gave_up:
+            case.degrade("draining")
+
+    def delivered(self, case: Case, child: int) -> None:
+        """The reply that asks `child` for its features is on its way."""
+        pending = self._of_case.get(id(case))
+        if pending and pending.stage is Stage.ASKING and child in pending.undelivered:
+            pending.undelivered.discard(child)
+            if not pending.undelivered:
+                wait = self._asked(case, case.policy.wait_ms / 1000)
+                self._start_timer(pending, max(wait, _ROUND_TRIP), self._close_features)
+
+    def give_up(self) -> None:
+        """Wait for nobody any more, now and from now on: the drain is over."""
+        self._gave_up = True
+        for pending in list(self._of_case.values()):
+            if pending.stage is Stage.GATHERING:
+                self._close_scores(pending)
+            elif pending.case.best:
+                pending.case.degrade("draining")
 
     def close(self) -> None:
         """Stop every wait."""
@@ -125,7 +152,7 @@ class Collector:
             self._waiting[event] = pending
             cap = case.policy.wait_ms / 1000
             wait = self.waits.wait(cap) if case.policy.adaptive_wait else cap
-            self._start_timer(pending, wait, self._close_scores)
+            self._start_timer(pending, self._asked(case, wait), self._close_scores)
         return pending
 
     def _add_scores(self, pending: Pending, part: Contribution, now: float) -> None:
@@ -182,7 +209,6 @@ class Collector:
 
     def _settled(self, pending: Pending) -> None:
         pending.stop_timer()
-        self.size -= pending.size
         del self._of_case[id(pending.case)]
         answer, event = pending.case.outcome.result(), pending.case.event
         self._tell_settled(answer)
@@ -191,15 +217,16 @@ class Collector:
             del self._waiting[event]
             self._held[event] = _Held(answer, pending.opened, asyncio.get_running_loop().time())
 
-    def _start_timer(
-        self, pending: Pending, seconds: float, then: Callable[[Pending], None], *, least: float = 0.0
-    ) -> None:
-        """Wait `seconds`, or what was asked for; at most half of what is left, so that time remains to go up."""
-        terms = pending.case.terms
-        asked = seconds if terms.wait_ms is None else terms.wait_ms / 1000
-        wait = max(0.0, min(max(asked, least), terms.left() / 2))
+    def _start_timer(self, pending: Pending, seconds: float, then: Callable[[Pending], None]) -> None:
+        """Wait `seconds`, at most half of what is left, so that time remains to go up."""
+        wait = max(0.0, min(seconds, pending.case.left() / 2))
         pending.stop_timer()
         pending.timer = asyncio.get_running_loop().call_later(wait, then, pending)
+
+    @staticmethod
+    def _asked(case: Case, seconds: float) -> float:
+        """The wait that the request asked for, or `seconds`."""
+        return seconds if case.terms.wait_ms is None else case.terms.wait_ms / 1000
 
     def _row(self, *, need_features: bool) -> Answer:
         return no_answer(self._classes, self._devices, self._policy().version, need_features=need_features)
@@ -207,10 +234,8 @@ class Collector:
     def _make_room(self) -> None:
         while self._held and self.pending + self.held >= self._settings.events:
             self._held.popitem(last=False)
-        if self.pending >= self._settings.events:
+        if self.pending >= self._room:
             raise Overloaded(f"{self.pending} events are waiting here already; expected fewer than that")
-        if self.size >= self._settings.bytes:
-            raise Overloaded(f"{self.size} bytes of contributions are waiting here already; expected fewer than that")
 
     def _forget_old(self, now: float) -> None:
         while self._held and now - next(iter(self._held.values())).answered > self._settings.hold_s:

@@ -46,9 +46,6 @@ class Step:
 class WayUp(Protocol):
     """What takes unsure events to the tier above."""
 
-    lowest: Exit
-    """The first exit up there."""
-
     async def offload(self, cases: Sequence[Case]) -> None:
         """Settle every case, with the answer from above or degraded."""
 
@@ -63,11 +60,14 @@ class Engine:
         self,
         steps: Sequence[Step],
         *,
+        above: Exit | None = None,
         way_up: WayUp | None = None,
         ask: Callable[[Case], None] | None = None,
         observe: Callable[[str, float, int], None] = lambda stage, seconds, events: None,
     ) -> None:
+        """`above` is the first exit of the tier above, if there is such a tier."""
         self.steps = tuple(steps)
+        self.above = above
         self.way_up = way_up
         self._ask = ask
         self._observe = observe
@@ -78,13 +78,12 @@ class Engine:
             done = [case for case in cases if case.best and case.best.exit.rank >= step.exit.rank]
             todo = [case for case in cases if not (case.best and case.best.exit.rank >= step.exit.rank)]
             cases = done + self._exit(step, self._holding(step.needs, self._allowed(todo, step.exit)))
-        if self.way_up:
-            cases = self._holding("features", self._allowed(cases, self.way_up.lowest))
-            if cases:
-                await self.way_up.offload(cases)
+        if self.above:
+            cases = self._allowed(cases, self.above)
+        if self.way_up and (cases := self._holding("features", cases)):
+            await self.way_up.offload(cases)
         for case in cases:
-            if not case.outcome.done():
-                case.degrade("no_upstream")
+            case.degrade("no_upstream")
 
     @staticmethod
     def _allowed(cases: Sequence[Case], exit: Exit) -> list[Case]:
@@ -113,13 +112,13 @@ class Engine:
         outputs = step.run(cases)
         seconds = perf_counter() - start
         self._observe(step.exit.value, seconds, len(cases))
-        for terms in {id(case.terms): case.terms for case in cases}.values():
-            terms.timings.append((step.exit.value, seconds))  # once a request, however many rows it has
+        run = (step.exit.value, seconds)
         unsure: list[Case] = []
         sure: list[Case] = []
         answers, criterion = judge(step.exit, outputs["scores"], cases)
         for row, (case, answer) in enumerate(zip(cases, answers, strict=True)):
             case.best = answer
+            case.sections.append(run)
             if step.needs == "view":
                 case.inputs["scores"] = outputs["scores"][row]
             if "features" in outputs:
@@ -137,8 +136,8 @@ def judge(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answe
     """What `exit` says of each event, and how unsure it is: (B, K) scores, each under its event's own policy."""
     answers: list[Answer] = []
     criterion: list[float] = []
-    for _, run in groupby(cases, key=lambda case: id(case.policy)):
-        group = list(run)
+    for _, same in groupby(cases, key=lambda case: id(case.policy)):
+        group = list(same)
         policy = group[0].policy
         p = probabilities(scores[len(answers) : len(answers) + len(group)], policy.temperatures.of(exit))
         values = unsureness(policy.criterion, p).tolist()

@@ -16,6 +16,7 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SHARES = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
+_WHY: Final = ("sure", *REASONS, "no_features", "no_upstream", "gone", "draining")
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "500", "503", "504")
 CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
 
@@ -62,7 +63,7 @@ class Metrics:
             self.requests.labels(code)
         for exit in exits:
             self.confidence.labels(exit)
-            for reason in ("sure", *REASONS, "no_features", "no_upstream", "gone"):
+            for reason in _WHY:
                 self.exits.labels(exit, reason)
         for result in ("ok", *REASONS):
             self.offloads.labels(result)
@@ -79,7 +80,8 @@ class Metrics:
         """Count what was answered here; rows that only ask for features, or could not be answered, are not answers."""
         for answer in answers:
             if answer.label >= 0:
-                self.exits.labels(answer.exit, answer.degraded_reason or "sure").inc()
+                reason = answer.degraded_reason or "sure"
+                self.exits.labels(answer.exit, reason if reason in _WHY else "error").inc()
                 self.confidence.labels(answer.exit).observe(answer.confidence)
 
     def stage(self, name: str, seconds: float) -> None:

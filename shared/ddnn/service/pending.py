@@ -51,12 +51,9 @@ class Pending:
     features: dict[int, Array] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
     replies: dict[int, list[asyncio.Future[Answer]]] = field(default_factory=dict)
+    undelivered: set[int] = field(default_factory=set)
+    """Children who are asked for features and have not heard of it yet."""
     timer: asyncio.TimerHandle | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of the tensors held."""
-        return sum(row.nbytes for rows in (self.scores, self.features) for row in rows.values())
 
     def take_scores(self, part: Contribution) -> None:
         """Add a first contribution."""

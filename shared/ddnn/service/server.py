@@ -3,6 +3,7 @@
 import gc
 import resource
 import socket
+import time
 from types import FrameType
 
 import uvicorn
@@ -15,17 +16,32 @@ from ddnn.settings import Settings
 __all__ = ["serve_app"]
 
 _BACKLOG = 128
+_LAST_WORDS_S = 2
+"""For the answers that are given when the drain is over to get out."""
 _KEEP_ALIVE_S = 75  # longer than any client of ours keeps an idle connection
 
 
 class _Server(uvicorn.Server):
+    """Drains: takes nothing new, lets what it has be finished, answers the rest with what there is, then ends."""
+
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self._told: tuple[int, FrameType | None] | None = None
+        self._until = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._told:  # asked twice: at once
+            super().handle_exit(sig, frame)
+        self._told = sig, frame
+        self._until = time.monotonic() + self._service.settings.drain_s
         self._service.draining = True
-        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._told and not self.should_exit and (self._service.idle or time.monotonic() > self._until):
+            self._service.give_up()
+            super().handle_exit(*self._told)
+        return await super().on_tick(counter)
 
 
 def serve_app(app: FastAPI, settings: Settings) -> None:
@@ -36,7 +52,7 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
         log_config=None,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(settings.drain_s),
+        timeout_graceful_shutdown=_LAST_WORDS_S,
         server_header=False,
     )
     _allow_files()

@@ -18,6 +18,7 @@ DEVICES = 3
 CLASSES = 4
 SCORES = np.arange(CLASSES, dtype=np.float32)
 FEATURES = np.arange(5, dtype=np.uint8)
+EVENT_BYTES = DEVICES * (SCORES.nbytes + FEATURES.nbytes)
 
 
 def terms(**asked: float) -> Terms:
@@ -40,6 +41,7 @@ class Bench:
             range(DEVICES),
             devices=DEVICES,
             classes=CLASSES,
+            event_bytes=EVENT_BYTES,
             policy=lambda: policy,
             advance=self._advance,
             settings=CollectorSettings.model_validate(bounds),
@@ -106,9 +108,8 @@ async def test_the_wait_closes_an_event_with_who_is_here() -> None:
 async def test_a_repeat_changes_nothing_and_is_answered_too() -> None:
     bench = Bench()
     first = bench.offer(b"e", 0)
-    size = bench.collector.size
     again = bench.offer(b"e", 0, scores=SCORES + 1)
-    assert bench.collector.size == size
+    assert bench.collector.pending == 1
     for child in (1, 2):
         bench.offer(b"e", child)
     await turn()
@@ -231,17 +232,57 @@ async def test_a_full_collector_forgets_answered_events_first_and_then_refuses()
         bench.offer(b"g", 0)
 
 
-async def test_bytes_are_bounded_and_given_back() -> None:
-    bench = Bench(bytes=SCORES.nbytes)
+async def test_room_for_all_of_an_event_is_kept_from_its_first_contribution_on() -> None:
+    bench = Bench(bytes=EVENT_BYTES)
     bench.offer(b"e", 0)
-    with pytest.raises(Overloaded, match="bytes"):
+    with pytest.raises(Overloaded, match="1 events are waiting"):
         bench.offer(b"f", 0)
     for child in (1, 2):
         bench.offer(b"e", child)
     await turn()
     bench.cases[0].settle(answer())
     await turn()
-    assert (bench.collector.size, bench.collector.pending) == (0, 0)
+    assert bench.collector.pending == 0
+    bench.offer(b"f", 0)
+
+
+async def test_features_are_waited_for_from_when_the_last_has_heard_that_they_are_wanted() -> None:
+    bench = Bench(wait_ms=1)
+    for child in (0, 1):
+        bench.offer(b"e", child)
+    await expire(bench, 1)
+    case = bench.cases[0]
+    case.best = answer()
+    bench.collector.ask(case)
+    bench.collector.delivered(case, 0)
+    bench.offer(b"e", 0, features=FEATURES)
+    timer = bench.collector._waiting[b"e"].timer
+    assert timer
+    assert timer.when() - asyncio.get_running_loop().time() > 10  # child 1 has not heard yet
+    bench.collector.delivered(case, 1)
+    await expire(bench, 2)
+    assert case.devices.tolist() == [True, False, False]
+
+
+async def test_giving_up_waits_for_nobody_any_more() -> None:
+    bench = Bench()
+    bench.offer(b"e", 0)
+    bench.collector.give_up()
+    await turn()
+    (case,) = bench.cases
+    case.best = answer(2)
+    bench.collector.ask(case)
+    assert (await case.outcome).degraded_reason == "draining"
+
+
+async def test_the_most_patient_caller_sets_the_deadline() -> None:
+    bench = Bench()
+    now = asyncio.get_running_loop().time()
+    bench.offer(b"e", 0, scores=SCORES, terms=Terms(deadline=now + 1))
+    bench.offer(b"e", 1, scores=SCORES, terms=Terms(deadline=now + 100))
+    bench.collector.give_up()
+    await turn()
+    assert bench.cases[0].left() > 50
 
 
 async def test_answered_events_are_forgotten_when_they_are_old() -> None:

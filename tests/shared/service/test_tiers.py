@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ddnn.policy import Thresholds
+from ddnn.service.case import Case
 from ddnn.tier import Exit
 from ddnn.wire import encode_request
 from in_process import INFER, NEVER, Fleet
@@ -175,3 +176,124 @@ async def test_every_answer_carries_its_request_id_trace_and_timings(fleet: Flee
     assert all(request.headers["traceparent"].split("-")[1] == "ab" * 16 for request in above)
     budgets = [int(request.headers["x-ddnn-deadline-ms"]) for request in above]
     assert 2000 > budgets[0] > budgets[1] > 0
+
+
+async def test_a_row_that_waits_does_not_cost_its_neighbour_a_device(fleet: Fleet) -> None:
+    fleet.use(thresholds=NEVER, wait_ms=200, adaptive_wait=False)
+    shared, lonely = np.array([b"shared"], np.object_), np.array([b"shared", b"lonely"], np.object_)
+    others = [
+        asyncio.create_task(fleet.infer(f"device-{n}", {"view": fleet.view(n, slice(0, 1)), "event": shared}))
+        for n in range(1, 6)
+    ]
+    both = await fleet.infer("device-0", {"view": fleet.view(0, slice(0, 2)), "event": lonely})
+    answers = [both[0], *(row[0] for row in await asyncio.gather(*others))]
+    assert {(answer.exit, int(answer.devices.sum()), answer.degraded) for answer in answers} == {(Exit.CLOUD, 6, False)}
+    assert both[1].devices.tolist() == [n == 0 for n in range(6)]
+
+
+@pytest.mark.parametrize("role", ["local", "section"])
+async def test_a_section_that_fails_leaves_no_event_behind(
+    fleet: Fleet, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge = fleet.switch.apps["edge"].state.service
+
+    def broken(**inputs: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(edge.sections[role], "run", broken)
+    for answers in zip(*await fleet.see(), strict=True):
+        exit = Exit.DEVICE if role == "local" else Exit.LOCAL
+        assert {(answer.exit, answer.degraded_reason) for answer in answers} == {(exit, "error")}
+    assert edge.collector.pending == 0
+
+
+async def test_an_impatient_caller_does_not_hurry_the_others(fleet: Fleet) -> None:
+    event = np.array([b"e"], np.object_)
+    budgets: list[float] = []
+
+    def ask_cloud(request: httpx.Request) -> httpx.Response:
+        budgets.append(float(request.headers["x-ddnn-deadline-ms"]))
+        raise httpx.ConnectError("down", request=request)
+
+    fleet.switch.instead["cloud"] = ask_cloud
+    posts = [
+        fleet.infer(
+            f"device-{n}", {"view": fleet.view(n, slice(0, 1)), "event": event}, timeout=5e6 if n == 0 else 20e6
+        )
+        for n in range(6)
+    ]
+    await asyncio.gather(*posts)
+    assert min(budgets) > 10_000
+
+
+async def test_an_exit_that_was_asked_for_is_not_degraded_when_there_is_no_tier_above(fleet: Fleet) -> None:
+    device = fleet.switch.apps["device-0"].state.service
+    device.engine.way_up = None
+    view = {"view": fleet.view(0, slice(0, 1))}
+    (asked,) = await fleet.infer("device-0", view, max_exit="device")
+    (wanted,) = await fleet.infer("device-0", view)
+    assert (asked.degraded, wanted.degraded_reason) == (False, "no_upstream")
+
+
+async def test_a_hanging_cloud_does_not_hold_back_later_events(fleet: Fleet) -> None:
+    hung, posted = asyncio.Event(), asyncio.Semaphore(0)
+    cloud = httpx.ASGITransport(fleet.switch.apps["cloud"])
+
+    class Hanging(httpx.AsyncBaseTransport):
+        posts = 0
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            self.posts += 1
+            posted.release()
+            if self.posts <= 4:
+                await hung.wait()
+            return await cloud.handle_async_request(request)
+
+    fleet.switch.apps["edge"].state.service.uplink._client._transport = Hanging()
+    stuck = []
+    async with asyncio.timeout(30):
+        for n in range(4):
+            stuck.append(asyncio.create_task(fleet.see(rows=slice(0, 1), name=f"stuck{n}")))
+            await posted.acquire()
+        for answers in await fleet.see(name="later"):
+            assert {answer.exit for answer in answers} == {Exit.CLOUD}
+    hung.set()
+    for given in await asyncio.gather(*stuck):
+        assert {row[0].exit for row in given} == {Exit.CLOUD}
+
+
+async def test_giving_up_answers_what_waits_above_with_what_there_is(fleet: Fleet) -> None:
+    hung = asyncio.Event()
+
+    class Hanging(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            reached.set()
+            await hung.wait()
+            raise httpx.ConnectError("down", request=request)
+
+    reached = asyncio.Event()
+    edge = fleet.switch.apps["edge"].state.service
+    edge.uplink._client._transport = Hanging()
+    waiting = asyncio.create_task(fleet.see())
+    async with asyncio.timeout(30):
+        await reached.wait()
+        assert not edge.idle
+        edge.give_up()
+        answers = await waiting
+    assert {(a.exit, a.degraded_reason) for row in answers for a in row} == {(Exit.EDGE, "draining")}
+    assert edge.idle
+
+
+async def test_a_draining_edge_still_takes_the_features_it_asked_for(fleet: Fleet) -> None:
+    edge = fleet.switch.apps["edge"].state.service
+    ask = edge.engine._ask
+
+    def ask_and_drain(case: Case) -> None:
+        edge.draining = True
+        ask(case)
+
+    edge.engine._ask = ask_and_drain
+    for answers in await fleet.see():
+        assert {answer.exit for answer in answers} == {Exit.CLOUD}
+    for answers in await fleet.see(name="new"):
+        assert {answer.degraded_reason for answer in answers} == {"refused"}
