@@ -23,7 +23,8 @@ class Breaker:
         self._hold_s = hold_s
         self._failures = 0
         self._opened: float | None = None
-        self._probing = False
+        self._tickets = 0
+        self._probe: int | None = None
 
     @property
     def circuit(self) -> Circuit:
@@ -32,29 +33,31 @@ class Breaker:
             return "closed"
         return "open" if self._clock() - self._opened < self._hold_s else "half_open"
 
-    def admit(self) -> bool:
-        """Whether a call may start now; in half open this hands out the probe."""
+    def admit(self) -> int | None:
+        """A ticket if a call may start now, else None; in half open the ticket makes it the probe."""
         circuit = self.circuit
-        if circuit == "half_open" and not self._probing:
-            self._probing = True
-            return True
-        return circuit == "closed"
+        if circuit == "open" or self._probe is not None:
+            return None
+        self._tickets += 1
+        if circuit == "half_open":
+            self._probe = self._tickets
+        return self._tickets
 
     def succeeded(self) -> None:
         """The other side lives, whoever found out: close."""
-        self._failures, self._opened, self._probing, self._hold_s = 0, None, False, self._base_s
+        self._failures, self._opened, self._probe, self._hold_s = 0, None, None, self._base_s
 
-    def failed(self) -> None:
+    def failed(self, ticket: int) -> None:
         """One more failure in a row, or the probe's; what fails late while open was already known."""
-        circuit = self.circuit
-        if circuit == "closed":
+        if self._opened is None:
             self._failures += 1
             if self._failures >= self._limit:
                 self._opened = self._clock()
-        elif circuit == "half_open" and self._probing:
+        elif ticket == self._probe:
             self._hold_s = min(2 * self._hold_s, self._cap_s)
-            self._opened, self._probing = self._clock(), False
+            self._opened, self._probe = self._clock(), None
 
-    def released(self) -> None:
+    def released(self, ticket: int) -> None:
         """The call ended without a verdict; if it was the probe, the next one may be."""
-        self._probing = False
+        if ticket == self._probe:
+            self._probe = None

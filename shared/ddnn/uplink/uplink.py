@@ -45,13 +45,19 @@ class Reply:
     """HTTP body bytes down."""
     seconds: float
     """The whole exchange."""
+    decoded: list[Answer]
+    """The answers, which make sense among themselves, one to each row sent."""
 
     def answers(self, *, rows: int, classes: int, devices: int | None = None) -> list[Answer]:
-        """Return the answers in the reply; raise `NoReply` (bad_answer) if they make no sense."""
-        try:
-            return outputs_to_answers(self.response.outputs, rows=rows, classes=classes, devices=devices)
-        except BadInput as error:
-            raise NoReply("bad_answer", f"the tier above answered nonsense: {error}") from error
+        """Return the answers in the reply; raise `NoReply` (bad_answer) if there are not as many of everything."""
+        for found, expected, what in (
+            (len(self.decoded), rows, "rows"),
+            (self.decoded[0].probabilities.size, classes, "classes"),
+            (self.decoded[0].devices.size, devices, "devices"),
+        ):
+            if expected not in (None, found):
+                raise NoReply("bad_answer", f"the tier above answered nonsense: {found} {what}; expected {expected}")
+        return self.decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +67,27 @@ class _Target:
 
 
 @dataclass(frozen=True, slots=True)
+class _Pass:
+    """A target that may be asked, once."""
+
+    target: _Target
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Call:
     body: bytes
     headers: Mapping[str, str]
     deadline: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    response: InferResponse
+    headers: Mapping[str, str]
+    bytes_received: int
+    answers: list[Answer]
 
 
 class Uplink:
@@ -76,6 +99,8 @@ class Uplink:
         *,
         bundle: str,
         token: str | None = None,
+        classes: int | None = None,
+        devices: int | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         connections: int = 64,
         keepalive_s: float = 4.0,
@@ -83,7 +108,11 @@ class Uplink:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`keepalive_s` must stay below the server's, or a connection closes under a request."""
+        """`classes` and `devices` are what every answer must be over; None = any.
+
+        `keepalive_s` must stay below the server's, or a connection closes under a request.
+        """
+        self._classes, self._devices = classes, devices
         self._clock, self._pause = clock, pause
         self._targets = [_Target(url.rstrip("/"), Breaker(clock)) for url in urls]
         self._budget = RetryBudget()
@@ -119,22 +148,23 @@ class Uplink:
         headers: Mapping[str, str] | None = None,
         id: str = "",
     ) -> Reply:
-        """Ask for all outputs; the answer or a `NoReply` comes within `deadline_ms`, whatever happens."""
+        """Ask for all outputs; `inputs` are [B, …] each. An answer or a `NoReply` comes within `deadline_ms`."""
         started = self._clock()
         body, wire_headers = encode_request(inputs, id=id, parameters=parameters)
-        call = _Call(body, {**(headers or {}), **self._headers, **wire_headers}, started + deadline_ms / 1000)
+        rows = len(next(iter(inputs.values())))
+        call = _Call(body, {**(headers or {}), **self._headers, **wire_headers}, started + deadline_ms / 1000, rows)
         self._budget.deposit()
         sent = len(body)
-        target = self._admitted(self._targets)
+        first = self._admitted(self._targets)
         try:
-            response, headers_in, received = await self._attempt(target, call)
+            got = await self._attempt(first, call)
         except NoReply as failure:
-            other = await self._second_chance(failure, target, call)
-            if other is None:
+            second = await self._second_chance(failure, first.target, call)
+            if second is None:
                 raise
             sent += len(body)
-            response, headers_in, received = await self._attempt(other, call)
-        return Reply(response, headers_in, sent, received, self._clock() - started)
+            got = await self._attempt(second, call)
+        return Reply(got.response, got.headers, sent, got.bytes_received, self._clock() - started, got.answers)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -146,13 +176,13 @@ class Uplink:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _admitted(self, targets: Sequence[_Target]) -> _Target:
+    def _admitted(self, targets: Sequence[_Target]) -> _Pass:
         for target in targets:
-            if target.breaker.admit():
-                return target
+            if (ticket := target.breaker.admit()) is not None:
+                return _Pass(target, ticket)
         raise NoReply("circuit_open", f"{targets[0].url} did not answer lately and is held off")
 
-    async def _second_chance(self, failure: NoReply, tried: _Target, call: _Call) -> _Target | None:
+    async def _second_chance(self, failure: NoReply, tried: _Target, call: _Call) -> _Pass | None:
         others = [target for target in self._targets if target is not tried]
         if not failure.again or not self._budget.withdraw():
             return None
@@ -167,9 +197,10 @@ class Uplink:
         except NoReply:
             return None
 
-    async def _attempt(self, target: _Target, call: _Call) -> tuple[InferResponse, Mapping[str, str], int]:
+    async def _attempt(self, admitted: _Pass, call: _Call) -> _Exchange:
         """One request; every way out tells the breaker."""
-        breaker, started = target.breaker, self._clock()
+        target, started = admitted.target, self._clock()
+        breaker = target.breaker
         budget_s = call.deadline - started
         try:
             if budget_s < 0.001:
@@ -180,27 +211,28 @@ class Uplink:
             except TimeoutError:
                 raise NoReply("timeout", f"{target.url} gave no answer within {budget_s * 1000:.0f} ms") from None
         except NoReply as failure:
-            self._judge(breaker, failure, budget_s * 1000)
+            self._judge(admitted, failure, budget_s * 1000)
             raise
         except BaseException:
-            breaker.released()
+            breaker.released(admitted.ticket)
             raise
         breaker.succeeded()
         seen_ms, usual_ms = (self._clock() - started) * 1000, self._round_trip_ms
         self._round_trip_ms = seen_ms if usual_ms is None else usual_ms + _SMOOTHING * (seen_ms - usual_ms)
         return result
 
-    def _judge(self, breaker: Breaker, failure: NoReply, budget_ms: float) -> None:
+    def _judge(self, admitted: _Pass, failure: NoReply, budget_ms: float) -> None:
+        breaker = admitted.target.breaker
         patience_ms = max(_PATIENCE_MS, 2 * (self._round_trip_ms or 0))
         impatient = failure.reason in ("timeout", "refused") and budget_ms < patience_ms
         if failure.lives:
             breaker.succeeded()
         elif failure.reason == "deadline" or impatient:
-            breaker.released()
+            breaker.released(admitted.ticket)
         else:
-            breaker.failed()
+            breaker.failed(admitted.ticket)
 
-    async def _post(self, url: str, call: _Call, budget_s: float) -> tuple[InferResponse, Mapping[str, str], int]:
+    async def _post(self, url: str, call: _Call, budget_s: float) -> _Exchange:
         # With someone else to ask, a connection that hangs may not eat the whole budget.
         connect_s = budget_s / 2 if len(self._targets) > 1 else None
         request = self._client.build_request(
@@ -224,7 +256,9 @@ class Uplink:
         if response.status_code != 200:
             raise _refusal(url, response, body)
         try:
-            return decode_response(body, response.headers.get(HEADER_LENGTH)), response.headers, len(body)
+            decoded = decode_response(body, response.headers.get(HEADER_LENGTH))
+            answers = outputs_to_answers(decoded.outputs, rows=call.rows, classes=self._classes, devices=self._devices)
+            return _Exchange(decoded, response.headers, len(body), answers)
         except BadInput as error:
             raise NoReply("bad_answer", f"{url} answered 200 and nonsense: {error}") from error
 

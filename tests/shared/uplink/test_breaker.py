@@ -14,9 +14,14 @@ class Clock:
 def opened(clock: Clock) -> Breaker:
     breaker = Breaker(clock, failures=2, hold_s=1.0, cap_s=3.0)
     for _ in range(2):
-        assert breaker.admit()
-        breaker.failed()
+        breaker.failed(admitted(breaker))
     return breaker
+
+
+def admitted(breaker: Breaker) -> int:
+    ticket = breaker.admit()
+    assert ticket is not None
+    return ticket
 
 
 def circuit(breaker: Breaker) -> str:
@@ -25,11 +30,12 @@ def circuit(breaker: Breaker) -> str:
 
 def test_it_opens_after_failures_in_a_row_only() -> None:
     breaker = Breaker(Clock(), failures=2)
-    for verdict in (breaker.failed, breaker.succeeded, breaker.failed, breaker.released):
-        assert breaker.admit()
-        verdict()
+    breaker.failed(admitted(breaker))
+    breaker.succeeded()
+    breaker.failed(admitted(breaker))
+    breaker.released(admitted(breaker))
     assert circuit(breaker) == "closed"
-    breaker.failed()
+    breaker.failed(admitted(breaker))
     assert circuit(breaker) == "open"
     assert not breaker.admit()
 
@@ -39,7 +45,7 @@ def test_half_open_lets_one_probe_through() -> None:
     breaker = opened(clock)
     clock.now += 1.0
     assert circuit(breaker) == "half_open"
-    assert [breaker.admit() for _ in range(3)] == [True, False, False]
+    assert [breaker.admit() is None for _ in range(3)] == [False, True, True]
     breaker.succeeded()
     assert circuit(breaker) == "closed"
     assert breaker.admit()
@@ -49,8 +55,7 @@ def test_a_cancelled_probe_makes_room_for_the_next() -> None:
     clock = Clock()
     breaker = opened(clock)
     clock.now += 1.0
-    assert breaker.admit()
-    breaker.released()
+    breaker.released(admitted(breaker))
     assert circuit(breaker) == "half_open"
     assert breaker.admit()
 
@@ -62,19 +67,35 @@ def test_failed_probes_double_the_hold_up_to_a_cap() -> None:
         clock.now += hold - 0.01
         assert not breaker.admit()
         clock.now += 0.01
-        assert breaker.admit()
-        breaker.failed()
+        breaker.failed(admitted(breaker))
     assert circuit(breaker) == "open"
 
 
 def test_failures_that_come_late_do_not_prolong_the_hold() -> None:
     clock = Clock()
-    breaker = opened(clock)
+    breaker = Breaker(clock, failures=2)
+    tickets = [admitted(breaker) for _ in range(4)]
+    for ticket, pause in zip(tickets, (0.0, 0.9, 0.1, 0.0), strict=True):
+        breaker.failed(ticket)
+        clock.now += pause
     clock.now += 0.9
-    breaker.failed()
-    clock.now += 0.1
-    breaker.failed()
     assert circuit(breaker) == "half_open"
+
+
+def test_calls_from_before_it_opened_do_not_end_the_probe() -> None:
+    clock = Clock()
+    breaker = Breaker(clock, failures=2)
+    tickets = [admitted(breaker) for _ in range(4)]
+    for ticket in tickets[:2]:
+        breaker.failed(ticket)
+    clock.now += 1.0
+    probe = admitted(breaker)
+    breaker.released(tickets[2])
+    breaker.failed(tickets[3])
+    assert circuit(breaker) == "half_open"
+    assert breaker.admit() is None
+    breaker.failed(probe)
+    assert circuit(breaker) == "open"
 
 
 def test_retries_are_a_tenth_of_the_calls() -> None:

@@ -54,6 +54,8 @@ class Upper:
             await asyncio.Event().wait()
         if step == "garbage":
             return httpx.Response(200, content=b"<html>")
+        if step == "empty":
+            return httpx.Response(200, content=b'{"outputs":[]}')
         if step == 200:
             return answer(request)
         headers = {"retry-after": self.retry_after} if self.retry_after else {}
@@ -61,7 +63,9 @@ class Upper:
         return httpx.Response(int(step), content=body, headers=headers)
 
 
-def uplink(*uppers: Upper, clock: Clock | None = None, pauses: list[float] | None = None) -> Uplink:
+def uplink(
+    *uppers: Upper, clock: Clock | None = None, pauses: list[float] | None = None, classes: int | None = None
+) -> Uplink:
     async def route(request: httpx.Request) -> httpx.Response:
         return await uppers[int(request.url.host[1:])](request)
 
@@ -73,6 +77,7 @@ def uplink(*uppers: Upper, clock: Clock | None = None, pauses: list[float] | Non
         [f"http://u{index}" for index in range(len(uppers))],
         bundle="abc",
         token="secret",
+        classes=classes,
         transport=httpx.MockTransport(route),
         clock=clock or Clock(),
         pause=pause,
@@ -127,6 +132,7 @@ async def test_a_reply_has_answers_headers_and_sizes() -> None:
         (500, "error"),
         (504, "timeout"),
         ("garbage", "bad_answer"),
+        ("empty", "bad_answer"),
         (httpx.ReadError("broken"), "unreachable"),
         (httpx.RemoteProtocolError("?"), "bad_answer"),
         (OSError("no such host"), "unreachable"),
@@ -213,6 +219,19 @@ async def test_the_circuit_opens_and_one_probe_closes_it() -> None:
         clock.now += 2
         await link.infer(INPUTS, deadline_ms=1000)
         assert circuit(link) == "closed"
+
+
+@pytest.mark.parametrize(("step", "classes"), [("garbage", 2), ("empty", 2), (200, 10)])
+async def test_nonsense_opens_the_circuit(step: int | str, classes: int) -> None:
+    async with uplink(Upper(*[step] * 9), classes=classes) as link:
+        assert [await reason(link) for _ in range(7)] == ["bad_answer"] * 5 + ["circuit_open"] * 2
+
+
+async def test_an_answer_for_another_number_of_rows_is_nonsense() -> None:
+    async with uplink(Upper()) as link:
+        with pytest.raises(NoReply, match="nonsense") as caught:
+            await link.infer({"features": np.zeros((2, 3), np.uint8)}, deadline_ms=1000)
+        assert caught.value.reason == "bad_answer"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413])
