@@ -6,6 +6,7 @@ wrong is a `BadInput` with a sentence; sizes are checked before anything is allo
 
 from ddnn.wire.datatypes import DATATYPES, datatype_of, shown
 from ddnn.wire.header import HEADER_LENGTH, Parameters
+from ddnn.wire.limits import Limits
 from ddnn.wire.problem import decode_error, encode_error
 from ddnn.wire.request import InferRequest, decode_request, encode_request
 from ddnn.wire.response import InferResponse, decode_response, encode_response
@@ -15,6 +16,7 @@ __all__ = [
     "HEADER_LENGTH",
     "InferRequest",
     "InferResponse",
+    "Limits",
     "Parameters",
     "datatype_of",
     "decode_error",

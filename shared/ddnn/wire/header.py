@@ -7,6 +7,7 @@ import orjson
 
 from ddnn.errors import BadInput
 from ddnn.wire.datatypes import shown
+from ddnn.wire.limits import Limits
 from ddnn.wire.tensors import Entry
 
 __all__ = ["HEADER_LENGTH", "Parameters", "join_body", "read_id", "read_parameters", "split_body"]
@@ -16,11 +17,19 @@ HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 
 Parameters = dict[str, bool | int | float | str]
 
+_MAX_ID: Final = 256
+_MAX_PARAMETERS: Final = 64
+_MAX_TEXT: Final = 1024
 
-def split_body(body: bytes | memoryview, header_length: int | str | None) -> tuple[dict[str, Any], memoryview]:
+
+def split_body(
+    body: bytes | memoryview, header_length: int | str | None, limits: Limits | None = None
+) -> tuple[dict[str, Any], memoryview]:
     """Return the header as an object and the raw bytes behind it; `header_length` is the HTTP header's value."""
     view = memoryview(body)
     end = len(view) if header_length is None else _length(header_length, len(view))
+    if limits:
+        limits.check_json(view[:end])
     try:
         document = orjson.loads(view[:end])
     except (orjson.JSONDecodeError, RecursionError) as error:
@@ -47,9 +56,14 @@ def read_parameters(document: dict[str, Any]) -> Parameters:
     parameters = document.get("parameters", {})
     if not isinstance(parameters, dict):
         raise BadInput(f"`parameters` is {shown(parameters)}; expected an object")
+    if len(parameters) > _MAX_PARAMETERS:
+        raise BadInput(f"`parameters` has {len(parameters)} entries; expected at most {_MAX_PARAMETERS}")
     for name, value in parameters.items():
         if not isinstance(value, bool | int | float | str):
             raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a string, a number or a boolean")
+        length = len(name) + (len(value) if isinstance(value, str) else 0)
+        if length > _MAX_TEXT:
+            raise BadInput(f"parameter {shown(name)} has {length} characters; expected at most {_MAX_TEXT}")
     return parameters
 
 
@@ -58,6 +72,8 @@ def read_id(document: dict[str, Any]) -> str:
     id = document.get("id", "")
     if not isinstance(id, str):
         raise BadInput(f"`id` is {shown(id)}; expected a string")
+    if len(id.encode()) > _MAX_ID:
+        raise BadInput(f"`id` has {len(id.encode())} bytes; expected at most {_MAX_ID}")
     return id
 
 

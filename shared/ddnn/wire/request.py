@@ -9,7 +9,8 @@ from ddnn.errors import BadInput
 from ddnn.types import Array
 from ddnn.wire.datatypes import datatype_of, shown
 from ddnn.wire.header import Parameters, join_body, read_id, read_parameters, split_body
-from ddnn.wire.tensors import check_finite, read_tensors, write_tensor
+from ddnn.wire.limits import Limits
+from ddnn.wire.tensors import MAX_TENSORS, check_finite, read_tensors, write_tensor
 
 __all__ = ["InferRequest", "decode_request", "encode_request"]
 
@@ -50,6 +51,12 @@ class InferRequest:
             if name not in known:
                 raise BadInput(f"input tensor {shown(name)} is unknown here; expected {_names(known)}")
 
+    def refuse_unknown_outputs(self, known: Collection[str]) -> None:
+        """Raise `BadInput` for an output asked for that is not in `known`."""
+        for name in self.outputs or ():
+            if name not in known:
+                raise BadInput(f"output {shown(name)} is unknown here; expected some of {', '.join(known)}")
+
     def number(self, name: str, low: float = 0.0, high: float = math.inf) -> float | None:
         """Return the parameter `name` as a number in [low, high], or None when it is not given."""
         value = self.parameters.get(name)
@@ -76,12 +83,15 @@ class InferRequest:
         return value
 
 
-def decode_request(body: bytes | memoryview, header_length: int | str | None = None) -> InferRequest:
+def decode_request(
+    body: bytes | memoryview, header_length: int | str | None = None, limits: Limits | None = None
+) -> InferRequest:
     """Read a request; `header_length` is the value of the HTTP header, None = the body is all JSON.
 
-    Raises `BadInput`, and nothing else, whatever the bytes are. Arrays may share memory with `body`.
+    Raises `BadInput`, or `TooLarge` beyond `limits`, and nothing else, whatever the bytes are. Arrays may share memory
+    with `body`.
     """
-    document, raw = split_body(body, header_length)
+    document, raw = split_body(body, header_length, limits)
     parameters = read_parameters(document)
     binary = _flag(parameters, "binary_data_output", False, "`parameters`")
     return InferRequest(
@@ -116,6 +126,8 @@ def _requested(entries: object, default: bool) -> dict[str, bool] | None:
         return None
     if not isinstance(entries, list):
         raise BadInput(f"`outputs` is {shown(entries)}; expected a list of outputs")
+    if len(entries) > MAX_TENSORS:
+        raise BadInput(f"`outputs` has {len(entries)} entries; expected at most {MAX_TENSORS}")
     outputs: dict[str, bool] = {}
     for place, entry in enumerate(entries):
         name = entry.get("name") if isinstance(entry, dict) else None

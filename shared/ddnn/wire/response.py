@@ -33,9 +33,7 @@ def encode_response(
     wanted = request.outputs
     if wanted is None:
         wanted = dict.fromkeys(outputs, request.binary_default)
-    for name in wanted:
-        if name not in outputs:
-            raise BadInput(f"output {shown(name)} is unknown here; expected some of {', '.join(outputs)}")
+    request.refuse_unknown_outputs(outputs)
     document: dict[str, Any] = {"model_name": model, "model_version": version}
     if request.id:
         document["id"] = request.id

@@ -15,9 +15,12 @@ from ddnn.errors import BadInput
 from ddnn.types import Array
 from ddnn.wire.datatypes import DATATYPES, datatype_of, shown
 
-__all__ = ["Entry", "check_finite", "read_tensors", "write_tensor"]
+__all__ = ["MAX_TENSORS", "Entry", "check_finite", "read_tensors", "write_tensor"]
 
 Entry = dict[str, Any]
+
+MAX_TENSORS: Final = 64
+"""Most tensors in one request or response."""
 
 _MAX_DIMS: Final = 32
 _MAX_ELEMENTS: Final = 2**31
@@ -38,6 +41,8 @@ def read_tensors(entries: object, raw: memoryview, role: str) -> dict[str, Array
     """
     if not isinstance(entries, list):
         raise BadInput(f"`{role}s` is {shown(entries)}; expected a list of tensors")
+    if len(entries) > MAX_TENSORS:
+        raise BadInput(f"`{role}s` has {len(entries)} entries; expected at most {MAX_TENSORS}")
     tensors: dict[str, Array] = {}
     offset = 0
     for place, entry in enumerate(entries):
