@@ -162,15 +162,21 @@ class LocalFleet:
         """Ask the tier `name` to drain and end, and wait for it."""
         self._end(self._member(name), signal.SIGTERM)
 
-    def stop(self) -> None:
-        """Stop every tier, the devices first: ask, wait a bounded time, then kill."""
-        members = [member for member in reversed(self.members.values()) if member.running]
+    def stop(self, *, seconds: float = _SECONDS_TO_STOP) -> None:
+        """Stop the devices, then the edges, then the cloud: ask, wait `seconds` for each kind of tier, then kill.
+
+        Whoever drains still has a tier above to answer it.
+        """
         try:
-            for member in members:
-                _signal(member, signal.SIGTERM)
-            until = time.monotonic() + _SECONDS_TO_STOP
-            while any(member.running for member in members) and time.monotonic() < until:
-                time.sleep(0.02)
+            for tier in (Tier.DEVICE, Tier.EDGE, Tier.CLOUD):
+                members = [member for member in self.members.values() if member.tier is tier]
+                for member in members:
+                    _signal(member, signal.SIGTERM)
+                until = time.monotonic() + seconds
+                while any(member.running for member in members) and time.monotonic() < until:
+                    time.sleep(0.02)
+                for member in members:
+                    self._end(member, signal.SIGKILL)
         finally:  # also when a second Ctrl-C ends the wait
             for member in self.members.values():
                 self._end(member, signal.SIGKILL)

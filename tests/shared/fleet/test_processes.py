@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -45,7 +46,7 @@ def test_a_drained_tier_ends_by_itself(fleet: LocalFleet) -> None:
     fleet.terminate("device-5")
     (member,) = fleet.stopped()
     assert member.process is not None
-    assert member.process.returncode in (0, -signal.SIGTERM)
+    assert member.process.returncode == 0, member.last_words()
     fleet.start("device-5")
     fleet.wait_until_ready()
 
@@ -60,6 +61,35 @@ def test_a_damaged_bundle_starts_nothing(copied_bundle: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(BadBundle, match=r"cloud\.onnx"):
         LocalFleet(copied_bundle, base_port=0)
+
+
+def returncodes(fleet: LocalFleet) -> dict[str, int | None]:
+    return {name: member.process.returncode for name, member in fleet.members.items() if member.process}
+
+
+def test_devices_stop_while_the_edge_still_answers_them(tiny_bundle: Bundle) -> None:
+    with LocalFleet(tiny_bundle.path, base_port=0) as fleet, ThreadPoolExecutor(1) as thread:
+        fleet.wait_until_ready()
+        slow = psutil.Process(fleet.pid("device-0"))
+        slow.suspend()
+        stopping = thread.submit(fleet.stop)
+        quick = fleet.members["device-5"].process
+        assert quick is not None
+        assert quick.wait(30) == 0
+        with Client(fleet.edge_url) as edge, Client(fleet.cloud_url) as cloud:
+            assert (edge.ready(), cloud.ready()) == (True, True)
+        slow.resume()
+        stopping.result(60)
+        assert set(returncodes(fleet).values()) == {0}
+
+
+def test_a_tier_that_does_not_drain_in_time_is_killed(tiny_bundle: Bundle) -> None:
+    with LocalFleet(tiny_bundle.path, base_port=0) as fleet:
+        fleet.wait_until_ready()
+        psutil.Process(fleet.pid("cloud")).suspend()
+        fleet.stop(seconds=2)
+        assert returncodes(fleet)["cloud"] == -signal.SIGKILL
+        assert len(fleet.stopped()) == len(fleet.members)
 
 
 def test_no_process_outlives_a_fleet_whose_owner_was_killed(tiny_bundle: Bundle) -> None:
