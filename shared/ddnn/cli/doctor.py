@@ -33,7 +33,8 @@ def doctor(
     """Check a bundle and a running fleet; say what to do about each finding.
 
     The bundle verifies, its sections answer the golden events as torch did, every tier is reachable and ready, all
-    serve the same bundle and follow the same policy. Exit code 1 when a check failed.
+    serve the same bundle and follow the same policy, and a few golden events come back as they are offline. Exit code
+    1 when a check failed.
 
     Example: `ddnn doctor`, `ddnn doctor runs/mine --bundle-only`, `ddnn doctor --url http://10.0.0.7:8010`
     """
@@ -75,7 +76,7 @@ def doctor(
 def _check_running(
     base_port: int, given: list[str], bundle_only: bool, bundle: "Bundle | None", token: str | None
 ) -> "Iterator[Finding]":
-    from ddnn.fleet.checkup import check_fleet, check_ports
+    from ddnn.fleet.checkup import check_answers, check_fleet, check_ports
     from ddnn.fleet.glance import fleet_urls, look
     from ddnn.fleet.ports import ports
 
@@ -86,4 +87,7 @@ def _check_running(
     urls: Mapping[str, str] = {each: each for each in given}
     if not urls and bundle is not None:
         urls = fleet_urls(base_port, bundle)
-    yield from check_fleet(look(urls, token), bundle)
+    glances = look(urls, token)
+    yield from check_fleet(glances, bundle)
+    if bundle is not None:
+        yield from check_answers(glances, bundle, token)

@@ -1,17 +1,18 @@
 """What is wrong with a bundle or a running fleet, and what to do about it."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ddnn.bundle import Bundle
-from ddnn.errors import BadBundle
+from ddnn.errors import BadBundle, DDNNError
 from ddnn.fleet.glance import Glance
 from ddnn.fleet.ports import is_free
 from ddnn.tier import Tier
 
-__all__ = ["Finding", "check_bundle", "check_fleet", "check_ports"]
+__all__ = ["Finding", "check_answers", "check_bundle", "check_fleet", "check_ports"]
 
 Verdict = Literal["ok", "warning", "failed"]
 _SHORT: Final = 12
@@ -68,6 +69,33 @@ def check_fleet(glances: Sequence[Glance], bundle: Bundle | None) -> Iterator[Fi
         yield Finding("policy", "ok", f"all follow policy version {next(iter(versions.values()))}")
 
 
+def check_answers(glances: Sequence[Glance], bundle: Bundle, token: str | None = None) -> Iterator[Finding]:
+    """Check that the devices among `glances` answer golden events as `bundle` does offline; if they are fit to."""
+    if any(glance.fingerprint != bundle.fingerprint for glance in glances if glance.status):
+        return  # `check_fleet` says so
+    if not all(glance.ready for glance in glances):
+        return
+    found = [glance for glance in glances if glance.name.startswith(Tier.DEVICE)]
+    if not found:  # addresses a person gave, in any order
+        given = [(glance.status["index"], glance) for glance in glances if glance.status and _is_device(glance.status)]
+        found = [glance for _, glance in sorted(given, key=lambda pair: pair[0])]
+    if len(found) < len(bundle.topology.devices):
+        said = f"not asked: {len(found)} of {len(bundle.topology.devices)} devices are among these addresses"
+        yield Finding("answers", "warning", said, "name every device with --url to have golden events asked")
+        return
+    from ddnn.fleet.rehearsal import rehearse
+
+    try:
+        answers = rehearse([glance.url for glance in found], bundle, token)
+    except DDNNError as error:
+        advice = "does each tier have the index, the policy and the --upstream it should? start it again with those"
+        yield Finding("answers", "failed", str(error), advice)
+        return
+    exits = Counter(answer.exit.value for answer in answers)
+    shown = ", ".join(f"{count} at {exit}" for exit, count in exits.most_common())
+    yield Finding("answers", "ok", f"{len(answers)} golden events came back as they are offline: {shown}")
+
+
 def check_ports(wanted: Mapping[str, int]) -> Iterator[Finding]:
     """Check that `ddnn up` could bind its ports; for a fleet that is not running."""
     taken = [f"{port} ({name})" for name, port in wanted.items() if not is_free(port)]
@@ -76,6 +104,10 @@ def check_ports(wanted: Mapping[str, int]) -> Iterator[Finding]:
         yield Finding("ports", "warning", f"in use: {', '.join(taken)}", advice)
     else:
         yield Finding("ports", "ok", f"free for `ddnn up`: {min(wanted.values())} to {max(wanted.values())}")
+
+
+def _is_device(status: Mapping[str, Any]) -> bool:
+    return bool(status["tier"] == Tier.DEVICE)
 
 
 def _check_sections(bundle: Bundle, tier: Tier, index: int, name: str) -> Finding:

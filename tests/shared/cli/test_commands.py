@@ -130,6 +130,14 @@ def test_status_and_doctor_agree_that_all_is_well(fleet: LocalFleet, tiny_bundle
     assert report["ok"], [finding for finding in report["findings"] if finding["verdict"] == "failed"]
     assert done.returncode == 0
     assert all(finding["advice"] or finding["verdict"] == "ok" for finding in report["findings"])
+    (answers,) = [finding for finding in report["findings"] if finding["check"] == "answers"]
+    assert "12 golden events came back as they are offline" in answers["found"]
+
+    some = [flag for flag in urls(fleet) if flag != fleet.device_urls[2]]
+    some = [flag for place, flag in enumerate(some) if some[place : place + 2] != ["--url", "--url"]]
+    report = json.loads(ddnn("doctor", str(tiny_bundle.path), *some, "--json").stdout)
+    assert report["ok"]
+    assert report["findings"][-1]["found"].startswith("not asked: 5 of 6 devices")
 
 
 def test_doctor_names_what_failed_and_what_to_do(copied_bundle: Path) -> None:

@@ -1,0 +1,64 @@
+"""Golden events through a fleet whose tiers are well, but joined wrongly."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ddnn.bundle import Bundle
+from ddnn.errors import BadInput
+from ddnn.fleet.checkup import Finding, check_answers, check_fleet
+from ddnn.fleet.glance import Glance, look
+from ddnn.fleet.processes import LocalFleet
+from ddnn.fleet.rehearsal import rehearse
+
+
+@pytest.fixture(scope="module")
+def fleet(tiny_bundle: Bundle) -> Iterator[LocalFleet]:
+    with LocalFleet(tiny_bundle.path, base_port=0) as fleet:
+        fleet.wait_until_ready()
+        yield fleet
+
+
+def glances(fleet: LocalFleet, **instead: str) -> list[Glance]:
+    urls = {name: member.url for name, member in fleet.members.items()}
+    return look({**urls, **{name.replace("_", "-"): url for name, url in instead.items()}})
+
+
+def answers(found: list[Glance], bundle: Bundle) -> Finding:
+    """What is found of the answers, where every tier by itself is well."""
+    assert not [finding for finding in check_fleet(found, bundle) if finding.verdict != "ok"]
+    (finding,) = check_answers(found, bundle)
+    return finding
+
+
+def test_a_sound_fleet_answers_as_offline(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
+    assert len(rehearse(fleet.device_urls, tiny_bundle)) == 12
+    assert answers(glances(fleet), tiny_bundle).verdict == "ok"
+
+
+def test_swapped_devices_are_found(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
+    with pytest.raises(BadInput, match="is device 5; expected device 4"):
+        rehearse([*fleet.device_urls[:4], fleet.device_urls[5], fleet.device_urls[4]], tiny_bundle)
+    swapped = glances(fleet, device_4=fleet.device_urls[5], device_5=fleet.device_urls[4])
+    finding = answers(swapped, tiny_bundle)
+    assert (finding.verdict, bool(finding.advice)) == ("failed", True)
+    assert "is device 5; expected device 4" in finding.found
+
+
+def test_a_device_below_something_else_is_found(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
+    right = fleet.members["device-1"].upstream
+    fleet.terminate("device-1")
+    fleet.members["device-1"].upstream = fleet.cloud_url
+    try:
+        fleet.start("device-1")
+        fleet.wait_until_ready()
+        finding = answers(glances(fleet), tiny_bundle)
+        assert finding.verdict == "failed"
+        assert "12 of 12 golden events came back otherwise than offline" in finding.found or (
+            "was sent to devices 0, 1, 2, 3, 4, 5 and came back from 0, 2, 3, 4, 5" in finding.found
+        )
+    finally:
+        fleet.terminate("device-1")
+        fleet.members["device-1"].upstream = right
+        fleet.start("device-1")
+        fleet.wait_until_ready()
