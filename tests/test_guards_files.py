@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("shared", "device", "edge", "cloud", "tests")
-TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".json", ".sh", ".txt", ""}
+HIDDEN = (".ci/run", ".dockerignore", ".env.example", ".gitignore")  # by name: other hidden files are a person's own
+TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".json", ".sh", ".txt", ".example", ""}
 MOST_LINES = 400
 MACHINE = re.compile(r"/(?:home|root|Users|work|mnt)/[A-Za-z]")
 UNFINISHED = re.compile(r"\b(?:TO[D]O|FIX[M]E|X{3}|HA[C]K)\b")
@@ -16,6 +17,7 @@ UNFINISHED = re.compile(r"\b(?:TO[D]O|FIX[M]E|X{3}|HA[C]K)\b")
 
 def files(*endings: str) -> list[Path]:
     found = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".")]
+    found += [ROOT / hidden for hidden in HIDDEN]
     for folder in FOLDERS:
         found += [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     return sorted(path for path in found if path.suffix in endings)
@@ -30,6 +32,10 @@ PYTHON = files(".py")
 
 def test_there_are_files_to_look_at() -> None:
     assert len(PYTHON) > 100
+
+
+def test_hidden_files_are_looked_at_too() -> None:
+    assert {*HIDDEN} <= {name(path) for path in files(*TEXT)}
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=name)

@@ -4,15 +4,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    wheel = pytest.importorskip("hatchling.builders.wheel")
     target = tmp_path_factory.mktemp("wheel")
-    (built,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(target), versions=["standard"])
+    (built,) = WheelBuilder(str(ROOT)).build(directory=str(target), versions=["standard"])
     with zipfile.ZipFile(built) as archive:
         return set(archive.namelist())
 
