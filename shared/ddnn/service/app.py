@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 import ddnn
 from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge
+from ddnn.service import openapi
 from ddnn.service.base import Service
 from ddnn.service.gate import Gate, error_response
 from ddnn.service.routes import make_routes
@@ -18,6 +20,14 @@ __all__ = ["make_app"]
 
 _log = logging.getLogger("ddnn")
 _ERRORS: dict[int, type[DDNNError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The page, with how a token is shown."""
+        page = super().openapi()
+        page.setdefault("components", {})["securitySchemes"] = openapi.SECURITY
+        return page
 
 
 def make_app(service: Service) -> FastAPI:
@@ -31,7 +41,7 @@ def make_app(service: Service) -> FastAPI:
         await service.close()
         _log.info("%s %d drained", service.tier, service.settings.index)
 
-    app = FastAPI(
+    app = _App(
         title=f"ddnn {service.tier}",
         version=ddnn.__version__,
         description="One tier of a distributed neural network, by the Open Inference Protocol v2.",

@@ -5,9 +5,14 @@ from typing import Annotated, Any, Final
 
 from fastapi import Path
 
-__all__ = ["MODEL", "NOT_FOUND", "UNAVAILABLE", "ModelName", "infer"]
+from ddnn.wire import HEADER_LENGTH
+
+__all__ = ["MODEL", "NOT_FOUND", "SECURITY", "UNAVAILABLE", "VERSION", "ModelName", "infer"]
 
 MODEL: Final = "ddnn"
+VERSION: Final = "1"
+SECURITY: Final = {"bearer": {"type": "http", "scheme": "bearer"}}
+"""Demanded where the tier has a token."""
 ModelName = Annotated[str, Path(description="The one model there is.", json_schema_extra={"enum": [MODEL]})]
 
 Responses = dict[int | str, dict[str, Any]]
@@ -43,7 +48,7 @@ _REQUEST: Final = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "id": {"type": "string"},
+        "id": {"type": "string", "maxLength": 256},
         "parameters": _PARAMETERS,
         "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
         "outputs": {
@@ -67,6 +72,13 @@ _RESPONSE: Final = {
         "outputs": {"type": "array", "items": _TENSOR},
     },
 }
+_HEADERS: Final = {
+    HEADER_LENGTH: ("integer", "Bytes of the body that are JSON, raw tensors follow; without it all of them"),
+    "x-ddnn-deadline-ms": ("number", "Time budget in milliseconds; the tier's own by default"),
+    "x-ddnn-bundle": ("string", "Fingerprint of the caller's bundle; another one is 409"),
+    "x-request-id": ("string", "Comes back, and goes up with the request; made when missing"),
+    "traceparent": ("string", "W3C trace context, passed on"),
+}
 _ERRORS: Final = {
     400: "Bad input: JSON, dtype, shape, NaN, header length",
     401: "Bearer token missing or wrong",
@@ -89,9 +101,9 @@ UNAVAILABLE: Final = _error(503)
 NOT_FOUND: Final = _error(404)
 
 
-def infer(example: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of the infer route; `example` is a request that this tier answers."""
-    binary = {"schema": {"type": "string", "format": "binary"}}
+def infer(example: Mapping[str, Any], *, token: bool) -> dict[str, Any]:
+    """Keyword arguments of the infer route; `example` is a request that this tier answers, `token` what it demands."""
+    binary = {"schema": {"type": "string", "format": "binary", "description": "JSON, then the raw tensors"}}
     responses: Responses = {
         200: {
             "description": "An answer a row, degraded ones included",
@@ -100,5 +112,17 @@ def infer(example: Mapping[str, Any]) -> dict[str, Any]:
     }
     for status in _ERRORS:
         responses |= _error(status)
-    body = {"required": True, "content": {"application/json": {"schema": _REQUEST, "example": dict(example)}}}
-    return {"responses": responses, "openapi_extra": {"requestBody": body}}
+    content = {
+        "application/json": {"schema": _REQUEST, "example": dict(example)},
+        "application/octet-stream": binary,
+    }
+    headers = [
+        {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": kind}}
+        for name, (kind, text) in _HEADERS.items()
+    ]
+    extra = {
+        "requestBody": {"required": True, "content": content},
+        "parameters": headers,
+        "security": [{"bearer": []}] if token else [],
+    }
+    return {"responses": responses, "openapi_extra": extra}

@@ -1,9 +1,9 @@
 """The paths every tier serves; a route parses, calls, returns."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request
@@ -18,11 +18,13 @@ from ddnn.service.body import read_body
 from ddnn.service.case import Terms
 from ddnn.service.metrics import CONTENT_TYPE_LATEST
 from ddnn.service.tensors import answer_tensors
-from ddnn.service.terms import read_terms
+from ddnn.service.terms import read_budget, read_terms
 from ddnn.tier import Tier
-from ddnn.wire import HEADER_LENGTH, decode_request, encode_response
+from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_response
 
 __all__ = ["make_routes"]
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
 
 
 def make_routes(service: Service) -> APIRouter:
@@ -30,45 +32,65 @@ def make_routes(service: Service) -> APIRouter:
     routes = APIRouter()
     outputs = answer_tensors(service.classes, service.devices, need_features=service.tier is Tier.EDGE)
 
-    def known(model: str) -> None:
-        if model != openapi.MODEL:
-            raise NotFound(f"model {model[:40]!r} is unknown; expected {openapi.MODEL!r}")
+    names = [spec.name for spec in outputs]
+    limits = Limits.of(
+        [(spec.datatype, spec.shape) for spec in service.inputs],
+        rows=service.settings.max_batch,
+        cap=service.settings.max_body_bytes,
+    )
 
-    @routes.get("/v2", tags=["protocol"])
+    page = openapi.infer(service.request_example, token=service.settings.token is not None)
+
+    def known(request: Request) -> None:
+        for name, expected in (("model", openapi.MODEL), ("version", openapi.VERSION)):
+            if (found := request.path_params.get(name, expected)) != expected:
+                raise NotFound(f"{name} {found[:40]!r} is unknown; expected {expected!r}")
+
+    def read(*paths: str, **documented: Any) -> Callable[[Endpoint], Endpoint]:
+        """Serve a GET; its HEAD and the model's path with the version stay out of the page."""
+
+        def register(endpoint: Endpoint) -> Endpoint:
+            for path in paths:
+                routes.add_api_route(path, endpoint, methods=["GET"], **documented)
+                for hidden in (path, path.replace("{model}", "{model}/versions/{version}")):
+                    routes.add_api_route(hidden, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
+            return endpoint
+
+        return register
+
+    @read("/v2", tags=["protocol"])
     async def server() -> Response:
         """Name, version and extensions of this server."""
         return _json(
             {"name": f"ddnn-{service.tier}", "version": ddnn.__version__, "extensions": ["binary_tensor_data"]}
         )
 
-    @routes.get("/v2/health/live", tags=["protocol"])
-    @routes.get("/livez", tags=["protocol"])
+    @read("/v2/health/live", "/livez", tags=["protocol"])
     async def live() -> Response:
         """The event loop turns."""
         return _json({"live": True})
 
-    @routes.get("/v2/health/ready", tags=["protocol"], responses=openapi.UNAVAILABLE)
-    @routes.get("/readyz", tags=["protocol"], responses=openapi.UNAVAILABLE)
+    @read("/v2/health/ready", "/readyz", tags=["protocol"], responses=openapi.UNAVAILABLE)
     async def ready() -> Response:
         """Sections are loaded, verified and warm, and this tier is not shutting down."""
         if service.draining:
             raise Unavailable("this tier is shutting down")
         return _json({"ready": True})
 
-    @routes.get("/v2/models/{model}/ready", tags=["protocol"], responses=openapi.UNAVAILABLE | openapi.NOT_FOUND)
-    async def model_ready(model: openapi.ModelName) -> Response:
+    @read("/v2/models/{model}/ready", tags=["protocol"], responses=openapi.UNAVAILABLE | openapi.NOT_FOUND)
+    async def model_ready(request: Request, model: openapi.ModelName) -> Response:
         """The same, for the model."""
-        known(model)
+        known(request)
         return await ready()
 
-    @routes.get("/v2/models/{model}", tags=["protocol"], responses=openapi.NOT_FOUND)
-    async def model_metadata(model: openapi.ModelName) -> Response:
+    @read("/v2/models/{model}", tags=["protocol"], responses=openapi.NOT_FOUND)
+    async def model_metadata(request: Request, model: openapi.ModelName) -> Response:
         """Tensors that this tier takes and gives."""
-        known(model)
+        known(request)
         return _json(
             {
                 "name": openapi.MODEL,
-                "versions": ["1"],
+                "versions": [openapi.VERSION],
                 "platform": "ddnn_onnxruntime",
                 "inputs": [spec.metadata() for spec in service.inputs],
                 "outputs": [spec.metadata() for spec in outputs],
@@ -76,27 +98,36 @@ def make_routes(service: Service) -> APIRouter:
             }
         )
 
-    @routes.get("/v2/models/{model}/stats", tags=["protocol"], responses=openapi.NOT_FOUND)
-    async def model_stats(model: openapi.ModelName) -> Response:
+    @read("/v2/models/{model}/stats", tags=["protocol"], responses=openapi.NOT_FOUND)
+    async def model_stats(request: Request, model: openapi.ModelName) -> Response:
         """Counts since the start."""
-        known(model)
+        known(request)
         status = service.status()
         counts = {key: status[key] for key in ("exits", "requests", "degraded", "uptime_seconds")}
-        return _json({"model_stats": [{"name": openapi.MODEL, "version": "1", **counts}]})
+        return _json({"model_stats": [{"name": openapi.MODEL, "version": openapi.VERSION, **counts}]})
 
-    @routes.post("/v2/models/{model}/infer", tags=["protocol"], **openapi.infer(service.request_example))
+    @routes.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False)
+    @routes.post("/v2/models/{model}/infer", tags=["protocol"], **page)
     async def infer(request: Request, model: openapi.ModelName) -> Response:
         """Answer events, from here up."""
         arrived = asyncio.get_running_loop().time()
         start = perf_counter()
-        known(model)
-        body = await read_body(request, service.settings.max_body_bytes)
-        asked = decode_request(body, request.headers.get(HEADER_LENGTH))
+        known(request)
+        budget_ms, default_ms = read_budget(request.headers), service.settings.deadline_ms
+        try:
+            async with asyncio.timeout_at(arrived + (default_ms if budget_ms is None else budget_ms) / 1000):
+                body = await read_body(request, limits)
+        except TimeoutError as error:
+            service.metrics.late.labels("answer").inc()
+            raise DeadlineExceeded("the deadline had passed before the body was there") from error
+        asked = decode_request(body, request.headers.get(HEADER_LENGTH), limits)
+        asked.refuse_unknown_outputs(names)
         terms = read_terms(
             asked,
             request.headers,
             arrived=arrived,
-            default_ms=service.settings.deadline_ms,
+            budget_ms=budget_ms,
+            default_ms=default_ms,
             bundle=service.bundle.fingerprint,
             request_id=request.state.request_id,
         )
@@ -113,23 +144,17 @@ def make_routes(service: Service) -> APIRouter:
             service.metrics.stage(*stage)
         return Response(content, headers={**headers, "Server-Timing": _server_timing(service.tier, terms)})
 
-    @routes.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False)
-    async def infer_version(request: Request, model: openapi.ModelName, version: str) -> Response:
-        if version != "1":
-            raise NotFound(f"version {version[:40]!r} is unknown; expected '1'")
-        return await infer(request, model)
-
-    @routes.get("/v2/status", tags=["ddnn"])
+    @read("/v2/status", tags=["ddnn"])
     async def status() -> Response:
         """This tier at a glance."""
         return _json(service.status())
 
-    @routes.get("/v2/policy", tags=["ddnn"])
+    @read("/v2/policy", tags=["ddnn"])
     async def policy() -> Response:
         """Thresholds, temperatures and waits in force."""
         return _json(service.policy.model_dump(mode="json"), {"ETag": f'"{service.policy.version}"'})
 
-    @routes.get("/metrics", tags=["ddnn"], response_class=PlainTextResponse)
+    @read("/metrics", tags=["ddnn"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

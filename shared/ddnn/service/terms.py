@@ -8,9 +8,23 @@ from ddnn.service.trace import travelling
 from ddnn.tier import Exit
 from ddnn.wire import InferRequest
 
-__all__ = ["read_terms"]
+__all__ = ["read_budget", "read_terms"]
 
 _LONGEST_MS = 600_000.0
+
+
+def read_budget(headers: Mapping[str, str]) -> float | None:
+    """Milliseconds that the headers allow, None where they do not say; raise `BadInput`."""
+    header = headers.get("x-ddnn-deadline-ms")
+    if header is None:
+        return None
+    try:
+        value = float(header)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= _LONGEST_MS:
+        raise BadInput(f"x-ddnn-deadline-ms is {header[:40]!r}; expected 0 to {_LONGEST_MS:g} milliseconds")
+    return value
 
 
 def read_terms(
@@ -18,13 +32,15 @@ def read_terms(
     headers: Mapping[str, str],
     *,
     arrived: float,
+    budget_ms: float | None,
     default_ms: float,
     bundle: str,
     request_id: str,
 ) -> Terms:
-    """Read deadline, `max_exit`, `threshold` and `wait_ms`; raise `BadInput`, or `OtherBundle`.
+    """Read `max_exit`, `threshold` and `wait_ms`; raise `BadInput`, or `OtherBundle`.
 
-    `arrived` is the loop time at which the request came, in seconds.
+    `arrived` is the loop time at which the request came, in seconds. Its time budget is the smaller of `budget_ms`, the
+    headers', and the protocol's `timeout`, in µs; `default_ms` where there is neither.
     """
     other = headers.get("x-ddnn-bundle")
     if other is not None and other != bundle:
@@ -32,26 +48,12 @@ def read_terms(
     max_exit = request.text("max_exit")
     if max_exit is not None and max_exit not in list(Exit):
         raise BadInput(f"parameter 'max_exit' is {max_exit[:40]!r}; expected one of {', '.join(Exit)}")
+    timeout_us = request.number("timeout", 0.0, _LONGEST_MS * 1000)
+    budgets = [budget_ms, timeout_us and timeout_us / 1000]
     return Terms(
-        deadline=arrived + _budget_ms(request, headers, default_ms) / 1000,
+        deadline=arrived + min((ms for ms in budgets if ms is not None), default=default_ms) / 1000,
         max_exit=Exit(max_exit) if max_exit else Exit.CLOUD,
         threshold=request.number("threshold", 0.0, 1.0),
         wait_ms=request.number("wait_ms", 0.0, _LONGEST_MS),
         headers=travelling(headers, request_id),
     )
-
-
-def _budget_ms(request: InferRequest, headers: Mapping[str, str], default_ms: float) -> float:
-    """The smaller of `x-ddnn-deadline-ms` and the protocol's `timeout` (in µs), or the default."""
-    budgets = []
-    if (header := headers.get("x-ddnn-deadline-ms")) is not None:
-        try:
-            value = float(header)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value <= _LONGEST_MS:
-            raise BadInput(f"x-ddnn-deadline-ms is {header[:40]!r}; expected 0 to {_LONGEST_MS:g} milliseconds")
-        budgets.append(value)
-    if (timeout := request.number("timeout", 0.0, _LONGEST_MS * 1000)) is not None:
-        budgets.append(timeout / 1000)
-    return min(budgets, default=default_ms)

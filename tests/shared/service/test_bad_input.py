@@ -2,12 +2,14 @@
 
 import asyncio
 import gzip
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import numpy as np
 import orjson
 import pytest
+from starlette.types import Message
 
 from ddnn.wire import HEADER_LENGTH, encode_request
 from in_process import INFER, Fleet
@@ -207,3 +209,94 @@ async def test_one_request_too_many_is_429_and_probes_still_answer(fleet: Fleet)
         assert refused.headers["retry-after"] == "1"
         assert (await client.get("/metrics")).status_code == 200
         assert {post.status_code for post in await asyncio.gather(*posts)} == {200}
+
+
+async def test_json_is_bounded_by_the_tiers_tensors_before_it_is_parsed(fleet: Fleet) -> None:
+    fleet.settings["max_batch"] = 8
+    fleet.start()
+    for host in ("device-0", "edge", "cloud"):
+        # The default cap is 32 MB; these are half a megabyte, and no JSON: parsed, they would be 400.
+        body = b'{"inputs":[{"data":[' + b"[]," * 170_000
+        tier = host.split("-")[0]
+        check_error(await post(fleet, body, host), 413, tier=tier)
+        check_error(await post(fleet, body, host, **{HEADER_LENGTH: str(len(body))}), 413, tier=tier)
+        packed = gzip.compress(body)
+        assert len(packed) < 2000
+        check_error(await post(fleet, packed, host, **{"content-encoding": "gzip"}), 413, tier=tier)
+        await lives(fleet, host)
+
+
+async def test_an_endless_id_is_400(fleet: Fleet) -> None:
+    check_error(await post(fleet, orjson.dumps(valid(fleet) | {"id": "x" * 257})), 400, "`id`", "256")
+
+
+async def stalled() -> AsyncIterator[bytes]:
+    yield b'{"inputs": ['
+    await asyncio.Event().wait()
+
+
+async def test_a_stalled_body_costs_its_deadline_and_no_more(fleet: Fleet) -> None:
+    fleet.settings["max_in_flight"] = 1
+    fleet.start()
+    async with fleet.client("device-0") as client:
+        response = await client.post(INFER, content=stalled(), headers={"x-ddnn-deadline-ms": "20"})
+    check_error(response, 504, "deadline", "body")
+    await lives(fleet)
+
+
+async def test_a_caller_who_leaves_within_the_body_is_no_fault_of_ours(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = fleet.switch.apps["device-0"]
+    coming: list[Message] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": INFER, "headers": [], "query_string": b""}
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert caplog.records == []
+
+
+async def test_an_unknown_output_is_refused_before_anything_is_done(fleet: Fleet) -> None:
+    document = valid(fleet) | {"outputs": [{"name": "label"}, {"name": "lable"}]}
+    check_error(await post(fleet, orjson.dumps(document)), 400, "lable", "label")
+    assert [request.url.host for request in fleet.switch.requests] == ["device-0"]
+
+
+async def test_gzip_may_come_in_members_and_an_empty_encoding_is_none(fleet: Fleet) -> None:
+    body = orjson.dumps(valid(fleet))
+    packed = gzip.compress(body[:40]) + gzip.compress(body[40:])
+    assert (await post(fleet, packed, **{"content-encoding": "gzip"})).status_code == 200
+    assert (await post(fleet, body, **{"content-encoding": ""})).status_code == 200
+    check_error(await post(fleet, gzip.compress(b"") * 65, **{"content-encoding": "gzip"}), 400, "members")
+    large = gzip.compress(b" " * (16 << 20))
+    check_error(await post(fleet, large * 2, **{"content-encoding": "gzip"}), 413)
+
+
+async def test_a_timeout_longer_than_the_default_counts(fleet: Fleet) -> None:
+    fleet.settings["deadline_ms"] = 0.001
+    fleet.start()
+    body = orjson.dumps(valid(fleet) | {"parameters": {"timeout": 30_000_000, "max_exit": "device"}})
+    assert (await post(fleet, body)).status_code == 200
+
+
+async def test_every_path_has_its_head_and_its_version(fleet: Fleet) -> None:
+    model = "/v2/models/ddnn"
+    async with fleet.client("device-0") as client:
+        for path in ("", "/ready", "/stats"):
+            of_version = await client.get(f"{model}/versions/1{path}")
+            assert of_version.status_code == 200
+            assert of_version.json().keys() == (await client.get(model + path)).json().keys()
+            check_error(await client.get(f"{model}/versions/2{path}"), 404, "version '2'")
+        for path in ("/livez", "/readyz", "/v2", "/v2/health/live", "/v2/status", model, f"{model}/versions/1/ready"):
+            assert (await client.head(path)).status_code == 200
+        check_error(await client.get(INFER), 405)
