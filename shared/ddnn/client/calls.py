@@ -38,7 +38,7 @@ class Options(TypedDict, total=False):
     wait_ms: float | None
     """How long to wait for every other device of the event, alive or not, in milliseconds."""
     request_id: str | None
-    """Comes back in the response and stands in the logs of every tier."""
+    """Up to 128 printable characters; comes back in the response, and goes up with a request of its own."""
 
 
 @dataclass(frozen=True)
