@@ -21,7 +21,8 @@ File = Annotated[
     Path | None,
     typer.Argument(
         metavar="[EVENT.npz]",
-        help="X (D, …) of one event or (N, D, …) of several, or X_0 … X_{D-1}; a golden event by default.",
+        help="X (D, …) of one event or (N, D, …) of several, or X_0 … X_{D-1}, without those that see nothing;"
+        " a golden event by default.",
     ),
 ]
 BundleOption = Annotated[

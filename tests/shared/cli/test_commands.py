@@ -98,6 +98,11 @@ def test_infer_answers_a_file_a_golden_event_and_saves_requests(
     answers = json.loads(ddnn("infer", str(tmp_path / "events.npz"), *where).stdout)
     assert [len(answer["devices"]) for answer in answers] == [6, 6, 6]
 
+    np.savez(tmp_path / "four.npz", **{name: views[name] for name in ("X_0", "X_2", "X_3", "X_5")})
+    answers = json.loads(ddnn("infer", str(tmp_path / "four.npz"), *where).stdout)
+    assert [answer["devices"][1] or answer["devices"][4] for answer in answers] == [False] * 3
+    assert [answer["errors"] for answer in answers] == [{}] * 3
+
     saved = ddnn("infer", "--bundle", str(tiny_bundle.path), "--save", str(tmp_path / "saved")).stdout.split()
     assert [Path(file).name for file in saved] == [f"device-{n}.json" for n in range(6)]
 
