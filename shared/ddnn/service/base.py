@@ -65,6 +65,8 @@ class Service(ABC):
                 bundle=bundle.fingerprint,
                 token=token,
                 transport=transport,
+                classes=self.classes,
+                devices=self.devices,
                 # Fewer would let events wait here for siblings that wait elsewhere.
                 connections=settings.max_in_flight + settings.max_background,
             )

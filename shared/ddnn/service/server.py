@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from ddnn.errors import BadConfig
 from ddnn.service.base import Service
+from ddnn.service.heads import BoundedHeads
 from ddnn.settings import Settings
 
 __all__ = ["serve_app"]
@@ -48,6 +49,7 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; raise `BadConfig` when the address cannot be bound."""
     config = uvicorn.Config(
         app,
+        http=BoundedHeads,
         access_log=False,
         log_config=None,
         backlog=_BACKLOG,

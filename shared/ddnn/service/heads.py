@@ -1,0 +1,77 @@
+"""HTTP/1.1 as uvicorn speaks it, with bounded heads: uvicorn itself takes headers of any size, number and slowness."""
+
+import asyncio
+import secrets
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from ddnn.errors import BadInput
+from ddnn.wire import encode_error
+
+__all__ = ["BoundedHeads"]
+
+_BYTES: Final = 64 << 10
+_HEADERS: Final = 100
+_SECONDS: Final = 10.0
+
+
+class BoundedHeads(HttpToolsProtocol):
+    """Refuses a request line with headers over 64 kB, over 100 headers, or not there within 10 s."""
+
+    _in_head = False
+    _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._begin_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_head()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._end_head()
+        self._begin_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if len(self.headers) >= _HEADERS or self._head_bytes > _BYTES:
+            raise ValueError("the head is too large")  # the parser stops; `send_400_response` answers
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._end_head()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        began_in_head = self._in_head
+        super().data_received(data)
+        if began_in_head and self._in_head and not self.transport.is_closing():
+            # One header may be still coming, so no callback has counted it.
+            self._head_bytes += len(data)
+            if self._head_bytes > 2 * _BYTES:
+                self.send_400_response("")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request with the one error body, and close."""
+        error = BadInput(
+            f"this is not an HTTP/1.1 request with at most {_HEADERS} headers of {_BYTES >> 10} kB together"
+        )
+        tier = self.config.app.state.service.tier  # type: ignore[union-attr]
+        body = encode_error(error, request_id=secrets.token_hex(16), tier=tier)
+        head = [STATUS_LINE[400], b"content-type: application/json\r\nconnection: close\r\n"]
+        self.transport.write(b"".join([*head, b"content-length: %d\r\n\r\n" % len(body), body]))
+        self.transport.close()
+
+    def _begin_head(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        self._head_timer = self.loop.call_later(_SECONDS, self.transport.close)
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
