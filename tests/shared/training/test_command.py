@@ -12,6 +12,7 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.cli import main
+from ddnn.data.advice import how_to_install
 from ddnn.training import Config, Run
 
 COMMAND = importlib.import_module("ddnn.cli.train")  # the package's own name `train` is the function
@@ -131,7 +132,8 @@ def test_without_torch_it_says_what_to_install() -> None:
     code += "from ddnn.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert 'pip install "ddnn[train]"' in done.stderr
+    assert "training needs torch" in done.stderr
+    assert how_to_install() in done.stderr
     assert "Traceback" not in done.stderr
 
 
