@@ -3,6 +3,8 @@
 import json
 import shlex
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +13,14 @@ import typer
 from ddnn.errors import BadData, BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from rich.console import Console
     from rich.progress import Progress
 
     from ddnn.data import Dataset
     from ddnn.network import DDNN
-    from ddnn.training import Config, Run
+    from ddnn.training import Config, Run, Watcher
 
 __all__ = ["train"]
 
@@ -96,9 +98,23 @@ def _resumed(run: "Run", wanted: "Config", *, changed: bool) -> "Config":
 
 
 def _train(config: "Config", data: "Dataset", seed: int, run: "Run", *, resume: bool) -> "DDNN":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from ddnn.training import train as train_network
+
+    with _watcher(config.training.epochs) as watcher:
+        try:
+            return train_network(config, data, seed=seed, run=run, resume=resume, watcher=watcher)
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; `--resume` goes on after the last whole epoch, kept in {run.path}", err=True)
+            raise
+
+
+@contextmanager
+def _watcher(epochs: int) -> "Iterator[Watcher]":
+    """A bar where someone looks at a terminal, lines where the output is kept."""
+    if not sys.stderr.isatty():
+        yield _Lines(epochs)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
@@ -109,28 +125,44 @@ def _train(config: "Config", data: "Dataset", seed: int, run: "Run", *, resume: 
         TextColumn("{task.fields[found]}"),
     )
     with Progress(*columns, console=_console()) as progress:
-        try:
-            return train_network(config, data, seed=seed, run=run, resume=resume, watcher=_Bar(progress, config))
-        except KeyboardInterrupt:
-            typer.echo(f"stopped; `--resume` goes on after the last whole epoch, kept in {run.path}", err=True)
-            raise
+        yield _Bar(progress, epochs)
 
 
 class _Bar:
     """A progress bar over the epochs, moved with every step."""
 
-    def __init__(self, progress: "Progress", config: "Config") -> None:
+    def __init__(self, progress: "Progress", epochs: int) -> None:
         self.progress = progress
-        self.task = progress.add_task("training", total=config.training.epochs, found="")
+        self.task = progress.add_task("training", total=epochs, found="")
 
     def step(self, epoch: int, done: int, steps: int) -> None:
         self.progress.update(self.task, completed=epoch + done / steps)
 
     def epoch(self, record: "Mapping[str, Any]") -> None:
-        exits = ("local", "edge", "cloud")
-        found = " ".join(f"{exit} {record[exit]:.1%}" for exit in exits if record[exit] is not None)
-        lost = record["cloud_one_lost"]
-        self.progress.update(self.task, found=f"{found} one lost {min(lost):.1%}" if lost else found)
+        self.progress.update(self.task, found=_found(record))
+
+
+class _Lines:
+    """One line on stderr for every epoch."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs, self.since = epochs, time.monotonic()
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        pass
+
+    def epoch(self, record: "Mapping[str, Any]") -> None:
+        now = time.monotonic()
+        seconds, self.since = now - self.since, now
+        line = f"epoch {record['epoch'] + 1} of {self.epochs}: loss {record['loss']:.4f}, validation {_found(record)}"
+        typer.echo(f"{line}, {seconds:.1f} s", err=True)
+
+
+def _found(record: "Mapping[str, Any]") -> str:
+    """What the exits got right on validation, in a few words."""
+    found = " ".join(f"{exit} {record[exit]:.1%}" for exit in ("local", "edge", "cloud") if record[exit] is not None)
+    lost = record["cloud_one_lost"]
+    return f"{found} one lost {min(lost):.1%}" if lost else found
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -55,7 +56,13 @@ def test_it_makes_a_bundle_and_says_how_good_it_is(
     assert (
         run(monkeypatch, "synthetic", "--out", out, "--config", config, "--epochs", "1", "--seed", "3", "--json") == 0
     )
-    document = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert re.search(
+        r"^epoch 1 of 1: loss [\d.]+, validation local [\d.]+% edge [\d.]+% cloud [\d.]+% one lost [\d.]+%, [\d.]+ s$",
+        printed.err,
+        re.MULTILINE,
+    )
     bundle = Bundle.open(out)
     bundle.verify()
     assert document["fingerprint"] == bundle.fingerprint
@@ -85,7 +92,7 @@ def test_ctrl_c_leaves_a_resumable_run_and_no_half_bundle(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(COMMAND._Bar, "epoch", interrupt)
+        patch.setattr(COMMAND._Lines, "epoch", interrupt)
         assert run(monkeypatch, "synthetic", "--out", out, "--config", config) == 130
     assert "`--resume` goes on" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.run", "tiny.toml"]
@@ -135,6 +142,12 @@ def test_without_torch_it_says_what_to_install() -> None:
     assert "training needs torch" in done.stderr
     assert how_to_install() in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_has_a_bar_instead_of_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with COMMAND._watcher(2) as watcher:
+        assert isinstance(watcher, COMMAND._Bar)
 
 
 def test_help_shows_an_example() -> None:
