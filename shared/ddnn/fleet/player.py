@@ -15,6 +15,8 @@ from ddnn.fleet.events import Event
 __all__ = ["Pace", "Played", "play"]
 
 _MOST_AT_ONCE: Final = 32
+_FIRST_REST: Final = 0.05
+_LONGEST_REST: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +46,31 @@ class Played:
 
 
 async def play(fleet: AsyncFleet, events: Iterator[Event], pace: Pace) -> AsyncIterator[Played]:
-    """Play `events` to `fleet`; yield them as they are answered."""
+    """Play `events` to `fleet`; yield them as they are answered.
+
+    Where no rate is set and nobody answers, the next event comes after a rest, twice as long each time, up to 2 s.
+    """
     chance = random.Random(pace.seed)
     run = uuid4().hex[:8]  # an id is never used twice: a fleet holds on to what it has answered
     pending: set[asyncio.Task[Played]] = set()
-    began = time.monotonic()
+    began = rested = time.monotonic()
+    rest = 0.0
     most = 1 if pace.rate is None else _MOST_AT_ONCE
     try:
         for number, event in enumerate(events):
             due = began + number / pace.rate if pace.rate else began
-            while (wait := due - time.monotonic()) > 0 or len(pending) >= most:
+            while (wait := max(due, rested) - time.monotonic()) > 0 or len(pending) >= most:
                 if not pending:
                     await asyncio.sleep(wait)
                     continue
                 timeout = None if len(pending) >= most else wait
                 done, pending = await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    yield task.result()
+                    played = task.result()
+                    if pace.rate is None:
+                        rest = 0.0 if played.answer else min(_LONGEST_REST, 2 * rest or _FIRST_REST)
+                        rested = time.monotonic() + rest
+                    yield played
             seen = _lose(event, pace.drop, chance)
             delays = [chance.uniform(0, pace.jitter_ms) / 1000 for _ in seen.views]
             pending.add(asyncio.create_task(_ask(fleet, seen, f"{run}-{number}", delays)))

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from threading import Lock
 from types import TracebackType
 from typing import Final, Self
 
@@ -38,6 +39,8 @@ class LiveTable:
         self._console = console or Console(highlight=False)
         self._rows: deque[Played] = deque(maxlen=max(3, min(_MOST_ROWS, self._console.height - _LINES_AROUND_ROWS)))
         self._live: Live | None = None
+        self._told = 0  # events in the last line of totals
+        self._lock = Lock()  # a terminal is drawn by a thread of its own, while events come
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -52,18 +55,22 @@ class LiveTable:
     ) -> None:
         if self._live:
             self._live.stop()
-        elif self.tally.events or self.tally.failed:
+        elif self._seen() != self._told:
             self._totals_line()
 
     def show(self, played: Played) -> None:
         """Add one event."""
-        self.tally.add(played)
-        if self._live:
+        with self._lock:
+            self.tally.add(played)
             self._rows.append(played)
+        if self._live:
             return
         self._print(*(text.plain for text in self._cells(played)))
-        if self.tally.events % _ROWS_A_TOTAL == 0:
+        if self._seen() % _ROWS_A_TOTAL == 0:
             self._totals_line()
+
+    def _seen(self) -> int:
+        return self.tally.events + self.tally.failed
 
     def _cells(self, played: Played) -> tuple[Text, ...]:
         event, answer = played.event, played.answer
@@ -97,23 +104,25 @@ class LiveTable:
         table.add_column("bytes up", justify="right", no_wrap=True)
         table.add_column("ms", justify="right", no_wrap=True, min_width=6)
         table.add_column("", no_wrap=True, overflow="ellipsis")
-        for played in self._rows:
+        with self._lock:
+            rows, totals = tuple(self._rows), self._totals()
+        for played in rows:
             table.add_row(*self._cells(played))
-        return Group(table, Text(), *self._totals())
+        return Group(table, Text(), *totals)
 
-    def _totals(self) -> tuple[Text, Text]:
+    def _totals(self) -> tuple[Text, ...]:
         tally = self.tally
         accuracy = "—" if tally.accuracy is None else f"{tally.accuracy:.1%}"
-        first = Text.assemble(
-            (f"{tally.events:,}", "bold"), " events   accuracy ", (accuracy, "bold"), "   answered at "
-        )
+        first = Text.assemble((f"{tally.events:,}", "bold"), " events   accuracy ", (accuracy, "bold"))
         shares = [(exit, tally.share(exit)) for exit in Exit if tally.exits[exit]]
         for place, (exit, share) in enumerate(shares):
-            first.append(" · " if place else "").append(f"{exit.value} {share:.0%}", style=_COLORS[exit])
+            first.append(" · " if place else "   answered at ").append(f"{exit.value} {share:.0%}", style=_COLORS[exit])
         if tally.degraded:
             first.append(f"   degraded {tally.degraded:,}", style="yellow")
         if tally.failed:
             first.append(f"   not answered {tally.failed:,}", style="red")
+        if not tally.events:
+            return (first,)
         second = Text.assemble(
             "bytes up ",
             (f"{tally.bytes_per_event:,.0f}", "bold"),
@@ -124,6 +133,7 @@ class LiveTable:
         return first, second
 
     def _totals_line(self) -> None:
+        self._told = self._seen()
         self._console.print("=", "   ".join(text.plain for text in self._totals()), markup=False, soft_wrap=True)
 
     def _print(self, *cells: str) -> None:

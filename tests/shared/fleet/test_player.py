@@ -42,3 +42,23 @@ async def test_jittered_events_are_all_answered_by_the_devices_that_saw_them(fle
         assert played.answer is not None
         asked = [view is not None for view in played.event.views]
         assert [given is not None for given in played.answer.answers] == asked
+
+
+async def test_a_fleet_that_refuses_is_asked_ever_more_slowly(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if seconds:
+            rests.append(round(seconds, 3))
+
+    refusing = AsyncFleet(["http://0"] * 6, transport=httpx.MockTransport(lambda _: httpx.Response(500)))
+    monkeypatch.setattr("ddnn.fleet.player.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ddnn.fleet.player.asyncio.sleep", sleep)
+    async with refusing as client:
+        found = [played async for played in play(client, golden_events(tiny_bundle).take(9), Pace())]
+    assert [played.answer for played in found] == [None] * 9
+    assert rests == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]

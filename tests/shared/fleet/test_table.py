@@ -1,6 +1,9 @@
 """Totals, and how they are shown."""
 
 import io
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +74,26 @@ def test_a_terminal_gets_one_table_drawn_in_place() -> None:
         for _ in range(30):
             table.show(played(0, 0))
     assert "30 events   accuracy 100.0%   answered at local 100%" in text.getvalue()
+
+
+def test_a_terminal_is_drawn_while_events_come() -> None:
+    console = Console(file=io.StringIO(), width=100, height=20, force_terminal=True, color_system=None)
+    with LiveTable(("cat", "dog"), 2, console) as table, ThreadPoolExecutor(1) as threads:
+        done = threads.submit(lambda: deque(map(table.show, repeat(played(0, 0), 20_000)), maxlen=0))
+        while not done.done():
+            console.render_lines(table._draw())  # raises when the rows change beneath it
+        done.result()
+    assert table.tally.events == 20_000
+
+
+def test_events_nobody_answers_have_one_line_of_totals_at_the_end() -> None:
+    text = io.StringIO()
+    with LiveTable(("cat", "dog"), 2, Console(file=text, width=60)) as table:
+        for _ in range(50):
+            table.show(played(1, None))
+    lines = text.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("=")] == ["= 0 events   accuracy —   not answered 50"]
+    assert lines[-1].startswith("=")
 
 
 def test_played_events_are_shuffled_start_again_and_know_who_saw_nothing() -> None:
