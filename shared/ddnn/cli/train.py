@@ -80,6 +80,7 @@ def train(
         raise BadInput(f"{run.path} holds a run already; add --resume to go on with it, or --force to start again")
     groups = test_groups.split(",") if test_groups else None
     data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
+    _introduce(data)
     network = _train(wanted, data, seed, run, resume=resume)
     bundle, report = _write(network, data, wanted, out, seed, force=force, drop=max_accuracy_drop)
     if as_json:
@@ -95,6 +96,14 @@ def _resumed(run: "Run", wanted: "Config", *, changed: bool) -> "Config":
     if changed and kept != wanted:
         raise BadInput(f"--resume goes on with {run.path}'s own config; leave --config and its overrides out")
     return kept
+
+
+def _introduce(data: "Dataset") -> None:
+    from ddnn.data.summary import describe, doubts
+
+    typer.echo(describe(data), err=True)
+    for doubt in doubts(data):
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 def _train(config: "Config", data: "Dataset", seed: int, run: "Run", *, resume: bool) -> "DDNN":

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ddnn.bundle import Bundle
@@ -58,6 +59,8 @@ def test_it_makes_a_bundle_and_says_how_good_it_is(
     )
     printed = capsys.readouterr()
     document = json.loads(printed.out)
+    assert printed.err.startswith("synthetic: 480 events (")
+    assert "warning: " not in printed.err
     assert re.search(
         r"^epoch 1 of 1: loss [\d.]+, validation local [\d.]+% edge [\d.]+% cloud [\d.]+% one lost [\d.]+%, [\d.]+ s$",
         printed.err,
@@ -142,6 +145,15 @@ def test_without_torch_it_says_what_to_install() -> None:
     assert "training needs torch" in done.stderr
     assert how_to_install() in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_doubtful_data_are_warned_of_and_trained_on(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    y, path = np.arange(90) % 3 + 1, tmp_path / "mine.npz"
+    np.savez(path, X=np.random.default_rng(0).normal(y[:, None, None], 1.0, (90, 2, 6)).astype(np.float32), y=y)
+    assert run(monkeypatch, path, "--out", tmp_path / "b", "--config", config, "--epochs", "1") == 0
+    assert "warning: no event has class 0; expected" in capsys.readouterr().err
 
 
 def test_a_terminal_has_a_bar_instead_of_lines(monkeypatch: pytest.MonkeyPatch) -> None:

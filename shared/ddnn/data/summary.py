@@ -1,0 +1,61 @@
+"""What a person should know of a data set before a network is trained on it."""
+
+from collections import Counter
+from typing import Final
+
+import numpy as np
+
+from ddnn.data.dataset import Dataset
+from ddnn.data.split import SPLIT_NAMES
+
+__all__ = ["describe", "doubts"]
+
+CHANNELS: Final = (1, 3, 4)
+"""Grey, colour, colour and alpha (or depth)."""
+MOST_NAMES: Final = 5
+"""How many are named in one sentence."""
+
+
+def describe(data: Dataset) -> str:
+    """Events, devices, views, classes and split in one line."""
+    kinds = Counter(f"{_times(view.shape[1:])} {view.dtype}" for view in data.views)
+    views = ", ".join(f"{count} of {kind}" for kind, count in kinds.items())
+    parts = ", ".join(f"{np.count_nonzero(data.split == part)} {part}" for part in SPLIT_NAMES)
+    return f"{data.name}: {len(data)} events ({parts}), {data.devices} devices (views: {views}), {_classes(data)}"
+
+
+def doubts(data: Dataset) -> list[str]:
+    """A sentence for everything that the contract allows and that is more likely a mistake."""
+    found = []
+    empty = sorted(set(range(len(data.classes))) - set(np.unique(data.y).tolist()))
+    if empty:
+        names = _few([data.classes[label] for label in empty])
+        found.append(
+            f"no event has class {names}; expected labels 0..{len(data.classes) - 1} that all occur, "
+            "as an empty class still takes a place in the network"
+        )
+    last = [device for device, view in enumerate(data.views) if _channels_last(view.shape[1:])]
+    if last:
+        shape = _times(data.views[last[0]].shape[1:])
+        found.append(
+            f"views of device {_few(list(map(str, last)))} have shape {shape}, which looks like (H, W, C); expected "
+            "(C, H, W), as numpy.moveaxis(views, -1, -3) makes it"
+        )
+    return found
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[2] in CHANNELS and shape[0] not in CHANNELS and shape[0] > shape[2]
+
+
+def _classes(data: Dataset) -> str:
+    return f"{len(data.classes)} classes ({_few(data.classes)})"
+
+
+def _few(names: list[str] | tuple[str, ...]) -> str:
+    rest = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

@@ -1,0 +1,47 @@
+"""What is said of a data set before training."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddnn.data import Dataset, load
+from ddnn.data.summary import describe, doubts
+
+
+def made(folder: Path, **arrays: Any) -> Dataset:
+    np.savez(folder / "mine.npz", **arrays)
+    return load(str(folder / "mine.npz"))
+
+
+def test_one_line_says_what_there_is(tmp_path: Path) -> None:
+    assert describe(load("synthetic")) == (
+        "synthetic: 480 events (328 train, 56 validation, 96 test), 6 devices (views: 6 of 1×12×12 uint8), "
+        "4 classes (square, cross, disc, stripes)"
+    )
+    y = np.arange(60) % 2
+    unequal = made(tmp_path, X_0=np.zeros((60, 3, 8, 8), np.uint8), X_1=np.zeros((60, 5), np.float32), y=y)
+    assert "2 devices (views: 1 of 3×8×8 uint8, 1 of 5 float32), 2 classes (0, 1)" in describe(unequal)
+
+
+@pytest.mark.parametrize(
+    ("labels", "empty"), [([1, 2, 3], "0"), ([0, 2, 4], "1, 3"), ([0, 9], "1, 2, 3, 4, 5 and 3 more")]
+)
+def test_classes_without_events_are_doubted(tmp_path: Path, labels: list[int], empty: str) -> None:
+    y = np.array(labels)[np.arange(60) % len(labels)]
+    (sentence,) = doubts(made(tmp_path, X=np.zeros((60, 2, 4), np.float32), y=y))
+    assert sentence.startswith(f"no event has class {empty}; expected labels 0..{max(labels)} that all occur")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_with_their_channels_last_are_doubted(tmp_path: Path, channels: int) -> None:
+    y, images = np.arange(60) % 3, np.zeros((60, 2, 16, 12, channels), np.uint8)
+    (sentence,) = doubts(made(tmp_path, X=images, y=y))
+    assert sentence.startswith(f"views of device 0, 1 have shape 16×12×{channels}, which looks like (H, W, C)")
+    assert doubts(made(tmp_path, X=np.moveaxis(images, -1, -3), y=y)) == []
+
+
+def test_usual_data_raise_no_doubt() -> None:
+    assert doubts(load("synthetic")) == []
+    assert doubts(load("mnist5k", grid="3x2")) == []
