@@ -1,5 +1,6 @@
 """The command line: one function a command, in a module of its own; what is heavy is imported when the command runs."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -56,11 +57,19 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; an error of ours becomes one sentence on stderr and its exit code, Ctrl-C 130."""
+    """Run the command line; an error of ours becomes one sentence on stderr and its exit code, Ctrl-C 130.
+
+    So does an error of the system, a full disk for example, with exit code 2.
+    """
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # else what cannot be written is found out when it is too late to say so
     except DDNNError as error:
         sys.exit(_say(error))
+    except OSError as error:
+        sys.exit(_say_system(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -68,3 +77,23 @@ def main() -> None:
 def _say(error: DDNNError) -> int:
     print(f"error: {error}", file=sys.stderr)
     return error.exit_code
+
+
+def _say_system(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):  # whoever read has seen enough
+        _forget_output()
+        return 1
+    what = (error.strerror or str(error) or type(error).__name__).lower()
+    where = "" if error.filename is None else f"{error.filename}: "
+    print(f"error: {where}{what}", file=sys.stderr)
+    _forget_output()
+    return 2
+
+
+def _forget_output() -> None:
+    """Point stdout at nothing when it takes nothing, so that its last flush says nothing."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())

@@ -1,6 +1,7 @@
 """`ddnn doctor`: what is wrong, and what to do about it."""
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 from ddnn.cli.target import BasePort, BundleArgument, Json, Token, addresses, bundle_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ddnn.bundle import Bundle
     from ddnn.fleet.checkup import Finding
@@ -44,6 +45,7 @@ def doctor(
     from ddnn.bundle import Bundle
     from ddnn.errors import BadBundle
     from ddnn.fleet.checkup import check_bundle
+    from ddnn.fleet.glance import bundle_urls, fleet_urls
 
     path = bundle_path(bundle)
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
@@ -61,32 +63,42 @@ def doctor(
                 console.print(f"{'':<21}→ {escape(finding.advice)}", style="dim")
 
     report(check_bundle(path))
-    report(_check_running(base_port, addresses(url or ()), bundle_only, opened, token))
+    urls = {each: each for each in addresses(url or ())}
+    if not urls and opened is not None and not bundle_only:
+        urls = (fleet_urls if bundle is None else bundle_urls)(base_port, opened)
+    report(_check_ports(base_port, opened) if bundle_only else _check_running(urls, opened, token))
     failed = sum(finding.verdict == "failed" for finding in findings)
     if as_json:
         typer.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}, indent=1))
     else:
-        console.print(
-            f"\n{failed} of {len(findings)} checks failed" if failed else f"\nall {len(findings)} checks passed"
-        )
+        console.print(f"\n{_summary(findings)}")
     if failed:
         raise typer.Exit(1)
 
 
-def _check_running(
-    base_port: int, given: list[str], bundle_only: bool, bundle: "Bundle | None", token: str | None
-) -> "Iterator[Finding]":
-    from ddnn.fleet.checkup import check_answers, check_fleet, check_ports
-    from ddnn.fleet.glance import fleet_urls, look
+def _summary(findings: "Sequence[Finding]") -> str:
+    verdicts = Counter(finding.verdict for finding in findings)
+    if verdicts["ok"] == len(findings):
+        return f"all {len(findings)} checks passed"
+    warnings = verdicts["warning"]
+    said = [f"{verdicts['failed']} failed"] if verdicts["failed"] else []
+    said += [f"{verdicts['ok']} passed"]
+    said += [f"{warnings} warning{'s' if warnings > 1 else ''}"] if warnings else []
+    return ", ".join(said)
+
+
+def _check_ports(base_port: int, bundle: "Bundle | None") -> "Iterator[Finding]":
+    from ddnn.fleet.checkup import check_ports
     from ddnn.fleet.ports import ports
 
-    if bundle_only:
-        if bundle is not None:
-            yield from check_ports(ports(base_port, len(bundle.topology.devices), len(bundle.topology.edges)))
-        return
-    urls: Mapping[str, str] = {each: each for each in given}
-    if not urls and bundle is not None:
-        urls = fleet_urls(base_port, bundle)
+    if bundle is not None:
+        yield from check_ports(ports(base_port, len(bundle.topology.devices), len(bundle.topology.edges)))
+
+
+def _check_running(urls: "Mapping[str, str]", bundle: "Bundle | None", token: str | None) -> "Iterator[Finding]":
+    from ddnn.fleet.checkup import check_answers, check_fleet
+    from ddnn.fleet.glance import look
+
     glances = look(urls, token)
     yield from check_fleet(glances, bundle)
     if bundle is not None:

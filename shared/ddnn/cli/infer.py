@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddnn.cli.target import BasePort, Devices, Json, Token, bundle_path, device_addresses
-from ddnn.errors import BadInput
+from ddnn.cli.target import BasePort, Devices, Json, Token, bundle_path, device_addresses, look_at_devices
+from ddnn.errors import BadInput, DDNNError
 
 if TYPE_CHECKING:
     from ddnn.bundle import Bundle
@@ -60,6 +60,7 @@ def infer(
 
     from ddnn.bundle import Bundle
     from ddnn.fleet.eventfile import read_events
+    from ddnn.fleet.glance import NOBODY
     from ddnn.fleet.request import write_requests
 
     opened = Bundle.open(bundle_path(bundle))
@@ -74,6 +75,9 @@ def infer(
             typer.echo(written)
         return
     urls = device_addresses(device, base_port, opened.topology)
+    glances = look_at_devices(urls, opened, token, "--bundle")
+    if not any(glance.listens for glance in glances):
+        raise DDNNError(NOBODY)
     answers = asyncio.run(_ask(urls, events, event, deadline_ms, token))
     if as_json:
         typer.echo(json.dumps([_document(answer, opened.manifest.classes) for answer in answers], indent=1))

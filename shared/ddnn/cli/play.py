@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnn.cli.target import BasePort, BundleArgument, Devices, Json, Token, bundle_path, device_addresses
+from ddnn.cli.target import (
+    BasePort,
+    BundleArgument,
+    Devices,
+    Json,
+    Token,
+    bundle_path,
+    device_addresses,
+    look_at_devices,
+)
 
 if TYPE_CHECKING:
     from ddnn.bundle import Bundle
@@ -64,6 +73,7 @@ def play(
 
     opened = Bundle.open(bundle_path(bundle))
     urls = device_addresses(device, base_port, opened.topology)
+    look_at_devices(urls, opened, token, "its BUNDLE")
     events = _events(opened, data, grid, split) if data else golden_events(opened)
 
     def note(played: Played) -> None:

@@ -51,6 +51,8 @@ def status(
 def _print(glances: "Sequence[Glance]", console: "Console") -> None:
     from rich.table import Table
 
+    from ddnn.fleet.glance import NOBODY
+
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for header in ("tier", "address", "state", "requests", "answered at", "way up"):
         folds = header == "answered at"
@@ -63,8 +65,8 @@ def _print(glances: "Sequence[Glance]", console: "Console") -> None:
     for glance in glances:
         if glance.problem and glance.listens:
             console.print(f"{glance.name}: {glance.problem}", soft_wrap=True, markup=False)
-    if not any(glance.status for glance in glances):
-        console.print("No tier answers. `ddnn up` starts a fleet.", markup=False)
+    if not any(glance.listens for glance in glances):
+        console.print(NOBODY, markup=False)
 
 
 def _networks(glances: "Sequence[Glance]") -> dict[str, list[str]]:
@@ -105,5 +107,5 @@ def _way_up(said: "Mapping[str, Any]") -> str:
     if not uplink:
         return "—"
     circuit, trip = uplink.get("circuit", "?"), uplink.get("round_trip_ms")
-    color = "green" if circuit == "closed" else "red"
-    return f"[{color}]{circuit}[/]" + (f" {trip:.1f} ms" if trip else "")
+    shown = "[green]ok[/]" if circuit == "closed" else f"[red]{circuit}[/]"
+    return shown + (f" {trip:.1f} ms" if trip else "")

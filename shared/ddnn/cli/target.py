@@ -9,9 +9,20 @@ import typer
 from ddnn.errors import BadInput
 
 if TYPE_CHECKING:
-    from ddnn.bundle import Topology
+    from ddnn.bundle import Bundle, Topology
+    from ddnn.fleet.glance import Glance
 
-__all__ = ["BasePort", "BundleArgument", "Devices", "Json", "Token", "addresses", "bundle_path", "device_addresses"]
+__all__ = [
+    "BasePort",
+    "BundleArgument",
+    "Devices",
+    "Json",
+    "Token",
+    "addresses",
+    "bundle_path",
+    "device_addresses",
+    "look_at_devices",
+]
 
 BundleArgument = Annotated[
     Path | None, typer.Argument(metavar="[BUNDLE]", help="Folder of a bundle; the shipped six-device one by default.")
@@ -59,3 +70,19 @@ def device_addresses(given: Sequence[str] | None, base_port: int, topology: "Top
     if len(urls) != devices:
         raise BadInput(f"{len(urls)} --device addresses given; the bundle has {devices} devices")
     return urls
+
+
+def look_at_devices(urls: Sequence[str], bundle: "Bundle", token: str | None, flag: str) -> "list[Glance]":
+    """What the devices say of themselves; raise `BadInput` naming `flag` if none of them serves `bundle`."""
+    from ddnn.fleet.glance import look
+
+    glances = look({url: url for url in urls}, token)
+    served = {glance.fingerprint: glance.status or {} for glance in glances if glance.fingerprint}
+    if served and bundle.fingerprint not in served:
+        fingerprint, status = next(iter(served.items()))
+        name = (status.get("bundle") or {}).get("name", "another bundle")
+        raise BadInput(
+            f"this fleet serves {name} ({str(fingerprint)[:12]}), not"
+            f" {bundle.manifest.name} ({bundle.fingerprint[:12]}); give {flag}"
+        )
+    return glances

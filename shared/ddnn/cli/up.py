@@ -1,5 +1,6 @@
 """`ddnn up`: a whole fleet on this machine, answering real events."""
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -90,6 +91,7 @@ def _wait(fleet: "LocalFleet", console: "Console") -> None:
 
 
 def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> None:
+    from ddnn.bundle import shipped_bundle
     from ddnn.fleet.events import golden_events
     from ddnn.fleet.request import request_text
 
@@ -97,16 +99,19 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     device = max(range(len(views)), key=lambda device: float(views[device].std()))  # the one that sees most
     body = fleet.folder / "view.json"
     body.write_text(request_text(views[device]))
-    header = '-H "Authorization: Bearer $DDNN_TOKEN" ' if token else ""
+    header = ['-H "Authorization: Bearer $DDNN_TOKEN"'] if token else []
     console.print()
     for member in fleet.members.values():
         console.print(f"{member.name:<9} {member.url}", markup=False)
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
-    request = f"curl -s {header}{fleet.device_urls[device]}/v2/models/ddnn/infer -d @{body}"
-    console.print(f"  {request}\n", soft_wrap=True, markup=False)
-    command = sys.argv[0] if Path(sys.argv[0]).name == "ddnn" else "ddnn"
+    request = [f"curl -s {fleet.device_urls[device]}/v2/models/ddnn/infer", *header, f"-d @{shlex.quote(str(body))}"]
+    console.print("  " + " \\\n    ".join(request) + "\n", soft_wrap=True, markup=False)
+    command = shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "ddnn" else "ddnn"
     where = "" if fleet.members["cloud"].port == _USUAL_PORT else f" --base-port {fleet.members['cloud'].port}"
-    then = ", ".join(f"{command} {name}{where}" for name in ("status", "infer", "play"))
+    path = fleet.bundle.path
+    other = "" if path.resolve() == shipped_bundle().resolve() else f" {shlex.quote(str(path))}"
+    asks = ("status", f"infer --bundle{other}" if other else "infer", f"play{other}")
+    then = ", ".join(f"{command} {each}{where}" for each in asks)
     console.print(f"Then: {then}. Ctrl-C stops the fleet.", style="dim", soft_wrap=True, markup=False)
 
 

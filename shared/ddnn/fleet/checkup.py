@@ -125,7 +125,9 @@ def _check_sections(bundle: Bundle, tier: Tier, index: int, name: str) -> Findin
 def _check_tier(glance: Glance) -> Finding:
     if glance.status is None:
         advice = "start the fleet with `ddnn up`, or say where it is with --url or --base-port"
-        if glance.listens:
+        if glance.hangs:
+            advice = "if its log says nothing, end its process and start it again"
+        elif glance.listens:
             advice = "is this a tier of ddnn? its log says more; a token is given with --token or DDNN_TOKEN"
         return Finding(glance.name, "failed", f"{glance.url}: {glance.problem}", advice)
     if not glance.ready:

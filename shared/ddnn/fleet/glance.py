@@ -11,7 +11,9 @@ import httpx
 from ddnn.bundle import Bundle
 from ddnn.fleet.ports import HOST, ports
 
-__all__ = ["Glance", "fleet_urls", "look"]
+__all__ = ["NOBODY", "Glance", "bundle_urls", "fleet_urls", "look"]
+
+NOBODY: Final = "No tier answers. `ddnn up` starts a fleet."
 
 _MOST_EDGES: Final = 9
 _SECONDS: Final = 3.0
@@ -30,7 +32,9 @@ class Glance:
     problem: str = ""
     """Why there is none, in a few words."""
     listens: bool = True
-    """Whether anything answered at all."""
+    """Whether anything is there at all."""
+    hangs: bool = False
+    """Whether it took the request and did not answer."""
 
     @property
     def ready(self) -> bool:
@@ -71,9 +75,16 @@ def fleet_urls(base_port: int, bundle: Bundle) -> dict[str, str]:
 
     How many tiers there are a running tier tells; where none does, `bundle` does.
     """
-    topology = bundle.topology
     found = asyncio.run(_shape(base_port))
-    devices, edges = found or (len(topology.devices), len(topology.edges))
+    return _urls(base_port, *found) if found else bundle_urls(base_port, bundle)
+
+
+def bundle_urls(base_port: int, bundle: Bundle) -> dict[str, str]:
+    """Addresses by name of the fleet that `ddnn up BUNDLE --base-port` starts."""
+    return _urls(base_port, len(bundle.topology.devices), len(bundle.topology.edges))
+
+
+def _urls(base_port: int, devices: int, edges: int) -> dict[str, str]:
     return {name: f"http://{HOST}:{port}" for name, port in ports(base_port, devices, edges).items()}
 
 
@@ -85,7 +96,7 @@ async def _look(urls: Mapping[str, str], token: str | None) -> list[Glance]:
 
 async def _ask(client: httpx.AsyncClient, name: str, url: str) -> Glance:
     began = time.perf_counter()
-    status, problem, listens = None, "", True
+    status, problem, listens, hangs = None, "", True, False
     try:
         response = await client.get(f"{url}/v2/status")
         document = response.json() if response.headers.get("content-type", "").startswith("application/json") else None
@@ -95,13 +106,16 @@ async def _ask(client: httpx.AsyncClient, name: str, url: str) -> Glance:
             said = document.get("error") if isinstance(document, dict) else None
             problem = str(said or f"answered {response.status_code}; no tier of a fleet?")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        problem, listens = _in_words(error), not isinstance(error, httpx.TransportError)
-    return Glance(name, url, status, (time.perf_counter() - began) * 1000, problem, listens)
+        hangs = isinstance(error, httpx.ReadTimeout)
+        problem, listens = _in_words(error), hangs or not isinstance(error, httpx.TransportError)
+    return Glance(name, url, status, (time.perf_counter() - began) * 1000, problem, listens, hangs)
 
 
 def _in_words(error: Exception) -> str:
     if isinstance(error, httpx.ConnectError):
         return "nothing listens there"
+    if isinstance(error, httpx.ReadTimeout):
+        return "it is up but does not answer; look at its log"
     if isinstance(error, httpx.TimeoutException):
         return f"no answer within {_SECONDS:.0f} s"
     return str(error) or type(error).__name__

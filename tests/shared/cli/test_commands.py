@@ -1,6 +1,7 @@
 """The command line as a whole: what it registers, how it fails, how quick it is to say so."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ def test_an_event_nobody_answers_is_a_sentence(tiny_bundle: Bundle) -> None:
     nowhere = ",".join(["http://127.0.0.1:1"] * 6)
     done = ddnn("infer", "--bundle", str(tiny_bundle.path), "--device", nowhere)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: no device answered event ")
+    assert done.stderr == "error: No tier answers. `ddnn up` starts a fleet.\n"
     done = ddnn("play", str(tiny_bundle.path), "--device", nowhere, "--count", "2", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["failed"] == 2
@@ -161,3 +162,53 @@ def test_status_of_a_fleet_that_is_not_there_ends_with_one() -> None:
     done = ddnn("status", "--url", "http://127.0.0.1:1")
     assert done.returncode == 1
     assert "ddnn up" in done.stdout
+
+
+def test_a_fleet_of_another_bundle_is_named_before_it_is_asked(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
+    for command, flag in (("infer", "--bundle"), ("play", "its BUNDLE")):
+        done = ddnn(command, *devices(fleet))  # the shipped bundle
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: this fleet serves {tiny_bundle.manifest.name} (")
+        assert done.stderr.endswith(f"; give {flag}\n")
+
+
+def test_what_the_system_refuses_is_a_sentence_and_exit_code_two(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = ddnn("infer", "--save", str(tmp_path / "file" / "below"))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path / 'file' / 'below'}: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk to write to")
+def test_a_full_disk_is_a_sentence_and_exit_code_two() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ddnn", "--version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "error: no space left on device\n")
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_ends_with_130() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'ddnn.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from ddnn.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_tier_that_hangs_is_told_from_one_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hung:  # takes connections, answers nothing
+        url = f"http://127.0.0.1:{hung.getsockname()[1]}"
+        done = ddnn("status", "--url", url)
+        assert done.returncode == 1
+        assert f"{url}: it is up but does not answer; look at its log" in done.stdout
+        assert "ddnn up" not in done.stdout
+        assert "start the fleet" not in ddnn("doctor", "--url", url).stdout

@@ -1,8 +1,10 @@
 """Totals, and how they are shown."""
 
 import io
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -76,7 +78,9 @@ def test_a_terminal_gets_one_table_drawn_in_place() -> None:
     assert "30 events   accuracy 100.0%   answered at local 100%" in text.getvalue()
 
 
-def test_a_terminal_is_drawn_while_events_come() -> None:
+def test_a_terminal_is_drawn_while_events_come(request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-5)  # the two threads take turns within a row
     console = Console(file=io.StringIO(), width=100, height=20, force_terminal=True, color_system=None)
     with LiveTable(("cat", "dog"), 2, console) as table, ThreadPoolExecutor(1) as threads:
         done = threads.submit(lambda: deque(map(table.show, repeat(played(0, 0), 20_000)), maxlen=0))
