@@ -1,8 +1,10 @@
 """The run folder beside a bundle, `OUT.run/`: config.toml, metrics.jsonl and a checkpoint to resume from."""
 
+import fcntl
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,7 @@ __all__ = ["Checkpoint", "Run"]
 CONFIG_FILE: Final = "config.toml"
 METRICS_FILE: Final = "metrics.jsonl"
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"
+LOCK_FILE: Final = "lock"
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,36 @@ class Run:
         """Whether there is something to resume."""
         return (self.path / CHECKPOINT_FILE).is_file()
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other process off this run; raise `BadInput` when another one has it."""
+        lock = self.path / LOCK_FILE
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = lock.open("w")
+        except OSError as error:
+            raise BadInput(f"{self.path} cannot be made ({error.strerror}); give another --out") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"another process is at work on {self.path}; wait for its end, or give another --out"
+                raise BadInput(message) from error
+            try:
+                yield
+            finally:
+                if list(self.path.glob("*")) == [lock]:  # nothing came of it
+                    lock.unlink()
+                    self.path.rmdir()
+
     def start(self, config: Config) -> None:
-        """Make the folder afresh."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(parents=True)
+        """Make the folder afresh; the lock stays, as another file of that name would be another lock."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for entry in self.path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK_FILE:
+                entry.unlink()
         write_atomically(self.path / CONFIG_FILE, lambda part: part.write_text(config.to_toml(), encoding="utf-8"))
 
     def config(self) -> Config:

@@ -90,10 +90,15 @@ def train(
 
 class _Trainer:
     def __init__(self, config: Config, data: Dataset, seed: int, run: Run | None) -> None:
-        self.config, self.seed, self.run, self.grid = config, seed, run, data.grid
+        self.config, self.seed, self.run, self.grid, self.name = config, seed, run, data.grid, data.name
         # The content alone would let a run go on under another split, and learn from the events it is then tested on.
         split = hashlib.sha256("\n".join(data.split).encode()).hexdigest()
-        self.origin = {"seed": seed, "data": data.fingerprint, "source": dict(data.source), "split": split}
+        self.origin: dict[str, Any] = {
+            "seed": seed,
+            "data": data.fingerprint,
+            "source": dict(data.source),
+            "split": split,
+        }
         self.place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = initial_network(config, data, seed).to(self.place)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=config.training.weight_decay)
@@ -209,9 +214,7 @@ class _Trainer:
         self.run.save(Checkpoint(tensors, {**self.origin, "metrics": self.metrics}), self.metrics)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        for key, mine in self.origin.items():
-            if (kept := checkpoint.state.get(key)) != mine:
-                raise BadConfig(f"{key} is {mine}; the run to resume has {kept}")
+        self._refuse_other_data(checkpoint.state)
         kinds: dict[str, State] = {"network": {}, "average": {}, "best": {}, "optimizer": {}}
         for name, tensor in checkpoint.tensors.items():
             kind, rest = name.split(".", 1)
@@ -224,6 +227,24 @@ class _Trainer:
             states.setdefault(int(index), {})[entry] = tensor.cpu() if entry == "step" else tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
         self.metrics = list(checkpoint.state["metrics"])
+
+    def _refuse_other_data(self, kept: Mapping[str, Any]) -> None:
+        """Raise `BadConfig` unless the checkpoint is of the same events under the same split."""
+        was, mine = kept.get("source") or {}, self.origin["source"]
+        # Where the file lies does not matter, its content and split do.
+        flags = [key for key in mine if key != "name" and was.get(key) != mine[key]]
+        if kept.get("seed") != self.origin["seed"]:
+            which = f"seed is {self.origin['seed']}, it was {kept.get('seed')}"
+        elif kept.get("data") != self.origin["data"]:
+            which = "its content differs"
+        elif flags:
+            which = "its split differs: " + ", ".join(f"{key} is {mine[key]}, it was {was.get(key)}" for key in flags)
+        elif kept.get("split") != self.origin["split"]:
+            which = "its split differs"
+        else:
+            return
+        folder = self.run.path if self.run else "the run"
+        raise BadConfig(f"{mine.get('name', self.name)} is not the data that {folder} was started with: {which}")
 
     def best_network(self) -> DDNN:
         self.network.load_state_dict(self.best)

@@ -130,9 +130,9 @@ def test_it_stops_early_when_told_to(tmp_path: Path, scene: Dataset) -> None:
 def test_a_run_of_other_data_or_another_seed_is_not_resumed(tmp_path: Path, scene: Dataset) -> None:
     run = Run(tmp_path / "run")
     train(small(epochs=1), scene, seed=0, run=run)
-    with pytest.raises(BadConfig, match="seed is 1; the run to resume has 0"):
+    with pytest.raises(BadConfig, match=r"synthetic is not the data that .*run was started with: seed is 1, it was 0"):
         train(small(epochs=1), scene, seed=1, run=run, resume=True)
-    with pytest.raises(BadConfig, match="data is"):
+    with pytest.raises(BadConfig, match=r"synthetic is not the data .*: its content differs"):
         train(small(epochs=1), load("synthetic", seed=8), seed=0, run=run, resume=True)
 
 
@@ -143,11 +143,37 @@ def test_a_run_of_another_split_of_the_same_data_is_not_resumed(tmp_path: Path) 
     assert first.fingerprint == other.fingerprint
     run = Run(tmp_path / "run")
     train(small(epochs=1), first, seed=0, run=run)
-    with pytest.raises(BadConfig, match=r"source is .*'3'.*; the run to resume has .*'0'"):
+    with pytest.raises(
+        BadConfig, match=r"mine.npz is not .*: its split differs: test_groups is \['3'\], it was \['0'\]"
+    ):
         train(small(epochs=1), other, seed=0, run=run, resume=True)
-    with pytest.raises(BadConfig, match="split is"):
+    with pytest.raises(BadConfig, match=r"its split differs$"):
         train(small(epochs=1), replace(other, source=first.source), seed=0, run=run, resume=True)
-    train(small(epochs=1), first, seed=0, run=run, resume=True)
+    moved = load(str(path.rename(tmp_path / "moved.npz")), group_by="walk", test_groups=["0"])
+    train(small(epochs=1), moved, seed=0, run=run, resume=True)
+
+
+def test_a_run_is_made_by_one_process_at_a_time(tmp_path: Path, scene: Dataset) -> None:
+    run, same = Run(tmp_path / "run"), Run(tmp_path / "run")
+    with run.alone():
+        train(small(epochs=1), scene, seed=0, run=run)
+        with pytest.raises(BadInput, match=r"another process is at work on .*run; wait for its end"), same.alone():
+            pass
+    with same.alone():
+        assert same.unfinished
+
+
+def test_holding_a_run_that_never_starts_leaves_nothing(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with pytest.raises(BadConfig, match="impossible"), run.alone():
+        raise BadConfig("impossible")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("in the way")
+    with pytest.raises(BadInput, match="run cannot be made"), Run(tmp_path / "run").alone():
+        pass
 
 
 def test_a_run_that_is_not_there_or_damaged_is_named(tmp_path: Path, scene: Dataset) -> None:
