@@ -76,13 +76,14 @@ def train(
     run = Run.beside(out)
     if resume:
         wanted = _resumed(run, wanted, changed=bool(config or epochs or batch or learning_rate))
-    elif run.unfinished and not force:
-        raise BadInput(f"{run.path} holds a run already; add --resume to go on with it, or --force to start again")
     groups = test_groups.split(",") if test_groups else None
     data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
-    _introduce(data)
-    network = _train(wanted, data, seed, run, resume=resume)
-    bundle, report = _write(network, data, wanted, out, seed, force=force, drop=max_accuracy_drop)
+    with run.alone():
+        if run.unfinished and not (resume or force):
+            raise BadInput(f"{run.path} holds a run already; add --resume to go on with it, or --force to start again")
+        _introduce(data)
+        network = _train(wanted, data, seed, run, resume=resume)
+        bundle, report = _write(network, data, wanted, out, seed, force=force, drop=max_accuracy_drop)
     if as_json:
         document = {"bundle": str(out), "fingerprint": bundle, "training": run.summary(), "test": report}
         typer.echo(json.dumps(document, indent=1))
@@ -214,7 +215,8 @@ def _show(out: Path, report: dict[str, Any]) -> None:
         table.add_row(exit, text, "-" if share is None else f"{share:.1%}")
     table.add_row("overall", f"{report['overall']['accuracy']:.1%}", "100.0%", style="bold")
     _console().print(table)
-    typer.echo(f"serve it with `ddnn up {out}`", err=True)
+    command = sys.argv[0] if Path(sys.argv[0]).name == "ddnn" else "ddnn"
+    typer.echo(f"serve it with `{shlex.join([command, 'up', str(out)])}`", err=True)
 
 
 def _console() -> "Console":

@@ -156,6 +156,25 @@ def test_doubtful_data_are_warned_of_and_trained_on(
     assert "warning: no event has class 0; expected" in capsys.readouterr().err
 
 
+def test_a_second_run_of_the_same_bundle_is_refused(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Run(tmp_path / "b.run").alone():
+        for more in ([], ["--force"]):
+            assert run(monkeypatch, "synthetic", "--out", tmp_path / "b", "--config", config, *more) == 2
+            assert "another process is at work on" in capsys.readouterr().err
+
+
+def test_the_command_to_serve_it_can_be_typed_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report: dict[str, Any] = {"events": 1, "overall": {"accuracy": 1.0, "exit_share": {}}, "exits": {}}
+    for called, typed in ((".venv/bin/ddnn", ".venv/bin/ddnn"), ("/somewhere/__main__.py", "ddnn")):
+        monkeypatch.setattr(sys, "argv", [called])
+        COMMAND._show(Path("out ser"), report)
+        assert f"serve it with `{typed} up 'out ser'`" in capsys.readouterr().err
+
+
 def test_a_terminal_has_a_bar_instead_of_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with COMMAND._watcher(2) as watcher:
