@@ -1,6 +1,9 @@
 """The command line as a whole: what it registers, how it fails, how quick it is to say so."""
 
+import importlib
+import io
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -10,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ddnn.bundle import Bundle
+from ddnn.fleet.glance import bundle_urls
 from ddnn.fleet.processes import LocalFleet
 
 COMMANDS = {"doctor", "evaluate", "infer", "play", "serve", "status", "train", "tune", "up"}
@@ -144,6 +149,10 @@ def test_status_and_doctor_agree_that_all_is_well(fleet: LocalFleet, tiny_bundle
     report = json.loads(ddnn("doctor", str(tiny_bundle.path), *some, "--json").stdout)
     assert report["ok"]
     assert report["findings"][-1]["found"].startswith("not asked: 5 of 6 devices")
+    passed = sum(finding["verdict"] == "ok" for finding in report["findings"])
+    warnings = len(report["findings"]) - passed
+    shown = ddnn("doctor", str(tiny_bundle.path), *some).stdout.splitlines()[-1]
+    assert shown == f"{passed} passed, {warnings} warning{'s' if warnings > 1 else ''}"
 
 
 def test_doctor_names_what_failed_and_what_to_do(copied_bundle: Path) -> None:
@@ -212,3 +221,22 @@ def test_a_tier_that_hangs_is_told_from_one_that_is_not_there() -> None:
         assert f"{url}: it is up but does not answer; look at its log" in done.stdout
         assert "ddnn up" not in done.stdout
         assert "start the fleet" not in ddnn("doctor", "--url", url).stdout
+
+
+def test_what_up_says_to_do_next_works_as_it_is(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
+    text = io.StringIO()
+    say_where = importlib.import_module("ddnn.cli.up")._say_where  # the package's own name `up` is the function
+    say_where(fleet, Console(file=text, width=80), "secret")
+    shown = text.getvalue()
+    (then,) = [line for line in shown.splitlines() if line.startswith("Then: ")]
+    path = shlex.quote(str(tiny_bundle.path))
+    assert f"ddnn infer --bundle {path} --base-port" in then
+    assert f"ddnn play {path} --base-port" in then
+    curl = shown[shown.index("curl ") : shown.index("Then: ")].replace("\\\n", " ")
+    assert shlex.split(curl)[3:6] == ["-H", "Authorization: Bearer $DDNN_TOKEN", "-d"]
+    assert Path(shlex.split(curl)[6].removeprefix("@")).is_file()
+
+
+def test_a_named_bundle_says_how_many_tiers_to_look_for(tiny_bundle: Bundle) -> None:
+    names = ["cloud", "edge", *(f"device-{n}" for n in range(6))]
+    assert list(bundle_urls(9000, tiny_bundle)) == names
