@@ -1,5 +1,6 @@
 """What several commands are told in the same way: which bundle, which addresses, which token."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ __all__ = [
     "Token",
     "addresses",
     "bundle_path",
+    "command_name",
     "device_addresses",
     "look_at_devices",
 ]
@@ -47,6 +49,11 @@ def bundle_path(given: Path | None) -> Path:
     from ddnn.bundle import shipped_bundle
 
     return shipped_bundle()
+
+
+def command_name() -> str:
+    """`ddnn` as it can be typed here: with its path when that is how it was called."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "ddnn" else "ddnn"
 
 
 def addresses(given: Sequence[str]) -> list[str]:

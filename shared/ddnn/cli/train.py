@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ddnn.cli.target import command_name
 from ddnn.errors import BadData, BadInput
 
 if TYPE_CHECKING:
@@ -215,8 +216,7 @@ def _show(out: Path, report: dict[str, Any]) -> None:
         table.add_row(exit, text, "-" if share is None else f"{share:.1%}")
     table.add_row("overall", f"{report['overall']['accuracy']:.1%}", "100.0%", style="bold")
     _console().print(table)
-    command = sys.argv[0] if Path(sys.argv[0]).name == "ddnn" else "ddnn"
-    typer.echo(f"serve it with `{shlex.join([command, 'up', str(out)])}`", err=True)
+    typer.echo(f"serve it with `{shlex.join([command_name(), 'up', str(out)])}`", err=True)
 
 
 def _console() -> "Console":

@@ -2,13 +2,11 @@
 
 import shlex
 import signal
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ddnn.cli.target import BasePort, BundleArgument, Token, bundle_path
+from ddnn.cli.target import BasePort, BundleArgument, Token, bundle_path, command_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,7 +104,7 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
     request = [f"curl -s {fleet.device_urls[device]}/v2/models/ddnn/infer", *header, f"-d @{shlex.quote(str(body))}"]
     console.print("  " + " \\\n    ".join(request) + "\n", soft_wrap=True, markup=False)
-    command = shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "ddnn" else "ddnn"
+    command = shlex.quote(command_name())
     where = "" if fleet.members["cloud"].port == _USUAL_PORT else f" --base-port {fleet.members['cloud'].port}"
     path = fleet.bundle.path
     other = "" if path.resolve() == shipped_bundle().resolve() else f" {shlex.quote(str(path))}"
