@@ -190,6 +190,7 @@ async def test_missing_features_degrade_the_answer_of_the_local_exit() -> None:
     case = bench.cases[0]
     case.best = answer(2)
     bench.collector.ask(case)
+    bench.collector.delivered(case, 0)
     given = await case.outcome
     assert (given.label, given.degraded, given.degraded_reason) == (2, True, "no_features")
 
