@@ -48,7 +48,11 @@ def trained_on_seven_groups(copied_bundle: Path, grouped: Path) -> Bundle:
 
 def run(*args: object) -> str:
     nowhere = ",".join(["http://127.0.0.1:1"] * 6)
-    return CliRunner().invoke(app, [*map(str, args), "--device", nowhere, "--count", "20", "--json"]).stderr
+    return (
+        CliRunner()
+        .invoke(app, [*map(str, args), "--device", nowhere, "--count", "20", "--rate", "1000", "--json"])
+        .stderr
+    )
 
 
 def test_played_test_events_are_those_that_training_never_saw(trained_on_seven_groups: Bundle, grouped: Path) -> None:
