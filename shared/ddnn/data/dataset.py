@@ -35,9 +35,9 @@ class Dataset:
     index: Ints
     """(N,) row in the source."""
     fingerprint: str
-    """SHA-256 of the whole source's content; a subset keeps it."""
+    """SHA-256 of the whole source's content; a subset of events keeps it, one of devices has another."""
     source: Mapping[str, Any]
-    """Arguments of `ddnn.data.load` that give this data set again."""
+    """Arguments of `ddnn.data.load` that give this data set again, `devices` for `of_devices` where that was asked."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -67,6 +67,32 @@ class Dataset:
             present=self.present[rows],
             split=self.split[rows],
             index=self.index[rows],
+        )
+
+    def of_devices(self, devices: Sequence[int]) -> "Dataset":
+        """Only these devices, in this order; none named, or all in order, is the same data set.
+
+        Every event stays, with its class, even one that none of these devices sees: what a smaller fleet misses, it
+        has wrong. Raise `BadData` for an index that is not there or comes twice.
+        """
+        wanted, count = list(devices), self.devices
+        strangers = [device for device in wanted if not 0 <= device < count]
+        if strangers:
+            raise BadData(f"devices names {strangers[0]}; expected some of 0..{count - 1}, the devices of {self.name}")
+        if len(set(wanted)) != len(wanted):
+            raise BadData(f"devices is {', '.join(map(str, wanted))}, which names one twice; expected each once")
+        if not wanted or wanted == list(range(count)):
+            return self
+        earlier = self.source.get("devices") or range(count)
+        text = f"{self.fingerprint} of devices {','.join(map(str, wanted))}"
+        return replace(
+            self,
+            views=tuple(self.views[device] for device in wanted),
+            y_dev=self.y_dev[:, wanted],
+            present=self.present[:, wanted],
+            grid=None,
+            fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+            source={**self.source, "devices": [earlier[device] for device in wanted]},
         )
 
 

@@ -22,17 +22,20 @@ def load_for(
 ) -> Dataset:
     """Load `source` for `bundle`; what is None is as in training, as far as it applies to this source.
 
+    A network of some of the devices gets those, unless other data come with just as many as it has.
     Raises `BadData` naming the array that breaks the data contract.
     """
     trained = _trained_on(bundle)
     same = Path(str(trained.get("name", ""))).name == Path(source).name
-    return load(
+    data = load(
         source,
         grid=grid or (trained.get("grid") if same or _is_image_set(Path(source)) else None),
         group_by=group_by or (trained.get("group_by") if same else None),
         test_groups=test_groups or (trained.get("test_groups") if same and not group_by else None),
         seed=int(trained.get("seed", 0)) if seed is None else seed,
     )
+    devices = trained.get("devices") or ()
+    return data.of_devices(devices) if same or data.devices != len(devices) else data
 
 
 def split_note(bundle: Bundle, data: Dataset) -> str | None:

@@ -42,6 +42,16 @@ def test_the_split_is_that_of_training_unless_told_otherwise(make_bundle: MakeBu
     assert "another test_groups: its training events may be among these" in note
 
 
+def test_a_network_of_some_devices_gets_those(make_bundle: MakeBundle, grouped: Path) -> None:
+    bundle = trained_on(make_bundle(), source={"name": "grouped.npz", "devices": [2, 0], "seed": 0})
+    data = load_for(bundle, str(grouped))
+    assert data.source["devices"] == [2, 0]
+    np.savez(grouped.parent / "pair.npz", X=np.zeros((90, 2, 4), np.float32), y=np.arange(90) % 3)
+    assert load_for(bundle, str(grouped.parent / "pair.npz")).devices == 2
+    grouped.rename(grouped.parent / "later.npz")
+    assert load_for(bundle, str(grouped.parent / "later.npz")).source["devices"] == [2, 0]
+
+
 def test_other_data_are_split_as_they_say_themselves(make_bundle: MakeBundle, grouped: Path) -> None:
     bundle = trained_on(make_bundle(), source={"name": "mnist5k", "grid": "3x2", "group_by": "subject", "seed": 0})
     data = load_for(bundle, str(grouped))
