@@ -11,7 +11,7 @@ import numpy as np
 
 from ddnn.data.events import Events, check_visible, checked_labels, checked_view, name_classes
 from ddnn.data.grid import channels_first, cut
-from ddnn.data.split import SPLIT_NAMES
+from ddnn.data.split import SPLIT_NAMES, blocks
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools
 
@@ -81,7 +81,7 @@ def _read(archive: _Archive, grid: tuple[int, int] | None, group_by: str | None)
             raise BadData(
                 f"y has shape {y.shape}; expected ({len(views[0])},); each device's own classes go into y_dev"
             )
-        return _mvmc(archive, views, y)
+        return _mvmc(archive, views, y, group_by)
     return _own(archive, views, y, group_by)
 
 
@@ -146,8 +146,12 @@ def _named_split(archive: _Archive, count: int) -> tuple[Bools | None, Bools | N
 
 
 def _groups(archive: _Archive, group_by: str | None, count: int) -> Array | None:
+    """(N,) the array that `group_by` names, or its blocks of one length for NAME:LENGTH; `row` is the row's number."""
     if group_by is None:
         return None
+    name, _, length = group_by.rpartition(":")
+    if name and group_by not in archive and (name == "row" or name in archive):
+        return blocks(name, archive[name] if name in archive else np.arange(count), length, count)
     if group_by not in archive:
         raise BadData(
             f"group-by names {group_by}, which {archive.path.name} does not hold; it holds {', '.join(archive)}"
@@ -189,7 +193,7 @@ def _keras(archive: _Archive, grid: tuple[int, int] | None) -> Events:
     return Events(views, y, y_dev, present, name_classes(y, archive.get("classes")), is_test, grid=grid)
 
 
-def _mvmc(archive: _Archive, views: tuple[Array, ...], raw: Array) -> Events:
+def _mvmc(archive: _Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:
     """The paper's set: `y` (N, D), 3 where the camera does not see the object; the event's class is the largest.
 
     The authors' split comes from `mvmc_split.json` (lists `train` and `test` of rows) beside the file, if it is there.
@@ -204,7 +208,8 @@ def _mvmc(archive: _Archive, views: tuple[Array, ...], raw: Array) -> Events:
     y_dev = np.where(present, y_dev, -1)
     y = y_dev.max(axis=1)
     name_classes(y, None)
-    return Events(views, y, y_dev, present, MVMC_CLASSES, _authors_test(archive.path.parent / MVMC_SPLIT_FILE, len(y)))
+    test, groups = _authors_test(archive.path.parent / MVMC_SPLIT_FILE, len(y)), _groups(archive, group_by, len(y))
+    return Events(views, y, y_dev, present, MVMC_CLASSES, test, groups=groups)
 
 
 def _authors_test(path: Path, count: int) -> Bools | None:

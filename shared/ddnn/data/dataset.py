@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,10 @@ class Dataset:
     fingerprint: str
     """SHA-256 of the whole source's content; a subset of events keeps it, one of devices has another."""
     source: Mapping[str, Any]
-    """Arguments of `ddnn.data.load` that give this data set again, `devices` for `of_devices` where that was asked."""
+    """Arguments of `ddnn.data.load` that give this data set again."""
+    division: Mapping[str, Any] = field(default_factory=dict)
+    """How the whole source was divided, for reports: who chose `test` and `validation`, their `groups` if groups stay
+    whole (else None), and how many `events` each split has."""
 
     def __len__(self) -> int:
         return len(self.y)

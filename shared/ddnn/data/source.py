@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,14 @@ def load(
     group_by: str | None = None,
     test_groups: Sequence[str] | None = None,
     seed: int = 0,
+    devices: Sequence[int] = (),
 ) -> Dataset:
     """Load and split the data set `source`: `mnist5k`, `synthetic`, or the path of a `.npz` file.
 
     `grid` such as `3x2` cuts whole images into views; `group_by` names an array of the file whose groups stay whole,
-    `test_groups` which of them are test. Raise `BadData` naming the array that breaks the contract.
+    or NAME:LENGTH its blocks of that length; `test_groups` says which of them are test;
+    `devices` which devices to keep, as `Dataset.of_devices` does.
+    Raise `BadData` naming the array that breaks the contract.
     """
     if test_groups and not group_by:
         raise BadData(f"test-groups is {', '.join(test_groups)} without a group-by; expected the name of an array too")
@@ -45,6 +49,7 @@ def load(
     else:
         events = read_archive(Path(source), grid=cells, group_by=group_by)
         name = Path(source).stem
+    split = _split(events, name, group_by or "", test_groups or (), seed)
     return Dataset(
         name=name,
         views=events.views,
@@ -52,7 +57,7 @@ def load(
         y_dev=events.y_dev,
         present=events.present,
         classes=events.classes,
-        split=_split(events, name, group_by or "", test_groups or (), seed),
+        split=split,
         grid=events.grid,
         index=np.arange(len(events.y)),
         fingerprint=digest(events.views, events.y, events.y_dev, events.present, events.classes),
@@ -63,7 +68,22 @@ def load(
             "test_groups": list(test_groups) if test_groups else None,
             "seed": seed,
         },
-    )
+        division=_division(events, group_by, split),
+    ).of_devices(devices)
+
+
+def _division(events: Events, group_by: str | None, split: Array) -> dict[str, Any]:
+    """How the events were divided, for reports: who chose test and validation, which groups, how many events."""
+    drawn = f"whole groups of {group_by}" if events.groups is not None else "at random within each class"
+    held_out = [part for part in SPLIT_NAMES if part != "train"]
+    return {
+        "test": drawn if events.test is None else "given by the data",
+        "validation": drawn if events.validation is None else "given by the data",
+        "groups": {part: list(map(str, np.unique(events.groups[split == part]))) for part in held_out}
+        if events.groups is not None
+        else None,
+        "events": {part: int((split == part).sum()) for part in SPLIT_NAMES},
+    }
 
 
 def _split(events: Events, name: str, group_by: str, test_groups: Sequence[str], seed: int) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools, Ints
 
-__all__ = ["SPLIT_NAMES", "TEST_SHARE", "VALIDATION_SHARE", "by_group", "mark", "named_groups", "stratified"]
+__all__ = ["SPLIT_NAMES", "TEST_SHARE", "VALIDATION_SHARE", "blocks", "by_group", "mark", "named_groups", "stratified"]
 
 SPLIT_NAMES: Final = ("train", "validation", "test")
 TEST_SHARE: Final = 0.2
@@ -50,6 +50,21 @@ def named_groups(name: str, groups: Array, wanted: Sequence[str]) -> Bools:
         known = ", ".join(map(str, np.unique(groups)[:12]))
         raise BadData(f"test-groups names {', '.join(missing)}, which {name} does not hold; expected some of {known}")
     return np.asarray(np.isin(text, list(wanted)))
+
+
+def blocks(name: str, values: Array, length: str, count: int) -> Ints:
+    """(N,) which stretch of `length` each of the `values` (times, frame numbers) is in, counted from the smallest."""
+    try:
+        step = float(length)
+    except ValueError:
+        step = 0.0
+    if not 0 < step < np.inf:
+        raise BadData(
+            f"group-by is {name}:{length}; expected the length of a block in {name}'s own unit, such as {name}:60"
+        )
+    if values.shape != (count,) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise BadData(f"{name} has type {values.dtype} and shape {values.shape}; expected finite numbers ({count},)")
+    return np.asarray(((values - values.min()) // step).astype(np.int64))
 
 
 def mark(test: Bools, validation: Bools) -> Array:

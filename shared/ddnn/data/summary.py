@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from ddnn.data.dataset import Dataset
+from ddnn.data.leak import WORRYING, near_duplicates
 from ddnn.data.split import SPLIT_NAMES
 
 __all__ = ["describe", "doubts"]
@@ -17,11 +18,12 @@ MOST_NAMES: Final = 5
 
 
 def describe(data: Dataset) -> str:
-    """Events, devices, views, classes and split in one line."""
+    """Events, how they are split, devices, views and classes in one line."""
     kinds = Counter(f"{_times(view.shape[1:])} {view.dtype}" for view in data.views)
     views = ", ".join(f"{count} of {kind}" for kind, count in kinds.items())
     parts = ", ".join(f"{np.count_nonzero(data.split == part)} {part}" for part in SPLIT_NAMES)
-    return f"{data.name}: {len(data)} events ({parts}), {data.devices} devices (views: {views}), {_classes(data)}"
+    events = f"{len(data)} events ({parts}; {_division(data)})"
+    return f"{data.name}: {events}, {data.devices} devices (views: {views}), {_classes(data)}"
 
 
 def doubts(data: Dataset) -> list[str]:
@@ -41,11 +43,24 @@ def doubts(data: Dataset) -> list[str]:
             f"views of device {_few(list(map(str, last)))} have shape {shape}, which looks like (H, W, C); expected "
             "(C, H, W), as numpy.moveaxis(views, -1, -3) makes it"
         )
+    near = near_duplicates(data)
+    if near is not None and near > WORRYING:
+        found.append(
+            f"{near:.0%} of the test events have a near-duplicate in training, so accuracy will look better "
+            "than it is; expected groups that stay whole: --group-by subject, or --group-by time:60 for blocks of time"
+        )
     return found
 
 
 def _channels_last(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[2] in CHANNELS and shape[0] not in CHANNELS and shape[0] > shape[2]
+
+
+def _division(data: Dataset) -> str:
+    """Who chose the test events, or which groups they are."""
+    groups = data.division.get("groups")
+    named = f": {_few(groups['test'])}, validation {_few(groups['validation'])}" if groups else ""
+    return f"test {data.division.get('test', 'as it came')}{named}"
 
 
 def _classes(data: Dataset) -> str:

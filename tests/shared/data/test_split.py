@@ -36,6 +36,45 @@ def test_an_unknown_group_is_named(tmp_path: Path) -> None:
         load(grouped(tmp_path), group_by="subject", test_groups=["7", "9"])
 
 
+def test_blocks_of_time_stay_whole_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
+    time = np.random.default_rng(0).permutation(np.linspace(1e9, 1e9 + 100, N, endpoint=False))
+    np.savez(tmp_path / "timed.npz", X=np.zeros((N, 2, 3), np.float32), y=np.arange(N) % 3, time=time)
+    split = load(str(tmp_path / "timed.npz"), group_by="time:12.5", test_groups=["0", "7"]).split
+    assert ((split == "test") == ((time < 1e9 + 12.5) | (time >= 1e9 + 87.5))).all()
+    assert len(set(((time - 1e9) // 12.5)[split == "validation"])) == 1
+
+
+def test_blocks_of_rows_need_no_array(tmp_path: Path) -> None:
+    split = load(grouped(tmp_path), group_by="row:30").split
+    assert all(len(set(split[start : start + 30])) == 1 for start in range(0, N, 30))
+
+
+@pytest.mark.parametrize(
+    ("group_by", "sentence"),
+    [
+        ("row:0", "group-by is row:0; expected the length of a block in row's own unit, such as row:60"),
+        ("row:x", "group-by is row:x; expected"),
+        ("X:4", r"X has type float32 and shape \(240, 2, 3\); expected finite numbers"),
+        ("when:4", "group-by names when:4, which grouped.npz does not hold"),
+    ],
+)
+def test_blocks_that_cannot_be_cut_are_refused(tmp_path: Path, group_by: str, sentence: str) -> None:
+    with pytest.raises(BadData, match=sentence):
+        load(grouped(tmp_path), group_by=group_by)
+
+
+def test_the_division_is_on_record(tmp_path: Path) -> None:
+    assert load(grouped(tmp_path), group_by="subject", test_groups=["7", "8"]).division == {
+        "test": "whole groups of subject",
+        "validation": "whole groups of subject",
+        "groups": {"validation": ["4"], "test": ["7", "8"]},
+        "events": {"train": 150, "validation": 30, "test": 60},
+    }
+    given = load("mnist5k", grid="3x2").division
+    assert (given["test"], given["validation"]) == ("given by the data", "at random within each class")
+    assert given["groups"] is None
+
+
 def test_too_few_groups_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="leaves 1 group"):
         load(grouped(tmp_path, 2), group_by="subject")

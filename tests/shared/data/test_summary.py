@@ -17,8 +17,8 @@ def made(folder: Path, **arrays: Any) -> Dataset:
 
 def test_one_line_says_what_there_is(tmp_path: Path) -> None:
     assert describe(load("synthetic")) == (
-        "synthetic: 480 events (328 train, 56 validation, 96 test), 6 devices (views: 6 of 1×12×12 uint8), "
-        "4 classes (square, cross, disc, stripes)"
+        "synthetic: 480 events (328 train, 56 validation, 96 test; test at random within each class), "
+        "6 devices (views: 6 of 1×12×12 uint8), 4 classes (square, cross, disc, stripes)"
     )
     y = np.arange(60) % 2
     unequal = made(tmp_path, X_0=np.zeros((60, 3, 8, 8), np.uint8), X_1=np.zeros((60, 5), np.float32), y=y)
@@ -40,6 +40,18 @@ def test_images_with_their_channels_last_are_doubted(tmp_path: Path, channels: i
     (sentence,) = doubts(made(tmp_path, X=images, y=y))
     assert sentence.startswith(f"views of device 0, 1 have shape 16×12×{channels}, which looks like (H, W, C)")
     assert doubts(made(tmp_path, X=np.moveaxis(images, -1, -3), y=y)) == []
+
+
+def test_a_random_split_of_video_frames_is_doubted_and_one_by_scene_is_not(tmp_path: Path) -> None:
+    random, scene = np.random.default_rng(0), np.arange(240) // 12
+    frames = random.normal(size=(20, 2, 1, 8, 8))[scene] + 0.05 * random.normal(size=(240, 2, 1, 8, 8))
+    arrays = {"X": frames, "y": scene % 2, "scene": scene}
+    (sentence,) = doubts(made(tmp_path, **arrays))
+    assert sentence.startswith("100% of the test events have a near-duplicate in training")
+    assert doubts(load(str(tmp_path / "mine.npz"), group_by="scene")) == []
+    by_block = load(str(tmp_path / "mine.npz"), group_by="row:12")
+    assert doubts(by_block) == []
+    assert "test whole groups of row:12: 2, 4, 6, 19, validation 3, 14)" in describe(by_block)
 
 
 def test_usual_data_raise_no_doubt() -> None:
