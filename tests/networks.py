@@ -1,41 +1,47 @@
-"""Small untrained networks of other topologies than the usual six devices behind one edge with a section."""
+"""Small untrained networks of any topology, over the synthetic cameras."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ddnn.bundle import Bundle
 
-__all__ = ["make_bundle"]
+__all__ = ["TOPOLOGIES", "make_bundle"]
+
+TOPOLOGIES: dict[str, dict[str, Any]] = {
+    "a": {"device_section": False, "edge_section": False},
+    "b": {"devices": [0], "edge_section": False},
+    "c": {"edge_section": False},
+    "d": {"devices": [0]},
+    "e": {},
+    "f": {"edges": 2},
+}
+"""The paper's configurations by their keys: `make_bundle(path, **TOPOLOGIES["f"])`."""
 
 
-def make_bundle(
-    path: Path, *, devices: int = 6, edge_section: bool = True, edges: Sequence[Sequence[int]] = ()
-) -> Bundle:
-    """Export and prove a network over the first `devices` of the synthetic cameras."""
+def make_bundle(path: Path, *, devices: int | Sequence[int] = 6, **keys: Any) -> Bundle:
+    """Export and prove a network over the first so many of the synthetic cameras, or over those named.
+
+    `keys` are any of `ddnn.network.NetworkConfig`; blocks are tiny unless they say otherwise.
+    """
     import torch
 
     from ddnn.data import load
     from ddnn.export import write_bundle
     from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
 
-    whole = load("synthetic", seed=3)
-    keep = np.asarray(whole.present[:, :devices].any(axis=1))
-    data = replace(
-        whole,
-        views=tuple(view[keep] for view in whole.views[:devices]),
-        y=whole.y[keep],
-        y_dev=whole.y_dev[keep, :devices],
-        present=whole.present[keep, :devices],
-        split=whole.split[keep],
-        index=whole.index[keep],
-    )
+    data = load("synthetic", seed=3).of_devices(range(devices) if isinstance(devices, int) else devices)
+    data = data.take(np.flatnonzero(data.present.any(axis=1)))
     small = SectionConfig(filters=(4,), cut_filters=2)
-    config = NetworkConfig(
-        device=small, edge=small, cloud=small, edge_section=edge_section, edges=tuple(tuple(edge) for edge in edges)
-    )
-    torch.manual_seed(5)
+    # As from a file: lists are welcome where the network has tuples.
+    config = NetworkConfig.model_validate({"device": small, "edge": small, "cloud": small} | keys)
     views = [ViewSpec(view.shape[1:], view.dtype.kind == "u") for view in data.views]
-    return write_bundle(path, DDNN(Plan.of(config, views, len(data.classes))), data, golden_events=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = DDNN(Plan.of(config, views, len(data.classes)))
+    with torch.no_grad():
+        # Batch norms that have seen something, or the whole numbers of binary layers would all lie at a sign's zero.
+        network([torch.from_numpy(view) for view in data.views], torch.from_numpy(data.present))
+    return write_bundle(path, network, data, golden_events=16)

@@ -85,7 +85,8 @@ class DeviceSpec(_Frozen):
     """One device: its view and its section's file."""
 
     view: View
-    section: str
+    section: str | None
+    """File of the device section; devices that share their weights share it; none where raw views go up."""
 
 
 class EdgeSpec(_Frozen):
@@ -93,8 +94,8 @@ class EdgeSpec(_Frozen):
 
     devices: tuple[int, ...] = Field(min_length=1)
     """Global device indices, ascending; position in this tuple is the device's place in the edge's fusion."""
-    local: str
-    """File of the local exit: `scores` [B, d, K], `present` [B, d] → `scores` [B, K]."""
+    local: str | None
+    """File of the local exit: `scores` [B, d, K], `present` [B, d] → `scores` [B, K]; none where raw views go up."""
     section: str | None
     """File of the edge section: `features` [B, d, bits] of 0/1, `present` [B, d] → `scores`, `features`; or none."""
 
@@ -108,23 +109,33 @@ class Topology(_Frozen):
 
     devices: tuple[DeviceSpec, ...] = Field(min_length=1)
     """File of a device section: `view` [B, …] → `scores` [B, K], `features` [B, bits]."""
-    device_cut: Cut
-    """Features of every device, all alike."""
+    device_cut: Cut | None
+    """Features of every device, all alike; none where raw views go up (configuration (a))."""
     edges: tuple[EdgeSpec, ...] = Field(min_length=1)
     edge_cut: Cut | None
     """Features of every edge; none when there is no edge section and the cloud fuses the devices' features."""
     cloud: str
-    """File of the cloud section: `features` [B, n, bits], `present` [B, n] → `scores` [B, K]; n edges, or n devices."""
+    """File of the cloud section: `features` [B, n, bits], `present` [B, n] → `scores` [B, K]; n edges, or n devices.
+
+    Where raw views go up: `view` [B, D, …], `present` [B, D] → `scores` [B, K].
+    """
     fusion: dict[Literal["local", "edge", "cloud"], Literal["max", "mean", "concat", "attention"]]
 
     @property
-    def cloud_cut(self) -> Cut:
-        """What goes up to the cloud, a child each."""
+    def raw(self) -> bool:
+        """Whether raw views go up to the cloud, the only section and exit (configuration (a))."""
+        return self.device_cut is None
+
+    @property
+    def cloud_cut(self) -> Cut | None:
+        """What goes up to the cloud, a child each; none where raw views do."""
         return self.edge_cut or self.device_cut
 
     @property
     def exits(self) -> tuple[Exit, ...]:
         """The exits this network has, lowest first."""
+        if self.raw:
+            return (Exit.CLOUD,)
         return tuple(exit for exit in Exit if exit is not Exit.EDGE or self.edge_cut)
 
     def edge_of(self, device: int) -> int:
@@ -254,7 +265,8 @@ class Bundle:
         `index` (N,) row in the data set · `y` (N,) · `y_dev` (N, D) · `view_0` … `view_{D-1}` (N, …) · `present` (N, D)
         · `device_scores` (N, D, K) · `device_features` and `device_ties` (N, D, bytes), packed · `local_scores`
         (N, E, K) · `edge_scores` (N, E, K), `edge_features` and `edge_ties` (N, E, bytes) if there is an edge section
-        · `cloud_scores` (N, K). A tie is a bit whose value before the sign was within 1e-4 of zero.
+        · `cloud_scores` (N, K). A tie is a bit whose value before the sign was within 1e-4 of zero. Where raw views go
+        up there are no scores but the cloud's, and no features.
         """
         try:
             with np.load(BytesIO(self.checked(GOLDEN_FILE).read_bytes()), allow_pickle=False) as file:
@@ -262,7 +274,8 @@ class Bundle:
         except (ValueError, EOFError, BadZipFile, TypeError) as error:  # TypeError: a single array, not an archive
             raise BadBundle(f"{GOLDEN_FILE}: is not a NumPy archive of plain arrays ({error})") from error
         exits = [f"{exit}_scores" for exit in self.topology.exits]
-        cuts = [f"{tier}_{part}" for tier in ("device", *(["edge"] if self.topology.edge_cut else [])) for part in _CUT]
+        tiers = {"device": self.topology.device_cut, "edge": self.topology.edge_cut}
+        cuts = [f"{tier}_{part}" for tier, cut in tiers.items() if cut for part in _CUT]
         views = [f"view_{index}" for index in range(len(self.topology.devices))]
         for name in ("index", "y", "y_dev", "present", *views, *exits, *cuts):
             if name not in arrays:

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from ddnn.bundle import Bundle
+from ddnn.bundle import Bundle, Cut
 from ddnn.errors import BadBundle
 from ddnn.runtime import Section
 from ddnn.tier import Tier
@@ -22,8 +22,11 @@ def check_sections(
 ) -> int:
     """Run the first `events` golden events (None = all) through a tier's sections, each on torch's own inputs.
 
-    Return how many were run; raise `BadBundle` naming the section, the event and by how much it is off.
+    Return how many were run, 0 by a tier that only passes things on; raise `BadBundle` naming the section, the event
+    and by how much it is off.
     """
+    if not sections:
+        return 0
     golden = {name: array[:events] for name, array in bundle.golden.items()}
     topology, present = bundle.topology, golden["present"].astype(np.bool_)
     if tier is Tier.DEVICE:
@@ -37,15 +40,24 @@ def check_sections(
         outputs = sections["local"].run(scores=golden["device_scores"][:, devices], present=mask)
         _same(sections["local"], outputs, golden, "local", index, some)
         if "section" in sections:
-            bits = unpack_bits(golden["device_features"][:, devices], topology.device_cut.bits)
+            bits = _bits(golden["device_features"][:, devices], topology.device_cut)
             outputs = sections["section"].run(features=bits, present=mask)
             _same(sections["section"], outputs, golden, "edge", index, some)
     else:
         source, mask = ("edge", _edges_present(bundle, present)) if topology.edge_cut else ("device", present)
-        bits = unpack_bits(golden[f"{source}_features"], topology.cloud_cut.bits)
-        outputs = sections["section"].run(features=bits, present=mask)
+        if topology.raw:
+            inputs = {"view": np.stack([golden[f"view_{i}"] for i in range(len(topology.devices))], axis=1)}
+        else:
+            inputs = {"features": _bits(golden[f"{source}_features"], topology.cloud_cut)}
+        outputs = sections["section"].run(**inputs, present=mask)
         _same(sections["section"], outputs, golden, "cloud", None, np.asarray(mask.any(axis=1)))
     return len(present)
+
+
+def _bits(packed: Array, cut: Cut | None) -> Bits:
+    if cut is None:
+        raise AssertionError("a network with features has a cut")
+    return unpack_bits(packed, cut.bits)
 
 
 def _edges_present(bundle: Bundle, present: Bools) -> Bools:

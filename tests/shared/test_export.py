@@ -44,6 +44,7 @@ def test_every_section_says_what_torch_says_under_every_mask(
     bundle.verify()
     golden, topology = bundle.golden, bundle.topology
     count, devices, edges = 30, len(shapes), len(topology.edges)
+    assert topology.device_cut is not None
     assert golden["device_scores"].shape == (count, devices, 3)
     assert golden["device_features"].shape == golden["device_ties"].shape == (count, devices, topology.device_cut.bytes)
     assert golden["local_scores"].shape == (count, edges, 3)
@@ -96,7 +97,9 @@ def test_a_section_that_says_something_else_is_refused(tmp_path: Path) -> None:
 
 def norm(network: DDNN, device: int) -> nn.BatchNorm1d:
     """The batch norm before a device's sign."""
-    last = network.sensors[device].tail.block[1]
+    tail = network.sensors[device].fork.tail
+    assert tail is not None
+    last = tail.block[1]
     assert isinstance(last, nn.BatchNorm1d)
     return last
 

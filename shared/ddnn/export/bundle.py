@@ -2,11 +2,12 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from safetensors.torch import save_file
@@ -18,6 +19,7 @@ from ddnn.export.golden import golden
 from ddnn.export.graphs import section_names, write_sections
 from ddnn.export.proof import prove
 from ddnn.network import DDNN
+from ddnn.network.config import Fusion
 from ddnn.policy import Policy
 
 __all__ = ["seal", "staged", "write_bundle"]
@@ -107,24 +109,24 @@ def seal(folder: Path, manifest: Manifest, policy: Policy | None = None) -> Bund
 def _topology(network: DDNN) -> Topology:
     plan = network.plan
     devices, locals_, edges, cloud = section_names(network)
-    sections: Sequence[str | None] = edges or [None] * len(locals_)
+    fusion: dict[Literal["local", "edge", "cloud"], Fusion] = {"cloud": plan.config.cloud_fusion}
+    if locals_:
+        fusion["local"] = plan.config.local_fusion
+    if edges:
+        fusion["edge"] = plan.config.edge_fusion
     return Topology(
         devices=tuple(
             DeviceSpec(view=View(shape=view.shape, dtype="UINT8" if view.uint8 else "FP32"), section=name)
-            for view, name in zip(plan.views, devices, strict=True)
+            for view, name in zip_longest(plan.views, devices)
         ),
-        device_cut=Cut(shape=plan.device_cut),
+        device_cut=Cut(shape=plan.device_cut) if plan.device_cut else None,
         edges=tuple(
             EdgeSpec(devices=group, local=local, section=section)
-            for group, local, section in zip(plan.edges, locals_, sections, strict=True)
+            for group, local, section in zip_longest(plan.edges, locals_, edges)
         ),
         edge_cut=Cut(shape=plan.edge_cut) if plan.edge_cut else None,
         cloud=cloud,
-        fusion={
-            "local": plan.config.local_fusion,
-            "edge": plan.config.edge_fusion,
-            "cloud": plan.config.cloud_fusion,
-        },
+        fusion=fusion,
     )
 
 

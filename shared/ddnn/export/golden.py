@@ -34,20 +34,23 @@ def choose(y: Ints, count: int, seed: int) -> Ints:
 def clear_events(network: DDNN, views: Sequence[Array], present: Array) -> Bools:
     """Events (N,) in which no value before a sign *inside* a section is so close to zero that rounding may turn it.
 
-    Only binary blocks have such signs. Where one turns, scores jump, and neither torch nor ONNX Runtime is wrong.
+    Only binary blocks have such signs, and exits that see the features. Where one turns, scores jump, and neither torch
+    nor ONNX Runtime is wrong.
     """
     nearest: list[Tensor] = []
 
     def look(module: nn.Module, values: tuple[Tensor]) -> None:
-        nearest.append(values[0].abs().flatten(1).amin(dim=1))
+        each = values[0].abs().flatten(1).amin(dim=1)
+        # A section that all devices share ran on all their views in one batch.
+        nearest.append(each.reshape(-1, min(BATCH, len(present) - start)).amin(dim=0))
 
     hooks = [module.register_forward_pre_hook(look) for module in network.modules() if isinstance(module, Sign)]
     clear = np.ones(len(present), dtype=bool)
-    if hooks:
-        for i in range(0, len(present), BATCH):
-            answers(network, [view[i : i + BATCH] for view in views], present[i : i + BATCH])
-            clear[i : i + BATCH] = (torch.stack(nearest).amin(dim=0) > INNER_MARGIN).numpy()
-            nearest.clear()
+    for start in range(0, len(present) if hooks else 0, BATCH):
+        rows = slice(start, start + BATCH)
+        answers(network, [view[rows] for view in views], present[rows])
+        clear[rows] = (torch.stack(nearest).amin(dim=0) > INNER_MARGIN).numpy()
+        nearest.clear()
     for hook in hooks:
         hook.remove()
     return clear
@@ -60,16 +63,7 @@ def answers(network: DDNN, views: Sequence[Array], present: Array) -> Scored:
         parts = [
             network([view[i : i + BATCH] for view in tensors], mask[i : i + BATCH]) for i in range(0, len(mask), BATCH)
         ]
-    edge = [part.edge for part in parts if part.edge is not None]
-    edge_cuts = [part.edge_cuts for part in parts if part.edge_cuts is not None]
-    return Scored(
-        device=torch.cat([part.device for part in parts]),
-        local=torch.cat([part.local for part in parts]),
-        edge=torch.cat(edge) if edge else None,
-        cloud=torch.cat([part.cloud for part in parts]),
-        device_cuts=torch.cat([part.device_cuts for part in parts]),
-        edge_cuts=torch.cat(edge_cuts) if edge_cuts else None,
-    )
+    return Scored._make(None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
 
 
 def bits(cut: Tensor) -> Bits:
@@ -85,11 +79,12 @@ def ties(cut: Tensor) -> Bits:
 def golden(network: DDNN, test: Dataset, count: int, seed: int) -> dict[str, Array]:
     """The arrays of `golden.npz`, as `ddnn.bundle.Bundle.golden` lists them.
 
-    Events in which rounding may turn a sign inside a section are passed over, if there are others: a tier tests itself
-    on the golden ones at every start, on whatever CPU it runs.
+    Events that no device sees are passed over, and, if there are others, those in which rounding may turn a sign
+    inside a section: a tier tests itself on the golden ones at every start, on whatever CPU it runs.
     """
-    clear = np.flatnonzero(clear_events(network, test.views, test.present))
-    pool = test.take(clear) if len(clear) else test
+    seen = np.asarray(test.present.any(axis=1))
+    clear = clear_events(network, test.views, test.present) & seen
+    pool = test.take(np.flatnonzero(clear if clear.any() else seen))
     events = pool.take(choose(pool.y, count, seed))
     scored = answers(network, events.views, events.present)
     arrays: dict[str, Array] = {
@@ -98,14 +93,12 @@ def golden(network: DDNN, test: Dataset, count: int, seed: int) -> dict[str, Arr
         "y_dev": events.y_dev,
         **{f"view_{i}": view for i, view in enumerate(events.views)},
         "present": events.present,
-        "device_scores": scored.device.numpy(),
-        "device_features": pack_bits(bits(scored.device_cuts)),
-        "device_ties": pack_bits(ties(scored.device_cuts)),
-        "local_scores": scored.local.numpy(),
         "cloud_scores": scored.cloud.numpy(),
     }
-    if scored.edge is not None and scored.edge_cuts is not None:
-        arrays["edge_scores"] = scored.edge.numpy()
-        arrays["edge_features"] = pack_bits(bits(scored.edge_cuts))
-        arrays["edge_ties"] = pack_bits(ties(scored.edge_cuts))
+    for exit in ("device", "local", "edge"):
+        if (scores := getattr(scored, exit)) is not None:
+            arrays[f"{exit}_scores"] = scores.numpy()
+    for tier, cut in (("device", scored.device_cuts), ("edge", scored.edge_cuts)):
+        if cut is not None:
+            arrays[f"{tier}_features"], arrays[f"{tier}_ties"] = pack_bits(bits(cut)), pack_bits(ties(cut))
     return arrays

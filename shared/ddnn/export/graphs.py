@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ddnn.network import DDNN
+from ddnn.network import DDNN, ViewSpec
 from ddnn.network.device import Device
 from ddnn.network.upper import Cloud, Edge
 
@@ -56,17 +56,30 @@ class _CloudGraph(nn.Module):
         return self.cloud(_signs(features).reshape(self.shape), present)  # type: ignore[no-any-return]
 
 
+class _RawGraph(nn.Module):
+    """`view` [B, D, …], `present` [B, D] → `scores` [B, K]: configuration (a), normalisation inside."""
+
+    def __init__(self, network: DDNN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, view: Tensor, present: Tensor) -> Tensor:
+        _, views = self.network.below(view.unbind(dim=1))
+        return self.network.cloud(views, present)  # type: ignore[no-any-return]
+
+
 def _signs(bits: Tensor) -> Tensor:
     return bits.to(torch.float32) * 2 - 1
 
 
 def section_names(network: DDNN) -> tuple[list[str], list[str], list[str], str]:
-    """File names of the device sections, local exits, edge sections and the cloud."""
+    """File names of the device sections, a name a device, local exits, edge sections and the cloud."""
     several = len(network.plan.edges) > 1
     suffixes = [f"-{index}" if several else "" for index in range(len(network.plan.edges))]
+    shared = network.plan.config.shared_weights
     return (
-        [f"device-{index}.onnx" for index in range(len(network.plan.views))],
-        [f"local{suffix}.onnx" for suffix in suffixes],
+        ["device.onnx" if shared else f"device-{index}.onnx" for index in range(len(network.plan.devices))],
+        [f"local{suffix}.onnx" for suffix in suffixes[: len(network.locals)]],
         [f"edge{suffix}.onnx" for suffix in suffixes[: len(network.edges)]],
         "cloud.onnx",
     )
@@ -76,19 +89,25 @@ def write_sections(network: DDNN, folder: Path) -> None:
     """Write every section of `network` (in evaluation mode, on the CPU) into `folder`."""
     plan = network.plan
     devices, locals_, edges, cloud = section_names(network)
+    if plan.device_cut is None:
+        inputs = {"view": torch.stack([_view(view) for view in plan.views], dim=1), "present": _everyone(plan.children)}
+        _write(_RawGraph(network), inputs, ("scores",), folder / cloud)
+        return
     device_bits = math.prod(plan.device_cut)
-    for name, device, view in zip(devices, network.sensors, plan.views, strict=True):
-        example = torch.zeros(2, *view.shape, dtype=torch.uint8 if view.uint8 else torch.float32)
-        _write(_DeviceGraph(device), {"view": example}, ("scores", "features"), folder / name)
+    for name, device, view in zip(devices, network.sensors, plan.views, strict=False):  # one, if all share it
+        _write(_DeviceGraph(device), {"view": _view(view)}, ("scores", "features"), folder / name)
     for name, local, group in zip(locals_, network.locals, plan.edges, strict=True):
         inputs = {"scores": torch.zeros(2, len(group), plan.classes), "present": _everyone(len(group))}
         _write(local, inputs, ("scores_out",), folder / name)
     for name, edge, group in zip(edges, network.gateways, plan.edges, strict=False):
         inputs = {"features": _bits(len(group), device_bits), "present": _everyone(len(group))}
         _write(_EdgeGraph(edge, len(group)), inputs, ("scores", "features_out"), folder / name)
-    children, bits = (len(plan.edges), math.prod(plan.edge_cut)) if plan.edge_cut else (len(plan.views), device_bits)
-    inputs = {"features": _bits(children, bits), "present": _everyone(children)}
-    _write(_CloudGraph(network.cloud, children), inputs, ("scores",), folder / cloud)
+    inputs = {"features": _bits(plan.children, math.prod(plan.child)), "present": _everyone(plan.children)}
+    _write(_CloudGraph(network.cloud, plan.children), inputs, ("scores",), folder / cloud)
+
+
+def _view(view: ViewSpec) -> Tensor:
+    return torch.zeros(2, *view.shape, dtype=torch.uint8 if view.uint8 else torch.float32)
 
 
 def _everyone(children: int) -> Tensor:

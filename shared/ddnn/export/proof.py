@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from torch import Tensor
 
 from ddnn.data import Dataset
 from ddnn.errors import BadBundle
 from ddnn.export.golden import answers, bits, clear_events, ties
 from ddnn.export.graphs import section_names
-from ddnn.network import DDNN
+from ddnn.network import DDNN, Scored
 from ddnn.runtime import Section
 from ddnn.types import Array, Bools
 
@@ -22,6 +23,10 @@ __all__ = ["masks", "prove"]
 
 TOLERANCE: Final = 1e-4
 BATCHES: Final = (1, 17)
+
+_Wanted = tuple[Array, Array | None, Array | None]
+"""Scores, bits and ties; an exit without anything above it has scores alone."""
+_Case = tuple[str, Mapping[str, Array], _Wanted]
 
 
 def masks(present: Bools, seed: int) -> Iterator[tuple[str, Bools]]:
@@ -42,42 +47,50 @@ def masks(present: Bools, seed: int) -> Iterator[tuple[str, Bools]]:
 def prove(network: DDNN, folder: Path, events: Dataset, seed: int = 0) -> list[str]:
     """Prove the sections in `folder` on `events`; return each bit that rounding turned, named; raise `BadBundle`."""
     names = section_names(network)
-    devices, locals_, edges = ([Section(folder / name) for name in part] for part in names[:3])
-    cloud, turned = Section(folder / names[3]), []
+    sections = {name: Section(folder / name) for name in {*names[0], *names[1], *names[2], names[3]}}
+    turned = []
     for mask_name, mask in masks(events.present, seed):
         scored = answers(network, events.views, mask)
         clear = clear_events(network, events.views, mask)
-        device_bits, device_ties = bits(scored.device_cuts), ties(scored.device_cuts)
-        if mask_name == "as seen":
-            for i, section in enumerate(devices):
-                wanted = (scored.device[:, i].numpy(), device_bits[:, i], device_ties[:, i])
-                turned += _check(section, {"view": events.views[i]}, wanted, clear, mask_name)
-        alive, up = mask, device_bits
-        edge_bits = edge_ties = None
-        if scored.edge is not None and scored.edge_cuts is not None:
-            edge_bits, edge_ties = bits(scored.edge_cuts), ties(scored.edge_cuts)
-            up = edge_bits
-            alive = np.stack([mask[:, list(group)].any(axis=1) for group in network.plan.edges], axis=1)
-        for i, group in enumerate(map(list, network.plan.edges)):
-            inputs = {"scores": scored.device[:, group].numpy(), "present": mask[:, group]}
-            turned += _check(locals_[i], inputs, (scored.local[:, i].numpy(), None, None), clear, mask_name)
-            if scored.edge is not None and edge_bits is not None and edge_ties is not None:
-                inputs = {"features": device_bits[:, group], "present": mask[:, group]}
-                wanted = (scored.edge[:, i].numpy(), edge_bits[:, i], edge_ties[:, i])
-                turned += _check(edges[i], inputs, wanted, clear, mask_name)
-        turned += _check(
-            cloud, {"features": up, "present": alive}, (scored.cloud.numpy(), None, None), clear, mask_name
-        )
+        for name, inputs, wanted in _cases(network, names, events, mask, scored):
+            # What a device says does not depend on who else is there.
+            if "present" in inputs or mask_name == "as seen":
+                turned += _check(sections[name], inputs, wanted, clear, mask_name)
     return turned
 
 
-def _check(
-    section: Section,
-    inputs: Mapping[str, Array],
-    wanted: tuple[Array, Array | None, Array | None],
-    clear: Bools,
-    mask: str,
-) -> list[str]:
+def _cases(
+    network: DDNN, names: tuple[list[str], list[str], list[str], str], events: Dataset, mask: Bools, scored: Scored
+) -> Iterator[_Case]:
+    """Each section's file, its inputs, and what torch says of them under `mask` (N, D)."""
+    devices, locals_, edges, cloud = names
+    up, alive = {"view": np.stack(events.views, axis=1)} if network.plan.raw else {}, mask
+    groups = list(map(list, network.plan.edges))
+    if scored.device is not None and scored.local is not None and scored.device_cuts is not None:
+        up = {"features": bits(scored.device_cuts)}
+        for i, name in enumerate(devices):
+            yield name, {"view": events.views[i]}, _wanted(scored.device, scored.device_cuts, i)
+        for i, name in enumerate(locals_):
+            inputs = {"scores": scored.device[:, groups[i]].numpy(), "present": mask[:, groups[i]]}
+            yield name, inputs, _wanted(scored.local, None, i)
+    if scored.edge is not None:
+        for i, name in enumerate(edges):
+            inputs = {"features": up["features"][:, groups[i]], "present": mask[:, groups[i]]}
+            yield name, inputs, _wanted(scored.edge, scored.edge_cuts, i)
+        alive = np.stack([mask[:, group].any(axis=1) for group in groups], axis=1)
+    if scored.edge_cuts is not None:
+        up = {"features": bits(scored.edge_cuts)}
+    yield cloud, {**up, "present": alive}, (scored.cloud.numpy(), None, None)
+
+
+def _wanted(scores: Tensor, cut: Tensor | None, index: int) -> _Wanted:
+    """Scores, bits and ties of child `index`."""
+    if cut is None:
+        return scores[:, index].numpy(), None, None
+    return scores[:, index].numpy(), bits(cut)[:, index], ties(cut)[:, index]
+
+
+def _check(section: Section, inputs: Mapping[str, Array], wanted: _Wanted, clear: Bools, mask: str) -> list[str]:
     """Compare a section with torch's scores, bits and ties at several batch sizes; return what ties turned."""
     scores, features, near = wanted
     where = f"{section.file.name} (devices: {mask})"

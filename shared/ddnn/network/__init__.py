@@ -1,6 +1,7 @@
 """The network: one module, cut in three, trained as one."""
 
+from ddnn.network.config import NetworkConfig, SectionConfig
 from ddnn.network.ddnn import DDNN, Scored
-from ddnn.network.plan import NetworkConfig, Plan, SectionConfig, ViewSpec
+from ddnn.network.plan import Plan, ViewSpec
 
 __all__ = ["DDNN", "NetworkConfig", "Plan", "Scored", "SectionConfig", "ViewSpec"]

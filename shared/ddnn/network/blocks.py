@@ -1,45 +1,84 @@
-"""Blocks: convolution → max pool → batch norm → sign or ReLU, over images, series and vectors."""
+"""Blocks: convolution → max pool → batch norm → sign or ReLU, over images, series and vectors; plain or residual."""
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 from torch import Tensor, nn
 
+from ddnn.network.config import Kind, NetworkConfig
 from ddnn.network.plan import Family, SectionPlan, Shape
+from ddnn.network.residual import Residual
 from ddnn.network.sign import BinaryConv1d, BinaryConv2d, BinaryLinear, Sign
 
-__all__ = ["Head", "Tail", "Trunk"]
+__all__ = ["Head", "Style", "Tail", "Trunk"]
 
-Kind = Literal["float", "binary"]
+_CONVOLUTIONS: Final[dict[tuple[Family, bool], Callable[..., nn.Module]]] = {
+    ("series", True): BinaryConv1d,
+    ("image", True): BinaryConv2d,
+    ("series", False): nn.Conv1d,
+    ("image", False): nn.Conv2d,
+}
+_POOLS: Final[dict[Family, Callable[..., nn.Module]]] = {"series": nn.MaxPool1d, "image": nn.MaxPool2d}
+_NORMS: Final[dict[Family, Callable[..., nn.Module]]] = {
+    "dense": nn.BatchNorm1d,
+    "series": nn.BatchNorm1d,
+    "image": nn.BatchNorm2d,
+}
 
 
-def _block(kind: Kind, family: Family, inputs: int, outputs: int, *, halve: bool) -> list[nn.Module]:
+@dataclass(frozen=True)
+class Style:
+    """What all blocks of a network have in common."""
+
+    kind: Kind
+    bias: bool
+    """Of binary layers; the others have none before a batch norm."""
+
+    @classmethod
+    def of(cls, config: NetworkConfig) -> "Style":
+        """The style that the configuration asks for."""
+        return cls(config.blocks, config.bias)
+
+    @property
+    def binary(self) -> bool:
+        """Whether weights and inner values are ±1."""
+        return self.kind == "binary"
+
+    def activation(self) -> nn.Module:
+        """What follows a block."""
+        return Sign() if self.binary else nn.ReLU()
+
+
+def _block(style: Style, family: Family, inputs: int, outputs: int, *, halve: bool) -> list[nn.Module]:
     """The layers of one block up to its batch norm; what follows is a sign or a ReLU."""
-    binary = kind == "binary"
+    norm = _NORMS[family](outputs)
+    bias = style.binary and style.bias
     if family == "dense":
-        dense = BinaryLinear(inputs, outputs) if binary else nn.Linear(inputs, outputs, bias=False)
-        return [dense, nn.BatchNorm1d(outputs)]
-    stride = 2 if halve else 1
+        return [BinaryLinear(inputs, outputs, bias) if style.binary else nn.Linear(inputs, outputs, bias=False), norm]
+    convolution = _CONVOLUTIONS[family, style.binary](inputs, outputs, 3, padding=1, bias=bias)
     # The paper pools in every block; a float block that keeps its size is better off without the blur.
-    pools = binary or halve
-    if family == "series":
-        conv1 = BinaryConv1d(inputs, outputs) if binary else nn.Conv1d(inputs, outputs, 3, padding=1, bias=False)
-        return [conv1, *([nn.MaxPool1d(3, stride, 1)] if pools else []), nn.BatchNorm1d(outputs)]
-    conv2 = BinaryConv2d(inputs, outputs) if binary else nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    return [conv2, *([nn.MaxPool2d(3, stride, 1)] if pools else []), nn.BatchNorm2d(outputs)]
+    pool = [_POOLS[family](3, 2 if halve else 1, 1)] if style.binary or halve else []
+    return [convolution, *pool, norm]
 
 
 class Trunk(nn.Sequential):
-    """The blocks of a section, each with its activation."""
+    """The blocks of a section, each with its activation; without a tail, the last one ends before it, at the cut."""
 
-    def __init__(self, kind: Kind, plan: SectionPlan) -> None:
+    def __init__(self, style: Style, plan: SectionPlan) -> None:
         layers: list[nn.Module] = []
         shape = plan.input
         for index, outputs in enumerate(plan.blocks):
             halve = index < plan.halvings
-            layers += _block(kind, plan.family, shape[0], outputs, halve=halve)
-            layers.append(Sign() if kind == "binary" else nn.ReLU())
+            if style.kind == "residual":
+                layers.append(Residual(plan.family, shape[0], outputs, halve=halve))
+            else:
+                layers += _block(style, plan.family, shape[0], outputs, halve=halve)
+            layers.append(style.activation())
             shape = (outputs, *(-(-place // 2) if halve else place for place in shape[1:]))
+        if plan.cut and not plan.tail:
+            layers.pop()
         super().__init__(*layers)
         self.shape: Shape = shape
         """Of one event's output."""
@@ -48,13 +87,13 @@ class Trunk(nn.Sequential):
 class Head(nn.Module):
     """From a trunk's output to scores (B, K); of a series its mean over time, as what happened matters, not when."""
 
-    def __init__(self, kind: Kind, shape: Shape, classes: int) -> None:
+    def __init__(self, style: Style, shape: Shape, classes: int) -> None:
         super().__init__()
         self.series = len(shape) == 2
         self.size = shape[0] if self.series else math.prod(shape)
         self.score = (
-            nn.Sequential(BinaryLinear(self.size, classes), nn.BatchNorm1d(classes))
-            if kind == "binary"
+            nn.Sequential(BinaryLinear(self.size, classes, style.bias), nn.BatchNorm1d(classes))
+            if style.binary
             else nn.Linear(self.size, classes)
         )
 
@@ -67,11 +106,11 @@ class Head(nn.Module):
 class Tail(nn.Module):
     """From a trunk's output to features before their sign, (B, *cut)."""
 
-    def __init__(self, kind: Kind, family: Family, shape: Shape, cut: Shape) -> None:
+    def __init__(self, style: Style, family: Family, shape: Shape, cut: Shape) -> None:
         super().__init__()
         self.input = shape if len(cut) > 1 else (math.prod(shape),)
         family = family if len(cut) > 1 else "dense"
-        self.block = nn.Sequential(*_block(kind, family, self.input[0], cut[0], halve=False))
+        self.block = nn.Sequential(*_block(style, family, self.input[0], cut[0], halve=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) → (B, *cut)."""

@@ -1,9 +1,10 @@
 """Fusion: what several children gave, joined under a presence mask.
 
 Children are stacked on axis 1: x is (B, n, *shape), present (B, n). An absent child is masked out, never taken for
-zeros that were seen. An event with no child present gives zeros (max, mean) or all absent tokens (concat).
+zeros that were seen. An event with no child present gives zeros (max, mean, attention) or all absent tokens (concat).
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from ddnn.network.plan import Shape
 
-__all__ = ["FUSIONS", "Concat", "Max", "Mean"]
+__all__ = ["FUSIONS", "Attention", "Concat", "Max", "Mean"]
 
 
 def _spread(present: Tensor, x: Tensor) -> Tensor:
@@ -59,5 +60,30 @@ class Concat(nn.Module):
         return torch.where(_spread(present, x), x, self.absent).reshape(-1, *self.joined)
 
 
-FUSIONS: Final[dict[str, Callable[[int, Shape], nn.Module]]] = {"max": Max, "mean": Mean, "concat": Concat}
+class Attention(nn.Module):
+    """The weighted mean of present children: each child's weight is learned from what it says itself.
+
+    A logit a child, linear in its own elements; softmax over the present ones (the attention pooling of Ilse et al.
+    2018, with weights a child). All logits start at zero: a plain mean.
+    """
+
+    def __init__(self, children: int, shape: Shape) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(children, math.prod(shape)))
+        self.bias = nn.Parameter(torch.zeros(children))
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """(B, n, *shape) → (B, *shape)."""
+        seen = torch.where(_spread(present, x), x, 0.0)
+        logits = (seen.flatten(2) * self.weight).sum(dim=2) / math.sqrt(self.weight.shape[1]) + self.bias
+        share = torch.where(present, logits, torch.finfo(x.dtype).min).softmax(dim=1)
+        return (_spread(share, x) * seen).sum(dim=1)
+
+
+FUSIONS: Final[dict[str, Callable[[int, Shape], nn.Module]]] = {
+    "max": Max,
+    "mean": Mean,
+    "concat": Concat,
+    "attention": Attention,
+}
 """By name, from (children, shape of one child)."""

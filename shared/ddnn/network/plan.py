@@ -1,4 +1,4 @@
-"""What to build: the network's configuration, and the shapes that follow from it.
+"""What to build: the shapes that follow from the network's configuration and the views.
 
 Legend: K classes, D devices; a shape is (C, H, W) of an image, (C, L) of a series or (F,) of a vector.
 """
@@ -6,62 +6,17 @@ Legend: K classes, D devices; a shape is (C, H, W) of an image, (C, L) of a seri
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
 
 from ddnn.errors import BadConfig
+from ddnn.network.config import NetworkConfig, SectionConfig
 
 __all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "ViewSpec"]
 
 Family = Literal["image", "series", "dense"]
-Fusion = Literal["max", "mean", "concat"]
 Shape = tuple[int, ...]
-Count = Annotated[int, Field(ge=1, le=65_536)]
-
-
-class SectionConfig(BaseModel):
-    """Blocks of one section; `filters` for images and series, `widths` for vectors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    filters: tuple[Count, ...] = Field(default=(16, 16), min_length=1)
-    """Filters of each convolution block."""
-    widths: tuple[Count, ...] = Field(default=(64,), min_length=1)
-    """Outputs of each dense block."""
-    cut_filters: Count = 8
-    """Filters of the features sent up, one bit an element (images and series)."""
-    cut_width: Count = 128
-    """Bits of the features sent up (vectors, and devices of unequal shapes)."""
-    cut_bits: Count = 512
-    """Most bits sent up; blocks halve the view, the first ones first, until the features fit."""
-
-
-class NetworkConfig(BaseModel):
-    """The network's shape."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    blocks: Literal["float", "binary"] = "float"
-    """Weights and values inside a section; features at a cut are always one bit an element."""
-    family: Literal["auto", "image", "series", "dense"] = "auto"
-    """Kind of block; auto takes it from the shape of the views, dense flattens them."""
-    edge_section: bool = True
-    """Whether the edge has blocks and an exit of its own, or only fuses scores and passes features on."""
-    edges: tuple[tuple[int, ...], ...] = ()
-    """Devices of each edge, such as [[0, 1, 2], [3, 4, 5]]; empty: one edge over all devices."""
-    local_fusion: Fusion = "mean"
-    """How the devices' scores are joined."""
-    edge_fusion: Fusion = "concat"
-    """How the devices' features are joined at the edge."""
-    cloud_fusion: Fusion = "concat"
-    """How the edges' features (or the devices', without edge sections) are joined at the cloud."""
-    device: SectionConfig = SectionConfig()
-    """Blocks of each device."""
-    edge: SectionConfig = SectionConfig(filters=(24,), widths=(128,), cut_filters=48, cut_bits=768)
-    """Blocks of each edge."""
-    cloud: SectionConfig = SectionConfig(filters=(64, 64, 64), widths=(128, 128))
-    """Blocks of the cloud, which sends nothing up."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +40,8 @@ class SectionPlan:
     """So many blocks halve height, width or length, the first ones first."""
     cut: Shape | None
     """Features sent up; none at the cloud."""
+    tail: bool = True
+    """Whether a block of its own makes the features."""
 
 
 @dataclass(frozen=True)
@@ -97,40 +54,60 @@ class Plan:
     edges: tuple[tuple[int, ...], ...]
     """Global device indices of each edge, ascending."""
     devices: tuple[SectionPlan, ...]
+    """One a device, or none at all: raw views go up."""
     edge_sections: tuple[SectionPlan, ...]
     """One an edge, or none at all."""
     cloud: SectionPlan
 
     @property
-    def device_cut(self) -> Shape:
-        """Features of every device, all alike."""
-        return _cut(self.devices[0])
+    def raw(self) -> bool:
+        """Whether raw views go up to the cloud, the only section (configuration (a))."""
+        return not self.devices
+
+    @property
+    def device_cut(self) -> Shape | None:
+        """Features of every device, all alike, if there are device sections."""
+        return self.devices[0].cut if self.devices else None
 
     @property
     def edge_cut(self) -> Shape | None:
         """Features of every edge, all alike, if there are edge sections."""
-        return _cut(self.edge_sections[0]) if self.edge_sections else None
+        return self.edge_sections[0].cut if self.edge_sections else None
+
+    @property
+    def child(self) -> Shape:
+        """What the cloud fuses: features of an edge or of a device, or raw views."""
+        return self.edge_cut or self.device_cut or self.views[0].shape
+
+    @property
+    def children(self) -> int:
+        """How many of them the cloud fuses."""
+        return len(self.edges) if self.edge_sections else len(self.views)
 
     @classmethod
     def of(cls, config: NetworkConfig, views: Sequence[ViewSpec], classes: int) -> "Plan":
         """Work the shapes out; raise `BadConfig` where the configuration does not fit the views."""
         edges = _edges(config, len(views))
+        _refuse(config, views, edges)
         families = [_family(config, view.shape) for view in views]
         # Features must be alike to be fused: devices that differ all end in a dense cut of one width.
         dense_cut = len({view.shape for view in views}) > 1
-        devices = tuple(
-            _section(config.device, family, view.shape, cut=True, dense_cut=dense_cut)
-            for family, view in zip(families, views, strict=True)
-        )
-        cut = _cut(devices[0])
+        devices: tuple[SectionPlan, ...] = ()
+        if config.device_section:
+            devices = tuple(
+                _section(config.device, family, view.shape, dense_cut=dense_cut)
+                for family, view in zip(families, views, strict=True)
+            )
         sections: tuple[SectionPlan, ...] = ()
-        children, fusion = len(views), config.cloud_fusion
         if config.edge_section:
-            joined = [_fused(config.edge_fusion, cut, len(group)) for group in edges]
-            sections = tuple(_section(config.edge, _family_of(shape), shape, cut=True) for shape in joined)
-            cut, children = _cut(sections[0]), len(edges)
-        joined_cloud = _fused(fusion, cut, children)
-        cloud = _section(config.cloud, _family_of(joined_cloud), joined_cloud, cut=False)
+            joined = [_fused(config.edge_fusion, _cut(devices[0]), len(group)) for group in edges]
+            sections = tuple(_section(config.edge, _family_of(shape), shape) for shape in joined)
+        child, children = views[0].shape, len(views)
+        if devices:
+            child, children = (_cut(sections[0]), len(edges)) if sections else (_cut(devices[0]), len(views))
+        shape = _fused(config.cloud_fusion, child, children)
+        family = _family_of(shape) if devices else families[0]
+        cloud = _section(config.cloud, family, shape, cut=False, fit=not devices)
         return cls(config, classes, tuple(views), edges, devices, sections, cloud)
 
 
@@ -141,12 +118,35 @@ def _cut(section: SectionPlan) -> Shape:
 
 
 def _edges(config: NetworkConfig, devices: int) -> tuple[tuple[int, ...], ...]:
+    if isinstance(config.edges, int):
+        if config.edges > devices:
+            raise BadConfig(f"network.edges is {config.edges}; expected at most one for each of {devices} devices")
+        # In order and as evenly as can be; the first edges have the devices that are left over.
+        return tuple(tuple(group.tolist()) for group in np.array_split(np.arange(devices), config.edges or 1))
     edges = tuple(tuple(sorted(group)) for group in config.edges) or (tuple(range(devices)),)
     if sorted(device for group in edges for device in group) != list(range(devices)) or not all(edges):
         raise BadConfig(
             f"network.edges is {list(map(list, edges))}; expected each of the devices 0..{devices - 1} once"
         )
     return edges
+
+
+def _refuse(config: NetworkConfig, views: Sequence[ViewSpec], edges: tuple[tuple[int, ...], ...]) -> None:
+    """Raise `BadConfig` where two keys, or a key and the views, do not go together."""
+    if config.devices and len(config.devices) != len(views):
+        raise BadConfig(f"network.devices names {len(config.devices)} devices; the data have {len(views)}")
+    if not config.device_section and config.edge_section:
+        raise BadConfig("network.edge_section is true without device sections; expected false: raw views go up")
+    if not config.device_section and len(edges) > 1:
+        raise BadConfig(f"network.edges makes {len(edges)} edges without device sections; expected one")
+    kinds = sorted({f"{'UINT8' if view.uint8 else 'FP32'} {view.shape}" for view in views})
+    if len(kinds) > 1:
+        for key, wanted in (("shared_weights", False), ("device_section", True)):
+            if getattr(config, key) is not wanted:
+                told = f"network.{key} is {str(not wanted).lower()}"
+                raise BadConfig(f"{told}, but views are {', '.join(kinds)}; expected views of one kind")
+        if not config.device.tail and config.device_section:
+            raise BadConfig(f"network.device.tail is false, but views are {', '.join(kinds)}; expected true")
 
 
 def _family_of(shape: Shape) -> Family:
@@ -168,21 +168,29 @@ def _fused(fusion: str, cut: Shape, children: int) -> Shape:
     return (cut[0] * children, *cut[1:]) if fusion == "concat" else cut
 
 
-def _section(config: SectionConfig, family: Family, shape: Shape, *, cut: bool, dense_cut: bool = False) -> SectionPlan:
+def _section(
+    config: SectionConfig, family: Family, shape: Shape, *, cut: bool = True, fit: bool = True, dense_cut: bool = False
+) -> SectionPlan:
+    """Shapes of one section; `fit`: its values halve until they fit `cut_bits`, whether or not they are sent up."""
     if family == "dense":
-        width: Shape = (min(config.cut_width, config.cut_bits),)
-        return SectionPlan(family, (math.prod(shape),), config.widths, 0, width if cut else None)
-    halvings, places = 0, shape[1:]
-    limit = config.cut_bits if cut else math.prod(places) * config.cut_filters
-    while config.cut_filters * math.prod(places) > limit:
+        width = (min(config.cut_width, config.cut_bits) if config.tail else config.widths[-1],)
+        return SectionPlan(family, (math.prod(shape),), config.widths, 0, width if cut else None, config.tail)
+    filters = config.cut_filters if config.tail else config.filters[-1]
+    halvings = len(config.filters) if config.halve == "all" else 0
+    places = _halved(shape[1:], halvings)
+    while fit and config.halve == "fit" and filters * math.prod(places) > config.cut_bits:
         if max(places) == 1:
-            raise BadConfig(
-                f"cut_bits is {limit}, less than cut_filters {config.cut_filters}; expected at least as many"
-            )
-        places = tuple(-(-place // 2) for place in places)
+            name = "cut_filters" if config.tail else "the last filters,"
+            raise BadConfig(f"cut_bits is {config.cut_bits}, less than {name} {filters}; expected at least as many")
+        places = _halved(places, 1)
         halvings += 1
     # A large view may need more halvings than there are blocks: the last block is repeated.
     blocks = config.filters + config.filters[-1:] * (halvings - len(config.filters))
-    spatial = (config.cut_filters, *places)
-    width = (min(config.cut_width, config.cut_bits),) if dense_cut else spatial
-    return SectionPlan(family, shape, blocks, halvings, width if cut else None)
+    sent = (min(config.cut_width, config.cut_bits),) if dense_cut else (filters, *places)
+    return SectionPlan(family, shape, blocks, halvings, sent if cut else None, config.tail)
+
+
+def _halved(places: Shape, times: int) -> Shape:
+    for _ in range(times):
+        places = tuple(-(-place // 2) for place in places)
+    return places

@@ -35,36 +35,27 @@ class Sign(nn.Module):
 
 
 class BinaryLinear(nn.Linear):
-    """A dense layer that multiplies by the signs of its weights, without bias: a batch norm follows."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
+    """A dense layer that multiplies by the signs of its weights."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) → (B, outputs)."""
-        return functional.linear(x, sign(self.weight))
+        return functional.linear(x, sign(self.weight), self.bias)
 
 
 class BinaryConv1d(nn.Conv1d):
-    """A convolution of 3 over a series with the signs of its weights, without bias."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1, bias=False)
+    """A convolution over a series with the signs of its weights; stride 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, L) → (B, outputs, L)."""
-        return functional.conv1d(x, sign(self.weight), padding=1)
+        return functional.conv1d(x, sign(self.weight), self.bias, padding=self.padding)
 
 
 class BinaryConv2d(nn.Conv2d):
-    """A convolution of 3×3 over an image with the signs of its weights, without bias."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1, bias=False)
+    """A convolution over an image with the signs of its weights; stride 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, outputs, H, W)."""
-        return functional.conv2d(x, sign(self.weight), padding=1)
+        return functional.conv2d(x, sign(self.weight), self.bias, padding=self.padding)
 
 
 def clip_weights(network: nn.Module) -> None:

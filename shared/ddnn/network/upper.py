@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from ddnn.network.blocks import Head, Kind, Tail, Trunk
+from ddnn.network.blocks import Head, Style, Trunk
+from ddnn.network.fork import Fork
 from ddnn.network.fusion import FUSIONS, Concat
 from ddnn.network.plan import SectionPlan, Shape
 
@@ -23,38 +24,39 @@ class Local(nn.Module):
 
 
 class _Upper(nn.Module):
-    """Fusion of the children's features, blocks, a score head."""
+    """Fusion of the children's features, then blocks."""
 
-    def __init__(self, kind: Kind, fusion: str, children: int, child: Shape, plan: SectionPlan, classes: int) -> None:
+    def __init__(self, style: Style, fusion: str, children: int, child: Shape, plan: SectionPlan) -> None:
         super().__init__()
         self.child = child
         """Shape of one child's features."""
+        self.input = plan.input
         self.fusion = FUSIONS[fusion](children, child)
-        self.trunk = Trunk(kind, plan)
-        self.head = Head(kind, self.trunk.shape, classes)
+        self.trunk = Trunk(style, plan)
 
     def _values(self, features: Tensor, present: Tensor) -> Tensor:
-        return self.trunk(self.fusion(features, present))  # type: ignore[no-any-return]
+        return self.trunk(self.fusion(features, present).reshape(-1, *self.input))  # type: ignore[no-any-return]
 
 
 class Edge(_Upper):
     """An edge's section; it has features of its own for the cloud."""
 
-    def __init__(self, kind: Kind, fusion: str, children: int, child: Shape, plan: SectionPlan, classes: int) -> None:
-        super().__init__(kind, fusion, children, child, plan, classes)
-        if plan.cut is None:
-            raise AssertionError("an edge section has a cut")
-        self.tail = Tail(kind, plan.family, self.trunk.shape, plan.cut)
+    def __init__(self, style: Style, fusion: str, children: int, child: Shape, plan: SectionPlan, classes: int) -> None:
+        super().__init__(style, fusion, children, child, plan)
+        self.fork = Fork(style, plan, self.trunk, classes)
 
     def forward(self, features: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Features ±1 (B, d, *cut), present (B, d) → scores (B, K), features before their sign (B, *edge cut)."""
-        x = self._values(features, present)
-        return self.head(x), self.tail(x)
+        return self.fork(self._values(features, present))  # type: ignore[no-any-return]
 
 
 class Cloud(_Upper):
     """The cloud's section, the last exit."""
 
+    def __init__(self, style: Style, fusion: str, children: int, child: Shape, plan: SectionPlan, classes: int) -> None:
+        super().__init__(style, fusion, children, child, plan)
+        self.head = Head(style, self.trunk.shape, classes)
+
     def forward(self, features: Tensor, present: Tensor) -> Tensor:
-        """Features ±1 (B, n, *cut), present (B, n) → scores (B, K)."""
+        """Features ±1, or normalised views, (B, n, *cut), present (B, n) → scores (B, K)."""
         return self.head(self._values(features, present))  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.errors import BadConfig
-from ddnn.network.plan import NetworkConfig
+from ddnn.network.config import NetworkConfig
 
 __all__ = ["Config", "TrainingConfig"]
 

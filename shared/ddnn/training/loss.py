@@ -18,11 +18,13 @@ def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: 
     """
     total = config.cloud_weight * functional.cross_entropy(scored.cloud, y)
     y_edge = torch.where(alive, y[:, None], -1).flatten()
-    total = total + config.local_weight * _seen(scored.local.flatten(0, 1), y_edge)
+    if scored.local is not None:
+        total = total + config.local_weight * _seen(scored.local.flatten(0, 1), y_edge)
     if scored.edge is not None:
         total = total + config.edge_weight * _seen(scored.edge.flatten(0, 1), y_edge)
-    for device in range(y_dev.shape[1]):
-        total = total + config.device_weight * _seen(scored.device[:, device], y_dev[:, device])
+    if scored.device is not None:
+        for scores, labels in zip(scored.device.unbind(dim=1), y_dev.unbind(dim=1), strict=True):
+            total = total + config.device_weight * _seen(scores, labels)
     return total / scored.cloud.shape[1]
 
 

@@ -12,12 +12,14 @@ from torch import Tensor
 from ddnn.data import Dataset
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan, ViewSpec
+from ddnn.network.normalise import Normalise
 from ddnn.network.sign import clip_weights
 from ddnn.training.augment import augment, drop_devices
 from ddnn.training.config import Config
 from ddnn.training.loss import joint_loss
 from ddnn.training.run import Checkpoint, Run
 from ddnn.training.validate import validate
+from ddnn.types import Array
 
 __all__ = ["Silent", "Watcher", "initial_network", "train"]
 
@@ -52,14 +54,17 @@ def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
         torch.manual_seed(seed)
         network = DDNN(plan)
     rows = data.split == "train"
-    for index, (device, view) in enumerate(zip(network.sensors, data.views, strict=True)):
-        seen = view[rows & data.present[:, index]].astype(np.float64)
-        axes = (0, *range(2, view.ndim))
+    parts: dict[Normalise, list[Array]] = {}  # devices that share their weights share this too
+    for index, (normalise, view) in enumerate(zip(network.inputs, data.views, strict=True)):
+        parts.setdefault(normalise, []).append(view[rows & data.present[:, index]])
+    for normalise, views_seen in parts.items():
+        seen = np.concatenate(views_seen).astype(np.float64)
+        axes = (0, *range(2, seen.ndim))
         if len(seen):
             mean, spread = seen.mean(axis=axes), seen.std(axis=axes)
             spread[spread < 1e-6] = 1.0  # a channel that never changes tells nothing; do not blow up its rounding
-            device.mean.copy_(torch.from_numpy(mean).reshape(device.mean.shape))
-            device.spread.copy_(torch.from_numpy(spread).reshape(device.spread.shape))
+            normalise.mean.copy_(torch.from_numpy(mean).reshape(normalise.mean.shape))
+            normalise.spread.copy_(torch.from_numpy(spread).reshape(normalise.spread.shape))
     return network
 
 
@@ -149,7 +154,7 @@ class _Trainer:
         config = self.config.training
         views, y, y_dev, present = self.training
         order = torch.randperm(len(y), device=self.place)
-        spreads = [device.spread for device in self.network.sensors]
+        spreads = [normalise.spread for normalise in self.network.inputs]
         self.network.train()
         total = torch.zeros((), device=self.place)
         for step, rows in enumerate(order.tensor_split(self.steps)):

@@ -20,11 +20,10 @@ def validate(
     `score` is the mean of the cloud's accuracy with all devices and of its mean accuracy with one lost.
     """
     network.eval()
-    parts = [network([v[i : i + batch] for v in views], present[i : i + batch]) for i in range(0, len(y), batch)]
-    scores, cuts = (torch.cat([part[k] for part in parts]) for k in (0, 4))
+    parts = [network.below([view[i : i + batch] for view in views]) for i in range(0, len(y), batch)]
+    scores, cuts = (torch.cat(part) for part in zip(*parts, strict=True))
     whole = network.above(scores, cuts, present)
     seen = (y_dev >= 0) & present
-    right = (scores.argmax(dim=2) == y_dev) & seen
     lost = []
     devices = present.shape[1]
     for device in range(devices if devices > 1 else 0):
@@ -34,13 +33,18 @@ def validate(
         lost.append(_right(network.above(scores[some], cuts[some], without[some]).cloud, y[some]))
     cloud = _right(whole.cloud, y)
     return {
-        "device": (right.sum(dim=0) / seen.sum(dim=0).clamp(min=1)).tolist(),
-        "local": _right(whole.local.mean(dim=1), y),
+        "device": None if whole.device is None else _right_where(seen, whole.device, y_dev),
+        "local": None if whole.local is None else _right(whole.local.mean(dim=1), y),
         "edge": None if whole.edge is None else _right(whole.edge.mean(dim=1), y),
         "cloud": cloud,
         "cloud_one_lost": lost,
         "score": (cloud + sum(lost) / len(lost)) / 2 if lost else cloud,
     }
+
+
+def _right_where(seen: Tensor, scores: Tensor, y_dev: Tensor) -> list[float]:
+    right = (scores.argmax(dim=2) == y_dev) & seen
+    return [float(share) for share in right.sum(dim=0) / seen.sum(dim=0).clamp(min=1)]
 
 
 def _right(scores: Tensor, y: Tensor) -> float:

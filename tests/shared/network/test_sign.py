@@ -17,7 +17,7 @@ def test_the_gradient_passes_straight_through_up_to_one() -> None:
 
 
 def test_a_binary_layer_multiplies_by_signs_and_learns_real_weights() -> None:
-    layer = BinaryLinear(3, 1)
+    layer = BinaryLinear(3, 1, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[0.3, -0.01, 0.9]]))
     out = layer(torch.tensor([[1.0, 10.0, 100.0]]))
@@ -28,9 +28,9 @@ def test_a_binary_layer_multiplies_by_signs_and_learns_real_weights() -> None:
 
 
 def test_weights_behind_signs_are_clipped_and_others_are_not() -> None:
-    network = torch.nn.Sequential(BinaryConv2d(1, 1), BinaryLinear(2, 2), torch.nn.Linear(2, 2))
+    network = torch.nn.Sequential(BinaryConv2d(1, 1, 3, bias=False), BinaryLinear(2, 2), torch.nn.Linear(2, 2))
     with torch.no_grad():
         for weight in network.parameters():
             weight.fill_(7.0)
     clip_weights(network)
-    assert [weight.max().item() for weight in network.parameters()] == [1, 1, 7, 7]
+    assert [weight.max().item() for weight in network.parameters()] == [1, 1, 7, 7, 7]

@@ -116,9 +116,9 @@ def test_input_normalisation_is_of_the_training_events_that_were_seen() -> None:
     data.present[0] = False
     data.views[0][0] = -1e6
     seen = data.views[0][(data.split == "train") & data.present[:, 0]]
-    sensor = initial_network(small(), data, 0).sensors[0]
-    np.testing.assert_allclose(sensor.mean[:, 0], seen.mean(axis=(0, 2)), rtol=1e-4)
-    np.testing.assert_allclose(sensor.spread[:, 0], seen.std(axis=(0, 2)), rtol=1e-4)
+    (normalise,) = initial_network(small(), data, 0).inputs
+    np.testing.assert_allclose(normalise.mean[:, 0], seen.mean(axis=(0, 2)), rtol=1e-4)
+    np.testing.assert_allclose(normalise.spread[:, 0], seen.std(axis=(0, 2)), rtol=1e-4)
 
 
 def test_it_stops_early_when_told_to(tmp_path: Path, scene: Dataset) -> None:

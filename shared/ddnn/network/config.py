@@ -1,0 +1,68 @@
+"""The network's configuration: the tables `[network]`, `[network.device]`, `[network.edge]`, `[network.cloud]`."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Fusion", "Kind", "NetworkConfig", "SectionConfig"]
+
+Fusion = Literal["max", "mean", "concat", "attention"]
+Kind = Literal["float", "binary", "residual"]
+Count = Annotated[int, Field(ge=1, le=65_536)]
+Index = Annotated[int, Field(ge=0, le=65_536)]
+
+
+class SectionConfig(BaseModel):
+    """Blocks of one section; `filters` for images and series, `widths` for vectors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    filters: tuple[Count, ...] = Field(default=(16, 16), min_length=1)
+    """Filters of each convolution block."""
+    widths: tuple[Count, ...] = Field(default=(64,), min_length=1)
+    """Outputs of each dense block."""
+    cut_filters: Count = 8
+    """Filters of the features sent up, one bit an element (images and series)."""
+    cut_width: Count = 128
+    """Bits of the features sent up (vectors, and devices of unequal shapes)."""
+    cut_bits: Count = 512
+    """Most bits sent up; blocks halve the view, the first ones first, until the features fit."""
+    tail: bool = True
+    """Whether a block of its own makes the features; without, they are the last block's, and the exit sees them too."""
+    halve: Literal["fit", "all"] = "fit"
+    """Which blocks halve the view: as many as its features need to fit cut_bits, or all of them."""
+
+
+class NetworkConfig(BaseModel):
+    """The network's shape."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    blocks: Kind = "float"
+    """Weights and values inside a section; features at a cut are always one bit an element."""
+    bias: bool = False
+    """Biases in binary blocks; the paper's code has them, though the batch norm that follows takes them away."""
+    family: Literal["auto", "image", "series", "dense"] = "auto"
+    """Kind of block; auto takes it from the shape of the views, dense flattens them."""
+    devices: tuple[Index, ...] = ()
+    """Which devices of the data the network has, in this order; empty: all."""
+    device_section: bool = True
+    """Whether devices have blocks and an exit; without, raw views go up and the cloud is the only section."""
+    edge_section: bool = True
+    """Whether the edge has blocks and an exit of its own, or only fuses scores and passes features on."""
+    edges: Index | tuple[tuple[Index, ...], ...] = ()
+    """How many edges share the devices, or the devices of each: [[0, 1, 2], [3, 4, 5]]; 0 or empty: one for all."""
+    shared_weights: bool = False
+    """Whether all devices have the same weights and input normalisation; their views must be of one kind."""
+    local_fusion: Fusion = "mean"
+    """How the devices' scores are joined."""
+    edge_fusion: Fusion = "concat"
+    """How the devices' features are joined at the edge."""
+    cloud_fusion: Fusion = "concat"
+    """How the edges' features (the devices', without edge sections; raw views, without device sections) are joined."""
+    device: SectionConfig = SectionConfig()
+    """Blocks of each device."""
+    edge: SectionConfig = SectionConfig(filters=(24,), widths=(128,), cut_filters=48, cut_bits=768)
+    """Blocks of each edge."""
+    cloud: SectionConfig = SectionConfig(filters=(64, 64, 64), widths=(128, 128))
+    """Blocks of the cloud, which sends nothing up; over raw views they halve as a device's would."""
