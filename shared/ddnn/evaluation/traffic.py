@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from ddnn.evaluation.decide import NOBODY, Decisions
+from ddnn.evaluation.formula import communication_bytes
 from ddnn.evaluation.scores import Scores
 from ddnn.policy import Policy
 from ddnn.tier import Exit
@@ -39,10 +40,13 @@ def traffic(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, A
 
 
 def formula(scores: Scores, decisions: Decisions) -> float:
-    """The paper's c × D, c = 4 |C| + (1 − l) f·o / 8 bytes; l = share that the device or local exit answers."""
+    """The paper's c × D bytes; l = share that the device or local exit answers. Raw views, where they go up, as such."""
+    topology, cut = scores.topology, scores.topology.device_cut
+    if cut is None:
+        return float(sum(spec.view.bytes for spec in topology.devices))
     leave = decisions.share(Exit.DEVICE) + decisions.share(Exit.LOCAL)
-    each = 4 * scores.cloud.shape[1] + (1 - leave) * scores.topology.device_cut.bits / 8
-    return float(each * len(scores.topology.devices))
+    each = communication_bytes(scores.cloud.shape[1], cut.shape[0], cut.bits // cut.shape[0], leave)
+    return each * len(topology.devices)
 
 
 class _Link:
