@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from ddnn.cli.bench import bench
 from ddnn.cli.doctor import doctor
 from ddnn.cli.evaluate import evaluate
 from ddnn.cli.infer import infer
@@ -37,6 +38,7 @@ _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+app.add_typer(bench, rich_help_panel="Make a network")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,41 @@
+"""From a trained network to a bundle with a tuned policy."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ddnn.bundle import Bundle
+from ddnn.data import Dataset
+from ddnn.errors import BadData
+from ddnn.evaluation import record
+from ddnn.export import seal, write_bundle
+from ddnn.network import DDNN
+from ddnn.tuning import tune
+
+__all__ = ["finish"]
+
+
+def finish(
+    folder: Path,
+    network: DDNN,
+    data: Dataset,
+    *,
+    config: Mapping[str, Any],
+    seed: int,
+    command: str = "",
+    max_accuracy_drop: float = 0.005,
+    golden_events: int = 256,
+    say: Callable[[str], object] = lambda _: None,
+) -> Bundle:
+    """Export `network` into `folder`, prove it, tune its policy on validation, seal it, and open the bundle.
+
+    Too few validation events leave the default thresholds in place, and `say` is told so.
+    """
+    bundle = write_bundle(folder, network, data, command=command, config=config, seed=seed, golden_events=golden_events)
+    try:
+        scores = record(bundle, data.subset("validation"))
+        policy = tune(scores, bundle.policy, max_accuracy_drop=max_accuracy_drop)
+    except BadData as error:
+        say(f"not tuned: {error}")
+        policy = bundle.policy
+    return seal(folder, bundle.manifest, policy)

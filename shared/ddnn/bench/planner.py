@@ -1,0 +1,102 @@
+"""From a study to its runs: every variant of every part, for every seed and fold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ddnn.bench.archive import Archive, Record
+from ddnn.bench.job import Job, Source
+from ddnn.bench.study import Changes, PartName, Study
+from ddnn.data import Dataset
+from ddnn.network import Plan, ViewSpec
+from ddnn.tier import Exit
+
+__all__ = ["Planner", "Variant"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing that a part trains, over all seeds and folds."""
+
+    label: str
+    network: Mapping[str, Any] = field(default_factory=dict)
+    """What it has otherwise than the part."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    measures: tuple[str, ...] = ("exits", "one_lost")
+    trained: bool = True
+    """False: the classifiers that are no networks."""
+    before: tuple[Changes, ...] = ()
+    """Changes under the part's own."""
+
+
+class Planner:
+    """Makes the runs of a study, and finds those that are done."""
+
+    def __init__(self, study: Study, archive: Archive) -> None:
+        self.study, self.archive = study, archive
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data under the first seed and fold."""
+        return self.source(self.study.seeds[0], 0).load()
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The study's own network with its shapes; raise `BadConfig` where it does not fit the data."""
+        config = self.study.recipe(self.study.settings("joint")).network
+        data = self.data.of_devices(getattr(config, "devices", ()))
+        views = [ViewSpec(view.shape[1:], view.dtype == np.uint8) for view in data.views]
+        return Plan.of(config, views, len(data.classes))
+
+    @property
+    def exits(self) -> tuple[Exit, ...]:
+        """The fused exits of the study's own network."""
+        return tuple(exit for exit in Exit if exit is not Exit.DEVICE and (exit is not Exit.EDGE or self.plan.edge_cut))
+
+    def source(self, seed: int, fold: int) -> Source:
+        """The data under a seed and a fold."""
+        study = self.study
+        groups = tuple(map(str, study.folds[fold])) if study.folds else ()
+        return Source(study.data, study.grid, study.group_by, groups, seed, study.events)
+
+    def replicates(self, part: PartName) -> list[tuple[int, int]]:
+        """Every (seed, fold) of a part."""
+        study, count = self.study, max(len(self.study.folds), 1)
+        places = {seed: place for place, seed in enumerate(study.seeds)}
+        seeds = study.settings(part).seeds or study.seeds
+        if study.every_fold:
+            return [(seed, fold) for seed in seeds for fold in range(count)]
+        return [(seed, places.get(seed, place) % count) for place, seed in enumerate(seeds)]
+
+    def jobs(self, part: PartName, variant: Variant) -> list[Job]:
+        """The runs of one variant."""
+        study, settings = self.study, self.study.settings(part)
+        own = Changes(network=dict(variant.network), training=dict(variant.training))
+        config = study.recipe(*variant.before, settings, own) if variant.trained else None
+        return [
+            Job(
+                part=part,
+                label=variant.label,
+                source=self.source(seed, fold),
+                seed=seed,
+                fold=fold,
+                data=self.data.fingerprint,
+                config=config,
+                measures=variant.measures,
+                drop=study.tune.max_accuracy_drop,
+                qualities=study.parts.uncut.qualities if "jpeg" in variant.measures else (),
+            )
+            for seed, fold in self.replicates(part)
+        ]
+
+    def records(self, part: PartName, variant: Variant) -> list[Record]:
+        """The finished runs of one variant."""
+        found = (self.archive.record(job) for job in self.jobs(part, variant))
+        return [record for record in found if record]
+
+    def few(self, variants: Sequence[Variant]) -> list[Variant]:
+        """As many of them as the study wants."""
+        return list(variants[: self.study.most])

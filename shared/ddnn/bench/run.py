@@ -1,0 +1,46 @@
+"""A study from its file to its report."""
+
+from pathlib import Path
+from typing import Any
+
+from ddnn.bench.archive import Archive, write_json
+from ddnn.bench.planner import Planner
+from ddnn.bench.pool import Viewer, work_off
+from ddnn.bench.report import report
+from ddnn.bench.results import planned, results
+from ddnn.bench.study import Study
+from ddnn.seal import write_atomically
+
+__all__ = ["run_study"]
+
+
+def run_study(
+    study: Study,
+    out: Path,
+    *,
+    workers: int = 1,
+    command: str = "",
+    report_only: bool = False,
+    viewer: Viewer | None = None,
+) -> dict[str, Any]:
+    """Make what runs are missing, unless `report_only`; write results.json, report.md and plots; return the results.
+
+    The files are written again after every run, so that an interrupted study has told what it found.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    archive = Archive(out)
+    planner = Planner(study, archive)
+    failed: dict[str, str] = {}
+
+    def write() -> dict[str, Any]:
+        found = results(planner, command=command, failed=failed)
+        write_json(out / "results.json", found)
+        text = report(found)
+        write_atomically(out / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
+        return found
+
+    if not report_only:
+        failed = work_off(
+            lambda: planned(planner), archive, workers=workers, command=command, viewer=viewer, after=write
+        )
+    return write()
