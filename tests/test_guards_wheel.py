@@ -38,5 +38,9 @@ def test_every_module_and_the_whole_shipped_bundle_are_in_it(contents: set[str])
 
 def test_nothing_else_is_in_it(contents: set[str]) -> None:
     endings = {Path(name).suffix for name in contents if ".dist-info/" not in name and "/shipped/" not in name}
-    assert endings <= {".py", ".typed", ""}, sorted(contents)
+    assert endings <= {".py", ".typed", ".toml", ""}, sorted(contents)
+    assert {Path(name).parent.as_posix() for name in contents if name.endswith(".toml")} <= {
+        "ddnn/configs",
+        "ddnn/shipped",
+    }
     assert not [name for name in contents if "test" in name or name.startswith(("docs", "deploy", "benchmarks"))]

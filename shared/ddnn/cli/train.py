@@ -32,7 +32,10 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the bundle to make.")] = None,
     grid: Annotated[str | None, typer.Option(help="Cut whole images into views, columns x rows: 3x2.")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with everything a run can set.")] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(help="TOML file, or packaged config (a to f, paper); repeatable, later ones win."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Where chance plays: split, first weights, order, changes.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Overrides training.epochs.")] = None,
     batch: Annotated[int | None, typer.Option(help="Overrides training.batch.")] = None,
@@ -55,6 +58,8 @@ def train(
 
     Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with `--resume` continues.
     """
+    from ddnn.configs import config_file
+
     try:
         from ddnn.export import refuse_existing
         from ddnn.training import Config, Run
@@ -62,7 +67,7 @@ def train(
         from ddnn.data.advice import how_to_install
 
         raise BadInput(f"training needs {error.name}, which is not installed; {how_to_install()}") from error
-    wanted = Config.read(config) if config else Config()
+    wanted = Config.read(*map(config_file, config or ()))
     wanted = wanted.changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
     if show_config:
         typer.echo(wanted.to_toml(), nl=False)
@@ -78,7 +83,8 @@ def train(
     if resume:
         wanted = _resumed(run, wanted, changed=bool(config or epochs or batch or learning_rate))
     groups = test_groups.split(",") if test_groups else None
-    data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
+    devices = wanted.network.devices
+    data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed, devices=devices)
     with run.alone():
         if run.unfinished and not (resume or force):
             raise BadInput(f"{run.path} holds a run already; add --resume to go on with it, or --force to start again")

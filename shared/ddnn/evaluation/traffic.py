@@ -40,7 +40,7 @@ def traffic(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, A
 
 
 def formula(scores: Scores, decisions: Decisions) -> float:
-    """The paper's c × D bytes; l = share that the device or local exit answers. Raw views, where they go up, as such."""
+    """The paper's c × D bytes; l = share that the device or local exit answers. Raw views, where they go up, are it."""
     topology, cut = scores.topology, scores.topology.device_cut
     if cut is None:
         return float(sum(spec.view.bytes for spec in topology.devices))

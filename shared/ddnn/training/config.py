@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,7 +27,9 @@ class TrainingConfig(BaseModel):
     batch: int = Field(default=64, ge=2, le=65_536)
     """Events a step."""
     learning_rate: Amount = 0.003
-    """Largest step of AdamW; it rises over the warm-up, then falls along a cosine to nearly nothing."""
+    """Largest step of AdamW (which is Adam without a weight decay)."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What the learning rate does after the warm-up: fall along a cosine to nearly nothing, or stay."""
     warmup: Share = 0.05
     """Share of all steps over which the learning rate rises."""
     weight_decay: Amount = 0.02
@@ -81,14 +83,12 @@ class Config(BaseModel):
             raise BadConfig(f"{key} is {first['input']!r}: {first['msg']}") from error
 
     @classmethod
-    def read(cls, path: Path) -> "Config":
-        """Defaults changed by the TOML file `path`."""
-        try:
-            return cls.of(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadConfig(f"config {path} cannot be read ({error})") from error
-        except tomllib.TOMLDecodeError as error:
-            raise BadConfig(f"config {path} is not valid TOML: {error}") from error
+    def read(cls, *files: Path) -> "Config":
+        """Defaults changed by the TOML `files` in turn: where two set a key, the later one has it."""
+        document: dict[str, Any] = cls().model_dump(mode="json")
+        for file in files:
+            document = _merged(document, _document(file), "")
+        return cls.of(document)
 
     def changed(self, **training: Any) -> "Config":
         """The same with keys of `[training]` replaced, those given as None left alone; flags come this way."""
@@ -99,6 +99,15 @@ class Config(BaseModel):
     def to_toml(self) -> str:
         """All keys with their values and sentences; reading it gives this config again."""
         return "\n".join(_tables(self, ())).strip() + "\n"
+
+
+def _document(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"config {file} cannot be read ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(f"config {file} is not valid TOML: {error}") from error
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any], at: str) -> dict[str, Any]:

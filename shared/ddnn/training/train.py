@@ -187,11 +187,13 @@ class _Trainer:
         return joint_loss(scored, y, y_dev, self.network.alive(present), config)
 
     def _rate(self, step: int) -> float:
-        """Warm up linearly, then fall along a cosine to a hundredth."""
+        """Warm up linearly, then stay, or fall along a cosine to a hundredth."""
         config, steps = self.config.training, self.steps * self.config.training.epochs
         warm = config.warmup * steps
         if step < warm:
             return config.learning_rate * (step + 1) / (warm + 1)
+        if config.schedule == "constant":
+            return config.learning_rate
         done = (step - warm) / max(steps - warm, 1)
         return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 

@@ -1,0 +1,25 @@
+"""Configs that come with the package: `a` … `f`, the paper's six topologies, and `paper`, its blocks and training."""
+
+from pathlib import Path
+
+from ddnn.errors import BadConfig
+
+__all__ = ["config_file", "packaged_configs"]
+
+
+def packaged_configs() -> dict[str, Path]:
+    """Name → file, in order of their names."""
+    return {file.stem: file for file in sorted(Path(__file__).parent.glob("*.toml"))}
+
+
+def config_file(name: str) -> Path:
+    """The packaged config of that name; a path, with a folder or an ending in it, is itself.
+
+    Raise `BadConfig`, listing the packaged ones, when there is none of that name.
+    """
+    if Path(name).suffix or "/" in name:
+        return Path(name)
+    known = packaged_configs()
+    if name not in known:
+        raise BadConfig(f"config {name} is none of the packaged ones ({', '.join(known)}); a file's name ends in .toml")
+    return known[name]
