@@ -14,6 +14,7 @@ import ddnn_device.app
 import ddnn_edge.app
 from ddnn.answers import outputs_to_answers
 from ddnn.bundle import Bundle
+from ddnn.fleet.ports import edge_names
 from ddnn.policy import Policy, Thresholds
 from ddnn.settings import Settings
 from ddnn.types import Answer, Array
@@ -55,7 +56,7 @@ class Switch(httpx.AsyncBaseTransport):
 
 @dataclass
 class Fleet:
-    """Tiers by host name: `device-0` …, `edge`, `cloud`."""
+    """Tiers by host name: `device-0` …, `edge` (`edge-0` … when there are several), `cloud`."""
 
     bundle: Bundle
     switch: Switch = field(default_factory=Switch)
@@ -67,9 +68,13 @@ class Fleet:
 
         apps = self.switch.apps
         apps["cloud"] = ddnn_cloud.app.create_app(make())
-        apps["edge"] = ddnn_edge.app.create_app(make(upstream="http://cloud"), self.switch)
-        for n in range(len(self.bundle.topology.devices)):
-            apps[f"device-{n}"] = ddnn_device.app.create_app(make(index=n, upstream="http://edge"), self.switch)
+        topology = self.bundle.topology
+        names = edge_names(len(topology.edges))
+        for n, name in enumerate(names):
+            apps[name] = ddnn_edge.app.create_app(make(index=n, upstream="http://cloud"), self.switch)
+        for n in range(len(topology.devices)):
+            upstream = f"http://{names[topology.edge_of(n)]}"
+            apps[f"device-{n}"] = ddnn_device.app.create_app(make(index=n, upstream=upstream), self.switch)
 
     def use(self, **changes: Any) -> None:
         """Give every tier this policy."""
@@ -94,9 +99,15 @@ class Fleet:
         return self.bundle.golden[f"view_{device}"][rows]
 
     async def see(
-        self, *, devices: Sequence[int] = range(6), rows: slice = slice(0, 2), name: str = "e", **parameters: Any
+        self,
+        *,
+        devices: Sequence[int] | None = None,
+        rows: slice = slice(0, 2),
+        name: str = "e",
+        **parameters: Any,
     ) -> list[list[Answer]]:
-        """The devices see the same events; per device its answers."""
+        """The devices, by default all, see the same events; per device its answers."""
+        devices = range(len(self.bundle.topology.devices)) if devices is None else devices
         count = len(self.view(0, rows))
         events = np.array([f"{name}{n}".encode() for n in range(count)], np.object_)
         inputs = [{"view": self.view(n, rows), "event": events} for n in devices]

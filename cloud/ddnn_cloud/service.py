@@ -1,88 +1,145 @@
-"""The cloud: the last section, which always answers."""
+"""The cloud: joins the edges, and its last section always answers."""
 
-import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
-from ddnn.errors import BadConfig, BadInput
-from ddnn.service.base import Service
-from ddnn.service.case import Case, Terms, show_timings
+from ddnn.errors import BadInput
+from ddnn.service.case import Contribution, Terms
 from ddnn.service.engine import Engine, Step
+from ddnn.service.joining import JoiningService
+from ddnn.service.pending import Place
 from ddnn.service.tensors import TensorSpec
 from ddnn.settings import Settings
 from ddnn.tier import Exit, Tier
-from ddnn.types import Answer, Array, Bools
-from ddnn.wire import InferRequest, Parameters
+from ddnn.types import Array, Bools
+from ddnn.wire import InferRequest, Parameters, shown
 
 __all__ = ["CloudService"]
 
+_EDGES_WAIT_TOO = 2
+"""Times as long as an edge waits for its devices: by then it has sent what it has."""
 
-class CloudService(Service):
-    """Answers the features of one edge."""
+
+class CloudService(JoiningService):
+    """Fuses what the edges send: their features, or where they have no section their devices' features or views."""
 
     tier = Tier.CLOUD
 
     def __init__(self, bundle: Bundle, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        topology = bundle.topology
-        if len(topology.edges) > 1:
-            raise BadConfig(f"the bundle {bundle.manifest.name} has {len(topology.edges)} edges; this cloud joins one")
-        self._cut = topology.cloud_cut
-        self._children = topology.edges[0].devices
-        self._by_device = topology.edge_cut is None
         super().__init__(bundle, settings, transport)
-        self.engine = Engine(
-            [Step(Exit.CLOUD, self.sections["section"], needs="features", cut=self._cut)], observe=self.observe
+        topology, cut = bundle.topology, bundle.topology.cloud_cut
+        self._by_edge = topology.edge_cut is not None
+        places: list[Place] = [
+            slice(number, number + 1) if self._by_edge else np.array(edge.devices)
+            for number, edge in enumerate(topology.edges)
+        ]
+        width = len(topology.edges) if self._by_edge else self.devices
+        each = cut.bytes if cut else topology.devices[0].view.bytes
+        self.collect(
+            places, width=width, devices=range(self.devices), event_bytes=width * each, patience=_EDGES_WAIT_TOO
         )
+        step = Step(Exit.CLOUD, self.sections["section"], needs="view" if topology.raw else "features", cut=cut)
+        self.engine = Engine([step], observe=self.observe)
 
-    @property
+    def _carried(self, devices: int) -> TensorSpec:
+        """What an edge of so many devices sends of an event that it was not sure of; -1 = any number."""
+        topology, joins = self.bundle.topology, len(self.bundle.topology.edges) > 1
+        if topology.edge_cut:
+            return TensorSpec("features", "UINT8", (-1, topology.edge_cut.bytes), optional=joins)
+        if topology.device_cut:
+            return TensorSpec("features", "UINT8", (-1, devices, topology.device_cut.bytes), optional=joins)
+        view = topology.devices[0].view
+        return TensorSpec("view", view.dtype, (-1, devices, *view.shape))
+
+    @cached_property
     def inputs(self) -> Sequence[TensorSpec]:
-        """Packed features, and which devices they came from."""
-        fused: tuple[int, ...] = (len(self._children), self._cut.bytes) if self._by_device else (self._cut.bytes,)
-        return [
-            TensorSpec("features", "UINT8", (-1, *fused)),
-            TensorSpec("present", "BOOL", (-1, len(self._children))),
+        """What an edge was not sure of, and which devices took part; of several edges, also what one was sure of."""
+        edges = self.bundle.topology.edges
+        sizes = {len(edge.devices) for edge in edges}
+        devices, most = (sizes.pop() if len(sizes) == 1 else -1), max(len(edge.devices) for edge in edges)
+        specs = [
+            replace(self._carried(devices), most=most),
+            TensorSpec("present", "BOOL", (-1, devices), most=most),
             TensorSpec("event", "BYTES", (-1,), optional=True),
+        ]
+        if len(edges) == 1 or self.bundle.topology.raw:
+            return specs
+        return [
+            *specs,
+            TensorSpec("scores", "FP32", (-1, self.classes), optional=True),
+            TensorSpec("exit", "BYTES", (-1,), optional=True),
+            TensorSpec("answered", "BOOL", (-1,), optional=True),
         ]
 
     def example(self) -> tuple[dict[str, Array], Parameters]:
-        """The first golden event's features."""
-        golden = self.bundle.golden
-        features = golden["device_features"] if self._by_device else golden["edge_features"][:, 0]
-        return {"features": features[:1], "present": golden["present"][:1, list(self._children)]}, {}
+        """The first golden event that some device of the first edge sees, as that edge sends it."""
+        golden, mine = self.bundle.golden, list(self.bundle.topology.edges[0].devices)
+        present = golden["present"][:, mine].astype(np.bool_)
+        row = slice(first := int(present.any(axis=1).argmax()), first + 1)
+        if self.bundle.topology.raw:
+            inputs = {"view": np.stack([golden[f"view_{device}"][row] for device in mine], axis=1)}
+        elif self.bundle.topology.edge_cut:
+            inputs = {"features": golden["edge_features"][row, 0]}
+        else:
+            inputs = {"features": golden["device_features"][row][:, mine]}
+        return {**inputs, "present": present[row]}, {"edge": 0}
 
-    async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
-        """Answer features [B, …] of events in which `present` [B, D_edge] took part."""
-        self.refuse_when_draining()
+    def contributions(self, request: InferRequest, terms: Terms) -> list[tuple[bytes | None, Contribution]]:
+        """An edge's features or views [B, …] of events in which `present` [B, D_edge] took part, or its own answers."""
         request.refuse_unknown([spec.name for spec in self.inputs])
-        request.integer("edge", 0, len(self.bundle.topology.edges) - 1)
-        rows = self.rows(request, "features")
-        features, present = self.inputs[:2]
-        packed = request.take(features.name, features.datatype, (rows, *features.shape[1:]))
-        mask = request.take(present.name, present.datatype, (rows, *present.shape[1:]))
-        if not mask.any(axis=1).all():
-            row = int(mask.any(axis=1).argmin())
-            raise BadInput(f"input tensor 'present' has a row, {row}, in which no device took part")
-        events = self.events(request, rows)
-        loop = asyncio.get_running_loop()
-        cases = [
-            Case(event, self.policy, terms, self._inputs(row, here), self._took_part(here), loop.create_future())
-            for event, row, here in zip(events, packed, mask, strict=True)
+        edges = self.bundle.topology.edges
+        edge = request.integer("edge", 0, len(edges) - 1)
+        if edge is None and len(edges) > 1:
+            raise BadInput(f"parameter 'edge' is missing; this cloud joins the edges 0 to {len(edges) - 1}")
+        child = edge or 0
+        mine = list(edges[child].devices)
+        carried = self._carried(len(mine))
+        answered = "answered" in request.inputs
+        rows = self.rows(request, "scores" if answered else carried.name)
+        if answered:
+            exits: Sequence[Exit | None] = self._answered(request, rows, carried.name)
+            name, tensor = "scores", request.take("scores", "FP32", (rows, self.classes))
+        else:
+            exits, name = [None] * rows, carried.name
+            tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]))
+        here = self._took_part(request, rows, len(mine))
+        devices = np.zeros((rows, self.devices), np.bool_)
+        devices[:, mine] = here
+        if self._by_edge or answered:  # one place
+            tensor, here = tensor[:, np.newaxis], np.ones((rows, 1), np.bool_)
+        # One edge's events wait for nobody. A copy, as a row that waits must not keep the whole body in memory.
+        events = self.events(request, rows) if len(edges) > 1 else [None] * rows
+        return [
+            (
+                event,
+                Contribution(child, terms, {name: tensor[row].copy()}, here[row], devices[row], answered=exits[row]),
+            )
+            for row, event in enumerate(events)
         ]
-        await self.engine.advance(cases)
-        answers = [case.outcome.result() for case in cases]
-        self.metrics.answered(answers)
-        show_timings(terms, cases)
-        return answers
 
-    def _inputs(self, packed: Array, here: Bools) -> dict[str, Array]:
-        if self._by_device:
-            return {"features": packed, "present": here}
-        return {"features": packed[np.newaxis], "present": np.array([here.any()])}
+    @staticmethod
+    def _took_part(request: InferRequest, rows: int, devices: int) -> Bools:
+        present: Bools = request.take("present", "BOOL", (rows, devices))
+        seen = present.any(axis=1)
+        if not seen.all():
+            raise BadInput(f"input tensor 'present' has a row, {seen.argmin()}, in which no device took part")
+        return present
 
-    def _took_part(self, here: Bools) -> Bools:
-        devices = np.zeros(self.devices, np.bool_)
-        devices[np.asarray(self._children)[here]] = True
-        return devices
+    def _answered(self, request: InferRequest, rows: int, carried: str) -> list[Exit]:
+        """The exits at which an edge answered."""
+        if "event" not in request.inputs or carried in request.inputs:
+            raise BadInput(f"input tensor 'answered' is there; expected 'event' with it, and no {carried!r}")
+        if not request.take("answered", "BOOL", (rows,)).all():
+            raise BadInput(f"input tensor 'answered' has a row that is false; expected {carried!r} instead of it")
+        below = {exit.value.encode(): exit for exit in self.bundle.topology.exits[:-1]}
+        given = request.take("exit", "BYTES", (rows,)).tolist()
+        for value in given:
+            if value not in below:
+                names = ", ".join(below.values())
+                raise BadInput(f"input tensor 'exit' holds {shown(value)}; expected one of {names}")
+        return [below[value] for value in given]

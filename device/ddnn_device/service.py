@@ -1,4 +1,4 @@
-"""A device: one view in, the answer out, from its own exit or from above."""
+"""A device: one view in, the answer out, from its own exit or from above; without a section, always from above."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
+from ddnn.errors import DDNNError, DeadlineExceeded, Unavailable
 from ddnn.service.base import Service
-from ddnn.service.case import Case, Terms, show_timings
+from ddnn.service.case import Case, Terms, no_answer, show_timings
 from ddnn.service.engine import Engine, Step
 from ddnn.service.tensors import TensorSpec
 from ddnn.service.way_up import ToEdge
@@ -21,30 +22,29 @@ __all__ = ["DeviceService"]
 
 
 class DeviceService(Service):
-    """Runs the section on views; unsure events go to the edge."""
+    """Runs the section on views; unsure events go to the edge, all of them raw where there is no section."""
 
     tier = Tier.DEVICE
 
     def __init__(self, bundle: Bundle, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(bundle, settings, transport)
-        self._view = bundle.topology.devices[settings.index].view
+        topology = bundle.topology
+        self._view = topology.devices[settings.index].view
         self._alone = np.arange(self.devices) == settings.index
         if self.uplink:
             self.way_up = ToEdge(
                 self.uplink,
                 self.metrics,
+                carries="view" if topology.raw else "features",
                 classes=self.classes,
                 devices=self.devices,
                 background=settings.max_background,
                 device=settings.index,
                 alone=self.devices == 1,
             )
-        self.engine = Engine(
-            [Step(Exit.DEVICE, self.sections["section"], needs="view")],
-            above=Exit.LOCAL,
-            way_up=self.way_up,
-            observe=self.observe,
-        )
+        steps = [Step(Exit.DEVICE, section, needs="view") for section in self.sections.values()]
+        above = Exit.CLOUD if topology.raw else Exit.LOCAL
+        self.engine = Engine(steps, above=above, way_up=self.way_up, observe=self.observe)
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
@@ -64,12 +64,20 @@ class DeviceService(Service):
         views = request.take("view", self._view.dtype, (rows, *self._view.shape))
         events = self.events(request, rows)
         loop = asyncio.get_running_loop()
+        nothing = no_answer(self.classes, self.devices, self.policy.version, need_features=False)
         cases = [
-            Case(event, self.policy, terms, {"view": view}, self._alone, loop.create_future())
+            Case(event, self.policy, terms, {"view": view}, self._alone, nothing, loop.create_future())
             for event, view in zip(events, views, strict=True)
         ]
         await self.engine.advance(cases)
         answers = [case.outcome.result() for case in cases]
         self.metrics.answered(answers)
         show_timings(terms, cases)
+        if not any(answer.label >= 0 for answer in answers):  # there is no exit here to fall back on
+            raise _nobody(answers[0].degraded_reason)
         return answers
+
+
+def _nobody(reason: str) -> DDNNError:
+    kind = DeadlineExceeded if reason in ("deadline", "timeout") else Unavailable
+    return kind(f"no tier above answered ({reason}), and this network has no exit below the cloud")

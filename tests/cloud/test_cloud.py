@@ -3,15 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import ddnn_cloud.app
 from ddnn.bundle import Bundle
-from ddnn.errors import BadConfig
 from ddnn.exits import probabilities
 from ddnn.settings import Settings
 from ddnn.tier import Exit
-from ddnn_cloud.service import CloudService
 from in_process import Fleet
 from networks import make_bundle
 
@@ -64,11 +61,3 @@ async def test_without_an_edge_section_it_fuses_the_devices_features(tmp_path: P
     again = await fleet.infer("cloud", {"features": noise, "present": seen})
     assert [a.probabilities.tolist() for a in again] == [a.probabilities.tolist() for a in answers]
     await fleet.close()
-
-
-def test_several_edges_are_refused_until_the_cloud_joins_them(tiny_bundle: Bundle) -> None:
-    topology = tiny_bundle.topology
-    edges = tuple(topology.edges[0].model_copy(update={"devices": devices}) for devices in ((0, 1, 2), (3, 4, 5)))
-    manifest = tiny_bundle.manifest.model_copy(update={"topology": topology.model_copy(update={"edges": edges})})
-    with pytest.raises(BadConfig, match="has 2 edges; this cloud joins one"):
-        CloudService(Bundle(tiny_bundle.path, manifest, tiny_bundle.policy), Settings.load())

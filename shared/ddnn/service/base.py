@@ -18,7 +18,8 @@ from ddnn.service.case import Terms
 from ddnn.service.engine import Engine
 from ddnn.service.metrics import CIRCUIT, Metrics
 from ddnn.service.tensors import TensorSpec
-from ddnn.service.way_up import ToCloud, ToEdge
+from ddnn.service.to_cloud import ToCloud
+from ddnn.service.way_up import ToEdge
 from ddnn.settings import Settings
 from ddnn.tier import Tier
 from ddnn.types import Answer, Array
@@ -55,7 +56,8 @@ class Service(ABC):
         check_sections(bundle, self.tier, settings.index, self.sections, _SELF_TEST_EVENTS)
         self.request_example = self._readable(*self.example())
         del bundle.golden  # a tier has no further use for it
-        self.metrics = Metrics(topology.exits, range(self.devices) if self.tier is Tier.EDGE else ())
+        joins = self.tier is Tier.EDGE or (self.tier is Tier.CLOUD and len(topology.edges) > 1)
+        self.metrics = Metrics(topology.exits, range(self.devices) if joins else ())
         self.metrics.build.labels(ddnn.__version__, self.tier, bundle.fingerprint[:12]).set(1)
         self.metrics.policy.labels(str(self.policy.version), self.policy.criterion).set(1)
         token = settings.token.get_secret_value() if settings.token else None

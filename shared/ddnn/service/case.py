@@ -1,8 +1,9 @@
-"""One event on its way through a tier."""
+"""One event on its way through a tier, and what a child sends for it."""
 
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from ddnn.policy import Policy
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array, Bools
 
-__all__ = ["Case", "Terms", "no_answer", "reserve", "show_timings"]
+__all__ = ["Case", "Contribution", "Terms", "no_answer", "reserve", "show_timings"]
+
+_NO_SCORES: Final = np.zeros(0, np.float32)
 
 
 @dataclass(slots=True)
@@ -39,6 +42,25 @@ class Terms:
         return self.deadline - asyncio.get_running_loop().time()
 
 
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one child of this tier sends for one event; a child has one place in this tier's fusion, or several."""
+
+    child: int
+    """Its number among the children."""
+    terms: Terms
+    inputs: dict[str, Array]
+    """`scores`, packed `features` or `view`, a row each of its places."""
+    present: Bools
+    """A flag each of its places."""
+    devices: Bools
+    """[D], who took part."""
+    answered: Exit | None = None
+    """The exit at which the child was sure: its caller has that answer, and `scores` are what it was made of."""
+    second: bool = False
+    """Features that were asked for; the child has contributed before."""
+
+
 @dataclass(eq=False, slots=True)
 class Case:
     """One event at one tier, from the moment its inputs are there until it is answered."""
@@ -49,14 +71,18 @@ class Case:
     """Snapshot taken when the event arrived."""
     terms: Terms
     inputs: dict[str, Array]
-    """One row each: `view` (…), or over n children `scores` (n, K), packed `features` (n, bytes), `present` (n,)."""
+    """`view` (…), packed `features` (bytes,); over n places (n, …), `scores` (n, K) and `present` (n,) too."""
     devices: Bools
     """[D], who takes part."""
+    best: Answer
+    """What the highest exit so far would answer; to begin with, that there is no answer."""
     outcome: asyncio.Future[Answer]
+    scores: Array = field(default_factory=lambda: _NO_SCORES)
+    """(K,), what `best` was made of."""
+    answered: list[Contribution] = field(default_factory=list)
+    """Of children that were sure."""
     deadline: float = 0.0
     """Loop time by which the last of its callers must have the answer; the first request's to begin with."""
-    best: Answer | None = None
-    """What the highest exit so far would answer."""
     bytes_up: int = 0
     """Payload bytes this tier has sent up for the event."""
     sections: list[tuple[str, float]] = field(default_factory=list)
@@ -66,6 +92,11 @@ class Case:
 
     def __post_init__(self) -> None:
         self.deadline = self.deadline or self.terms.deadline
+
+    @property
+    def reached(self) -> int:
+        """Rank of the highest exit so far; -1 before the first."""
+        return self.best.exit.rank if self.best.label >= 0 else -1
 
     def left(self) -> float:
         """Seconds until the deadline of the most patient caller."""
@@ -83,19 +114,15 @@ class Case:
 
     def degrade(self, reason: str) -> None:
         """Answer with the best exit reached, and say why it is not a better one."""
-        if self.outcome.done():
-            return
-        if self.best is None:
-            raise AssertionError("an event degrades only after its first exit")
         self.settle(replace(self.best, degraded=True, degraded_reason=reason))
 
 
 def no_answer(classes: int, devices: int, version: int, *, need_features: bool, reason: str = "") -> Answer:
-    """A row that is not an answer: the edge wants features, or (`need_features` false) has none, for `reason`."""
+    """A row that is not an answer: the edge wants features, or (`need_features` false) there is none, for `reason`."""
     return Answer(
         label=-1,
         probabilities=np.zeros(classes, np.float32),
-        exit=Exit.LOCAL,
+        exit=Exit.LOCAL,  # a row has one; without a label it means nothing
         confidence=0.0,
         devices=np.zeros(devices, np.bool_),
         policy_version=version,

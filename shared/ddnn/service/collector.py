@@ -1,12 +1,12 @@
 """What waits for an event's contributions: bounded in events, bytes and time.
 
 An event is complete when every child that is alive has contributed, or when its wait is over. Used by the edge over its
-devices. Everything runs on one event loop; nothing here blocks.
+devices and by the cloud over its edges. Everything runs on one event loop; nothing here blocks.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,11 +14,11 @@ import numpy as np
 
 from ddnn.errors import Overloaded
 from ddnn.policy import Policy
-from ddnn.service.case import Case, Terms, no_answer
-from ddnn.service.pending import Contribution, Pending, Stage
+from ddnn.service.case import Case, Contribution, Terms, no_answer
+from ddnn.service.pending import Pending, Place, Stage
 from ddnn.service.waits import Waits
 from ddnn.settings import CollectorSettings
-from ddnn.types import Answer
+from ddnn.types import Answer, Bools
 
 __all__ = ["Collector", "Reply"]
 
@@ -43,27 +43,30 @@ class _Held:
 
 
 class Collector:
-    """Joins the contributions of `children`, global device indices, into events.
+    """Joins the contributions of children, who have their `places` out of `width` in the fusion, into events.
 
-    Complete ones go to `advance`, in batches; `gathered` hears who was in time, `settled` each answer. An event may
-    grow to `event_bytes`, when all have sent all; room for that is kept from its first contribution on.
+    Complete ones go to `advance`, in batches; `gathered` hears which devices were in time, `settled` each answer. An
+    event may grow to `event_bytes`, when all have sent all; room for that is kept from its first contribution on.
+    Children who wait themselves are waited for `patience` times as long as the policy or the request says.
     """
 
     def __init__(
         self,
-        children: Sequence[int],
+        places: Sequence[Place],
         *,
+        width: int,
         devices: int,
         classes: int,
         event_bytes: int,
         policy: Callable[[], Policy],
         advance: Callable[[list[Case]], None],
         settings: CollectorSettings,
-        gathered: Callable[[Sequence[int], Sequence[int]], None] = lambda here, absent: None,
+        patience: int = 1,
+        gathered: Callable[[Bools], None] = lambda devices: None,
         settled: Callable[[Answer], None] = lambda answer: None,
     ) -> None:
-        self.children = tuple(children)
-        self.waits = Waits(len(self.children), settings.alive_events)
+        self.waits = Waits(len(places), settings.alive_events)
+        self._places, self._width, self._patience = tuple(places), width, patience
         self._devices, self._classes = devices, classes
         self._policy, self._advance, self._settings = policy, advance, settings
         self._room = max(1, min(settings.events, settings.bytes // event_bytes))
@@ -92,15 +95,18 @@ class Collector:
             self.waits.late(part.child, now - held.opened)
             return Reply(_done(replace(held.answer, bytes_up=0)), None)
         pending = self._waiting.get(event) if event is not None else None
-        if pending is None and part.scores is None:
+        if pending is None and part.second:
             return Reply(_done(self._row(need_features=False)), None)
         pending = pending or self._open(event, part.terms, now)
         pending.case.deadline = max(pending.case.deadline, part.terms.deadline)
+        if part.answered:  # nobody waits for the reply
+            self._add(pending, part, now)
+            return Reply(_done(self._row(need_features=False)), None)
         reply = pending.reply_later(part.child)
-        if part.scores is None:
+        if part.second:
             self._add_features(pending, part)
         else:
-            self._add_scores(pending, part, now)
+            self._add(pending, part, now)
         return Reply(reply, pending.case)
 
     def knows(self, event: bytes | None) -> bool:
@@ -111,8 +117,8 @@ class Collector:
         """Ask those who took part for their features, and wait for them from when the last of them has heard of it."""
         pending = self._of_case[id(case)]
         pending.stage = Stage.ASKING
-        pending.undelivered = set(pending.scores.keys() - pending.features.keys())
-        self._start_timer(pending, case.left() / 2, self._close_features)
+        pending.undelivered = set(pending.first.keys() - pending.features.keys())
+        self._start_timer(pending, case.left() / 2, self._complete_features)
         for child in list(pending.undelivered):
             pending.reply(child, self._row(need_features=True))
         if self._gave_up:
@@ -125,15 +131,15 @@ class Collector:
             pending.undelivered.discard(child)
             if not pending.undelivered:
                 wait = self._asked(case, case.policy.wait_ms / 1000)
-                self._start_timer(pending, max(wait, _ROUND_TRIP), self._close_features)
+                self._start_timer(pending, max(wait, _ROUND_TRIP), self._complete_features)
 
     def give_up(self) -> None:
         """Wait for nobody any more, now and from now on: the drain is over."""
         self._gave_up = True
         for pending in list(self._of_case.values()):
             if pending.stage is Stage.GATHERING:
-                self._close_scores(pending)
-            elif pending.case.best:
+                self._complete(pending)
+            elif pending.case.reached >= 0:
                 pending.case.degrade("draining")
 
     def close(self) -> None:
@@ -144,62 +150,58 @@ class Collector:
     def _open(self, event: bytes | None, terms: Terms, now: float) -> Pending:
         self._make_room()
         outcome: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        case = Case(event, self._policy(), terms, {}, np.zeros(self._devices, np.bool_), outcome)
+        nobody, nothing = np.zeros(self._devices, np.bool_), self._row(need_features=False)
+        case = Case(event, self._policy(), terms, {}, nobody, nothing, outcome)
         pending = Pending(case, now)
         self._of_case[id(case)] = pending
         outcome.add_done_callback(lambda _: self._settled(pending))
         if event is not None:
             self._waiting[event] = pending
-            cap = case.policy.wait_ms / 1000
+            cap = self._patience * case.policy.wait_ms / 1000
             wait = self.waits.wait(cap) if case.policy.adaptive_wait else cap
-            self._start_timer(pending, self._asked(case, wait), self._close_scores)
+            self._start_timer(pending, self._asked(case, wait), self._complete)
         return pending
 
-    def _add_scores(self, pending: Pending, part: Contribution, now: float) -> None:
-        if part.child in pending.scores:
+    def _add(self, pending: Pending, part: Contribution, now: float) -> None:
+        if part.child in pending.first:
             if pending.stage is Stage.ASKING and part.child not in pending.features:
                 pending.reply(part.child, self._row(need_features=True))
         elif pending.stage is not Stage.GATHERING:
             self.waits.late(part.child, now - pending.opened)
         else:
-            pending.take_scores(part)
-            if len(pending.scores) > 1:
+            pending.take(part)
+            if len(pending.first) > 1:
                 self.waits.arrived(now - pending.opened)
             everyone = pending.case.terms.wait_ms is not None
-            if pending.case.event is None or self.waits.complete(pending.scores, everyone=everyone):
-                self._close_scores(pending)
+            if pending.case.event is None or self.waits.complete(pending.first, everyone=everyone):
+                self._complete(pending)
 
     def _add_features(self, pending: Pending, part: Contribution) -> None:
-        if part.child not in pending.scores:
+        if part.child not in pending.first:
             pending.reply(part.child, self._row(need_features=False))
-        elif pending.stage is Stage.ASKING and part.features is not None:
-            pending.features.setdefault(part.child, part.features)
-            if len(pending.features) == len(pending.scores):
-                self._close_features(pending)
+        elif pending.stage is Stage.ASKING:
+            pending.features.setdefault(part.child, part)
+            if len(pending.features) == len(pending.first):
+                self._complete_features(pending)
 
-    def _close_scores(self, pending: Pending) -> None:
+    def _complete(self, pending: Pending) -> None:
+        self._go(pending, pending.first)
         if pending.case.event is not None:
-            self.waits.closed(pending.scores)
-            absent = [child for n, child in enumerate(self.children) if n not in pending.scores]
-            self._tell_gathered([self.children[n] for n in sorted(pending.scores)], absent)
-        pending.close_scores(len(self.children))
-        self._go(pending)
+            self.waits.closed(pending.first)
+            self._tell_gathered(pending.case.devices)
 
-    def _close_features(self, pending: Pending) -> None:
+    def _complete_features(self, pending: Pending) -> None:
         if pending.features:
-            pending.close_features(len(self.children))
-            self._go(pending)
+            self._go(pending, pending.features)
         else:
             pending.case.degrade("no_features")
 
-    def _go(self, pending: Pending) -> None:
-        """Hand the event on, together with all that become complete in this turn of the loop."""
+    def _go(self, pending: Pending, parts: Mapping[int, Contribution]) -> None:
+        """Hand the event on as `parts` make it, together with all that become complete in this turn of the loop."""
         pending.stop_timer()
         pending.stage = Stage.CLIMBING
-        case = pending.case
-        case.devices = np.zeros(self._devices, np.bool_)
-        case.devices[np.asarray(self.children)[case.inputs["present"]]] = True
-        self._ready.append(case)
+        pending.fill(parts, self._places, self._width)
+        self._ready.append(pending.case)
         if len(self._ready) == 1:
             asyncio.get_running_loop().call_soon(self._flush)
 
@@ -215,6 +217,7 @@ class Collector:
         pending.reply_all(answer)
         if event is not None:
             del self._waiting[event]
+        if event is not None and answer.label >= 0:  # whoever tries again what failed begins anew
             self._held[event] = _Held(answer, pending.opened, asyncio.get_running_loop().time())
 
     def _start_timer(self, pending: Pending, seconds: float, then: Callable[[Pending], None]) -> None:
@@ -223,10 +226,9 @@ class Collector:
         pending.stop_timer()
         pending.timer = asyncio.get_running_loop().call_later(wait, then, pending)
 
-    @staticmethod
-    def _asked(case: Case, seconds: float) -> float:
+    def _asked(self, case: Case, seconds: float) -> float:
         """The wait that the request asked for, or `seconds`."""
-        return seconds if case.terms.wait_ms is None else case.terms.wait_ms / 1000
+        return seconds if case.terms.wait_ms is None else self._patience * case.terms.wait_ms / 1000
 
     def _row(self, *, need_features: bool) -> Answer:
         return no_answer(self._classes, self._devices, self._policy().version, need_features=need_features)

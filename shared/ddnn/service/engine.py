@@ -18,7 +18,10 @@ from ddnn.service.case import Case
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array, Floats, pack_bits, unpack_bits
 
-__all__ = ["Engine", "Step", "WayUp", "judge"]
+__all__ = ["Carried", "Engine", "Step", "WayUp", "judge"]
+
+Carried = Literal["features", "view"]
+"""What goes up; raw views where the devices have no section."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Step:
 
 class WayUp(Protocol):
     """What takes unsure events to the tier above."""
+
+    carries: Carried
 
     async def offload(self, cases: Sequence[Case]) -> None:
         """Settle every case, with the answer from above or degraded."""
@@ -75,12 +80,12 @@ class Engine:
     async def advance(self, cases: Sequence[Case]) -> None:
         """Take events as far as they can go: settled here, asked for features, or settled from above."""
         for step in self.steps:
-            done = [case for case in cases if case.best and case.best.exit.rank >= step.exit.rank]
-            todo = [case for case in cases if not (case.best and case.best.exit.rank >= step.exit.rank)]
+            done = [case for case in cases if case.reached >= step.exit.rank]
+            todo = [case for case in cases if case.reached < step.exit.rank]
             cases = done + self._exit(step, self._holding(step.needs, self._allowed(todo, step.exit)))
         if self.above:
             cases = self._allowed(cases, self.above)
-        if self.way_up and (cases := self._holding("features", cases)):
+        if self.way_up and (cases := self._holding(self.way_up.carries, cases)):
             await self.way_up.offload(cases)
         for case in cases:
             case.degrade("no_upstream")
@@ -89,7 +94,7 @@ class Engine:
     def _allowed(cases: Sequence[Case], exit: Exit) -> list[Case]:
         """Those that may be answered at `exit`; the others keep the answer they have."""
         for case in cases:
-            if case.best and case.terms.max_exit.rank < exit.rank:
+            if case.reached >= 0 and case.terms.max_exit.rank < exit.rank:
                 case.settle(case.best)
         return [case for case in cases if not case.outcome.done()]
 
@@ -117,18 +122,15 @@ class Engine:
         sure: list[Case] = []
         answers, criterion = judge(step.exit, outputs["scores"], cases)
         for row, (case, answer) in enumerate(zip(cases, answers, strict=True)):
-            case.best = answer
+            case.best, case.scores = answer, outputs["scores"][row]
             case.sections.append(run)
-            if step.needs == "view":
-                case.inputs["scores"] = outputs["scores"][row]
             if "features" in outputs:
                 case.inputs["features"] = outputs["features"][row]
             (sure if criterion[row] < case.threshold(step.exit) else unsure).append(case)
         if sure and self.way_up:
             self.way_up.tell(sure)
         for case in sure:
-            if case.best:
-                case.settle(case.best)
+            case.settle(case.best)
         return unsure
 
 

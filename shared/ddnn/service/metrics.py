@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ddnn.tier import Exit
-from ddnn.types import Answer
+from ddnn.types import Answer, Bools
 from ddnn.uplink import Reason
 
 __all__ = ["CIRCUIT", "CONTENT_TYPE_LATEST", "Metrics"]
@@ -88,11 +88,12 @@ class Metrics:
         """Time one part of a request."""
         self.stage_seconds.labels(name).observe(seconds)
 
-    def gathered(self, here: Sequence[int], absent: Sequence[int]) -> None:
-        """Count who took part in a collected event."""
-        self.contributors.observe(len(here))
-        for device in absent:
-            self.missing.labels(str(device)).inc()
+    def gathered(self, here: Bools, devices: Sequence[int]) -> None:
+        """Count who of `devices` took part in a collected event; `here` [D]."""
+        self.contributors.observe(int(here.sum()))
+        for device in devices:
+            if not here[device]:
+                self.missing.labels(str(device)).inc()
 
     def text(self) -> bytes:
         """The exposition."""

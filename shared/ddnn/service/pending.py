@@ -1,38 +1,26 @@
 """An event that is being collected: its contributions so far and who waits for its answer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 import numpy as np
 
-from ddnn.service.case import Case, Terms
-from ddnn.types import Answer, Array, Bools
+from ddnn.service.case import Case, Contribution
+from ddnn.types import Answer, Array, Ints
 
-__all__ = ["Contribution", "Pending", "Stage"]
+__all__ = ["Pending", "Place", "Stage"]
 
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """What one child sends for one event."""
-
-    child: int
-    """Place of the child in this tier's fusion."""
-    terms: Terms
-    scores: Array | None = None
-    """(K,)"""
-    features: Array | None = None
-    """(bytes,), packed."""
-    answered: bool = False
-    """The child was sure and has answered its caller."""
+Place = slice | Ints
+"""Where a child's rows go in the fusion of its tier."""
 
 
 class Stage(Enum):
     """Where a collected event stands."""
 
     GATHERING = auto()
-    """Waiting for scores."""
+    """Waiting for the children."""
     ASKING = auto()
     """Waiting for the features of those who took part."""
     CLIMBING = auto()
@@ -41,41 +29,40 @@ class Stage(Enum):
 
 @dataclass(eq=False, slots=True)
 class Pending:
-    """Over n children; rows of absent children are zero and masked out."""
+    """Who has contributed, and who waits for a reply."""
 
     case: Case
     opened: float
     """Loop time of the first contribution."""
     stage: Stage = Stage.GATHERING
-    scores: dict[int, Array] = field(default_factory=dict)
-    features: dict[int, Array] = field(default_factory=dict)
-    answered: set[int] = field(default_factory=set)
+    first: dict[int, Contribution] = field(default_factory=dict)
+    """Each child's first contribution."""
+    features: dict[int, Contribution] = field(default_factory=dict)
+    """Of those, or of what came when it was asked for, what has features."""
     replies: dict[int, list[asyncio.Future[Answer]]] = field(default_factory=dict)
     undelivered: set[int] = field(default_factory=set)
     """Children who are asked for features and have not heard of it yet."""
     timer: asyncio.TimerHandle | None = None
 
-    def take_scores(self, part: Contribution) -> None:
+    def take(self, part: Contribution) -> None:
         """Add a first contribution."""
-        if part.scores is not None:
-            self.scores[part.child] = part.scores
-        if part.features is not None:
-            self.features[part.child] = part.features
-        if part.answered:
-            self.answered.add(part.child)
+        self.first[part.child] = part
+        if "features" in part.inputs:
+            self.features[part.child] = part
 
-    def close_scores(self, children: int) -> None:
-        """Whoever sent scores takes part: fill `scores`, `present`, `answered`; `features` too if all sent them."""
-        self.case.inputs["scores"] = _stack(self.scores, children)
-        self.case.inputs["present"] = _mask(self.scores, children)
-        self.case.inputs["answered"] = _mask(dict.fromkeys(self.answered), children)
-        if len(self.features) == len(self.scores):
-            self.close_features(children)
+    def fill(self, parts: Mapping[int, Contribution], places: Sequence[Place], width: int) -> None:
+        """Whoever is in `parts` takes part from here on: fill what all of them sent over the `width` places.
 
-    def close_features(self, children: int) -> None:
-        """Whoever sent features takes part from here on: fill `features` and `present`."""
-        self.case.inputs["features"] = _stack(self.features, children)
-        self.case.inputs["present"] = _mask(self.features, children)
+        Places of absent children are zero and masked out.
+        """
+        case = self.case
+        case.devices = np.logical_or.reduce([part.devices for part in parts.values()])
+        case.answered = [part for _, part in sorted(parts.items()) if part.answered]
+        if case.answered:
+            return  # nothing is fused
+        case.inputs["present"] = _spread({child: part.present for child, part in parts.items()}, places, width)
+        for name in set.intersection(*(set(part.inputs) for part in parts.values())):
+            case.inputs[name] = _spread({child: part.inputs[name] for child, part in parts.items()}, places, width)
 
     def stop_timer(self) -> None:
         """Forget the wait, if one runs."""
@@ -96,23 +83,18 @@ class Pending:
                 future.set_result(answer)
 
     def reply_all(self, answer: Answer) -> None:
-        """Reply to all; the bytes sent up are shared out among those who took part, and add up to them."""
-        whole, rest = divmod(answer.bytes_up, max(len(self.scores), 1))
-        for rank, child in enumerate(sorted(self.scores)):
+        """Reply to all; the bytes sent up are shared out among those whose callers wait, and add up to them."""
+        waiting = [child for child, part in sorted(self.first.items()) if not part.answered]
+        whole, rest = divmod(answer.bytes_up, max(len(waiting), 1))
+        for rank, child in enumerate(waiting):
             self.reply(child, replace(answer, bytes_up=whole + (rank < rest)))
         for child in list(self.replies):
             self.reply(child, replace(answer, bytes_up=0))
 
 
-def _mask(children: Mapping[int, object], count: int) -> Bools:
-    mask = np.zeros(count, np.bool_)
-    mask[list(children)] = True
-    return mask
-
-
-def _stack(rows: Mapping[int, Array], count: int) -> Array:
+def _spread(rows: Mapping[int, Array], places: Sequence[Place], width: int) -> Array:
     first = next(iter(rows.values()))
-    stacked = np.zeros((count, *first.shape), first.dtype)
-    for child, row in rows.items():
-        stacked[child] = row
-    return stacked
+    spread = np.zeros((width, *first.shape[1:]), first.dtype)
+    for child, part in rows.items():
+        spread[places[child]] = part
+    return spread

@@ -34,7 +34,7 @@ def make_routes(service: Service) -> APIRouter:
 
     names = [spec.name for spec in outputs]
     limits = Limits.of(
-        [(spec.datatype, spec.shape) for spec in service.inputs],
+        [(spec.datatype, spec.largest) for spec in service.inputs],
         rows=service.settings.max_batch,
         cap=service.settings.max_body_bytes,
     )
@@ -94,7 +94,11 @@ def make_routes(service: Service) -> APIRouter:
                 "platform": "ddnn_onnxruntime",
                 "inputs": [spec.metadata() for spec in service.inputs],
                 "outputs": [spec.metadata() for spec in outputs],
-                "parameters": {"classes": list(service.bundle.manifest.classes), "bundle": service.bundle.fingerprint},
+                "parameters": {
+                    "classes": list(service.bundle.manifest.classes),
+                    "bundle": service.bundle.fingerprint,
+                    "edges": [list(edge.devices) for edge in service.bundle.topology.edges],
+                },
             }
         )
 
@@ -129,6 +133,7 @@ def make_routes(service: Service) -> APIRouter:
             budget_ms=budget_ms,
             default_ms=default_ms,
             bundle=service.bundle.fingerprint,
+            first_exit=service.bundle.topology.exits[0],
             request_id=request.state.request_id,
         )
         decoded = perf_counter()

@@ -11,12 +11,18 @@ __all__ = ["TensorSpec", "answer_tensors"]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor; -1 in `shape` is the batch, or any size."""
+    """One tensor; -1 in `shape` is the batch, or any size, up to `most` where that is said."""
 
     name: str
     datatype: str
     shape: Sequence[int]
     optional: bool = False
+    most: int = 0
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """Its shape with the largest sizes there may be; the batch stays -1."""
+        return (self.shape[0], *(self.most if size == -1 else size for size in self.shape[1:]))
 
     def metadata(self) -> dict[str, Any]:
         """As the model's metadata has it."""

@@ -35,6 +35,7 @@ def read_terms(
     budget_ms: float | None,
     default_ms: float,
     bundle: str,
+    first_exit: Exit,
     request_id: str,
 ) -> Terms:
     """Read `max_exit`, `threshold` and `wait_ms`; raise `BadInput`, or `OtherBundle`.
@@ -48,6 +49,8 @@ def read_terms(
     max_exit = request.text("max_exit")
     if max_exit is not None and max_exit not in list(Exit):
         raise BadInput(f"parameter 'max_exit' is {max_exit[:40]!r}; expected one of {', '.join(Exit)}")
+    if max_exit is not None and Exit(max_exit).rank < first_exit.rank:
+        raise BadInput(f"parameter 'max_exit' is {max_exit!r}; this network's first exit is {first_exit.value!r}")
     timeout_us = request.number("timeout", 0.0, _LONGEST_MS * 1000)
     budgets = [budget_ms, timeout_us and timeout_us / 1000]
     return Terms(

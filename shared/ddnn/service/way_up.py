@@ -1,7 +1,7 @@
-"""How unsure events get to the tier above: a device posts at once and in stages, an edge gathers while it waits."""
+"""How events get to the tier above; a device posts at once, and in stages."""
 
 import asyncio
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,30 +9,47 @@ from typing import Any
 import numpy as np
 
 from ddnn.service.case import Case, reserve
+from ddnn.service.engine import Carried
 from ddnn.service.metrics import Metrics
 from ddnn.types import Answer, Array
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import Parameters
 
-__all__ = ["ToCloud", "ToEdge", "charge", "event_tensor"]
+__all__ = ["ToEdge", "Up", "charge", "event_tensor"]
 
-_AT_ONCE = 4
-"""Requests to the cloud under way before events gather."""
-_AT_MOST = 64
-"""The same, with those that take too long."""
-_PATIENCE_S = 0.05
 _CLOSING_S = 1.0
+_PAYLOAD = ("view", "scores", "features", "present")
 
 
-class _Up:
+class Up(ABC):
     """A counted uplink, and background tasks with a bound."""
 
-    def __init__(self, uplink: Uplink, metrics: Metrics, *, classes: int, devices: int, background: int = 256) -> None:
+    def __init__(
+        self,
+        uplink: Uplink,
+        metrics: Metrics,
+        *,
+        carries: Carried,
+        classes: int,
+        devices: int,
+        background: int = 256,
+    ) -> None:
+        self.carries = carries
         self._uplink, self._metrics = uplink, metrics
         self._classes, self._devices, self._background = classes, devices, background
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[Case] = set()
         self._gave_up = False
+
+    @abstractmethod
+    async def climb(self, cases: Sequence[Case]) -> None:
+        """Send events of one request up, and settle each as the reply says."""
+
+    async def offload(self, cases: Sequence[Case]) -> None:
+        """Settle the cases, each by its own deadline."""
+        climb = self.start(self.climb(cases))
+        await self.wait(cases)
+        climb.cancel()
 
     async def send(self, inputs: dict[str, Array], parameters: Parameters, cases: Sequence[Case]) -> list[Answer]:
         """One request for `cases`; an answer a row. Raise `NoReply`."""
@@ -74,14 +91,20 @@ class _Up:
         for case in self._open:
             case.degrade("draining")
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def in_background(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` beside the requests, or drop it when too much of it runs already."""
         if len(self._tasks) >= self._background:
             work.close()
             return
-        self._start(work)
+        self.start(self._unheard(work))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    @staticmethod
+    async def _unheard(work: Coroutine[Any, Any, object]) -> None:
+        with suppress(NoReply):  # counted; the callers have their answers
+            await work
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` until it ends or this tier does."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -95,26 +118,22 @@ class _Up:
                 task.cancel()
 
 
-class ToEdge(_Up):
-    """A device's way up: scores first, features when asked for; or both at once (eager)."""
+class ToEdge(Up):
+    """A device's way up: scores first, features when asked for; or both at once (eager); or the raw view."""
 
     def __init__(self, *args: Any, device: int, alone: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._device, self._alone = device, alone
 
-    async def offload(self, cases: Sequence[Case]) -> None:
-        """Settle the cases of one request."""
-        climb = self._start(self._climb(cases))
-        await self.wait(cases)
-        climb.cancel()
-
-    async def _climb(self, cases: Sequence[Case]) -> None:
+    async def climb(self, cases: Sequence[Case]) -> None:
+        """Go through the stages; whoever is not answered then is degraded."""
         eager = cases[0].event is None or cases[0].policy.offload == "eager"
+        first = ("view",) if self.carries == "view" else ("scores", "features") if eager else ("scores",)
         reason = "gone"  # asked twice
         try:
-            wanted = await self._stage(cases, scores=True, features=eager)
+            wanted = await self._stage(cases, *first)
             if wanted:
-                await self._stage(wanted, scores=False, features=True)
+                await self._stage(wanted, "features")
         except NoReply as failure:
             reason = failure.reason
         for case in cases:
@@ -124,38 +143,14 @@ class ToEdge(_Up):
         """Send the scores of events this device has answered, so that the others' edge knows."""
         known = [case for case in cases if case.event is not None]
         if known and not self._alone:
-            inputs = self._inputs(known, scores=True, features=False)
+            inputs = self._inputs(known, "scores")
             inputs["answered"] = np.ones(len(known), np.bool_)
             charge(known, inputs)
-            self.in_background(self._tell(known, inputs))
+            self.in_background(self._post(known, inputs))
 
-    async def _tell(self, cases: Sequence[Case], inputs: dict[str, Array]) -> None:
-        with suppress(NoReply):  # counted; the caller has its answer
-            await self._post(cases, inputs)
-
-    async def _post(self, cases: Sequence[Case], inputs: dict[str, Array]) -> list[Answer]:
-        terms = cases[0].terms
-        parameters: Parameters = {"device": self._device, "max_exit": terms.max_exit.value}
-        if terms.threshold is not None:
-            parameters["threshold"] = terms.threshold
-        if terms.wait_ms is not None:
-            parameters["wait_ms"] = terms.wait_ms
-        return await self.send(inputs, parameters, cases)
-
-    @staticmethod
-    def _inputs(cases: Sequence[Case], *, scores: bool, features: bool) -> dict[str, Array]:
-        inputs: dict[str, Array] = {}
-        if cases[0].event is not None:
-            inputs["event"] = event_tensor(cases)
-        if scores:
-            inputs["scores"] = np.stack([case.inputs["scores"] for case in cases])
-        if features:
-            inputs["features"] = np.stack([case.inputs["features"] for case in cases])
-        return inputs
-
-    async def _stage(self, cases: Sequence[Case], *, scores: bool, features: bool) -> list[Case]:
+    async def _stage(self, cases: Sequence[Case], *names: str) -> list[Case]:
         """Post one stage; settle the rows that come back as answers, return those whose features are wanted."""
-        inputs = self._inputs(cases, scores=scores, features=features)
+        inputs = self._inputs(cases, *names)
         charge(cases, inputs)
         wanted = []
         for case, answer in zip(cases, await self._post(cases, inputs), strict=True):
@@ -167,85 +162,26 @@ class ToEdge(_Up):
                 case.degrade(answer.degraded_reason or "gone")
         return wanted
 
+    async def _post(self, cases: Sequence[Case], inputs: dict[str, Array]) -> list[Answer]:
+        terms = cases[0].terms
+        parameters: Parameters = {"device": self._device, "max_exit": terms.max_exit.value}
+        if terms.threshold is not None:
+            parameters["threshold"] = terms.threshold
+        if terms.wait_ms is not None:
+            parameters["wait_ms"] = terms.wait_ms
+        return await self.send(inputs, parameters, cases)
 
-class ToCloud(_Up):
-    """An edge's way up: while requests are in flight the next events gather and go up together.
-
-    A request that takes much longer than they usually do no longer holds the others back.
-    """
-
-    def __init__(self, *args: Any, edge: int, max_batch: int = 512, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._edge, self._max_batch = edge, max_batch
-        self._queue: deque[Case] = deque()
-        self._in_flight = 0
-        self._overdue = 0
-
-    async def offload(self, cases: Sequence[Case]) -> None:
-        """Queue the cases and wait until all are settled; each falls back by its own deadline."""
-        self._queue.extend(cases)
-        self._send_queued()
-        await self.wait(cases)
-
-    def tell(self, cases: Sequence[Case]) -> None:
-        """Nobody above joins one edge's events."""
-
-    def _send_queued(self) -> None:
-        while self._queue and self._in_flight - self._overdue < _AT_ONCE and self._in_flight < _AT_MOST:
-            batch: list[Case] = []
-            while self._queue and len(batch) < self._max_batch:
-                case = self._queue.popleft()
-                if case.left() > 0 and not case.outcome.done():
-                    batch.append(case)
-                else:
-                    case.degrade("deadline")
-            if batch:
-                self._start(self._post_batch(batch))
-                self._in_flight += 1
-
-    async def _post_batch(self, cases: list[Case]) -> None:
-        patience = 2 * (self._uplink.round_trip_ms or 0) / 1000 + _PATIENCE_S
-        late = False
-
-        def is_overdue() -> None:
-            nonlocal late
-            late = True
-            self._overdue += 1
-            self._send_queued()
-
-        timer = asyncio.get_running_loop().call_later(patience, is_overdue)
-        try:
-            await self._climb(cases)
-        finally:
-            timer.cancel()
-            self._in_flight -= 1
-            self._overdue -= late
-            for case in cases:
-                case.degrade("error")
-            self._send_queued()
-
-    async def _climb(self, cases: list[Case]) -> None:
-        inputs = {
-            "features": np.stack([case.inputs["features"] for case in cases]),
-            "present": np.stack([case.inputs["present"] for case in cases]),
-        }
-        charge(cases, inputs)
-        if all(case.event is not None for case in cases):
-            inputs["event"] = event_tensor(cases)
-        try:
-            for case, answer in zip(cases, await self.send(inputs, {"edge": self._edge}, cases), strict=True):
-                if answer.label >= 0:
-                    case.settle(answer)
-                else:
-                    case.degrade("bad_answer")
-        except NoReply as failure:
-            for case in cases:
-                case.degrade(failure.reason)
+    @staticmethod
+    def _inputs(cases: Sequence[Case], *names: str) -> dict[str, Array]:
+        inputs = {} if cases[0].event is None else {"event": event_tensor(cases)}
+        for name in names:
+            inputs[name] = np.stack([case.scores if name == "scores" else case.inputs[name] for case in cases])
+        return inputs
 
 
 def charge(cases: Sequence[Case], inputs: Mapping[str, Array]) -> None:
     """Put on each event's account its row of the tensors that are about to go up."""
-    size = sum(inputs[name][0].nbytes for name in ("scores", "features", "present") if name in inputs)
+    size = sum(inputs[name][0].nbytes for name in _PAYLOAD if name in inputs)
     for case in cases:
         case.bytes_up += size
 

@@ -7,12 +7,11 @@ import pytest
 
 from ddnn.errors import Overloaded
 from ddnn.policy import Policy
-from ddnn.service.case import Case, Terms
+from ddnn.service.case import Case, Contribution, Terms
 from ddnn.service.collector import Collector
-from ddnn.service.pending import Contribution
 from ddnn.settings import CollectorSettings
 from ddnn.tier import Exit
-from ddnn.types import Answer
+from ddnn.types import Answer, Array
 
 DEVICES = 3
 CLASSES = 4
@@ -21,7 +20,7 @@ FEATURES = np.arange(5, dtype=np.uint8)
 EVENT_BYTES = DEVICES * (SCORES.nbytes + FEATURES.nbytes)
 
 
-def terms(**asked: float) -> Terms:
+def make_terms(**asked: float) -> Terms:
     return Terms(deadline=asyncio.get_running_loop().time() + 60, **asked)  # type: ignore[arg-type]
 
 
@@ -38,7 +37,8 @@ class Bench:
         self.came = asyncio.Event()
         policy = Policy(bundle="b", wait_ms=wait_ms, adaptive_wait=False)
         self.collector = Collector(
-            range(DEVICES),
+            [slice(n, n + 1) for n in range(DEVICES)],
+            width=DEVICES,
             devices=DEVICES,
             classes=CLASSES,
             event_bytes=EVENT_BYTES,
@@ -51,10 +51,19 @@ class Bench:
         self.batches.append(cases)
         self.came.set()
 
-    def offer(self, event: bytes | None, child: int, **part: object) -> asyncio.Future[Answer]:
-        if not part:
-            part = {"scores": SCORES}
-        given = Contribution(child, part.pop("terms", None) or terms(), **part)  # type: ignore[arg-type]
+    def offer(
+        self, event: bytes | None, child: int, *, terms: Terms | None = None, answered: bool = False, **inputs: Array
+    ) -> asyncio.Future[Answer]:
+        inputs = {name: row[None] for name, row in (inputs or {"scores": SCORES}).items()}
+        given = Contribution(
+            child,
+            terms or make_terms(),
+            inputs,
+            np.ones(1, np.bool_),
+            np.arange(DEVICES) == child,
+            answered=Exit.DEVICE if answered else None,
+            second="scores" not in inputs,
+        )
         return self.collector.offer(event, given).future
 
     @property
@@ -146,7 +155,7 @@ async def test_a_request_may_wait_for_every_child_alive_or_not() -> None:
     bench = Bench(wait_ms=1, alive_events=1)
     bench.offer(b"e", 0)
     await expire(bench, 1)
-    patient = terms(wait_ms=60_000)
+    patient = make_terms(wait_ms=60_000)
     for child in range(DEVICES):
         assert len(bench.cases) == 1
         bench.offer(b"f", child, scores=SCORES, terms=patient)
@@ -210,13 +219,51 @@ async def test_an_event_of_its_own_waits_for_nobody() -> None:
     assert bench.cases[0].devices.tolist() == [False, True, False]
 
 
-async def test_a_child_that_answered_is_marked() -> None:
+async def test_a_child_that_answered_is_told_at_once_and_nothing_is_fused() -> None:
     bench = Bench()
-    bench.offer(b"e", 1, scores=SCORES, answered=True)
-    for child in (0, 2):
-        bench.offer(b"e", child)
+    told = bench.offer(b"e", 1, scores=SCORES, answered=True)
+    assert told.result().label == -1
+    replies = [bench.offer(b"e", child) for child in (0, 2)]
     await turn()
-    assert bench.cases[0].inputs["answered"].tolist() == [False, True, False]
+    (case,) = bench.cases
+    assert [part.child for part in case.answered] == [1]
+    assert not case.inputs
+    case.settle(answer(bytes_up=7))  # which the callers who wait share
+    await turn()
+    assert [reply.result().bytes_up for reply in replies] == [4, 3]
+
+
+async def test_an_event_that_failed_begins_anew() -> None:
+    bench = Bench(wait_ms=1)
+    first = bench.offer(b"e", 0)
+    await expire(bench, 1)
+    bench.cases[0].degrade("unreachable")
+    assert (await first).degraded_reason == "unreachable"
+    bench.offer(b"e", 0)
+    assert (bench.collector.pending, bench.collector.held) == (1, 0)
+
+
+async def test_a_child_may_have_several_places() -> None:
+    batches: list[list[Case]] = []
+    collector = Collector(
+        [np.array([0, 3]), np.array([1, 2])],
+        width=4,
+        devices=4,
+        classes=CLASSES,
+        event_bytes=4,
+        policy=lambda: Policy(bundle="b"),
+        advance=batches.append,
+        settings=CollectorSettings(),
+    )
+    for child, mine in enumerate(([0, 3], [1, 2])):
+        views = {"view": np.array([[10 * child], [10 * child + 1]])}
+        here = np.array([True, child == 0])
+        seen = np.isin(np.arange(4), np.array(mine)[here])
+        collector.offer(b"e", Contribution(child, make_terms(), views, here, seen))
+    await turn()
+    ((case,),) = batches
+    assert case.inputs["view"][:, 0].tolist() == [0, 10, 11, 1]
+    assert case.inputs["present"].tolist() == case.devices.tolist() == [True, True, False, True]
 
 
 async def test_a_full_collector_forgets_answered_events_first_and_then_refuses() -> None:

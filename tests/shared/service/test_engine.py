@@ -7,7 +7,7 @@ import pytest
 
 from ddnn.exits import entropy, margin, probabilities
 from ddnn.policy import Policy, Temperatures
-from ddnn.service.case import Case, Terms
+from ddnn.service.case import Case, Terms, no_answer
 from ddnn.service.engine import judge
 from ddnn.tier import Exit
 from ddnn.types import Array
@@ -18,7 +18,8 @@ SCORES = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 
 def case(policy: Policy, threshold: float | None = None) -> Case:
     outcome = asyncio.get_running_loop().create_future()
-    return Case(None, policy, Terms(deadline=0, threshold=threshold), {}, np.ones(2, np.bool_), outcome)
+    nothing = no_answer(4, 2, policy.version, need_features=False)
+    return Case(None, policy, Terms(deadline=0, threshold=threshold), {}, np.ones(2, np.bool_), nothing, outcome)
 
 
 async def test_every_event_is_judged_under_its_own_policy() -> None:
