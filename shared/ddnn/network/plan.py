@@ -140,13 +140,13 @@ def _refuse(config: NetworkConfig, views: Sequence[ViewSpec], edges: tuple[tuple
     if not config.device_section and len(edges) > 1:
         raise BadConfig(f"network.edges makes {len(edges)} edges without device sections; expected one")
     kinds = sorted({f"{'UINT8' if view.uint8 else 'FP32'} {view.shape}" for view in views})
+    if len({view.shape for view in views}) > 1 and not config.device.tail and config.device_section:
+        raise BadConfig(f"network.device.tail is false, but views are {', '.join(kinds)}; expected true")
     if len(kinds) > 1:
         for key, wanted in (("shared_weights", False), ("device_section", True)):
             if getattr(config, key) is not wanted:
                 told = f"network.{key} is {str(not wanted).lower()}"
                 raise BadConfig(f"{told}, but views are {', '.join(kinds)}; expected views of one kind")
-        if not config.device.tail and config.device_section:
-            raise BadConfig(f"network.device.tail is false, but views are {', '.join(kinds)}; expected true")
 
 
 def _family_of(shape: Shape) -> Family:

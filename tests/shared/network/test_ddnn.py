@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddnn.network import DDNN, NetworkConfig, Plan, ViewSpec
+from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
 
 B, K = 48, 4
 SHAPES: dict[str, list[tuple[int, ...]]] = {
@@ -23,7 +23,7 @@ def made(shapes: list[tuple[int, ...]], **config: Any) -> tuple[DDNN, list[torch
     return network, [torch.randn(B, *shape) for shape in shapes]
 
 
-@pytest.mark.parametrize("blocks", ["float", "binary"])
+@pytest.mark.parametrize("blocks", ["float", "binary", "residual"])
 @pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
 def test_every_exit_scores_and_every_weight_learns(shapes: list[tuple[int, ...]], blocks: str) -> None:
     network, views = made(shapes, blocks=blocks)
@@ -76,6 +76,52 @@ def test_without_edge_sections_there_is_no_edge_exit() -> None:
     assert scored.edge is None
     assert scored.edge_cuts is None
     assert scored.cloud.shape == (B, K)
+
+
+def test_over_raw_views_there_is_the_cloud_alone() -> None:
+    network, views = made(SHAPES["images"], device_section=False, edge_section=False)
+    present = torch.ones(B, 3, dtype=torch.bool)
+    present[:, 1] = False
+    scored = network(views, present)
+    assert scored.cloud.shape == (B, K)
+    assert scored._replace(cloud=None) == (None,) * 6
+    scored.cloud.square().sum().backward()
+    assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
+    network.eval()
+    for i, normalise in enumerate(network.inputs):
+        normalise.mean.fill_(i)
+    before = network(views, present).cloud
+    other = [view + 1000 * (i == 1) for i, view in enumerate(views)]
+    assert torch.equal(network(other, present).cloud, before)
+    shifted = [view + 5 for view in views]
+    for normalise in network.inputs:
+        normalise.mean.add_(5)
+    torch.testing.assert_close(network(shifted, present).cloud, before, rtol=1e-3, atol=1e-4)
+
+
+def test_devices_that_share_their_weights_say_the_same_of_the_same() -> None:
+    network, views = made(SHAPES["images"], shared_weights=True)
+    assert len(network.devices) == 1
+    assert len(set(network.inputs)) == 1
+    assert len(network.inputs) == 3
+    scores, cuts = network.below([views[0], views[1], views[0]])
+    assert scores.shape == (B, 3, K)
+    assert torch.equal(scores[:, 0], scores[:, 2])
+    assert not torch.equal(scores[:, 0], scores[:, 1])
+    network.eval()
+    scores, cuts = network.below(views)
+    for i, view in enumerate(views):
+        alone, cut = network.devices[0](view)
+        torch.testing.assert_close(scores[:, i], alone)
+        torch.testing.assert_close(cuts[:, i], cut)
+
+
+def test_without_a_tail_the_exit_sees_the_bits_that_go_up() -> None:
+    network, views = made(SHAPES["images"], device=SectionConfig(filters=(4, 4), tail=False))
+    scores, cuts = network.below(views)
+    bits = torch.where(cuts[:, 0] >= 0, 1.0, -1.0)
+    torch.testing.assert_close(network.sensors[0].fork.head(bits), scores[:, 0])
+    assert (cuts < 0).any()
 
 
 def test_binary_blocks_keep_inner_values_at_one_bit() -> None:
