@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ddnn.bundle import Bundle
 from ddnn.cli import main
 from ddnn.configs import config_file, packaged_configs
+from ddnn.data import load
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan, ViewSpec
 from ddnn.training import Config
@@ -79,6 +81,23 @@ def test_a_name_is_a_packaged_config_and_a_path_is_a_file(tmp_path: Path) -> Non
     assert config_file(str(tmp_path / "a")) == tmp_path / "a"
     with pytest.raises(BadConfig, match=r"config g is none of the packaged ones \(a, b, c, d, e, f, .*paper\); a file"):
         config_file("g")
+
+
+def test_a_network_of_some_devices_is_trained_on_those_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, out = tmp_path / "mine.toml", tmp_path / "one"
+    mine.write_text("[network]\ndevices = [4]\n[training]\nepochs = 1\n")
+    command = ["ddnn", "train", "synthetic", "--out", str(out), "--config", "paper", "--config", str(mine)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code, capsys.readouterr().err
+    bundle = Bundle.open(out)
+    assert len(bundle.topology.devices) == 1
+    assert bundle.manifest.training.data["source"]["devices"] == [4]
+    wanted = load("synthetic").views[4][bundle.golden["index"]]
+    assert (bundle.golden["view_0"] == wanted).all()
 
 
 def test_the_command_takes_several_and_tells_which_there_are(
