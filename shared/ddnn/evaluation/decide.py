@@ -3,6 +3,7 @@
 Legend: N events, D devices, E edges, K classes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class Decisions:
     sure: Bools
     """(N, D), devices that answered their caller themselves."""
     settled: Ints
-    """(N, E), rank of the exit where each edge settled its event, `NOBODY` where it sent features up or saw nothing."""
+    """(N, E), rank of the exit where each edge settled its event, `NOBODY` where it sent it up or saw nothing."""
 
     def accuracy(self, y: Ints) -> float:
         """Share of events whose label is `y` (N,); an event without an answer is wrong."""
@@ -50,37 +51,75 @@ class Decisions:
 def decide(scores: Scores, policy: Policy) -> Decisions:
     """Answer every event as the fleet would with nobody slow, full or gone.
 
-    A sure device settles its edge's event (the surest, then the lowest index), else the local exit if sure, else the
-    edge exit; of several edges the surest that settled it answers, and the cloud answers what nobody settled.
+    A sure device answers its own caller. The other callers of its edge get the answer of the edge's surest device; if
+    none is sure, that of the local exit if sure, else of the edge exit if sure; else that of the surest edge that has
+    one, else the cloud's. Which of them is the event's answer is as `ddnn.client.join` has it.
     """
-    events, devices = np.arange(len(scores)), np.arange(scores.present.shape[1])
-    p_device, u_device = judge(scores, policy, Exit.DEVICE)
-    sure = _below(u_device, policy.thresholds.device)
-    edge_shape = scores.local.shape[:2]
-    settled = np.full(edge_shape, NOBODY, np.int64)
-    u_edge, p_edge, took_part = np.full(edge_shape, np.inf, np.float32), np.zeros_like(scores.local), []
+    topology = scores.topology
+    events, places = np.arange(len(scores)), np.arange(len(topology.devices))
+    edge_of = np.array([topology.edge_of(device) for device in range(len(places))])
+    judged = {exit: judge(scores, policy, exit) for exit in topology.exits}
+    u = {exit: criterion.reshape(len(scores), -1) for exit, (_, criterion) in judged.items()}
+    sure = _below(u[Exit.DEVICE], policy.thresholds.device) if Exit.DEVICE in u else np.zeros_like(scores.present)
 
-    def answer(edge: int, exit: Exit, rows: Bools, u: Floats, p: Floats) -> None:
-        rows = rows & (settled[:, edge] == NOBODY)
-        settled[rows, edge], u_edge[rows, edge], p_edge[rows, edge] = exit.rank, u[rows], p[rows]
+    settled, source, u_edge = _edges(scores, policy, u)
+    surest, below = u_edge.argmin(axis=1), (settled != NOBODY).any(axis=1)
+    # Each device's caller holds an answer: the rank of its exit, and the place of its scores there.
+    rank = np.where(below, settled[events, surest], Exit.CLOUD.rank)[:, None]
+    place = np.where(below, source[events, surest], 0)[:, None]
+    mine = settled[:, edge_of]
+    rank = np.where(sure, Exit.DEVICE.rank, np.where(mine != NOBODY, mine, rank))
+    place = np.where(sure, places, np.where(mine != NOBODY, source[:, edge_of], place))
 
-    judged = {exit: judge(scores, policy, exit) for exit in scores.topology.exits if exit in (Exit.LOCAL, Exit.EDGE)}
-    for edge, spec in enumerate(scores.topology.edges):
-        surest = np.asarray(spec.devices)[u_device[:, spec.devices].argmin(axis=1)]
-        answer(edge, Exit.DEVICE, sure[events, surest], u_device[events, surest], p_device[events, surest])
-        for exit, (p, u) in judged.items():
-            answer(edge, exit, _below(u[:, edge], policy.thresholds.of(exit)), u[:, edge], p[:, edge])
-        alone = (settled[:, edge] == Exit.DEVICE.rank)[:, None] & (devices != surest[:, None])
-        took_part.append(scores.present & np.isin(devices, spec.devices) & ~alone)
+    on_edge = np.stack([scores.present & np.isin(places, edge.devices) for edge in topology.edges], axis=1)
+    held_u, count = np.full(rank.shape, np.inf), np.ones(rank.shape, np.int64)
+    for exit, criterion in u.items():
+        rows, devices = np.nonzero(rank == exit.rank)
+        held_u[rows, devices] = criterion[rows, place[rows, devices]]
+        if exit is not Exit.DEVICE:
+            there = scores.present[:, None] if exit is Exit.CLOUD else on_edge
+            count[rows, devices] = there.sum(axis=2)[rows, place[rows, devices]]
+    # Confidence as it is on the wire: what is equal there is decided by the devices' order.
+    confidence = (1 - held_u).astype(np.float32)
+    best = np.lexsort((-confidence, -count, -rank, ~scores.present), axis=1)[:, 0]
 
-    p_cloud, u_cloud = judge(scores, policy, Exit.CLOUD)
-    winner, below = u_edge.argmin(axis=1), (settled != NOBODY).any(axis=1)
-    p = np.where(below[:, None], p_edge[events, winner], p_cloud)
     seen = scores.present.any(axis=1)
-    rank = np.where(below, settled[events, winner], np.where(seen, Exit.CLOUD.rank, NOBODY))
-    who = np.where(below[:, None], np.stack(took_part, axis=1)[events, winner], scores.present)
-    label = np.where(seen, p.argmax(axis=1), NOBODY)
-    return Decisions(label, rank, p, np.where(below, u_edge[events, winner], u_cloud), who, sure, settled)
+    rank, place = rank[events, best], place[events, best]
+    p, who = np.zeros_like(scores.cloud), scores.present.copy()
+    for exit, (values, _) in judged.items():
+        rows = rank == exit.rank
+        p[rows] = values[rows] if exit is Exit.CLOUD else values[rows, place[rows]]
+        if exit is Exit.DEVICE:
+            who[rows] = places == place[rows, None]
+        elif exit is not Exit.CLOUD:
+            who[rows] = on_edge[rows, place[rows]]
+    return Decisions(
+        label=np.where(seen, p.argmax(axis=1), NOBODY),
+        exit=np.where(seen, rank, NOBODY),
+        probabilities=p,
+        unsureness=held_u[events, best].astype(np.float32),
+        devices=who,
+        sure=sure,
+        settled=settled,
+    )
+
+
+def _edges(scores: Scores, policy: Policy, u: Mapping[Exit, Floats]) -> tuple[Ints, Ints, Floats]:
+    """Where each edge settled its event, (N, E): the exit's rank, the place of its scores there, and its criterion."""
+    events, edges = np.arange(len(scores)), scores.topology.edges
+    settled = np.full((len(scores), len(edges)), NOBODY, np.int64)
+    source, criterion = np.zeros_like(settled), np.full(settled.shape, np.inf, np.float32)
+    for edge, spec in enumerate(edges):
+        for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE):
+            if exit not in u:
+                continue
+            place = np.full(len(scores), edge)
+            if exit is Exit.DEVICE:
+                place = np.asarray(spec.devices)[u[exit][:, spec.devices].argmin(axis=1)]
+            value = u[exit][events, place]
+            rows = _below(value, policy.thresholds.of(exit)) & (settled[:, edge] == NOBODY)
+            settled[rows, edge], source[rows, edge], criterion[rows, edge] = exit.rank, place[rows], value[rows]
+    return settled, source, criterion
 
 
 def judge(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Floats]:
@@ -88,16 +127,8 @@ def judge(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Floats]:
 
     (N, D, K) and (N, D) for the device exit, (N, E, K) and (N, E) for local and edge, (N, K) and (N,) for the cloud.
     """
-    values, there = {
-        Exit.DEVICE: (scores.device, scores.present),
-        Exit.LOCAL: (scores.local, scores.edge_present),
-        Exit.EDGE: (scores.edge, scores.edge_present),
-        Exit.CLOUD: (scores.cloud, scores.present.any(axis=1)),
-    }[exit]
-    if values is None:
-        raise ValueError(f"this network has no {exit} exit")
-    p = probabilities(values, policy.temperatures.of(exit))
-    return p, np.where(there, unsureness(policy.criterion, p), np.float32(np.inf))
+    p = probabilities(scores.of(exit), policy.temperatures.of(exit))
+    return p, np.where(scores.there(exit), unsureness(policy.criterion, p), np.float32(np.inf))
 
 
 def _below(u: Floats, threshold: float) -> Bools:

@@ -21,7 +21,7 @@ def missing(recorder: Recorder, policy: Policy, y: Ints, progress: Progress | No
 
     `one`: each single device lost, none for a lone device. `subsets`: only these devices left; none above six devices.
     """
-    count = recorder.device_scores.shape[1]
+    count = len(recorder.topology.devices)
     every = tuple(range(count))
     sizes = range(1, count + 1) if count <= MOST_DEVICES else (count - 1,)
     groups = [group for size in sizes for group in combinations(every, size) if group]

@@ -5,8 +5,6 @@ Accuracies and shares are in 0..1, bytes are per event, exits that the network d
 
 from typing import Any
 
-import numpy as np
-
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation.decide import Decisions, decide
@@ -44,16 +42,18 @@ def evaluate(
 
 def accuracies(scores: Scores) -> dict[str, Any]:
     """Accuracy of each exit if it answered everything; several edges: over all their events together."""
-    seen = scores.present & (scores.y_dev >= 0)
-    right = scores.device.argmax(axis=2) == scores.y_dev
-    by_edge, y = scores.edge_present, np.broadcast_to(scores.y[:, None], scores.local.shape[:2])
-    anyone = np.logical_or.reduce(scores.present, axis=1)
     return {
-        "device": {"accuracy": [_share(right[:, i], seen[:, i]) for i in range(seen.shape[1])]},
-        "local": {"accuracy": _share(scores.local.argmax(axis=2) == y, by_edge)},
-        "edge": None if scores.edge is None else {"accuracy": _share(scores.edge.argmax(axis=2) == y, by_edge)},
-        "cloud": {"accuracy": _share(scores.cloud.argmax(axis=1) == scores.y, anyone)},
+        exit.value: {"accuracy": _accuracy(scores, exit)} if exit in scores.topology.exits else None for exit in Exit
     }
+
+
+def _accuracy(scores: Scores, exit: Exit) -> float | list[float | None] | None:
+    labels, there = scores.of(exit).argmax(axis=-1), scores.there(exit)
+    if exit is Exit.DEVICE:
+        seen = there & (scores.y_dev >= 0)
+        right = labels == scores.y_dev
+        return [_share(right[:, i], seen[:, i]) for i in range(seen.shape[1])]
+    return _share(labels == (scores.y if labels.ndim == 1 else scores.y[:, None]), there)
 
 
 def overall(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, Any]:

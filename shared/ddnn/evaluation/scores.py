@@ -13,7 +13,7 @@ from ddnn.bundle import Bundle, Topology
 from ddnn.data import Dataset
 from ddnn.errors import BadData
 from ddnn.runtime import Section
-from ddnn.tier import Tier
+from ddnn.tier import Exit, Tier
 from ddnn.types import Array, Bits, Bools, Floats, Ints, pack_bits, unpack_bits
 
 __all__ = ["Progress", "Recorder", "Scores", "fits", "record"]
@@ -26,10 +26,10 @@ Progress = Callable[[str, int, int], None]
 class Scores:
     """The scores of every exit for every event, under one presence mask; rows of what was absent mean nothing."""
 
-    device: Floats
-    """(N, D, K), each device's own exit."""
-    local: Floats
-    """(N, E, K), each edge's devices' scores, fused."""
+    device: Floats | None
+    """(N, D, K), each device's own exit; none where raw views go up."""
+    local: Floats | None
+    """(N, E, K), each edge's devices' scores, fused; none where raw views go up."""
     edge: Floats | None
     """(N, E, K), none when there is no edge section."""
     cloud: Floats
@@ -47,6 +47,19 @@ class Scores:
     def __len__(self) -> int:
         return len(self.y)
 
+    def of(self, exit: Exit) -> Floats:
+        """The scores of an exit that this network has."""
+        values = {Exit.DEVICE: self.device, Exit.LOCAL: self.local, Exit.EDGE: self.edge, Exit.CLOUD: self.cloud}[exit]
+        if values is None:
+            raise ValueError(f"this network has no {exit} exit")
+        return values
+
+    def there(self, exit: Exit) -> Bools:
+        """Who took part, place by place of an exit: (N, D), (N, E), or (N,) of the cloud."""
+        if exit is Exit.CLOUD:
+            return np.asarray(self.present.any(axis=1))
+        return self.present if exit is Exit.DEVICE else self.edge_present
+
     @property
     def edge_present(self) -> Bools:
         """(N, E): some device of the edge took part."""
@@ -58,19 +71,23 @@ class Recorder:
 
     def __init__(self, bundle: Bundle, data: Dataset, *, batch: int = 256, progress: Progress | None = None) -> None:
         fits(bundle, data)
-        self._bundle, self._data, self._batch = bundle, data, batch
-        topology = bundle.topology
+        self.topology = topology = bundle.topology
+        self._data, self._batch, self._classes = data, batch, len(bundle.manifest.classes)
         self._fusing = [
             {role: Section(file) for role, file in bundle.sections(Tier.EDGE, index).items()}
             for index in range(len(topology.edges))
         ]
         self._cloud = Section(bundle.sections(Tier.CLOUD)["section"])
-        count = len(topology.devices)
-        self.device_scores: Floats = np.empty((len(data), count, len(bundle.manifest.classes)), np.float32)
-        """(N, D, K)."""
-        self.device_features: Bits = np.empty((len(data), count, topology.device_cut.bytes), np.uint8)
-        """(N, D, bytes), packed."""
-        loaded: dict[str, Section] = {}  # devices may share one file
+        count, cut = len(topology.devices), topology.device_cut
+        self.device_scores: Floats | None = None
+        """(N, D, K), none where raw views go up."""
+        self.device_features: Bits | None = None
+        """(N, D, bytes), packed; none where raw views go up."""
+        if cut is None:
+            return
+        self.device_scores = np.empty((len(data), count, self._classes), np.float32)
+        self.device_features = np.empty((len(data), count, cut.bytes), np.uint8)
+        loaded: dict[str | None, Section] = {}  # devices may share one file
         for index, spec in enumerate(topology.devices):
             section = loaded.setdefault(spec.section, Section(bundle.sections(Tier.DEVICE, index)["section"]))
             for rows in self._batches(np.arange(len(data))):
@@ -81,27 +98,38 @@ class Recorder:
 
     def scores(self, present: Bools | None = None) -> Scores:
         """Run the fusing sections where `present` (N, D) says so; by default, where the data says a device sees."""
-        data, topology = self._data, self._bundle.topology
+        data, topology = self._data, self.topology
         mask = data.present if present is None else present & data.present
-        edge_count, classes = len(topology.edges), self.device_scores.shape[2]
-        local = np.zeros((len(data), edge_count, classes), np.float32)
+        by_edge = np.stack([mask[:, spec.devices].any(axis=1) for spec in topology.edges], axis=1)
+        local, edge, up = self._edges(mask, by_edge)
+        children = mask if up is None else by_edge
+        cloud = np.zeros((len(data), self._classes), np.float32)
+        for rows in self._batches(np.flatnonzero(mask.any(axis=1))):
+            packed = self.device_features if up is None else up
+            if packed is None or topology.cloud_cut is None:
+                inputs = {"view": np.stack([view[rows] for view in data.views], axis=1)}
+            else:
+                inputs = {"features": unpack_bits(packed[rows], topology.cloud_cut.bits)}
+            (cloud[rows],) = _run(self._cloud, **inputs, present=children[rows])
+        return Scores(self.device_scores, local, edge, cloud, mask, data.y, data.y_dev, topology, _source(data))
+
+    def _edges(self, mask: Bools, by_edge: Bools) -> tuple[Floats | None, Floats | None, Bits | None]:
+        """Scores of the local exits and of the edge exits, (N, E, K), and packed features (N, E, bytes)."""
+        topology = self.topology
+        if self.device_scores is None or self.device_features is None or topology.device_cut is None:
+            return None, None, None
+        local = np.zeros((*by_edge.shape, self._classes), np.float32)
         edge = np.zeros_like(local) if topology.edge_cut else None
-        up = np.zeros((len(data), edge_count, topology.edge_cut.bytes), np.uint8) if topology.edge_cut else None
-        up_present = np.stack([mask[:, spec.devices].any(axis=1) for spec in topology.edges], axis=1)
+        up = np.zeros((*by_edge.shape, topology.edge_cut.bytes), np.uint8) if topology.edge_cut else None
         for index, (spec, sections) in enumerate(zip(topology.edges, self._fusing, strict=True)):
-            for rows in self._batches(np.flatnonzero(up_present[:, index])):
+            for rows in self._batches(np.flatnonzero(by_edge[:, index])):
                 who = np.ix_(rows, np.asarray(spec.devices))
                 (local[rows, index],) = _run(sections["local"], scores=self.device_scores[who], present=mask[who])
                 if edge is not None and up is not None:
                     bits = unpack_bits(self.device_features[who], topology.device_cut.bits)
                     edge[rows, index], features = _run(sections["section"], features=bits, present=mask[who])
                     up[rows, index] = pack_bits(features)
-        cloud = np.zeros((len(data), classes), np.float32)
-        features, children = (self.device_features, mask) if up is None else (up, up_present)
-        for rows in self._batches(np.flatnonzero(mask.any(axis=1))):
-            bits = unpack_bits(features[rows], topology.cloud_cut.bits)
-            (cloud[rows],) = _run(self._cloud, features=bits, present=children[rows])
-        return Scores(self.device_scores, local, edge, cloud, mask, data.y, data.y_dev, topology, _source(data))
+        return local, edge, up
 
     def _batches(self, rows: Ints) -> list[Ints]:
         return [rows[start : start + self._batch] for start in range(0, len(rows), self._batch)]

@@ -52,6 +52,7 @@ def _exits(document: dict[str, Any]) -> Table:
     for exit in Exit:
         told = document["exits"][exit.value]
         if told is None:
+            table.add_row(exit.value, "-", "-", "-")
             continue
         accuracy = told["accuracy"]
         threshold = overall["thresholds"].get(exit.value)
@@ -71,15 +72,18 @@ def _bytes(told: dict[str, Any]) -> Table:
     table.add_row("devices → edge", _number(told["device_to_edge"]["payload"]), _number(told["device_to_edge"]["body"]))
     table.add_row("edge → cloud", _number(told["edge_to_cloud"]["payload"]), _number(told["edge_to_cloud"]["body"]))
     table.add_section()
-    table.add_row("the paper's formula, c × D", _number(told["formula"]), "")
+    if told["formula"] is not None:
+        table.add_row("the paper's formula, c × D", _number(told["formula"]), "")
     table.add_row("raw views", _number(told["raw_views"]), "")
     return table
 
 
 def _devices(document: dict[str, Any], one: dict[str, Any] | None) -> Table:
     table = _table("Devices", "device", "accuracy alone", *(["overall when it is lost"] if one else []))
-    for index, accuracy in enumerate(document["exits"]["device"]["accuracy"]):
-        table.add_row(str(index), _percent(accuracy), *([_percent(one["each"][index])] if one else []))
+    alone = document["exits"]["device"]
+    for index in range(document["devices"]):
+        accuracy = _percent(alone["accuracy"][index]) if alone else "-"
+        table.add_row(str(index), accuracy, *([_percent(one["each"][index])] if one else []))
     if one:
         table.add_section()
         table.add_row("mean", "", _percent(one["mean"]))

@@ -18,6 +18,7 @@ from ddnn.wire import Parameters, encode_request
 
 __all__ = ["formula", "traffic"]
 
+_PAYLOAD: Final = ("view", "scores", "features", "present")
 _EVENT: Final = b"0" * 32
 """An event id as the client makes them: 32 characters."""
 
@@ -59,7 +60,7 @@ class _Link:
         """Add `count` messages, each of one event with these tensors."""
         event = np.array([_EVENT], dtype=np.object_)
         body, _ = encode_request({"event": event, **tensors}, parameters=parameters)
-        self._payload += count * sum(array.nbytes for name, array in tensors.items() if name != "answered")
+        self._payload += count * sum(array.nbytes for name, array in tensors.items() if name in _PAYLOAD)
         self._body += count * len(body)
 
     def per_event(self) -> dict[str, float]:
@@ -71,9 +72,14 @@ def _to_edge(device: int) -> Parameters:
 
 
 def _from_device(link: _Link, scores: Scores, sure: Bools, settled: Array, device: int, policy: Policy) -> None:
+    topology, there = scores.topology, scores.present[:, device]
+    if topology.device_cut is None:
+        view = topology.devices[device].view
+        link.send(int(there.sum()), _to_edge(device), view=np.zeros((1, *view.shape), view.numpy_dtype))
+        return
     own = np.zeros((1, scores.cloud.shape[1]), np.float32)
-    features = np.zeros((1, scores.topology.device_cut.bytes), np.uint8)
-    there, alone = scores.present[:, device], len(scores.topology.devices) == 1
+    features = np.zeros((1, topology.device_cut.bytes), np.uint8)
+    alone = len(topology.devices) == 1
     if not alone:  # a sure device that is alone is the local exit: nobody else waits to be told
         link.send(int((there & sure).sum()), _to_edge(device), scores=own, answered=np.ones(1, np.bool_))
     unsure = int((there & ~sure).sum())
@@ -87,12 +93,19 @@ def _from_device(link: _Link, scores: Scores, sure: Bools, settled: Array, devic
 
 def _from_edge(link: _Link, scores: Scores, settled: Array, index: int) -> None:
     topology, there = scores.topology, scores.edge_present[:, index]
-    width, classes = len(topology.edges[index].devices), scores.cloud.shape[1]
-    shape = (1, topology.edge_cut.bytes) if topology.edge_cut else (1, width, topology.device_cut.bytes)
-    present = np.ones((1, width), np.bool_)
+    devices = topology.edges[index].devices
+    present = np.ones((1, len(devices)), np.bool_)
+    view, cut = topology.devices[devices[0]].view, topology.device_cut
+    carried: Array = np.zeros((1, len(devices), *view.shape), view.numpy_dtype)
+    if cut:
+        shape = (1, topology.edge_cut.bytes) if topology.edge_cut else (1, len(devices), cut.bytes)
+        carried = np.zeros(shape, np.uint8)
     up = int((there & (settled == NOBODY)).sum())
-    link.send(up, {"edge": index}, features=np.zeros(shape, np.uint8), present=present)
-    if len(topology.edges) > 1:  # the other edges' callers wait for what this one already answered
-        own = np.zeros((1, classes), np.float32)
-        told = int((there & (settled != NOBODY)).sum())
-        link.send(told, {"edge": index}, scores=own, present=present, answered=np.ones(1, np.bool_))
+    link.send(up, {"edge": index}, **{"features" if cut else "view": carried}, present=present)
+    if len(topology.edges) == 1:
+        return
+    own = np.zeros((1, scores.cloud.shape[1]), np.float32)
+    for exit in Exit:  # the other edges' callers wait for what this one already answered
+        told = int((there & (settled == exit.rank)).sum())
+        name = np.array([exit.value.encode()], np.object_)
+        link.send(told, {"edge": index}, scores=own, exit=name, present=present, answered=np.ones(1, np.bool_))

@@ -7,6 +7,7 @@ import numpy as np
 
 from ddnn.evaluation import Scores
 from ddnn.policy import Temperatures
+from ddnn.tier import Exit
 from ddnn.types import Floats, Ints
 
 __all__ = ["BOUNDS", "fit_temperature", "fit_temperatures"]
@@ -18,15 +19,14 @@ _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 def fit_temperatures(scores: Scores) -> Temperatures:
     """The temperature of every exit, each on the events and devices that took part and carry a label."""
-    seen = scores.present & (scores.y_dev >= 0)
-    by_edge, y = scores.edge_present, np.broadcast_to(scores.y[:, None], scores.edge_present.shape)
-    anyone = scores.present.any(axis=1)
-    return Temperatures(
-        device=fit_temperature(scores.device[seen], scores.y_dev[seen]),
-        local=fit_temperature(scores.local[by_edge], y[by_edge]),
-        edge=1.0 if scores.edge is None else fit_temperature(scores.edge[by_edge], y[by_edge]),
-        cloud=fit_temperature(scores.cloud[anyone], scores.y[anyone]),
-    )
+    fitted = {}
+    for exit in scores.topology.exits:
+        values, there = scores.of(exit), scores.there(exit)
+        y = scores.y_dev if exit is Exit.DEVICE else scores.y if values.ndim == 2 else scores.y[:, None]
+        y = np.broadcast_to(y, there.shape)
+        seen = there & (y >= 0)
+        fitted[exit.value] = fit_temperature(values[seen], y[seen])
+    return Temperatures(**fitted)
 
 
 def fit_temperature(scores: Floats, y: Ints) -> float:

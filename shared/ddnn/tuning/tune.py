@@ -32,6 +32,8 @@ def tune(scores: Scores, policy: Policy, *, max_accuracy_drop: float = 0.005, cr
     """
     if not math.isfinite(max_accuracy_drop) or not -1 <= max_accuracy_drop <= 1:
         raise BadInput(f"max_accuracy_drop is {max_accuracy_drop}; expected a number from -1 to 1")
+    if len(scores.topology.exits) == 1:
+        raise BadInput("this network has no exit below the cloud; there is no threshold to tune")
     if len(scores) < FEWEST_EVENTS:
         raise BadData(f"there are {len(scores)} events to tune on; expected at least {FEWEST_EVENTS}")
     if len(np.unique(scores.y)) < 2:

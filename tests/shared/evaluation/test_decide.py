@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
+from ddnn.client import join
 from ddnn.evaluation import NOBODY, Scores, decide
 from ddnn.exits import probabilities, unsureness
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.tier import Exit
+from ddnn.types import Answer, Array
 
 CLASSES = 3
 
@@ -49,39 +51,38 @@ def random_scores(edges: Sequence[Sequence[int]], events: int = 200, section: bo
 
 
 def answer_one(scores: Scores, policy: Policy, n: int) -> tuple[int, int, float, tuple[int, ...]]:
-    """The rules, one event, step by step: label, exit, criterion, who took part."""
+    """The rules, one event, caller by caller: label, exit, criterion, who took part."""
 
-    def judge(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]], exit: Exit) -> tuple[int, float]:
+    def judge(values: Array, exit: Exit, who: Sequence[int]) -> tuple[Answer, float]:
         p = probabilities(values, policy.temperatures.of(exit))
-        return int(p.argmax()), float(unsureness(policy.criterion, p))
+        u = float(unsureness(policy.criterion, p))
+        devices = np.isin(np.arange(scores.present.shape[1]), who)
+        return Answer(int(p.argmax()), p, exit, float(np.float32(1 - u)), devices, policy_version=1, bytes_up=0), u
 
-    answers: list[tuple[float, int, int, int, tuple[int, ...]]] = []
+    callers: list[Answer | None] = [None] * scores.present.shape[1]
+    unsure, settled = [], []
     for e, edge in enumerate(scores.topology.edges):
-        here = tuple(i for i in edge.devices if scores.present[n, i])
-        if not here:
-            continue
-        told = [(*judge(scores.device[n, i], Exit.DEVICE), i) for i in here]
-        sure = [(u, i, label) for label, u, i in told if u < policy.thresholds.device]
-        if sure:
-            u, i, label = min(sure)
-            answers.append((u, e, label, Exit.DEVICE.rank, (i,)))
-            continue
-        label, u = judge(scores.local[n, e], Exit.LOCAL)
-        if u < policy.thresholds.local:
-            answers.append((u, e, label, Exit.LOCAL.rank, here))
-            continue
-        if scores.edge is not None:
-            label, u = judge(scores.edge[n, e], Exit.EDGE)
-            if u < policy.thresholds.edge:
-                answers.append((u, e, label, Exit.EDGE.rank, here))
-    if answers:
-        u, _, label, rank, who = min(answers)
-        return label, rank, u, who
-    everyone = tuple(map(int, np.flatnonzero(scores.present[n])))
+        here = [i for i in edge.devices if scores.present[n, i]]
+        told = {i: judge(scores.of(Exit.DEVICE)[n, i], Exit.DEVICE, [i]) for i in here}
+        sure = {i: given for i, given in told.items() if given[1] < policy.thresholds.device}
+        answer = min(sure.values(), key=lambda given: given[1], default=None)
+        for exit in (Exit.LOCAL, Exit.EDGE):
+            if here and answer is None and exit in scores.topology.exits:
+                given = judge(scores.of(exit)[n, e], exit, here)
+                answer = given if given[1] < policy.thresholds.of(exit) else None
+        for i in here:
+            callers[i] = sure[i][0] if i in sure else answer[0] if answer else None
+        unsure += here if answer is None else []
+        settled += [answer] if answer else []
+    everyone = np.flatnonzero(scores.present[n]).tolist()
     if not everyone:
         return NOBODY, NOBODY, np.inf, ()
-    label, u = judge(scores.cloud[n], Exit.CLOUD)
-    return label, Exit.CLOUD.rank, u, everyone
+    cloud = judge(scores.cloud[n], Exit.CLOUD, everyone)
+    for i in unsure:
+        callers[i] = min(settled, key=lambda given: given[1], default=cloud)[0]
+    best = callers[join(callers)]
+    assert best is not None
+    return best.label, best.exit.rank, 1 - best.confidence, tuple(map(int, np.flatnonzero(best.devices)))
 
 
 LAYOUTS: list[tuple[tuple[tuple[int, ...], ...], bool]] = [
@@ -169,6 +170,39 @@ def test_probabilities_are_at_the_answering_exits_temperature() -> None:
     scores = tiny([[0.5, 0.5]], [0.5, 0.5], [0.5, 0.5], [0.9, 0.1])
     warm = policy(0.0, 0.0, 0.0).model_copy(update={"temperatures": Temperatures(cloud=2.0)})
     np.testing.assert_allclose(decide(scores, warm).probabilities[0], [0.75, 0.25], atol=1e-6)
+
+
+def test_the_latest_exit_of_several_edges_answers_and_then_most_devices() -> None:
+    """Edge 0 is very sure locally; edge 1 is sure at its own exit, or locally with more devices."""
+    scores = tiny([[0.5, 0.5]] * 3, [0.99, 0.01], [0.6, 0.4], [0.5, 0.5])
+    two = replace(
+        scores,
+        local=np.log(np.array([[[0.99, 0.01], [0.3, 0.7]]], np.float32)),
+        edge=np.log(np.array([[[0.6, 0.4], [0.2, 0.8]]], np.float32)),
+        topology=topology([[0], [1, 2]]),
+    )
+    by_edge = decide(two, policy(0.0, 0.1, 0.3))
+    assert (by_edge.label[0], by_edge.exit[0], by_edge.devices[0].tolist()) == (1, Exit.EDGE.rank, [False, True, True])
+    both_local = decide(two, policy(0.0, 0.4, 0.3))
+    assert (both_local.label[0], both_local.exit[0]) == (1, Exit.LOCAL.rank)
+    one_local = decide(two, policy(0.0, 0.1, 0.1))
+    assert (one_local.label[0], one_local.devices[0].tolist()) == (0, [True, False, False])
+
+
+def test_without_exits_below_it_the_cloud_answers_everything() -> None:
+    scores = tiny([[0.9, 0.1]], [0.9, 0.1], [0.9, 0.1], [0.2, 0.8])
+    bare = scores.topology.model_copy(
+        update={
+            "devices": (DeviceSpec(view=View(shape=(4,), dtype="FP32"), section=None),),
+            "edges": (EdgeSpec(devices=(0,), local=None, section=None),),
+            "device_cut": None,
+            "edge_cut": None,
+        }
+    )
+    raw = replace(scores, device=None, local=None, edge=None, topology=bare)
+    decisions = decide(raw, policy(0.9, 0.9, 0.9))
+    assert (decisions.label[0], decisions.exit[0], decisions.devices[0].tolist()) == (1, Exit.CLOUD.rank, [True])
+    assert not decisions.sure.any()
 
 
 def test_an_event_that_nobody_sees_is_not_answered_and_counts_as_wrong() -> None:
