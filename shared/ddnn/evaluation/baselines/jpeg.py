@@ -1,0 +1,80 @@
+"""The views as JPEG: what sending pictures costs, and what a network still sees in them.
+
+Legend: N events, D devices.
+"""
+
+from dataclasses import dataclass, replace
+from io import BytesIO
+
+import numpy as np
+
+from ddnn.data import Dataset
+from ddnn.data.advice import how_to_install
+from ddnn.errors import BadData, BadInput
+from ddnn.types import Array, Ints
+
+__all__ = ["Jpeg", "jpeg_views"]
+
+_START_OF_SCAN = 0xDA
+_CHANNELS = (1, 3)
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """A data set that went through JPEG."""
+
+    data: Dataset
+    """With the views as they come out, absent ones untouched."""
+    file_bytes: Ints
+    """(N, D), the whole file with the smaller of standard and fitted code tables; 0 where the view is absent."""
+    scan_bytes: Ints
+    """(N, D), only the coded pixels under the standard tables, as if both sides knew all headers beforehand."""
+
+
+def jpeg_views(data: Dataset, quality: int) -> Jpeg:
+    """Encode and decode every present view at `quality` 1..95 (Pillow's scale, colour at half resolution).
+
+    Raise `BadData` unless all views are uint8 images of 1 or 3 channels.
+    """
+    if not 1 <= quality <= 95:
+        raise BadInput(f"JPEG quality is {quality}; expected 1..95")
+    whole, scan = (np.zeros(data.present.shape, np.int64) for _ in range(2))
+    views = []
+    for device, view in enumerate(data.views):
+        if view.dtype != np.uint8 or view.ndim != 4 or view.shape[1] not in _CHANNELS:
+            shape = "×".join(map(str, view.shape[1:]))
+            raise BadData(
+                f"{data.name}: the view of device {device} is {view.dtype} {shape}; JPEG takes uint8 of 1 or 3 channels"
+            )
+        decoded = view.copy()
+        for row in np.flatnonzero(data.present[:, device]):
+            decoded[row], whole[row, device], scan[row, device] = _through(view[row], quality)
+        views.append(decoded)
+    return Jpeg(replace(data, views=tuple(views)), whole, scan)
+
+
+def _through(view: Array, quality: int) -> tuple[Array, int, int]:
+    """A view (C, H, W) after JPEG, the bytes of its file and of its scan."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise BadInput(f"JPEG needs Pillow, which is not installed; {how_to_install()}") from error
+    picture = Image.fromarray(view[0] if len(view) == 1 else np.ascontiguousarray(view.transpose(1, 2, 0)))
+    standard, fitted = BytesIO(), BytesIO()
+    picture.save(standard, "JPEG", quality=quality)
+    picture.save(fitted, "JPEG", quality=quality, optimize=True)
+    with Image.open(standard) as image:
+        pixels = np.asarray(image)
+    decoded = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    file = standard.getvalue()
+    return decoded, min(len(file), len(fitted.getvalue())), _scan_bytes(file)
+
+
+def _scan_bytes(file: bytes) -> int:
+    """Length of what follows the start-of-scan header of a baseline JPEG, without the end marker (ITU-T T.81, B.1)."""
+    place = 2
+    while True:
+        marker, length = file[place + 1], int.from_bytes(file[place + 2 : place + 4], "big")
+        place += 2 + length
+        if marker == _START_OF_SCAN:
+            return len(file) - place - 2
