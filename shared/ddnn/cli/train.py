@@ -195,11 +195,12 @@ def _write(
     with staged(out, force=force) as folder, _console().status("exporting, proving, tuning") as status:
         document = config.model_dump(mode="json")
         bundle = write_bundle(folder, network, data, command=command, config=document, seed=seed)
+        policy = bundle.policy
         try:
-            policy = tune(record(bundle, data.subset("validation")), bundle.policy, max_accuracy_drop=drop)
+            if not bundle.topology.raw:  # where the cloud is the only exit there is nothing to tune
+                policy = tune(record(bundle, data.subset("validation")), policy, max_accuracy_drop=drop)
         except BadData as error:  # a handful of events cannot choose a threshold; the default ones stand
             typer.echo(f"not tuned: {error}", err=True)
-            policy = bundle.policy
         bundle = seal(folder, bundle.manifest, policy)
         status.update("evaluating on the test split")
         report = evaluate(bundle, data.subset("test"), missing=data.devices > 1)
