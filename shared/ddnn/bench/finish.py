@@ -10,7 +10,7 @@ from ddnn.errors import BadData
 from ddnn.evaluation import record
 from ddnn.export import seal, write_bundle
 from ddnn.network import DDNN
-from ddnn.tuning import tune
+from ddnn.tuning import fit_temperatures, tune
 
 __all__ = ["finish"]
 
@@ -29,12 +29,16 @@ def finish(
 ) -> Bundle:
     """Export `network` into `folder`, prove it, tune its policy on validation, seal it, and open the bundle.
 
-    Too few validation events leave the default thresholds in place, and `say` is told so.
+    Too few validation events leave the default thresholds in place, and `say` is told so. Where raw views go up there
+    is no threshold, only the cloud's temperature.
     """
     bundle = write_bundle(folder, network, data, command=command, config=config, seed=seed, golden_events=golden_events)
     try:
         scores = record(bundle, data.subset("validation"))
-        policy = tune(scores, bundle.policy, max_accuracy_drop=max_accuracy_drop)
+        if bundle.topology.raw:
+            policy = bundle.policy.model_copy(update={"temperatures": fit_temperatures(scores)})
+        else:
+            policy = tune(scores, bundle.policy, max_accuracy_drop=max_accuracy_drop)
     except BadData as error:
         say(f"not tuned: {error}")
         policy = bundle.policy

@@ -1,57 +1,58 @@
-"""Runs of one variant → one document: a mean and an interval for every number."""
+"""Runs of one variant → means and intervals.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+A place is a run's (seed, fold). Over several seeds an interval is taken over each seed's mean over its folds; with one
+seed, over the folds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any, TypeVar
 
 from ddnn.bench.archive import Record
-from ddnn.bench.spread import difference, fold
+from ddnn.bench.spread import fold, spread
 
-__all__ = ["gathered", "paired", "samples"]
+__all__ = ["Place", "gathered", "paired", "sampled", "values"]
+
+Place = tuple[int, int]
+T = TypeVar("T")
 
 
 def gathered(records: Sequence[Record]) -> dict[str, Any] | None:
-    """All measures folded, with how many runs there are; None without runs.
-
-    Over several seeds a seed's value is its mean over folds; with one seed the values are the folds'.
-    """
+    """All measures with a mean and an interval for every number, and how many runs there are; None without runs."""
     if not records:
         return None
-    events = int(records[0].measures["exits"]["events"]) if "exits" in records[0].measures else 1
-    folded = fold([_mean(group) for group in samples(records)], events=events)
+    first = next(iter(records[0].measures.values()))
+    groups = _groups({record.job.place: dict(record.measures) for record in records})
+    folded = fold([_mean(group) for group in groups], events=int(first["events"]))
     return {"runs": len(records), "seeds": sorted({record.job.seed for record in records}), **folded}
 
 
-def samples(records: Sequence[Record]) -> list[list[dict[str, Any]]]:
-    """What an interval is taken over, the measures of one seed's folds each; or of one fold each."""
-    seeds = sorted({record.job.seed for record in records})
+def values(records: Sequence[Record], of: Callable[[Mapping[str, Any]], float | None]) -> dict[Place, float]:
+    """One number of each run's measures, by place; runs without it are left out."""
+    found = {record.job.place: of(record.measures) for record in records}
+    return {place: value for place, value in found.items() if value is not None}
+
+
+def sampled(found: Mapping[Place, float]) -> dict[str, Any] | None:
+    """Mean and interval of numbers by place; None without any."""
+    return spread([fmean(group) for group in _groups(found)]) if found else None
+
+
+def paired(first: Mapping[Place, float], second: Mapping[Place, float]) -> dict[str, Any] | None:
+    """Mean and interval of first − second where there are both."""
+    return sampled({place: value - second[place] for place, value in first.items() if place in second})
+
+
+def _groups(found: Mapping[Place, T]) -> list[list[T]]:
+    seeds = sorted({seed for seed, _ in found})
     if len(seeds) == 1:
-        return [[dict(record.measures)] for record in records]
-    return [[dict(record.measures) for record in records if record.job.seed == seed] for seed in seeds]
-
-
-def paired(
-    first: Sequence[Record], second: Sequence[Record], value: Callable[[Record], float | None]
-) -> dict[str, Any] | None:
-    """The difference first − second of a value over runs of the same seed and fold; None without such runs."""
-    others = {(record.job.seed, record.job.fold): value(record) for record in second}
-    pairs = [(value(record), others.get((record.job.seed, record.job.fold)), record.job.seed) for record in first]
-    known = [(a, b, seed) for a, b, seed in pairs if a is not None and b is not None]
-    if not known:
-        return None
-    seeds = sorted({seed for _, _, seed in known})
-    if len(seeds) > 1:  # as in `gathered`: folds of one seed are one sample
-        by_seed = [[(a, b) for a, b, own in known if own == seed] for seed in seeds]
-        means = [(sum(a for a, _ in group) / len(group), sum(b for _, b in group) / len(group)) for group in by_seed]
-    else:
-        means = [(a, b) for a, b, _ in known]
-    return difference([a for a, _ in means], [b for _, b in means])
+        return [[value] for value in found.values()]
+    return [[value for (seed, _), value in found.items() if seed == own] for own in seeds]
 
 
 def _mean(documents: Sequence[dict[str, Any]]) -> Any:
     """Documents of one shape → one with the mean of every number."""
-    if len(documents) == 1:
-        return documents[0]
-    return _plain(fold(documents, events=0))
+    return documents[0] if len(documents) == 1 else _plain(fold(documents, events=0))
 
 
 def _plain(document: Any) -> Any:

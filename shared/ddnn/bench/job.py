@@ -90,6 +90,11 @@ class Job:
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Seed and fold: what runs are paired by."""
+        return self.seed, self.fold
+
+    @property
     def name(self) -> str:
         """For a person: `joint, seed 0`."""
         fold = f" fold {self.fold}" if self.source.test_groups else ""

@@ -47,14 +47,21 @@ class Planner:
     def plan(self) -> Plan:
         """The study's own network with its shapes; raise `BadConfig` where it does not fit the data."""
         config = self.study.recipe(self.study.settings("joint")).network
-        data = self.data.of_devices(getattr(config, "devices", ()))
+        data = self.data.of_devices(config.devices)
         views = [ViewSpec(view.shape[1:], view.dtype == np.uint8) for view in data.views]
         return Plan.of(config, views, len(data.classes))
 
     @property
+    def devices(self) -> int:
+        """How many devices the study's own network has."""
+        return len(self.plan.views)
+
+    @property
     def exits(self) -> tuple[Exit, ...]:
         """The fused exits of the study's own network."""
-        return tuple(exit for exit in Exit if exit is not Exit.DEVICE and (exit is not Exit.EDGE or self.plan.edge_cut))
+        if self.plan.device_cut is None:
+            return (Exit.CLOUD,)
+        return (Exit.LOCAL, Exit.EDGE, Exit.CLOUD) if self.plan.edge_cut else (Exit.LOCAL, Exit.CLOUD)
 
     def source(self, seed: int, fold: int) -> Source:
         """The data under a seed and a fold."""
@@ -67,6 +74,8 @@ class Planner:
         study, count = self.study, max(len(self.study.folds), 1)
         places = {seed: place for place, seed in enumerate(study.seeds)}
         seeds = study.settings(part).seeds or study.seeds
+        if part == "baselines" and study.every_fold:
+            seeds = seeds[:1]  # they have no chance of their own; what a seed changes is little of their split
         if study.every_fold:
             return [(seed, fold) for seed in seeds for fold in range(count)]
         return [(seed, places.get(seed, place) % count) for place, seed in enumerate(seeds)]

@@ -8,7 +8,7 @@ import numpy as np
 from ddnn.bench.job import Job, united
 from ddnn.bench.parts import PART
 from ddnn.bench.planner import Planner
-from ddnn.data import SPLIT_NAMES, Dataset
+from ddnn.data import SPLIT_NAMES
 from ddnn.data.summary import describe, doubts
 from ddnn.tier import Exit
 
@@ -55,21 +55,10 @@ def _data(planner: Planner) -> dict[str, Any]:
         "classes": list(data.classes),
         "devices": data.devices,
         "split": {part: int((data.split == part).sum()) for part in SPLIT_NAMES},
-        "rule": _rule(data, planner),
+        "group_by": study.group_by,
         "folds": [list(map(str, fold)) for fold in study.folds],
+        "every_fold": study.every_fold,
         "image": all(view.ndim == 4 and view.dtype == np.uint8 for view in data.views),
         "exits": [Exit.DEVICE.value, *(exit.value for exit in planner.exits)],
         "raw_bytes": [int(np.prod(view.shape[1:])) * view.dtype.itemsize for view in data.views],
     }
-
-
-def _rule(data: Dataset, planner: Planner) -> str:
-    """How the events were divided, in words."""
-    study = planner.study
-    if not study.group_by:
-        return "the split of the data set itself, or by class and seed"
-    if not study.folds:
-        return f"whole groups of {study.group_by}, a fifth of them test, drawn by the seed"
-    told = "; ".join(", ".join(map(str, fold)) for fold in study.folds)
-    each = "" if study.every_fold or len(study.folds) == 1 else ", one fold a seed"
-    return f"whole groups of {study.group_by}; test is {told}{each}"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from scipy.special import stdtrit
 
-__all__ = ["difference", "fold", "spread", "wilson"]
+__all__ = ["fold", "spread", "wilson"]
 
 CERTAINTY: Final = 0.95
 ACCURACY: Final = "accuracy"
@@ -37,11 +37,6 @@ def wilson(share: float, events: int) -> tuple[float, float]:
     middle = (share + z * z / (2 * events)) / (1 + z * z / events)
     half = z / (1 + z * z / events) * math.sqrt(share * (1 - share) / events + z * z / (4 * events * events))
     return middle - half, middle + half
-
-
-def difference(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-    """The paired difference, first − second."""
-    return spread([a - b for a, b in zip(first, second, strict=True)])
 
 
 def fold(documents: Sequence[Any], *, events: int, key: str = "") -> Any:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ddnn.configs import config_file
 from ddnn.errors import BadConfig
 from ddnn.training import Config
 
@@ -218,9 +219,8 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _config_path(name: str, beside: Path) -> Path:
-    if "/" in name or name.endswith(".toml"):
-        return beside / name
-    return Path(__file__).parent.parent / "configs" / f"{name}.toml"
+    """The packaged config of that name, or the file, looked for beside the study."""
+    return beside / config_file(name)  # an absolute path stays what it is
 
 
 def _toml(path: Path) -> dict[str, Any]:

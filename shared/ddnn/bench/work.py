@@ -29,12 +29,12 @@ def carry_out(job: Job, folder: Path, *, command: str = "", told: Told = lambda 
     """Do what is left of `job` in `folder`; an interrupted training goes on after its last whole epoch."""
     folder.mkdir(parents=True, exist_ok=True)
     shelf = Shelf(folder)
-    if job.config is None:
-        return
-    data = job.source.load().of_devices(getattr(job.config.network, "devices", ()))
-    if shelf.run is None:
+    data = job.source.load().of_devices(job.config.network.devices if job.config else ())
+    if shelf.run is None and job.config:
         _make(job, job.config, data, shelf, command, told)
-    subject = Subject(Bundle.open(shelf.bundle), data, job.qualities)
+    elif shelf.run is None:
+        shelf.keep_run({"label": job.label, "seed": job.seed, "fold": job.fold, "source": dict(data.source)})
+    subject = Subject(folder, data, job.qualities)
     for name in shelf.lacks(job):
         shelf.keep(name, MEASURES[name].of(subject))
 

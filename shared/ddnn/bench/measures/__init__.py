@@ -4,9 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ddnn.bench.measures.classifiers import classifiers
+from ddnn.bench.measures.confidence import confidence
 from ddnn.bench.measures.exits import exits
+from ddnn.bench.measures.jpeg import jpeg
+from ddnn.bench.measures.kept import keep_scores
 from ddnn.bench.measures.lost import one_lost, subsets
 from ddnn.bench.measures.subject import Subject
+from ddnn.bench.measures.thresholds import frontier, thresholds
+from ddnn.bench.measures.votes import votes
 
 __all__ = ["MEASURES", "Measure", "Subject"]
 
@@ -16,11 +22,18 @@ class Measure:
     """A function of a trained network; a result of another version is measured again, without training again."""
 
     version: int
-    of: Callable[[Subject], dict[str, Any] | None]
+    of: Callable[[Subject], Any]
 
 
 MEASURES: Final[dict[str, Measure]] = {
     "exits": Measure(1, exits),
     "one_lost": Measure(1, one_lost),
     "subsets": Measure(1, subsets),
+    "confidence": Measure(1, confidence),
+    "thresholds": Measure(1, thresholds),
+    "frontier": Measure(1, frontier),
+    "votes": Measure(1, votes),
+    "jpeg": Measure(1, jpeg),
+    "scores": Measure(1, keep_scores),
+    "classifiers": Measure(1, classifiers),
 }

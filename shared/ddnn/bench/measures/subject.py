@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
@@ -12,12 +13,18 @@ __all__ = ["Subject"]
 
 @dataclass(frozen=True)
 class Subject:
-    """A bundle and all splits of its data; sections run when a measure first asks for what they say."""
+    """A run's folder and all splits of its data; sections run when a measure first asks for what they say."""
 
-    bundle: Bundle
+    folder: Path
+    """Where the bundle is, and where a measure may put files."""
     data: Dataset
     qualities: tuple[int, ...] = ()
     """JPEG qualities to try."""
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The trained network."""
+        return Bundle.open(self.folder / "bundle")
 
     @cached_property
     def recorder(self) -> Recorder:

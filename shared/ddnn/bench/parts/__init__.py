@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ddnn.bench.parts import joint
+from ddnn.bench.parts import classifiers, devices, joint, separate, uncut, variations
 from ddnn.bench.planner import Planner, Variant
 from ddnn.bench.study import PartName
 
@@ -21,5 +21,14 @@ class Part:
 
 PART: Final[dict[PartName, Part]] = {
     "joint": Part(joint.variants, joint.results),
+    "separate_devices": Part(separate.devices, separate.devices_results),
+    "uncut": Part(uncut.variants, uncut.results),
+    "separate_exits": Part(separate.exits, separate.exits_results),
+    "baselines": Part(classifiers.variants, classifiers.results),
+    "without": Part(devices.without, devices.without_results),
+    "added": Part(devices.added, devices.added_results),
+    "filters": Part(variations.filters, variations.filters_results),
+    "pairs": Part(variations.pairs, variations.pairs_results),
+    "ablations": Part(variations.ablations, variations.ablations_results),
 }
 """Every part by its name, what matters most first."""

@@ -22,9 +22,11 @@ def head(results: Document) -> Iterator[str]:
 def _notes(results: Document) -> Iterator[str]:
     study, data = results["study"], results["data"]
     yield f"Data: {data['described']}; fingerprint `{data['fingerprint'][:12]}`."
-    yield f"Split: {data['rule']}."
-    folds = f", {len(data['folds'])} folds" if data["folds"] else ""
-    yield f"Seeds {', '.join(map(str, study['seeds']))}{folds}; {len(results['runs'])} runs made."
+    if len(data["folds"]) > 1:
+        told = "; ".join(", ".join(fold) for fold in data["folds"])
+        each = "each seed trains on every fold" if data["every_fold"] else "each seed has a fold of its own"
+        yield f"That is the first of {len(data['folds'])} folds. {data['group_by']} in test: {told}; {each}."
+    yield f"Seeds {', '.join(map(str, study['seeds']))}; {len(results['runs'])} runs made."
     yield (
         "Numbers in parentheses are 95 % intervals: Student's t over seeds, or Wilson's over the test events where"
         " there is one run. Thresholds and temperatures come from validation; each run looked at test once."

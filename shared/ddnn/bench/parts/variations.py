@@ -1,0 +1,105 @@
+"""The network with one thing changed: features sent up, aggregation, anything that the study file names."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ddnn.bench.gather import gathered, paired, values
+from ddnn.bench.parts.joint import JOINT, overall
+from ddnn.bench.planner import Planner, Variant
+from ddnn.tier import Exit
+
+__all__ = ["ablations", "ablations_results", "filters", "filters_results", "pairs", "pairs_results"]
+
+AGGREGATIONS: Final = {"MP": "max", "AP": "mean", "CC": "concat"}
+"""The paper's names."""
+
+
+def filters(planner: Planner) -> list[Variant]:
+    """One for each number of filters; their size stays that of the study's network."""
+    cut = planner.plan.device_cut
+    if cut is None:
+        return []
+    found = []
+    for value in planner.study.parts.filters.values:
+        # The places of a filter are what the study's own network has: bits grow with the filters alone.
+        size: dict[str, Any] = {"cut_filters": value, "cut_width": 8 * value}
+        if len(cut) > 1:
+            size["cut_bits"] = value * math.prod(cut[1:])
+        if not planner.study.recipe().network.device.tail:
+            kept = planner.study.recipe().network.device.filters
+            size["filters"] = [*kept[:-1], value]
+        found.append(Variant(f"{value} filters", network={"device": size}, measures=("exits",)))
+    return planner.few(found)
+
+
+def filters_results(planner: Planner) -> dict[str, Any] | None:
+    """Accuracy and bytes by the number of filters."""
+    counts = planner.study.parts.filters.values
+    found = {
+        str(count): gathered(planner.records("filters", variant))
+        for count, variant in zip(counts, filters(planner), strict=False)
+    }
+    return found if any(found.values()) else None
+
+
+def pairs(planner: Planner) -> list[Variant]:
+    """The nine pairs local–cloud, in the paper's configuration (c)."""
+    if planner.plan.device_cut is None:
+        return []
+    return planner.few(
+        [
+            Variant(
+                f"{local}-{cloud}",
+                network={"edge_section": False, "edges": [], "local_fusion": below, "cloud_fusion": above},
+                measures=("exits",),
+            )
+            for local, below in AGGREGATIONS.items()
+            for cloud, above in AGGREGATIONS.items()
+        ]
+    )
+
+
+def pairs_results(planner: Planner) -> dict[str, Any] | None:
+    """Accuracy by the pair's name."""
+    found = {variant.label: gathered(planner.records("pairs", variant)) for variant in pairs(planner)}
+    return found if any(found.values()) else None
+
+
+def ablations(planner: Planner) -> list[Variant]:
+    """One for each entry of the study."""
+    return [
+        Variant(each.name, network=each.network, training=each.training, measures=("exits", "one_lost"))
+        for each in planner.study.ablations
+    ]
+
+
+def ablations_results(planner: Planner) -> dict[str, Any] | None:
+    """Each change's accuracy, and its paired difference to the study's own recipe."""
+    joint = planner.records("joint", JOINT)
+    found = {}
+    for variant in ablations(planner):
+        records = planner.records("ablations", variant)
+        told = gathered(records)
+        if told:
+            found[variant.label] = {
+                **told,
+                "difference": {
+                    name: paired(values(records, of), values(joint, of)) for name, of in _compared(planner).items()
+                },
+            }
+    return found or None
+
+
+def _compared(planner: Planner) -> dict[str, Any]:
+    def alone(exit: Exit) -> Any:
+        def of(measures: Mapping[str, Any]) -> float | None:
+            told = measures["exits"]["always"].get(exit.value)
+            return float(told["accuracy"]) if told else None
+
+        return of
+
+    def one_lost(measures: Mapping[str, Any]) -> float | None:
+        return float(measures["one_lost"]["mean"]["accuracy"]) if measures["one_lost"] else None
+
+    return {"overall": overall, **{exit.value: alone(exit) for exit in planner.exits}, "one lost, mean": one_lost}
