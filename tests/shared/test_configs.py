@@ -100,6 +100,21 @@ def test_a_network_of_some_devices_is_trained_on_those_and_says_so(
     assert (bundle.golden["view_0"] == wanted).all()
 
 
+def test_a_network_over_raw_views_is_trained_and_evaluated_without_thresholds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, out = tmp_path / "mine.toml", tmp_path / "raw"
+    mine.write_text("[network.cloud]\nfilters = [4]\ncut_bits = 72\n[training]\nepochs = 1\n")
+    command = ["ddnn", "train", "synthetic", "--out", str(out), "--config", "a", "--config", str(mine)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code, capsys.readouterr().err
+    bundle = Bundle.open(out)
+    assert bundle.policy.tuned is None
+    assert bundle.manifest.training.test["overall"]["exit_share"]["cloud"] == 1
+
+
 def test_the_command_takes_several_and_tells_which_there_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
