@@ -31,10 +31,33 @@ def augment(
 
 def _changed(view: Tensor, spread: Tensor, config: TrainingConfig) -> Tensor:
     if view.dim() == 4:
-        return _moved(view, config)
+        return _tinted(_moved(view, config), spread, config.colour)
     if view.dim() == 3:
-        view = _delayed(view, config.shift) * (1 + config.scale * _uniform(view, 1, 1))
+        view = _turned(_delayed(view, config.shift), config.turn) * (1 + config.scale * _uniform(view, 1, 1))
     return view + config.noise * spread * torch.randn_like(view)
+
+
+def _tinted(images: Tensor, spread: Tensor, share: float) -> Tensor:
+    """Change strength and level of each channel of images (B, C, H, W)."""
+    if not share:
+        return images
+    channels = images.shape[1]
+    return images * (1 + share * _uniform(images, channels, 1, 1)) + share * spread * _uniform(images, channels, 1, 1)
+
+
+def _turned(series: Tensor, degrees: float) -> Tensor:
+    """Rotate the channels of series (B, 3n, L), three by three, about a random axis; all of a device's alike."""
+    if not degrees or series.shape[1] % 3:
+        return series
+    axis = functional.normalize(torch.randn(len(series), 3, device=series.device), dim=1)
+    angle = math.radians(degrees) * _uniform(series, 1, 1)
+    x, y, z = axis.unbind(dim=1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).reshape(-1, 3, 3)
+    # Rodrigues' formula: R = I + sin θ K + (1 − cos θ) K².
+    rotation = torch.eye(3, device=series.device) + angle.sin() * cross + (1 - angle.cos()) * cross @ cross
+    threes = series.reshape(len(series), -1, 3, series.shape[2])
+    return (rotation[:, None] @ threes).reshape(series.shape)
 
 
 def _uniform(like: Tensor, *shape: int) -> Tensor:
@@ -43,7 +66,9 @@ def _uniform(like: Tensor, *shape: int) -> Tensor:
 
 
 def _moved(images: Tensor, config: TrainingConfig) -> Tensor:
-    """Shift, rotate, scale and warp each image (B, C, H, W); what comes in from outside is black."""
+    """Mirror, shift, rotate, scale and warp each image (B, C, H, W); its border goes on outside."""
+    if config.mirror:
+        images = torch.where(torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5, images.flip(3), images)
     if not (config.shift or config.rotate or config.scale or config.warp):
         return images
     height, width = images.shape[2:]
@@ -65,7 +90,7 @@ def _moved(images: Tensor, config: TrainingConfig) -> Tensor:
         knots = 2 * config.warp * _uniform(images, 2, KNOTS, KNOTS)
         smooth = functional.interpolate(knots, size=(height, width), mode="bicubic", align_corners=True)
         grid = grid + smooth.permute(0, 2, 3, 1)
-    return functional.grid_sample(images, grid, align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def _delayed(series: Tensor, share: float) -> Tensor:
@@ -88,7 +113,12 @@ def _cut(image: Tensor, grid: tuple[int, int]) -> list[Tensor]:
     return [part for strip in image.chunk(columns, dim=3) for part in strip.chunk(rows, dim=2)]
 
 
-def drop_devices(present: Tensor, chance: float) -> Tensor:
-    """Take each present device (B, D) away with `chance`; an event that would lose all keeps what it had."""
-    kept = present & (torch.rand(present.shape, device=present.device) >= chance)
+def drop_devices(present: Tensor, chance: float, whole: float) -> Tensor:
+    """Take each present device (B, D) away with `chance`, but from the share `whole` of the events none.
+
+    An event that would lose all keeps what it had.
+    """
+    lost = torch.rand(present.shape, device=present.device) < chance
+    lost &= torch.rand(len(present), 1, device=present.device) >= whole
+    kept = present & ~lost
     return torch.where(kept.any(dim=1, keepdim=True), kept, present)

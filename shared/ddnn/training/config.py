@@ -42,8 +42,14 @@ class TrainingConfig(BaseModel):
     """Weight of the edge exit's loss."""
     cloud_weight: Amount = 1.0
     """Weight of the cloud exit's loss."""
-    device_dropout: Share = 0.2
-    """Chance of a device to be lost in training; every event is learnt as it is and once more with devices lost."""
+    distil: Amount = 0.0
+    """Weight of what the exits below the cloud learn from its answers, beside the labels; 0: nothing."""
+    distil_temperature: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 2.0
+    """Softens the answers that are learnt from."""
+    device_dropout: Share = 0.35
+    """Chance of each device to be lost, in the events that are learnt with devices lost."""
+    whole: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.4
+    """Share of the events of a step that are learnt with all devices they have."""
     shift: Share = 0.06
     """Largest random shift of images and series, as a share of their side or length."""
     rotate: Amount = 12.0
@@ -52,6 +58,12 @@ class TrainingConfig(BaseModel):
     """Largest random change of size (images) or amplitude (series), as a share."""
     warp: Share = 0.04
     """Largest random displacement of an image's parts against each other, as a share of its side."""
+    mirror: bool = False
+    """Whether images are mirrored, left for right, at random."""
+    colour: Share = 0.0
+    """Largest random change of each channel's strength and level in images, as a share of it and of its spread."""
+    turn: Amount = 0.0
+    """Largest random rotation, in degrees, of series' channels taken in threes: the axes of a worn sensor."""
     noise: Amount = 0.05
     """Random noise on series and vectors, as a share of each channel's own spread."""
     average: Share = 0.99

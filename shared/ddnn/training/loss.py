@@ -25,7 +25,23 @@ def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: 
     if scored.device is not None:
         for scores, labels in zip(scored.device.unbind(dim=1), y_dev.unbind(dim=1), strict=True):
             total = total + config.device_weight * _seen(scores, labels)
+    if config.distil:
+        total = total + config.distil * _distilled(scored, alive, config.distil_temperature)
     return total / scored.cloud.shape[1]
+
+
+def _distilled(scored: Scored, alive: Tensor, temperature: float) -> Tensor:
+    """Mean over the exits below the cloud of T² KL(cloud ‖ exit), both softened by T (Hinton et al. 2015).
+
+    The cloud is the teacher and learns nothing from it; edges without a device present are left out.
+    """
+    teacher = functional.softmax(scored.cloud.detach() / temperature, dim=1)[:, None]
+    total, exits = scored.cloud.new_zeros(()), [exit for exit in (scored.local, scored.edge) if exit is not None]
+    for scores in exits:
+        student = functional.log_softmax(scores / temperature, dim=2)
+        each = functional.kl_div(student, teacher.expand_as(student), reduction="none").sum(dim=2)
+        total = total + (each * alive).sum() / alive.sum().clamp(min=1) * temperature**2 / len(exits)
+    return total
 
 
 def _seen(scores: Tensor, labels: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from ddnn.types import Array
 __all__ = ["Silent", "Watcher", "initial_network", "train"]
 
 State = dict[str, Tensor]
+
+VALIDATED: Final = 2000
+"""Most events that an epoch is validated on, evenly taken; more would cost a third of the epoch's time."""
 
 
 class Watcher(Protocol):
@@ -106,8 +109,11 @@ class _Trainer:
         }
         self.place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = initial_network(config, data, seed).to(self.place)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=config.training.weight_decay)
-        self.training, self.validation = (self._tensors(data.subset(part)) for part in ("train", "validation"))
+        decay = config.training.weight_decay
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=decay, fused=True)
+        validation = data.subset("validation")
+        few = np.linspace(0, len(validation) - 1, min(len(validation), VALIDATED)).astype(np.int64)
+        self.training, self.validation = self._tensors(data.subset("train")), self._tensors(validation.take(few))
         self.steps = max(len(self.training[1]) // config.training.batch, 1)
         self.average = self._copy()
         self.best = self._copy()
@@ -176,14 +182,11 @@ class _Trainer:
         return float(total) / self.steps
 
     def _loss(self, views: list[Tensor], y: Tensor, y_dev: Tensor, present: Tensor) -> Tensor:
-        """The joint loss of events as they are and, in the same batch above the devices, with devices lost."""
+        """The joint loss of a step's events, some with all their devices, the others with devices lost."""
         config = self.config.training
-        scores, cuts = self.network.below(views)
         if config.device_dropout and present.shape[1] > 1:
-            lost = drop_devices(present, config.device_dropout)
-            present = torch.cat([present, lost])
-            scores, cuts, y, y_dev = (torch.cat([part, part]) for part in (scores, cuts, y, y_dev))
-        scored = self.network.above(scores, cuts, present)
+            present = drop_devices(present, config.device_dropout, config.whole)
+        scored = self.network(views, present)
         return joint_loss(scored, y, y_dev, self.network.alive(present), config)
 
     def _rate(self, step: int) -> float:
@@ -202,11 +205,12 @@ class _Trainer:
             return
         done = int(next(iter(self.optimizer.state.values()))["step"])
         keep = min(keep, done / (done + 10))  # the first steps' average would else be of the initial weights
-        for name, tensor in self.network.state_dict().items():
-            if tensor.is_floating_point():
-                self.average[name].lerp_(tensor, 1 - keep)
-            else:
-                self.average[name].copy_(tensor)
+        # All at once: one by one, two hundred small tensors would cost as much as a section.
+        state = self.network.state_dict()
+        floats = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([self.average[name] for name in floats], [state[name] for name in floats], 1 - keep)
+        for name in state.keys() - set(floats):
+            self.average[name].copy_(state[name])
 
     def save(self) -> None:
         if self.run is None:

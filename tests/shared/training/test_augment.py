@@ -84,8 +84,45 @@ def test_devices_are_dropped_at_the_chance_given_and_never_all() -> None:
     torch.manual_seed(0)
     present = torch.ones(4000, 3, dtype=torch.bool)
     present[:, 2] = False
-    kept = drop_devices(present, 0.3)
+    kept = drop_devices(present, 0.3, whole=0.0)
     assert not kept[:, 2].any()
     assert kept.any(dim=1).all()
     # 0.3 of devices are dropped, except where both would be (0.09 of events): 0.3 − 0.09 remain dropped.
     assert 1 - kept[:, :2].float().mean().item() == pytest.approx(0.21, abs=0.02)
+
+
+def test_a_share_of_the_events_keeps_its_devices() -> None:
+    torch.manual_seed(0)
+    kept = drop_devices(torch.ones(4000, 5, dtype=torch.bool), 0.9, whole=0.25)
+    # Of the others, 0.1^5 lose none by chance, and 0.9^5 would have lost all and keep them instead.
+    assert kept.all(dim=1).float().mean().item() == pytest.approx(0.25 + 0.75 * 0.9**5, abs=0.03)
+    assert torch.equal(drop_devices(torch.ones(9, 5, dtype=torch.bool), 0.9, whole=1.0), torch.ones(9, 5).bool())
+
+
+def test_a_mirrored_image_is_itself_or_its_mirror() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(32, 1, 4, 4)
+    (mirrored,) = augment([images], [torch.ones(1)], None, STILL.model_copy(update={"mirror": True}))
+    flipped = (mirrored == images.flip(3)).flatten(1).all(dim=1)
+    same = (mirrored == images).flatten(1).all(dim=1)
+    assert (flipped ^ same).all()
+    assert 4 < flipped.sum() < 28
+
+
+def test_colour_changes_each_channel_by_itself_within_its_share() -> None:
+    torch.manual_seed(0)
+    images = torch.full((64, 3, 2, 2), 100.0)
+    (tinted,) = augment([images], [torch.full((3, 1, 1), 50.0)], None, STILL.model_copy(update={"colour": 0.2}))
+    assert (tinted - images).abs().max() <= 0.2 * 100 + 0.2 * 50
+    assert tinted[:, :, 0, 0].std(dim=1).min() > 0
+
+
+def test_a_turn_keeps_the_length_of_every_triple_and_leaves_other_series_alone() -> None:
+    torch.manual_seed(0)
+    series = torch.randn(16, 6, 10)
+    turn = STILL.model_copy(update={"turn": 90.0})
+    (turned,) = augment([series], [torch.ones(6, 1)], None, turn)
+    lengths = [x.reshape(16, 2, 3, 10).norm(dim=2) for x in (series, turned)]
+    torch.testing.assert_close(*lengths)
+    assert not torch.allclose(series, turned)
+    assert torch.equal(augment([series[:, :4]], [torch.ones(4, 1)], None, turn)[0], series[:, :4])

@@ -54,3 +54,21 @@ def test_an_edge_without_devices_is_left_out() -> None:
     assert joint_loss(scored(2, edge=wrong, local=wrong), Y, y_dev, alive, CONFIG) == joint_loss(
         scored(), Y, y_dev, ALIVE, CONFIG
     )
+
+
+def test_exits_below_learn_from_the_cloud_and_the_cloud_not_from_them() -> None:
+    torch.manual_seed(0)
+    local, edge, cloud = (torch.randn(*shape, requires_grad=True) for shape in ((B, 1, K), (B, 1, K), (B, K)))
+    y_dev = Y[:, None].repeat(1, D)
+    plain, distilled = (
+        joint_loss(scored(local=local, edge=edge, cloud=cloud), Y, y_dev, ALIVE, CONFIG.model_copy(update=update))
+        for update in ({}, {"distil": 0.7, "distil_temperature": 3.0})
+    )
+    teacher = (cloud / 3).softmax(1).detach()
+    each = [
+        9 * (teacher * (teacher.log() - (scores[:, 0] / 3).log_softmax(1))).sum(1).mean() for scores in (local, edge)
+    ]
+    torch.testing.assert_close((distilled - plain) * K, 0.7 * (each[0] + each[1]) / 2)
+    (gradient,) = torch.autograd.grad(distilled - plain, cloud, retain_graph=True)
+    assert gradient.abs().max() < 1e-7
+    assert torch.autograd.grad(distilled - plain, local)[0].abs().max() > 0
