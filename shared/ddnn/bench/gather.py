@@ -33,9 +33,9 @@ def values(records: Sequence[Record], of: Callable[[Mapping[str, Any]], float | 
     return {place: value for place, value in found.items() if value is not None}
 
 
-def sampled(found: Mapping[Place, float]) -> dict[str, Any] | None:
-    """Mean and interval of numbers by place; None without any."""
-    return spread([fmean(group) for group in _groups(found)]) if found else None
+def sampled(found: Mapping[Place, float], *, events: int | None = None) -> dict[str, Any] | None:
+    """Mean and interval of numbers by place, shares of `events` if that is given; None without any."""
+    return spread([fmean(group) for group in _groups(found)], events=events) if found else None
 
 
 def paired(first: Mapping[Place, float], second: Mapping[Place, float]) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ddnn.bench.archive import Archive, write_json
 from ddnn.bench.planner import Planner
+from ddnn.bench.plots import write_plots
 from ddnn.bench.pool import Viewer, work_off
 from ddnn.bench.report import report
 from ddnn.bench.results import planned, results
@@ -35,7 +36,7 @@ def run_study(
     def write() -> dict[str, Any]:
         found = results(planner, command=command, failed=failed)
         write_json(out / "results.json", found)
-        text = report(found)
+        text = report(found, write_plots(found, out / "plots"))
         write_atomically(out / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
         return found
 

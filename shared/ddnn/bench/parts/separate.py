@@ -59,7 +59,11 @@ def exits_results(planner: Planner) -> dict[str, Any] | None:
 
         alone = values(records, right)
         if alone:
-            found[exit.value] = {"accuracy": sampled(alone), "difference": paired(values(joint, right), alone)}
+            events = int(records[0].measures["exits"]["events"])
+            found[exit.value] = {
+                "accuracy": sampled(alone, events=events),
+                "difference": paired(values(joint, right), alone),
+            }
             folders[exit.value] = {record.job.place: record.folder for record in records}
     if not found:
         return None
@@ -70,7 +74,7 @@ def exits_results(planner: Planner) -> dict[str, Any] | None:
         if value is not None:
             together[record.job.place] = value
     difference = paired(values(joint, overall), together)
-    return {"exits": found, "overall": {"accuracy": sampled(together), "difference": difference}}
+    return {"exits": found, "overall": {"accuracy": sampled(together, events=events), "difference": difference}}
 
 
 @cache

@@ -20,17 +20,24 @@ def filters(planner: Planner) -> list[Variant]:
     cut = planner.plan.device_cut
     if cut is None:
         return []
-    found = []
-    for value in planner.study.parts.filters.values:
-        # The places of a filter are what the study's own network has: bits grow with the filters alone.
-        size: dict[str, Any] = {"cut_filters": value, "cut_width": 8 * value}
-        if len(cut) > 1:
-            size["cut_bits"] = value * math.prod(cut[1:])
-        if not planner.study.recipe().network.device.tail:
-            kept = planner.study.recipe().network.device.filters
-            size["filters"] = [*kept[:-1], value]
-        found.append(Variant(f"{value} filters", network={"device": size}, measures=("exits",)))
-    return planner.few(found)
+    values = planner.study.parts.filters.values
+    return planner.few(
+        [Variant(f"filters: {value}", network=_sending(planner, cut, value), measures=("exits",)) for value in values]
+    )
+
+
+def _sending(planner: Planner, cut: tuple[int, ...], value: int) -> dict[str, Any]:
+    """Keys of `[network]` that make the devices send `value` filters, or 8 × `value` bits of a dense cut."""
+    own = planner.study.recipe(planner.study.settings("joint")).network.device
+    if len(cut) == 1:
+        return {} if cut[0] == 8 * value else {"device": {"cut_width": 8 * value}}
+    if cut[0] == value:
+        return {}
+    # The places of a filter are what the study's own network has: bits grow with the filters alone.
+    device: dict[str, Any] = {"cut_filters": value, "cut_bits": value * math.prod(cut[1:])}
+    if not own.tail:
+        device["filters"] = [*own.filters[:-1], value]
+    return {"device": device}
 
 
 def filters_results(planner: Planner) -> dict[str, Any] | None:

@@ -1,0 +1,94 @@
+"""Tables about fewer devices: failed after training, trained without, added one by one."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ddnn.bench.markdown import percent, table
+
+__all__ = ["added", "lost", "subsets"]
+
+Document = Mapping[str, Any]
+
+
+def lost(results: Document) -> Iterator[str]:
+    """One device gone: failed after training, and trained again without it."""
+    joint, without = results["parts"].get("joint"), results["parts"].get("without") or {}
+    told = joint and joint["one_lost"]
+    if not joint or not told:
+        return
+    alone = joint["exits"]["exits"]["device"]
+    exits = list(joint["exits"]["always"])
+    retrained = [*exits, "overall"] if without else []
+    yield "## One device lost\n"
+    yield (
+        "Failed after training: the network stays as it is and masks the device out. Trained without: a network of its"
+        " own for the devices that are left, the paper's figure 10.\n"
+    )
+    rows = []
+    for device, each in enumerate(told["each"]):
+        row = [str(device), percent(alone and alone["accuracy"][device])]
+        row += [percent(each[name]["accuracy"]) for name in (*exits, "overall")]
+        row += [_retrained(without.get(str(device)), name) for name in retrained]
+        rows.append(row)
+    blank = [""] * len(retrained)
+    rows += [[name, *[""] * (len(exits) + 1), percent(told[name]["accuracy"]), *blank] for name in ("mean", "worst")]
+    columns = [f"{name}, failed" for name in (*exits, "overall")] + [f"{name}, trained without" for name in retrained]
+    yield table(("device", "alone", *columns), rows)
+    yield f"Accuracy in %. With all devices: {percent(joint['exits']['overall']['accuracy'])}.\n"
+
+
+def _retrained(found: Document | None, name: str) -> str:
+    if not found:
+        return "—"
+    told = found["exits"]["overall"] if name == "overall" else found["exits"]["always"].get(name)
+    return percent(told and told["accuracy"])
+
+
+def subsets(results: Document) -> Iterator[str]:
+    """Overall accuracy with only some devices left."""
+    joint = results["parts"].get("joint")
+    told = joint and joint["subsets"]
+    if not told:
+        return
+    by_size: dict[int, dict[str, Any]] = {}
+    for group, value in told.items():
+        by_size.setdefault(group.count("+") + 1, {})[group] = value["accuracy"]
+    yield "## Only some devices left after training\n"
+    rows = []
+    for size, groups in sorted(by_size.items(), reverse=True):
+        means = {group: value["mean"] for group, value in groups.items()}
+        worst, best = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+        mean = f"{100 * sum(means.values()) / len(means):.1f}"
+        rows.append((str(size), str(len(groups)), mean, percent(groups[worst]), worst, percent(groups[best]), best))
+    yield table(("left", "subsets", "mean, %", "worst, %", "those", "best, %", "those"), rows)
+    yield f"<details><summary>All {len(told)} subsets</summary>\n"
+    every = [
+        (group, percent(value))
+        for _, groups in sorted(by_size.items(), reverse=True)
+        for group, value in groups.items()
+    ]
+    third = -(-len(every) // 3)
+    columns = [every[start : start + third] for start in range(0, len(every), third)]
+    padded = [[*column, *[("", "")] * (third - len(column))] for column in columns]
+    rows3 = [[cell for pair in line for cell in pair] for line in zip(*padded, strict=True)]
+    yield table(("left", "overall, %") * len(columns), rows3)
+    yield "</details>\n"
+
+
+def added(results: Document) -> Iterator[str]:
+    """More and more devices, the paper's figure 8."""
+    found = results["parts"].get("added")
+    if not found:
+        return
+    yield "## Devices added, worst first\n"
+    exits = list(next(each for each in found["first"] if each)["exits"]["always"])
+    joint = results["parts"]["joint"]
+    alone = joint["exits"]["exits"]["device"]["accuracy"]
+    rows = []
+    for place, (device, each) in enumerate(zip(found["order"], found["first"], strict=False)):
+        if each:
+            told = [percent(each["exits"]["always"][exit]["accuracy"]) for exit in exits]
+            overall = percent(each["exits"]["overall"]["accuracy"])
+            rows.append((str(place + 1), device, percent(alone[int(device)]), *told, overall))
+    yield table(("devices", "the one added", "alone, %", *(f"{exit}, %" for exit in exits), "overall, %"), rows)
+    yield "The order is by the devices' own exits on validation; each row is a network of its own.\n"
