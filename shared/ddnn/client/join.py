@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ddnn.errors import BadInput, DDNNError
+from ddnn.errors import BadInput, DDNNError, Unavailable
 from ddnn.tier import Exit
 from ddnn.types import Answer, Bools, Floats
 
@@ -51,10 +51,13 @@ def joined(event: str, answers: Sequence[Answer | None], errors: Mapping[int, DD
     try:
         best = answers[join(answers)]
     except BadInput:
-        if not errors:
+        # A device whose network has no exit below the cloud may answer some of a request's events and not others.
+        without = {n: Unavailable(given.degraded_reason) for n, given in enumerate(answers) if given is not None}
+        failed = {**without, **errors}
+        if not failed:
             raise
-        device, error = min(errors.items())
-        others = f", and {len(errors) - 1} more failed" if len(errors) > 1 else ""
+        device, error = min(failed.items())
+        others = f", and {len(failed) - 1} more failed" if len(failed) > 1 else ""
         raise type(error)(f"no device answered event {event!r}: device {device}: {error}{others}") from error
     assert best is not None
     return EventAnswer(

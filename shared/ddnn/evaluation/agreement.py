@@ -58,6 +58,7 @@ def agreement(bundle: Bundle, data: Dataset, answers: Sequence[EventAnswer]) -> 
     same = same_label & same_exit & (apart <= TIE)
     reasons = _near_thresholds(scores, bundle.policy, offline, answers)
     odd = np.flatnonzero(~same & ~degraded)
+    reasons |= {row: "two answers are equally sure" for row in odd.tolist() if _twins(answers[row])}
     for odd_row in odd[_flipping(bundle, data.take(odd))].tolist():
         reasons.setdefault(odd_row, "a feature bit is at its sign")
     # Rounding explains neither of these, however near to a threshold the event is.
@@ -90,6 +91,17 @@ def agreement(bundle: Bundle, data: Dataset, answers: Sequence[EventAnswer]) -> 
             if row in faults or not (same[row] or row in reasons)
         ),
         degraded=Counter(answer.degraded_reason for answer in answers if answer.degraded),
+    )
+
+
+def _twins(answer: EventAnswer) -> bool:
+    """Whether another of the event's callers holds a different answer that rounding alone keeps from being chosen."""
+    return any(
+        other is not None
+        and (other.exit, other.devices.sum()) == (answer.exit, answer.devices.sum())
+        and (other.devices != answer.devices).any()
+        and abs(other.confidence - answer.confidence) < TIE
+        for other in answer.answers
     )
 
 

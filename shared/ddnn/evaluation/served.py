@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import httpx
 import numpy as np
 
-from ddnn.bundle import Bundle
+from ddnn.bundle import Bundle, Topology
 from ddnn.client import AsyncFleet, EventAnswer, Options
 from ddnn.data import Dataset
 from ddnn.errors import BadInput, DDNNError, OtherBundle
@@ -38,28 +39,29 @@ async def ask(
     token: str | None = None,
     deadline_ms: float = _DEADLINE_MS,
     progress: Progress | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> list[EventAnswer]:
     """Return the answers of the devices at `urls` to all events of `data`, each seen by at least one of them.
 
-    Raises `BadInput` for addresses of something else, `OtherBundle`, and `DDNNError` for an event that comes back
-    without a device whose view was sent.
+    `transport` replaces the network, for a fleet within one process. Raises `BadInput` for addresses of something else,
+    `OtherBundle`, and `DDNNError` for an event that comes back without a device whose view was sent.
     """
     answers: dict[int, EventAnswer] = {}
     longest_ms = _PART_TO_WAIT * deadline_ms
-    async with AsyncFleet(urls, token) as fleet:
+    async with AsyncFleet(urls, token, transport=transport) as fleet:
         await _check(fleet, bundle)
         everybody = data.present.all(axis=1)
         waits = {True: longest_ms, False: min(_FIRST_WAIT_MS, longest_ms)}
         rows_by_wait = [(waits[full], np.flatnonzero(everybody == full)) for full in (True, False)]
         while rows_by_wait:
             wait_ms, rows = rows_by_wait.pop(0)
-            short = await _ask_rows(
-                fleet, data, rows, {"wait_ms": wait_ms, "deadline_ms": deadline_ms}, answers, progress
-            )
-            if len(short) and wait_ms >= longest_ms:
-                raise DDNNError(_incomplete(data, int(short[0]), answers[int(short[0])], len(short)))
-            if len(short):
-                rows_by_wait.append((min(4 * wait_ms, longest_ms), short))
+            options: Options = {"wait_ms": wait_ms, "deadline_ms": deadline_ms}
+            await _ask_rows(fleet, data, rows, options, answers, progress)
+            short = [row for row in rows.tolist() if not _complete(bundle.topology, answers[row], data.present[row])]
+            if short and wait_ms >= longest_ms:
+                raise DDNNError(_incomplete(data, short[0], answers[short[0]], len(short)))
+            if short:
+                rows_by_wait.append((min(4 * wait_ms, longest_ms), np.array(short)))
     return [answers[row] for row in range(len(data))]
 
 
@@ -70,8 +72,8 @@ async def _ask_rows(
     options: Options,
     answers: dict[int, EventAnswer],
     progress: Progress | None,
-) -> Ints:
-    """Fill `answers` at `rows`; return those that came back incomplete."""
+) -> None:
+    """Fill `answers` at `rows`."""
     room = asyncio.Semaphore(_IN_FLIGHT)
 
     async def one(chunk: Ints) -> None:
@@ -89,12 +91,22 @@ async def _ask_rows(
                 group.create_task(one(rows[start : start + _CHUNK]))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None  # one sentence says it; the other chunks failed alike or were cancelled
-    return np.array([row for row in rows.tolist() if not _complete(answers[row], data.present[row])], np.int64)
 
 
-def _complete(answer: EventAnswer, sent: Bools) -> bool:
-    """Whether all that was sent took part: a device answers for itself, a degraded answer is judged elsewhere."""
-    return answer.degraded or answer.exit is Exit.DEVICE or bool((answer.devices == sent).all())
+def _complete(topology: Topology, answer: EventAnswer, sent: Bools) -> bool:
+    """Whether all that was sent took part: a device answers for itself, an edge for its devices, the cloud for all.
+
+    A degraded answer is judged elsewhere.
+    """
+    if answer.degraded or answer.exit is Exit.DEVICE:
+        return True
+    wanted = sent.copy()
+    for edge in topology.edges:
+        mine = list(edge.devices)
+        if answer.exit is not Exit.CLOUD and not answer.devices[mine].any():
+            wanted[mine] = False
+    came_back = all(given is not None for given, was in zip(answer.answers, sent, strict=True) if was)
+    return came_back and bool((answer.devices == wanted).all())
 
 
 def _incomplete(data: Dataset, row: int, answer: EventAnswer, count: int) -> str:
