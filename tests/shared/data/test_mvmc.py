@@ -83,8 +83,8 @@ def test_frames_of_one_video_are_doubted_under_the_authors_split_and_not_by_bloc
     (sentence,) = doubts(load(str(write_mvmc(tmp_path))))
     assert "near-duplicate in training" in sentence
     (tmp_path / "mvmc_split.json").unlink()
-    blocks = load(str(tmp_path / "MVMC.npz"), group_by="row:170", test_groups=["4"])
-    assert np.flatnonzero(blocks.split == "test").tolist() == list(range(680, 850))
+    blocks = load(str(tmp_path / "MVMC.npz"), group_by="row:171", test_groups=["4"])
+    assert np.flatnonzero(blocks.split == "test").tolist() == list(range(684, 851))
     share = near_duplicates(blocks)
     assert share is not None
     assert share < 0.2
