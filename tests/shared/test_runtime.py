@@ -51,6 +51,7 @@ def test_a_section_takes_any_batch_and_names_its_outputs_as_the_contract_does(ti
     assert set(section.outputs) == {"scores", "features"}
     topology = tiny_bundle.topology
     assert topology.edge_cut is not None
+    assert topology.device_cut is not None
     for rows in (1, 3):
         features = np.zeros((rows, 6, topology.device_cut.bits), np.uint8)
         outputs = section.run(features=features, present=np.ones((rows, 6), np.bool_))

@@ -42,6 +42,8 @@ def test_its_manifest_says_how_to_make_it_again() -> None:
 def test_its_golden_events_are_test_digits_answered_as_torch_answered_them() -> None:
     bundle = opened()
     golden, topology = bundle.golden, bundle.topology
+    assert topology.device_cut is not None
+    assert topology.edge_cut is not None
     data = load("mnist5k", grid="3x2")
     assert len(golden["y"]) == 256
     assert np.bincount(golden["y"]).min() >= 25
@@ -61,7 +63,6 @@ def test_its_golden_events_are_test_digits_answered_as_torch_answered_them() -> 
     features = unpack_bits(golden["device_features"], topology.device_cut.bits)
     found = Section(files["section"]).run(features=features, present=present)
     np.testing.assert_allclose(found["scores"], golden["edge_scores"][:, 0], atol=1e-4)
-    assert topology.edge_cut is not None
     features = unpack_bits(golden["edge_features"], topology.edge_cut.bits)
     found = Section(bundle.sections(Tier.CLOUD)["section"]).run(features=features, present=np.ones((256, 1), bool))
     np.testing.assert_allclose(found["scores"], golden["cloud_scores"], atol=1e-4)
@@ -69,7 +70,9 @@ def test_its_golden_events_are_test_digits_answered_as_torch_answered_them() -> 
 
 def test_it_answers_as_well_as_it_must() -> None:
     bundle = opened()
-    assert bundle.topology.device_cut.bytes <= 64
+    cut = bundle.topology.device_cut
+    assert cut is not None
+    assert cut.bytes <= 64
     test = load("mnist5k", grid="3x2").subset("test")
     scores = record(bundle, test)
     cloud = float((scores.cloud.argmax(axis=1) == test.y).mean())
