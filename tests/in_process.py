@@ -62,12 +62,14 @@ class Fleet:
     switch: Switch = field(default_factory=Switch)
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def start(self) -> None:
+    def start(self, *, cloud_alone: bool = False) -> None:
         def make(**given: Any) -> Settings:
             return Settings.load(bundle=self.bundle.path, **{**self.settings, **given})
 
         apps = self.switch.apps
         apps["cloud"] = ddnn_cloud.app.create_app(make())
+        if cloud_alone:
+            return
         topology = self.bundle.topology
         names = edge_names(len(topology.edges))
         for n, name in enumerate(names):
