@@ -87,7 +87,7 @@ def _row(glance: "Glance") -> tuple[str, ...]:
         return glance.name, address, f"[red]{'no answer' if glance.listens else 'not there'}[/]", "—", "—", "—"
     name = glance.name
     if name == glance.url:
-        name = str(said.get("tier", "?")) + (f"-{said['index']}" if said.get("tier") == "device" else "")
+        name = str(said.get("tier", "?")) + (f"-{said['index']}" if said.get("tier") in ("device", "edge") else "")
     state = (
         "[green]ready[/]" if glance.ready else "[yellow]draining[/]" if said.get("draining") else "[red]not ready[/]"
     )

@@ -100,7 +100,10 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     header = ['-H "Authorization: Bearer $DDNN_TOKEN"'] if token else []
     console.print()
     for member in fleet.members.values():
-        console.print(f"{member.name:<9} {member.url}", markup=False)
+        joins = fleet.below(member)
+        # With one edge everybody knows who joins whom.
+        told = f"  joins {', '.join(joins)}" if joins and len(fleet.edge_urls) > 1 else ""
+        console.print(f"{member.name:<9} {member.url}{told}", markup=False, soft_wrap=True)
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
     request = [f"curl -s {fleet.device_urls[device]}/v2/models/ddnn/infer", *header, f"-d @{shlex.quote(str(body))}"]
     console.print("  " + " \\\n    ".join(request) + "\n", soft_wrap=True, markup=False)

@@ -15,7 +15,6 @@ __all__ = ["NOBODY", "Glance", "bundle_urls", "fleet_urls", "look"]
 
 NOBODY: Final = "No tier answers. `ddnn up` starts a fleet."
 
-_MOST_EDGES: Final = 9
 _SECONDS: Final = 3.0
 
 
@@ -123,27 +122,18 @@ def _in_words(error: Exception) -> str:
 
 async def _shape(base_port: int) -> tuple[int, int] | None:
     """Devices and edges of the fleet on `base_port`, as the first tier that answers knows them."""
-    candidates = {"cloud": base_port, "edge": base_port + 1, "device-0": base_port + 10}
     async with httpx.AsyncClient(trust_env=False, timeout=_SECONDS) as client:
-        known = [await _devices(client, port) for port in candidates.values()]
-        devices = next((count for count in known if count), None)
-        if devices is None:
-            return None
-        more = [await _is_edge(client, base_port + 1 + edge) for edge in range(_MOST_EDGES)]
-    edges = next((edge for edge in range(_MOST_EDGES, 0, -1) if more[edge - 1]), 1)
-    return devices, edges
+        for port in (base_port, base_port + 1, base_port + 10):  # the cloud, an edge, a device
+            edges = await _edges(client, port)
+            if edges:
+                return sum(map(len, edges)), len(edges)
+    return None
 
 
-async def _devices(client: httpx.AsyncClient, port: int) -> int | None:
+async def _edges(client: httpx.AsyncClient, port: int) -> list[list[int]] | None:
+    """Which devices each edge joins."""
     try:
         metadata = (await client.get(f"http://{HOST}:{port}/v2/models/ddnn")).json()
-        return next(int(output["shape"][-1]) for output in metadata["outputs"] if output["name"] == "devices")
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, StopIteration):
+        return [list(devices) for devices in metadata["parameters"]["edges"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return None
-
-
-async def _is_edge(client: httpx.AsyncClient, port: int) -> bool:
-    try:
-        return bool((await client.get(f"http://{HOST}:{port}/v2/status")).json().get("tier") == "edge")
-    except (httpx.HTTPError, ValueError, AttributeError):
-        return False

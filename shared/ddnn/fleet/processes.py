@@ -200,6 +200,10 @@ class LocalFleet:
         """Tiers whose process was started and has ended."""
         return [member for member in self.members.values() if member.process is not None and not member.running]
 
+    def below(self, member: Member) -> list[str]:
+        """Names of the tiers whose way up leads to `member`."""
+        return [other.name for other in self.members.values() if other.upstream == member.url]
+
     def _plan(self) -> Iterator[Member]:
         topology = self.bundle.topology
         edges = edge_names(len(topology.edges))
