@@ -26,17 +26,19 @@ def run_study(
 ) -> dict[str, Any]:
     """Make what runs are missing, unless `report_only`; write results.json, report.md and plots; return the results.
 
-    The files are written again after every run, so that an interrupted study has told what it found.
+    The report is written after every run, so that an interrupted study has told what it found; plots at the end.
     """
     out.mkdir(parents=True, exist_ok=True)
     archive = Archive(out)
     planner = Planner(study, archive)
     failed: dict[str, str] = {}
 
-    def write() -> dict[str, Any]:
+    def write(*, draw: bool = False) -> dict[str, Any]:
         found = results(planner, command=command, failed=failed)
         write_json(out / "results.json", found)
-        text = report(found, write_plots(found, out / "plots"))
+        folder = out / "plots"
+        plots = write_plots(found, folder) if draw else [file.stem for file in folder.glob("*.png")]
+        text = report(found, plots)
         write_atomically(out / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
         return found
 
@@ -44,4 +46,4 @@ def run_study(
         failed = work_off(
             lambda: planned(planner), archive, workers=workers, command=command, viewer=viewer, after=write
         )
-    return write()
+    return write(draw=True)

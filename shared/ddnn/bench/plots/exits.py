@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ddnn.bench.plots.paper import COLOURS, line, name, panels
+from ddnn.bench.plots.paper import COLOURS, fit, line, name, panels
 
 __all__ = ["reliability", "thresholds"]
 
@@ -30,6 +30,7 @@ def thresholds(results: Document) -> Figure | None:
         line(below, x, [each["local_share"] for each in told[form]], label, COLOURS[colour], style=style)
     name(above, "The local exit's threshold", "", "overall accuracy on test, %")
     name(below, "", "threshold T of the local exit's normalised entropy", "events at the local exit, %")
+    fit(above)
     above.legend(fontsize=9)
     return figure
 
@@ -40,17 +41,19 @@ def reliability(results: Document) -> Figure | None:
     if not joint:
         return None
     found = joint["confidence"]
-    figure, every = panels(len(found), height=3.6, columns=len(found))
+    figure, every = panels(len(found), height=3.5, columns=len(found))
     for on, (exit, told) in zip(every, found.items(), strict=True):
         bins = told["bins"]
         there = [place for place, share in enumerate(bins["share"]) if share["mean"] > 0]
         x, y, share = ([100 * bins[key][place]["mean"] for place in there] for key in ("confidence", "right", "share"))
         on.plot([0, 100], [0, 100], ":", color=COLOURS["device"], linewidth=1)
         on.plot(x, y, "-", color=COLOURS[exit], linewidth=1)
-        on.scatter(x, y, s=[12 + 2.2 * each for each in share], color=COLOURS[exit], alpha=0.75, linewidth=0)
+        on.scatter(
+            x, y, s=[12 + 2.2 * each for each in share], color=COLOURS[exit], alpha=0.75, linewidth=0, clip_on=False
+        )
         auroc = "—" if told["auroc"] is None else f"{100 * told['auroc']['mean']:.1f} %"
         name(on, f"{exit}\nAUROC {auroc}\nECE {100 * told['ece']['mean']:.1f} points", "confidence, %", "accuracy, %")
-        on.set_xlim(0, 102)
-        on.set_ylim(0, 102)
+        on.set_xlim(0, 100)
+        on.set_ylim(0, 100)
         on.set_aspect("equal")
     return figure

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "axes", "line", "name", "panels"]
+__all__ = ["COLOURS", "axes", "fit", "line", "name", "panels"]
 
 Spread = Mapping[str, Any]
 COLOURS: Final = {
@@ -75,3 +76,11 @@ def line(
     if banded:
         low, high = ([100 * min(max(value[key], 0.0), 1.0) for _, value in banded] for key in ("low", "high"))
         on.fill_between([place for place, _ in banded], low, high, color=colour, alpha=0.13, linewidth=0)
+
+
+def fit(on: Axes) -> None:
+    """Let the lines fill the height; bands may leave it."""
+    shown = [float(value) for each in on.get_lines() for value in np.asarray(each.get_ydata(), dtype=float)]
+    if shown:
+        room = max(0.12 * (max(shown) - min(shown)), 0.5)
+        on.set_ylim(max(min(shown) - room, -2.0), min(max(shown) + room, 101.0))

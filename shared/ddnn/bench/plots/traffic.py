@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ddnn.bench.plots.paper import COLOURS, axes, line
+from ddnn.bench.plots.paper import COLOURS, axes, fit, line, name, panels
 
 __all__ = ["against_bytes", "filters"]
 
@@ -44,8 +44,8 @@ def against_bytes(results: Document) -> Figure | None:
         for key, label, colour in (("file", "whole files", "other"), ("scan", "coded pixels alone", "another")):
             if told:
                 accuracies = [point["accuracy"] for point in told["points"]]
-                name = f"uncut network on JPEG, {label}"
-                line(on, _means(told["points"], key), accuracies, name, COLOURS[colour], marker="s", style="--")
+                what = f"uncut network on JPEG, {label}"
+                line(on, _means(told["points"], key), accuracies, what, COLOURS[colour], marker="s", style="--")
         raw = uncut["exits"]
         on.plot(
             raw["bytes"]["per_device"]["mean"],
@@ -55,8 +55,10 @@ def against_bytes(results: Document) -> Figure | None:
             label="uncut network, raw views",
         )
     on.set_xscale("log")
+    on.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     on.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    on.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+    on.xaxis.set_minor_locator(NullLocator())
+    fit(on)
     on.legend(fontsize=9, loc="lower right")
     return figure
 
@@ -66,23 +68,28 @@ def filters(results: Document) -> Figure | None:
     found = {int(name): told["exits"] for name, told in (results["parts"].get("filters") or {}).items() if told}
     if len(found) < 2:
         return None
-    figure, on = axes("Filters sent up", "bytes a device and event, by the paper's formula", "accuracy on test, %")
+    figure, (above, below) = panels(2, height=6.4)
     order = sorted(found)
-    bytes_up = [found[count]["bytes"]["formula_per_device"]["mean"] for count in order]
     for exit in found[order[0]]["always"]:
-        line(on, bytes_up, [found[count]["always"][exit]["accuracy"] for count in order], exit, COLOURS[exit])
+        line(above, order, [found[count]["always"][exit]["accuracy"] for count in order], exit, COLOURS[exit])
     overall = [found[count]["overall"]["accuracy"] for count in order]
-    line(on, bytes_up, overall, "overall", COLOURS["overall"], marker="*")
-    for count, sent, told in zip(order, bytes_up, overall, strict=True):
-        on.annotate(
-            f"{count} filters" if count > 1 else "1 filter",
-            (sent, 100 * told["mean"]),
-            xytext=(0, 7),
-            textcoords="offset points",
-            fontsize=8,
-            ha="center",
-        )
-    on.legend(fontsize=9)
+    line(above, order, overall, "overall", COLOURS["overall"], marker="*")
+    sent = [found[count]["bytes"] for count in order]
+    every = [told["scores"]["mean"] + told["features"]["mean"] for told in sent]
+    tuned = [told["formula_per_device"]["mean"] for told in sent]
+    below.plot(order, every, "s--", markersize=4, color=COLOURS["device"], label="every event sent up")
+    below.plot(
+        order, tuned, "o-", markersize=4, color=COLOURS["overall"], label="thresholds tuned, by the paper's formula"
+    )
+    for on in (above, below):
+        on.set_xscale("log", base=2)
+        on.set_xticks(order, labels=[str(count) for count in order])
+        on.xaxis.set_minor_locator(NullLocator())
+        on.legend(fontsize=9)
+    fit(above)
+    below.set_ylim(bottom=0)
+    name(above, "Filters sent up", "", "accuracy on test, %")
+    name(below, "", "filters of a device's features", "bytes a device and event")
     return figure
 
 

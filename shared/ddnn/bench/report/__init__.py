@@ -11,6 +11,7 @@ Section = Callable[[Mapping[str, Any]], Iterator[str]]
 SECTIONS: Final[tuple[Section, ...]] = (
     frame.head,
     compare.summary,
+    compare.claims,
     compare.differences,
     devices.lost,
     devices.subsets,

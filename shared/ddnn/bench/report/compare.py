@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from ddnn.bench.markdown import number, percent, points, table
 
-__all__ = ["differences", "summary"]
+__all__ = ["claims", "differences", "summary"]
 
 Document = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -55,6 +55,42 @@ def differences(results: Document) -> Iterator[str]:
     if rows:
         yield "## Differences, paired by seed and fold\n"
         yield table(("", "the other, %", "difference, points"), rows)
+
+
+def claims(results: Document) -> Iterator[str]:
+    """What a network of this kind should show, and whether this one does."""
+    parts = results["parts"]
+    joint, separate, alone = (parts.get(part) for part in ("joint", "separate_exits", "separate_devices"))
+    rows = []
+    if joint and len(joint["exits"]["always"]) > 1:
+        found = joint["exits"]
+        above = _mean(found["overall"]["accuracy"]) - _mean(found["always"]["cloud"]["accuracy"])
+        rows.append(_claim("overall at most 0.5 points below the cloud exit", f"{100 * above:+.2f}", above >= -0.005))
+        below = _mean(found["below_cloud"])
+        rows.append(
+            _claim("at least half of the events answered below the cloud", f"{100 * below:.1f} %", below >= 0.5)
+        )
+    if separate and separate["overall"]["difference"]:
+        told = {**separate["exits"], "overall": separate["overall"]}
+        lows = {name: each["difference"]["low"] for name, each in told.items() if each["difference"]}
+        name = min(lows, key=lambda key: lows[key] or 0.0)
+        if lows[name] is not None:
+            claim = "joint − trained apart: lower bound of every exit's difference at least −0.3 points"
+            rows.append(_claim(claim, f"{name} {100 * lows[name]:+.2f}", lows[name] >= -0.003))
+    if alone and alone["joint_above_vote"]:
+        above = _mean(alone["joint_above_vote"])
+        rows.append(_claim("overall above the vote of separately trained devices", f"{100 * above:+.2f}", above > 0))
+    if rows:
+        yield "## What it should show\n"
+        yield table(("", "found", "so it is"), rows)
+
+
+def _claim(claim: str, found: str, held: bool) -> Row:
+    return (claim, found.replace("-", "−"), "yes" if held else "**no**")
+
+
+def _mean(told: Document) -> float:
+    return float(told["mean"])
 
 
 def _network(joint: Document | None) -> Iterator[Row]:

@@ -16,32 +16,37 @@ def lost(results: Document) -> Iterator[str]:
     told = joint and joint["one_lost"]
     if not joint or not told:
         return
-    alone = joint["exits"]["exits"]["device"]
-    exits = list(joint["exits"]["always"])
-    retrained = [*exits, "overall"] if without else []
+    alone, exits = joint["exits"]["exits"]["device"], list(joint["exits"]["always"])
+    columns = ("device", "alone, %", *(f"{name}, %" for name in exits), "overall, %")
     yield "## One device lost\n"
-    yield (
-        "Failed after training: the network stays as it is and masks the device out. Trained without: a network of its"
-        " own for the devices that are left, the paper's figure 10.\n"
-    )
-    rows = []
-    for device, each in enumerate(told["each"]):
-        row = [str(device), percent(alone and alone["accuracy"][device])]
-        row += [percent(each[name]["accuracy"]) for name in (*exits, "overall")]
-        row += [_retrained(without.get(str(device)), name) for name in retrained]
-        rows.append(row)
-    blank = [""] * len(retrained)
-    rows += [[name, *[""] * (len(exits) + 1), percent(told[name]["accuracy"]), *blank] for name in ("mean", "worst")]
-    columns = [f"{name}, failed" for name in (*exits, "overall")] + [f"{name}, trained without" for name in retrained]
-    yield table(("device", "alone", *columns), rows)
-    yield f"Accuracy in %. With all devices: {percent(joint['exits']['overall']['accuracy'])}.\n"
-
-
-def _retrained(found: Document | None, name: str) -> str:
-    if not found:
-        return "—"
-    told = found["exits"]["overall"] if name == "overall" else found["exits"]["always"].get(name)
-    return percent(told and told["accuracy"])
+    yield "**Failed after training**: the network stays as it is and masks the device out.\n"
+    rows = [
+        (
+            str(device),
+            percent(alone and alone["accuracy"][device]),
+            *(percent(each[exit]["accuracy"]) for exit in (*exits, "overall")),
+        )
+        for device, each in enumerate(told["each"])
+    ]
+    blank = [""] * (len(exits) + 1)
+    rows += [(name, *blank, percent(told[name]["accuracy"])) for name in ("mean", "worst")]
+    whole = [percent(joint["exits"]["always"][exit]["accuracy"]) for exit in exits]
+    yield table(columns, [*rows, ("none lost", "", *whole, percent(joint["exits"]["overall"]["accuracy"]))])
+    made = {device: each["exits"] for device, each in without.items() if each}
+    if made:
+        yield "**Trained without**: a network of its own for the devices that are left, the paper's figure 10.\n"
+        yield table(
+            ("device", *columns[2:], "overall, failed after training, %"),
+            (
+                (
+                    device,
+                    *(percent(each["always"][exit]["accuracy"]) for exit in exits),
+                    percent(each["overall"]["accuracy"]),
+                    percent(told["each"][int(device)]["overall"]["accuracy"]),
+                )
+                for device, each in made.items()
+            ),
+        )
 
 
 def subsets(results: Document) -> Iterator[str]:

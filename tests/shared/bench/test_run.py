@@ -1,0 +1,182 @@
+"""A whole study, every part, in one small run of each."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddnn.bench import Study, run_study
+from ddnn.bench.job import Job
+from ddnn.bench.plots import PLOTS
+from ddnn.bench.pool import Quiet
+from ddnn.bundle import Bundle
+
+ACCURACY = Path(__file__).parents[3] / "shared" / "benchmarks" / "accuracy"
+PLOT_BYTES = 60_000
+
+
+class Count(Quiet):
+    """Remembers which runs began."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+
+    def started(self, job: Job) -> None:
+        self.began.append(job.name)
+
+
+class Stop(Quiet):
+    """Somebody presses Ctrl-C when so many epochs are over."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def moved(self, job: Job, progress: Mapping[str, Any]) -> None:
+        if progress["epoch"] == self.after:
+            raise KeyboardInterrupt
+
+
+def read(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return found
+
+
+def small(**changes: Any) -> Study:
+    study = Study.read(ACCURACY / "quick.toml").quick()
+    return Study.of({**study.model_dump(mode="json"), "run": ["joint"], **changes})
+
+
+def test_every_part_has_results(quick_study: Path) -> None:
+    found = read(quick_study)
+    assert found["format"] == 1
+    assert [part for part, told in found["parts"].items() if not told] == []
+    assert {run["part"] for run in found["runs"]} == {*found["study"]["run"]}
+    joint = found["parts"]["joint"]
+    assert joint["exits"]["overall"]["accuracy"]["low"] is not None
+    assert len(joint["subsets"]) == 63
+    assert found["parts"]["separate_exits"]["overall"]["difference"]["values"]
+    assert found["parts"]["ablations"]["no device dropout"]["difference"]["overall"]["values"]
+
+
+def test_every_table_is_in_the_report_with_the_command_and_the_baselines(quick_study: Path) -> None:
+    text = (quick_study / "report.md").read_text()
+    for told in (
+        "ddnn bench accuracy quick.toml --quick",
+        "majority class",
+        "presence mask only",
+        "1-nearest neighbour",
+        "linear, all views",
+        "best single device, trained for itself",
+        "vote of separately trained devices",
+        "cloud exit, trained for itself",
+        "uncut float network, all raw views",
+        "cloud only",
+        "local only",
+        "random offload",
+        "oracle",
+        "JPEG, quality 10",
+        "near-duplicate",
+        "## One device lost",
+        "All 63 subsets",
+        "## Devices added",
+        "## The local exit's threshold",
+        "## Filters sent up",
+        "## Aggregation",
+        "## Ablations",
+        "## Time",
+        "Seeds 0;",
+    ):
+        assert told in text, told
+    assert "nan" not in text
+    assert "Not made" not in text
+
+
+def test_every_plot_is_drawn_and_small(quick_study: Path) -> None:
+    drawn = {file.stem: file.stat().st_size for file in (quick_study / "plots").iterdir()}
+    assert drawn.keys() == PLOTS.keys()
+    assert max(drawn.values()) < PLOT_BYTES
+
+
+def test_what_is_made_is_not_made_again(quick_study: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(quick_study, tmp_path / "copy"))
+    count = Count()
+    found = run_study(Study.read(ACCURACY / "quick.toml").quick(), folder, viewer=count)
+    assert count.began == []
+    assert found["parts"] == read(quick_study)["parts"]
+
+
+def test_a_lost_measure_is_measured_again_without_training(quick_study: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(quick_study, tmp_path / "copy"))
+    (votes,) = (file for file in folder.glob("runs/*/votes.json") if (file.parent / "subsets.json").exists())
+    made = (votes.parent / "run.json").stat().st_mtime_ns
+    before = votes.read_text()
+    votes.write_text('{"version": 0, "found": {}}')
+    count = Count()
+    run_study(small(), folder, viewer=count)
+    assert count.began == ["joint, seed 0"]
+    assert votes.read_text() == before
+    assert (votes.parent / "run.json").stat().st_mtime_ns == made
+
+
+def test_without_training_the_report_says_what_is_not_made(tmp_path: Path) -> None:
+    found = run_study(small(), tmp_path / "study", report_only=True)
+    assert found["missing"] == ["joint, seed 0"]
+    assert "**Not made yet**, 1 runs: joint, seed 0." in (tmp_path / "study" / "report.md").read_text()
+
+
+def test_an_interrupted_run_goes_on_after_its_last_epoch_and_ends_alike(tmp_path: Path) -> None:
+    study = small(training={"epochs": 3, "batch": 32})
+    run_study(study, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "broken", viewer=Stop(2))
+    assert not list((tmp_path / "broken").glob("runs/*/bundle"))
+    found = run_study(study, tmp_path / "broken")
+    (whole,), (broken,) = ([*(tmp_path / name).glob("runs/*/bundle")] for name in ("whole", "broken"))
+    weights = [(folder / "weights.safetensors").read_bytes() for folder in (whole, broken)]
+    assert weights[0] == weights[1]
+    assert found["runs"][0]["epochs"] == 3
+    assert not list((tmp_path / "broken").glob("runs/*/training/checkpoint*"))
+
+
+def test_a_run_that_cannot_be_made_is_told_and_the_others_are_made(tmp_path: Path) -> None:
+    study = small(
+        run=["joint", "ablations"],
+        ablations=[{"name": "two devices of six", "network": {"edges": [[0, 1]]}}],
+    )
+    found = run_study(study, tmp_path / "study")
+    assert "expected each of the devices" in found["failed"]["two devices of six, seed 0"]
+    assert found["parts"]["joint"]
+    assert "**Failed**: two devices of six, seed 0" in (tmp_path / "study" / "report.md").read_text()
+
+
+def test_several_workers_make_the_same_networks(tmp_path: Path) -> None:
+    study = small(seeds=[0, 1], events=120)
+    found = run_study(study, tmp_path / "two", workers=2)
+    assert not found["failed"]
+    assert [run["seed"] for run in found["runs"]] == [0, 1]
+    alone = run_study(study, tmp_path / "one")
+    assert alone["parts"]["joint"] == found["parts"]["joint"]
+
+
+def test_each_seed_may_have_a_fold_of_its_own(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    y = np.tile(np.arange(3), 80)
+    views = random.normal(y[:, None, None], 0.5, (240, 2, 5)).astype(np.float32)
+    np.savez(tmp_path / "own.npz", X=views, y=y, subject=np.arange(240) // 40)
+    study = small(
+        data=str(tmp_path / "own.npz"), group_by="subject", folds=[[0], [1], [2]], every_fold=False, seeds=[0, 1]
+    )
+    found = run_study(study, tmp_path / "study")
+    groups = [Bundle.open(folder).manifest.training.data["source"]["test_groups"] for folder in _bundles(tmp_path)]
+    assert sorted(groups) == [["0"], ["1"]]
+    assert len(found["parts"]["joint"]["exits"]["overall"]["accuracy"]["values"]) == 2
+    every = run_study(small(**{**study.model_dump(mode="json"), "every_fold": True, "seeds": [0]}), tmp_path / "study")
+    assert len(every["parts"]["joint"]["exits"]["overall"]["accuracy"]["values"]) == 3
+
+
+def _bundles(folder: Path) -> list[Path]:
+    return sorted((folder / "study").glob("runs/*/bundle"))
