@@ -72,8 +72,7 @@ def _bytes(told: dict[str, Any]) -> Table:
     table.add_row("devices → edge", _number(told["device_to_edge"]["payload"]), _number(told["device_to_edge"]["body"]))
     table.add_row("edge → cloud", _number(told["edge_to_cloud"]["payload"]), _number(told["edge_to_cloud"]["body"]))
     table.add_section()
-    if told["formula"] is not None:
-        table.add_row("the paper's formula, c × D", _number(told["formula"]), "")
+    table.add_row("the paper's formula, c × D", _number(told["formula"]), "")
     table.add_row("raw views", _number(told["raw_views"]), "")
     return table
 

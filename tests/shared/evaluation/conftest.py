@@ -48,6 +48,9 @@ SECTIONS = {
     + FUSE
     + SIGN,
     "cloud": "(uint8[B,D,12] features, bool[B,D] present) => (float[B,3] fused) {" + MASK + FUSE,
+    "raw": "(float[B,D,4] view, bool[B,D] present) => (float[B,3] fused) {"
+    + MASK
+    + "masked = Mul(view, wide) joined = ReduceSum <keepdims = 0> (masked, middle) fused = MatMul(joined, w)",
 }
 
 MakeBundle = Callable[..., Bundle]
@@ -58,7 +61,7 @@ def write_section(folder: Path, name: str, seed: int) -> str:
     """Write one section with random weights and return its file's name."""
     rng = np.random.default_rng(seed)
     kind = name.split("-")[0]
-    rows = SIZE if kind == "device" else BITS
+    rows = SIZE if kind in ("device", "raw") else BITS
     constants: dict[str, Array] = {
         "w": rng.normal(size=(rows, CLASSES)).astype(np.float32),
         "v": rng.normal(size=(rows, BITS)).astype(np.float32),
@@ -79,28 +82,33 @@ def write_section(folder: Path, name: str, seed: int) -> str:
 
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> MakeBundle:
-    """Make a bundle: `edges` names the devices of each edge, `section` whether edges have a section."""
+    """Make a bundle: `edges` names the devices of each edge, `section` says if edges have one; `raw`: only the cloud."""
 
-    def make(edges: Sequence[Sequence[int]] = ((0, 1, 2),), *, section: bool = True, name: str = "bundle") -> Bundle:
+    def make(
+        edges: Sequence[Sequence[int]] = ((0, 1, 2),), *, section: bool = True, raw: bool = False, name: str = "bundle"
+    ) -> Bundle:
         folder = tmp_path / name
         folder.mkdir()
         count = sum(map(len, edges))
         topology = Topology(
             devices=tuple(
-                DeviceSpec(view=View(shape=(SIZE,), dtype="FP32"), section=write_section(folder, f"device-{i}", i))
+                DeviceSpec(
+                    view=View(shape=(SIZE,), dtype="FP32"),
+                    section=None if raw else write_section(folder, f"device-{i}", i),
+                )
                 for i in range(count)
             ),
-            device_cut=Cut(shape=(BITS,)),
+            device_cut=None if raw else Cut(shape=(BITS,)),
             edges=tuple(
                 EdgeSpec(
                     devices=tuple(devices),
-                    local=write_section(folder, f"local-{i}", 0),
-                    section=write_section(folder, f"edge-{i}", 100 + i) if section else None,
+                    local=None if raw else write_section(folder, f"local-{i}", 0),
+                    section=write_section(folder, f"edge-{i}", 100 + i) if section and not raw else None,
                 )
                 for i, devices in enumerate(edges)
             ),
-            edge_cut=Cut(shape=(BITS,)) if section else None,
-            cloud=write_section(folder, "cloud", 200),
+            edge_cut=Cut(shape=(BITS,)) if section and not raw else None,
+            cloud=write_section(folder, "raw" if raw else "cloud", 200),
             fusion={"local": "mean", "edge": "mean", "cloud": "mean"},
         )
         training = Training(command="", config={}, seed=0, data={}, test={}, versions={})

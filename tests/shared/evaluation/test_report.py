@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from itertools import combinations
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation import decide, evaluate, record
+from ddnn.evaluation.table import show
+from ddnn.tier import Exit
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]
@@ -43,6 +47,20 @@ def test_an_exit_that_is_not_there_is_null(make_bundle: MakeBundle, make_data: M
     assert document["overall"]["thresholds"]["edge"] is None
 
 
+def test_where_raw_views_go_up_the_cloud_alone_has_figures(make_bundle: MakeBundle, make_data: MakeData) -> None:
+    document = evaluate(make_bundle(((0, 2), (1,)), raw=True), make_data(), missing=True)
+    assert [document["exits"][exit] is None for exit in EXITS] == [True, True, True, False]
+    assert document["overall"]["exit_share"] == {"device": None, "local": None, "edge": None, "cloud": 1.0}
+    assert document["overall"]["thresholds"] == {"device": None, "local": None, "edge": None}
+    assert document["overall"]["accuracy"] == document["exits"]["cloud"]["accuracy"]
+    assert document["missing"]["one"]["worst"] == min(document["missing"]["one"]["each"])
+    out = StringIO()
+    show(json.loads(json.dumps(document, allow_nan=False)), Console(file=out, width=100))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert ["local", "-", "-", "-"] in lines
+    assert any(line[:2] == ["0", "-"] for line in lines)
+
+
 def test_missing_is_what_a_fresh_record_gives(make_bundle: MakeBundle, make_data: MakeData) -> None:
     bundle, data = make_bundle(), make_data(30, hidden=0.2)
     document = evaluate(bundle, data, missing=True)
@@ -71,7 +89,7 @@ def test_a_lone_device_cannot_be_lost(make_bundle: MakeBundle, make_data: MakeDa
 
 def test_device_accuracy_is_on_what_the_device_sees(make_bundle: MakeBundle, make_data: MakeData) -> None:
     bundle, data = make_bundle(), make_data(30, hidden=0.4)
-    device = record(bundle, data).device.argmax(axis=2)
+    device = record(bundle, data).of(Exit.DEVICE).argmax(axis=2)
     told = evaluate(bundle, data)["exits"]["device"]["accuracy"]
     for i in range(3):
         seen = data.present[:, i]

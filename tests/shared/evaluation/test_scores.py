@@ -11,7 +11,7 @@ from ddnn.data import Dataset
 from ddnn.errors import BadData
 from ddnn.evaluation import Recorder, record
 from ddnn.runtime import Section
-from ddnn.tier import Tier
+from ddnn.tier import Exit, Tier
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]
@@ -30,8 +30,8 @@ def test_scores_are_what_the_sections_say_one_event_at_a_time(make_bundle: MakeB
         (local,) = edge["local"].run(scores=np.stack([o[0] for o in outs], 1), present=present).values()
         fused, bits = edge["section"].run(features=np.stack([o[1] for o in outs], 1), present=present).values()
         (top,) = cloud.run(features=bits[:, None], present=np.ones((1, 1), np.bool_)).values()
-        np.testing.assert_allclose(scores.device[n], np.concatenate([o[0] for o in outs]), atol=1e-6)
-        np.testing.assert_allclose(scores.local[n], local, atol=1e-6)
+        np.testing.assert_allclose(scores.of(Exit.DEVICE)[n], np.concatenate([o[0] for o in outs]), atol=1e-6)
+        np.testing.assert_allclose(scores.of(Exit.LOCAL)[n], local, atol=1e-6)
         np.testing.assert_allclose(scores.edge[n], fused, atol=1e-6)
         np.testing.assert_allclose(scores.cloud[n], top[0], atol=1e-6)
 
@@ -48,7 +48,7 @@ def test_a_recorder_gives_for_a_mask_what_a_fresh_record_gives(
         for name in ("device", "local", "edge", "cloud", "present"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_array_equal(one.present, data.present & present)
-        assert np.isfinite(one.local).all()
+        assert np.isfinite(one.of(Exit.LOCAL)).all()
         assert np.isfinite(one.cloud).all()
 
 
@@ -94,3 +94,13 @@ def test_progress_is_told_device_by_device(make_bundle: MakeBundle, make_data: M
     told: list[tuple[str, int, int]] = []
     record(make_bundle(), make_data(5), progress=lambda *step: told.append(step))
     assert told == [("device sections", 1, 3), ("device sections", 2, 3), ("device sections", 3, 3)]
+
+
+def test_raw_views_are_what_the_cloud_fuses(make_bundle: MakeBundle, make_data: MakeData) -> None:
+    bundle, data = make_bundle(((0, 2), (1,)), raw=True), make_data(20, hidden=0.4)
+    scores = record(bundle, data, batch=7)
+    cloud = Section(bundle.sections(Tier.CLOUD)["section"])
+    whole = cloud.run(view=np.stack(data.views, axis=1), present=data.present)["fused"]
+    np.testing.assert_allclose(scores.cloud, whole, atol=1e-6)
+    with pytest.raises(ValueError, match="no local exit"):
+        scores.of(Exit.LOCAL)

@@ -81,6 +81,27 @@ def test_of_several_edges_a_sure_one_tells_the_cloud(make_bundle: MakeBundle, ma
     assert bytes["edge_to_cloud"]["payload"] == 2 * SCORES + 3
 
 
+def test_what_an_edge_tells_is_the_encoded_request(make_bundle: MakeBundle, make_data: MakeData) -> None:
+    bytes = counted(make_bundle(((0, 1), (2,))), make_data(10), policy(local=1))
+    told = {
+        "event": np.array([b"e" * 32], np.object_),
+        "scores": np.zeros((1, 3), np.float32),
+        "exit": np.array([b"local"], np.object_),
+        "answered": np.ones(1, np.bool_),
+    }
+    bodies = [
+        encode_request({**told, "present": np.ones((1, devices), np.bool_)}, parameters={"edge": edge})[0]
+        for edge, devices in enumerate((2, 1))
+    ]
+    assert bytes["edge_to_cloud"]["body"] == sum(map(len, bodies))
+
+
+def test_raw_views_cost_themselves_twice(make_bundle: MakeBundle, make_data: MakeData) -> None:
+    bytes = counted(make_bundle(raw=True), make_data(10), policy(local=1))
+    assert bytes["device_to_edge"]["payload"] == bytes["raw_views"] == 3 * VIEW
+    assert bytes["edge_to_cloud"]["payload"] == 3 * VIEW + 3
+
+
 def test_bodies_are_the_encoded_requests(make_bundle: MakeBundle, make_data: MakeData) -> None:
     bytes = counted(make_bundle(), make_data(10), policy())
     event = np.array([b"e" * 32], np.object_)

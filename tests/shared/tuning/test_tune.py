@@ -1,6 +1,7 @@
 """Thresholds and temperatures from a validation split."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,3 +184,10 @@ def test_a_threshold_divides_two_neighbours_in_single_precision_too(low: float, 
     cut = split_between(low, high)
     assert low < cut <= high
     assert np.float32(low) < np.float32(cut) <= np.float32(high)
+
+
+def test_a_network_without_an_exit_below_the_cloud_has_nothing_to_tune() -> None:
+    scores = make_scores(100)
+    bare = scores.topology.model_copy(update={"device_cut": None, "edge_cut": None})
+    with pytest.raises(BadInput, match="no exit below the cloud"):
+        tune(replace(scores, device=None, local=None, edge=None, topology=bare), POLICY)
