@@ -1,4 +1,4 @@
-"""Blocks: convolution → max pool → batch norm → sign or ReLU, over images, series and vectors; plain or residual."""
+"""Blocks: convolution → batch norm → ReLU, or the paper's with a pool and a sign, over images, series and vectors."""
 
 import math
 from collections.abc import Callable
@@ -57,10 +57,15 @@ def _block(style: Style, family: Family, inputs: int, outputs: int, *, halve: bo
     bias = style.binary and style.bias
     if family == "dense":
         return [BinaryLinear(inputs, outputs, bias) if style.binary else nn.Linear(inputs, outputs, bias=False), norm]
-    convolution = _CONVOLUTIONS[family, style.binary](inputs, outputs, 3, padding=1, bias=bias)
-    # The paper pools in every block; a float block that keeps its size is better off without the blur.
-    pool = [_POOLS[family](3, 2 if halve else 1, 1)] if style.binary or halve else []
-    return [convolution, *pool, norm]
+    stride = 2 if halve else 1
+    if style.binary:  # the paper pools in every block
+        return [
+            _CONVOLUTIONS[family, True](inputs, outputs, 3, padding=1, bias=bias),
+            _POOLS[family](3, stride, 1),
+            norm,
+        ]
+    # A stride costs a quarter of a convolution and a pool, and gives as much for as many seconds.
+    return [_CONVOLUTIONS[family, False](inputs, outputs, 3, stride=stride, padding=1, bias=False), norm]
 
 
 class Trunk(nn.Sequential):

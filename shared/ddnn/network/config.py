@@ -17,7 +17,7 @@ class SectionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    filters: tuple[Count, ...] = Field(default=(16, 16), min_length=1)
+    filters: tuple[Count, ...] = Field(default=(16, 32), min_length=1)
     """Filters of each convolution block."""
     widths: tuple[Count, ...] = Field(default=(64,), min_length=1)
     """Outputs of each dense block."""
@@ -27,6 +27,8 @@ class SectionConfig(BaseModel):
     """Bits of the features sent up (vectors, and devices of unequal shapes)."""
     cut_bits: Count = 512
     """Most bits sent up; blocks halve the view, the first ones first, until the features fit."""
+    flat: bool = False
+    """Dense blocks over what comes in, flattened, instead of convolutions over it."""
     tail: bool = True
     """Whether a block of its own makes the features; without, they are the last block's, and the exit sees them too."""
     halve: Literal["fit", "all"] = "fit"
@@ -42,8 +44,6 @@ class NetworkConfig(BaseModel):
     """Weights and values inside a section; features at a cut are always one bit an element."""
     bias: bool = False
     """Biases in binary blocks; the paper's code has them, though the batch norm that follows takes them away."""
-    family: Literal["auto", "image", "series", "dense"] = "auto"
-    """Kind of block; auto takes it from the shape of the views, dense flattens them."""
     devices: tuple[Index, ...] = ()
     """Which devices of the data the network has, in this order; empty: all."""
     device_section: bool = True
@@ -62,7 +62,7 @@ class NetworkConfig(BaseModel):
     """How the edges' features (the devices', without edge sections; raw views, without device sections) are joined."""
     device: SectionConfig = SectionConfig()
     """Blocks of each device."""
-    edge: SectionConfig = SectionConfig(filters=(24,), widths=(128,), cut_filters=48, cut_bits=768)
+    edge: SectionConfig = SectionConfig(flat=True, filters=(32,), widths=(512,), cut_filters=32, cut_width=512)
     """Blocks of each edge."""
-    cloud: SectionConfig = SectionConfig(filters=(64, 64, 64), widths=(128, 128))
+    cloud: SectionConfig = SectionConfig(flat=True, filters=(32, 64, 64), widths=(512, 256))
     """Blocks of the cloud, which sends nothing up; over raw views they halve as a device's would."""

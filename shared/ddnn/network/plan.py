@@ -89,7 +89,7 @@ class Plan:
         """Work the shapes out; raise `BadConfig` where the configuration does not fit the views."""
         edges = _edges(config, len(views))
         _refuse(config, views, edges)
-        families = [_family(config, view.shape) for view in views]
+        families = [_family(config.device if config.device_section else config.cloud, view.shape) for view in views]
         # Features must be alike to be fused: devices that differ all end in a dense cut of one width.
         dense_cut = len({view.shape for view in views}) > 1
         devices: tuple[SectionPlan, ...] = ()
@@ -101,12 +101,12 @@ class Plan:
         sections: tuple[SectionPlan, ...] = ()
         if config.edge_section:
             joined = [_fused(config.edge_fusion, _cut(devices[0]), len(group)) for group in edges]
-            sections = tuple(_section(config.edge, _family_of(shape), shape) for shape in joined)
+            sections = tuple(_section(config.edge, _family(config.edge, shape), shape) for shape in joined)
         child, children = views[0].shape, len(views)
         if devices:
             child, children = (_cut(sections[0]), len(edges)) if sections else (_cut(devices[0]), len(views))
         shape = _fused(config.cloud_fusion, child, children)
-        family = _family_of(shape) if devices else families[0]
+        family = _family(config.cloud, shape)
         cloud = _section(config.cloud, family, shape, cut=False, fit=not devices)
         return cls(config, classes, tuple(views), edges, devices, sections, cloud)
 
@@ -149,18 +149,9 @@ def _refuse(config: NetworkConfig, views: Sequence[ViewSpec], edges: tuple[tuple
                 raise BadConfig(f"{told}, but views are {', '.join(kinds)}; expected views of one kind")
 
 
-def _family_of(shape: Shape) -> Family:
-    families: dict[int, Family] = {1: "dense", 2: "series", 3: "image"}
-    return families[len(shape)]
-
-
-def _family(config: NetworkConfig, shape: Shape) -> Family:
-    natural = _family_of(shape)
-    if config.family in ("auto", natural):
-        return natural
-    if config.family == "dense":
-        return "dense"
-    raise BadConfig(f"network.family is {config.family!r}, but views are {shape}; expected auto, {natural} or dense")
+def _family(config: SectionConfig, shape: Shape) -> Family:
+    natural: dict[int, Family] = {1: "dense", 2: "series", 3: "image"}
+    return "dense" if config.flat else natural[len(shape)]
 
 
 def _fused(fusion: str, cut: Shape, children: int) -> Shape:

@@ -18,7 +18,7 @@ def plan(*shapes: tuple[int, ...], **config: Any) -> Plan:
     [((1, 16, 10), "image", 3), ((9, 63), "series", 2), ((20,), "dense", 1)],
 )
 def test_the_block_family_follows_the_shape_of_the_view(shape: tuple[int, ...], family: str, axes: int) -> None:
-    made = plan(shape, shape)
+    made = plan(shape, shape, edge=SectionConfig(), cloud=SectionConfig())
     assert [section.family for section in made.devices] == [family] * 2
     assert len(made.device_cut or ()) == axes
     assert made.cloud.family == made.edge_sections[0].family == family
@@ -40,13 +40,16 @@ def test_devices_of_unequal_shapes_all_end_in_one_dense_cut() -> None:
     assert made.edge_sections[0].family == made.cloud.family == "dense"
 
 
-def test_the_family_may_be_set_to_dense() -> None:
-    assert plan((1, 8, 8), family="dense").devices[0].input == (64,)
+def test_a_flat_section_is_dense() -> None:
+    made = plan((1, 8, 8), (1, 8, 8), device=SectionConfig(flat=True, cut_width=20), edge=SectionConfig(flat=True))
+    assert [section.family for section in (*made.devices, *made.edge_sections)] == ["dense"] * 3
+    assert (made.devices[0].input, made.device_cut, made.edge_sections[0].input) == ((64,), (20,), (40,))
 
 
 def test_concatenation_stacks_channels_and_the_others_do_not() -> None:
-    assert plan((1, 8, 8), (1, 8, 8), edge_fusion="concat").edge_sections[0].input[0] == 16
-    assert plan((1, 8, 8), (1, 8, 8), edge_fusion="max").edge_sections[0].input[0] == 8
+    edge = SectionConfig()
+    assert plan((1, 8, 8), (1, 8, 8), edge_fusion="concat", edge=edge).edge_sections[0].input[0] == 16
+    assert plan((1, 8, 8), (1, 8, 8), edge_fusion="max", edge=edge).edge_sections[0].input[0] == 8
 
 
 def test_without_edge_sections_the_cloud_fuses_the_devices() -> None:
@@ -73,13 +76,14 @@ def test_edges_are_a_number_or_their_devices(edges: Any, groups: list[list[int]]
 
 
 def test_raw_views_leave_the_cloud_alone_and_it_halves_them_as_a_device_would() -> None:
-    made = plan(*[(3, 32, 32)] * 4, device_section=False, edge_section=False)
+    cloud = SectionConfig()
+    made = plan(*[(3, 32, 32)] * 4, device_section=False, edge_section=False, cloud=cloud)
     assert made.raw
     assert (made.devices, made.device_cut, made.edge_sections, made.edge_cut) == ((), None, (), None)
     assert (made.child, made.children, made.cloud.input) == ((3, 32, 32), 4, (12, 32, 32))
     assert made.cloud.halvings == plan((3, 32, 32)).devices[0].halvings == 2
-    assert plan((3, 32, 32)).cloud.halvings == 0
-    dense = plan((3, 8, 8), device_section=False, edge_section=False, family="dense")
+    assert plan((3, 32, 32), edge=SectionConfig(), cloud=cloud).cloud.halvings == 0
+    dense = plan((3, 8, 8), device_section=False, edge_section=False, cloud=SectionConfig(flat=True))
     assert dense.cloud.input == (3 * 8 * 8,)
 
 
@@ -122,9 +126,8 @@ def test_what_needs_views_of_one_kind_is_told(config: dict[str, Any], sentence: 
             r"network.edges is \[\[0, 1\], \[1, 2\]\]; expected each of the devices 0..2 once",
         ),
         ({"edges": ((0, 1),)}, "each of the devices 0..2 once"),
-        ({"family": "series"}, "network.family is 'series', but views are"),
         ({"device": SectionConfig(cut_bits=4)}, "cut_bits is 4, less than cut_filters 8"),
-        ({"device": SectionConfig(cut_bits=4, tail=False)}, "cut_bits is 4, less than the last filters, 16"),
+        ({"device": SectionConfig(cut_bits=4, tail=False)}, "cut_bits is 4, less than the last filters, 32"),
         ({"edges": 4}, "network.edges is 4; expected at most one for each of 3 devices"),
         ({"devices": (0, 1)}, "network.devices names 2 devices; the data have 3"),
         ({"device_section": False}, "network.edge_section is true without device sections; expected false"),

@@ -12,7 +12,7 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset, load
 from ddnn.export import sample_data, write_bundle
 from ddnn.golden import check_sections
-from ddnn.network import DDNN
+from ddnn.network import DDNN, SectionConfig
 from ddnn.runtime import Section
 from ddnn.tier import Exit, Tier
 from ddnn.training import Config, initial_network, train
@@ -87,7 +87,7 @@ def test_attention_at_each_place(tmp_path: Path, place: str) -> None:
 def test_raw_views_of_every_kind_by_every_fusion(tmp_path: Path, fusion: str) -> None:
     shape = {"max": (1, 8, 6), "mean": (2, 11), "concat": (5,), "attention": (3, 8, 6)}[fusion]
     data = sample_data([shape] * 3, events=90, uint8=fusion == "max")
-    keys = {"cloud_fusion": fusion, **TOPOLOGIES["a"], "family": "dense" if fusion == "attention" else "auto"}
+    keys = {"cloud_fusion": fusion, **TOPOLOGIES["a"], "cloud": SectionConfig(filters=(4,), flat=fusion == "attention")}
     _, bundle = exported(tmp_path, data, **keys)
     section = Section(bundle.sections(Tier.CLOUD)["section"])
     assert section.inputs == ("view", "present")
