@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     max_batch: int = Field(default=4096, ge=1)
     """Most events in one request."""
     max_in_flight: int = Field(default=256, ge=1)
-    """Most requests being worked on, at an edge for each of its devices; one more is refused with 429."""
+    """Most requests being worked on, for each device of an edge, for each edge of the cloud; one more is 429."""
     max_background: int = Field(default=256, ge=1)
     """Most contributions of already answered events on their way up."""
     drain_s: float = Field(default=10.0, gt=0)

@@ -82,7 +82,7 @@ def write_section(folder: Path, name: str, seed: int) -> str:
 
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> MakeBundle:
-    """Make a bundle: `edges` names the devices of each edge, `section` says if edges have one; `raw`: only the cloud."""
+    """Make a bundle: `edges` names each edge's devices, `section` says if edges have one; `raw`: only the cloud has."""
 
     def make(
         edges: Sequence[Sequence[int]] = ((0, 1, 2),), *, section: bool = True, raw: bool = False, name: str = "bundle"
