@@ -10,7 +10,8 @@ import numpy as np
 from ddnn.bench.archive import Archive, Record
 from ddnn.bench.job import Job, Source
 from ddnn.bench.study import Changes, PartName, Study
-from ddnn.data import Dataset
+from ddnn.data import SPLIT_NAMES, Dataset
+from ddnn.data.summary import describe, doubts
 from ddnn.network import Plan, ViewSpec
 from ddnn.tier import Exit
 
@@ -62,6 +63,25 @@ class Planner:
         if self.plan.device_cut is None:
             return (Exit.CLOUD,)
         return (Exit.LOCAL, Exit.EDGE, Exit.CLOUD) if self.plan.edge_cut else (Exit.LOCAL, Exit.CLOUD)
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What a report says of the data."""
+        data, study = self.data, self.study
+        return {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "described": describe(data),
+            "doubts": doubts(data),
+            "classes": list(data.classes),
+            "devices": data.devices,
+            "split": {part: int((data.split == part).sum()) for part in SPLIT_NAMES},
+            "group_by": study.group_by,
+            "folds": [list(map(str, fold)) for fold in study.folds],
+            "every_fold": study.every_fold,
+            "exits": [exit.value for exit in (Exit.DEVICE, *self.exits)],
+            "raw_bytes": [int(np.prod(view.shape[1:])) * view.dtype.itemsize for view in data.views],
+        }
 
     def source(self, seed: int, fold: int) -> Source:
         """The data under a seed and a fold."""

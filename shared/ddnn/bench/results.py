@@ -3,14 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
-
 from ddnn.bench.job import Job, united
 from ddnn.bench.parts import PART
 from ddnn.bench.planner import Planner
-from ddnn.data import SPLIT_NAMES
-from ddnn.data.summary import describe, doubts
-from ddnn.tier import Exit
 
 __all__ = ["FORMAT", "planned", "results"]
 
@@ -19,10 +14,13 @@ FORMAT: Final = 1
 
 def planned(planner: Planner) -> list[Job]:
     """Every run that is known by now, each once, in the order to make them."""
+    wanted = {*planner.study.run}
+    if "added" in wanted:
+        wanted.add("joint")  # whose devices say which is the worst
     return united(
         job
         for part in PART
-        if part in planner.study.run
+        if part in wanted
         for variant in PART[part].variants(planner)
         for job in planner.jobs(part, variant)
     )
@@ -36,29 +34,10 @@ def results(planner: Planner, *, command: str, failed: Mapping[str, str]) -> dic
         "format": FORMAT,
         "study": study.model_dump(mode="json"),
         "command": command,
-        "data": _data(planner),
+        "data": planner.about,
         "config": study.recipe(study.settings("joint")).model_dump(mode="json"),
         "runs": [{"part": job.part, "fingerprint": job.fingerprint, **(run or {})} for job, run in made.items()],
         "missing": [job.name for job in jobs if job not in made],
         "failed": dict(failed),
         "parts": {part: PART[part].results(planner) for part in PART if part in study.run},
-    }
-
-
-def _data(planner: Planner) -> dict[str, Any]:
-    data, study = planner.data, planner.study
-    return {
-        "name": data.name,
-        "fingerprint": data.fingerprint,
-        "described": describe(data),
-        "doubts": doubts(data),
-        "classes": list(data.classes),
-        "devices": data.devices,
-        "split": {part: int((data.split == part).sum()) for part in SPLIT_NAMES},
-        "group_by": study.group_by,
-        "folds": [list(map(str, fold)) for fold in study.folds],
-        "every_fold": study.every_fold,
-        "image": all(view.ndim == 4 and view.dtype == np.uint8 for view in data.views),
-        "exits": [Exit.DEVICE.value, *(exit.value for exit in planner.exits)],
-        "raw_bytes": [int(np.prod(view.shape[1:])) * view.dtype.itemsize for view in data.views],
     }

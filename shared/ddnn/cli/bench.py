@@ -56,7 +56,9 @@ def accuracy(
     except ImportError as error:
         from ddnn.data.advice import how_to_install
 
-        raise BadInput(f"a study needs {error.name}, which is not installed; {how_to_install()}") from error
+        raise BadInput(
+            f"a study needs {error.name}, which is not installed; {how_to_install().replace('[train]', '[bench]')}"
+        ) from error
     study = Study.read(config)
     study = (study.quick() if quick else study).asked(data=data, seeds=_numbers(seeds), only=only or ())
     folder = out or Path(config.stem)

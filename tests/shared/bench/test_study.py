@@ -80,3 +80,13 @@ def test_a_quick_look_is_small_and_leaves_out_no_part() -> None:
     assert study.seeds == (0,)
     assert study.run == tuple(part for part in PARTS if part != "pairs")
     assert study.recipe(study.settings("without")).training.epochs == 1
+
+
+def test_every_key_flag_and_part_is_in_the_docs() -> None:
+    page = (ACCURACY.parents[1] / "docs" / "bench.md").read_text()
+    for key in Study.model_fields:
+        assert f"`{key}`" in page, key
+    for part in PARTS:
+        assert f"| `{part}` |" in page, part
+    for name in ("data", "out", "seeds", "only", "workers", "quick", "report-only", "json"):
+        assert f"| `--{name}" in page, name

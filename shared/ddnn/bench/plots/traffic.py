@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ddnn.bench.plots.paper import COLOURS, axes, fit, line, name, panels
+from ddnn.bench.plots.sheet import COLOURS, axes, fit, line, name, panels
 
 __all__ = ["against_bytes", "filters"]
 
@@ -59,7 +59,7 @@ def against_bytes(results: Document) -> Figure | None:
     on.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     on.xaxis.set_minor_locator(NullLocator())
     fit(on)
-    on.legend(fontsize=9, loc="lower right")
+    on.legend(fontsize=9)
     return figure
 
 

@@ -58,7 +58,7 @@ def line(
     marker: str = "o",
     style: str = "-",
 ) -> None:
-    """Shares as percent over `x`, with a band over their intervals; what is missing is left out."""
+    """Shares as percent over `x`, with a band over intervals; what is missing is left out."""
     there = [(place, value) for place, value in zip(x, y, strict=True) if value]
     if not there:
         return
@@ -72,7 +72,8 @@ def line(
         label=label,
         color=colour,
     )
-    banded = [(place, value) for place, value in there if value["low"] is not None]
+    # Two values span an interval of twelve deviations: nothing else could be seen.
+    banded = [(place, value) for place, value in there if value["low"] is not None and len(value["values"]) != 2]
     if banded:
         low, high = ([100 * min(max(value[key], 0.0), 1.0) for _, value in banded] for key in ("low", "high"))
         on.fill_between([place for place, _ in banded], low, high, color=colour, alpha=0.13, linewidth=0)
