@@ -12,7 +12,7 @@ from ddnn.policy import Policy, Thresholds
 from ddnn.service.joining import JoiningService
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array
-from in_process import NEVER, Fleet
+from in_process import INFER, NEVER, Fleet
 from networks import make_bundle
 
 EDGES = [[0, 4], [1, 3, 5], [2]]
@@ -299,8 +299,10 @@ async def test_an_edge_takes_no_answer_without_its_event(fleet: Fleet) -> None:
 async def test_its_metadata_says_what_it_takes_and_who_joins_whom(alone: Fleet) -> None:
     async with alone.client("cloud") as client:
         metadata = (await client.get("/v2/models/ddnn")).json()
+        example = await client.post(INFER, json=service(alone).request_example)
     inputs = {entry["name"]: entry for entry in metadata["inputs"]}
     assert list(inputs) == ["features", "present", "event", "scores", "exit", "answered"]
     assert inputs["present"]["shape"] == [-1, -1]  # edges differ
     assert [name for name, entry in inputs.items() if not entry.get("parameters")] == ["present"]
     assert metadata["parameters"]["edges"] == EDGES
+    assert example.status_code == 200, example.text

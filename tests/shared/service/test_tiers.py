@@ -37,6 +37,7 @@ async def test_six_devices_get_one_answer_from_the_exit_that_is_sure(
 async def test_the_bytes_of_an_event_add_up_over_its_devices(fleet: Fleet) -> None:
     topology, classes = fleet.bundle.topology, len(fleet.bundle.manifest.classes)
     assert topology.edge_cut is not None
+    assert topology.device_cut is not None
     scores, features = 6 * 4 * classes, 6 * topology.device_cut.bytes
     cloud = topology.edge_cut.bytes + 6
     for offload, thresholds, expected in (
