@@ -54,6 +54,8 @@ class NetworkConfig(BaseModel):
     """How many edges share the devices, or the devices of each: [[0, 1, 2], [3, 4, 5]]; 0 or empty: one for all."""
     shared_weights: bool = False
     """Whether all devices have the same weights and input normalisation; their views must be of one kind."""
+    spectrum: bool = False
+    """Whether a series is seen together with its magnitude spectrum; what takes it in must be flat."""
     local_fusion: Fusion = "mean"
     """How the devices' scores are joined."""
     edge_fusion: Fusion = "concat"

@@ -45,11 +45,13 @@ class DDNN(nn.Module):
         self.plan = plan
         different = 1 if config.shared_weights else len(plan.views)
         self.devices = nn.ModuleList(
-            Device(style, view, section, k)
+            Device(style, view, section, k, config.spectrum)
             for view, section in zip(plan.views[:different], plan.devices, strict=False)  # none over raw views
         )
         # Without device sections the views are still normalised by device, in the cloud.
-        self.raw_views = nn.ModuleList(Normalise(view) for view in (plan.views[:different] if plan.raw else ()))
+        self.raw_views = nn.ModuleList(
+            Normalise(view, config.spectrum) for view in (plan.views[:different] if plan.raw else ())
+        )
         self.locals = nn.ModuleList(
             Local(config.local_fusion, len(group), k) for group in (() if plan.raw else plan.edges)
         )

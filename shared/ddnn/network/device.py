@@ -13,9 +13,9 @@ __all__ = ["Device"]
 class Device(nn.Module):
     """One device's section (or that of all devices), with its input normalisation inside."""
 
-    def __init__(self, style: Style, view: ViewSpec, plan: SectionPlan, classes: int) -> None:
+    def __init__(self, style: Style, view: ViewSpec, plan: SectionPlan, classes: int, spectrum: bool = False) -> None:
         super().__init__()
-        self.normalise = Normalise(view)
+        self.normalise = Normalise(view, spectrum)
         self.input = plan.input
         self.trunk = Trunk(style, plan)
         self.fork = Fork(style, plan, self.trunk, classes)

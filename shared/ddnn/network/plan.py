@@ -13,7 +13,7 @@ import numpy as np
 from ddnn.errors import BadConfig
 from ddnn.network.config import NetworkConfig, SectionConfig
 
-__all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "ViewSpec"]
+__all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "ViewSpec", "seen"]
 
 Family = Literal["image", "series", "dense"]
 Shape = tuple[int, ...]
@@ -77,7 +77,7 @@ class Plan:
     @property
     def child(self) -> Shape:
         """What the cloud fuses: features of an edge or of a device, or raw views."""
-        return self.edge_cut or self.device_cut or self.views[0].shape
+        return self.edge_cut or self.device_cut or seen(self.config, self.views[0])
 
     @property
     def children(self) -> int:
@@ -95,20 +95,27 @@ class Plan:
         devices: tuple[SectionPlan, ...] = ()
         if config.device_section:
             devices = tuple(
-                _section(config.device, family, view.shape, dense_cut=dense_cut)
+                _section(config.device, family, seen(config, view), dense_cut=dense_cut)
                 for family, view in zip(families, views, strict=True)
             )
         sections: tuple[SectionPlan, ...] = ()
         if config.edge_section:
             joined = [_fused(config.edge_fusion, _cut(devices[0]), len(group)) for group in edges]
             sections = tuple(_section(config.edge, _family(config.edge, shape), shape) for shape in joined)
-        child, children = views[0].shape, len(views)
+        child, children = seen(config, views[0]), len(views)
         if devices:
             child, children = (_cut(sections[0]), len(edges)) if sections else (_cut(devices[0]), len(views))
         shape = _fused(config.cloud_fusion, child, children)
         family = _family(config.cloud, shape)
         cloud = _section(config.cloud, family, shape, cut=False, fit=not devices)
         return cls(config, classes, tuple(views), edges, devices, sections, cloud)
+
+
+def seen(config: NetworkConfig, view: ViewSpec) -> Shape:
+    """Shape of a view as the first block takes it: a series (C, L) may have its spectrum, L // 2 values, behind it."""
+    if config.spectrum and len(view.shape) == 2:
+        return (view.shape[0], view.shape[1] + view.shape[1] // 2)
+    return view.shape
 
 
 def _cut(section: SectionPlan) -> Shape:
@@ -137,6 +144,9 @@ def _refuse(config: NetworkConfig, views: Sequence[ViewSpec], edges: tuple[tuple
         raise BadConfig(f"network.devices names {len(config.devices)} devices; the data have {len(views)}")
     if not config.device_section and config.edge_section:
         raise BadConfig("network.edge_section is true without device sections; expected false: raw views go up")
+    first = "device" if config.device_section else "cloud"
+    if config.spectrum and not getattr(config, first).flat:
+        raise BadConfig(f"network.{first}.flat is false with network.spectrum; expected true: frequencies are no times")
     if not config.device_section and len(edges) > 1:
         raise BadConfig(f"network.edges makes {len(edges)} edges without device sections; expected one")
     kinds = sorted({f"{'UINT8' if view.uint8 else 'FP32'} {view.shape}" for view in views})

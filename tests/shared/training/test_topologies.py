@@ -12,7 +12,7 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset, load
 from ddnn.export import sample_data, write_bundle
 from ddnn.golden import check_sections
-from ddnn.network import DDNN, SectionConfig
+from ddnn.network import DDNN
 from ddnn.runtime import Section
 from ddnn.tier import Exit, Tier
 from ddnn.training import Config, initial_network, train
@@ -21,8 +21,8 @@ from networks import TOPOLOGIES
 TINY: dict[str, Any] = {
     "network": {
         "device": {"filters": [3], "widths": [6], "cut_filters": 2, "cut_width": 9, "cut_bits": 48},
-        "edge": {"filters": [3], "widths": [6], "cut_filters": 2, "cut_width": 10, "cut_bits": 40},
-        "cloud": {"filters": [4], "widths": [6]},
+        "edge": {"flat": False, "filters": [3], "widths": [6], "cut_filters": 2, "cut_width": 10, "cut_bits": 40},
+        "cloud": {"flat": False, "filters": [4], "widths": [6]},
     },
     "training": {"epochs": 1, "batch": 32, "learning_rate": 0.01},
 }
@@ -87,7 +87,7 @@ def test_attention_at_each_place(tmp_path: Path, place: str) -> None:
 def test_raw_views_of_every_kind_by_every_fusion(tmp_path: Path, fusion: str) -> None:
     shape = {"max": (1, 8, 6), "mean": (2, 11), "concat": (5,), "attention": (3, 8, 6)}[fusion]
     data = sample_data([shape] * 3, events=90, uint8=fusion == "max")
-    keys = {"cloud_fusion": fusion, **TOPOLOGIES["a"], "cloud": SectionConfig(filters=(4,), flat=fusion == "attention")}
+    keys = {"cloud_fusion": fusion, **TOPOLOGIES["a"], "cloud": {"flat": fusion == "attention"}}
     _, bundle = exported(tmp_path, data, **keys)
     section = Section(bundle.sections(Tier.CLOUD)["section"])
     assert section.inputs == ("view", "present")
@@ -123,3 +123,9 @@ def test_normalisation_is_pooled_over_devices_that_share_their_weights() -> None
     train_part = data.subset("train")
     both = [float(view.mean()) for view in train_part.views]
     assert float(normalise.mean.mean()) == pytest.approx(sum(both) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a", "e"])
+def test_series_with_their_spectra(tmp_path: Path, name: str) -> None:
+    flat = {tier: {"flat": True} for tier in ("device", "cloud")}
+    exported(tmp_path, sample_data([(2, 11)] * 3, events=90), **TOPOLOGIES[name], **flat, spectrum=True)
