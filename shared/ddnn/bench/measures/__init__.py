@@ -26,7 +26,7 @@ class Measure:
 
 
 MEASURES: Final[dict[str, Measure]] = {
-    "exits": Measure(2, exits),
+    "exits": Measure(3, exits),
     "one_lost": Measure(1, one_lost),
     "subsets": Measure(1, subsets),
     "confidence": Measure(1, confidence),

@@ -75,4 +75,5 @@ def _bytes(subject: Subject) -> dict[str, Any]:
         "scores": 4 * len(subject.bundle.manifest.classes) if cut else None,
         "features": cut.bytes if cut else None,
         "cut": list(cut.shape) if cut else None,
+        "present": float(subject.test.present.mean()),
     }

@@ -109,11 +109,12 @@ def _network(joint: Document | None) -> Iterator[Row]:
 
 
 def _always(sent: Document, exit: str) -> str:
-    """Bytes a device if every event left at `exit`."""
+    """Bytes a device if every event left at `exit`; who sees nothing sends nothing."""
     if not sent["scores"]:
         return number(sent["per_device"])
-    scores, features = sent["scores"]["mean"], sent["features"]["mean"]
-    return f"{scores:.0f}" if exit == "local" else f"{scores + features:.0f}"
+    scores, features, present = (_mean(sent[key]) for key in ("scores", "features", "present"))
+    each = present * (scores if exit == "local" else scores + features)
+    return number({"mean": round(each, 1)})
 
 
 def _apart(parts: Document) -> Iterator[Row]:
@@ -156,7 +157,8 @@ def _sent(joint: Document | None) -> Iterator[str]:
     yield f"{percent(found['below_cloud'])} % of events are answered below the cloud.\n"
     if sent["features"]:
         yield (
-            f"Bytes are payload from devices to the edge; features when the local exit is not sure:"
+            f"Bytes are payload from devices to the edge, the mean over all devices, of which one that sees nothing"
+            f" sends nothing. Features go up when the local exit is not sure:"
             f" {number(sent['scores'])} B of scores, {number(sent['features'])} B of features a device. The paper's"
             f" formula gives {number(sent['formula_per_device'])} B a device; edge to cloud"
             f" {number(sent['edge_to_cloud']['payload'])} B an event; raw views {number(sent['raw_views'])} B an event,"
