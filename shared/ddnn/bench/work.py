@@ -45,6 +45,10 @@ def _make(job: Job, config: Config, data: Dataset, shelf: Shelf, command: str, t
     with run.alone():
         watch = _Watch(shelf.path / PROGRESS_FILE, config.training.epochs, told, fresh=not run.unfinished)
         network = train(config, data, seed=job.seed, run=run, resume=run.unfinished, watcher=watch)
+        if job.last_epoch:
+            prefix = "average." if config.training.average else "network."
+            kept = {name: tensor for name, tensor in run.load().tensors.items() if name.startswith(prefix)}
+            network.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in kept.items()})
         started, notes = time.monotonic(), list[str]()
         with staged(shelf.bundle, force=True) as folder:
             finish(

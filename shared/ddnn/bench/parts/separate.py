@@ -92,4 +92,6 @@ def _together(joint: Path, parts: tuple[tuple[str, Path], ...], drop: float) -> 
 
 
 def _only(exit: str) -> dict[str, float]:
-    return {weight: float(weight == f"{exit}_weight") for weight in WEIGHTS}
+    weights: dict[str, float] = {weight: float(weight == f"{exit}_weight") for weight in WEIGHTS}
+    # Patience waits for the cloud, which does not learn here.
+    return weights if exit == Exit.CLOUD else {**weights, "patience": 0}
