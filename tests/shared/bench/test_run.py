@@ -181,6 +181,17 @@ def test_each_seed_may_have_a_fold_of_its_own(tmp_path: Path) -> None:
     assert len(every["parts"]["joint"]["exits"]["overall"]["accuracy"]["values"]) == 3
 
 
+def test_an_exit_trained_apart_learns_from_its_own_labels_alone(quick_study: Path) -> None:
+    configs = {run["label"]: run["config"]["training"] for run in read(quick_study)["runs"] if "config" in run}
+    for exit in ("local", "edge", "cloud"):
+        told = configs[f"{exit} exit alone"]
+        assert {key: told[f"{key}_weight"] for key in ("device", "local", "edge", "cloud")} == {
+            **dict.fromkeys(("device", "local", "edge", "cloud"), 0.0),
+            exit: 1.0,
+        }
+        assert told["distil"] == 0
+
+
 def test_a_network_whose_cloud_learns_nothing_keeps_its_last_epoch(tmp_path: Path) -> None:
     weights = {"device_weight": 1.0, "local_weight": 0.0, "edge_weight": 0.0, "cloud_weight": 0.0}
     study = small(training={"epochs": 2, "batch": 32, "average": 0.9, **weights})

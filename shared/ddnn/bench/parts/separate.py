@@ -92,6 +92,7 @@ def _together(joint: Path, parts: tuple[tuple[str, Path], ...], drop: float) -> 
 
 
 def _only(exit: str) -> dict[str, float]:
-    weights: dict[str, float] = {weight: float(weight == f"{exit}_weight") for weight in WEIGHTS}
-    # Patience waits for the cloud, which does not learn here.
-    return weights if exit == Exit.CLOUD else {**weights, "patience": 0}
+    """Keys of `[training]` that let one exit learn alone, from labels alone."""
+    weights = {weight: float(weight == f"{exit}_weight") for weight in WEIGHTS}
+    alone: dict[str, float] = {**weights, "distil": 0.0}  # a cloud that learns nothing teaches nothing
+    return alone if exit == Exit.CLOUD else {**alone, "patience": 0}  # nor is there anything to wait for
