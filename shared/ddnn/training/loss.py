@@ -16,15 +16,20 @@ def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: 
     y (B,) is every fused exit's label, y_dev (B, D) each device's own, −1 ignored. Several edges' losses are averaged
     over those that `alive` (B, E) names: the ones with a device present.
     """
-    total = config.cloud_weight * functional.cross_entropy(scored.cloud, y)
     y_edge = torch.where(alive, y[:, None], -1).flatten()
+    terms = [(config.cloud_weight, scored.cloud, y)]
     if scored.local is not None:
-        total = total + config.local_weight * _seen(scored.local.flatten(0, 1), y_edge)
+        terms.append((config.local_weight, scored.local.flatten(0, 1), y_edge))
     if scored.edge is not None:
-        total = total + config.edge_weight * _seen(scored.edge.flatten(0, 1), y_edge)
+        terms.append((config.edge_weight, scored.edge.flatten(0, 1), y_edge))
     if scored.device is not None:
-        for scores, labels in zip(scored.device.unbind(dim=1), y_dev.unbind(dim=1), strict=True):
-            total = total + config.device_weight * _seen(scores, labels)
+        each = zip(scored.device.unbind(dim=1), y_dev.unbind(dim=1), strict=True)
+        terms += [(config.device_weight, scores, labels) for scores, labels in each]
+    # What has no weight is left out: its gradient would be computed, and be zero.
+    total = scored.cloud.new_zeros(())
+    for weight, scores, labels in terms:
+        if weight:
+            total = total + weight * _seen(scores, labels)
     if config.distil:
         total = total + config.distil * _distilled(scored, alive, config.distil_temperature)
     return total / scored.cloud.shape[1]

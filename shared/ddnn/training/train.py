@@ -187,7 +187,10 @@ class _Trainer:
         if config.device_dropout and present.shape[1] > 1:
             present = drop_devices(present, config.device_dropout, config.whole)
         scored = self.network(views, present)
-        return joint_loss(scored, y, y_dev, self.network.alive(present), config)
+        loss = joint_loss(scored, y, y_dev, self.network.alive(present), config)
+        if not loss.requires_grad:
+            raise BadConfig("training: the weights of all exits that the network has are 0; expected one above")
+        return loss
 
     def _rate(self, step: int) -> float:
         """Warm up linearly, then stay, or fall along a cosine to a hundredth."""

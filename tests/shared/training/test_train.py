@@ -185,3 +185,9 @@ def test_a_run_that_is_not_there_or_damaged_is_named(tmp_path: Path, scene: Data
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(BadConfig, match=r"checkpoint\.safetensors cannot be read"):
         train(small(epochs=1), scene, seed=0, run=run, resume=True)
+
+
+def test_a_loss_without_any_weight_is_one_sentence(scene: Dataset) -> None:
+    nothing = dict.fromkeys(("device_weight", "local_weight", "edge_weight", "cloud_weight"), 0.0)
+    with pytest.raises(BadConfig, match="the weights of all exits that the network has are 0"):
+        train(small(epochs=1, **nothing), scene, seed=0)
