@@ -75,14 +75,6 @@ class Job:
     """JPEG qualities of the measure `jpeg`."""
 
     @property
-    def last_epoch(self) -> bool:
-        """Whether the last epoch's weights are kept instead of the best one's.
-
-        The best is chosen by the cloud's accuracy, which says nothing where the cloud learns nothing.
-        """
-        return self.config is not None and self.config.training.cloud_weight == 0
-
-    @property
     def fingerprint(self) -> str:
         """SHA-256 over what decides the outcome; neither where the data lie nor what is measured."""
         split = {key: value for key, value in vars(self.source).items() if key != "name"}
@@ -95,8 +87,6 @@ class Job:
             "ddnn": version("ddnn"),
             "recipe": RECIPE,
         }
-        if self.last_epoch:
-            document["epoch"] = "last"
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     @property

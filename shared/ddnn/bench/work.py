@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ddnn.bench.archive import Shelf, read_json, write_json
-from ddnn.bench.finish import finish
 from ddnn.bench.job import Job
 from ddnn.bench.measures import MEASURES, Subject
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
-from ddnn.export import staged
+from ddnn.export import finish, staged
 from ddnn.training import Config, Run, train
 from ddnn.training.run import CHECKPOINT_FILE
 
@@ -45,10 +44,6 @@ def _make(job: Job, config: Config, data: Dataset, shelf: Shelf, command: str, t
     with run.alone():
         watch = _Watch(shelf.path / PROGRESS_FILE, config.training.epochs, told, fresh=not run.unfinished)
         network = train(config, data, seed=job.seed, run=run, resume=run.unfinished, watcher=watch)
-        if job.last_epoch:
-            prefix = "average." if config.training.average else "network."
-            kept = {name: tensor for name, tensor in run.load().tensors.items() if name.startswith(prefix)}
-            network.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in kept.items()})
         started, notes = time.monotonic(), list[str]()
         with staged(shelf.bundle, force=True) as folder:
             finish(

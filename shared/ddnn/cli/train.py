@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddnn.cli.target import command_name
-from ddnn.errors import BadData, BadInput
+from ddnn.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -186,26 +186,26 @@ def _write(
     network: "DDNN", data: "Dataset", config: "Config", out: Path, seed: int, *, force: bool, drop: float
 ) -> tuple[str, dict[str, Any]]:
     """Export, prove, tune on validation, evaluate once on test, seal; return the fingerprint and the report."""
-    from ddnn.evaluation import evaluate, record
-    from ddnn.export import seal, staged, write_bundle
-    from ddnn.tuning import tune
+    from ddnn.evaluation import evaluate
+    from ddnn.export import finish, seal, staged
 
     # What changes nothing in the network is not part of how to make it again.
     command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
     with staged(out, force=force) as folder, _console().status("exporting, proving, tuning") as status:
-        document = config.model_dump(mode="json")
-        bundle = write_bundle(folder, network, data, command=command, config=document, seed=seed)
-        policy = bundle.policy
-        try:
-            if not bundle.topology.raw:  # where the cloud is the only exit there is nothing to tune
-                policy = tune(record(bundle, data.subset("validation")), policy, max_accuracy_drop=drop)
-        except BadData as error:  # a handful of events cannot choose a threshold; the default ones stand
-            typer.echo(f"not tuned: {error}", err=True)
-        bundle = seal(folder, bundle.manifest, policy)
+        bundle = finish(
+            folder,
+            network,
+            data,
+            config=config.model_dump(mode="json"),
+            seed=seed,
+            command=command,
+            max_accuracy_drop=drop,
+            say=lambda doubt: typer.echo(doubt, err=True),
+        )
         status.update("evaluating on the test split")
         report = evaluate(bundle, data.subset("test"), missing=data.devices > 1)
         training = bundle.manifest.training.model_copy(update={"test": {**bundle.manifest.training.test, **report}})
-        bundle = seal(folder, bundle.manifest.model_copy(update={"training": training}), policy)
+        bundle = seal(folder, bundle.manifest.model_copy(update={"training": training}), bundle.policy)
     return bundle.fingerprint, report
 
 

@@ -14,6 +14,7 @@ from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan, ViewSpec
 from ddnn.network.normalise import Normalise
 from ddnn.network.sign import clip_weights
+from ddnn.tier import Exit
 from ddnn.training.augment import augment, drop_devices
 from ddnn.training.config import Config
 from ddnn.training.loss import joint_loss
@@ -137,7 +138,7 @@ class _Trainer:
             torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
             loss = self._epoch(epoch, watcher)
             kept, trained = self._swap(self.average if config.average else self._copy())
-            found = validate(self.network, *self.validation)
+            found = validate(self.network, *self.validation, by=self._last_exit())
             self._swap(trained)
             record = {"epoch": epoch, "loss": loss, "learning_rate": self._rate((epoch + 1) * self.steps - 1), **found}
             if found["score"] >= max((float(r["score"]) for r in self.metrics), default=-1.0):
@@ -149,6 +150,13 @@ class _Trainer:
     def _patience_is_over(self) -> bool:
         scores, patience = [float(record["score"]) for record in self.metrics], self.config.training.patience
         return bool(patience and scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+
+    def _last_exit(self) -> Exit:
+        """The highest exit that learns; the best epoch of one that does not would be chosen by chance."""
+        there = [exit for exit in Exit if exit is Exit.CLOUD or not self.network.plan.raw]
+        there = [exit for exit in there if exit is not Exit.EDGE or self.network.plan.edge_sections]
+        weights = {exit: getattr(self.config.training, f"{exit.value}_weight") for exit in there}
+        return max((exit for exit in there if weights[exit]), key=lambda exit: exit.rank, default=Exit.CLOUD)
 
     def _swap(self, state: State) -> tuple[State, State]:
         """Put `state` into the network; return a copy of it and what was there before."""

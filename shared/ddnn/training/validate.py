@@ -6,39 +6,56 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddnn.network import DDNN
+from ddnn.network import DDNN, Scored
+from ddnn.tier import Exit
 
 __all__ = ["validate"]
 
 
 @torch.no_grad()
 def validate(
-    network: DDNN, views: Sequence[Tensor], y: Tensor, y_dev: Tensor, present: Tensor, batch: int = 512
+    network: DDNN,
+    views: Sequence[Tensor],
+    y: Tensor,
+    y_dev: Tensor,
+    present: Tensor,
+    *,
+    by: Exit = Exit.CLOUD,
+    batch: int = 512,
 ) -> dict[str, Any]:
-    """Accuracy per exit, the cloud's with each device lost, and `score`, what the best epoch is chosen by.
+    """Accuracy per exit, with each device lost, and `score`, what the best epoch is chosen by.
 
-    `score` is the mean of the cloud's accuracy with all devices and of its mean accuracy with one lost.
+    `score` is the mean of the accuracy of the exit `by` with all devices and of its mean accuracy with one lost; by the
+    device exits, which lose nothing with another device, it is their mean.
     """
     network.eval()
     parts = [network.below([view[i : i + batch] for view in views]) for i in range(0, len(y), batch)]
     scores, cuts = (torch.cat(part) for part in zip(*parts, strict=True))
     whole = network.above(scores, cuts, present)
-    seen = (y_dev >= 0) & present
-    lost = []
+    found: dict[str, Any] = {
+        "device": None if whole.device is None else _right_where((y_dev >= 0) & present, whole.device, y_dev),
+        **_fused(whole, y),
+    }
     devices = present.shape[1]
+    lost: list[dict[str, float | None]] = []
     for device in range(devices if devices > 1 else 0):
         without = present.clone()
         without[:, device] = False
         some = without.any(dim=1)
-        lost.append(_right(network.above(scores[some], cuts[some], without[some]).cloud, y[some]))
-    cloud = _right(whole.cloud, y)
+        lost.append(_fused(network.above(scores[some], cuts[some], without[some]), y[some]))
+    found["cloud_one_lost"] = [each["cloud"] for each in lost]
+    if by is Exit.DEVICE:
+        return {**found, "score": sum(found["device"]) / devices}
+    kept = [each[by.value] or 0.0 for each in lost] or [found[by.value]]
+    return {**found, "score": (found[by.value] + sum(kept) / len(kept)) / 2}
+
+
+def _fused(scored: Scored, y: Tensor) -> dict[str, float | None]:
+    """Accuracy of each exit that joins devices; of several edges, of the mean of their scores."""
     return {
-        "device": None if whole.device is None else _right_where(seen, whole.device, y_dev),
-        "local": None if whole.local is None else _right(whole.local.mean(dim=1), y),
-        "edge": None if whole.edge is None else _right(whole.edge.mean(dim=1), y),
-        "cloud": cloud,
-        "cloud_one_lost": lost,
-        "score": (cloud + sum(lost) / len(lost)) / 2 if lost else cloud,
+        "local": None if scored.local is None else _right(scored.local.mean(dim=1), y),
+        "edge": None if scored.edge is None else _right(scored.edge.mean(dim=1), y),
+        "cloud": _right(scored.cloud, y),
     }
 
 

@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
 
 from ddnn.bench import Study, run_study
 from ddnn.bench.job import Job
 from ddnn.bench.plots import PLOTS
 from ddnn.bench.pool import Quiet
 from ddnn.bundle import Bundle
-from ddnn.data import load
-from ddnn.training import Run, train
 
 ACCURACY = Path(__file__).parents[3] / "shared" / "benchmarks" / "accuracy"
 PLOT_BYTES = 60_000
@@ -190,19 +187,6 @@ def test_an_exit_trained_apart_learns_from_its_own_labels_alone(quick_study: Pat
             exit: 1.0,
         }
         assert told["distil"] == 0
-
-
-def test_a_network_whose_cloud_learns_nothing_keeps_its_last_epoch(tmp_path: Path) -> None:
-    weights = {"device_weight": 1.0, "local_weight": 0.0, "edge_weight": 0.0, "cloud_weight": 0.0}
-    study = small(training={"epochs": 2, "batch": 32, "average": 0.9, **weights})
-    run_study(study, tmp_path / "study")
-    run = Run(tmp_path / "again")
-    train(study.recipe(), load("synthetic", seed=0), seed=0, run=run)
-    last = run.load().tensors
-    (bundle,) = _bundles(tmp_path)
-    kept = load_file(bundle / "weights.safetensors")
-    assert kept
-    assert all(bool((tensor == last[f"average.{name}"]).all()) for name, tensor in kept.items())
 
 
 def _bundles(folder: Path) -> list[Path]:

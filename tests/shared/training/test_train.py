@@ -191,3 +191,16 @@ def test_a_loss_without_any_weight_is_one_sentence(scene: Dataset) -> None:
     nothing = dict.fromkeys(("device_weight", "local_weight", "edge_weight", "cloud_weight"), 0.0)
     with pytest.raises(BadConfig, match="the weights of all exits that the network has are 0"):
         train(small(epochs=1, **nothing), scene, seed=0)
+
+
+@pytest.mark.parametrize("exit", ["device", "local", "edge"])
+def test_the_best_epoch_is_chosen_by_the_last_exit_that_learns(tmp_path: Path, scene: Dataset, exit: str) -> None:
+    weights = dict.fromkeys(("device_weight", "local_weight", "edge_weight", "cloud_weight"), 0.0)
+    run = Run(tmp_path / "run")
+    train(small(epochs=1, **{**weights, f"{exit}_weight": 1.0}), scene, seed=0, run=run)
+    (found,) = run.load().state["metrics"]
+    if exit == "device":
+        assert found["score"] == pytest.approx(sum(found["device"]) / len(found["device"]))
+    else:  # half of the score is with all devices, the rest with one lost
+        assert 0 <= 2 * found["score"] - found[exit] <= 1
+        assert found["score"] != pytest.approx((found["cloud"] + sum(found["cloud_one_lost"]) / scene.devices) / 2)

@@ -8,7 +8,7 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.errors import BadData
 from ddnn.evaluation import record
-from ddnn.export import seal, write_bundle
+from ddnn.export.bundle import seal, write_bundle
 from ddnn.network import DDNN
 from ddnn.tuning import fit_temperatures, tune
 
