@@ -16,16 +16,22 @@ RAW: Final = Changes(
         "blocks": "float",
         "edges": [],
         "shared_weights": False,
-    }
+    },
+    training={"device_dropout": 0.0},
 )
-"""The paper's configuration (a)."""
+"""The paper's configuration (a), trained for the case that all views are there."""
+
+IMAGES: Final = Changes(network={"cloud": {"flat": False}})
+"""A cloud that sees pixels is best served by convolutions, whatever ours is over bits."""
 
 
 def variants(planner: Planner) -> list[Variant]:
     """One; the part's own table says how large its cloud is. None where views differ in shape: nothing joins them."""
     if len({(view.shape, view.uint8) for view in planner.plan.views}) > 1:
         return []
-    return [Variant("uncut float network", before=(RAW,), measures=("exits", "confidence", "one_lost", "jpeg"))]
+    images = all(len(view.shape) == 3 for view in planner.plan.views)
+    before = (RAW, IMAGES) if images else (RAW,)
+    return [Variant("uncut float network", before=before, measures=("exits", "confidence", "one_lost", "jpeg"))]
 
 
 def results(planner: Planner) -> dict[str, Any] | None:

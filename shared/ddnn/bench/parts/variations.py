@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ddnn.bench.gather import gathered, paired, values
-from ddnn.bench.parts.joint import JOINT, overall
+from ddnn.bench.parts.joint import overall
 from ddnn.bench.planner import Planner, Variant
 from ddnn.tier import Exit
 
@@ -73,26 +73,28 @@ def pairs_results(planner: Planner) -> dict[str, Any] | None:
     return found if any(found.values()) else None
 
 
+RECIPE: Final = Variant("the recipe itself")
+"""What ablations are compared with: the study's own recipe, at the ablations' own seeds and epochs."""
+
+
 def ablations(planner: Planner) -> list[Variant]:
-    """One for each entry of the study."""
-    return [
-        Variant(each.name, network=each.network, training=each.training, measures=("exits", "one_lost"))
-        for each in planner.study.ablations
-    ]
+    """The recipe itself, then one for each entry of the study."""
+    changed = [Variant(each.name, network=each.network, training=each.training) for each in planner.study.ablations]
+    return [RECIPE, *changed] if changed else []
 
 
 def ablations_results(planner: Planner) -> dict[str, Any] | None:
     """Each change's accuracy, and its paired difference to the study's own recipe."""
-    joint = planner.records("joint", JOINT)
+    recipe = planner.records("ablations", RECIPE)
     found = {}
-    for variant in ablations(planner):
+    for variant in ablations(planner)[1:]:
         records = planner.records("ablations", variant)
         told = gathered(records)
         if told:
             found[variant.label] = {
                 **told,
                 "difference": {
-                    name: paired(values(records, of), values(joint, of)) for name, of in _compared(planner).items()
+                    name: paired(values(records, of), values(recipe, of)) for name, of in _compared(planner).items()
                 },
             }
     return found or None
