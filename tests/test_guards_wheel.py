@@ -41,6 +41,5 @@ def test_nothing_else_is_in_it(contents: set[str]) -> None:
     assert endings <= {".py", ".typed", ".toml", ""}, sorted(contents)
     assert {Path(name).parent.as_posix() for name in contents if name.endswith(".toml")} <= {
         "ddnn/configs",
-        "ddnn/shipped",
     }
     assert not [name for name in contents if "test" in name or name.startswith(("docs", "deploy", "benchmarks"))]

@@ -36,6 +36,10 @@ Count = Annotated[int | None, typer.Option(min=0, help="How many events; each on
 Jitter = Annotated[float, typer.Option("--jitter-ms", min=0, help="Each view comes up to this much later.")]
 Drop = Annotated[float, typer.Option(min=0, max=1, help="Share of the views that are lost.")]
 Seed = Annotated[int, typer.Option(help="Seed of the order, of what is lost and what is late.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Instead of the policy's: answer at the first exit less unsure; 0 = the cloud."),
+]
 HealthFile = Annotated[Path | None, typer.Option(help="Touch this file whenever an event was answered.")]
 
 
@@ -51,6 +55,7 @@ def play(
     jitter_ms: Jitter = 0.0,
     drop: Drop = 0.0,
     seed: Seed = 0,
+    threshold: Threshold = None,
     health_file: HealthFile = None,
     token: Token = None,
     as_json: Json = False,
@@ -84,7 +89,7 @@ def play(
         show(
             urls,
             events.take(count, seed),
-            Pace(rate, jitter_ms, drop, seed),
+            Pace(rate, jitter_ms, drop, seed, threshold),
             classes=opened.manifest.classes,
             token=token,
             console=Console(stderr=as_json, highlight=False),

@@ -30,6 +30,8 @@ class Pace:
     drop: float = 0.0
     """Share of the views that are lost; one view of each event always stays."""
     seed: int = 0
+    threshold: float | None = None
+    """In place of the policy's thresholds: how sure an exit must be to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ async def play(fleet: AsyncFleet, events: Iterator[Event], pace: Pace) -> AsyncI
                     yield played
             seen = _lose(event, pace.drop, chance)
             delays = [chance.uniform(0, pace.jitter_ms) / 1000 for _ in seen.views]
-            pending.add(asyncio.create_task(_ask(fleet, seen, f"{run}-{number}", delays)))
+            pending.add(asyncio.create_task(_ask(fleet, seen, f"{run}-{number}", delays, pace.threshold)))
         for answered in asyncio.as_completed(pending):
             yield await answered
     finally:
@@ -81,11 +83,11 @@ async def play(fleet: AsyncFleet, events: Iterator[Event], pace: Pace) -> AsyncI
             task.cancel()
 
 
-async def _ask(fleet: AsyncFleet, event: Event, id: str, delays: list[float]) -> Played:
+async def _ask(fleet: AsyncFleet, event: Event, id: str, delays: list[float], threshold: float | None) -> Played:
     began = time.perf_counter()
     answer, error = None, ""
     try:
-        answer = await fleet.answer_event(event.views, event=id, delays=delays)
+        answer = await fleet.answer_event(event.views, event=id, delays=delays, threshold=threshold)
     except DDNNError as raised:
         error = str(raised)
     return Played(event, answer, (time.perf_counter() - began) * 1000, error)
