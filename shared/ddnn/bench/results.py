@@ -1,6 +1,7 @@
 """`results.json`: everything that a study found, as far as its runs are made."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from ddnn.bench.job import Job, united
@@ -36,8 +37,14 @@ def results(planner: Planner, *, command: str, failed: Mapping[str, str]) -> dic
         "command": command,
         "data": planner.about,
         "config": study.recipe(study.settings("joint")).model_dump(mode="json"),
-        "runs": [{"part": job.part, "fingerprint": job.fingerprint, **(run or {})} for job, run in made.items()],
+        "runs": [{"part": job.part, "fingerprint": job.fingerprint, **_told(run or {})} for job, run in made.items()],
         "missing": [job.name for job in jobs if job not in made],
         "failed": dict(failed),
         "parts": {part: PART[part].results(planner) for part in PART if part in study.run},
     }
+
+
+def _told(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run without the folder that its data lay in: another run of the same data may have found them elsewhere."""
+    source = dict(run.get("source") or {})
+    return {**run, "source": {**source, "name": Path(str(source["name"])).name}} if "name" in source else dict(run)

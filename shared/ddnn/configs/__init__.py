@@ -1,4 +1,4 @@
-"""Configs that come with the package: `a` … `f`, the paper's six topologies, and `paper`, its blocks and training."""
+"""Configs that come with the package: `a` … `f`, the paper's topologies, `paper`, its blocks and training, and recipes."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ __all__ = ["config_file", "packaged_configs"]
 
 
 def packaged_configs() -> dict[str, Path]:
-    """Name → file, in order of their names."""
-    return {file.stem: file for file in sorted(Path(__file__).parent.glob("*.toml"))}
+    """Name → file: the topologies, then the others, in order of their names."""
+    files = sorted(Path(__file__).parent.glob("*.toml"), key=lambda file: (len(file.stem) > 1, file.stem))
+    return {file.stem: file for file in files}
 
 
 def config_file(name: str) -> Path:
