@@ -1,4 +1,4 @@
-"""Configs that come with the package: `a` … `f`, the paper's topologies, `paper`, its blocks and training, and recipes."""
+"""Configs that come with the package: the paper's topologies `a` … `f`, `paper`, its blocks and training, and recipes."""
 
 from pathlib import Path
 
