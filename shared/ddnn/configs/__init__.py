@@ -1,4 +1,4 @@
-"""Configs that come with the package: the paper's topologies `a` … `f`, `paper`, its blocks and training, and recipes."""
+"""Packaged configs: the paper's topologies `a` … `f`, `paper`, its blocks and training, and recipes for some data."""
 
 from pathlib import Path
 
