@@ -58,7 +58,7 @@ def line(
     marker: str = "o",
     style: str = "-",
 ) -> None:
-    """Shares as percent over `x`, with a band over intervals; what is missing is left out."""
+    """Shares as percent over `x`, each with its interval; what is missing is left out."""
     there = [(place, value) for place, value in zip(x, y, strict=True) if value]
     if not there:
         return
@@ -73,14 +73,19 @@ def line(
         color=colour,
     )
     # Two values span an interval of twelve deviations: nothing else could be seen.
-    banded = [(place, value) for place, value in there if value["low"] is not None and len(value["values"]) != 2]
-    if banded:
-        low, high = ([100 * min(max(value[key], 0.0), 1.0) for _, value in banded] for key in ("low", "high"))
-        on.fill_between([place for place, _ in banded], low, high, color=colour, alpha=0.13, linewidth=0)
+    told = [(place, value) for place, value in there if value["low"] is not None and len(value["values"]) != 2]
+    if told:
+        mean, low, high = (
+            [100 * min(max(value[key], 0.0), 1.0) for _, value in told] for key in ("mean", "low", "high")
+        )
+        below, above = np.subtract(mean, low), np.subtract(high, mean)
+        on.errorbar(
+            [place for place, _ in told], mean, [below, above], fmt="none", ecolor=colour, elinewidth=1, alpha=0.4
+        )
 
 
 def fit(on: Axes) -> None:
-    """Let the lines fill the height; bands may leave it."""
+    """Let the lines fill the height; intervals may leave it."""
     shown = [float(value) for each in on.get_lines() for value in np.asarray(each.get_ydata(), dtype=float)]
     if shown:
         room = max(0.12 * (max(shown) - min(shown)), 0.5)
