@@ -73,6 +73,13 @@ class Job:
     """How far below the cloud exit's the tuned accuracy may be, on validation."""
     qualities: tuple[int, ...] = ()
     """JPEG qualities of the measure `jpeg`."""
+    seen: tuple[int, ...] = ()
+    """Without a config: the devices whose views the classifiers see; none named: all."""
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """The devices of the data that it is about; none named: all."""
+        return self.config.network.devices if self.config else self.seen
 
     @property
     def fingerprint(self) -> str:
@@ -86,6 +93,7 @@ class Job:
             "drop": self.drop,
             "ddnn": version("ddnn"),
             "recipe": RECIPE,
+            **({"seen": self.seen} if self.seen else {}),
         }
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

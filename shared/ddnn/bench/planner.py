@@ -67,10 +67,11 @@ class Planner:
     @cached_property
     def about(self) -> dict[str, Any]:
         """What a report says of the data."""
-        data, study = self.data, self.study
+        study = self.study
+        data = self.data.of_devices(self.plan.config.devices)
         return {
             "name": data.name,
-            "fingerprint": data.fingerprint,
+            "fingerprint": self.data.fingerprint,
             "described": describe(data),
             "doubts": doubts(data),
             "classes": list(data.classes),
@@ -117,6 +118,7 @@ class Planner:
                 measures=variant.measures,
                 drop=study.tune.max_accuracy_drop,
                 qualities=study.parts.uncut.qualities if "jpeg" in variant.measures else (),
+                seen=() if config else self.plan.config.devices,
             )
             for seed, fold in self.replicates(part)
         ]

@@ -28,7 +28,7 @@ def carry_out(job: Job, folder: Path, *, command: str = "", told: Told = lambda 
     """Do what is left of `job` in `folder`; an interrupted training goes on after its last whole epoch."""
     folder.mkdir(parents=True, exist_ok=True)
     shelf = Shelf(folder)
-    data = job.source.load().of_devices(job.config.network.devices if job.config else ())
+    data = job.source.load().of_devices(job.devices)
     if shelf.run is None and job.config:
         _make(job, job.config, data, shelf, command, told)
     elif shelf.run is None:

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from ddnn.bench import Study, run_study
+from ddnn.bench.archive import Archive
 from ddnn.bench.job import Job
+from ddnn.bench.parts.devices import without
+from ddnn.bench.planner import Planner
 from ddnn.bench.plots import PLOTS
 from ddnn.bench.pool import Quiet
 from ddnn.bundle import Bundle
@@ -160,6 +163,33 @@ def test_several_workers_make_the_same_networks(tmp_path: Path) -> None:
     assert [run["seed"] for run in found["runs"]] == [0, 1]
     alone = run_study(study, tmp_path / "one")
     assert alone["parts"]["joint"] == found["parts"]["joint"]
+
+
+def test_parts_vary_the_studys_own_devices(tmp_path: Path) -> None:
+    study = small(run=["added", "baselines"], network={"devices": [3, 1]}, events=120)
+    found = run_study(study, tmp_path / "study")
+    devices = {run["label"]: run["config"]["network"]["devices"] for run in found["runs"] if "config" in run}
+    worst = [3, 1][int(found["parts"]["added"]["order"][0])]
+    assert devices == {"joint": [3, 1], "the worst device": [worst]}  # all of them are the joint network again
+    assert len(found["parts"]["baselines"]["linear_each"]["accuracy"]) == 2
+    assert "2 devices" in found["data"]["described"]
+    report = (tmp_path / "study" / "report.md").read_text()
+    assert "## Devices added, worst first" in report
+    assert "runs: not tuned: there are" in report
+
+
+def test_without_a_device_the_others_stay_at_their_edges(tmp_path: Path) -> None:
+    planner = Planner(small(network={"devices": [5, 3, 1, 0], "edges": 2}, most=4), Archive(tmp_path))
+    networks = [variant.network for variant in without(planner)]
+    assert [network["devices"] for network in networks] == [[3, 1, 0], [5, 1, 0], [5, 3, 0], [5, 3, 1]]
+    assert [network["edges"] for network in networks] == [[[0], [1, 2]]] * 2 + [[[0, 1], [2]]] * 2
+
+
+def test_raw_views_have_no_devices_to_train_alone(tmp_path: Path) -> None:
+    study = small(run=["separate_devices"], network={"device_section": False, "edge_section": False})
+    found = run_study(study, tmp_path / "study")
+    assert found["runs"] == found["missing"] == []
+    assert not found["failed"]
 
 
 def test_each_seed_may_have_a_fold_of_its_own(tmp_path: Path) -> None:

@@ -55,7 +55,12 @@ def worst_first(planner: Planner) -> list[int]:
     return sorted(range(len(means)), key=means.__getitem__)
 
 
-def _of(planner: Planner, label: str, devices: list[int]) -> Variant:
-    whole = len(devices) == planner.devices
-    edges: dict[str, Any] = {} if whole else {"edges": []}  # groups of all devices would not fit
-    return Variant(label, network={"devices": [] if whole else devices, **edges}, measures=("exits",))
+def _of(planner: Planner, label: str, places: list[int]) -> Variant:
+    """The study's network with the devices at these places among its own, each still at its edge."""
+    own = list(planner.plan.config.devices)
+    if len(places) == planner.devices:
+        return Variant(label, network={"devices": own}, measures=("exits",))
+    left = ([places.index(place) for place in group if place in places] for group in planner.plan.edges)
+    edges = [group for group in left if group]
+    network = {"devices": [own[place] for place in places] if own else places, "edges": edges if edges[1:] else []}
+    return Variant(label, network=network, measures=("exits",))

@@ -22,13 +22,18 @@ WEIGHTS: Final = ("device_weight", "local_weight", "edge_weight", "cloud_weight"
 
 
 def devices(planner: Planner) -> list[Variant]:
-    """One training with the devices' losses alone: as their sections share nothing, each is trained by itself."""
+    """One training with the devices' losses alone: as their sections share nothing, each is trained by itself.
+
+    None where the devices have no exit.
+    """
+    if planner.plan.device_cut is None:
+        return []
     return [Variant("each device alone", training=_only("device"), measures=("exits", "votes"))]
 
 
 def devices_results(planner: Planner) -> dict[str, Any] | None:
     """The best device, the votes, and by how much the joint network is above the better vote."""
-    records = planner.records("separate_devices", devices(planner)[0])
+    records = [record for variant in devices(planner) for record in planner.records("separate_devices", variant)]
     found = gathered(records)
     if not found:
         return None

@@ -20,15 +20,10 @@ def added(results: Document) -> Figure | None:
         return None
     figure, on = axes("Devices added, worst first", "devices in the network", "accuracy on test, %")
     x = list(range(1, len(found["first"]) + 1))
-    alone = results["parts"]["joint"]["exits"]["exits"]["device"]["accuracy"]
-    line(
-        on,
-        x,
-        [alone[int(device)] for device in found["order"][: len(x)]],
-        "the device added, alone",
-        COLOURS["device"],
-        style=":",
-    )
+    if joint := results["parts"].get("joint"):
+        alone = joint["exits"]["exits"]["device"]["accuracy"]
+        told = [alone[int(device)] for device in found["order"][: len(x)]]
+        line(on, x, told, "the device added, alone", COLOURS["device"], style=":")
     first = next(each for each in found["first"] if each)
     for exit in first["exits"]["always"]:
         told = [each and each["exits"]["always"][exit]["accuracy"] for each in found["first"]]

@@ -14,11 +14,18 @@ def lost(results: Document) -> Iterator[str]:
     """One device gone: failed after training, and trained again without it."""
     joint, without = results["parts"].get("joint"), results["parts"].get("without") or {}
     told = joint and joint["one_lost"]
-    if not joint or not told:
-        return
+    made = {device: each["exits"] for device, each in without.items() if each}
+    if told or made:
+        yield "## One device lost\n"
+    if joint and told:
+        yield from _failed(joint, told)
+    if made:
+        yield from _without(made, told)
+
+
+def _failed(joint: Document, told: Document) -> Iterator[str]:
     alone, exits = joint["exits"]["exits"]["device"], list(joint["exits"]["always"])
     columns = ("device", "alone, %", *(f"{name}, %" for name in exits), "overall, %")
-    yield "## One device lost\n"
     yield "**Failed after training**: the network stays as it is and masks the device out.\n"
     rows = [
         (
@@ -32,21 +39,18 @@ def lost(results: Document) -> Iterator[str]:
     rows += [(name, *blank, percent(told[name]["accuracy"])) for name in ("mean", "worst")]
     whole = [percent(joint["exits"]["always"][exit]["accuracy"]) for exit in exits]
     yield table(columns, [*rows, ("none lost", "", *whole, percent(joint["exits"]["overall"]["accuracy"]))])
-    made = {device: each["exits"] for device, each in without.items() if each}
-    if made:
-        yield "**Trained without**: a network of its own for the devices that are left, the paper's figure 10.\n"
-        yield table(
-            ("device", *columns[2:], "overall, failed after training, %"),
-            (
-                (
-                    device,
-                    *(percent(each["always"][exit]["accuracy"]) for exit in exits),
-                    percent(each["overall"]["accuracy"]),
-                    percent(told["each"][int(device)]["overall"]["accuracy"]),
-                )
-                for device, each in made.items()
-            ),
-        )
+
+
+def _without(made: Document, told: Document | None) -> Iterator[str]:
+    exits = list(next(iter(made.values()))["always"])
+    columns = ("device", *(f"{name}, %" for name in exits), "overall, %", "overall, failed after training, %")
+    yield "**Trained without**: a network of its own for the devices that are left, the paper's figure 10.\n"
+    rows = []
+    for device, each in made.items():
+        failed = percent(told["each"][int(device)]["overall"]["accuracy"]) if told else ""
+        always = (percent(each["always"][exit]["accuracy"]) for exit in exits)
+        rows.append((device, *always, percent(each["overall"]["accuracy"]), failed))
+    yield table(columns, rows)
 
 
 def subsets(results: Document) -> Iterator[str]:
@@ -87,13 +91,14 @@ def added(results: Document) -> Iterator[str]:
         return
     yield "## Devices added, worst first\n"
     exits = list(next(each for each in found["first"] if each)["exits"]["always"])
-    joint = results["parts"]["joint"]
-    alone = joint["exits"]["exits"]["device"]["accuracy"]
+    joint = results["parts"].get("joint")  # trained, but no part of the report when only some parts are asked for
+    alone = joint["exits"]["exits"]["device"]["accuracy"] if joint else {}
     rows = []
     for place, (device, each) in enumerate(zip(found["order"], found["first"], strict=False)):
         if each:
             told = [percent(each["exits"]["always"][exit]["accuracy"]) for exit in exits]
             overall = percent(each["exits"]["overall"]["accuracy"])
-            rows.append((str(place + 1), device, percent(alone[int(device)]), *told, overall))
+            own = percent(alone[int(device)]) if alone else ""
+            rows.append((str(place + 1), device, own, *told, overall))
     yield table(("devices", "the one added", "alone, %", *(f"{exit}, %" for exit in exits), "overall, %"), rows)
     yield "The order is by the devices' own exits on validation; each row is a network of its own.\n"

@@ -1,5 +1,6 @@
 """What stands around the tables: what was done to which data, and how long it took."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ def _notes(results: Document) -> Iterator[str]:
         " there is one run. Thresholds and temperatures come from validation; each run looked at test once."
     )
     yield from (f"Warning: {doubt}" for doubt in data["doubts"])
+    notes = Counter(note for run in results["runs"] for note in run.get("notes", ()))
+    yield from (f"Warning, of {count} runs: {note}." for note, count in notes.items())
     if missing := results["missing"]:
         few = "; ".join(missing[:MOST]) + (" …" if len(missing) > MOST else "")
         yield f"**Not made yet**, {len(missing)} runs: {few}."
