@@ -1,15 +1,24 @@
 """What is measured of a network, on numbers that can be worked out by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ddnn.bench.measures.confidence import auroc, reliability
+from ddnn.bench.measures.confidence import auroc, confidence, reliability
+from ddnn.bench.measures.kept import keep_scores, kept_scores
+from ddnn.bench.measures.subject import Subject
 from ddnn.bench.measures.votes import majority_vote, mean_vote
 from ddnn.bundle import Bundle
 from ddnn.data import load
+from ddnn.errors import BadData
 from ddnn.evaluation import Scores, record
+from ddnn.evaluation.baselines import exit_alone
+from ddnn.exits import unsureness
+from ddnn.export import sample_bundle, sample_data
+from ddnn.network import NetworkConfig
+from ddnn.tier import Exit
 from ddnn.types import Array
 
 
@@ -31,6 +40,26 @@ def test_calibration_error_is_the_distance_of_confidence_and_accuracy() -> None:
     assert told["ece"] == pytest.approx(0.05)
     assert told["bins"]["share"][9] == 0.5
     assert told["bins"]["right"][5] == 0.5
+
+
+def test_kept_scores_that_are_damaged_are_a_sentence(tmp_path: Path) -> None:
+    sample_bundle(tmp_path / "bundle")
+    keep_scores(Subject(tmp_path, sample_data(((4,),) * 3)))
+    assert kept_scores(tmp_path, "test").present.shape[1] == 3
+    (tmp_path / "scores-test.npz").write_bytes(b"PK")
+    with pytest.raises(BadData, match=r"scores-test.npz cannot be read .* without scores.json beside it"):
+        kept_scores(tmp_path, "test")
+
+
+def test_of_several_edges_the_one_that_is_judged_is_as_sure_as_it_says(tmp_path: Path) -> None:
+    shapes = ((4,),) * 3
+    network = NetworkConfig(edges=((0, 1), (2,)))
+    sample_bundle(tmp_path / "bundle", shapes, network=network)
+    subject = Subject(tmp_path, sample_data(shapes))
+    said = exit_alone(subject.test, subject.bundle.policy, Exit.EDGE)
+    told = confidence(subject)["edge"]
+    assert told["auroc"] == auroc(said.unsureness, said.label == subject.test.y)
+    assert np.allclose(unsureness(subject.bundle.policy.criterion, said.probabilities), said.unsureness)
 
 
 @pytest.fixture

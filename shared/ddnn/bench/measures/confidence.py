@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.bench.measures.exits import exit_right, fused, spoken
+from ddnn.bench.measures.exits import fused
 from ddnn.bench.measures.subject import Subject
+from ddnn.evaluation.baselines import exit_alone
 from ddnn.types import Bools, Floats
 
 __all__ = ["BINS", "auroc", "confidence", "reliability"]
@@ -22,9 +23,12 @@ def confidence(subject: Subject) -> dict[str, Any]:
     scores, policy = subject.test, subject.bundle.policy
     found = {}
     for exit in fused(scores):
-        p, u = spoken(scores, policy, exit)
-        right = exit_right(scores, policy, exit)
-        found[exit.value] = {"auroc": auroc(u, right), **reliability(p.max(axis=1), right)}
+        said = exit_alone(scores, policy, exit)
+        right = np.asarray(said.label == scores.y)
+        found[exit.value] = {
+            "auroc": auroc(said.unsureness, right),
+            **reliability(said.probabilities.max(axis=1), right),
+        }
     return found
 
 

@@ -3,11 +3,13 @@
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 
 from ddnn.bench.measures.subject import Subject
 from ddnn.bundle import Bundle
+from ddnn.errors import BadData
 from ddnn.evaluation import Scores
 from ddnn.seal import write_atomically
 
@@ -26,9 +28,14 @@ def keep_scores(subject: Subject) -> dict[str, Any]:
 
 
 def kept_scores(folder: Path, split: str) -> Scores:
-    """The scores that were kept of a run."""
-    with np.load(_file(folder, split), allow_pickle=False) as file:
-        arrays: dict[str, Any] = {name: file.get(name) for name in ARRAYS}
+    """The scores that were kept of a run; raise `BadData` where the file is gone or damaged."""
+    path = _file(folder, split)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: dict[str, Any] = {name: file.get(name) for name in ARRAYS}
+    except (OSError, ValueError, BadZipFile) as error:
+        again = "without scores.json beside it, it is made again"
+        raise BadData(f"{path} cannot be read ({error}); {again}") from error
     return Scores(**arrays, topology=Bundle.open(folder / "bundle").topology, source={"split": split})
 
 

@@ -15,7 +15,7 @@ from ddnn.policy import Policy
 from ddnn.tier import Exit
 from ddnn.types import Ints
 
-__all__ = ["OracleExit", "exit_labels", "oracle_exit", "random_offload"]
+__all__ = ["OracleExit", "exit_alone", "exit_labels", "oracle_exit", "random_offload"]
 
 _ALWAYS: Final = 2.0
 """Above every criterion."""
@@ -23,12 +23,17 @@ _ALWAYS: Final = 2.0
 
 def exit_labels(scores: Scores, policy: Policy, exit: Exit) -> Ints:
     """(N,) what the fleet would say if `exit` answered every event; `NOBODY` where no device took part."""
+    return exit_alone(scores, policy, exit).label
+
+
+def exit_alone(scores: Scores, policy: Policy, exit: Exit) -> Decisions:
+    """The fleet's answers if `exit` answered every event; of several edges as `ddnn.client.join` has it."""
     below = {other.value: 0.0 for other in Exit if other is not Exit.CLOUD}
     if exit is not Exit.CLOUD:
         below[exit.value] = _ALWAYS
     # A copy is not validated: no policy that a person writes may hold this threshold.
     alone = policy.model_copy(update={"thresholds": policy.thresholds.model_copy(update=below)})
-    return decide(scores, alone).label
+    return decide(scores, alone)
 
 
 def random_offload(scores: Scores, policy: Policy, decisions: Decisions) -> float:
