@@ -167,8 +167,9 @@ class _Several:
 
 
 def _end_quietly() -> None:
-    """Let Ctrl-C end this process at once: its parent says what is to be said."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Let Ctrl-C end this process at once, unless its parent goes on: that says what is to be said."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

@@ -117,7 +117,7 @@ class Study(Changes):
     """Cut whole images into columns × rows."""
     group_by: str | None = None
     """Array of the file whose groups the split keeps whole."""
-    folds: tuple[tuple[Group, ...], ...] = ()
+    folds: tuple[Annotated[tuple[Group, ...], Field(min_length=1)], ...] = ()
     """Lists of groups that are test, one list a fold; empty: one split, the data's own."""
     every_fold: bool = True
     """Each seed runs every fold; false: seed number i runs fold i modulo their number alone."""
@@ -153,6 +153,9 @@ class Study(Changes):
             raise BadConfig(f"{where}: {key} is {first['input']!r}: {first['msg']}") from error
         if study.folds and not study.group_by:
             raise BadConfig(f"{where}: folds are given without group_by; expected the name of an array too")
+        for key, found in (("seeds", study.seeds), ("ablations", [each.name for each in study.ablations])):
+            if twice := [each for each in found if list(found).count(each) > 1]:
+                raise BadConfig(f"{where}: {key} has {twice[0]!r} twice; expected each once")
         return study
 
     @classmethod

@@ -28,6 +28,9 @@ def test_every_study_of_ours_can_be_read_and_has_a_recipe(file: Path) -> None:
         ({"run": ["joint", "all"]}, "study: run.1 is 'all'"),
         ({"parts": {"without": {"epochs": 3}}}, "study: parts.without.epochs is not a key"),
         ({"folds": [[1]]}, "folds are given without group_by"),
+        ({"folds": [[]], "group_by": "g"}, "study: folds.0 is []"),
+        ({"seeds": [0, 1, 0]}, "study: seeds has 0 twice; expected each once"),
+        ({"ablations": [{"name": "a"}, {"name": "a"}]}, "study: ablations has 'a' twice"),
         ({"data": None}, "study: data is None"),
     ],
 )
