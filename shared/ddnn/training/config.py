@@ -92,6 +92,8 @@ class Config(BaseModel):
             key = ".".join(map(str, first["loc"]))
             if first["type"] == "extra_forbidden":
                 raise BadConfig(f"{key} is not a key of the config; `ddnn train --show-config` lists them") from error
+            # Where a key may be of several types, pydantic adds the type that it tried first.
+            key = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part.isidentifier())
             raise BadConfig(f"{key} is {first['input']!r}: {first['msg']}") from error
 
     @classmethod

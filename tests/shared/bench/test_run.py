@@ -104,6 +104,16 @@ def test_every_plot_is_drawn_and_small(quick_study: Path) -> None:
     assert max(drawn.values()) < PLOT_BYTES
 
 
+def test_what_is_equal_but_for_rounding_is_drawn(quick_study: Path) -> None:
+    results = read(quick_study)
+    share = 100 * (82 / 86)
+    assert sum([share] * 3) / 3 < share  # as far as this mean of equals
+    told = next(each for each in results["parts"]["without"].values() if each)
+    told["exits"]["overall"]["accuracy"]["mean"] = 82 / 86
+    results["parts"]["without"] = {str(device): told for device in range(3)}
+    assert PLOTS["lost"](results) is not None
+
+
 def test_what_is_made_is_not_made_again(quick_study: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(quick_study, tmp_path / "copy"))
     count = Count()

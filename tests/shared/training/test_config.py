@@ -44,6 +44,7 @@ def test_flags_override_a_file_and_none_is_no_flag() -> None:
         ("[training]\nlearning_rate = nan", "training.learning_rate"),
         ("[training]\ndevice_dropout = 1.0", "training.device_dropout is 1.0"),
         ("[training]\nshift = 1979-05-27", "training.shift is '1979-05-27'"),
+        ("[network]\nedges = 'two'", "network.edges is 'two'"),
         ("[network]\nblocks = 'ternary'", "network.blocks is 'ternary'"),
         ("[network]\ndevice = 3", r"network.device is 3; expected a table \[network.device\]"),
         ("[network.cloud]\nfilters = []", "network.cloud.filters"),

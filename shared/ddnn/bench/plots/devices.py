@@ -60,7 +60,10 @@ def lost(results: Document) -> Figure | None:
         on.errorbar(
             [1.06],
             [middle],
-            yerr=[[middle - min(told)], [max(told) - middle]],
+            yerr=[
+                [max(middle - min(told), 0.0)],
+                [max(max(told) - middle, 0.0)],
+            ],  # a mean of equals may round past them
             fmt="D",
             capsize=5,
             color=COLOURS["other"],
