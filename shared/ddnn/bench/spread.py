@@ -36,7 +36,7 @@ def wilson(share: float, events: int) -> tuple[float, float]:
     z = NormalDist().inv_cdf((1 + CERTAINTY) / 2)
     middle = (share + z * z / (2 * events)) / (1 + z * z / events)
     half = z / (1 + z * z / events) * math.sqrt(share * (1 - share) / events + z * z / (4 * events * events))
-    return middle - half, middle + half
+    return min(middle - half, share), max(middle + half, share)  # at 0 and 1 an end is the share, but for rounding
 
 
 def fold(documents: Sequence[Any], *, events: int, key: str = "") -> Any:

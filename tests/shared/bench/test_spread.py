@@ -18,6 +18,13 @@ def test_a_single_share_gets_wilsons_interval() -> None:
     assert spread([12.0]) == {"mean": 12.0, "low": None, "high": None, "values": [12.0]}
 
 
+def test_wilsons_interval_holds_the_share_where_it_is_nothing_or_all() -> None:
+    for events in range(1, 300):
+        for share in (0.0, 1.0):
+            low, high = wilson(share, events)
+            assert low <= share <= high
+
+
 def test_documents_are_folded_leaf_by_leaf() -> None:
     documents = [
         {"accuracy": [0.5, None], "rule": "majority", "bytes": {"up": 1}, "gone": 1},

@@ -60,10 +60,8 @@ def lost(results: Document) -> Figure | None:
         on.errorbar(
             [1.06],
             [middle],
-            yerr=[
-                [max(middle - min(told), 0.0)],
-                [max(max(told) - middle, 0.0)],
-            ],  # a mean of equals may round past them
+            # The mean of equals may round past them.
+            yerr=[[max(middle - min(told), 0.0)], [max(max(told) - middle, 0.0)]],
             fmt="D",
             capsize=5,
             color=COLOURS["other"],
