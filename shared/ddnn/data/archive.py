@@ -87,7 +87,10 @@ def _read(archive: _Archive, grid: tuple[int, int] | None, group_by: str | None)
 
 def _views(archive: _Archive) -> tuple[Array, ...]:
     """`X` (N, D, …) or `X_0` … `X_{D-1}`, each (N, …)."""
+    names = sorted((name for name in archive if name.startswith("X_") and name[2:].isdigit()), key=lambda n: int(n[2:]))
     if "X" in archive:
+        if names:
+            raise BadData(f"the arrays are X and {', '.join(names)}; expected X alone, or an array for each device")
         whole = archive["X"]
         if whole.ndim not in (3, 4, 5):
             raise BadData(f"X has shape {whole.shape}; expected (N, D, C, H, W), (N, D, C, L) or (N, D, F)")
@@ -95,7 +98,6 @@ def _views(archive: _Archive) -> tuple[Array, ...]:
             raise BadData(f"X has shape {whole.shape}, which is empty; expected at least one event, device and element")
         whole = checked_view("X", whole)
         return tuple(np.ascontiguousarray(whole[:, i]) for i in range(whole.shape[1]))
-    names = sorted((name for name in archive if name.startswith("X_") and name[2:].isdigit()), key=lambda n: int(n[2:]))
     if not names:
         raise BadData(f"X is missing from {archive.path.name}; it holds {', '.join(archive) or 'nothing'}")
     if names != [f"X_{i}" for i in range(len(names))]:

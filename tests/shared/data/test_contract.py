@@ -83,6 +83,7 @@ BREACHES: list[tuple[dict[str, Any], str]] = [
     ({"y": None}, "y is missing"),
     ({"X": None}, "X is missing"),
     ({"X": None, "X_0": np.zeros((N, 3)), "X_2": np.zeros((N, 3))}, "X_0, X_2; expected X_0 to X_1"),
+    ({"X_0": np.zeros((N, 3))}, "the arrays are X and X_0; expected X alone, or an array for each device"),
     ({"X": None, "X_0": np.zeros((N, 3)), "X_1": np.zeros((N - 1, 3))}, "X_1 has 39 events; expected 40"),
     ({"X": np.zeros((N, 3))}, r"X has shape \(40, 3\)"),
     ({"X": np.zeros((0, 3, 5)), "y": np.zeros(0, int)}, "which is empty"),
