@@ -10,6 +10,7 @@ from ddnn.errors import BadData
 from ddnn.evaluation import record
 from ddnn.export.bundle import seal, write_bundle
 from ddnn.network import DDNN
+from ddnn.policy import Thresholds
 from ddnn.tuning import fit_temperatures, tune
 
 __all__ = ["finish"]
@@ -29,8 +30,8 @@ def finish(
 ) -> Bundle:
     """Export `network` into `folder`, prove it, tune its policy on validation, seal it, and open the bundle.
 
-    Too few validation events leave the default thresholds in place, and `say` is told so. Where raw views go up there
-    is no threshold, only the cloud's temperature.
+    With too few validation events to choose thresholds by, every event goes to the cloud, and `say` is told so. Where
+    raw views go up there is no threshold, only the cloud's temperature.
     """
     bundle = write_bundle(folder, network, data, command=command, config=config, seed=seed, golden_events=golden_events)
     try:
@@ -40,6 +41,6 @@ def finish(
         else:
             policy = tune(scores, bundle.policy, max_accuracy_drop=max_accuracy_drop)
     except BadData as error:
-        say(f"not tuned: {error}")
-        policy = bundle.policy
+        say(f"not tuned, so every event goes to the cloud: {error}")
+        policy = bundle.policy.model_copy(update={"thresholds": Thresholds(local=0.0, edge=0.0)})
     return seal(folder, bundle.manifest, policy)

@@ -185,7 +185,7 @@ def test_parts_vary_the_studys_own_devices(tmp_path: Path) -> None:
     assert "2 devices" in found["data"]["described"]
     report = (tmp_path / "study" / "report.md").read_text()
     assert "## Devices added, worst first" in report
-    assert "runs: not tuned: there are" in report
+    assert "runs: not tuned, so every event goes to the cloud: there are" in report
 
 
 def test_without_a_device_the_others_stay_at_their_edges(tmp_path: Path) -> None:
