@@ -1,7 +1,6 @@
 """A study: one TOML file that says which networks to train on which data, and what to measure of them."""
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -9,10 +8,11 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.configs import config_file
+from ddnn.configs.layers import merged, read_toml
 from ddnn.errors import BadConfig
 from ddnn.training import Config
 
-__all__ = ["PARTS", "Ablation", "Changes", "PartName", "PartSettings", "Study", "merged"]
+__all__ = ["PARTS", "Ablation", "Changes", "PartName", "PartSettings", "Study"]
 
 PartName = Literal[
     "joint",
@@ -161,8 +161,8 @@ class Study(Changes):
     @classmethod
     def read(cls, path: Path) -> "Study":
         """Read the TOML file `path`, with the training configs that it names merged into `network` and `training`."""
-        study = cls.of(_toml(path), where=str(path))
-        layers = [_toml(_config_path(name, path.parent)) for name in study.config]
+        study = cls.of(read_toml(path), where=str(path))
+        layers = [read_toml(_config_path(name, path.parent)) for name in study.config]
         own = {"network": study.network, "training": study.training}
         document: dict[str, Any] = {}
         for layer in (*layers, own):
@@ -212,24 +212,6 @@ class Study(Changes):
         )
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` put over it, table by table."""
-    document = dict(base)
-    for key, value in changes.items():
-        under = document.get(key)
-        document[key] = merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
-    return document
-
-
 def _config_path(name: str, beside: Path) -> Path:
     """The packaged config of that name, or the file, looked for beside the study."""
     return beside / config_file(name)  # an absolute path stays what it is
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} cannot be read ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadConfig(f"{path} is not valid TOML: {error}") from error

@@ -1,13 +1,13 @@
 """Everything a training run can set: a TOML file, each key with a default and a sentence."""
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ddnn.configs.layers import merged, read_toml
 from ddnn.errors import BadConfig
 from ddnn.network.config import NetworkConfig
 
@@ -85,8 +85,8 @@ class Config(BaseModel):
         """Defaults changed by `document`; raise `BadConfig` naming the first key that is unknown or impossible."""
         try:
             # As JSON and strictly: a list is a tuple, but "3" is no number.
-            merged = json.dumps(_merged(cls().model_dump(mode="json"), document, ""), default=str)
-            return cls.model_validate_json(merged, strict=True)
+            whole = json.dumps(merged(cls().model_dump(mode="json"), document), default=str)
+            return cls.model_validate_json(whole, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
@@ -101,7 +101,7 @@ class Config(BaseModel):
         """Defaults changed by the TOML `files` in turn: where two set a key, the later one has it."""
         document: dict[str, Any] = cls().model_dump(mode="json")
         for file in files:
-            document = _merged(document, _document(file), "")
+            document = merged(document, read_toml(file))
         return cls.of(document)
 
     def changed(self, **training: Any) -> "Config":
@@ -113,27 +113,6 @@ class Config(BaseModel):
     def to_toml(self) -> str:
         """All keys with their values and sentences; reading it gives this config again."""
         return "\n".join(_tables(self, ())).strip() + "\n"
-
-
-def _document(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"config {file} cannot be read ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadConfig(f"config {file} is not valid TOML: {error}") from error
-
-
-def _merged(base: dict[str, Any], changes: Mapping[str, Any], at: str) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        if isinstance(base.get(key), dict):
-            if not isinstance(value, Mapping):
-                raise BadConfig(f"{at}{key} is {value!r}; expected a table [{at}{key}]")
-            merged[key] = _merged(base[key], value, f"{at}{key}.")
-        else:
-            merged[key] = value
-    return merged
 
 
 def _tables(model: BaseModel, at: tuple[str, ...]) -> list[str]:
