@@ -15,10 +15,13 @@ from ddnn.types import Bools, Floats
 __all__ = ["CRITERIA", "agreement", "entropy", "margin", "max_probability", "probabilities", "unsureness"]
 
 
-def probabilities(scores: Floats, temperature: float = 1.0) -> Floats:
-    """Softmax over the last axis of `scores / temperature`; uniform, so unsure, where a score is not finite."""
+def probabilities(scores: Floats, temperature: float | Floats = 1.0) -> Floats:
+    """Softmax over the last axis of `scores / temperature`; uniform, so unsure, where a score is not finite.
+
+    `temperature` is one for all, or (…) of each.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = scores / np.float32(temperature)
+        scaled = scores / np.asarray(temperature, np.float32)[..., np.newaxis]
         scaled = np.where(np.isfinite(scaled).all(axis=-1, keepdims=True), scaled, np.float32(0))
         scaled -= scaled.max(axis=-1, keepdims=True)
     exps = np.exp(scaled)
@@ -42,21 +45,31 @@ def margin(p: Floats) -> Floats:
     return np.asarray(1 - (top[..., -1] - top[..., -2]))
 
 
-def agreement(device_scores: Floats, present: Bools, label: int) -> float:
-    """1 − the share of present devices whose own label is the fused one; (D, K) scores, (D,) mask."""
-    votes = device_scores[present].argmax(axis=-1)
-    return float(1 - (votes == label).mean()) if len(votes) else 1.0
+def agreement(p: Floats, device_scores: Floats, present: Bools) -> Floats:
+    """1 − the share of present devices whose own label is the fused one; scores (…, D, K), mask (…, D).
+
+    Unsure, 1, where nobody is present.
+    """
+    same = (device_scores.argmax(axis=-1) == p.argmax(axis=-1)[..., np.newaxis]) & present
+    return np.asarray(1 - same.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1), dtype=np.float32)
 
 
-CRITERIA: Final[dict[str, Callable[[Floats], Floats]]] = {
+_BY_PROBABILITIES: Final[dict[str, Callable[[Floats], Floats]]] = {
     "entropy": entropy,
     "max_probability": max_probability,
     "margin": margin,
 }
+CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")
 
 
-def unsureness(criterion: str, p: Floats) -> Floats:
-    """Apply a criterion by name to probabilities (…, K)."""
+def unsureness(criterion: str, p: Floats, votes: tuple[Floats, Bools] | None = None) -> Floats:
+    """Apply a criterion by name to an exit's probabilities (…, K).
+
+    Agreement needs `votes`, the scores (…, D, K) of the devices under the exit and who is present (…, D); where nobody
+    holds them, at a device and in the cloud, entropy stands in.
+    """
     if criterion not in CRITERIA:
         raise BadInput(f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}")
-    return CRITERIA[criterion](p)
+    if criterion == "agreement":
+        return entropy(p) if votes is None else agreement(p, *votes)
+    return _BY_PROBABILITIES[criterion](p)

@@ -1,20 +1,23 @@
 """The policy: thresholds, temperatures and waits as versioned data, `policy.json` in a bundle."""
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ddnn.errors import BadBundle
-from ddnn.seal import read_sealed, write_sealed
+from ddnn.errors import BadBundle, BadInput
+from ddnn.seal import fingerprint, read_sealed, write_sealed
 from ddnn.tier import Exit
 
-__all__ = ["POLICY_FILE", "Policy", "Temperatures", "Thresholds"]
+__all__ = ["POLICY_FILE", "Audits", "Judging", "Policy", "Promise", "Temperatures", "Thresholds"]
 
 POLICY_FILE: Final = "policy.json"
 
 Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Frozen(BaseModel):
@@ -46,6 +49,41 @@ class Temperatures(_Frozen):
         return float(getattr(self, exit.value))
 
 
+class Judging(_Frozen):
+    """What exits judge by, while so many devices are there."""
+
+    thresholds: Thresholds = Thresholds()
+    temperatures: Temperatures = Temperatures()
+
+
+class Audits(_Frozen):
+    """Which sure answers go up all the same, in the background, to learn what the cloud would have said."""
+
+    share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    """Share of an exit's sure answers that are audited; 0: none."""
+    per_second: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
+    """Audits a second at most, in the long run."""
+    burst: int = Field(default=10, ge=1)
+    """Audits at once at most."""
+    false_alarm: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.01
+    """Chance that an alarm is ever raised while the promise holds."""
+
+
+class Promise(_Frozen):
+    """What tuning found, and what the audits of a running fleet are held against."""
+
+    disagreement: dict[Exit, Share] = {}
+    """For each exit below the cloud that answers: at most this share of its answers differs from the cloud's."""
+    confidence: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.95
+    """How sure that is, over the draw of the events it was found on."""
+    risk: Share | None = None
+    """The guarantee asked for: at most this share of all events is lost by not asking the cloud; none without one."""
+    loss: Literal["accuracy", "disagreement"] | None = None
+    """What a loss is: the cloud right and the answer wrong; or, found without labels, an answer unlike the cloud's."""
+    events: int = Field(default=0, ge=0)
+    """Events it was found on."""
+
+
 class Policy(_Frozen):
     """Everything about answering that may change without training again."""
 
@@ -54,17 +92,42 @@ class Policy(_Frozen):
     """Grows by one with every change; an answer names the version it was given under."""
     bundle: str
     """Fingerprint of the bundle this policy belongs to."""
-    criterion: Literal["entropy", "max_probability", "margin"] = "entropy"
+    criterion: Literal["entropy", "max_probability", "margin", "agreement"] = "entropy"
     thresholds: Thresholds = Thresholds()
     temperatures: Temperatures = Temperatures()
+    live: dict[Annotated[int, Field(ge=1)], Judging] = {}
+    """Instead of these two at a fused exit, by how many devices take part in its answer; a count not here has these."""
     offload: Literal["staged", "eager"] = "staged"
     """staged: scores first, features when asked for. eager: both at once."""
     wait_ms: Annotated[float, Field(ge=0, le=60_000)] = 150.0
     """How long, in milliseconds, a collector waits at most for an event's missing children."""
     adaptive_wait: bool = True
     """Wait less than `wait_ms` when the children are known to arrive closer together."""
+    audits: Audits = Audits()
+    promise: Promise | None = None
     tuned: dict[str, Any] | None = None
     """What the thresholds were chosen on and what that promised: data, split, objective, figures."""
+
+    def judging(self, exit: Exit, live: int) -> Judging:
+        """What `exit` judges by when `live` devices take part in its answer; a device's own is always the same."""
+        return self._own if exit is Exit.DEVICE else self.live.get(live, self._own)
+
+    @cached_property
+    def _own(self) -> Judging:
+        return Judging(thresholds=self.thresholds, temperatures=self.temperatures)
+
+    @property
+    def etag(self) -> str:
+        """Names this very content; the version comes first, for people."""
+        return f'"{self.version}-{fingerprint(self.model_dump(mode="json"), "checksum")[:12]}"'
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Policy":
+        """Check a policy's document; raise `BadInput` naming the key, what it is and what is expected."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise BadInput(_problem(error)) from error
 
     @classmethod
     def read(cls, bundle: Path) -> "Policy":
@@ -73,10 +136,13 @@ class Policy(_Frozen):
         try:
             return cls.model_validate({k: v for k, v in document.items() if k != "checksum"})
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise BadBundle(f"{POLICY_FILE}: {where} is {first['input']!r}: {first['msg']}") from error
+            raise BadBundle(f"{POLICY_FILE}: {_problem(error)}") from error
 
     def write(self, bundle: Path) -> None:
         """Write this policy into the folder `bundle`, atomically."""
         write_sealed(bundle / POLICY_FILE, self.model_dump(mode="json"), seal="checksum")
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the policy'} is {first['input']!r}: {first['msg']}"

@@ -86,8 +86,18 @@ def test_every_criterion_stays_between_0_and_1_in_any_batch_shape(criterion: str
 
 def test_agreement_is_the_share_that_says_otherwise_of_those_present() -> None:
     scores = np.eye(4, dtype=np.float32)[[1, 1, 2, 3]]
-    assert agreement(scores, np.array([True, True, True, False]), 1) == pytest.approx(1 / 3)
-    assert agreement(scores, np.zeros(4, np.bool_), 1) == 1
+    fused = np.stack([p(0.1, 0.7, 0.1, 0.1), p(0.1, 0.1, 0.1, 0.7)])
+    present = np.array([True, True, True, False])
+    assert agreement(fused, scores, present).tolist() == pytest.approx([1 / 3, 1])
+    assert unsureness("agreement", fused, (scores, present)).tolist() == pytest.approx([1 / 3, 1])
+    assert agreement(fused[0], scores, np.zeros(4, np.bool_)) == 1
+    assert unsureness("agreement", fused).tolist() == entropy(fused).tolist()  # nobody holds the votes
+
+
+def test_each_row_may_have_a_temperature_of_its_own() -> None:
+    scores = np.stack([p(0, math.log(3)), p(0, math.log(9))])
+    rows = probabilities(scores, p(0.5, 2))
+    assert rows.tolist() == [pytest.approx([0.1, 0.9]), pytest.approx([0.25, 0.75])]
 
 
 def test_an_unknown_criterion_is_named() -> None:

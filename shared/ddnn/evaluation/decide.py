@@ -3,7 +3,7 @@
 Legend: N events, D devices, E edges, K classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from ddnn.policy import Policy
 from ddnn.tier import Exit
 from ddnn.types import Bools, Floats, Ints
 
-__all__ = ["NOBODY", "Decisions", "decide", "judge"]
+__all__ = ["NOBODY", "Decisions", "decide", "judge", "thresholds"]
 
 NOBODY = -1
 """In place of an exit or a label: there is no answer."""
@@ -60,7 +60,9 @@ def decide(scores: Scores, policy: Policy) -> Decisions:
     edge_of = np.array([topology.edge_of(device) for device in range(len(places))])
     judged = {exit: judge(scores, policy, exit) for exit in topology.exits}
     u = {exit: criterion.reshape(len(scores), -1) for exit, (_, criterion) in judged.items()}
-    sure = _below(u[Exit.DEVICE], policy.thresholds.device) if Exit.DEVICE in u else np.zeros_like(scores.present)
+    sure = np.zeros_like(scores.present)
+    if Exit.DEVICE in u:
+        sure = _below(u[Exit.DEVICE], thresholds(scores, policy, Exit.DEVICE))
 
     settled, source, u_edge = _edges(scores, policy, u)
     surest, below = u_edge.argmin(axis=1), (settled != NOBODY).any(axis=1)
@@ -117,7 +119,8 @@ def _edges(scores: Scores, policy: Policy, u: Mapping[Exit, Floats]) -> tuple[In
             if exit is Exit.DEVICE:
                 place = np.asarray(spec.devices)[u[exit][:, spec.devices].argmin(axis=1)]
             value = u[exit][events, place]
-            rows = _below(value, policy.thresholds.of(exit)) & (settled[:, edge] == NOBODY)
+            limit = thresholds(scores, policy, exit)
+            rows = _below(value, limit[events, place]) & (settled[:, edge] == NOBODY)
             settled[rows, edge], source[rows, edge], criterion[rows, edge] = exit.rank, place[rows], value[rows]
     return settled, source, criterion
 
@@ -127,10 +130,30 @@ def judge(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Floats]:
 
     (N, D, K) and (N, D) for the device exit, (N, E, K) and (N, E) for local and edge, (N, K) and (N,) for the cloud.
     """
-    p = probabilities(scores.of(exit), policy.temperatures.of(exit))
-    return p, np.where(scores.there(exit), unsureness(policy.criterion, p), np.float32(np.inf))
+    live = scores.live(exit)
+    p = probabilities(scores.of(exit), _by_live(live, lambda n: policy.judging(exit, n).temperatures.of(exit)))
+    u = unsureness(policy.criterion, p, _votes(scores, policy, exit))
+    return p, np.where(live > 0, u, np.float32(np.inf))
 
 
-def _below(u: Floats, threshold: float) -> Bools:
+def thresholds(scores: Scores, policy: Policy, exit: Exit) -> Floats:
+    """The threshold of an exit for each event, in the places of `judge`'s criterion."""
+    return _by_live(scores.live(exit), lambda n: policy.judging(exit, n).thresholds.of(exit))
+
+
+def _by_live(live: Ints, value: Callable[[int], float]) -> Floats:
+    """`value` of each count in `live`, in double precision."""
+    return np.array([value(n) for n in range(int(live.max(initial=0)) + 1)])[live]
+
+
+def _votes(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Bools] | None:
+    """The scores (N, E, D, K) of the devices under each edge, and which there are, if the criterion needs them."""
+    if policy.criterion != "agreement" or exit not in (Exit.LOCAL, Exit.EDGE):
+        return None
+    mine = np.stack([np.isin(np.arange(scores.present.shape[1]), edge.devices) for edge in scores.topology.edges])
+    return scores.of(Exit.DEVICE)[:, np.newaxis], scores.present[:, np.newaxis] & mine
+
+
+def _below(u: Floats, threshold: Floats) -> Bools:
     """Compared in double precision, as a tier compares them."""
-    return np.less(u, np.float64(threshold))
+    return np.less(u, threshold)

@@ -60,6 +60,14 @@ class Scores:
             return np.asarray(self.present.any(axis=1))
         return self.present if exit is Exit.DEVICE else self.edge_present
 
+    def live(self, exit: Exit) -> Ints:
+        """How many devices take part in an exit's answer, in the places of `there`."""
+        if exit is Exit.DEVICE:
+            return self.present.astype(np.int64)
+        if exit is Exit.CLOUD:
+            return np.asarray(self.present.sum(axis=1))
+        return np.stack([self.present[:, edge.devices].sum(axis=1) for edge in self.topology.edges], axis=1)
+
     @property
     def edge_present(self) -> Bools:
         """(N, E): some device of the edge took part."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from ddnn.policy import Policy
+from ddnn.policy import Judging, Policy
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array, Bools
 
@@ -102,9 +102,13 @@ class Case:
         """Seconds until the deadline of the most patient caller."""
         return self.deadline - asyncio.get_running_loop().time()
 
+    def judging(self, exit: Exit) -> Judging:
+        """What `exit` judges this event by."""
+        return self.policy.judging(exit, int(self.devices.sum()))
+
     def threshold(self, exit: Exit) -> float:
         """The threshold of `exit` for this event."""
-        asked, own = self.terms.threshold, self.policy.thresholds.of(exit)
+        asked, own = self.terms.threshold, self.judging(exit).thresholds.of(exit)
         return own if asked is None or own == 0 or exit is Exit.CLOUD else asked
 
     def settle(self, answer: Answer) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 
 from ddnn.bundle import Cut
 from ddnn.exits import probabilities, unsureness
+from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.service.case import Case
 from ddnn.tier import Exit
-from ddnn.types import Answer, Array, Floats, pack_bits, unpack_bits
+from ddnn.types import Answer, Array, Bools, Floats, pack_bits, unpack_bits
 
 __all__ = ["Carried", "Engine", "Step", "WayUp", "judge"]
 
@@ -141,8 +142,9 @@ def judge(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answe
     for _, same in groupby(cases, key=lambda case: id(case.policy)):
         group = list(same)
         policy = group[0].policy
-        p = probabilities(scores[len(answers) : len(answers) + len(group)], policy.temperatures.of(exit))
-        values = unsureness(policy.criterion, p).tolist()
+        temperatures = np.array([case.judging(exit).temperatures.of(exit) for case in group], np.float32)
+        p = probabilities(scores[len(answers) : len(answers) + len(group)], temperatures)
+        values = unsureness(policy.criterion, p, _votes(exit, policy, group)).tolist()
         answers += [
             Answer(
                 label=label,
@@ -156,3 +158,10 @@ def judge(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answe
         ]
         criterion += values
     return answers, criterion
+
+
+def _votes(exit: Exit, policy: Policy, cases: Sequence[Case]) -> tuple[Floats, Bools] | None:
+    """The scores of the devices that are fused here, where the criterion asks for them."""
+    if policy.criterion != "agreement" or exit not in (Exit.LOCAL, Exit.EDGE):
+        return None
+    return tuple(np.stack([case.inputs[name] for case in cases]) for name in ("scores", "present"))  # type: ignore[return-value]

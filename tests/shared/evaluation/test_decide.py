@@ -54,8 +54,10 @@ def answer_one(scores: Scores, policy: Policy, n: int) -> tuple[int, int, float,
     """The rules, one event, caller by caller: label, exit, criterion, who took part."""
 
     def judge(values: Array, exit: Exit, who: Sequence[int]) -> tuple[Answer, float]:
-        p = probabilities(values, policy.temperatures.of(exit))
-        u = float(unsureness(policy.criterion, p))
+        p = probabilities(values, policy.judging(exit, len(who)).temperatures.of(exit))
+        fused = exit in (Exit.LOCAL, Exit.EDGE)
+        votes = (scores.of(Exit.DEVICE)[n, who], np.ones(len(who), np.bool_)) if fused else None
+        u = float(unsureness(policy.criterion, p, votes))
         devices = np.isin(np.arange(scores.present.shape[1]), who)
         return Answer(int(p.argmax()), p, exit, float(np.float32(1 - u)), devices, policy_version=1, bytes_up=0), u
 
@@ -69,7 +71,7 @@ def answer_one(scores: Scores, policy: Policy, n: int) -> tuple[int, int, float,
         for exit in (Exit.LOCAL, Exit.EDGE):
             if here and answer is None and exit in scores.topology.exits:
                 given = judge(scores.of(exit)[n, e], exit, here)
-                answer = given if given[1] < policy.thresholds.of(exit) else None
+                answer = given if given[1] < policy.judging(exit, len(here)).thresholds.of(exit) else None
         for i in here:
             callers[i] = sure[i][0] if i in sure else answer[0] if answer else None
         unsure += here if answer is None else []
@@ -95,7 +97,7 @@ LAYOUTS: list[tuple[tuple[tuple[int, ...], ...], bool]] = [
 
 
 @pytest.mark.parametrize(("edges", "section"), LAYOUTS)
-@pytest.mark.parametrize("criterion", ["entropy", "max_probability", "margin"])
+@pytest.mark.parametrize("criterion", ["entropy", "max_probability", "margin", "agreement"])
 def test_all_events_at_once_are_answered_as_one_by_one(
     edges: tuple[tuple[int, ...], ...], section: bool, criterion: str
 ) -> None:
@@ -108,6 +110,12 @@ def test_all_events_at_once_are_answered_as_one_by_one(
                 "criterion": criterion,
                 "thresholds": Thresholds(device=device, local=local, edge=edge),
                 "temperatures": Temperatures(device=2, local=0.7, edge=1.5, cloud=3),
+                "live": {
+                    2: {
+                        "thresholds": Thresholds(device=1, local=local / 2, edge=edge + 0.1),
+                        "temperatures": Temperatures(device=9, local=1.1, edge=0.6, cloud=2),
+                    }
+                },
             }
         )
         got = decide(scores, policy)
