@@ -11,6 +11,7 @@ from ddnn.cli.doctor import doctor
 from ddnn.cli.evaluate import evaluate
 from ddnn.cli.infer import infer
 from ddnn.cli.play import play
+from ddnn.cli.record import record
 from ddnn.cli.serve import serve
 from ddnn.cli.status import status
 from ddnn.cli.train import train
@@ -32,7 +33,7 @@ app = typer.Typer(
 
 _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run a fleet": (up, status, infer, doctor),
-    "Make a network": (train, evaluate, tune),
+    "Make a network": (train, evaluate, record, tune),
     "The parts of a fleet": (serve, play),
 }
 for _panel, _commands in _PANELS.items():

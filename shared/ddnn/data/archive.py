@@ -1,16 +1,14 @@
 """A `.npz` file, opened without pickles: the contract's own form, Keras' image sets, the paper's MVMC."""
 
 import json
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 
 from ddnn.data.events import Events, check_visible, checked_labels, checked_view, name_classes
 from ddnn.data.grid import channels_first, cut
+from ddnn.data.npz import Archive
 from ddnn.data.split import SPLIT_NAMES, blocks
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools
@@ -23,33 +21,6 @@ MVMC_VIEWS: Final = [(3, 32, 32)] * 6
 MVMC_SPLIT_FILE: Final = "mvmc_split.json"
 
 
-class _Archive(Mapping[str, Array]):
-    """Arrays of a file by name, each read when asked for."""
-
-    def __init__(self, path: Path, stream: BinaryIO) -> None:
-        try:
-            file = np.load(stream, allow_pickle=False)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise BadData(f"{path} cannot be read as .npz ({error}); expected a file made by numpy.savez") from error
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise BadData(f"{path} holds one bare array; expected a .npz file with named arrays")
-        self.path, self._file = path, file
-
-    def __getitem__(self, name: str) -> Array:
-        try:
-            return np.asarray(self._file[name])
-        except KeyError:
-            raise
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise BadData(f"{name} cannot be read ({error}); expected a plain array, no pickled objects") from error
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file.files)
-
-    def __len__(self) -> int:
-        return len(self._file.files)
-
-
 def read_archive(path: Path, *, grid: tuple[int, int] | None, group_by: str | None) -> Events:
     """Read the events of the file `path`, in whichever form it has."""
     try:
@@ -59,10 +30,10 @@ def read_archive(path: Path, *, grid: tuple[int, int] | None, group_by: str | No
     except OSError as error:
         raise BadData(f"{path} cannot be read ({error.strerror}); expected a .npz file") from error
     with stream:
-        return _read(_Archive(path, stream), grid, group_by)
+        return _read(Archive(path, stream), grid, group_by)
 
 
-def _read(archive: _Archive, grid: tuple[int, int] | None, group_by: str | None) -> Events:
+def _read(archive: Archive, grid: tuple[int, int] | None, group_by: str | None) -> Events:
     path = archive.path
     if any(name in archive for name in KERAS):
         if group_by:
@@ -85,7 +56,7 @@ def _read(archive: _Archive, grid: tuple[int, int] | None, group_by: str | None)
     return _own(archive, views, y, group_by)
 
 
-def _views(archive: _Archive) -> tuple[Array, ...]:
+def _views(archive: Archive) -> tuple[Array, ...]:
     """`X` (N, D, …) or `X_0` … `X_{D-1}`, each (N, …)."""
     names = sorted((name for name in archive if name.startswith("X_") and name[2:].isdigit()), key=lambda n: int(n[2:]))
     if "X" in archive:
@@ -111,7 +82,7 @@ def _views(archive: _Archive) -> tuple[Array, ...]:
     return tuple(checked_view(name, view) for name, view in zip(names, views, strict=True))
 
 
-def _own(archive: _Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:
+def _own(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:
     count, devices = len(views[0]), len(views)
     y = checked_labels("y", raw, (count,), 0)
     classes = name_classes(y, archive.get("classes"))
@@ -127,7 +98,7 @@ def _own(archive: _Archive, views: tuple[Array, ...], raw: Array, group_by: str 
     return Events(views, y, y_dev, present, classes, test, validation, _groups(archive, group_by, count))
 
 
-def _named_split(archive: _Archive, count: int) -> tuple[Bools | None, Bools | None]:
+def _named_split(archive: Archive, count: int) -> tuple[Bools | None, Bools | None]:
     """The file's own test and validation events, from `split` or `is_test`."""
     if "split" in archive:
         split = archive["split"]
@@ -147,7 +118,7 @@ def _named_split(archive: _Archive, count: int) -> tuple[Bools | None, Bools | N
     return None, None
 
 
-def _groups(archive: _Archive, group_by: str | None, count: int) -> Array | None:
+def _groups(archive: Archive, group_by: str | None, count: int) -> Array | None:
     """(N,) the array that `group_by` names, or its blocks of one length for NAME:LENGTH; `row` is the row's number."""
     if group_by is None:
         return None
@@ -166,7 +137,7 @@ def _groups(archive: _Archive, group_by: str | None, count: int) -> Array | None
     return groups
 
 
-def _keras(archive: _Archive, grid: tuple[int, int] | None) -> Events:
+def _keras(archive: Archive, grid: tuple[int, int] | None) -> Events:
     """`x_train`, `y_train`, `x_test`, `y_test`, cut into the grid's views."""
     missing = [name for name in KERAS if name not in archive]
     if missing:
@@ -195,7 +166,7 @@ def _keras(archive: _Archive, grid: tuple[int, int] | None) -> Events:
     return Events(views, y, y_dev, present, name_classes(y, archive.get("classes")), is_test, grid=grid)
 
 
-def _mvmc(archive: _Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:
+def _mvmc(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:
     """The paper's set: `y` (N, D), 3 where the camera does not see the object; the event's class is the largest.
 
     The authors' split comes from `mvmc_split.json` (lists `train` and `test` of rows) beside the file, if it is there.

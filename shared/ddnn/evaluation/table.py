@@ -1,6 +1,6 @@
 """The evaluation document, for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich import box
@@ -10,7 +10,7 @@ from rich.table import Table
 from ddnn.evaluation.agreement import Agreement
 from ddnn.tier import Exit
 
-__all__ = ["say", "show"]
+__all__ = ["accuracies_table", "say", "show"]
 
 
 def show(document: dict[str, Any], console: Console) -> None:
@@ -39,6 +39,17 @@ def say(served: Agreement, console: Console, most: int = 20) -> None:
         console.print(f"[red]✗[/red] and {len(served.differing) - most} more")
 
 
+def accuracies_table(splits: Mapping[str, Any]) -> Table:
+    """Each split's events and every exit's accuracy there, of `{"validation": {"events": …, "exits": …}}`."""
+    table = _table("Accuracy of each exit if it answered all", "exit", *splits)
+    table.add_row("[dim]events[/dim]", *(f"[dim]{told['events']:,}[/dim]" for told in splits.values()))
+    for exit in Exit:
+        told = [each["exits"][exit.value] for each in splits.values()]
+        if told[0] is not None:
+            table.add_row(exit.value, *(_accuracy(each["accuracy"]) for each in told))
+    return table
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     for place, column in enumerate(columns):
@@ -58,7 +69,7 @@ def _exits(document: dict[str, Any]) -> Table:
         threshold = overall["thresholds"].get(exit.value)
         table.add_row(
             exit.value,
-            _spread(accuracy) if isinstance(accuracy, list) else _percent(accuracy),
+            _accuracy(accuracy),
             _percent(overall["exit_share"][exit.value]),
             "always" if exit is Exit.CLOUD else f"{threshold:.4g}" if threshold else "off",
         )
@@ -131,6 +142,10 @@ def _by_size(subsets: dict[str, float]) -> Iterator[tuple[int, dict[str, float]]
     """The subsets by how many devices are left, most first."""
     for size in sorted({key.count("+") + 1 for key in subsets}, reverse=True):
         yield size, {key: value for key, value in subsets.items() if key.count("+") + 1 == size}
+
+
+def _accuracy(value: float | list[float | None] | None) -> str:
+    return _spread(value) if isinstance(value, list) else _percent(value)
 
 
 def _spread(values: list[float | None]) -> str:
