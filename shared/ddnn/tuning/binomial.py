@@ -1,0 +1,59 @@
+"""The binomial distribution, exactly: how surprising few losses are, and how large a share may be all the same.
+
+Legend: n events, of which k are losses; `risk` is the share of all events that would be.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ddnn.types import Ints
+
+__all__ = ["Doubles", "fewest_events", "p_value", "p_values", "upper_bound"]
+
+Doubles = npt.NDArray[np.float64]
+
+
+def p_values(n: int, risk: float) -> Doubles:
+    """(n + 1,) of P(Bin(n, risk) ≤ k), for k = 0 … n; by logarithms, so that no binomial coefficient overflows."""
+    k = np.arange(n + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    ways = factorials[n] - factorials - factorials[::-1]
+    chance = np.exp(ways + k * math.log(risk) + (n - k) * math.log1p(-risk))
+    return np.asarray(np.minimum(np.cumsum(chance), 1.0))
+
+
+def p_value(losses: int | Ints, n: int, risk: float) -> Doubles:
+    """P(Bin(n, risk) ≤ losses): how likely so few losses in n events are if the risk is `risk` or more.
+
+    The exact p-value against "the risk is larger than `risk`", sharper than Hoeffding's for losses of 0 or 1
+    (Bates, Angelopoulos, Lei, Malik and Jordan, 2021).
+    """
+    return np.asarray(p_values(n, risk)[losses])
+
+
+def upper_bound(losses: int, n: int, confidence: float) -> float:
+    """The largest risk that `losses` in `n` events do not rule out at `confidence` (Clopper and Pearson, 1934)."""
+    if losses >= n:
+        return 1.0
+    low, high = losses / n, 1.0
+    while high - low > 1e-9:  # the p-value falls with the risk
+        middle = (low + high) / 2
+        low, high = (middle, high) if p_value(losses, n, middle) > 1 - confidence else (low, middle)
+    return high
+
+
+def fewest_events(risk: float, confidence: float, rate: float = 0.0) -> int | None:
+    """The fewest events, a share `rate` of them losses, that show a risk of at most `risk`; None: no number does.
+
+    Without losses: the smallest n with (1 − risk)ⁿ ≤ 1 − confidence.
+    """
+    if rate >= risk:
+        return None
+    n = math.ceil(math.log(1 - confidence) / math.log1p(-risk) - 1e-12)
+    while rate and p_value(math.ceil(rate * n), n, risk) > 1 - confidence:
+        if n > 10_000_000:
+            return None
+        n = math.ceil(n * 1.05)
+    return n
