@@ -1,7 +1,6 @@
 """The policy: thresholds, temperatures and waits as versioned data, `policy.json` in a bundle."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -112,9 +111,10 @@ class Policy(_Frozen):
         """What `exit` judges by when `live` devices take part in its answer; a device's own is always the same."""
         return self._own if exit is Exit.DEVICE else self.live.get(live, self._own)
 
-    @cached_property
+    @property
     def _own(self) -> Judging:
-        return Judging(thresholds=self.thresholds, temperatures=self.temperatures)
+        # Not cached: `model_copy` would take the cached value along. Not validated again: asked for every event.
+        return Judging.model_construct(thresholds=self.thresholds, temperatures=self.temperatures)
 
     @property
     def etag(self) -> str:

@@ -69,3 +69,10 @@ def test_a_snapshot_does_not_change() -> None:
     policy = Policy(bundle="b")
     with pytest.raises(ValidationError):
         policy.version = 2
+
+
+def test_a_changed_copy_is_judged_by_its_own_thresholds() -> None:
+    policy = Policy(bundle="b", thresholds=Thresholds(local=0.1))
+    assert policy.judging(Exit.LOCAL, 3).thresholds.local == 0.1
+    changed = policy.model_copy(update={"thresholds": Thresholds(local=0.9)})
+    assert changed.judging(Exit.LOCAL, 3).thresholds.local == 0.9
