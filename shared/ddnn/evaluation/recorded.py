@@ -1,4 +1,4 @@
-"""Recorded scores as a file: one `.npz` of plain arrays with all splits, made once and read by every study of thresholds.
+"""Recorded scores as a file: one `.npz` of plain arrays with all splits, made once, read by whoever studies thresholds.
 
 Its arrays are `about`, a JSON text, and `validation.cloud`, `validation.present`, `validation.y` …, so for each split.
 Legend: N events, D devices, E edges, K classes.
@@ -77,7 +77,7 @@ class Recorded:
 
     @classmethod
     def load(cls, path: Path, bundle: Bundle | None = None) -> "Recorded":
-        """Read and check a file that `save` wrote, of `bundle` if one is given; raise `BadData` naming what is wrong."""
+        """Read a file that `save` wrote, of `bundle` if one is given; raise `BadData` saying what is wrong."""
         try:
             stream = path.open("rb")
         except OSError as error:

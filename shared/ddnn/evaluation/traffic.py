@@ -2,35 +2,50 @@
 
 Payload = the network's own tensors (scores, features, presence); body = whole HTTP bodies, measured by encoding each
 message as a tier sends it, an event a message: what a tier gathers into one request needs fewer.
+Legend: N events, D devices, E edges.
 """
 
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from ddnn.evaluation.decide import NOBODY, Decisions
 from ddnn.evaluation.formula import communication_bytes
+from ddnn.evaluation.messages import Messages, Size
 from ddnn.evaluation.scores import Scores
 from ddnn.policy import Policy
 from ddnn.tier import Exit
-from ddnn.types import Array, Bools
-from ddnn.wire import Parameters, encode_request
+from ddnn.types import Bools, Ints
 
-__all__ = ["formula", "traffic"]
+__all__ = ["Crossed", "crossings", "formula", "traffic"]
 
-_PAYLOAD: Final = ("view", "scores", "features", "present")
-_EVENT: Final = b"0" * 32
-"""An event id as the client makes them: 32 characters."""
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """Bytes of each event that cross one link, (N,) each."""
+
+    payload: Ints
+    body: Ints
+
+    @classmethod
+    def nothing(cls, events: int) -> "Crossed":
+        """No bytes yet."""
+        return cls(np.zeros(events, np.int64), np.zeros(events, np.int64))
+
+    def add(self, events: Bools, size: Size) -> None:
+        """Add a message for each of `events` (N,)."""
+        self.payload[events] += size.payload
+        self.body[events] += size.body
+
+    def per_event(self) -> dict[str, float]:
+        """The mean of each."""
+        return {"payload": int(self.payload.sum()) / len(self.payload), "body": int(self.body.sum()) / len(self.body)}
 
 
 def traffic(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, Any]:
     """The `bytes` part of the `evaluate --json` document."""
-    devices, cloud = _Link(len(scores)), _Link(len(scores))
-    for index, edge in enumerate(scores.topology.edges):
-        settled = decisions.settled[:, index]
-        for device in edge.devices:
-            _from_device(devices, scores, decisions.sure[:, device], settled, device, policy)
-        _from_edge(cloud, scores, settled, index)
+    devices, cloud = crossings(scores, decisions.sure, decisions.settled, policy.offload)
     views = np.array([spec.view.bytes for spec in scores.topology.devices])
     return {
         "device_to_edge": devices.per_event(),
@@ -38,6 +53,23 @@ def traffic(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, A
         "formula": formula(scores, decisions),
         "raw_views": float((scores.present * views).sum(axis=1).mean()),
     }
+
+
+def crossings(
+    scores: Scores, sure: Bools, settled: Ints, offload: Literal["staged", "eager"]
+) -> tuple[Crossed, Crossed]:
+    """What each event sends from its devices to their edges, and from the edges to the cloud.
+
+    `sure` (N, D) are the devices that answered themselves, `settled` (N, E) the rank of the exit at which each edge
+    settled its event, `NOBODY` where it sent it up or saw nothing: as in `Decisions`, or as somebody supposes.
+    """
+    devices, cloud = Crossed.nothing(len(scores)), Crossed.nothing(len(scores))
+    messages = Messages(scores.topology, scores.cloud.shape[1])
+    for index, edge in enumerate(scores.topology.edges):
+        for device in edge.devices:
+            _from_device(devices, messages, scores, sure[:, device], settled[:, index], device, offload)
+        _from_edge(cloud, messages, scores, settled[:, index], index)
+    return devices, cloud
 
 
 def formula(scores: Scores, decisions: Decisions) -> float:
@@ -50,62 +82,27 @@ def formula(scores: Scores, decisions: Decisions) -> float:
     return each * len(topology.devices)
 
 
-class _Link:
-    """Sums what crosses one link."""
-
-    def __init__(self, events: int) -> None:
-        self._events, self._payload, self._body = events, 0, 0
-
-    def send(self, count: int, parameters: Parameters, **tensors: Array) -> None:
-        """Add `count` messages, each of one event with these tensors."""
-        event = np.array([_EVENT], dtype=np.object_)
-        body, _ = encode_request({"event": event, **tensors}, parameters=parameters)
-        self._payload += count * sum(array.nbytes for name, array in tensors.items() if name in _PAYLOAD)
-        self._body += count * len(body)
-
-    def per_event(self) -> dict[str, float]:
-        return {"payload": self._payload / self._events, "body": self._body / self._events}
-
-
-def _to_edge(device: int) -> Parameters:
-    return {"device": device, "max_exit": Exit.CLOUD.value}
-
-
-def _from_device(link: _Link, scores: Scores, sure: Bools, settled: Array, device: int, policy: Policy) -> None:
-    topology, there = scores.topology, scores.present[:, device]
-    if topology.device_cut is None:
-        view = topology.devices[device].view
-        link.send(int(there.sum()), _to_edge(device), view=np.zeros((1, *view.shape), view.numpy_dtype))
+def _from_device(
+    link: Crossed, messages: Messages, scores: Scores, sure: Bools, settled: Ints, device: int, offload: str
+) -> None:
+    there = scores.present[:, device]
+    if scores.topology.device_cut is None:
+        link.add(there, messages.from_device(device, "view"))
         return
-    own = np.zeros((1, scores.cloud.shape[1]), np.float32)
-    features = np.zeros((1, topology.device_cut.bytes), np.uint8)
-    alone = len(topology.devices) == 1
+    alone = len(scores.topology.devices) == 1
     if not alone:  # a sure device that is alone is the local exit: nobody else waits to be told
-        link.send(int((there & sure).sum()), _to_edge(device), scores=own, answered=np.ones(1, np.bool_))
-    unsure = int((there & ~sure).sum())
-    if policy.offload == "eager":
-        link.send(unsure, _to_edge(device), scores=own, features=features)
+        link.add(there & sure, messages.from_device(device, "scores", "answered"))
+    if offload == "eager":
+        link.add(there & ~sure, messages.from_device(device, "scores", "features"))
     else:
-        asked = int((there & np.isin(settled, (NOBODY, Exit.EDGE.rank))).sum())
-        link.send(unsure, _to_edge(device), scores=own)
-        link.send(asked, _to_edge(device), features=features)
+        link.add(there & ~sure, messages.from_device(device, "scores"))
+        asked = np.isin(settled, (NOBODY, Exit.EDGE.rank))
+        link.add(there & asked, messages.from_device(device, "features"))
 
 
-def _from_edge(link: _Link, scores: Scores, settled: Array, index: int) -> None:
-    topology, there = scores.topology, scores.edge_present[:, index]
-    devices = topology.edges[index].devices
-    present = np.ones((1, len(devices)), np.bool_)
-    view, cut = topology.devices[devices[0]].view, topology.device_cut
-    carried: Array = np.zeros((1, len(devices), *view.shape), view.numpy_dtype)
-    if cut:
-        shape = (1, topology.edge_cut.bytes) if topology.edge_cut else (1, len(devices), cut.bytes)
-        carried = np.zeros(shape, np.uint8)
-    up = int((there & (settled == NOBODY)).sum())
-    link.send(up, {"edge": index}, **{"features" if cut else "view": carried}, present=present)
-    if len(topology.edges) == 1:
-        return
-    own = np.zeros((1, scores.cloud.shape[1]), np.float32)
-    for exit in Exit:  # the other edges' callers wait for what this one already answered
-        told = int((there & (settled == exit.rank)).sum())
-        name = np.array([exit.value.encode()], np.object_)
-        link.send(told, {"edge": index}, scores=own, exit=name, present=present, answered=np.ones(1, np.bool_))
+def _from_edge(link: Crossed, messages: Messages, scores: Scores, settled: Ints, index: int) -> None:
+    there = scores.edge_present[:, index]
+    link.add(there & (settled == NOBODY), messages.from_edge(index))
+    if len(scores.topology.edges) > 1:
+        for exit in Exit:  # the other edges' callers wait for what this one already answered
+            link.add(there & (settled == exit.rank), messages.told(index, exit))
