@@ -4,7 +4,7 @@ Legend: N events, D devices, E edges, K classes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,20 @@ class Scores:
         if exit is Exit.CLOUD:
             return np.asarray(self.present.sum(axis=1))
         return np.stack([self.present[:, edge.devices].sum(axis=1) for edge in self.topology.edges], axis=1)
+
+    def take(self, rows: Ints) -> "Scores":
+        """The events at `rows`, in that order."""
+        device, local, edge = (None if of is None else of[rows] for of in (self.device, self.local, self.edge))
+        return replace(
+            self,
+            device=device,
+            local=local,
+            edge=edge,
+            cloud=self.cloud[rows],
+            present=self.present[rows],
+            y=self.y[rows],
+            y_dev=self.y_dev[rows],
+        )
 
     @property
     def edge_present(self) -> Bools:

@@ -4,16 +4,21 @@ Legend: N events, m exits below the cloud that are asked, in order.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from ddnn.evaluation import Scores, judge
-from ddnn.evaluation.decide import NOBODY
+from ddnn.errors import BadData, BadInput
+from ddnn.evaluation import NOBODY, Scores, judge
+from ddnn.evaluation.recorded import check
 from ddnn.policy import Policy, Thresholds
 from ddnn.tier import Exit
 from ddnn.types import Array, Bools, Floats, Ints
 
-__all__ = ["Asked", "ask"]
+__all__ = ["FEWEST_EVENTS", "Asked", "ask", "enough"]
+
+FEWEST_EVENTS: Final = 50
+"""Below this many events a threshold is luck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +64,14 @@ def ask(scores: Scores, policy: Policy) -> Asked:
         unsure[:, place], labels[:, place] = u[rows, surest], p[rows, surest].argmax(axis=-1)
     labels[:, -1] = scores.cloud.argmax(axis=1)
     return Asked(exits, unsure, np.where(seen[:, None], labels, NOBODY))
+
+
+def enough(scores: Scores, *, labelled: bool = True) -> None:
+    """Raise `BadData` or `BadInput`, saying what is missing, unless thresholds can be chosen on `scores`."""
+    check(scores)
+    if Exit.LOCAL not in scores.topology.exits:
+        raise BadInput("this network has no exit below the cloud; there is no threshold to tune")
+    if len(scores) < FEWEST_EVENTS:
+        raise BadData(f"there are {len(scores)} events to tune on; expected at least {FEWEST_EVENTS}")
+    if labelled and len(np.unique(scores.y)) < 2:
+        raise BadData(f"all {len(scores)} events to tune on are of class {scores.y[0]}; expected at least two classes")

@@ -3,12 +3,33 @@
 import numpy as np
 
 from ddnn.evaluation import NOBODY, Scores, decide
-from ddnn.policy import Policy
+from ddnn.policy import Policy, Promise, Usual
 from ddnn.tier import Exit
 from ddnn.tuning.binomial import upper_bound
 from ddnn.types import Ints
 
-__all__ = ["cloud_labels", "disagreement"]
+__all__ = ["cloud_labels", "disagreement", "promise", "usual"]
+
+
+def promise(scores: Scores, policy: Policy, confidence: float = 0.95) -> Promise:
+    """What `policy` did on the events behind `scores`, for the audits of a running fleet; no risk is promised."""
+    return Promise(
+        disagreement=disagreement(scores, policy, confidence),
+        confidence=confidence,
+        events=len(scores),
+        usual=usual(scores, policy),
+    )
+
+
+def usual(scores: Scores, policy: Policy) -> dict[Exit, Usual]:
+    """Each exit's share of the answers, and how sure they were; of the exits that answered."""
+    decisions, found = decide(scores, policy), {}
+    for exit in scores.topology.exits:
+        mine = decisions.exit == exit.rank
+        if mine.any():
+            bins = np.histogram(1 - decisions.unsureness[mine], bins=10, range=(0, 1))[0] / mine.sum()
+            found[exit] = Usual(share=float(mine.mean()), confidence=tuple(bins.tolist()))
+    return found
 
 
 def disagreement(scores: Scores, policy: Policy, confidence: float) -> dict[Exit, float]:
