@@ -1,0 +1,53 @@
+"""Scores made up for tests: exits that know the class better the higher they are, and are surer where they are right."""
+
+import numpy as np
+
+from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
+from ddnn.evaluation import Scores
+from ddnn.types import Floats
+
+__all__ = ["CLASSES", "make_scores", "make_topology"]
+
+CLASSES = 4
+
+
+def make_topology(devices: int, edges: int, section: bool) -> Topology:
+    """A topology of `devices` devices dealt to `edges` edges; `section`: the edges have one."""
+    groups = np.array_split(np.arange(devices), edges)
+    return Topology(
+        devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section="d.onnx") for _ in range(devices)),
+        device_cut=Cut(shape=(20,)),
+        edges=tuple(
+            EdgeSpec(devices=tuple(group.tolist()), local="l.onnx", section="e.onnx" if section else None)
+            for group in groups
+        ),
+        edge_cut=Cut(shape=(9,)) if section else None,
+        cloud="c.onnx",
+        fusion={},
+    )
+
+
+def make_scores(
+    events: int, *, devices: int = 2, edges: int = 1, section: bool = True, seed: int = 0, strength: float = 1.0
+) -> Scores:
+    """Scores of `events` events, all devices there; the more `strength`, the fewer errors."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(CLASSES, size=events)
+    hard = rng.random(events)[:, None]
+
+    def at(width: int, skill: float) -> Floats:
+        noise = rng.normal(size=(events, width, CLASSES))
+        signal = np.eye(CLASSES)[y][:, None] * skill * strength * 4 * (1 - hard[..., None])
+        return (noise + signal).astype(np.float32)
+
+    return Scores(
+        device=at(devices, 0.5),
+        local=at(edges, 0.8),
+        edge=at(edges, 1.0) if section else None,
+        cloud=at(1, 1.5)[:, 0],
+        present=np.ones((events, devices), np.bool_),
+        y=y,
+        y_dev=np.repeat(y[:, None], devices, axis=1),
+        topology=make_topology(devices, edges, section),
+        source={"data": "made", "fingerprint": "f", "split": "validation"},
+    )

@@ -1,0 +1,36 @@
+"""What a policy promises of its own accord."""
+
+import numpy as np
+import pytest
+from made_scores import make_scores
+from scipy.stats import beta
+
+from ddnn.evaluation import decide
+from ddnn.policy import Policy, Thresholds
+from ddnn.tier import Exit
+from ddnn.tuning.promise import promise
+
+
+@pytest.mark.parametrize("edges", [1, 2])
+def test_the_bound_on_disagreement_is_that_of_the_answers_served(edges: int) -> None:
+    scores = make_scores(300, devices=4, edges=edges)
+    policy = Policy(bundle="b", thresholds=Thresholds(local=0.4, edge=0.5))
+    told, answers = promise(scores, policy, 0.9), decide(scores, policy)
+    assert set(told.disagreement) == {Exit.LOCAL, Exit.EDGE}
+    for exit, bound in told.disagreement.items():
+        mine = answers.exit == exit.rank
+        differ = int((answers.label != scores.cloud.argmax(axis=1))[mine].sum())
+        assert bound == pytest.approx(beta.ppf(0.9, differ + 1, mine.sum() - differ), abs=1e-6)
+    assert (told.confidence, told.events, told.risk) == (0.9, 300, None)
+
+
+def test_what_was_usual_adds_up() -> None:
+    told = promise(make_scores(300), Policy(bundle="b", thresholds=Thresholds(local=0.4, edge=0.5)))
+    assert sum(usual.share for usual in told.usual.values()) == pytest.approx(1)
+    assert all(sum(usual.confidence) == pytest.approx(1) for usual in told.usual.values())
+
+
+def test_an_exit_that_answers_nothing_promises_nothing() -> None:
+    told = promise(make_scores(80), Policy(bundle="b", thresholds=Thresholds(local=0, edge=0)))
+    assert told.disagreement == {}
+    assert np.isclose(told.usual[Exit.CLOUD].share, 1)
