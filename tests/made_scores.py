@@ -1,4 +1,4 @@
-"""Scores made up for tests: exits that know the class better the higher they are, and are surer where they are right."""
+"""Scores made up for tests: exits know the class better the higher they are, and are surer where they are right."""
 
 import numpy as np
 

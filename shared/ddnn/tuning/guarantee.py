@@ -138,8 +138,8 @@ def ladder(asked: Asked, costs: Array, y: Ints | None) -> Array:
         mine = asked.unsureness[answered == place, place].astype(np.float64)
         if len(mine):
             gentle[:, place] = np.quantile(mine, _GENTLE)
-    gentle = gentle[(gentle > 0).any(axis=1)]
-    return np.concatenate([gentle, steps])
+    answers = (asked.reached(gentle) < len(asked.exits)).any(axis=1)  # of ties, a part is none
+    return np.concatenate([gentle[answers], steps])
 
 
 def climb(losses: Iterable[int], events: int, risk: float, confidence: float) -> list[Rung]:

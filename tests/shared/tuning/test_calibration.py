@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from made_scores import make_scores
 from sklearn.metrics import roc_auc_score
 
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import auroc, calibration, reliability
+from made_scores import make_scores
 
 
 def test_auroc_is_that_of_scikit_learn_ties_and_all() -> None:

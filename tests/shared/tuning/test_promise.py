@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from made_scores import make_scores
 from scipy.stats import beta
 
 from ddnn.evaluation import decide
 from ddnn.policy import Policy, Thresholds
 from ddnn.tier import Exit
 from ddnn.tuning.promise import promise
+from made_scores import make_scores
 
 
 @pytest.mark.parametrize("edges", [1, 2])
