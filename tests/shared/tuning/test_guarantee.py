@@ -128,11 +128,9 @@ def test_losses_above_the_risk_are_refused_however_many_events() -> None:
 @pytest.mark.parametrize("name", ["risk", "confidence"])
 def test_a_risk_or_confidence_that_is_no_share_is_refused(name: str, value: float) -> None:
     scores = make_scores(100)
+    asked = {"risk": 0.1, "confidence": 0.9, name: value}
     with pytest.raises(BadInput, match=f"{name} is {value}"):
-        if name == "risk":
-            guarantee(scores, POLICY, to_cloud(scores), risk=value)
-        else:
-            guarantee(scores, POLICY, to_cloud(scores), risk=0.1, confidence=value)
+        guarantee(scores, POLICY, to_cloud(scores), risk=asked["risk"], confidence=asked["confidence"])
 
 
 def test_what_cannot_be_tuned_on_is_refused() -> None:
