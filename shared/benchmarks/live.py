@@ -10,7 +10,7 @@ saved. Intervals: Student's t over the draws, of the paired differences to the f
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from ddnn.types import Array, Bools
 BUDGETS = (0.05, 0.1, 0.2, 0.4)
 PRICES = np.concatenate([[0.0], np.geomspace(1e-6, 1e-2, 80)])
 """Accuracy that a byte is worth."""
-Sets = Callable[[int], tuple[Temperatures, Array]]
+Sets = Mapping[int, tuple[Temperatures, Array]]
 """Temperatures and thresholds (prices, m) by the number of live devices."""
 
 
@@ -75,10 +75,10 @@ def study(validation: Recorder, test: Recorder, present: Bools, criterion: str, 
         mixed = fitted(validation.scores(lose(there, lost, rng)), criterion)
         scores = test.scores(lose(present, lost, rng))
         arms: dict[str, Sets] = {
-            "one set, found with all devices": lambda live: base,
-            "one set, found with devices lost": lambda live, mixed=mixed: mixed,
-            "temperatures by count": lambda live, sets=sets: (sets[live][0], base[1]),
-            "temperatures and thresholds by count": lambda live, sets=sets: sets[live],
+            "one set, found with all devices": dict.fromkeys(sets, base),
+            "one set, found with devices lost": dict.fromkeys(sets, mixed),
+            "temperatures by count": {live: (each[0], base[1]) for live, each in sets.items()},
+            "temperatures and thresholds by count": sets,
         }
         low, high = (costs(scores, "staged", Price()).mean(axis=0)[place] for place in (0, -1))
         budgets = low + (high - low) * np.asarray(BUDGETS)
@@ -118,7 +118,7 @@ def played(scores: Scores, criterion: str, arm: Sets) -> tuple[Array, Array]:
     spent, right = np.zeros(len(PRICES)), np.zeros(len(PRICES))
     for count in np.unique(live):
         rows = np.flatnonzero(live == count)
-        temperatures, thresholds = arm(int(count))
+        temperatures, thresholds = arm[int(count)]
         policy = Policy(bundle="benchmark", criterion=criterion, temperatures=temperatures)  # type: ignore[arg-type]
         asked = ask(scores.take(rows), policy)
         reached, at = asked.reached(thresholds), np.arange(len(rows))
@@ -131,7 +131,7 @@ def errors(scores: Scores, arm: Sets) -> Array:
     """ECE of the probabilities of the label, at the local and at the edge exit."""
     live, found = scores.present.sum(axis=1), []
     for exit in (Exit.LOCAL, Exit.EDGE):
-        temperature = np.array([arm(max(int(n), 1))[0].of(exit) for n in range(live.max() + 1)])[live]
+        temperature = np.array([arm[max(n, 1)][0].of(exit) for n in range(live.max() + 1)])[live]
         p = probabilities(scores.of(exit)[:, 0], temperature)
         found.append(reliability(p.max(axis=1), p.argmax(axis=1) == scores.y)["ece"])
     return np.array(found)
