@@ -37,6 +37,7 @@ class Tally:
 
     risk: list[float] = field(default_factory=list)
     below: list[float] = field(default_factory=list)
+    bytes: list[float] = field(default_factory=list)
     refused: int = 0
 
 
@@ -50,8 +51,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="Write all figures here too.")
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    print("| pool | loss | risk | confidence | promise broken | refused | below the cloud | best | plain picking |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    heads = ("pool", "loss", "risk", "confidence", "broken", "at most", "plain picking breaks", "refused")
+    print("| " + " | ".join((*heads, "below the cloud", "best", "bytes", "best")) + " |")
+    print("| --- " * (len(heads) + 4) + "|")
     for name in args.pools:
         path, _, split = name.rpartition(":")
         scores = Recorded.load(Path(path)).split(split)
@@ -68,10 +70,14 @@ def main() -> None:
 
 def line(row: dict[str, Any]) -> str:
     """One row of the table."""
-    share = {key: f"{100 * row[key]:.1f} %" for key in ("broken", "refused", "below", "best", "plain")}
+    share = {key: f"{100 * row[key]:.1f} %" for key in ("broken", "allowed", "plain", "refused", "below", "best")}
     loss = "accuracy" if row["labelled"] else "disagreement"
-    told = (row["pool"], loss, row["risk"], row["confidence"], *(share[k] for k in share))
-    return "| " + " | ".join(map(str, told)) + " |"
+    sent = (f"{row[key]:.0f}" for key in ("bytes", "best_bytes"))
+    return (
+        "| "
+        + " | ".join((row["pool"], loss, f"{row['risk']:g}", f"{row['confidence']:g}", *share.values(), *sent))
+        + " |"
+    )
 
 
 def study(scores: Scores, labelled: bool, events: int, draws: int, learning: float, seed: int) -> list[dict[str, Any]]:
@@ -79,7 +85,10 @@ def study(scores: Scores, labelled: bool, events: int, draws: int, learning: flo
     policy = Policy(bundle="benchmark", temperatures=fit_temperatures(scores))
     price = costs(scores, policy.offload, Price())
     whole = ask(scores, policy)
-    best = {risk: best_below(whole, whole.losses(scores.y if labelled else None), risk) for risk in RISKS}
+    true = whole.losses(scores.y if labelled else None)
+    up = np.zeros(price.shape)
+    up[:, -1] = 1
+    best = {risk: (1 - cheapest(whole, true, up, risk), cheapest(whole, true, price, risk)) for risk in RISKS}
     promised = {(risk, confidence): Tally() for risk in RISKS for confidence in CONFIDENCES}
     plain = {risk: Tally() for risk in RISKS}
     rng = np.random.default_rng(seed)
@@ -92,13 +101,13 @@ def study(scores: Scores, labelled: bool, events: int, draws: int, learning: flo
         lost = losses[test, rows_of(asked, test).reached(steps)].sum(axis=1)
         for (risk, confidence), tally in promised.items():
             passed = sum(rung.passed for rung in climb(lost.tolist(), len(test), risk, confidence))
-            note(tally, asked, losses, steps[passed - 1] if passed else None)
+            note(tally, asked, losses, price, steps[passed - 1] if passed else None)
         asked = judged(scores, policy, drawn, labelled)
         losses = asked.losses(scores.y if labelled else None)
         found = frontier(asked.unsureness[drawn], ~losses[drawn], price[drawn])
         for risk, tally in plain.items():
             good = np.flatnonzero(found.wrong <= risk * events)
-            note(tally, asked, losses, found.thresholds[good[found.cost[good].argmin()]])
+            note(tally, asked, losses, price, found.thresholds[good[found.cost[good].argmin()]])
     return [
         {
             "risk": risk,
@@ -106,7 +115,9 @@ def study(scores: Scores, labelled: bool, events: int, draws: int, learning: flo
             "broken": float(np.mean(np.asarray(tally.risk) > risk)),
             "refused": tally.refused / draws,
             "below": float(np.median(tally.below)),
-            "best": best[risk],
+            "best": best[risk][0],
+            "bytes": float(np.median(tally.bytes)),
+            "best_bytes": best[risk][1],
             "plain": float(np.mean(np.asarray(plain[risk].risk) > risk)),
             "allowed": margin(draws, 1 - confidence),
         }
@@ -125,24 +136,20 @@ def rows_of(asked: Asked, rows: Ints) -> Asked:
     return Asked(asked.exits, asked.unsureness[rows], asked.labels[rows])
 
 
-def note(tally: Tally, asked: Asked, losses: Bools, thresholds: Array | None) -> None:
-    """The true risk on the pool and the share answered below the cloud; all goes up where nothing is promised."""
-    if thresholds is None:
-        tally.refused += 1
-        tally.risk.append(0.0)
-        tally.below.append(0.0)
-        return
-    reached = asked.reached(thresholds[None])[0]
-    tally.risk.append(float(losses[np.arange(len(losses)), reached].mean()))
+def note(tally: Tally, asked: Asked, losses: Bools, price: Array, thresholds: Array | None) -> None:
+    """What thresholds, or none where nothing is promised and all goes up, do on the whole pool."""
+    tally.refused += thresholds is None
+    reached = asked.reached(np.zeros((1, len(asked.exits))) if thresholds is None else thresholds[None])[0]
+    rows = np.arange(len(losses))
+    tally.risk.append(float(losses[rows, reached].mean()))
     tally.below.append(float((reached < len(asked.exits)).mean()))
+    tally.bytes.append(float(price[rows, reached].mean()))
 
 
-def best_below(asked: Asked, losses: Bools, risk: float) -> float:
-    """The largest share below the cloud of all thresholds whose loss rate on the pool is at most `risk`."""
-    up = np.zeros(losses.shape)
-    up[:, -1] = 1
-    found = frontier(asked.unsureness, ~losses, up)
-    return float(1 - found.cost[found.wrong <= risk * len(losses)].min())
+def cheapest(asked: Asked, losses: Bools, price: Array, risk: float) -> float:
+    """The lowest mean cost of all thresholds whose loss rate on the pool is at most `risk`."""
+    found = frontier(asked.unsureness, ~losses, price)
+    return float(found.cost[found.wrong <= risk * len(losses)].min())
 
 
 def margin(draws: int, rate: float) -> float:
