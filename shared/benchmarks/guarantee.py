@@ -149,7 +149,7 @@ def note(tally: Tally, asked: Asked, losses: Bools, price: Array, thresholds: Ar
 def cheapest(asked: Asked, losses: Bools, price: Array, risk: float) -> float:
     """The lowest mean cost of all thresholds whose loss rate on the pool is at most `risk`."""
     found = frontier(asked.unsureness, ~losses, price)
-    return float(found.cost[found.wrong <= risk * len(losses)].min())
+    return float(found.cost[found.wrong <= risk * len(losses)].min() / len(losses))
 
 
 def margin(draws: int, rate: float) -> float:

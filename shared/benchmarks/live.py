@@ -107,8 +107,7 @@ def fitted(scores: Scores, criterion: str) -> tuple[Temperatures, Array]:
     policy = Policy(bundle="benchmark", criterion=criterion, temperatures=fit_temperatures(scores))  # type: ignore[arg-type]
     asked = ask(scores, policy)
     points = frontier(asked.unsureness, asked.labels == scores.y[:, None], costs(scores, "staged", Price()))
-    accuracy = 1 - points.wrong / len(scores)
-    best = (accuracy - PRICES[:, None] * points.cost).argmax(axis=1)
+    best = (points.wrong + PRICES[:, None] * points.cost).argmin(axis=1)
     return policy.temperatures, points.thresholds[best]
 
 

@@ -1,6 +1,6 @@
 """What exits judge by while fewer devices are there: temperatures and thresholds for each number of live devices.
 
-Legend: N events, D devices.
+Legend: N events, D devices, P points of a frontier.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,12 @@ import numpy as np
 from ddnn.errors import Infeasible
 from ddnn.evaluation import Recorder, Scores
 from ddnn.policy import Judging, Policy, Thresholds
-from ddnn.tuning.asked import FEWEST_EVENTS
+from ddnn.tuning.asked import FEWEST_EVENTS, ask
+from ddnn.tuning.frontier import frontier
 from ddnn.tuning.temperature import fit_temperatures
-from ddnn.types import Bools, Ints
+from ddnn.types import Array, Bools, Ints
 
-__all__ = ["Choose", "fit_live", "lose", "some"]
+__all__ = ["Choose", "at_price", "fit_live", "lose", "price_of", "some"]
 
 Choose = Callable[[Scores, Policy], Thresholds]
 """Picks thresholds for a policy whose temperatures are fitted; may raise `Infeasible`."""
@@ -44,6 +45,46 @@ def fit_live(recorder: Recorder, policy: Policy, choose: Choose, *, seed: int = 
         except Infeasible:
             continue
     return found
+
+
+def price_of(accuracy: Array, cost: Array, chosen: float) -> float:
+    """What one unit of cost is worth, in accuracy, to whoever picks the point of mean cost `chosen`: (P,), (P,).
+
+    The slope, there, of the concave hull over the frontier. A point that all its neighbours are worse than at every
+    price is nobody's choice but a constraint's: it has the price of the hull above it.
+    """
+    order = np.lexsort((-accuracy, cost))
+    hull: list[int] = []
+    for point in order:
+        if hull and accuracy[point] <= accuracy[hull[-1]]:
+            continue
+        while len(hull) > 1 and _slope(accuracy, cost, hull[-2], hull[-1]) <= _slope(accuracy, cost, hull[-1], point):
+            hull.pop()
+        hull.append(int(point))
+    if len(hull) == 1:
+        return 0.0
+    place = int(np.clip(np.searchsorted(cost[hull], chosen - 1e-12 * abs(chosen)), 1, len(hull) - 1))
+    return _slope(accuracy, cost, hull[place - 1], hull[place])
+
+
+def _slope(accuracy: Array, cost: Array, low: int, high: int) -> float:
+    return float((accuracy[high] - accuracy[low]) / (cost[high] - cost[low]))
+
+
+def at_price(price: float, costs: Callable[[Scores], Array]) -> Choose:
+    """Picks the thresholds with the most accuracy minus `price` × cost; one price for all counts.
+
+    Then no count spends where another would get more for it, so that for the accuracy of all together nothing cheaper
+    is left. `costs` gives (N, m + 1), what each event costs if answered at each of the exits asked in order.
+    """
+
+    def choose(scores: Scores, policy: Policy) -> Thresholds:
+        asked = ask(scores, policy)
+        found = frontier(asked.unsureness, asked.labels == scores.y[:, None], costs(scores))
+        best = int((found.wrong + price * found.cost).argmin())
+        return asked.thresholds(found.thresholds[best])
+
+    return choose
 
 
 def some(present: Bools, count: int, rng: np.random.Generator) -> Bools:

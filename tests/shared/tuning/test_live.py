@@ -8,7 +8,8 @@ import pytest
 from ddnn.errors import Infeasible
 from ddnn.evaluation import Recorder, Scores
 from ddnn.policy import Policy, Thresholds
-from ddnn.tuning.live import fit_live, lose, some
+from ddnn.tuning.asked import ask
+from ddnn.tuning.live import at_price, fit_live, lose, price_of, some
 from ddnn.types import Bools
 from made_scores import make_scores
 
@@ -84,3 +85,28 @@ def test_devices_are_lost_at_the_asked_share_but_never_the_last() -> None:
     left = lose(present, 0.3, np.random.default_rng(0))
     assert left.mean() == pytest.approx(0.7, abs=0.02)
     assert (lose(present, 1.0, np.random.default_rng(0)).sum(axis=1) == 1).all()
+
+
+def test_the_price_is_the_slope_of_the_hull_where_the_chosen_point_is() -> None:
+    cost, accuracy = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.5, 0.8, 0.82, 0.9])
+    # The hull leaves out (3, 0.82), which lies below the line from (2, 0.8) to (4, 0.9).
+    prices = [price_of(accuracy, cost, chosen) for chosen in (1.0, 2.0, 3.0, 4.0)]
+    assert prices == pytest.approx([0.3, 0.3, 0.05, 0.05])
+    assert price_of(np.array([0.9]), np.array([2.0]), 2.0) == 0
+
+
+@pytest.mark.parametrize(("price", "up"), [(10.0, 0), (0.0, 1)])
+def test_a_high_price_keeps_all_at_the_local_exit_and_none_takes_the_most_accurate(price: float, up: int) -> None:
+    scores = make_scores(200, section=False)
+    costs = np.tile([0.0, 1.0], (200, 1))
+    thresholds = at_price(price, lambda scores: costs)(scores, POLICY)
+    asked = ask(scores, POLICY)
+    reached = asked.reached(np.array([[thresholds.local]]))[0]
+    if not up:
+        assert not reached.any()
+    accuracy = (asked.labels == scores.y[:, None])[np.arange(200), reached].mean()
+    best = max(
+        (asked.labels == scores.y[:, None])[np.arange(200), asked.reached(np.array([[limit]]))[0]].mean()
+        for limit in [0.0, *np.unique(asked.unsureness), 1.0]
+    )
+    assert not up or accuracy == best
