@@ -1,68 +1,205 @@
-"""Two thresholds, exactly: the fewest events to the cloud that keep the accuracy.
+"""The frontier of wrong answers against cost, over the thresholds of all exits jointly.
 
-Legend: N events; `first` and `second` are the exits below the cloud, in the order they are asked.
+Which thresholds matter. Let costs be additive over events and, for each event, not fall from exit to exit. Raise one
+exit's threshold past the values of some events, the others' fixed. Only events that reach the exit and have one of
+these values change their answer: from a later exit's to this one's, which costs no more. Unless this exit gets such an
+event wrong and a later one right, the answer is no worse either. So a threshold may rise, losing nothing, until it
+stands at the value of an event that this exit gets wrong and a later one right, or at the top: these are all the
+candidates, and every other combination is matched or beaten by a combination of these. A cap on how many events an exit
+below the cloud answers forbids rising past others too: such an exit keeps all its distinct values.
+
+Legend: N events, m exits below the cloud, asked in turn; P points.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Final, Literal
 
 import numpy as np
 
+from ddnn.errors import BadInput
+from ddnn.tuning.frontier_search import NEVER, NONE, Cells, Found, Wanted, search
 from ddnn.types import Array, Bools, Floats, Ints
 
-__all__ = ["Choice", "best_pair", "candidates", "split_between"]
+__all__ = ["BOXES", "Frontier", "best", "frontier", "split_between"]
+
+BOXES: Final = 100_000_000
+"""Boxes of thresholds looked into before the search ends: a few seconds, the same answer on every machine."""
+_WHOLE: Final = 2**52
+"""Costs are counted in whole units so small that the largest sum is near this: sums are then exact."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Choice:
-    """An operating point; the smallest is the best."""
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """Operating points none of which another matches or beats, from the cheapest on."""
 
-    to_cloud: int
-    """Events that the cloud answers."""
-    past_first: int
-    """Events that leave the first exit."""
-    wrong: int
-    """Events answered wrongly."""
-    first: float
-    """Threshold of the first exit."""
-    second: float
-    """Threshold of the second exit."""
+    thresholds: Array
+    """(P, m), each between two neighbouring values of its exit, as a short number; 0 = never."""
+    wrong: Ints
+    """(P,) wrong answers."""
+    cost: Array
+    """(P,) sum over the events."""
+    exact: bool
+    """Whether nothing else can be better."""
+    largest_loss: int
+    """How many fewer wrong answers other thresholds could have at most, at the same cost or less; 0 when exact."""
+    largest_loss_cost: float
+    """How much less other thresholds could cost at most, with as many wrong answers or fewer; 0 when exact."""
+    combinations: int
+    """How many combinations of thresholds there were to choose from."""
 
 
-def best_pair(first: Floats, second: Floats, right: tuple[Bools, Bools, Bools], most_wrong: int) -> Choice | None:
-    """The best pair of thresholds with at most `most_wrong` wrong answers, or none.
+def frontier(
+    criteria: Floats, right: Bools, costs: Array, *, caps: Sequence[int | None] | None = None, budget: int = BOXES
+) -> Frontier:
+    """All points worth having. An event is answered at the first exit whose criterion is below its threshold.
 
-    `first` and `second` (N,) are the criteria of the two exits, `right` whether each exit and the cloud are right.
-    Every pair that divides the events differently is looked at: O(N) for each value of the first threshold.
+    `criteria` (N, m), 1 or infinite where an exit never answers; `right` (N, m + 1) whether each exit, then the cloud,
+    is right, or any other yes or no; `costs` (N, m + 1) what an event costs if answered there; `caps` (m + 1) how many
+    events each may answer at most. Exact unless more than `budget` boxes of thresholds would have to be looked into.
+    Raises `BadInput` for what is no such matrix.
     """
-    order = np.argsort(second, kind="stable")
-    first, second = first[order], second[order]
-    wrong_first, wrong_second, wrong_cloud = (~values[order] for values in right)
-    options = candidates(second)
-    ends = np.searchsorted(second, options, side="left")  # the second exit takes rows below `end`, if they get there
-    best: Choice | None = None
-    for threshold in candidates(first):
-        go_on = first >= threshold
-        past = int(go_on.sum())
-        up, at_second = _running(wrong_cloud & go_on), _running(wrong_second & go_on)[ends]
-        wrong = (wrong_first & ~go_on).sum() + at_second + up[-1] - up[ends]
-        to_cloud = past - _running(go_on)[ends]
-        allowed = np.flatnonzero(wrong <= most_wrong)
-        if len(allowed):
-            pick = allowed[np.lexsort((options[allowed], wrong[allowed], to_cloud[allowed]))[0]]
-            choice = Choice(int(to_cloud[pick]), past, int(wrong[pick]), float(threshold), float(options[pick]))
-            best = choice if best is None else min(best, choice)
-    return best
+    problem = _Problem(criteria, right, costs, caps, budget)
+    found = problem.search(lambda cost: cost)
+    before = np.concatenate([[NONE], found.cost[:-1]])
+    points = np.flatnonzero(found.own < before)[::-1]
+    gains = np.diff(found.own[points], append=NONE) > len(right)  # a cost is rounded once an event: less is no gain
+    return problem.told(found, points[gains])
 
 
-def candidates(values: Floats) -> Array:
-    """One threshold for every way to divide `values`, ascending: 0, then one between each two neighbours, then the top.
+def best(
+    criteria: Floats,
+    right: Bools,
+    costs: Array,
+    *,
+    most_wrong: int | None = None,
+    most_cost: float | None = None,
+    minimise: Literal["cost", "wrong"] = "cost",
+    caps: Sequence[int | None] | None = None,
+    budget: int = BOXES,
+) -> Frontier:
+    """The one point of the frontier that is cheapest, or least often wrong, within limits; no point: there is none.
 
-    Between neighbours lies more room for events not seen yet than at either of them.
+    Looking for one point is much less work than for all, so that it is exact where `frontier` no longer is. Of equals
+    the one that does better by the other measure.
     """
-    distinct = np.unique(values[np.isfinite(values)]).astype(np.float64)
-    edges = [*distinct, 1.0] if len(distinct) else []
-    return np.array([0.0, *(split_between(low, high) for low, high in pairwise(edges) if low < high)])
+    problem = _Problem(criteria, right, costs, caps, budget)
+    events = len(right)
+    wrong_limit = events if most_wrong is None else min(most_wrong, events)
+    cost_limit = NONE if most_cost is None else problem.units(most_cost)
+    choose = _cheapest if minimise == "cost" else _rightest
+
+    found = problem.search(lambda cost: choose(cost, wrong_limit, cost_limit))
+    feasible = np.flatnonzero((np.arange(events + 1) <= wrong_limit) & (found.own <= min(cost_limit, NONE - 1)))
+    order = np.lexsort((feasible, found.own[feasible]) if minimise == "cost" else (found.own[feasible], feasible))
+    point = problem.told(found, feasible[order[:1]])
+    may = np.flatnonzero(found.left < NONE)
+    if point.exact or not len(point.wrong):
+        return point
+    saved = int(found.own[point.wrong[0]] - found.left.min()) / problem.scale
+    return replace(point, largest_loss=int(point.wrong[0] - may[0]), largest_loss_cost=max(saved, 0.0))
+
+
+def _cheapest(cost: Ints, most_wrong: int, most_cost: int) -> Ints:
+    """What would still be better than the cheapest point found: cheaper, or as cheap and less often wrong."""
+    limit = np.zeros_like(cost)
+    if most_wrong >= 0:
+        lowest = min(int(cost[most_wrong]), most_cost + 1)
+        limit[: most_wrong + 1] = lowest
+        if lowest <= most_cost:
+            limit[: np.searchsorted(-cost, -lowest)] += 1
+    return limit
+
+
+def _rightest(cost: Ints, most_wrong: int, most_cost: int) -> Ints:
+    """What would still be better than the least often wrong point found: fewer wrong, or as few and cheaper."""
+    limit = np.zeros_like(cost)
+    fewest = int(np.searchsorted(-cost, -most_cost))
+    limit[: min(fewest, most_wrong + 1)] = most_cost + 1
+    if fewest <= most_wrong:
+        limit[fewest] = cost[fewest]
+    return limit
+
+
+class _Problem:
+    """The matrices as candidates and whole units, and back."""
+
+    def __init__(
+        self, criteria: Floats, right: Bools, costs: Array, caps: Sequence[int | None] | None, budget: int
+    ) -> None:
+        events, exits = criteria.shape
+        for name, array in (("right", right), ("costs", costs)):
+            if array.shape != (events, exits + 1):
+                raise BadInput(f"{name} is {array.shape}; expected {(events, exits + 1)}, one more exit than criteria")
+        if np.isnan(criteria).any() or not (np.isfinite(costs) & (costs >= 0)).all():
+            raise BadInput("criteria hold what is no number, or costs what is not finite or below 0")
+        self._caps = tuple(caps or [None] * (exits + 1))
+        self._budget = budget
+        self._values = [np.unique(column[column < 1]).astype(np.float64) for column in criteria.T]
+        self.scale = 2.0 ** np.floor(np.log2(_WHOLE / max(costs.max(axis=1).sum(), 1e-300)))
+        self._bounded = bool((np.diff(costs, axis=1) >= 0).all())
+        self._candidates = [
+            np.append(self._values[x] if self._keeps_all(x) else _worth(criteria[:, x], right[:, x:]), np.inf)
+            for x in range(exits)
+        ]
+        self._cells = Cells(
+            places=tuple(
+                np.where(column < 1, np.searchsorted(values, column, side="right"), NEVER)
+                for values, column in zip(self._candidates, criteria.T.astype(np.float64), strict=True)
+            ),
+            sizes=tuple(map(len, self._candidates)),
+            wrong=(~right).astype(np.int64),
+            cost=np.rint(costs * self.scale).astype(np.int64),
+            caps=self._caps,
+        )
+        if not self._bounded and prod(self._cells.sizes) > budget:
+            raise BadInput(
+                f"an exit asked later costs less for some event, and the {prod(self._cells.sizes):,} combinations of"
+                f" thresholds are too many to look at each; expected costs that do not fall, or fewer events"
+            )
+
+    def _keeps_all(self, exit: int) -> bool:
+        return not self._bounded or self._caps[exit] is not None
+
+    def units(self, cost: float) -> int:
+        """A limit in whole units, with room for the rounding of every event."""
+        return int(min(cost * self.scale + len(self._cells.wrong) / 2, NONE - 2))
+
+    def search(self, wanted: Wanted) -> Found:
+        """Look for what is wanted."""
+        return search(self._cells, wanted, self._budget, whole=not self._bounded)
+
+    def told(self, found: Found, rows: Ints) -> Frontier:
+        """The points with these numbers of wrong answers, as thresholds and costs."""
+        may = np.flatnonzero(found.left < NONE)
+        fewest = np.searchsorted(-found.cost, -found.left[may])
+        known = may[found.cost[may] < NONE]
+        saved = (found.cost[known] - np.minimum.accumulate(found.left)[known]) / self.scale
+        return Frontier(
+            thresholds=np.stack([self._between(x, found.at[rows, x]) for x in range(len(self._values))], axis=1),
+            wrong=rows,
+            cost=found.own[rows] / self.scale,
+            exact=not len(may),
+            largest_loss=int((fewest - may).max(initial=0)),
+            largest_loss_cost=float(saved.max(initial=0)),
+            combinations=prod(len(values) + 1 for values in self._values),
+        )
+
+    def _between(self, exit: int, picks: Ints) -> Array:
+        """Thresholds that divide the events as the candidates do, with room on both sides."""
+        values, short = self._values[exit], {}
+        for pick in np.unique(picks).tolist():
+            high = min(float(self._candidates[exit][pick]), 1.0)
+            below = int(np.searchsorted(values, high))
+            short[pick] = split_between(float(values[below - 1]), high) if below else 0.0
+        return np.array([short[pick] for pick in picks.tolist()], np.float64)
+
+
+def _worth(criterion: Floats, right: Bools) -> Array:
+    """The values just below which a threshold may stand: of events that this exit gets wrong and a later one right."""
+    events = (criterion < 1) & ~right[:, 0] & right[:, 1:].any(axis=1)
+    return np.unique(criterion[events]).astype(np.float64)
 
 
 def split_between(low: float, high: float) -> float:
@@ -72,8 +209,3 @@ def split_between(low: float, high: float) -> float:
         if abs((short := round(middle, digits)) - middle) <= slack and np.float32(short) > low:
             return short
     return high
-
-
-def _running(mask: Bools) -> Ints:
-    """How many of the first n are set, for n = 0 … N: (N + 1,)."""
-    return np.concatenate([[0], np.cumsum(mask)])

@@ -10,7 +10,7 @@ from ddnn.evaluation import Scores, decide, judge
 from ddnn.exits import CRITERIA
 from ddnn.policy import Policy, Thresholds
 from ddnn.tier import Exit
-from ddnn.tuning.frontier import Choice, best_pair, candidates
+from ddnn.tuning.pairs import Choice, best_pair, candidates
 from ddnn.tuning.temperature import fit_temperatures
 from ddnn.types import Array, Floats
 

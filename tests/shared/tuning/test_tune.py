@@ -12,7 +12,7 @@ from ddnn.evaluation import Scores, decide
 from ddnn.policy import Policy, Thresholds
 from ddnn.tier import Exit
 from ddnn.tuning import figures, fit_temperature, tune
-from ddnn.tuning.frontier import best_pair, candidates, split_between
+from ddnn.tuning.pairs import best_pair, candidates, split_between
 from ddnn.types import Floats
 
 CLASSES = 4

@@ -1,0 +1,184 @@
+"""Branch and bound over boxes of thresholds: the combinations that nothing found so far is better than.
+
+Legend: N events, m exits below the cloud; an event's `place` at an exit is the first of the exit's candidate thresholds
+under which it answers. A box is, at each exit, one run of 2ˢ candidates, s being that exit's shift.
+
+In a box no combination costs less than its highest corner, because a higher threshold answers earlier and costs do not
+fall from exit to exit. Nor is any less often wrong than if each event that a run of thresholds may pass or not chose
+for itself: one that the exit gets wrong would go on. A box whose bounds some found corner meets holds nothing better
+and is left; the others are halved along every exit, until a box is one combination and its bounds are its values.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from ddnn.tuning.frontier_sums import Sums
+from ddnn.types import Bools, Ints
+
+__all__ = ["NEVER", "NONE", "Cells", "Found", "Wanted", "search"]
+
+NEVER: Final = 1 << 40
+"""Place of an event that an exit never answers."""
+NONE: Final = 1 << 60
+"""A cost above every cost."""
+_FIRST: Final = 1 << 18
+"""Boxes looked at first, at most."""
+_WINDOW: Final = 1 << 18
+"""Boxes of one window at most; of many events more, as each window looks at all of them."""
+
+Window = tuple[Ints, Bools]
+"""Where it starts, (m,), and which of its boxes count, one axis an exit."""
+Wanted = Callable[[Ints], Ints]
+"""From `Found.cost` to what a box's cost must be below to be wanted, by the same numbers of wrong answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The events, as far as thresholds tell them apart."""
+
+    places: tuple[Ints, ...]
+    """m of (N,)."""
+    sizes: tuple[int, ...]
+    """(m,) candidates of each exit."""
+    wrong: Ints
+    """(N, m + 1), 0 or 1."""
+    cost: Ints
+    """(N, m + 1), not falling along a row if boxes are to have more than one combination."""
+    caps: tuple[int | None, ...]
+    """(m + 1,) how many events each exit may answer at most."""
+
+
+@dataclass(slots=True)
+class Found:
+    """The best corners so far, by their number of wrong answers, 0 … N."""
+
+    own: Ints
+    """(N + 1,) the lowest cost found with exactly so many."""
+    at: Ints
+    """(N + 1, m) the candidates that have it."""
+    cost: Ints
+    """(N + 1,) the lowest cost found with at most so many."""
+    left: Ints
+    """(N + 1,) the lowest cost that boxes not looked into may hold, by the fewest wrong answers that they may have."""
+    boxes: int = 0
+    """How many boxes were looked at."""
+
+
+def search(cells: Cells, wanted: Wanted, budget: int, *, whole: bool = False) -> Found:
+    """Look for what is wanted, into at most about `budget` boxes; `whole`: into every combination from the start."""
+    events, exits = cells.wrong.shape[0], len(cells.sizes)
+    found = Found(_none(events), np.zeros((events + 1, exits), np.int64), _none(events), _none(events))
+    shift = np.zeros(exits, np.int64)
+    while not whole and prod(_boxes(cells, shift)) > _FIRST:
+        shift[np.argmax(_boxes(cells, shift))] += 1
+    most = max(_WINDOW, 4 * events)
+    windows = list(_cut(np.zeros(exits, np.int64), np.ones(_boxes(cells, shift), np.bool_), most))
+    while True:
+        found.boxes += sum(mask.size for _, mask in windows)
+        found.left = _none(events)
+        level = _Level(cells, shift)
+        kept = [(start, level.keep(start, mask, found, wanted)) for start, mask in windows]
+        halved = shift > 0
+        parents = [part for start, mask in kept for part in _cut(start, mask, max(most >> int(halved.sum()), 1))]
+        room, inside = budget - found.boxes, sum(mask.size for _, mask in parents)
+        while halved.any() and inside << int(halved.sum()) > room:
+            halved &= shift > shift[halved].min()  # the exits with the longest runs alone
+        if not parents or not halved.any():
+            return found
+        shift = shift - halved
+        windows = [_halve(window, halved, _boxes(cells, shift)) for window in parents]
+
+
+class _Level:
+    """All boxes of one size."""
+
+    def __init__(self, cells: Cells, shift: Ints) -> None:
+        places, surely, hoping = [], [], []
+        for exit, (place, s) in enumerate(zip(cells.places, shift.tolist(), strict=True)):
+            mine = np.where(place == NEVER, NEVER, place >> s)
+            may = (place & ((1 << s) - 1)) != 0  # in its own box it answers under some thresholds, not under others
+            places.append(mine)
+            surely.append(mine + may)
+            hoping.append(mine + (may & (cells.wrong[:, exit] == 1)))
+        self._shift, self._top = shift, np.array(cells.sizes) - 1
+        self._cost, self._wrong = Sums(places, cells.cost), Sums(places, cells.wrong)
+        self._fewest = Sums(hoping, cells.wrong) if shift.any() else self._wrong
+        self._caps: list[tuple[Sums, Sums, int]] = []
+        for exit, cap in enumerate(cells.caps):
+            if cap is not None:
+                answered = np.zeros_like(cells.wrong)
+                answered[:, exit] = 1
+                least = [*places[:exit], *surely[exit : exit + 1], *places[exit + 1 :]]
+                self._caps.append((Sums(places, answered), Sums(least, answered), cap))
+
+    def keep(self, start: Ints, mask: Bools, found: Found, wanted: Wanted) -> Bools:
+        """Which boxes of a window may hold something wanted; `found` learns of their corners and bounds."""
+        origin, shape = start.tolist(), mask.shape
+        cost, fewest = self._cost.over(origin, shape), self._fewest.over(origin, shape)
+        keep = mask & (wanted(found.cost)[fewest] > cost)
+        allowed = np.ones(shape, np.bool_) if self._caps else mask
+        for most, least, cap in self._caps:
+            keep &= least.over(origin, shape) <= cap
+            allowed &= most.over(origin, shape) <= cap
+        rows = np.flatnonzero(keep)
+        if not len(rows):
+            return keep
+        wrong = fewest if self._fewest is self._wrong else self._wrong.over(origin, shape)
+        cost, fewest, wrong = (values.ravel()[rows] for values in (cost, fewest, wrong))
+        new = np.flatnonzero(allowed.ravel()[rows] & (cost < found.cost[wrong]))
+        if len(new):
+            new = new[np.lexsort((cost[new], wrong[new]))]
+            new = new[np.unique(wrong[new], return_index=True)[1]]
+            corners = start + np.stack(np.unravel_index(rows[new], shape), axis=1)
+            found.own[wrong[new]] = cost[new]
+            found.at[wrong[new]] = np.minimum(((corners + 1) << self._shift) - 1, self._top)
+            found.cost = np.minimum.accumulate(found.own)
+            still = wanted(found.cost)[fewest] > cost
+            rows, cost, fewest = rows[still], cost[still], fewest[still]
+        np.minimum.at(found.left, fewest, cost)
+        keep[:] = False
+        keep.ravel()[rows] = True
+        return keep
+
+
+def _none(events: int) -> Ints:
+    return np.full(events + 1, NONE)
+
+
+def _boxes(cells: Cells, shift: Ints) -> tuple[int, ...]:
+    """How many boxes there are along each exit."""
+    return tuple(((size - 1) >> int(s)) + 1 for size, s in zip(cells.sizes, shift, strict=True))
+
+
+def _cut(start: Ints, mask: Bools, most: int) -> Iterator[Window]:
+    """The set part of a window, without its empty margins, in windows of at most `most` boxes."""
+    todo = [(start, mask)]
+    while todo:
+        start, mask = todo.pop()
+        for axis in range(mask.ndim):
+            (some,) = np.nonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+            if not len(some):
+                break
+            mask = mask[(slice(None),) * axis + (slice(some[0], some[-1] + 1),)]
+            start = start + some[0] * (np.arange(mask.ndim) == axis)
+        else:
+            if mask.size <= most:
+                yield start, mask
+                continue
+            axis = int(np.argmax(mask.shape))
+            middle = mask.shape[axis] // 2
+            low, high = np.split(mask, [middle], axis=axis)
+            todo += [(start, low), (start + middle * (np.arange(mask.ndim) == axis), high)]
+
+
+def _halve(window: Window, halved: Bools, limits: tuple[int, ...]) -> Window:
+    """The same part in boxes half as long along the exits `halved`."""
+    start, mask = window
+    start = start << halved
+    for axis in np.flatnonzero(halved):
+        mask = mask.repeat(2, axis=axis)
+    return start, mask[tuple(slice(limit - int(low)) for low, limit in zip(start, limits, strict=True))]
