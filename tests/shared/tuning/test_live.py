@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ddnn.errors import Infeasible
 from ddnn.evaluation import Recorder, Scores
-from ddnn.policy import Policy, Thresholds
-from ddnn.tuning.asked import ask
+from ddnn.policy import Policy
+from ddnn.tuning.frontier import Frontier
 from ddnn.tuning.live import at_price, fit_live, lose, price_of, some
-from ddnn.types import Bools
+from ddnn.types import Array, Bools
 from made_scores import make_scores
 
 POLICY = Policy(bundle="b")
@@ -30,45 +29,50 @@ class Recorded(Recorder):
         return replace(self._scores, present=there, local=(self._scores.local * seen).astype(np.float32))
 
 
-def choose(scores: Scores, policy: Policy) -> Thresholds:
-    counts = set(scores.present.sum(axis=1).tolist())
-    assert policy.live == {}
-    return Thresholds(local=len(counts) / 10, edge=counts.pop() / 10)
+def costs(scores: Scores) -> Array:
+    """A device sends one, and two more if the event goes past the local exit, and the edge one."""
+    return np.stack([scores.present.sum(axis=1) * each + (each > 2) for each in (1, 3, 3.5)], axis=1)
 
 
 def test_each_count_is_fitted_on_events_with_just_so_many_devices() -> None:
-    recorder = Recorded(make_scores(200, devices=4))
-    found = fit_live(recorder, POLICY, choose)
-    assert {count: judging.thresholds for count, judging in found.items()} == {
-        count: Thresholds(local=0.1, edge=count / 10) for count in (1, 2, 3)
-    }
-    # What is four times as small needs a fourth of the temperature.
+    recorder = Recorded(make_scores(300, devices=4))
+    found = fit_live(recorder, POLICY, costs)
+    assert set(found) == {1, 2, 3}
+    assert [np.unique(mask.sum(axis=1)).tolist() for mask in recorder.asked] == [[4], [1], [2], [3]]
+    # What is half as large needs half the temperature.
     assert found[1].temperatures.local == pytest.approx(found[2].temperatures.local / 2, rel=1e-2)
-    assert fit_live(recorder, POLICY, choose) == found
+    assert fit_live(recorder, POLICY, costs) == found
 
 
 def test_each_edge_keeps_so_many_of_its_own() -> None:
     recorder = Recorded(make_scores(100, devices=5, edges=2))
-    found = fit_live(recorder, POLICY, lambda scores, policy: Thresholds())
-    assert set(found) == {1, 2}
-    kept = [
-        np.stack([mask[:, edge.devices].sum(axis=1) for edge in recorder.topology.edges]) for mask in recorder.asked
-    ]
+    assert set(fit_live(recorder, POLICY, costs)) == {1, 2}
+    edges = recorder.topology.edges
+    kept = [np.stack([mask[:, edge.devices].sum(axis=1) for edge in edges]) for mask in recorder.asked]
     assert [np.unique(each, axis=1).T.tolist() for each in kept[1:]] == [[[1, 1]], [[2, 2]]]
 
 
-def test_counts_that_few_events_have_or_that_are_infeasible_keep_the_base() -> None:
+def test_counts_that_few_events_have_keep_the_base() -> None:
     scores = make_scores(100, devices=4)
-    scores.present[60:, 1:] = False  # forty events with one device only
+    scores.present[49:, 1:] = False  # the others with one device only
+    assert set(fit_live(Recorded(scores), POLICY, costs)) == {1}
 
-    def never_one(scores: Scores, policy: Policy) -> Thresholds:
-        if scores.present.sum(axis=1).max() == 1:
-            raise Infeasible("one device is not enough")
-        return Thresholds()
 
-    assert set(fit_live(Recorded(scores), POLICY, never_one)) == {2, 3}
-    scores.present[40:, 1:] = False
-    assert set(fit_live(Recorded(scores), POLICY, choose)) == {1}
+def test_the_price_is_the_slope_of_the_hull_where_the_chosen_point_is() -> None:
+    # The hull leaves out (3, 18), which lies above the line from (2, 20) to (4, 10).
+    points = made_points(wrong=[50, 20, 18, 10], cost=[1, 2, 3, 4])
+    assert [price_of(points, spent) for spent in (1, 2, 3, 4)] == pytest.approx([30, 30, 5, 5])
+    assert price_of(made_points(wrong=[3], cost=[2]), 2) == 0
+
+
+def test_a_price_picks_the_point_where_an_error_costs_as_much() -> None:
+    points = made_points(wrong=[50, 20, 18, 10], cost=[1, 2, 3, 4])
+    assert [at_price(points, price)[0] for price in (40, 20, 4, 0)] == pytest.approx([0.1, 0.2, 0.4, 0.4])
+
+
+def made_points(wrong: list[int], cost: list[float]) -> Frontier:
+    limits = np.arange(1, len(wrong) + 1)[:, None] / 10
+    return Frontier(limits, np.array(wrong), np.array(cost), True, 0, 0.0, len(wrong))
 
 
 def test_some_of_the_present_devices_are_drawn_evenly() -> None:
@@ -85,28 +89,3 @@ def test_devices_are_lost_at_the_asked_share_but_never_the_last() -> None:
     left = lose(present, 0.3, np.random.default_rng(0))
     assert left.mean() == pytest.approx(0.7, abs=0.02)
     assert (lose(present, 1.0, np.random.default_rng(0)).sum(axis=1) == 1).all()
-
-
-def test_the_price_is_the_slope_of_the_hull_where_the_chosen_point_is() -> None:
-    cost, accuracy = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.5, 0.8, 0.82, 0.9])
-    # The hull leaves out (3, 0.82), which lies below the line from (2, 0.8) to (4, 0.9).
-    prices = [price_of(accuracy, cost, chosen) for chosen in (1.0, 2.0, 3.0, 4.0)]
-    assert prices == pytest.approx([0.3, 0.3, 0.05, 0.05])
-    assert price_of(np.array([0.9]), np.array([2.0]), 2.0) == 0
-
-
-@pytest.mark.parametrize(("price", "up"), [(10.0, 0), (0.0, 1)])
-def test_a_high_price_keeps_all_at_the_local_exit_and_none_takes_the_most_accurate(price: float, up: int) -> None:
-    scores = make_scores(200, section=False)
-    costs = np.tile([0.0, 1.0], (200, 1))
-    thresholds = at_price(price, lambda scores: costs)(scores, POLICY)
-    asked = ask(scores, POLICY)
-    reached = asked.reached(np.array([[thresholds.local]]))[0]
-    if not up:
-        assert not reached.any()
-    accuracy = (asked.labels == scores.y[:, None])[np.arange(200), reached].mean()
-    best = max(
-        (asked.labels == scores.y[:, None])[np.arange(200), asked.reached(np.array([[limit]]))[0]].mean()
-        for limit in [0.0, *np.unique(asked.unsureness), 1.0]
-    )
-    assert not up or accuracy == best
