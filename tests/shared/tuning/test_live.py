@@ -7,7 +7,7 @@ import pytest
 
 from ddnn.evaluation import Recorder, Scores
 from ddnn.policy import Policy
-from ddnn.tuning.frontier import Frontier
+from ddnn.tuning.frontier import Frontier, frontier
 from ddnn.tuning.live import at_price, fit_live, lose, price_of, some
 from ddnn.types import Array, Bools
 from made_scores import make_scores
@@ -72,7 +72,8 @@ def test_a_price_picks_the_point_where_an_error_costs_as_much() -> None:
 
 def made_points(wrong: list[int], cost: list[float]) -> Frontier:
     limits = np.arange(1, len(wrong) + 1)[:, None] / 10
-    return Frontier(limits, np.array(wrong), np.array(cost), True, 0, 0.0, len(wrong))
+    some_points = frontier(np.zeros((1, 1), np.float32), np.ones((1, 2), np.bool_), np.zeros((1, 2)))
+    return replace(some_points, thresholds=limits, wrong=np.array(wrong), cost=np.array(cost))
 
 
 def test_some_of_the_present_devices_are_drawn_evenly() -> None:
