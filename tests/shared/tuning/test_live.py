@@ -72,7 +72,7 @@ def test_a_price_picks_the_point_where_an_error_costs_as_much() -> None:
 
 def made_points(wrong: list[int], cost: list[float]) -> Frontier:
     limits = np.arange(1, len(wrong) + 1)[:, None] / 10
-    some_points = frontier(np.zeros((1, 1), np.float32), np.ones((1, 2), np.bool_), np.zeros((1, 2)))
+    some_points = frontier(np.zeros((1, 1), np.float32), np.ones((1, 2), np.bool_), np.ones((1, 2)))
     return replace(some_points, thresholds=limits, wrong=np.array(wrong), cost=np.array(cost))
 
 
