@@ -19,6 +19,9 @@ DDNNError
 └── UplinkFailed               the upper tier gave no answer; becomes a degraded answer below
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 __all__ = [
     "BadBundle",
     "BadConfig",
@@ -157,6 +160,11 @@ class Infeasible(DDNNError):
 
     exit_code = 3
     code = "INFEASIBLE"
+
+    def __init__(self, message: str, nearest: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.nearest = [*nearest]
+        """What comes nearest, each giving up one limit."""
 
 
 class UplinkFailed(DDNNError):

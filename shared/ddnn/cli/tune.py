@@ -1,26 +1,74 @@
 """`ddnn tune`: choose the thresholds of a bundle's policy on the validation split."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddnn.cli.evaluate import BundleFolder, Data, Grid, GroupBy, Seed, TestGroups
+from ddnn.cli.evaluate import BundleFolder, Grid, GroupBy, Seed, TestGroups
 from ddnn.cli.target import Json
 
 if TYPE_CHECKING:
     from ddnn.bundle import Bundle
+    from ddnn.evaluation import Recorder, Scores
+    from ddnn.policy import Policy
+    from ddnn.tuning.cost import Price
+    from ddnn.tuning.objective import Objective
 
 __all__ = ["tune"]
 
+Data = Annotated[
+    str,
+    typer.Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz` file, or scores by `ddnn record`."),
+]
 MaxDrop = Annotated[
-    float, typer.Option(metavar="SHARE", help="How far the overall accuracy may lie below the cloud exit's.")
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="How far the overall accuracy may lie below the cloud exit's; 0.005 by default, no limit with --max-cost.",
+    ),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="The best accuracy at a mean cost of an event of at most X: bytes, or ms."),
+]
+MaxShare = Annotated[
+    list[str] | None, typer.Option(metavar="EXIT=SHARE", help="The most that an exit may answer; once for each exit.")
+]
+Cost = Annotated[str, typer.Option(help="What is to be small: `payload` or `body` bytes, or `latency`.")]
+Over = Annotated[str, typer.Option(help="Whose bytes count: `all`, or those of `device-edge` or `edge-cloud` alone.")]
+LinkOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--link", metavar="NAME=RTT,RATE", help="A link's round trip and rate, for latency: `edge-cloud=40ms,10mbit`."
+    ),
+]
+SharedLink = Annotated[bool, typer.Option("--shared-link", help="The devices of an edge share one link to it.")]
+ProfileFile = Annotated[
+    Path | None, typer.Option("--profile", metavar="FILE", help="Times of the sections, by `ddnn profile`.")
+]
+Offload = Annotated[str | None, typer.Option(help="`staged` or `eager`; by default as the policy has it.")]
+Criterion = Annotated[
+    str | None,
+    typer.Option(
+        help="`entropy`, `max_probability`, `margin`, `agreement`, or `auto`: entropy unless another is clearly better."
+        " By default the policy's own."
+    ),
+]
+Live = Annotated[
+    bool, typer.Option("--live", help="Thresholds and temperatures for each number of live devices too; needs data.")
+]
+Risk = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Promise that at most this share of events is lost by not asking the cloud."),
+]
+Confidence = Annotated[float, typer.Option(help="How sure a promise by --risk is.")]
+Unlabelled = Annotated[
+    bool, typer.Option("--unlabelled", help="With --risk: lost is what the cloud would answer otherwise; no labels.")
 ]
 Write = Annotated[bool, typer.Option("--write", help="Write the policy into the bundle, one version on.")]
-Criterion = Annotated[
-    str | None, typer.Option(help="`entropy`, `max_probability` or `margin`; by default the policy's own.")
-]
 
 
 def tune(
@@ -30,40 +78,169 @@ def tune(
     group_by: GroupBy = None,
     test_groups: TestGroups = None,
     seed: Seed = None,
-    max_accuracy_drop: MaxDrop = 0.005,
+    max_accuracy_drop: MaxDrop = None,
+    max_cost: MaxCost = None,
+    max_share: MaxShare = None,
+    cost: Cost = "payload",
+    over: Over = "all",
+    link: LinkOption = None,
+    shared_link: SharedLink = False,
+    profile: ProfileFile = None,
+    offload: Offload = None,
     criterion: Criterion = None,
+    live: Live = False,
+    risk: Risk = None,
+    confidence: Confidence = 0.95,
+    unlabelled: Unlabelled = False,
     write: Write = False,
     as_json: Json = False,
 ) -> None:
-    """Fit thresholds and temperatures on validation so that the fewest events go up, and report them on test too.
+    """Fit thresholds and temperatures on validation to an objective, and report them on test too.
 
-    Exit code 3, and nothing written, when no thresholds reach the accuracy.
+    By default the fewest bytes with an accuracy at most half a point below the cloud's. Exit code 3, the nearest
+    points, and nothing written, when no thresholds keep to what is asked.
 
     Example: `ddnn tune BUNDLE mnist5k --grid 3x2 --max-accuracy-drop 0.005 --write`
     """
     from rich.console import Console
 
-    from ddnn.evaluation import record
-    from ddnn.evaluation.bars import bars
-    from ddnn.evaluation.source import load_for, split_note
-    from ddnn.tuning import change, show
-    from ddnn.tuning import tune as tuned
+    from ddnn.errors import BadInput, Infeasible
+    from ddnn.tuning.asked import enough
+    from ddnn.tuning.cost import costs
+    from ddnn.tuning.criteria import compare_criteria, criterion_of
+    from ddnn.tuning.objective import DROP, Objective, parse_shares
+    from ddnn.tuning.report import change, show
+    from ddnn.tuning.temperature import fit_temperatures
 
+    limited = max_accuracy_drop is not None or max_cost is not None or max_share
+    if risk is not None and (limited or live):
+        raise BadInput("--risk is an objective by itself; expected none of the --max options and no --live beside it")
+    if unlabelled and risk is None:
+        raise BadInput("--unlabelled says what a loss is; expected --risk beside it")
+    if offload not in (None, "staged", "eager"):
+        raise BadInput(f"offload is {offload!r}; expected staged or eager")
     opened = _open(bundle)
+    price = _price(opened, cost, over, link or [], shared_link, profile)
+    budget = max_cost / 1000 if max_cost is not None and price.unit == "seconds" else max_cost
+    drop = DROP if max_accuracy_drop is None and max_cost is None else max_accuracy_drop
+    objective = Objective(drop, budget, parse_shares(max_share or []))
     groups = test_groups.split(",") if test_groups else None
-    events = load_for(opened, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
-    if note := split_note(opened, events):
-        typer.echo(f"note: {note}", err=True)
-    with bars() as progress:
-        scores = {split: record(opened, events.subset(split), progress=progress) for split in ("validation", "test")}
-    policy = tuned(scores["validation"], opened.policy, max_accuracy_drop=max_accuracy_drop, criterion=criterion)
-    document: dict[str, Any] = {**change(opened.policy, policy, scores), "written": write}
+    scores, recorder = _scores(opened, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
+    if live and recorder is None:
+        raise BadInput("--live judges events with devices left out, which recorded scores do not have; expected data")
+
+    start = opened.policy.model_copy(update={"offload": offload or opened.policy.offload})
+    compared = None
+    if criterion == "auto":
+        enough(scores["validation"])
+        fitted = start.model_copy(update={"temperatures": fit_temperatures(scores["validation"]), "live": {}})
+        prices = {split: costs(each, start.offload, price) for split, each in scores.items()}
+        compared = compare_criteria(scores, fitted, prices, seed=seed or 0)
+        criterion = str(compared["chosen"])
+    start = start.model_copy(update={"criterion": criterion_of(criterion, start)})
+    try:
+        if risk is None:
+            policy, extras = _optimised(scores["validation"], start, objective, price, recorder if live else None)
+            sentence = objective.sentence(price)
+        else:
+            policy, extras = _promised(scores["validation"], start, price, risk, confidence, not unlabelled, seed or 0)
+            sentence = f"The lowest cost found at a risk of at most {risk:g}, with confidence {confidence:g}."
+    except Infeasible as error:
+        if as_json:
+            typer.echo(json.dumps({"infeasible": str(error), "nearest": error.nearest}, indent=1))
+        raise
+    document: dict[str, Any] = {
+        **change(opened.policy, policy, scores, price),
+        **extras,
+        "criteria": compared,
+        "written": write,
+    }
     if write:
         policy.write(bundle)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:
-        show(document, Console(highlight=False))
+        show(document, Console(highlight=False), price, sentence)
+
+
+def _optimised(
+    scores: "Scores", start: "Policy", objective: "Objective", price: "Price", recorder: "Recorder | None"
+) -> "tuple[Policy, dict[str, Any]]":
+    """The policy that an objective wants, and the frontier it is on."""
+    from ddnn.tuning.cost import costs
+    from ddnn.tuning.live import fit_live
+    from ddnn.tuning.report import frontier_document
+    from ddnn.tuning.tune import choose, remember
+
+    chosen = choose(scores, start, objective, price=price)
+    policy = chosen.policy
+    if recorder is not None:
+        live = fit_live(recorder, policy, lambda each: costs(each, policy.offload, price))
+        policy = remember(scores, policy, price, live)
+    points = chosen.points
+    told = frontier_document(points.frontier(), points.asked, len(scores))
+    return policy, {"frontier": told, "guarantee": None}
+
+
+def _promised(
+    scores: "Scores", start: "Policy", price: "Price", risk: float, confidence: float, labelled: bool, seed: int
+) -> "tuple[Policy, dict[str, Any]]":
+    """The policy that a risk allows, and the evidence."""
+    from ddnn.tuning.cost import costs
+    from ddnn.tuning.guarantee import guarantee
+    from ddnn.tuning.tune import figures
+
+    prices = costs(scores, start.offload, price)
+    policy, evidence = guarantee(scores, start, prices, risk=risk, confidence=confidence, labelled=labelled, seed=seed)
+    told = {
+        **scores.source,
+        "events": len(scores),
+        "objective": {"minimise": "cost", "risk": risk, "confidence": confidence, "loss": evidence["loss"]},
+        "cost": price.document(),
+        "validation": figures(scores, policy, price),
+    }
+    return policy.model_copy(update={"tuned": told}), {"frontier": None, "guarantee": evidence}
+
+
+def _price(bundle: "Bundle", kind: str, over: str, links: list[str], shared: bool, profile: Path | None) -> "Price":
+    """What is counted, as told by the options."""
+    from ddnn.errors import BadInput
+    from ddnn.tuning.cost import Price
+    from ddnn.tuning.links import parse_links
+    from ddnn.tuning.profile import Profile
+
+    if kind != "latency" and (links or shared or profile):
+        raise BadInput(f"--link, --shared-link and --profile are about latency; expected --cost latency, not {kind}")
+    times = None if profile is None else Profile.read(profile, bundle)
+    return Price(kind, over, parse_links(links, shared=shared), times)  # type: ignore[arg-type]  # checked by Price
+
+
+def _scores(bundle: "Bundle", data: str, **how: Any) -> "tuple[dict[str, Scores], Recorder | None]":
+    """The scores of validation, and of test where there are, and what recorded validation, unless a file has them."""
+    from ddnn.evaluation import Recorder
+    from ddnn.evaluation.bars import bars
+    from ddnn.evaluation.recorded import Recorded
+    from ddnn.evaluation.source import load_for, split_note
+
+    if _has_scores(Path(data)):
+        kept = Recorded.load(Path(data), bundle)
+        return {"validation": kept.split("validation"), **{n: s for n, s in kept.splits.items() if n == "test"}}, None
+    events = load_for(bundle, data, **how)
+    if note := split_note(bundle, events):
+        typer.echo(f"note: {note}", err=True)
+    with bars() as progress:
+        recorders = {
+            split: Recorder(bundle, events.subset(split), progress=progress) for split in ("validation", "test")
+        }
+        return {split: recorder.scores() for split, recorder in recorders.items()}, recorders["validation"]
+
+
+def _has_scores(path: Path) -> bool:
+    """Whether this is a file that `ddnn record` made: it says of itself what it is about."""
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "about.npy" in archive.namelist()
 
 
 def _open(path: Path) -> "Bundle":

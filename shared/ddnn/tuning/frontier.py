@@ -14,7 +14,7 @@ Legend: N events, m exits below the cloud, asked in turn; P points.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -42,12 +42,23 @@ class Frontier:
     """(P,) sum over the events."""
     exact: bool
     """Whether nothing else can be better."""
-    largest_loss: int
-    """How many fewer wrong answers other thresholds could have at most, at the same cost or less; 0 when exact."""
-    largest_loss_cost: float
-    """How much less other thresholds could cost at most, with as many wrong answers or fewer; 0 when exact."""
+    largest_loss: int | None
+    """How many fewer wrong answers other thresholds could have at most, at the same cost or less; None: unknown."""
+    largest_loss_cost: float | None
+    """How much less other thresholds could cost at most, with as many wrong answers or fewer; None: unknown."""
     combinations: int
-    """How many combinations of thresholds there were to choose from."""
+    """How many combinations of thresholds divide the events differently."""
+    looked_at: int
+    """How many of them, or of boxes of them, were looked at."""
+
+    def document(self) -> dict[str, Any]:
+        """How far the search went, as JSON."""
+        return {
+            "exact": self.exact,
+            "largest_loss": {"wrong_answers": self.largest_loss, "cost": self.largest_loss_cost},
+            "combinations": self.combinations,
+            "looked_at": self.looked_at,
+        }
 
 
 def frontier(
@@ -58,7 +69,8 @@ def frontier(
     `criteria` (N, m), 1 or infinite where an exit never answers; `right` (N, m + 1) whether each exit, then the cloud,
     is right, or any other yes or no; `costs` (N, m + 1) what an event costs if answered there; `caps` (m + 1) how many
     events each may answer at most. Exact unless more than `budget` boxes of thresholds would have to be looked into.
-    Raises `BadInput` for what is no such matrix.
+    Where costs fall from exit to exit nothing bounds a box: every combination is looked at, or if they are too many an
+    even part of them, with no bound on the loss. Raises `BadInput` for what is no such matrix.
     """
     problem = _Problem(criteria, right, costs, caps, budget)
     found = problem.search(lambda cost: cost)
@@ -95,7 +107,7 @@ def best(
     order = np.lexsort((feasible, found.own[feasible]) if minimise == "cost" else (found.own[feasible], feasible))
     point = problem.told(found, feasible[order[:1]])
     may = np.flatnonzero(found.left < NONE)
-    if point.exact or not len(point.wrong):
+    if not len(may) or not len(point.wrong):
         return point
     saved = int(found.own[point.wrong[0]] - found.left.min()) / problem.scale
     return replace(point, largest_loss=int(point.wrong[0] - may[0]), largest_loss_cost=max(saved, 0.0))
@@ -143,6 +155,9 @@ class _Problem:
             np.append(self._values[x] if self._keeps_all(x) else _worth(criteria[:, x], right[:, x:]), np.inf)
             for x in range(exits)
         ]
+        self._thinned = not self._bounded and prod(map(len, self._candidates)) > budget
+        if self._thinned:
+            self._candidates = [_evenly(each, max(2, int(budget ** (1 / exits)))) for each in self._candidates]
         self._cells = Cells(
             places=tuple(
                 np.where(column < 1, np.searchsorted(values, column, side="right"), NEVER)
@@ -153,11 +168,6 @@ class _Problem:
             cost=np.rint(costs * self.scale).astype(np.int64),
             caps=self._caps,
         )
-        if not self._bounded and prod(self._cells.sizes) > budget:
-            raise BadInput(
-                f"an exit asked later costs less for some event, and the {prod(self._cells.sizes):,} combinations of"
-                f" thresholds are too many to look at each; expected costs that do not fall, or fewer events"
-            )
 
     def _keeps_all(self, exit: int) -> bool:
         return not self._bounded or self._caps[exit] is not None
@@ -180,10 +190,11 @@ class _Problem:
             thresholds=np.stack([self._between(x, found.at[rows, x]) for x in range(len(self._values))], axis=1),
             wrong=rows,
             cost=found.own[rows] / self.scale,
-            exact=not len(may),
-            largest_loss=int((fewest - may).max(initial=0)),
-            largest_loss_cost=float(saved.max(initial=0)),
+            exact=not len(may) and not self._thinned,
+            largest_loss=None if self._thinned else int((fewest - may).max(initial=0)),
+            largest_loss_cost=None if self._thinned else float(saved.max(initial=0)),
             combinations=prod(len(values) + 1 for values in self._values),
+            looked_at=found.boxes,
         )
 
     def _between(self, exit: int, picks: Ints) -> Array:
@@ -200,6 +211,11 @@ def _worth(criterion: Floats, right: Bools) -> Array:
     """The values just below which a threshold may stand: of events that this exit gets wrong and a later one right."""
     events = (criterion < 1) & ~right[:, 0] & right[:, 1:].any(axis=1)
     return np.unique(criterion[events]).astype(np.float64)
+
+
+def _evenly(values: Array, most: int) -> Array:
+    """At most `most` of the values, evenly by rank, the last among them."""
+    return values[np.unique(np.linspace(0, len(values) - 1, most).round().astype(np.int64))]
 
 
 def split_between(low: float, high: float) -> float:

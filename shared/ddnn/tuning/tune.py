@@ -1,131 +1,156 @@
 """Choosing the temperatures and thresholds of a policy on the validation split."""
 
 import math
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from ddnn.errors import BadData, BadInput, Infeasible
-from ddnn.evaluation import Scores, decide, judge
-from ddnn.exits import CRITERIA
-from ddnn.policy import Policy, Thresholds
+from ddnn.errors import Infeasible
+from ddnn.evaluation import Scores, decide
+from ddnn.policy import Judging, Policy
 from ddnn.tier import Exit
-from ddnn.tuning.pairs import Choice, best_pair, candidates
+from ddnn.tuning.asked import enough
+from ddnn.tuning.cost import Price, exits_asked, spent
+from ddnn.tuning.criteria import criterion_of
+from ddnn.tuning.frontier import Frontier
+from ddnn.tuning.objective import DROP, Objective, amount
+from ddnn.tuning.objective_points import Limits, Points, operating_points
+from ddnn.tuning.promise import promise
 from ddnn.tuning.temperature import fit_temperatures
-from ddnn.types import Array, Floats
+from ddnn.types import Array
 
-__all__ = ["FEWEST_EVENTS", "figures", "tune"]
-
-FEWEST_EVENTS: Final = 50
-"""Below this many events a threshold is luck."""
-_GRID: Final = 24
-"""Thresholds tried an exit when several edges make an event's answer depend on all of them."""
+__all__ = ["Chosen", "choose", "figures", "remember", "tune"]
 
 
-def tune(scores: Scores, policy: Policy, *, max_accuracy_drop: float = 0.005, criterion: str | None = None) -> Policy:
-    """Return `policy`, one version on, with temperatures and thresholds fitted on `scores`.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A policy, and what it was chosen from."""
 
-    The overall accuracy stays at or above the cloud exit's minus `max_accuracy_drop`; among what allows that, the
-    fewest events go to the cloud, then the fewest leave the local exit. The device exit stays off in a group; with one
-    device it takes the local exit's place, whose answer would repeat it. Thresholds lie between neighbouring values.
-    Raises `BadData` for too few events or one class, `Infeasible` when no thresholds reach the accuracy.
+    policy: Policy
+    points: Points
+
+
+def tune(
+    scores: Scores,
+    policy: Policy,
+    *,
+    max_accuracy_drop: float = DROP,
+    criterion: str | None = None,
+    price: Price | None = None,
+) -> Policy:
+    """`policy`, one version on, with the lowest cost at an accuracy at most `max_accuracy_drop` below the cloud's."""
+    return choose(scores, policy, Objective(max_accuracy_drop), criterion=criterion, price=price).policy
+
+
+def choose(
+    scores: Scores,
+    policy: Policy,
+    objective: Objective | None = None,
+    *,
+    criterion: str | None = None,
+    price: Price | None = None,
+) -> Chosen:
+    """`policy`, one version on, with temperatures and thresholds fitted on `scores`, as `objective` wants them.
+
+    By default the fewest payload bytes. The device exit stays off in a group; with one device it takes the local exit's
+    place, whose answer would repeat it. Thresholds lie between neighbouring values and serve every number of live
+    devices. Raises `BadData` for too few events, one class or scores that are not finite, `Infeasible`, with what comes
+    nearest, when nothing keeps to the limits.
     """
-    if not math.isfinite(max_accuracy_drop) or not -1 <= max_accuracy_drop <= 1:
-        raise BadInput(f"max_accuracy_drop is {max_accuracy_drop}; expected a number from -1 to 1")
-    if len(scores.topology.exits) == 1:
-        raise BadInput("this network has no exit below the cloud; there is no threshold to tune")
-    if len(scores) < FEWEST_EVENTS:
-        raise BadData(f"there are {len(scores)} events to tune on; expected at least {FEWEST_EVENTS}")
-    if len(np.unique(scores.y)) < 2:
-        raise BadData(f"all {len(scores)} events to tune on are of class {scores.y[0]}; expected at least two classes")
+    objective, price = objective or Objective(), price or Price()
+    enough(scores)
     fitted = policy.model_copy(
         update={
             "version": policy.version + 1,
-            "criterion": _known(criterion or policy.criterion),
+            "criterion": criterion_of(criterion, policy),
             "temperatures": fit_temperatures(scores),
+            "live": {},
+            "promise": None,
             "tuned": None,
         }
     )
-    cloud = decide(scores, _with(fitted, scores, 0.0, 0.0)).accuracy(scores.y)
-    most_wrong = _most_wrong(len(scores), cloud - max_accuracy_drop)
-    search = _search_exactly if len(scores.topology.edges) == 1 else _search_grid
-    choice = search(scores, fitted, most_wrong)
-    if choice is None:
-        raise Infeasible(
-            f"no thresholds reach an accuracy of {cloud - max_accuracy_drop:.4f} on {len(scores)} events:"
-            f" the cloud exit alone has {cloud:.4f}; allow a larger max_accuracy_drop than {max_accuracy_drop}"
-        )
-    chosen = _with(fitted, scores, choice.first, choice.second)
-    tuned = {
+    limits = _limits(scores, objective)
+    points = operating_points(scores, fitted, price)
+    found = points.best(limits, objective.minimise)
+    if not len(found.wrong):
+        raise _infeasible(scores, fitted, objective, limits, points, price)
+    told = {
         **scores.source,
         "events": len(scores),
-        "objective": {"minimise": "events to the cloud", "max_accuracy_drop": max_accuracy_drop},
-        "validation": figures(scores, chosen),
+        "objective": objective.document(),
+        "cost": price.document(),
+        "search": found.document(),
     }
-    return chosen.model_copy(update={"tuned": tuned})
+    chosen = fitted.model_copy(update={"thresholds": points.asked.thresholds(found.thresholds[0]), "tuned": told})
+    return Chosen(remember(scores, chosen, price), points)
 
 
-def figures(scores: Scores, policy: Policy) -> dict[str, Any]:
-    """What `policy` does on `scores`: events, overall and cloud accuracy, share of events per exit."""
-    decisions = decide(scores, policy)
+def remember(scores: Scores, policy: Policy, price: Price, live: Mapping[int, Judging] | None = None) -> Policy:
+    """`policy` with what it does on `scores` and so promises; with sets of their own for numbers of `live` devices."""
+    chosen = policy.model_copy(update={"live": dict(live or {})})
+    told = {**(policy.tuned or {}), "validation": figures(scores, chosen, price)}
+    return chosen.model_copy(update={"tuned": told, "promise": promise(scores, chosen)})
+
+
+def figures(scores: Scores, policy: Policy, price: Price | None = None) -> dict[str, Any]:
+    """What `policy` does on `scores`: events, overall and cloud accuracy, share of events per exit, mean cost."""
+    decisions, price = decide(scores, policy), price or Price()
+    cost = spent(scores, decisions, policy.offload, price)
     return {
         "events": len(scores),
         "accuracy": decisions.accuracy(scores.y),
-        "cloud_accuracy": float((scores.cloud.argmax(axis=1) == scores.y).mean()),
+        "cloud_accuracy": float(_cloud_right(scores).mean()),
         "exit_share": {exit.value: decisions.share(exit) if exit in scores.topology.exits else None for exit in Exit},
+        "cost": {"kind": price.kind, "unit": price.unit, "over": price.over, "mean": float(cost.mean())},
     }
 
 
-def _known(criterion: str) -> str:
-    if criterion not in CRITERIA:
-        raise BadInput(f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}")
-    return criterion
+def _limits(scores: Scores, objective: Objective) -> Limits:
+    events, drop = len(scores), objective.max_accuracy_drop
+    return Limits(
+        most_wrong=None if drop is None else events - math.ceil((_cloud_right(scores).mean() - drop) * events - 1e-9),
+        most_cost=None if objective.max_cost is None else objective.max_cost * events,
+        caps=objective.caps(exits_asked(scores.topology), events),
+    )
 
 
-def _with(policy: Policy, scores: Scores, first: float, second: float) -> Policy:
-    """`policy` with the thresholds of the first exit that is on, and of the edge exit."""
-    alone = scores.present.shape[1] == 1
-    thresholds = Thresholds(device=first if alone else 0.0, local=0.0 if alone else first, edge=second)
-    return policy.model_copy(update={"thresholds": thresholds})
+def _cloud_right(scores: Scores) -> Array:
+    """(N,): an event that nobody saw has no answer, so no right one."""
+    return np.asarray(scores.there(Exit.CLOUD) & (scores.cloud.argmax(axis=1) == scores.y))
 
 
-def _first_exit(scores: Scores) -> Exit:
-    return Exit.DEVICE if scores.present.shape[1] == 1 else Exit.LOCAL
-
-
-def _search_exactly(scores: Scores, policy: Policy, most_wrong: int) -> Choice | None:
-    """One edge: an event's way depends on its own two criteria alone."""
-    p_first, u_first = judge(scores, policy, _first_exit(scores))
-    right_cloud = judge(scores, policy, Exit.CLOUD)[0].argmax(axis=1) == scores.y
-    right_first = p_first[:, 0].argmax(axis=1) == scores.y
-    if scores.edge is None:
-        none = np.full(len(scores), np.inf, np.float32)
-        return best_pair(u_first[:, 0], none, (right_first, right_cloud, right_cloud), most_wrong)
-    p_edge, u_edge = judge(scores, policy, Exit.EDGE)
-    right_edge = p_edge[:, 0].argmax(axis=1) == scores.y
-    return best_pair(u_first[:, 0], u_edge[:, 0], (right_first, right_edge, right_cloud), most_wrong)
-
-
-def _search_grid(scores: Scores, policy: Policy, most_wrong: int) -> Choice | None:
-    """Several edges: the surest of them answers, so that each pair of thresholds has to be played through."""
-    seconds = np.zeros(1) if scores.edge is None else _thinned(judge(scores, policy, Exit.EDGE)[1])
-    choices = []
-    for first in _thinned(judge(scores, policy, Exit.LOCAL)[1]):
-        for second in seconds:
-            decisions = decide(scores, _with(policy, scores, first, second))
-            wrong = int((decisions.label != scores.y).sum())
-            if wrong <= most_wrong:
-                to_cloud, past = (int((decisions.exit >= exit.rank).sum()) for exit in (Exit.CLOUD, Exit.EDGE))
-                choices.append(Choice(to_cloud, past, wrong, float(first), float(second)))
-    return min(choices, default=None)
-
-
-def _thinned(values: Floats) -> Array:
-    """At most `_GRID` of the candidate thresholds, evenly by rank."""
-    every = candidates(values)
-    return np.unique(every[np.linspace(0, len(every) - 1, _GRID).round().astype(np.int64)])
-
-
-def _most_wrong(events: int, accuracy: float) -> int:
-    """How many of `events` may be wrong at `accuracy`; a hair of slack keeps 0.97 × 100 at 97."""
-    return events - math.ceil(accuracy * events - 1e-9)
+def _infeasible(
+    scores: Scores, policy: Policy, objective: Objective, limits: Limits, points: Points, price: Price
+) -> Infeasible:
+    """What was asked for, and what there is when one of the limits is given up."""
+    asked, cloud = [], float(_cloud_right(scores).mean())
+    loosened: dict[str, Frontier] = {}
+    if objective.max_accuracy_drop is not None:
+        asked.append(f"reach an accuracy of {cloud - objective.max_accuracy_drop:.4f}")
+        loosened["accuracy"] = points.best(replace(limits, most_wrong=None), "wrong")
+    if objective.max_cost is not None:
+        asked.append(f"cost at most {amount(objective.max_cost, price)} an event")
+        loosened["cost"] = points.best(replace(limits, most_cost=None), "cost")
+    if objective.max_share:
+        shares = (f"at most {100 * share:.4g} % at {exit}" for exit, share in objective.max_share.items())
+        asked.append(f"answer {', '.join(shares)}")
+        loosened["shares"] = points.best(replace(limits, caps=(None,) * len(limits.caps)), objective.minimise)
+    nearest = []
+    for limit, found in loosened.items():
+        for row in found.thresholds:
+            near = policy.model_copy(update={"thresholds": points.asked.thresholds(row)})
+            nearest.append(
+                {"without": limit, "thresholds": near.thresholds.model_dump(), **figures(scores, near, price)}
+            )
+    says = "; ".join(
+        f"with no limit on {near['without']}, an accuracy of {near['accuracy']:.4f}"
+        f" at {amount(near['cost']['mean'], price)} an event, {100 * near['exit_share']['cloud']:.1f} % at the cloud"
+        for near in nearest
+    )
+    return Infeasible(
+        f"no thresholds {' and '.join(asked)} on {len(scores)} events, where the cloud exit alone has {cloud:.4f};"
+        f" nearest: {says or 'nothing with one limit given up'}",
+        nearest,
+    )

@@ -14,6 +14,9 @@ from ddnn.bundle import Bundle
 from ddnn.cli.evaluate import evaluate
 from ddnn.cli.tune import tune
 from ddnn.errors import BadBundle, BadData, BadInput, DDNNError, Infeasible
+from ddnn.evaluation import record as recorded
+from ddnn.evaluation.recorded import Recorded
+from ddnn.evaluation.source import load_for
 from ddnn.policy import Policy
 
 MakeBundle = Callable[..., Bundle]
@@ -83,7 +86,11 @@ def test_tune_writes_nothing_unless_told_to(make_bundle: MakeBundle, data: Path)
     result = run("tune", bundle, data, "--json")
     assert result.exit_code == 0
     document = json.loads(result.stdout)
-    assert set(document) == {"before", "after", "objective", "written"}
+    assert set(document) == {
+        "before", "after", "objective", "cost", "search", "promise", "frontier", "criteria", "guarantee", "written"
+    }  # fmt: skip
+    assert document["search"]["exact"]
+    assert document["frontier"]["points"][0].keys() == {"local", "edge", "accuracy", "cost"}
     assert document["after"]["version"] == document["before"]["version"] + 1
     assert (document["after"]["validation"]["events"], document["after"]["test"]["events"]) == (60, 60)
     assert (bundle / "policy.json").read_bytes() == before
@@ -118,6 +125,44 @@ def test_what_cannot_be_met_is_said_and_nothing_is_written(make_bundle: MakeBund
     failed(infeasible, Infeasible, "no thresholds reach an accuracy of")
     failed(run("tune", bundle, data, "--criterion", "vibes", "--write"), BadInput, "criterion is 'vibes'")
     assert (bundle / "policy.json").read_bytes() == before
+
+
+def test_tune_takes_recorded_scores_in_place_of_data(make_bundle: MakeBundle, data: Path, tmp_path: Path) -> None:
+    bundle, file = make_bundle(), tmp_path / "scores.npz"
+    events = load_for(bundle, str(data))
+    parts = {split: recorded(bundle, events.subset(split)) for split in ("validation", "test")}
+    Recorded.of(bundle, parts).save(file)
+    first, second = (json.loads(run("tune", bundle.path, each, "--json").stdout) for each in (data, file))
+    assert first == second
+    failed(run("tune", bundle.path, file, "--live"), BadInput, "--live judges events with devices left out")
+
+
+def test_tune_by_other_objectives_and_costs(make_bundle: MakeBundle, data: Path) -> None:
+    bundle = make_bundle().path
+    shown = run("tune", bundle, data, "--max-cost", "1500", "--max-share", "cloud=0.4", "--cost", "body")
+    assert "best accuracy at a cost of at most 1,500.0 body bytes an event, with at most 40 %" in shown.stdout
+    link = ("--cost", "latency", "--link", "device-edge=5ms,50mbit", "--link", "edge-cloud=40ms,10mbit")
+    document = json.loads(run("tune", bundle, data, *link, "--max-cost", "30", "--live", "--json").stdout)
+    assert document["after"]["validation"]["cost"]["mean"] <= 0.030
+    assert document["after"]["live"] == [1, 2]
+    infeasible = run("tune", bundle, data, "--max-accuracy-drop", "-0.9", "--json", "--write")
+    failed(infeasible, Infeasible, "nearest: with no limit on accuracy")
+    assert json.loads(infeasible.stdout)["nearest"][0]["without"] == "accuracy"
+    automatic = json.loads(run("tune", bundle, data, "--criterion", "auto", "--json").stdout)
+    assert automatic["after"]["criterion"] == automatic["criteria"]["chosen"]
+
+
+def test_tune_promises_a_risk_or_refuses(make_bundle: MakeBundle, data: Path) -> None:
+    bundle = make_bundle().path
+    document = json.loads(run("tune", bundle, data, "--risk", "0.5", "--unlabelled", "--json", "--write").stdout)
+    promised = Bundle.open(bundle).policy.promise
+    assert promised is not None
+    assert (promised.risk, promised.loss, document["guarantee"]["risk"]) == (0.5, "disagreement", 0.5)
+    failed(run("tune", bundle, data, "--risk", "0.001"), Infeasible, "needs")
+    failed(run("tune", bundle, data, "--risk", "0.1", "--max-cost", "5"), BadInput, "an objective by itself")
+    failed(run("tune", bundle, data, "--unlabelled"), BadInput, "expected --risk beside it")
+    failed(run("tune", bundle, data, "--link", "edge-cloud=1ms"), BadInput, "expected --cost latency")
+    failed(run("tune", bundle, data, "--offload", "late"), BadInput, "offload is 'late'")
 
 
 def test_too_few_validation_events_are_refused(make_bundle: MakeBundle, data: Path, tmp_path: Path) -> None:

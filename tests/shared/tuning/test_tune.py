@@ -1,18 +1,22 @@
 """Thresholds and temperatures from a validation split."""
 
+import json
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
 from ddnn.errors import BadData, BadInput, Infeasible
-from ddnn.evaluation import Scores, decide
+from ddnn.evaluation import Scores
 from ddnn.policy import Policy, Thresholds
 from ddnn.tier import Exit
-from ddnn.tuning import figures, fit_temperature, tune
-from ddnn.tuning.pairs import best_pair, candidates, split_between
+from ddnn.tuning import Objective, choose, figures, fit_temperature, objective_points, tune
+from ddnn.tuning.cost import Price
+from ddnn.tuning.links import parse_links
+from ddnn.tuning.objective import parse_shares
 from ddnn.types import Floats
 
 CLASSES = 4
@@ -23,12 +27,12 @@ def topology(devices: int, edges: int, section: bool) -> Topology:
     groups = np.array_split(np.arange(devices), edges)
     return Topology(
         devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section="d.onnx") for _ in range(devices)),
-        device_cut=Cut(shape=(20,)),
+        device_cut=Cut(shape=(640,)),
         edges=tuple(
             EdgeSpec(devices=tuple(group.tolist()), local="l.onnx", section="e.onnx" if section else None)
             for group in groups
         ),
-        edge_cut=Cut(shape=(9,)) if section else None,
+        edge_cut=Cut(shape=(960,)) if section else None,
         cloud="c.onnx",
         fusion={},
     )
@@ -60,28 +64,9 @@ def make_scores(
     )
 
 
-@pytest.mark.parametrize("seed", range(25))
-def test_the_best_pair_is_the_one_brute_force_finds(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    n = int(rng.integers(1, 14))
-    first, second = (rng.integers(0, 8, size=n).astype(np.float32) / np.float32(10) for _ in range(2))
-    right = tuple(rng.random(n) < share for share in (0.6, 0.7, 0.9))
-    most_wrong = int(rng.integers(0, 4))
-    found = []
-    for a in candidates(first):
-        for b in candidates(second):
-            at_first = first < a
-            at_second = ~at_first & (second < b)
-            label_right = np.where(at_first, right[0], np.where(at_second, right[1], right[2]))
-            if (~label_right).sum() <= most_wrong:
-                up = int((~at_first & ~at_second).sum())
-                found.append((up, int((~at_first).sum()), int((~label_right).sum()), a, b))
-    choice = best_pair(first, second, (right[0], right[1], right[2]), most_wrong)
-    if choice is None:
-        assert not found
-    else:
-        best = min(found)
-        assert (choice.to_cloud, choice.past_first, choice.wrong, choice.first, choice.second) == best
+@pytest.fixture(autouse=True)
+def few_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objective_points, "PLAYS", 150)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -99,30 +84,74 @@ def test_accuracy_on_validation_stays_within_the_margin(
     assert told["exit_share"]["cloud"] < 1
 
 
-def test_no_threshold_on_a_fine_grid_sends_fewer_events_up() -> None:
-    scores = make_scores(60, seed=3)
+@pytest.mark.parametrize(("devices", "section"), [(2, True), (2, False), (1, True)])
+def test_no_threshold_on_a_fine_grid_costs_less(devices: int, section: bool) -> None:
+    scores = make_scores(60, devices=devices, section=section, seed=3)
     tuned = tune(scores, POLICY, max_accuracy_drop=0.02)
-    floor = (
-        decide(scores, tuned.model_copy(update={"thresholds": Thresholds(local=0, edge=0)})).accuracy(scores.y) - 0.02
-    )
-    fewest = min(
-        decisions.share(Exit.CLOUD)
-        for local in np.linspace(0, 1, 21)
-        for edge in np.linspace(0, 1, 21)
-        if (decisions := decide(scores, tuned.model_copy(update={"thresholds": Thresholds(local=local, edge=edge)})))
-        .accuracy(scores.y) >= floor
-    )  # fmt: skip
-    assert decide(scores, tuned).share(Exit.CLOUD) <= fewest
+    told = figures(scores, tuned)
+    least = math.inf
+    for first, edge in product(np.linspace(0, 1, 21), repeat=2):
+        thresholds = (
+            Thresholds(device=first, local=0, edge=edge) if devices == 1 else Thresholds(local=first, edge=edge)
+        )
+        other = figures(scores, tuned.model_copy(update={"thresholds": thresholds}))
+        if other["accuracy"] >= other["cloud_accuracy"] - 0.02 - 1e-12:
+            least = min(least, other["cost"]["mean"])
+    assert told["cost"]["mean"] <= least + 1e-9
 
 
-def test_a_larger_margin_never_sends_more_events_up() -> None:
-    scores = make_scores(200)
-    shares = [
-        figures(scores, tune(scores, POLICY, max_accuracy_drop=drop))["exit_share"]["cloud"]
-        for drop in (0.0, 0.01, 0.05, 0.5)
+@pytest.mark.parametrize("edges", [1, 2])
+def test_a_larger_margin_never_costs_more(edges: int) -> None:
+    scores = make_scores(200, devices=4, edges=edges)
+    told = [figures(scores, tune(scores, POLICY, max_accuracy_drop=drop)) for drop in (0.0, 0.01, 0.05, 0.5)]
+    means = [each["cost"]["mean"] for each in told]
+    assert means == sorted(means, reverse=True)
+    assert told[-1]["exit_share"]["cloud"] == 0
+
+
+@pytest.mark.parametrize("edges", [1, 2])
+def test_within_a_budget_the_best_accuracy_is_chosen(edges: int) -> None:
+    scores = make_scores(150, devices=4, edges=edges, seed=4)
+    told = [
+        figures(scores, choose(scores, POLICY, Objective(None, max_cost=cost)).policy) for cost in (100, 300, 500, 900)
     ]
-    assert shares == sorted(shares, reverse=True)
-    assert shares[-1] == 0
+    assert all(each["cost"]["mean"] <= cost for each, cost in zip(told, (100, 300, 500, 900), strict=True))
+    accuracies = [each["accuracy"] for each in told]
+    assert accuracies == sorted(accuracies)
+    assert accuracies[0] < accuracies[-1]
+    both = Objective(0.01, max_cost=900, max_share={Exit.CLOUD: 0.9})
+    assert figures(scores, choose(scores, POLICY, both).policy)["accuracy"] == accuracies[-1]
+
+
+@pytest.mark.parametrize("edges", [1, 2])
+@pytest.mark.parametrize(("exit", "share"), [(Exit.CLOUD, 0.1), (Exit.LOCAL, 0.2), (Exit.EDGE, 0.05)])
+def test_no_exit_answers_more_than_its_cap(edges: int, exit: Exit, share: float) -> None:
+    scores = make_scores(150, devices=4, edges=edges, seed=5)
+    told = figures(scores, choose(scores, POLICY, Objective(0.3, max_share={exit: share})).policy)
+    assert told["exit_share"][exit] <= share
+    assert told["accuracy"] >= told["cloud_accuracy"] - 0.3
+
+
+def test_several_edges_say_how_much_was_searched() -> None:
+    chosen = choose(make_scores(100, devices=4, edges=2), POLICY)
+    search = (chosen.policy.tuned or {})["search"]
+    assert (search["exact"], search["largest_loss"]) == (False, {"wrong_answers": None, "cost": None})
+    assert 50 < search["looked_at"] <= 150 < search["combinations"]
+    points = chosen.points.frontier()
+    assert (np.diff(points.cost) > 0).all()
+    assert (np.diff(points.wrong) < 0).all()
+
+
+def test_the_lowest_latency_is_a_cost_too() -> None:
+    scores, price = make_scores(100), Price("latency", links=parse_links(["edge-cloud=40ms,10mbit"]))
+    tuned = tune(scores, POLICY, max_accuracy_drop=0.02, price=price)
+    told, cloud = (figures(scores, each, price)["cost"] for each in (tuned, _all_to_cloud(tuned)))
+    assert (told["kind"], told["unit"]) == ("latency", "seconds")
+    assert told["mean"] < cloud["mean"]
+
+
+def _all_to_cloud(policy: Policy) -> Policy:
+    return policy.model_copy(update={"thresholds": Thresholds(local=0, edge=0)})
 
 
 def test_the_policy_says_what_it_was_tuned_on() -> None:
@@ -134,9 +163,14 @@ def test_the_policy_says_what_it_was_tuned_on() -> None:
         "fingerprint": "f",
         "split": "validation",
         "events": 80,
-        "objective": {"minimise": "events to the cloud", "max_accuracy_drop": 0.005},
+        "objective": {"minimise": "cost", "max_accuracy_drop": 0.005, "max_cost": None, "max_share": {}},
     }
-    assert set(tuned.tuned["validation"]) == {"events", "accuracy", "cloud_accuracy", "exit_share"}
+    assert set(tuned.tuned["validation"]) == {"events", "accuracy", "cloud_accuracy", "exit_share", "cost"}
+    assert tuned.tuned["cost"] == {"kind": "payload", "unit": "bytes", "over": "all"}
+    assert tuned.tuned["search"]["exact"]
+    assert tuned.promise is not None
+    assert (tuned.promise.confidence, tuned.promise.events) == (0.95, 80)
+    assert json.loads(json.dumps(tuned.model_dump(mode="json")))["tuned"] == tuned.tuned
 
 
 def test_the_device_exit_is_off_in_a_group_and_is_the_local_exit_when_alone() -> None:
@@ -162,6 +196,46 @@ def test_beating_the_cloud_exit_by_too_much_is_infeasible() -> None:
         tune(make_scores(100), POLICY, max_accuracy_drop=-0.9)
 
 
+def test_what_comes_nearest_gives_up_one_limit_and_keeps_the_others() -> None:
+    scores = make_scores(100)
+    with pytest.raises(
+        Infeasible, match=r"reach an accuracy of .* and cost at most 100\.0 payload bytes .* at cloud"
+    ) as told:
+        choose(scores, POLICY, Objective(0.0, max_cost=100, max_share={Exit.CLOUD: 0.5}))
+    near = {each["without"]: each for each in told.value.nearest}
+    assert set(near) == {"accuracy", "cost"}
+    assert near["accuracy"]["cost"]["mean"] <= 100 < near["cost"]["cost"]["mean"]
+    assert near["cost"]["accuracy"] >= near["cost"]["cloud_accuracy"] > near["accuracy"]["accuracy"]
+
+
+def test_an_objective_that_makes_no_sense_is_refused() -> None:
+    scores = make_scores(100)
+    for arguments, sentence in (
+        ({"max_accuracy_drop": None}, "neither max_accuracy_drop nor max_cost"),
+        ({"max_cost": -1.0}, "max_cost is -1.0"),
+        ({"max_share": {Exit.CLOUD: 1.5}}, "max_share of cloud is 1.5"),
+        (
+            {"max_share": {Exit.DEVICE: 0.5}},
+            "max_share names the device exit; the exits that are asked are local, edge",
+        ),
+    ):
+        with pytest.raises(BadInput, match=sentence):
+            choose(scores, POLICY, Objective(**arguments))
+    assert parse_shares(["cloud=0.1", "local=1"]) == {Exit.CLOUD: 0.1, Exit.LOCAL: 1.0}
+    for bad in ("cloud", "moon=0.1", "cloud=x"):
+        with pytest.raises(BadInput, match="max-share is"):
+            parse_shares([bad])
+    with pytest.raises(BadInput, match="given twice"):
+        parse_shares(["cloud=0.1", "cloud=0.2"])
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    scores = make_scores(60)
+    scores.cloud[3, 1] = np.nan
+    with pytest.raises(BadData, match="cloud is not finite in row 3"):
+        tune(scores, POLICY)
+
+
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
 def test_the_temperature_that_made_the_labels_is_found(true: float) -> None:
     rng = np.random.default_rng(0)
@@ -175,15 +249,6 @@ def test_the_temperature_that_made_the_labels_is_found(true: float) -> None:
 def test_scores_that_are_never_wrong_do_not_drive_the_temperature_to_zero() -> None:
     assert fit_temperature(np.eye(3, dtype=np.float32), np.arange(3)) == pytest.approx(1 / 16, rel=1e-2)
     assert fit_temperature(np.zeros((0, 3), np.float32), np.zeros(0, np.int64)) == 1
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(0.0, 1.0), (0.3, 0.31), (1e-12, 3e-12), (0.5, 0.5 + 2**-23)]
-)  # the last: neighbours
-def test_a_threshold_divides_two_neighbours_in_single_precision_too(low: float, high: float) -> None:
-    cut = split_between(low, high)
-    assert low < cut <= high
-    assert np.float32(low) < np.float32(cut) <= np.float32(high)
 
 
 def test_a_network_without_an_exit_below_the_cloud_has_nothing_to_tune() -> None:
