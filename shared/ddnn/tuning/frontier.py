@@ -11,6 +11,7 @@ below the cloud answers forbids rising past others too: such an exit keeps all i
 Legend: N events, m exits below the cloud, asked in turn; P points.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -99,11 +100,11 @@ def best(
     problem = _Problem(criteria, right, costs, caps, budget)
     events = len(right)
     wrong_limit = events if most_wrong is None else min(most_wrong, events)
-    cost_limit = NONE if most_cost is None else problem.units(most_cost)
+    cost_limit = problem.units(math.inf if most_cost is None else most_cost)
     choose = _cheapest if minimise == "cost" else _rightest
 
     found = problem.search(lambda cost: choose(cost, wrong_limit, cost_limit))
-    feasible = np.flatnonzero((np.arange(events + 1) <= wrong_limit) & (found.own <= min(cost_limit, NONE - 1)))
+    feasible = np.flatnonzero((np.arange(events + 1) <= wrong_limit) & (found.own <= cost_limit))
     order = np.lexsort((feasible, found.own[feasible]) if minimise == "cost" else (found.own[feasible], feasible))
     point = problem.told(found, feasible[order[:1]])
     may = np.flatnonzero(found.left < NONE)

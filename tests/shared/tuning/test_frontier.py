@@ -95,6 +95,10 @@ def test_with_a_cap_on_an_exit_the_frontier_is_that_of_what_is_allowed(seed: int
 def test_the_best_point_is_the_one_of_the_frontier(seed: int, few_boxes: None) -> None:
     given = made(seed, 3, events=10)
     points = brute(given)
+    assert (best(*given, minimise="wrong").wrong.tolist(), best(*given).wrong.tolist()) == (
+        [points[-1][0]],
+        [points[0][0]],
+    )
     for limit in range(-1, 6):
         expected = min(((cost, wrong) for wrong, cost in points if wrong <= limit), default=None)
         found = best(*given, most_wrong=limit)
