@@ -6,41 +6,27 @@ control" (2021), with the exact binomial p-values of Bates et al., "Distribution
 the testing part, which nothing was chosen on, gives the p-values. Along a fixed order each test may use the whole error
 allowance 1 − confidence, as long as testing stops at the first that fails.
 
-Legend: N events, m exits below the cloud that are asked, P points of the frontier.
+Legend: N events, m exits below the cloud that are asked.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
-
-import numpy as np
 
 from ddnn.errors import BadInput, Infeasible
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Policy
-from ddnn.tuning.asked import Asked, ask, enough
-from ddnn.tuning.binomial import fewest_events, p_values
-from ddnn.tuning.frontier import frontier
+from ddnn.tuning.asked import ask, enough
+from ddnn.tuning.binomial import fewest_events
+from ddnn.tuning.criteria import compare_criteria, criterion_of
+from ddnn.tuning.guarantee_steps import Rung, climb, halves, ladder
 from ddnn.tuning.promise import cloud_labels, promise
 from ddnn.tuning.temperature import fit_temperatures
-from ddnn.types import Array, Ints
+from ddnn.types import Array
 
-__all__ = ["LEARNING", "Rung", "climb", "guarantee", "ladder"]
+__all__ = ["LEARNING", "guarantee"]
 
 LEARNING: Final = 0.3
 """Share of the events that learn; the others test."""
-_GENTLE: Final = np.arange(1, 10) / 10
-"""How much of what the safest point answers below the cloud the rungs below it do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """One tested point."""
-
-    losses: int
-    p_value: float
-    passed: bool
 
 
 def guarantee(
@@ -51,6 +37,7 @@ def guarantee(
     risk: float,
     confidence: float = 0.95,
     labelled: bool = True,
+    criterion: str | None = None,
     learning: float = LEARNING,
     seed: int = 0,
 ) -> tuple[Policy, dict[str, Any]]:
@@ -58,9 +45,10 @@ def guarantee(
 
     A loss is an event that the cloud has right and the served answer wrong; not `labelled`: one whose served answer is
     not the cloud's, and then no label is looked at. `costs` (N, m + 1) is what an event costs if answered at each of
-    the exits asked in order. Temperatures are fitted on the learning part where there are labels; one set of
-    thresholds serves every number of live devices. Raises `Infeasible`, saying how many events would do, when the
-    testing part cannot support the promise; `BadInput` and `BadData` for what cannot be tuned on.
+    the exits asked in order. `criterion` is the policy's own by default; `auto` chooses on the learning part.
+    Temperatures are fitted there where there are labels; one set of thresholds serves every number of live devices.
+    Raises `Infeasible`, saying how many events would do, when the testing part cannot support the promise; `BadInput`
+    and `BadData` for what cannot be tuned on.
     """
     for name, share in (("risk", risk), ("confidence", confidence), ("learning", learning)):
         if not 0 < share < 1:  # false of what is not a number, too
@@ -78,6 +66,8 @@ def guarantee(
     fitted = policy.model_copy(update={"live": {}, "version": policy.version + 1, "tuned": None, "promise": None})
     if labelled:
         fitted = fitted.model_copy(update={"temperatures": fit_temperatures(learning_part)})
+    judged_by = _criterion(criterion, learning_part, fitted, costs[learn], labelled)
+    fitted = fitted.model_copy(update={"criterion": judged_by})
     asked = ask(learning_part, fitted)
     steps = ladder(asked, costs[learn], learning_part.y if labelled else None)
     candidates = [fitted.model_copy(update={"thresholds": asked.thresholds(step)}) for step in steps]
@@ -94,6 +84,7 @@ def guarantee(
         "loss": loss,
         "events": {"learning": len(learn), "testing": len(test), "fewest": need},
         "seed": seed,
+        "criterion": chosen.criterion,
         "losses": rungs[passed - 1].losses,
         "p_value": rungs[passed - 1].p_value,
         "tested": [
@@ -110,48 +101,12 @@ def guarantee(
     return chosen.model_copy(update={"promise": promised}), evidence
 
 
-def halves(events: int, learning: float, seed: int) -> tuple[Ints, Ints]:
-    """Rows of the learning and of the testing part, drawn at random.
-
-    Not stratified: with a plain draw the testing part is itself a draw from the source, and the p-values are exact.
-    """
-    order = np.random.default_rng(seed).permutation(events)
-    cut = round(learning * events)
-    return np.sort(order[:cut]), np.sort(order[cut:])
-
-
-def ladder(asked: Asked, costs: Array, y: Ints | None) -> Array:
-    """(P, m) thresholds of the frontier of losses against cost, from the safest to the cheapest, and before them rungs.
-
-    The safest point goes up to the first event that it would have lost, so its risk is about one event in those that
-    learnt: too much, when few did. Testing therefore starts below it, at thresholds under which each exit gives a
-    tenth, two tenths … of the answers. The cloud alone is left out: it loses nothing by definition.
-    """
-    found = frontier(asked.unsureness, ~asked.losses(y), costs)
-    steps = found.thresholds[np.lexsort((-found.cost, found.wrong))]
-    steps = np.asarray(steps[(steps > 0).any(axis=1)], np.float64)
-    if not len(steps):
-        return steps
-    answered = asked.reached(steps[:1])[0]
-    gentle = np.zeros((len(_GENTLE), len(asked.exits)))
-    for place in range(len(asked.exits)):
-        mine = asked.unsureness[answered == place, place].astype(np.float64)
-        if len(mine):
-            gentle[:, place] = np.quantile(mine, _GENTLE)
-    answers = (asked.reached(gentle) < len(asked.exits)).any(axis=1)  # of ties, a part is none
-    return np.concatenate([gentle[answers], steps])
-
-
-def climb(losses: Iterable[int], events: int, risk: float, confidence: float) -> list[Rung]:
-    """Test each point in turn, up to the first that fails; `losses` in `events` testing events."""
-    chances = p_values(events, risk)
-    rungs = []
-    for count in losses:
-        chance = float(chances[count])
-        rungs.append(Rung(count, chance, chance <= 1 - confidence))
-        if not rungs[-1].passed:
-            break
-    return rungs
+def _criterion(name: str | None, scores: Scores, policy: Policy, costs: Array, labelled: bool) -> str:
+    if name != "auto":
+        return criterion_of(name, policy)
+    if not labelled:
+        raise BadInput("criterion is 'auto' without labels; expected one by name: which is best is judged by labels")
+    return str(compare_criteria({"validation": scores}, policy, {"validation": costs})["chosen"])
 
 
 def _losses(scores: Scores, policy: Policy, labelled: bool) -> int:
@@ -167,7 +122,7 @@ def _whole(testing: int, learning: float) -> int:
 
 def _why(rungs: list[Rung], testing: int, learning: float, risk: float, confidence: float) -> str:
     if not rungs:
-        return "no exit below the cloud may answer without more losses than it saves"
+        return "on the learning part no thresholds cost less than asking the cloud every time"
     losses = rungs[0].losses
     told = f"the safest thresholds lose {losses} of {testing:,} testing events"
     need = fewest_events(risk, confidence, losses / testing)

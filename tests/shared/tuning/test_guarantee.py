@@ -12,7 +12,9 @@ from ddnn.evaluation import Scores, decide
 from ddnn.policy import Judging, Policy, Thresholds
 from ddnn.tier import Exit
 from ddnn.tuning.asked import Asked, ask
-from ddnn.tuning.guarantee import climb, guarantee, halves, ladder
+from ddnn.tuning.criteria import compare_criteria
+from ddnn.tuning.guarantee import guarantee
+from ddnn.tuning.guarantee_steps import climb, halves, ladder
 from ddnn.types import Array
 from made_scores import CLASSES, make_scores
 
@@ -93,6 +95,17 @@ def test_without_labels_no_label_is_looked_at() -> None:
     assert seen == unseen
     assert seen.promise is not None
     assert seen.promise.loss == "disagreement"
+
+
+def test_the_criterion_is_chosen_on_the_learning_part_alone() -> None:
+    scores = make_scores(400, strength=2)
+    learn, _ = halves(400, 0.3, 0)
+    alone = compare_criteria({"validation": scores.take(learn)}, POLICY, {"validation": to_cloud(scores)[learn]})
+    chosen, evidence = guarantee(scores, POLICY, to_cloud(scores), risk=0.1, criterion="auto")
+    assert chosen.criterion == evidence["criterion"] == alone["chosen"]
+    assert guarantee(scores, POLICY, to_cloud(scores), risk=0.1, criterion="margin")[0].criterion == "margin"
+    with pytest.raises(BadInput, match="'auto' without labels"):
+        guarantee(scores, POLICY, to_cloud(scores), risk=0.1, criterion="auto", labelled=False)
 
 
 def test_too_few_events_are_refused_with_how_many_would_do() -> None:
