@@ -16,7 +16,7 @@ from ddnn.errors import BadInput, Infeasible
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Policy
 from ddnn.tuning.asked import ask, enough
-from ddnn.tuning.binomial import fewest_events
+from ddnn.tuning.binomial import fewest_events, upper_bound
 from ddnn.tuning.criteria import compare_criteria, criterion_of
 from ddnn.tuning.guarantee_steps import Rung, climb, halves, ladder
 from ddnn.tuning.promise import cloud_labels, promise
@@ -60,7 +60,8 @@ def guarantee(
     if len(test) < need:
         raise Infeasible(
             f"{asked_for} needs {need:,} testing events without a single loss, so {_whole(need, learning):,} events in"
-            f" all; there are {len(scores):,}, of which {len(test):,} test"
+            f" all; there are {len(scores):,}, of which {len(test):,} test:"
+            f" the lowest risk they can show is {_lowest(0, len(test), confidence):g}"
         )
     learning_part, testing_part = scores.take(learn), scores.take(test)
     fitted = policy.model_copy(update={"live": {}, "version": policy.version + 1, "tuned": None, "promise": None})
@@ -120,11 +121,18 @@ def _whole(testing: int, learning: float) -> int:
     return math.ceil(testing / (1 - learning))
 
 
+def _lowest(losses: int, testing: int, confidence: float) -> float:
+    return math.ceil(1e4 * upper_bound(losses, testing, confidence)) / 1e4
+
+
 def _why(rungs: list[Rung], testing: int, learning: float, risk: float, confidence: float) -> str:
     if not rungs:
         return "on the learning part no thresholds cost less than asking the cloud every time"
     losses = rungs[0].losses
-    told = f"the safest thresholds lose {losses} of {testing:,} testing events"
+    told = (
+        f"the safest thresholds lose {losses} of {testing:,} testing events,"
+        f" which shows no less than {_lowest(losses, testing, confidence):g}"
+    )
     need = fewest_events(risk, confidence, losses / testing)
     return f"{told}; " + (
         "more events would not help, send all to the cloud or allow more risk"

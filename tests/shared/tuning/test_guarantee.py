@@ -110,7 +110,10 @@ def test_the_criterion_is_chosen_on_the_learning_part_alone() -> None:
 
 def test_too_few_events_are_refused_with_how_many_would_do() -> None:
     scores = make_scores(200)
-    with pytest.raises(Infeasible, match=r"needs 299 testing events without a single loss, so 428 events in all") as no:
+    with pytest.raises(
+        Infeasible,
+        match=r"needs 299 testing events without a single loss, so 428 events in all; .* a risk of 0.0212 at least",
+    ) as no:
         guarantee(scores, POLICY, to_cloud(scores), risk=0.01)
     assert no.value.exit_code == 3
     assert math.ceil(math.log(0.05) / math.log(0.99)) == 299
@@ -127,7 +130,7 @@ def exit_that_never_doubts(scores: Scores, wrong: int) -> Scores:
 
 def test_losses_that_more_events_would_bear_are_refused_with_how_many() -> None:
     scores = exit_that_never_doubts(make_scores(400), wrong=50)
-    with pytest.raises(Infeasible, match=r"lose \d+ of 280 testing events; .* about [\d,]+ events in all would do"):
+    with pytest.raises(Infeasible, match=r"lose \d+ of 280 testing events, .* about [\d,]+ events in all would do"):
         guarantee(scores, POLICY, to_cloud(scores), risk=0.025)
 
 
