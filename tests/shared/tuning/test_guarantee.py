@@ -112,7 +112,7 @@ def test_too_few_events_are_refused_with_how_many_would_do() -> None:
     scores = make_scores(200)
     with pytest.raises(
         Infeasible,
-        match=r"needs 299 testing events without a single loss, so 428 events in all; .* a risk of 0.0212 at least",
+        match=r"needs 299 testing events without a single loss, so 428 events in all; .* they can show is 0.0212",
     ) as no:
         guarantee(scores, POLICY, to_cloud(scores), risk=0.01)
     assert no.value.exit_code == 3
