@@ -91,7 +91,8 @@ def show(document: dict[str, Any], console: Console, price: Price, sentence: str
     console.print(f"{sentence} {_searched(document['search'], price)}".rstrip(), soft_wrap=True)
     if bounds := (document["promise"] or {}).get("disagreement"):
         told = ", ".join(f"{_percent(share)} at {exit}" for exit, share in bounds.items())
-        console.print(f"Answers that the cloud would change, with 95 % confidence at most: {told}.", soft_wrap=True)
+        sure = f"with {100 * document['promise']['confidence']:g} % confidence"
+        console.print(f"Answers that the cloud would change, {sure} at most: {told}.", soft_wrap=True)
     end = f"Written as version {after['version']}." if document["written"] else "Nothing written; --write does."
     console.print(f"[bold]{end}[/bold]")
 
