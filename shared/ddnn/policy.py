@@ -4,14 +4,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.errors import BadBundle, BadInput
 from ddnn.seal import fingerprint, read_sealed, write_sealed
 from ddnn.tier import Exit
 
-__all__ = ["POLICY_FILE", "Audits", "Judging", "Policy", "Promise", "Temperatures", "Thresholds"]
+__all__ = [
+    "MOST_VERSIONS",
+    "POLICY_FILE",
+    "Audits",
+    "Judging",
+    "Policy",
+    "Promise",
+    "Temperatures",
+    "Thresholds",
+    "Usual",
+]
 
+MOST_VERSIONS: Final = 2**53 - 1
+"""What every reader of JSON takes as a whole number."""
 POLICY_FILE: Final = "policy.json"
 
 Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -68,6 +81,15 @@ class Audits(_Frozen):
     """Chance that an alarm is ever raised while the promise holds."""
 
 
+class Usual(_Frozen):
+    """What an exit did on the events a policy was tuned on."""
+
+    share: Share
+    """Of all answers, those given at this exit."""
+    confidence: tuple[Share, ...] = Field(min_length=10, max_length=10)
+    """Share of this exit's answers in each of ten bins of confidence, 0 to 1."""
+
+
 class Promise(_Frozen):
     """What tuning found, and what the audits of a running fleet are held against."""
 
@@ -81,13 +103,15 @@ class Promise(_Frozen):
     """What a loss is: the cloud right and the answer wrong; or, found without labels, an answer unlike the cloud's."""
     events: int = Field(default=0, ge=0)
     """Events it was found on."""
+    usual: dict[Exit, Usual] = {}
+    """What each exit did there, for audits to compare with; empty when nobody noted it."""
 
 
 class Policy(_Frozen):
     """Everything about answering that may change without training again."""
 
     format: Literal[1] = 1
-    version: int = Field(default=1, ge=1)
+    version: int = Field(default=1, ge=1, le=MOST_VERSIONS)
     """Grows by one with every change; an answer names the version it was given under."""
     bundle: str
     """Fingerprint of the bundle this policy belongs to."""
@@ -125,7 +149,8 @@ class Policy(_Frozen):
     def of(cls, document: Mapping[str, Any]) -> "Policy":
         """Check a policy's document; raise `BadInput` naming the key, what it is and what is expected."""
         try:
-            return cls.model_validate(document)
+            # As JSON: a text or a flag in a number's place is refused, the counts of `live` are keys.
+            return cls.model_validate_json(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS), strict=True)
         except ValidationError as error:
             raise BadInput(_problem(error)) from error
 

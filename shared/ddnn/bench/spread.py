@@ -6,12 +6,14 @@ share of right answers gets Wilson's interval over the test events; any other si
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 from typing import Any, Final
 
 from scipy.special import stdtrit
 
-__all__ = ["fold", "spread", "wilson"]
+from ddnn.watch import wilson
+
+__all__ = ["fold", "spread"]
 
 CERTAINTY: Final = 0.95
 ACCURACY: Final = "accuracy"
@@ -29,14 +31,6 @@ def spread(values: Sequence[float], *, events: int | None = None) -> dict[str, A
     elif events:
         low, high = wilson(mean, events)
     return {"mean": mean, "low": low, "high": high, "values": list(values)}
-
-
-def wilson(share: float, events: int) -> tuple[float, float]:
-    """Wilson's score interval of a share of `events` (Wilson 1927)."""
-    z = NormalDist().inv_cdf((1 + CERTAINTY) / 2)
-    middle = (share + z * z / (2 * events)) / (1 + z * z / events)
-    half = z / (1 + z * z / events) * math.sqrt(share * (1 - share) / events + z * z / (4 * events * events))
-    return min(middle - half, share), max(middle + half, share)  # at 0 and 1 an end is the share, but for rounding
 
 
 def fold(documents: Sequence[Any], *, events: int, key: str = "") -> Any:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ddnn.bench.spread import fold, spread, wilson
+from ddnn.bench.spread import fold, spread
+from ddnn.watch import wilson
 
 
 def test_several_values_get_students_t() -> None:

@@ -1,0 +1,71 @@
+"""Evidence against a promised share of disagreement, valid at every time it is looked at.
+
+An e-process by betting: a fortune that starts at 1, is staked on "this audit differs" at odds fair for the promised
+share, and so, while the truth is at most that share, is a nonnegative supermartingale. By Ville's inequality it ever
+reaches 1/α with probability at most α, however long one looks (Waudby-Smith & Ramdas 2024, "Estimating means of bounded
+random variables by betting"). Legend: S streams watched side by side, J bets, p the promised share, q a bet's share.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ddnn.types import Bools
+
+__all__ = ["Evidence"]
+
+_ODDS: Final = 2 ** (np.arange(1, 13) / 2)
+"""A bet is right when the odds of differing are so many times those promised."""
+_LEAST: Final = 1e-6
+"""A promise of less than this is tested as a promise of this."""
+
+
+class Evidence:
+    """The e-process of one promise, in one stream of audits, or in S streams of the given shape.
+
+    The fortune is spread over J bets, each the likelihood ratio of q to p, and over the audits at which it begins to
+    bet: a weighted sum of e-processes with weights that add up to 1 is one. So a change after a long quiet time is
+    found about as soon as an early one, at the price of the beginning's weight, and it costs no memory: all beginnings
+    of one bet share a recursion, that of Shiryaev and Roberts.
+    """
+
+    def __init__(self, promised: float, streams: Sequence[int] = ()) -> None:
+        """`promised` in [0, 1); 1 cannot be refuted, and its evidence stays at 1."""
+        p = min(max(promised, _LEAST), 1.0)
+        self._idle = p == 1
+        odds = _ODDS * (0.0 if self._idle else p / (1 - p))
+        q = odds / (1 + odds)
+        with np.errstate(divide="ignore"):
+            self._differs, self._same = np.log(q / p), np.log((1 - q) / (1 - p)) if not self._idle else q
+        self._bets = np.full((*streams, len(_ODDS)), -np.inf)
+        self._audits = np.zeros(tuple(streams), np.int64)
+
+    def add(self, differs: bool | Bools, where: bool | Bools = True) -> None:
+        """One more audit in each stream (S); in those that are not in `where` (S) there was none."""
+        if self._idle:
+            return
+        differs, where = np.asarray(differs)[..., np.newaxis], np.asarray(where)
+        begin = np.log(_tail(self._audits) - _tail(self._audits + 1))[..., np.newaxis]
+        bets = np.logaddexp(self._bets, begin) + np.where(differs, self._differs, self._same)
+        self._bets = np.where(where[..., np.newaxis], bets, self._bets)
+        self._audits = self._audits + where
+
+    @property
+    def log(self) -> npt.NDArray[np.float64]:
+        """Natural logarithm of the e-value now, (S)."""
+        if self._idle:
+            return np.zeros(self._audits.shape)
+        staked = np.logaddexp.reduce(self._bets, axis=-1) - np.log(len(_ODDS))
+        return np.asarray(np.logaddexp(staked, np.log(_tail(self._audits))))
+
+    @property
+    def value(self) -> npt.NDArray[np.float64]:
+        """The e-value now, (S): at least 1/α with probability at most α, ever, while the promise holds."""
+        return np.asarray(np.exp(np.minimum(self.log, 690.0)))
+
+
+def _tail(audits: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Weight of all beginnings after so many audits: falls from 1 so slowly that something is always left."""
+    return np.asarray(np.log(2) / np.log(audits + 2.0))
