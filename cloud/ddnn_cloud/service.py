@@ -101,6 +101,7 @@ class CloudService(JoiningService):
         carried = self._carried(len(mine))
         answered = "answered" in request.inputs
         rows = self.rows(request, "scores" if answered else carried.name)
+        version = self.version_below(request) if answered else None
         if answered:
             exits: Sequence[Exit | None] = self._answered(request, rows, carried.name)
             name, tensor = "scores", request.take("scores", "FP32", (rows, self.classes))
@@ -117,7 +118,15 @@ class CloudService(JoiningService):
         return [
             (
                 event,
-                Contribution(child, terms, {name: tensor[row].copy()}, here[row], devices[row], answered=exits[row]),
+                Contribution(
+                    child,
+                    terms,
+                    {name: tensor[row].copy()},
+                    here[row],
+                    devices[row],
+                    answered=exits[row],
+                    policy_version=version,
+                ),
             )
             for row, event in enumerate(events)
         ]

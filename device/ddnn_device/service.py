@@ -44,7 +44,10 @@ class DeviceService(Service):
             )
         steps = [Step(Exit.DEVICE, section, needs="view") for section in self.sections.values()]
         above = Exit.CLOUD if topology.raw else Exit.LOCAL
-        self.engine = Engine(steps, above=above, way_up=self.way_up, observe=self.observe)
+        if self.devices == 1:
+            self.audits = self.make_audits()
+        audit = self.audits.sure if self.audits else None
+        self.engine = Engine(steps, above=above, way_up=self.way_up, audit=audit, observe=self.observe)
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
@@ -71,7 +74,8 @@ class DeviceService(Service):
         ]
         await self.engine.advance(cases)
         answers = [case.outcome.result() for case in cases]
-        self.metrics.answered(answers)
+        for case, answer in zip(cases, answers, strict=True):
+            self.settled(case, answer)
         show_timings(terms, cases)
         if not any(answer.label >= 0 for answer in answers):  # there is no exit here to fall back on
             raise _nobody(answers[0].degraded_reason)

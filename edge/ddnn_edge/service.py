@@ -8,14 +8,14 @@ import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
-from ddnn.service.case import Contribution, Terms
+from ddnn.service.case import Contribution, Terms, no_answer
 from ddnn.service.engine import Engine, Step
 from ddnn.service.joining import JoiningService
 from ddnn.service.tensors import TensorSpec
 from ddnn.service.to_cloud import ToCloud, ToJoiningCloud
 from ddnn.settings import Settings
 from ddnn.tier import Exit, Tier
-from ddnn.types import Array
+from ddnn.types import Answer, Array
 from ddnn.wire import InferRequest, Parameters
 
 __all__ = ["EdgeService"]
@@ -56,7 +56,24 @@ class EdgeService(JoiningService):
                 devices_below=self._mine,
                 max_batch=min(512, settings.max_batch),
             )
-        self.engine = Engine(steps, above=Exit.CLOUD, way_up=self.way_up, ask=self.collector.ask, observe=self.observe)
+        self.audits = audits = self.make_audits()
+        self.engine = Engine(
+            steps,
+            above=Exit.CLOUD,
+            way_up=self.way_up,
+            ask=self.collector.ask,
+            audit=audits.sure,
+            observe=self.observe,
+        )
+
+    async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
+        """Take contributions, and features that audits have asked for, which are only acknowledged."""
+        if not terms.audit or "features" not in request.inputs or "scores" in request.inputs:
+            return await super().infer(request, terms)
+        parts = self.contributions(request, terms)
+        for event, part in parts:
+            self.audits.take(event, part.child, part.inputs["features"][0])
+        return [no_answer(self.classes, self.devices, self.policy.version, need_features=False)] * len(parts)
 
     @cached_property
     def _mine(self) -> tuple[int, ...]:
@@ -108,7 +125,7 @@ class EdgeService(JoiningService):
         )
         if answered.any() and (second or "event" not in request.inputs):
             raise BadInput("input tensor 'answered' comes alone; expected 'event' and 'scores' with it")
-        child = self._mine.index(device)
+        child, version = self._mine.index(device), self.version_below(request)
         return [
             (
                 event,
@@ -120,6 +137,7 @@ class EdgeService(JoiningService):
                     self._present,
                     self._alone[device],
                     answered=Exit.DEVICE if answered[row] else None,
+                    policy_version=version if answered[row] else None,
                     second=second,
                 ),
             )

@@ -14,9 +14,11 @@ from ddnn.errors import BadConfig, BadInput, Unavailable
 from ddnn.golden import check_sections
 from ddnn.policy import Policy
 from ddnn.runtime import Section
-from ddnn.service.case import Terms
+from ddnn.service.audits import Audits
+from ddnn.service.case import Case, Terms
 from ddnn.service.engine import Engine
 from ddnn.service.metrics import CIRCUIT, Metrics
+from ddnn.service.policy_in_force import InForce
 from ddnn.service.tensors import TensorSpec
 from ddnn.service.to_cloud import ToCloud
 from ddnn.service.way_up import ToEdge
@@ -48,7 +50,6 @@ class Service(ABC):
                 f"DDNN_INDEX is {settings.index}; the bundle {bundle.manifest.name} has {count} {self.tier} section(s),"
                 f" so expected 0 to {count - 1}"
             )
-        self.policy: Policy = bundle.policy
         self.classes, self.devices = len(bundle.manifest.classes), len(topology.devices)
         self.sections = {
             role: Section(file, settings.threads) for role, file in bundle.sections(self.tier, settings.index).items()
@@ -59,7 +60,7 @@ class Service(ABC):
         joins = self.tier is Tier.EDGE or (self.tier is Tier.CLOUD and len(topology.edges) > 1)
         self.metrics = Metrics(topology.exits, range(self.devices) if joins else ())
         self.metrics.build.labels(ddnn.__version__, self.tier, bundle.fingerprint[:12]).set(1)
-        self.metrics.policy.labels(str(self.policy.version), self.policy.criterion).set(1)
+        self.in_force = InForce(bundle.policy, "bundle", changed=self._show_policy)
         token = settings.token.get_secret_value() if settings.token else None
         self.uplink = (
             Uplink(
@@ -78,6 +79,7 @@ class Service(ABC):
         if uplink := self.uplink:
             self.metrics.circuit.set_function(lambda: CIRCUIT[uplink.circuit])
         self.way_up: ToEdge | ToCloud | None = None
+        self.audits: Audits | None = None
         self.started = time.monotonic()
         self.draining = False
         self.in_flight = 0
@@ -98,6 +100,39 @@ class Service(ABC):
         """A request that this tier answers: inputs and parameters, from the golden events."""
 
     @property
+    def policy(self) -> Policy:
+        """What events that arrive now are decided under; assigning another swaps it for those that come after."""
+        return self.in_force.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self.in_force.swap(policy, "admin")
+
+    def settled(self, case: Case, answer: Answer) -> None:
+        """Hear of each event that this tier has given its answer to."""
+        if case.terms.audit:
+            return
+        self.metrics.answered([answer])
+        if self.audits:
+            self.audits.answered(case, answer)
+
+    def make_audits(self) -> Audits:
+        """Audits of what is answered here, for a tier that has its way up."""
+        return Audits(
+            self.tier,
+            self.bundle.topology,
+            policy=lambda: self.policy,
+            advance=lambda cases: self.engine.advance(cases),
+            way_up=self.way_up,
+            metrics=self.metrics.audits,
+            waiting=self.settings.max_background,
+        )
+
+    def _show_policy(self, policy: Policy) -> None:
+        self.metrics.policy.clear()
+        self.metrics.policy.labels(str(policy.version), policy.criterion).set(1)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is being worked on."""
         return self.in_flight == 0
@@ -109,6 +144,8 @@ class Service(ABC):
 
     async def close(self) -> None:
         """Let the last contributions out and go of the tier above."""
+        if self.audits:
+            self.audits.close()
         if self.way_up:
             await self.way_up.close()
         if self.uplink:
@@ -182,6 +219,7 @@ class Service(ABC):
                 "round_trip_ms": uplink.round_trip_ms,
             },
             "collector": None,
+            "audits": self.audits and self.audits.document(),
             "exits": exits,
             "requests": self.request_count(),
             "degraded": degraded,

@@ -11,7 +11,10 @@ from ddnn.policy import Judging, Policy
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array, Bools
 
-__all__ = ["Case", "Contribution", "Terms", "no_answer", "reserve", "show_timings"]
+__all__ = ["AUDIT_S", "Case", "Contribution", "Terms", "no_answer", "reserve", "show_timings"]
+
+AUDIT_S: Final = 2.0
+"""How long an audit may take, in seconds, at each tier; nobody waits for it."""
 
 _NO_SCORES: Final = np.zeros(0, np.float32)
 
@@ -28,6 +31,8 @@ class Terms:
     """Instead of the policy's threshold at every exit that has one above 0."""
     wait_ms: float | None = None
     """Instead of the policy's wait: wait this long for every child, alive or not."""
+    audit: bool = False
+    """This is no question but an audit: its answer is compared with one already given, and counted nowhere."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers that travel on: trace and request id."""
     timings: list[tuple[str, float]] = field(default_factory=list)
@@ -57,6 +62,8 @@ class Contribution:
     """[D], who took part."""
     answered: Exit | None = None
     """The exit at which the child was sure: its caller has that answer, and `scores` are what it was made of."""
+    policy_version: int | None = None
+    """The child's policy where it was sure, if it said so."""
     second: bool = False
     """Features that were asked for; the child has contributed before."""
 
@@ -79,6 +86,8 @@ class Case:
     outcome: asyncio.Future[Answer]
     scores: Array = field(default_factory=lambda: _NO_SCORES)
     """(K,), what `best` was made of."""
+    judged: dict[Exit, Array] = field(default_factory=dict)
+    """(K,), what each exit that ran here said."""
     answered: list[Contribution] = field(default_factory=list)
     """Of children that were sure."""
     deadline: float = 0.0
@@ -110,6 +119,14 @@ class Case:
         """The threshold of `exit` for this event."""
         asked, own = self.terms.threshold, self.judging(exit).thresholds.of(exit)
         return own if asked is None or own == 0 or exit is Exit.CLOUD else asked
+
+    def audit(self, event: bytes | None = None) -> "Case":
+        """The same event once more, on its way to the cloud however sure an exit is, as an event of its own or `event`."""
+        loop = asyncio.get_running_loop()
+        terms = Terms(loop.time() + AUDIT_S, threshold=0.0, headers=self.terms.headers, audit=True)
+        return Case(
+            event, self.policy, terms, dict(self.inputs), self.devices, self.best, loop.create_future(), self.scores
+        )
 
     def settle(self, answer: Answer) -> None:
         """Give the event its answer, once."""

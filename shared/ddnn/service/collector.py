@@ -45,9 +45,10 @@ class _Held:
 class Collector:
     """Joins the contributions of children, who have their `places` out of `width` in the fusion, into events.
 
-    Complete ones go to `advance`, in batches; `gathered` hears which devices were in time, `settled` each answer. An
-    event may grow to `event_bytes`, when all have sent all; room for that is kept from its first contribution on.
-    Children who wait themselves are waited for `patience` times as long as the policy or the request says.
+    Complete ones go to `advance`, in batches; `gathered` hears which devices were in time, `settled` each event
+    with its answer. An event may grow to `event_bytes`, when all have sent all; room for that is kept from its first
+    contribution on. Children who wait themselves are waited for `patience` times as long as the policy or the request
+    says.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Collector:
         settings: CollectorSettings,
         patience: int = 1,
         gathered: Callable[[Bools], None] = lambda devices: None,
-        settled: Callable[[Answer], None] = lambda answer: None,
+        settled: Callable[[Case, Answer], None] = lambda case, answer: None,
     ) -> None:
         self.waits = Waits(len(places), settings.alive_events)
         self._places, self._width, self._patience = tuple(places), width, patience
@@ -101,7 +102,7 @@ class Collector:
         pending.case.deadline = max(pending.case.deadline, part.terms.deadline)
         if part.answered:  # nobody waits for the reply
             self._add(pending, part, now)
-            return Reply(_done(self._row(need_features=False)), None)
+            return Reply(_done(self._row(pending.case, need_features=False)), None)
         reply = pending.reply_later(part.child)
         if part.second:
             self._add_features(pending, part)
@@ -120,7 +121,7 @@ class Collector:
         pending.undelivered = set(pending.first.keys() - pending.features.keys())
         self._start_timer(pending, case.left() / 2, self._complete_features)
         for child in list(pending.undelivered):
-            pending.reply(child, self._row(need_features=True))
+            pending.reply(child, self._row(case, need_features=True))
         if self._gave_up:
             case.degrade("draining")
 
@@ -165,7 +166,7 @@ class Collector:
     def _add(self, pending: Pending, part: Contribution, now: float) -> None:
         if part.child in pending.first:
             if pending.stage is Stage.ASKING and part.child not in pending.features:
-                pending.reply(part.child, self._row(need_features=True))
+                pending.reply(part.child, self._row(pending.case, need_features=True))
         elif pending.stage is not Stage.GATHERING:
             self.waits.late(part.child, now - pending.opened)
         else:
@@ -178,7 +179,7 @@ class Collector:
 
     def _add_features(self, pending: Pending, part: Contribution) -> None:
         if part.child not in pending.first:
-            pending.reply(part.child, self._row(need_features=False))
+            pending.reply(part.child, self._row(pending.case, need_features=False))
         elif pending.stage is Stage.ASKING:
             pending.features.setdefault(part.child, part)
             if len(pending.features) == len(pending.first):
@@ -213,12 +214,13 @@ class Collector:
         pending.stop_timer()
         del self._of_case[id(pending.case)]
         answer, event = pending.case.outcome.result(), pending.case.event
-        self._tell_settled(answer)
+        self._tell_settled(pending.case, answer)
         pending.reply_all(answer)
         if event is not None:
             del self._waiting[event]
         if event is not None and answer.label >= 0:  # whoever tries again what failed begins anew
-            self._held[event] = _Held(answer, pending.opened, asyncio.get_running_loop().time())
+            late = replace(answer, need_features=False)  # an audit wants them of those who took part
+            self._held[event] = _Held(late, pending.opened, asyncio.get_running_loop().time())
 
     def _start_timer(self, pending: Pending, seconds: float, then: Callable[[Pending], None]) -> None:
         """Wait `seconds`, at most half of what is left, so that time remains to go up."""
@@ -230,8 +232,10 @@ class Collector:
         """The wait that the request asked for, or `seconds`."""
         return seconds if case.terms.wait_ms is None else self._patience * case.terms.wait_ms / 1000
 
-    def _row(self, *, need_features: bool) -> Answer:
-        return no_answer(self._classes, self._devices, self._policy().version, need_features=need_features)
+    def _row(self, case: Case | None = None, *, need_features: bool) -> Answer:
+        """No answer, under the policy that the event is decided under where there is one."""
+        version = (case.policy if case else self._policy()).version
+        return no_answer(self._classes, self._devices, version, need_features=need_features)
 
     def _make_room(self) -> None:
         while self._held and self.pending + self.held >= self._settings.events:

@@ -69,13 +69,14 @@ class Engine:
         above: Exit | None = None,
         way_up: WayUp | None = None,
         ask: Callable[[Case], None] | None = None,
+        audit: Callable[[Sequence[Case]], None] | None = None,
         observe: Callable[[str, float, int], None] = lambda stage, seconds, events: None,
     ) -> None:
-        """`above` is the first exit of the tier above, if there is such a tier."""
+        """`above` is the first exit of the tier above, if there is such a tier; `audit` sees what is sure first."""
         self.steps = tuple(steps)
         self.above = above
         self.way_up = way_up
-        self._ask = ask
+        self._ask, self._audit = ask, audit
         self._observe = observe
 
     async def advance(self, cases: Sequence[Case]) -> None:
@@ -124,10 +125,13 @@ class Engine:
         answers, criterion = judge(step.exit, outputs["scores"], cases)
         for row, (case, answer) in enumerate(zip(cases, answers, strict=True)):
             case.best, case.scores = answer, outputs["scores"][row]
+            case.judged[step.exit] = case.scores
             case.sections.append(run)
             if "features" in outputs:
                 case.inputs["features"] = outputs["features"][row]
             (sure if criterion[row] < case.threshold(step.exit) else unsure).append(case)
+        if sure and self._audit:
+            self._audit(sure)
         if sure and self.way_up:
             self.way_up.tell(sure)
         for case in sure:
@@ -163,5 +167,7 @@ def judge(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answe
 def _votes(exit: Exit, policy: Policy, cases: Sequence[Case]) -> tuple[Floats, Bools] | None:
     """The scores of the devices that are fused here, where the criterion asks for them."""
     if policy.criterion != "agreement" or exit not in (Exit.LOCAL, Exit.EDGE):
+        return None
+    if not all("scores" in case.inputs for case in cases):  # of an edge that was sure the cloud has no more than that
         return None
     return tuple(np.stack([case.inputs[name] for case in cases]) for name in ("scores", "present"))  # type: ignore[return-value]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ddnn.errors import Overloaded
+from ddnn.policy import MOST_VERSIONS
 from ddnn.service.base import Service
 from ddnn.service.case import Case, Contribution, Terms, show_timings
 from ddnn.service.collector import Collector, Reply
@@ -47,7 +48,7 @@ class JoiningService(Service):
             settings=self.settings.collector,
             patience=patience,
             gathered=lambda here: self.metrics.gathered(here, devices),
-            settled=lambda answer: self.metrics.answered([answer]),
+            settled=self.settled,
         )
         self.metrics.queue_depth.set_function(lambda: self.collector.pending)
 
@@ -73,6 +74,11 @@ class JoiningService(Service):
                 self.collector.delivered(reply.case, part.child)
         show_timings(terms, (reply.case for reply in replies if reply.case))
         return answers
+
+    @staticmethod
+    def version_below(request: InferRequest) -> int | None:
+        """The policy under which the child was sure, if it says so."""
+        return request.integer("policy_version", 1, MOST_VERSIONS)
 
     def _told(self, reply: Reply) -> Answer:
         """The reply; past the deadline, the best there is so far."""
@@ -103,8 +109,12 @@ class JoiningService(Service):
         judged = []
         for part in case.answered:
             if part.answered:
-                (answer,), (criterion,) = judge(part.answered, part.inputs["scores"], [case])
-                judged.append((criterion, part.child, replace(answer, devices=part.devices), part.inputs["scores"][0]))
+                there = replace(
+                    case, devices=part.devices, policy=self.in_force.known(part.policy_version) or case.policy
+                )
+                (answer,), (criterion,) = judge(part.answered, part.inputs["scores"], [there])
+                answer = replace(answer, policy_version=part.policy_version or answer.policy_version)
+                judged.append((criterion, part.child, answer, part.inputs["scores"][0]))
         _, _, case.best, case.scores = min(judged, key=lambda each: each[:2])
         if self.way_up:
             self.way_up.tell([case])

@@ -36,7 +36,12 @@ class ToCloud(Up):
         self._overdue = 0
 
     async def offload(self, cases: Sequence[Case]) -> None:
-        """Queue the cases and wait until all are settled; each falls back by its own deadline."""
+        """Queue the cases and wait until all are settled; each falls back by its own deadline.
+
+        Audits go up by themselves: nothing waits behind them, and the cloud knows them for what they are.
+        """
+        if cases[0].terms.audit:
+            return await super().offload(cases)
         self._queue.extend(cases)
         self._send_queued()
         await self.wait(cases)
@@ -62,7 +67,7 @@ class ToCloud(Up):
                 case.degrade(failure.reason)
 
     def _parameters(self, cases: Sequence[Case]) -> Parameters:
-        return {"edge": self._edge}
+        return {"edge": self._edge} | ({"audit": True} if cases[0].terms.audit else {})
 
     def _send_queued(self) -> None:
         while self._queue and self._in_flight - self._overdue < _AT_ONCE and self._in_flight < _AT_MOST:
@@ -111,7 +116,8 @@ class ToJoiningCloud(ToCloud):
 
     def tell(self, cases: Sequence[Case]) -> None:
         """Send what was sure here up, so that the other edges' cloud knows."""
-        for alike in _alike([case for case in cases if case.event is not None]):
+        named = [case for case in cases if case.event is not None]
+        for alike, version in _under(named):
             inputs: dict[str, Array] = {
                 "event": event_tensor(alike),
                 "scores": np.stack([case.scores for case in alike]),
@@ -120,11 +126,19 @@ class ToJoiningCloud(ToCloud):
                 "answered": np.ones(len(alike), np.bool_),
             }
             charge(alike, inputs)
-            self.in_background(self.send(inputs, self._parameters(alike), alike))
+            parameters = {**self._parameters(alike), "policy_version": version}
+            self.in_background(self.send(inputs, parameters, alike))
 
     def _parameters(self, cases: Sequence[Case]) -> Parameters:
         wait_ms = cases[0].terms.wait_ms
         return super()._parameters(cases) | ({} if wait_ms is None else {"wait_ms": wait_ms})
+
+
+def _under(cases: Sequence[Case]) -> list[tuple[list[Case], int]]:
+    """The cases that one request can hold and that were answered under one policy, with its version."""
+    versions = {case.best.policy_version for case in cases}
+    same = ((version, [case for case in cases if case.best.policy_version == version]) for version in versions)
+    return [(alike, version) for version, some in same for alike in _alike(some)]
 
 
 def _alike(cases: Sequence[Case]) -> list[list[Case]]:

@@ -4,6 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class Up(ABC):
 
     async def send(self, inputs: dict[str, Array], parameters: Parameters, cases: Sequence[Case]) -> list[Answer]:
         """One request for `cases`; an answer a row. Raise `NoReply`."""
-        left = max(case.left() for case in cases)
+        left, audit = max(case.left() for case in cases), cases[0].terms.audit
         try:
             budget_ms = (left - reserve(left)) * 1000
             reply = await self._uplink.infer(
@@ -61,10 +62,14 @@ class Up(ABC):
             )
             answers = reply.answers(rows=len(cases), classes=self._classes, devices=self._devices)
         except NoReply as failure:
-            self._metrics.offloads.labels(failure.reason).inc()
-            if failure.reason in ("timeout", "deadline"):
-                self._metrics.late.labels("uplink").inc()
+            if not audit:
+                self._metrics.offloads.labels(failure.reason).inc()
+                if failure.reason in ("timeout", "deadline"):
+                    self._metrics.late.labels("uplink").inc()
             raise
+        if audit:
+            self._metrics.audits.carried(reply.bytes_sent, reply.bytes_received)
+            return answers
         self._metrics.offloads.labels("ok").inc()
         self._metrics.uplink_bytes.labels("up").inc(reply.bytes_sent)
         self._metrics.uplink_bytes.labels("down").inc(reply.bytes_received)
@@ -91,12 +96,13 @@ class Up(ABC):
         for case in self._open:
             case.degrade("draining")
 
-    def in_background(self, work: Coroutine[Any, Any, object]) -> None:
-        """Run `work` beside the requests, or drop it when too much of it runs already."""
+    def in_background(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Run `work` beside the requests, or drop it, and say so, when too much of it runs already."""
         if len(self._tasks) >= self._background:
             work.close()
-            return
+            return False
         self.start(self._unheard(work))
+        return True
 
     @staticmethod
     async def _unheard(work: Coroutine[Any, Any, object]) -> None:
@@ -152,14 +158,18 @@ class ToEdge(Up):
         """Post one stage; settle the rows that come back as answers, return those whose features are wanted."""
         inputs = self._inputs(cases, *names)
         charge(cases, inputs)
-        wanted = []
+        wanted, audited = [], []
         for case, answer in zip(cases, await self._post(cases, inputs), strict=True):
             if answer.label >= 0:
-                case.settle(answer)
+                case.settle(replace(answer, need_features=False))
+                if answer.need_features and case.event is not None and "features" in case.inputs:
+                    audited.append(case.audit(case.event))
             elif answer.need_features:
                 wanted.append(case)
             else:
                 case.degrade(answer.degraded_reason or "gone")
+        if audited:
+            self.in_background(self._post(audited, self._inputs(audited, "features")))
         return wanted
 
     async def _post(self, cases: Sequence[Case], inputs: dict[str, Array]) -> list[Answer]:
@@ -169,6 +179,10 @@ class ToEdge(Up):
             parameters["threshold"] = terms.threshold
         if terms.wait_ms is not None:
             parameters["wait_ms"] = terms.wait_ms
+        if "answered" in inputs:
+            parameters["policy_version"] = cases[0].best.policy_version
+        if terms.audit:
+            parameters["audit"] = True
         return await self.send(inputs, parameters, cases)
 
     @staticmethod
