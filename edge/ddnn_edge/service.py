@@ -56,13 +56,13 @@ class EdgeService(JoiningService):
                 devices_below=self._mine,
                 max_batch=min(512, settings.max_batch),
             )
-        self.audits = audits = self.make_audits()
+        self.audits = self.make_audits()
         self.engine = Engine(
             steps,
             above=Exit.CLOUD,
             way_up=self.way_up,
             ask=self.collector.ask,
-            audit=audits.sure,
+            audit=self.audits.sure,
             observe=self.observe,
         )
 
@@ -71,8 +71,9 @@ class EdgeService(JoiningService):
         if not terms.audit or "features" not in request.inputs or "scores" in request.inputs:
             return await super().infer(request, terms)
         parts = self.contributions(request, terms)
-        for event, part in parts:
-            self.audits.take(event, part.child, part.inputs["features"][0])
+        if audits := self.audits:
+            for event, part in parts:
+                audits.take(event, part.child, part.inputs["features"][0])
         return [no_answer(self.classes, self.devices, self.policy.version, need_features=False)] * len(parts)
 
     @cached_property

@@ -121,7 +121,7 @@ class Case:
         return own if asked is None or own == 0 or exit is Exit.CLOUD else asked
 
     def audit(self, event: bytes | None = None) -> "Case":
-        """The same event once more, on its way to the cloud however sure an exit is, as an event of its own or `event`."""
+        """The same event once more, on its way to the cloud however sure an exit is; by default without an id."""
         loop = asyncio.get_running_loop()
         terms = Terms(loop.time() + AUDIT_S, threshold=0.0, headers=self.terms.headers, audit=True)
         return Case(

@@ -6,6 +6,7 @@ from typing import Final, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from ddnn.service.audit_metrics import AuditMetrics
 from ddnn.tier import Exit
 from ddnn.types import Answer, Bools
 from ddnn.uplink import Reason
@@ -56,6 +57,8 @@ class Metrics:
         self.missing = Counter("ddnn_fusion_missing_total", "Events a device took no part in", ["device"], registry=r)
         self.policy = Gauge("ddnn_policy_info", "1 for the policy in force", ["version", "criterion"], registry=r)
         self.build = Gauge("ddnn_build_info", "1", ["version", "tier", "bundle"], registry=r)
+        exits = tuple(exits)
+        self.audits = AuditMetrics(r, exits)
         self._zero(exits, devices)
 
     def _zero(self, exits: Iterable[Exit], devices: Sequence[int]) -> None:

@@ -38,7 +38,7 @@ def read_terms(
     first_exit: Exit,
     request_id: str,
 ) -> Terms:
-    """Read `max_exit`, `threshold` and `wait_ms`; raise `BadInput`, or `OtherBundle`.
+    """Read `max_exit`, `threshold`, `wait_ms` and `audit`; raise `BadInput`, or `OtherBundle`.
 
     `arrived` is the loop time at which the request came, in seconds. Its time budget is the smaller of `budget_ms`, the
     headers', and the protocol's `timeout`, in µs; `default_ms` where there is neither.
@@ -58,5 +58,6 @@ def read_terms(
         max_exit=Exit(max_exit) if max_exit else Exit.CLOUD,
         threshold=request.number("threshold", 0.0, 1.0),
         wait_ms=request.number("wait_ms", 0.0, _LONGEST_MS),
+        audit=request.flag("audit"),
         headers=travelling(headers, request_id),
     )

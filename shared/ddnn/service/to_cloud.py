@@ -41,10 +41,11 @@ class ToCloud(Up):
         Audits go up by themselves: nothing waits behind them, and the cloud knows them for what they are.
         """
         if cases[0].terms.audit:
-            return await super().offload(cases)
-        self._queue.extend(cases)
-        self._send_queued()
-        await self.wait(cases)
+            await super().offload(cases)
+        else:
+            self._queue.extend(cases)
+            self._send_queued()
+            await self.wait(cases)
 
     def tell(self, cases: Sequence[Case]) -> None:
         """Nobody above joins one edge's events."""
@@ -67,7 +68,8 @@ class ToCloud(Up):
                 case.degrade(failure.reason)
 
     def _parameters(self, cases: Sequence[Case]) -> Parameters:
-        return {"edge": self._edge} | ({"audit": True} if cases[0].terms.audit else {})
+        parameters: Parameters = {"edge": self._edge}
+        return parameters | ({"audit": True} if cases[0].terms.audit else {})
 
     def _send_queued(self) -> None:
         while self._queue and self._in_flight - self._overdue < _AT_ONCE and self._in_flight < _AT_MOST:

@@ -75,6 +75,13 @@ class InferRequest:
             raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a whole number from {low} to {high}")
         return value
 
+    def flag(self, name: str) -> bool:
+        """Return the parameter `name` as true or false; false when it is not given."""
+        value = self.parameters.get(name, False)
+        if not isinstance(value, bool):
+            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected true or false")
+        return value
+
     def text(self, name: str) -> str | None:
         """Return the parameter `name` as a string, or None when it is not given."""
         value = self.parameters.get(name)

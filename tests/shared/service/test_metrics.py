@@ -29,6 +29,13 @@ NAMES = {
     "ddnn_deadline_exceeded_total",
     "ddnn_fusion_contributors",
     "ddnn_fusion_missing_total",
+    "ddnn_audits_total",
+    "ddnn_audit_bytes_total",
+    "ddnn_audit_e_value",
+    "ddnn_audit_alarm",
+    "ddnn_disagreement",
+    "ddnn_exit_share",
+    "ddnn_exit_confidence_distance",
     "ddnn_policy_info",
     "ddnn_build_info",
 }
