@@ -73,11 +73,15 @@ class Audits:
     @property
     def watch(self) -> Watch:
         """What is known of the policy in force."""
+        self._follow()
+        return self._watch
+
+    def _follow(self) -> None:
+        """Begin anew where another policy has come into force."""
         if (policy := self._policy()) is not self._watched:
             same, self._watched = policy == self._watched, policy
             if not same:
                 self._begin()
-        return self._watch
 
     def _begin(self) -> None:
         policy = self._watched
@@ -93,6 +97,7 @@ class Audits:
 
     def sure(self, cases: Sequence[Case]) -> None:
         """Audit some of these, which are about to be answered; where features are missing the answer asks for them."""
+        self._follow()
         ready = []
         for case in cases:
             if not self._picked(case):
