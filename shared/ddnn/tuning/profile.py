@@ -1,0 +1,90 @@
+"""How long each section takes: a file that `ddnn profile` writes, and that a person may write for other machines."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ddnn.bundle import Bundle, Topology
+from ddnn.errors import BadData
+from ddnn.seal import write_atomically
+
+__all__ = ["Profile", "Timing"]
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Timing(_Frozen):
+    """One section, in seconds a run."""
+
+    median_s: Seconds
+    p95_s: Seconds
+
+
+class Profile(_Frozen):
+    """The times of a bundle's sections, tier by tier, in the order of its topology."""
+
+    format: Literal[1] = 1
+    bundle: str
+    """Fingerprint of the bundle."""
+    batch: int = Field(ge=1)
+    """Events a run; latency is about one event, so it takes a profile of 1."""
+    threads: int = Field(ge=1)
+    repeat: int = Field(ge=0)
+    """Runs of each section that were measured."""
+    device: tuple[Timing, ...]
+    """D, or none where raw views go up."""
+    local: tuple[Timing, ...]
+    """E, or none where raw views go up."""
+    edge: tuple[Timing, ...]
+    """E, or none without an edge section."""
+    cloud: Timing
+
+    @classmethod
+    def instant(cls, topology: Topology) -> "Profile":
+        """Sections that take no time."""
+        nothing = Timing(median_s=0, p95_s=0)
+        device, local, edge = ((nothing,) * count for count in _counts(topology))
+        return cls(bundle="", batch=1, threads=1, repeat=0, device=device, local=local, edge=edge, cloud=nothing)
+
+    @classmethod
+    def read(cls, path: Path, bundle: Bundle) -> "Profile":
+        """Read the times of `bundle`'s sections; raise `BadData` if the file has others, or none."""
+        try:
+            profile = cls.model_validate(json.loads(path.read_text()))
+        except OSError as error:
+            raise BadData(f"{path} cannot be read ({error.strerror}); expected what `ddnn profile` wrote") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the profile"
+            raise BadData(f"{path}: {where} is {first['input']!r}: {first['msg']}") from error
+        except (ValueError, RecursionError) as error:
+            raise BadData(f"{path} is not JSON ({error}); expected what `ddnn profile` wrote") from error
+        if profile.bundle != bundle.fingerprint:
+            raise BadData(
+                f"{path} has the times of bundle {profile.bundle[:12]}; this one is {bundle.manifest.name}"
+                f" ({bundle.fingerprint[:12]})"
+            )
+        if profile.batch != 1:
+            raise BadData(f"{path} was measured with {profile.batch} events a run; expected 1, what a caller waits for")
+        for tier, want in zip(("device", "local", "edge"), _counts(bundle.topology), strict=True):
+            if len(getattr(profile, tier)) != want:
+                raise BadData(f"{path} has {len(getattr(profile, tier))} {tier} times; expected {want}")
+        return profile
+
+    def write(self, path: Path) -> None:
+        """Write the file, atomically."""
+        text = json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+        write_atomically(path, partial(Path.write_text, data=text))
+
+
+def _counts(topology: Topology) -> tuple[int, int, int]:
+    """How many device sections, local exits and edge sections there are."""
+    edges = len(topology.edges)
+    return (0, 0, 0) if topology.raw else (len(topology.devices), edges, edges if topology.edge_cut else 0)

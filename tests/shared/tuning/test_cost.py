@@ -1,0 +1,229 @@
+"""What an event costs, by the exit that answers it: as traffic counts it, and by hand."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
+from ddnn.errors import BadInput
+from ddnn.evaluation import Scores, decide
+from ddnn.evaluation.messages import Messages
+from ddnn.evaluation.traffic import traffic
+from ddnn.policy import Policy, Thresholds
+from ddnn.tier import Exit
+from ddnn.tuning.cost import KINDS, Kind, Offload, Over, Price, costs, exits_asked, spent
+from ddnn.tuning.links import Link, Links
+from ddnn.tuning.profile import Profile, Timing
+from ddnn.types import Floats
+
+CLASSES = 4
+LINK: dict[Over, str] = {"device-edge": "device_to_edge", "edge-cloud": "edge_to_cloud"}
+BYTES: tuple[Kind, ...] = ("payload", "body")
+SHAPES = [(3, 1, True), (3, 1, False), (1, 1, True), (1, 1, False)]
+
+
+def scores_of(devices: int, edges: int, section: bool, *, events: int = 150, absent: float = 0.3) -> Scores:
+    rng = np.random.default_rng(devices + 10 * edges)
+    groups = np.array_split(np.arange(devices), edges)
+    topology = Topology(
+        devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section="d.onnx") for _ in range(devices)),
+        device_cut=Cut(shape=(20,)),
+        edges=tuple(
+            EdgeSpec(devices=tuple(g.tolist()), local="l.onnx", section="e.onnx" if section else None) for g in groups
+        ),
+        edge_cut=Cut(shape=(9,)) if section else None,
+        cloud="c.onnx",
+        fusion={},
+    )
+    y = rng.integers(CLASSES, size=events)
+
+    def some(*shape: int) -> Floats:
+        return (2 * rng.normal(size=(events, *shape, CLASSES))).astype(np.float32)
+
+    return Scores(
+        device=some(devices),
+        local=some(edges),
+        edge=some(edges) if section else None,
+        cloud=some(),
+        present=rng.random((events, devices)) >= absent,
+        y=y,
+        y_dev=np.repeat(y[:, None], devices, axis=1),
+        topology=topology,
+        source={"split": "validation"},
+    )
+
+
+def policy(offload: Offload = "staged", *, device: float = 0, local: float = 0, edge: float = 0) -> Policy:
+    return Policy(bundle="b", offload=offload, thresholds=Thresholds(device=device, local=local, edge=edge))
+
+
+def two(scores: Scores, first: float, second: float, offload: Offload = "staged") -> Policy:
+    """The thresholds of the exits that are asked below the cloud."""
+    if len(scores.topology.devices) == 1:
+        return policy(offload, device=first, edge=second)
+    return policy(offload, local=first, edge=second)
+
+
+@pytest.mark.parametrize("offload", ["staged", "eager"])
+@pytest.mark.parametrize(("devices", "edges", "section"), SHAPES)
+def test_costs_at_the_exits_that_answer_add_up_to_the_traffic(
+    devices: int, edges: int, section: bool, offload: Offload
+) -> None:
+    scores = scores_of(devices, edges, section)
+    exits = exits_asked(scores.topology)
+    for first in (0.0, 0.4, 0.7, 1.0):
+        for second in (0.0, 0.6, 1.0):
+            chosen = two(scores, first, second, offload)
+            decisions = decide(scores, chosen)
+            told = traffic(scores, decisions, chosen)
+            place = np.array([exits.index(list(Exit)[rank]) if rank >= 0 else -1 for rank in decisions.exit])
+            for kind in ("payload", "body"):
+                for over, name in LINK.items():
+                    each = costs(scores, offload, Price(kind=kind, over=over))
+                    assert each[np.arange(len(scores)), place].sum() / len(scores) == told[name][kind]
+                whole = costs(scores, offload, Price(kind=kind))[np.arange(len(scores)), place]
+                assert whole.sum() == pytest.approx(sum(told[name][kind] for name in LINK.values()) * len(scores))
+
+
+@pytest.mark.parametrize("offload", ["staged", "eager"])
+@pytest.mark.parametrize(("devices", "edges", "section"), [*SHAPES, (4, 2, True), (5, 2, False)])
+def test_what_decisions_spend_is_the_traffic_with_several_edges_and_sure_devices_too(
+    devices: int, edges: int, section: bool, offload: Offload
+) -> None:
+    scores, chosen = scores_of(devices, edges, section), policy(offload, device=0.4, local=0.6, edge=0.7)
+    decisions = decide(scores, chosen)
+    told = traffic(scores, decisions, chosen)
+    for over, name in LINK.items():
+        each = spent(scores, decisions, offload, Price(kind="body", over=over))
+        assert each.sum() / len(scores) == told[name]["body"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("devices", "edges", "section"), SHAPES)
+def test_a_column_is_what_all_events_cost_at_that_exit(devices: int, edges: int, section: bool, kind: Any) -> None:
+    scores = scores_of(devices, edges, section)
+    price = Price(kind=kind, links=Links(Link(0.01, 1e6), Link(0.04, 1e7)), profile=profile(scores.topology))
+    columns = costs(scores, "staged", price)
+    last = len(exits_asked(scores.topology)) - 1
+    for place in range(last + 1):
+        first, second = (place == 0) * 1.0, (place == 1 and last == 2) * 1.0
+        everywhere = two(scores, first, second)
+        sure = decide(scores, everywhere)
+        answered = sure.exit == exits_asked(scores.topology)[place].rank
+        np.testing.assert_array_equal(columns[answered, place], spent(scores, sure, "staged", price)[answered])
+        assert answered.any()
+
+
+def test_an_event_that_nobody_saw_costs_nothing() -> None:
+    scores = scores_of(3, 1, True, absent=1.0)
+    for kind in KINDS:
+        assert not costs(scores, "staged", Price(kind=kind, links=Links(Link(1.0), Link(1.0)))).any()
+
+
+def profile(topology: Topology) -> Profile:
+    """Device i takes (i + 1) × 10 ms, the local exit 1 ms, the edge section 20 ms, the cloud's 30 ms."""
+
+    def timing(ms: float) -> Timing:
+        return Timing(median_s=ms / 1000, p95_s=ms / 1000)
+
+    edges = len(topology.edges)
+    return Profile(
+        bundle="b",
+        batch=1,
+        threads=1,
+        repeat=1,
+        device=tuple(timing(10.0 * (i + 1)) for i in range(len(topology.devices))),
+        local=(timing(1.0),) * edges,
+        edge=(timing(20.0),) * edges if topology.edge_cut else (),
+        cloud=timing(30.0),
+    )
+
+
+def test_latency_is_what_one_counts_by_hand() -> None:
+    scores = scores_of(3, 1, True, events=2, absent=0.0)
+    scores.present[:] = [[True, True, True], [True, True, False]]
+    sizes = Messages(scores.topology, CLASSES)
+    near, far = Link(0.1, 1e5), Link(0.4, 1e6)
+    price = Price(kind="latency", links=Links(near, far), profile=profile(scores.topology))
+
+    def passing(message: Any, rate: float) -> float:
+        return float(message.body * 8 / rate)
+
+    first, second = (passing(sizes.from_device(0, name), 1e5) for name in ("scores", "features"))
+    down = passing(sizes.answer(Exit.CLOUD, by_edge=True), 1e5)
+    for event, slowest in ((0, 0.030), (1, 0.020)):
+        local = slowest + first + 0.05 + 0.001  # section, way up, fusion
+        edge = local + (down + 0.05) + (second + 0.05) + 0.020  # asked for features, sends them, section
+        up, from_cloud = passing(sizes.from_edge(0), 1e6), passing(sizes.answer(Exit.CLOUD, by_edge=False), 1e6)
+        cloud = edge + up + 0.2 + 0.030 + from_cloud + 0.2
+        want = [at + 0.05 + down for at in (local, edge, cloud)]
+        np.testing.assert_allclose(costs(scores, "staged", price)[event], want, rtol=1e-12)
+    eager = costs(scores, "eager", price)
+    both = passing(sizes.from_device(0, "scores", "features"), 1e5)
+    np.testing.assert_allclose(eager[0, 1], 0.030 + both + 0.05 + 0.001 + 0.020 + 0.05 + down)
+
+
+def test_devices_that_share_a_link_queue_on_it() -> None:
+    scores = scores_of(3, 1, True, events=1, absent=0.0)
+    times = profile(scores.topology)
+    one, all = (
+        costs(scores, "staged", Price(kind="latency", links=Links(Link(0, 1e5), shared=shared), profile=times))[0, 0]
+        for shared in (False, True)
+    )
+    sizes = Messages(scores.topology, CLASSES)
+    assert all - one == pytest.approx(2 * sizes.from_device(0, "scores").body * 8 / 1e5)
+
+
+def test_a_sure_device_answers_before_its_neighbours_and_a_sure_edge_before_the_cloud() -> None:
+    scores = scores_of(4, 2, True, events=400, absent=0.2)
+    price = Price(kind="latency", links=Links(Link(0.1), Link(0.4)), profile=profile(scores.topology))
+    chosen = policy(device=0.3, local=0.6, edge=0.6)
+    decisions = decide(scores, chosen)
+    waited = spent(scores, decisions, "staged", price)
+    all_sure = (decisions.sure == scores.present).all(axis=1) & scores.present.any(axis=1)
+    assert all_sure.any()
+    own_times = np.array([0.01, 0.02, 0.03, 0.04])
+    mean = (scores.present * own_times).sum(axis=1) / np.maximum(scores.present.sum(axis=1), 1)
+    np.testing.assert_allclose(waited[all_sure], mean[all_sure])
+    at_cloud, nobody_sure = decisions.exit == Exit.CLOUD.rank, ~decisions.sure.any(axis=1)
+    at_local = (decisions.settled == Exit.LOCAL.rank).all(axis=1)
+    assert waited[at_cloud].min() > waited[at_local & nobody_sure].max()
+    # One edge was sure, the other's callers hear it by way of the cloud.
+    half = (decisions.settled == Exit.LOCAL.rank).any(axis=1) & (decisions.settled == -1).any(axis=1) & nobody_sure
+    half &= scores.edge_present.all(axis=1)
+    assert half.any()
+    assert waited[at_local & nobody_sure].max() < waited[half].min() < waited[at_cloud].max()
+
+
+def test_views_that_go_up_raw_cost_their_way() -> None:
+    scores = scores_of(2, 1, True, events=3, absent=0.0)
+    raw = scores.topology.model_copy(update={"device_cut": None, "edge_cut": None})
+    scores = Scores(None, None, None, scores.cloud, scores.present, scores.y, scores.y_dev, raw, {})
+    assert exits_asked(raw) == (Exit.CLOUD,)
+    np.testing.assert_array_equal(costs(scores, "staged", Price()), np.full((3, 1), 2 * 16 + 2 * 16 + 2))
+    latency = costs(scores, "staged", Price(kind="latency", links=Links(Link(0.1), Link(0.4))))
+    np.testing.assert_allclose(latency, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"kind": "euros"}, "cost is 'euros'; expected one of payload, body, latency"),
+        ({"over": "moon"}, "over is 'moon'; expected all, device-edge or edge-cloud"),
+        ({"kind": "latency", "over": "edge-cloud"}, "a caller waits for every link"),
+    ],
+)
+def test_a_price_that_makes_no_sense_is_refused(keys: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        Price(**keys)
+
+
+def test_a_price_says_what_it_counts() -> None:
+    over: Over = "edge-cloud"
+    assert Price("body", over).document() == {"kind": "body", "unit": "bytes", "over": "edge-cloud"}
+    told = Price("latency", links=Links(Link(0.005, 5e7))).document()
+    assert told["links"]["device-edge"] == {"round_trip_s": 0.005, "bits_per_s": 5e7}
+    assert told["links"]["edge-cloud"] == {"round_trip_s": 0.0, "bits_per_s": None}
+    assert math.isinf(Link().bits_per_s)
