@@ -5,13 +5,13 @@ from typing import Final
 
 import numpy as np
 
-from ddnn.bundle import Bundle, Cut
+from ddnn.bundle import Bundle, Cut, Topology
 from ddnn.errors import BadBundle
 from ddnn.runtime import Section
 from ddnn.tier import Tier
 from ddnn.types import Array, Bits, Bools, unpack_bits
 
-__all__ = ["TOLERANCE", "check_sections"]
+__all__ = ["TOLERANCE", "check_sections", "section_inputs"]
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a score, and distance from zero within which a bit may differ."""
@@ -29,29 +29,39 @@ def check_sections(
         return 0
     golden = {name: array[:events] for name, array in bundle.golden.items()}
     topology, present = bundle.topology, golden["present"].astype(np.bool_)
+    inputs = _inputs(topology, golden, tier, index)
+    outputs = {role: section.run(**inputs[role]) for role, section in sections.items()}
     if tier is Tier.DEVICE:
-        seen = present[:, index]
-        outputs = sections["section"].run(view=golden[f"view_{index}"])
-        _same(sections["section"], outputs, golden, "device", index, seen)
+        _same(sections["section"], outputs["section"], golden, "device", index, present[:, index])
     elif tier is Tier.EDGE:
-        devices = list(topology.edges[index].devices)
-        mask = present[:, devices]
-        some = np.asarray(mask.any(axis=1))
-        outputs = sections["local"].run(scores=golden["device_scores"][:, devices], present=mask)
-        _same(sections["local"], outputs, golden, "local", index, some)
-        if "section" in sections:
-            bits = _bits(golden["device_features"][:, devices], topology.device_cut)
-            outputs = sections["section"].run(features=bits, present=mask)
-            _same(sections["section"], outputs, golden, "edge", index, some)
+        some = np.asarray(present[:, topology.edges[index].devices].any(axis=1))
+        for role, exit in (("local", "local"), ("section", "edge")):
+            if role in sections:
+                _same(sections[role], outputs[role], golden, exit, index, some)
     else:
-        source, mask = ("edge", _edges_present(bundle, present)) if topology.edge_cut else ("device", present)
-        if topology.raw:
-            inputs = {"view": np.stack([golden[f"view_{i}"] for i in range(len(topology.devices))], axis=1)}
-        else:
-            inputs = {"features": _bits(golden[f"{source}_features"], topology.cloud_cut)}
-        outputs = sections["section"].run(**inputs, present=mask)
-        _same(sections["section"], outputs, golden, "cloud", None, np.asarray(mask.any(axis=1)))
+        _same(sections["section"], outputs["section"], golden, "cloud", None, np.asarray(present.any(axis=1)))
     return len(present)
+
+
+def section_inputs(bundle: Bundle, tier: Tier, index: int = 0) -> dict[str, dict[str, Array]]:
+    """What each section of a tier takes, by role, of all golden events: torch's own outputs below it."""
+    return _inputs(bundle.topology, bundle.golden, tier, index)
+
+
+def _inputs(topology: Topology, golden: Mapping[str, Array], tier: Tier, index: int) -> dict[str, dict[str, Array]]:
+    present = golden["present"].astype(np.bool_)
+    if tier is Tier.DEVICE:
+        return {"section": {"view": golden[f"view_{index}"]}}
+    if topology.raw:
+        views = np.stack([golden[f"view_{i}"] for i in range(len(topology.devices))], axis=1)
+        return {"section": {"view": views, "present": present}}
+    if tier is Tier.EDGE:
+        devices = list(topology.edges[index].devices)
+        mask, bits = present[:, devices], _bits(golden["device_features"][:, devices], topology.device_cut)
+        local = {"scores": golden["device_scores"][:, devices], "present": mask}
+        return {"local": local, "section": {"features": bits, "present": mask}}
+    source, mask = ("edge", _edges_present(topology, present)) if topology.edge_cut else ("device", present)
+    return {"section": {"features": _bits(golden[f"{source}_features"], topology.cloud_cut), "present": mask}}
 
 
 def _bits(packed: Array, cut: Cut | None) -> Bits:
@@ -60,8 +70,8 @@ def _bits(packed: Array, cut: Cut | None) -> Bits:
     return unpack_bits(packed, cut.bits)
 
 
-def _edges_present(bundle: Bundle, present: Bools) -> Bools:
-    return np.stack([present[:, list(edge.devices)].any(axis=1) for edge in bundle.topology.edges], axis=1)
+def _edges_present(topology: Topology, present: Bools) -> Bools:
+    return np.stack([present[:, list(edge.devices)].any(axis=1) for edge in topology.edges], axis=1)
 
 
 def _same(

@@ -11,6 +11,7 @@ from ddnn.cli.doctor import doctor
 from ddnn.cli.evaluate import evaluate
 from ddnn.cli.infer import infer
 from ddnn.cli.play import play
+from ddnn.cli.profile import profile
 from ddnn.cli.record import record
 from ddnn.cli.serve import serve
 from ddnn.cli.status import status
@@ -33,7 +34,7 @@ app = typer.Typer(
 
 _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run a fleet": (up, status, infer, doctor),
-    "Make a network": (train, evaluate, record, tune),
+    "Make a network": (train, evaluate, record, profile, tune),
     "The parts of a fleet": (serve, play),
 }
 for _panel, _commands in _PANELS.items():

@@ -1,0 +1,82 @@
+"""`ddnn profile`: how long each section takes, for latency as a cost."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddnn.cli.target import BundleArgument, Json, bundle_path
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ddnn.tuning.profile import Profile, Timing
+
+__all__ = ["profile"]
+
+Batch = Annotated[int, typer.Option(min=1, max=4096, help="Events a run; `tune` takes a profile of 1.")]
+Repeat = Annotated[int, typer.Option(min=1, max=1_000_000, help="Runs of each section that count.")]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads a section may use.")]
+Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the times there, for `ddnn tune --profile`.")]
+
+
+def profile(
+    bundle: BundleArgument = None,
+    batch: Batch = 1,
+    repeat: Repeat = 200,
+    threads: Threads = 1,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how long each section takes on this machine, one after the other, on golden events.
+
+    The file is plain JSON: times measured on the machines that will run each tier can be put into it by hand.
+
+    Example: `ddnn profile BUNDLE --out profile.json`
+    """
+    from rich.console import Console
+
+    from ddnn.bundle import Bundle
+    from ddnn.errors import BadInput
+    from ddnn.evaluation.bars import bars
+    from ddnn.tuning.measure import measure
+
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise BadInput(f"--out is {out}; expected a file in a folder that exists")
+    opened = Bundle.open(bundle_path(bundle))
+    with bars() as progress:
+        found = measure(opened, batch=batch, repeat=repeat, threads=threads, progress=progress)
+    if out is not None:
+        found.write(out)
+    if as_json:
+        typer.echo(json.dumps(found.model_dump(mode="json"), indent=1))
+        return
+    console = Console(highlight=False)
+    console.print(f"A run of {_some(batch, 'event')} on {_some(threads, 'thread')}, {repeat} runs of each section.")
+    console.print(_table(found))
+    if out is not None:
+        console.print(f"Written to {out}.", soft_wrap=True)
+
+
+def _table(found: "Profile") -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("section")
+    table.add_column("median", justify="right")
+    table.add_column("p95", justify="right")
+
+    def row(name: str, timing: "Timing") -> None:
+        table.add_row(name, f"{1000 * timing.median_s:.3f} ms", f"{1000 * timing.p95_s:.3f} ms")
+
+    for name, timings in (("device", found.device), ("local exit", found.local), ("edge", found.edge)):
+        for index, timing in enumerate(timings):
+            row(f"{name} {index}" if len(timings) > 1 else name, timing)
+    row("cloud", found.cloud)
+    return table
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
