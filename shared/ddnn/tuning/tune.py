@@ -21,7 +21,7 @@ from ddnn.tuning.promise import promise
 from ddnn.tuning.temperature import fit_temperatures
 from ddnn.types import Array
 
-__all__ = ["Chosen", "choose", "figures", "remember", "tune"]
+__all__ = ["Chosen", "choose", "figures", "limits_of", "remember", "tune"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def choose(
             "tuned": None,
         }
     )
-    limits = _limits(scores, objective)
+    limits = limits_of(scores, objective)
     points = operating_points(scores, fitted, price)
     found = points.best(limits, objective.minimise)
     if not len(found.wrong):
@@ -107,7 +107,8 @@ def figures(scores: Scores, policy: Policy, price: Price | None = None) -> dict[
     }
 
 
-def _limits(scores: Scores, objective: Objective) -> Limits:
+def limits_of(scores: Scores, objective: Objective) -> Limits:
+    """What an objective asks for, in events and in cost summed over these."""
     events, drop = len(scores), objective.max_accuracy_drop
     return Limits(
         most_wrong=None if drop is None else events - math.ceil((_cloud_right(scores).mean() - drop) * events - 1e-9),
