@@ -11,6 +11,7 @@ from ddnn.errors import DDNNError, DeadlineExceeded, Unavailable
 from ddnn.service.base import Service
 from ddnn.service.case import Case, Terms, no_answer, show_timings
 from ddnn.service.engine import Engine, Step
+from ddnn.service.ledger import Ledger
 from ddnn.service.tensors import TensorSpec
 from ddnn.service.way_up import ToEdge
 from ddnn.settings import Settings
@@ -43,6 +44,8 @@ class DeviceService(Service):
                 alone=self.devices == 1,
             )
         steps = [Step(Exit.DEVICE, section, needs="view") for section in self.sections.values()]
+        if steps and self.devices == 1:  # of several, the edge hears of every decision
+            self.ledger = Ledger(settings.ledger_events, devices=0, classes=self.classes)
         above = Exit.CLOUD if topology.raw else Exit.LOCAL
         if self.devices == 1:
             self.audits = self.make_audits()

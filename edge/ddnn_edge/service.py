@@ -11,6 +11,7 @@ from ddnn.errors import BadInput
 from ddnn.service.case import Contribution, Terms, no_answer
 from ddnn.service.engine import Engine, Step
 from ddnn.service.joining import JoiningService
+from ddnn.service.ledger import Ledger
 from ddnn.service.tensors import TensorSpec
 from ddnn.service.to_cloud import ToCloud, ToJoiningCloud
 from ddnn.settings import Settings
@@ -56,6 +57,8 @@ class EdgeService(JoiningService):
                 devices_below=self._mine,
                 max_batch=min(512, settings.max_batch),
             )
+        if steps:
+            self.ledger = Ledger(settings.ledger_events, devices=count, classes=self.classes)
         self.audits = self.make_audits()
         self.engine = Engine(
             steps,

@@ -10,6 +10,8 @@ DDNNError
 ├── NotFound              404
 ├── MethodNotAllowed      405
 ├── OtherBundle           409  the two sides run different bundles
+├── Conflict              409  this tier cannot do that as it stands: it follows another, or there is nothing to go back to
+├── StalePolicy           412  the policy has changed since it was read
 ├── TooLarge              413
 ├── UnsupportedEncoding   415
 ├── Overloaded            429  no room, or the wait would outlast the deadline
@@ -27,6 +29,7 @@ __all__ = [
     "BadConfig",
     "BadData",
     "BadInput",
+    "Conflict",
     "DDNNError",
     "DeadlineExceeded",
     "Forbidden",
@@ -35,6 +38,7 @@ __all__ = [
     "NotFound",
     "OtherBundle",
     "Overloaded",
+    "StalePolicy",
     "TooLarge",
     "Unauthorized",
     "Unavailable",
@@ -115,6 +119,20 @@ class OtherBundle(DDNNError):
 
     status = 409
     code = "OTHER_BUNDLE"
+
+
+class Conflict(DDNNError):
+    """This tier cannot do that as it stands."""
+
+    status = 409
+    code = "CONFLICT"
+
+
+class StalePolicy(DDNNError):
+    """The policy has changed since the caller read it."""
+
+    status = 412
+    code = "STALE_POLICY"
 
 
 class TooLarge(DDNNError):

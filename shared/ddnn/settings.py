@@ -52,10 +52,16 @@ class Settings(BaseSettings):
     """Port to bind."""
     token: SecretStr | None = None
     """Bearer token demanded of callers and sent to the tier above; none by default."""
+    admin_token: SecretStr | None = None
+    """Bearer token demanded of whoever writes the policy, another than `token`; without one nobody may."""
     deadline_ms: float = Field(default=2000.0, gt=0, le=600_000)
     """Time budget of a request that states none, in milliseconds."""
     state_dir: Path | None = None
     """Folder for what must outlive a restart; the one place this process may write to."""
+    policy_poll_s: float = Field(default=0.5, ge=0.05, le=60)
+    """How often the tier above is asked for its policy, in seconds."""
+    ledger_events: int = Field(default=2000, ge=0, le=1_000_000)
+    """How many of its latest decisions a tier keeps, for dry runs of another policy; fewer where they are large."""
     threads: int | None = Field(default=None, ge=1)
     """Threads a section may use; what the container's CPU quota allows by default."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -86,7 +92,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{url!r} is not an http:// or https:// address")
         return tuple(url.rstrip("/") for url in value)
 
-    @field_validator("token", "state_dir", "threads", mode="before")
+    @field_validator("token", "admin_token", "state_dir", "threads", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

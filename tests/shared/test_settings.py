@@ -25,7 +25,7 @@ def test_the_environment_is_over_the_default_and_what_is_given_over_both(monkeyp
 @pytest.mark.parametrize("name", ["DDNN_COLOUR", "DDNN_COLLECTOR__COLOUR", "DDNN_PORT_", "ddnn_colour"])
 def test_an_unknown_name_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "red")
-    with pytest.raises(BadConfig, match=f"^{name} is not a setting; known are DDNN_BUNDLE, ") as refused:
+    with pytest.raises(BadConfig, match=f"^{name} is not a setting; known are DDNN_ADMIN_TOKEN, DDNN_BUNDLE, ") as refused:
         Settings.load()
     assert refused.value.exit_code == 2
 
@@ -81,7 +81,7 @@ def test_addresses_are_comma_separated(monkeypatch: pytest.MonkeyPatch, text: st
 
 
 def test_an_empty_optional_value_is_none_as_compose_hands_it_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DDNN_TOKEN", "DDNN_STATE_DIR", "DDNN_THREADS"):
+    for name in ("DDNN_TOKEN", "DDNN_ADMIN_TOKEN", "DDNN_STATE_DIR", "DDNN_THREADS"):
         monkeypatch.setenv(name, "")
     settings = Settings.load()
     assert (settings.token, settings.state_dir, settings.threads) == (None, None, None)

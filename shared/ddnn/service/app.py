@@ -36,6 +36,8 @@ def make_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _log.info("%s %d ready: bundle %s", service.tier, service.settings.index, service.bundle.fingerprint[:12])
+        if service.follower:
+            service.follower.start()
         yield
         service.draining = True
         await service.close()

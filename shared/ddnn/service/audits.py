@@ -13,24 +13,17 @@ from ddnn.bundle import Topology
 from ddnn.policy import Policy
 from ddnn.service.audit_metrics import AuditMetrics, Result
 from ddnn.service.case import AUDIT_S, Case
+from ddnn.service.ledger import scores_behind
 from ddnn.service.way_up import Up
 from ddnn.tier import Exit, Tier
 from ddnn.types import Answer, Bits
-from ddnn.watch import Bucket, Watch, sampled
+from ddnn.watch import Bucket, Watch, audited_exits, sampled
 
-__all__ = ["Audits", "audited_exits"]
+__all__ = ["Audits"]
 
 _log = logging.getLogger("ddnn")
 _AT_ONCE: Final = 256
 """Audits in one request at most."""
-
-
-def audited_exits(topology: Topology) -> tuple[Exit, ...]:
-    """The exits whose answers can be audited: where an event is one tier's alone to send on."""
-    if topology.raw or len(topology.edges) > 1:
-        return ()
-    alone = len(topology.devices) == 1  # a sure device of several has not got the event, the edge not its features
-    return tuple(exit for exit in topology.exits if exit is not Exit.CLOUD and (exit is not Exit.DEVICE or alone))
 
 
 @dataclass(slots=True)
@@ -62,7 +55,7 @@ class Audits:
         """`advance` takes events as far as they go; at most `waiting` are held until their features come."""
         all_exits = audited_exits(topology)
         self._exits = frozenset(exit for exit in all_exits if (exit is Exit.DEVICE) == (tier is Tier.DEVICE))
-        self._everywhere, self._edges = all_exits, len(topology.edges)
+        self._everywhere = all_exits
         self._policy, self._advance, self._way_up, self._metrics = policy, advance, way_up, metrics
         self._cut, self._room = topology.device_cut, waiting
         self._awaited: dict[bytes, _Awaited] = {}
@@ -85,9 +78,7 @@ class Audits:
 
     def _begin(self) -> None:
         policy = self._watched
-        promised = policy.promise.disagreement if policy.promise else {}
-        tests = sum(exit in promised for exit in self._everywhere)
-        self._watch = Watch(policy, tests=tests, clock=time.time)
+        self._watch = Watch(policy, exits=self._everywhere, clock=time.time)
         self._bucket = Bucket(policy.audits.per_second, policy.audits.burst, time.monotonic)
 
     def answered(self, case: Case, answer: Answer) -> None:
@@ -187,6 +178,7 @@ class Audits:
         same = cloud.label == answer.label
         result: Result = "same" if same else "different"
         self._metrics.count(answer.exit, result)
+        copy.judged[Exit.CLOUD] = scores_behind(cloud, copy.policy)  # the ledger of the event sees it too
         if copy.policy == self._policy() and (alarm := self.watch.audited(answer.exit, same)):
             known = self.watch.document()["exits"][alarm.exit.value]
             _log.warning(

@@ -17,13 +17,16 @@ from ddnn.runtime import Section
 from ddnn.service.audits import Audits
 from ddnn.service.case import Case, Terms
 from ddnn.service.engine import Engine
+from ddnn.service.follow import Follower
+from ddnn.service.ledger import Ledger
 from ddnn.service.metrics import CIRCUIT, Metrics
-from ddnn.service.policy_in_force import InForce
+from ddnn.service.policy_in_force import InForce, Source
+from ddnn.service.state import State
 from ddnn.service.tensors import TensorSpec
 from ddnn.service.to_cloud import ToCloud
 from ddnn.service.way_up import ToEdge
 from ddnn.settings import Settings
-from ddnn.tier import Tier
+from ddnn.tier import Exit, Tier
 from ddnn.types import Answer, Array
 from ddnn.uplink import Uplink
 from ddnn.wire import InferRequest, Parameters, encode_request
@@ -60,7 +63,14 @@ class Service(ABC):
         joins = self.tier is Tier.EDGE or (self.tier is Tier.CLOUD and len(topology.edges) > 1)
         self.metrics = Metrics(topology.exits, range(self.devices) if joins else ())
         self.metrics.build.labels(ddnn.__version__, self.tier, bundle.fingerprint[:12]).set(1)
-        self.in_force = InForce(bundle.policy, "bundle", changed=self._show_policy)
+        self.state = State(settings.state_dir, f"{self.tier}-{settings.index}")
+        kept = self.state.read(bundle.policy)
+        self.in_force = InForce(
+            kept[0] if kept else bundle.policy,
+            "state" if kept else "bundle",
+            previous=kept[1] if kept else None,
+            changed=self._show_policy,
+        )
         token = settings.token.get_secret_value() if settings.token else None
         self.uplink = (
             Uplink(
@@ -78,7 +88,20 @@ class Service(ABC):
         )
         if uplink := self.uplink:
             self.metrics.circuit.set_function(lambda: CIRCUIT[uplink.circuit])
+        self.follower = (
+            Follower(
+                self.uplink,
+                settings.upstream,
+                every_s=settings.policy_poll_s,
+                policy=lambda: self.policy,
+                take=self._follow,
+            )
+            if self.uplink
+            else None
+        )
         self.way_up: ToEdge | ToCloud | None = None
+        self.ledger: Ledger | None = None
+        """What was decided here lately; none where every decision is another tier's."""
         self.audits: Audits | None = None
         self.started = time.monotonic()
         self.draining = False
@@ -100,6 +123,12 @@ class Service(ABC):
         """A request that this tier answers: inputs and parameters, from the golden events."""
 
     @property
+    def own_exits(self) -> tuple[Exit, ...]:
+        """The exits whose scores this tier sees, lowest first; an edge sees those of its devices too."""
+        below = {Tier.DEVICE: Exit.DEVICE, Tier.EDGE: Exit.EDGE, Tier.CLOUD: Exit.CLOUD}[self.tier]
+        return tuple(exit for exit in self.bundle.topology.exits if exit.rank <= below.rank)
+
+    @property
     def policy(self) -> Policy:
         """What events that arrive now are decided under; assigning another swaps it for those that come after."""
         return self.in_force.policy
@@ -108,6 +137,14 @@ class Service(ABC):
     def policy(self, policy: Policy) -> None:
         self.in_force.swap(policy, "admin")
 
+    async def change_policy(self, policy: Policy, source: Source) -> bool:
+        """Put `policy` in force at once, then keep it; whether it will outlive a restart."""
+        self.in_force.swap(policy, source)
+        return await self.state.keep(policy, self.in_force.previous)
+
+    async def _follow(self, policy: Policy) -> None:
+        await self.change_policy(policy, "upstream")
+
     def settled(self, case: Case, answer: Answer) -> None:
         """Hear of each event that this tier has given its answer to."""
         if case.terms.audit:
@@ -115,6 +152,8 @@ class Service(ABC):
         self.metrics.answered([answer])
         if self.audits:
             self.audits.answered(case, answer)
+        if self.ledger is not None:
+            self.ledger.note(case, answer)
 
     def make_audits(self) -> Audits:
         """Audits of what is answered here, for a tier that has its way up."""
@@ -144,6 +183,8 @@ class Service(ABC):
 
     async def close(self) -> None:
         """Let the last contributions out and go of the tier above."""
+        if self.follower:
+            await self.follower.stop()
         if self.audits:
             self.audits.close()
         if self.way_up:
@@ -211,7 +252,10 @@ class Service(ABC):
             "ready": not self.draining,
             "draining": self.draining,
             "bundle": {"name": manifest.name, "fingerprint": manifest.fingerprint},
-            "policy": policy.model_dump(mode="json", include={"version", "criterion", "thresholds", "offload"}),
+            "policy": {
+                **policy.model_dump(mode="json", include={"version", "criterion", "thresholds", "offload"}),
+                **self._policy_status(),
+            },
             "uplink": uplink
             and {
                 "urls": list(self.settings.upstream),
@@ -224,6 +268,20 @@ class Service(ABC):
             "requests": self.request_count(),
             "degraded": degraded,
             "uptime_seconds": round(time.monotonic() - self.started, 3),
+        }
+
+    def _policy_status(self) -> dict[str, Any]:
+        """Where the policy is from, whether it will outlive a restart, and how following the tier above goes."""
+        follower, current = self.follower, self.in_force
+        age = follower.age_s if follower else None
+        return {
+            "etag": current.policy.etag,
+            "source": current.source,
+            "previous": current.previous.version if current.previous else None,
+            "kept": current.source == "bundle" or not self.state.problem,
+            "not_kept_because": None if current.source == "bundle" else self.state.problem or None,
+            "followed_s_ago": None if age is None else round(age, 3),
+            "not_followed_because": (follower.problem if follower else None) or None,
         }
 
     def request_count(self) -> int:

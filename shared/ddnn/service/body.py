@@ -8,14 +8,18 @@ from starlette.requests import ClientDisconnect, Request
 from ddnn.errors import BadInput, TooLarge, UnsupportedEncoding
 from ddnn.wire import HEADER_LENGTH, Limits
 
-__all__ = ["read_body"]
+__all__ = ["read_body", "read_bytes"]
 
 _MEMBERS: Final = 64
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
     """Read at most what `limits` allow, after gzip; raise `TooLarge`, `UnsupportedEncoding` or `BadInput`."""
-    limit = limits.body_bytes if HEADER_LENGTH in request.headers else limits.json_bytes
+    return await read_bytes(request, limits.body_bytes if HEADER_LENGTH in request.headers else limits.json_bytes)
+
+
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """The same, `limit` bytes at most."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip"):
         raise UnsupportedEncoding(f"Content-Encoding is {encoding[:40]!r}; expected gzip or none")

@@ -125,7 +125,15 @@ class Case:
         loop = asyncio.get_running_loop()
         terms = Terms(loop.time() + AUDIT_S, threshold=0.0, headers=self.terms.headers, audit=True)
         return Case(
-            event, self.policy, terms, dict(self.inputs), self.devices, self.best, loop.create_future(), self.scores
+            event,
+            self.policy,
+            terms,
+            dict(self.inputs),
+            self.devices,
+            self.best,
+            loop.create_future(),
+            self.scores,
+            self.judged,
         )
 
     def settle(self, answer: Answer) -> None:

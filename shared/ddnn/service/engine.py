@@ -125,7 +125,7 @@ class Engine:
         answers, criterion = judge(step.exit, outputs["scores"], cases)
         for row, (case, answer) in enumerate(zip(cases, answers, strict=True)):
             case.best, case.scores = answer, outputs["scores"][row]
-            case.judged[step.exit] = case.scores
+            case.judged[step.exit] = case.scores.copy()  # it is kept longer than its batch
             case.sections.append(run)
             if "features" in outputs:
                 case.inputs["features"] = outputs["features"][row]

@@ -5,14 +5,29 @@ from typing import Annotated, Any, Final
 
 from fastapi import Path
 
+from ddnn.policy import Policy
 from ddnn.wire import HEADER_LENGTH
 
-__all__ = ["MODEL", "NOT_FOUND", "SECURITY", "UNAVAILABLE", "VERSION", "ModelName", "infer"]
+__all__ = [
+    "MODEL",
+    "NOT_FOUND",
+    "SECURITY",
+    "UNAVAILABLE",
+    "VERSION",
+    "ModelName",
+    "get_policy",
+    "infer",
+    "put_policy",
+    "roll_back",
+]
 
 MODEL: Final = "ddnn"
 VERSION: Final = "1"
-SECURITY: Final = {"bearer": {"type": "http", "scheme": "bearer"}}
-"""Demanded where the tier has a token."""
+SECURITY: Final = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "admin": {"type": "http", "scheme": "bearer", "description": "The tier's DDNN_ADMIN_TOKEN"},
+}
+"""`bearer` where the tier has a token, `admin` wherever something is written."""
 ModelName = Annotated[str, Path(description="The one model there is.", json_schema_extra={"enum": [MODEL]})]
 
 Responses = dict[int | str, dict[str, Any]]
@@ -28,6 +43,7 @@ _ERROR: Final = {
         "retryable": {"type": "boolean"},
     },
 }
+_ETAG: Final = {"ETag": {"description": "Names this very policy", "schema": {"type": "string"}}}
 _DATATYPES: Final = [
     *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
     *("FP16", "FP32", "FP64", "BYTES"),
@@ -82,8 +98,10 @@ _HEADERS: Final = {
 _ERRORS: Final = {
     400: "Bad input: JSON, dtype, shape, NaN, header length",
     401: "Bearer token missing or wrong",
+    403: "Not the admin token, or this tier has none",
     404: "No such model",
     409: "The caller runs another bundle",
+    412: "The policy has changed since it was read",
     413: "Body too large",
     415: "Unknown Content-Encoding",
     429: "No room",
@@ -93,12 +111,59 @@ _ERRORS: Final = {
 }
 
 
+_INFER_ERRORS: Final = (400, 401, 404, 409, 413, 415, 429, 500, 503, 504)
+_POLICY_ERRORS: Final = (400, 401, 403, 409, 412)
+_BODY_ERRORS: Final = (413, 415, 504)
+
+
 def _error(status: int) -> Responses:
     return {status: {"description": _ERRORS[status], "content": {"application/json": {"schema": _ERROR}}}}
 
 
 UNAVAILABLE: Final = _error(503)
 NOT_FOUND: Final = _error(404)
+
+
+def get_policy() -> dict[str, Any]:
+    """Keyword arguments of the route that reads the policy."""
+    return {
+        "responses": {
+            200: {"model": Policy, "description": "The policy in force", "headers": _ETAG},
+            304: {"description": "The caller has it already"},
+        },
+        "openapi_extra": {"parameters": [_header("If-None-Match", "ETag of the policy the caller has")]},
+    }
+
+
+def put_policy(example: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of the route that writes it; `example` is a policy that it takes."""
+    content = {"schema": {"$ref": "#/components/schemas/Policy"}, "example": dict(example)}
+    asked = {
+        "name": "dry_run",
+        "in": "query",
+        "required": False,
+        "description": "Change nothing; say what it would have done with the decisions recorded here",
+        "schema": {"type": "boolean", "default": False},
+    }
+    return _write({"requestBody": {"required": True, "content": {"application/json": content}}}, asked, *_BODY_ERRORS)
+
+
+def roll_back() -> dict[str, Any]:
+    """Keyword arguments of the route that goes back to the policy before."""
+    return _write({})
+
+
+def _write(extra: dict[str, Any], asked: dict[str, Any] | None = None, *more: int) -> dict[str, Any]:
+    done = {"description": "The version now in force, or what a dry run found", "headers": _ETAG}
+    responses: Responses = {200: {**done, "content": {"application/json": {"schema": {"type": "object"}}}}}
+    for status in (*_POLICY_ERRORS, *more):
+        responses |= _error(status)
+    parameters = [_header("If-Match", "ETag of the policy that is to be replaced"), *([asked] if asked else [])]
+    return {"responses": responses, "openapi_extra": {**extra, "parameters": parameters, "security": [{"admin": []}]}}
+
+
+def _header(name: str, text: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
 
 
 def infer(example: Mapping[str, Any], *, token: bool) -> dict[str, Any]:
@@ -110,7 +175,7 @@ def infer(example: Mapping[str, Any], *, token: bool) -> dict[str, Any]:
             "content": {"application/json": {"schema": _RESPONSE}, "application/octet-stream": binary},
         }
     }
-    for status in _ERRORS:
+    for status in _INFER_ERRORS:
         responses |= _error(status)
     content = {
         "application/json": {"schema": _REQUEST, "example": dict(example)},

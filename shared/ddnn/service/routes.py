@@ -17,6 +17,7 @@ from ddnn.service.base import Service
 from ddnn.service.body import read_body
 from ddnn.service.case import Terms
 from ddnn.service.metrics import CONTENT_TYPE_LATEST
+from ddnn.service.policy_routes import make_policy_routes
 from ddnn.service.tensors import answer_tensors
 from ddnn.service.terms import read_budget, read_terms
 from ddnn.tier import Tier
@@ -154,21 +155,17 @@ def make_routes(service: Service) -> APIRouter:
         """This tier at a glance."""
         return _json(service.status())
 
-    @read("/v2/policy", tags=["ddnn"])
-    async def policy() -> Response:
-        """Thresholds, temperatures and waits in force."""
-        return _json(service.policy.model_dump(mode="json"), {"ETag": f'"{service.policy.version}"'})
-
     @read("/metrics", tags=["ddnn"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    routes.include_router(make_policy_routes(service))
     return routes
 
 
-def _json(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(document), headers=headers, media_type="application/json")
+def _json(document: Mapping[str, Any]) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")
 
 
 def _server_timing(tier: Tier, terms: Terms) -> str:

@@ -29,6 +29,8 @@ INFER_PATH: Final = "/v2/models/ddnn/infer"
 
 _SMOOTHING: Final = 0.2
 """Weight of the newest round trip in the estimate."""
+_MOST_LOOKED_AT: Final = 1 << 20
+"""Bytes of what is looked at, a policy; an answer's bound is another."""
 _PATIENCE_MS: Final = 20.0
 """A budget below this, or below twice the usual round trip, says more of the caller than of the tier above."""
 
@@ -166,6 +168,21 @@ class Uplink:
             got = await self._attempt(second, call)
         return Reply(got.response, got.headers, sent, got.bytes_received, self._clock() - started, got.answers)
 
+    async def look(self, url: str, path: str, *, headers: Mapping[str, str], seconds: float) -> tuple[int, bytes]:
+        """GET `path` of one of the addresses: its status and body, whatever they are; raise `NoReply`.
+
+        The circuits hear nothing of it.
+        """
+        request = self._client.build_request(
+            "GET", url.rstrip("/") + path, headers={**self._headers, **headers}, timeout=None
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                response, body = await self._exchange(url, request, _MOST_LOOKED_AT)
+        except TimeoutError:
+            raise NoReply("timeout", f"{url} gave no answer within {seconds:g} s") from None
+        return response.status_code, body
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()
@@ -242,17 +259,7 @@ class Uplink:
             headers={**call.headers, "x-ddnn-deadline-ms": str(int(budget_s * 1000))},
             timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
         )
-        try:
-            response = await self._client.send(request, stream=True)
-            try:
-                body = await self._read(response)
-            finally:
-                await response.aclose()
-        except (httpx.RemoteProtocolError, httpx.DecodingError, aiohttp.ClientResponseError) as error:
-            raise NoReply("bad_answer", f"{url} does not speak HTTP as expected ({type(error).__name__})") from error
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            again = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-            raise NoReply("unreachable", f"{url} cannot be reached ({type(error).__name__})", again=again) from error
+        response, body = await self._exchange(url, request, self._max_bytes)
         if response.status_code != 200:
             raise _refusal(url, response, body)
         try:
@@ -262,13 +269,28 @@ class Uplink:
         except BadInput as error:
             raise NoReply("bad_answer", f"{url} answered 200 and nonsense: {error}") from error
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > self._max_bytes:
-                raise NoReply("bad_answer", f"the answer is longer than {self._max_bytes} bytes")
-        return bytes(body)
+    async def _exchange(self, url: str, request: httpx.Request, most: int) -> tuple[httpx.Response, bytes]:
+        """Send and read all, `most` bytes at most; every failure is a `NoReply`."""
+        try:
+            response = await self._client.send(request, stream=True)
+            try:
+                return response, await _read(response, most)
+            finally:
+                await response.aclose()
+        except (httpx.RemoteProtocolError, httpx.DecodingError, aiohttp.ClientResponseError) as error:
+            raise NoReply("bad_answer", f"{url} does not speak HTTP as expected ({type(error).__name__})") from error
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            again = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            raise NoReply("unreachable", f"{url} cannot be reached ({type(error).__name__})", again=again) from error
+
+
+async def _read(response: httpx.Response, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > most:
+            raise NoReply("bad_answer", f"the answer is longer than {most} bytes")
+    return bytes(body)
 
 
 def _refusal(url: str, response: httpx.Response, body: bytes) -> NoReply:

@@ -13,6 +13,7 @@ __all__ = ["decode_error", "encode_error"]
 _CLASSES: Final[list[type[DDNNError]]] = [
     # Where classes share a status, the general one comes first.
     errors.BadInput,
+    errors.OtherBundle,
     errors.Unavailable,
     *(getattr(errors, name) for name in errors.__all__),
 ]
