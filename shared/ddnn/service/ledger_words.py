@@ -61,9 +61,8 @@ def _signed(value: float, how: str) -> str:
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:
-    share = {exit.value: round(share, 6) for exit, share in outcome.share.items()}
-    accuracy = None if outcome.accuracy is None else round(outcome.accuracy, 6)
-    return {"share": share, "bytes": round(outcome.bytes, 3), "accuracy": accuracy}
+    share = {exit.value: share for exit, share in outcome.share.items()}
+    return {"share": share, "bytes": outcome.bytes, "accuracy": outcome.accuracy}
 
 
 def _mean(parts: Sequence[tuple[float, Mapping[str, Any]]]) -> dict[str, Any]:
