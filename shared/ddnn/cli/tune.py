@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ddnn.policy import Policy
     from ddnn.tuning.cost import Price
     from ddnn.tuning.objective import Objective
+    from ddnn.tuning.objective_points import Points
 
 __all__ = ["tune"]
 
@@ -68,6 +69,10 @@ Confidence = Annotated[float, typer.Option(help="How sure a promise by --risk is
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="With --risk: lost is what the cloud would answer otherwise; no labels.")
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write a report there: `tune.json`, and `tune.html`, a page with plots."),
+]
 Write = Annotated[bool, typer.Option("--write", help="Write the policy into the bundle, one version on.")]
 
 
@@ -92,6 +97,7 @@ def tune(
     risk: Risk = None,
     confidence: Confidence = 0.95,
     unlabelled: Unlabelled = False,
+    out: Out = None,
     write: Write = False,
     as_json: Json = False,
 ) -> None:
@@ -109,7 +115,9 @@ def tune(
     from ddnn.tuning.cost import costs
     from ddnn.tuning.criteria import compare_criteria, criterion_of
     from ddnn.tuning.objective import DROP, Objective, parse_shares
+    from ddnn.tuning.page import HTML_FILE, write_report
     from ddnn.tuning.report import change, show
+    from ddnn.tuning.study import study
     from ddnn.tuning.temperature import fit_temperatures
 
     limited = max_accuracy_drop is not None or max_cost is not None or max_share
@@ -117,6 +125,8 @@ def tune(
         raise BadInput("--risk is an objective by itself; expected none of the --max options and no --live beside it")
     if unlabelled and risk is None:
         raise BadInput("--unlabelled says what a loss is; expected --risk beside it")
+    if out is not None and out.exists() and not out.is_dir():
+        raise BadInput(f"--out is {out}, which is a file; expected a folder")
     if offload not in (None, "staged", "eager"):
         raise BadInput(f"offload is {offload!r}; expected staged or eager")
     opened = _open(bundle)
@@ -131,19 +141,22 @@ def tune(
 
     start = opened.policy.model_copy(update={"offload": offload or opened.policy.offload})
     compared = None
-    if criterion == "auto":
+    if criterion == "auto" and risk is None:
         enough(scores["validation"])
         fitted = start.model_copy(update={"temperatures": fit_temperatures(scores["validation"]), "live": {}})
         prices = {split: costs(each, start.offload, price) for split, each in scores.items()}
         compared = compare_criteria(scores, fitted, prices, seed=seed or 0)
         criterion = str(compared["chosen"])
-    start = start.model_copy(update={"criterion": criterion_of(criterion, start)})
+    points = None
     try:
         if risk is None:
-            policy, extras = _optimised(scores["validation"], start, objective, price, recorder if live else None)
+            start = start.model_copy(update={"criterion": criterion_of(criterion, start)})
+            live_on = recorder if live else None
+            policy, extras, points = _optimised(scores["validation"], start, objective, price, live_on)
             sentence = objective.sentence(price)
-        else:
-            policy, extras = _promised(scores["validation"], start, price, risk, confidence, not unlabelled, seed or 0)
+        else:  # a criterion, too, is chosen on what learns alone
+            asked_for = {"risk": risk, "confidence": confidence, "labelled": not unlabelled, "criterion": criterion}
+            policy, extras = _promised(scores["validation"], start, price, seed or 0, **asked_for)
             sentence = f"The lowest cost found at a risk of at most {risk:g}, with confidence {confidence:g}."
     except Infeasible as error:
         if as_json:
@@ -157,15 +170,26 @@ def tune(
     }
     if write:
         policy.write(bundle)
+    if out is not None:
+        source = scores["validation"].source
+        document |= {
+            "bundle": {"name": opened.manifest.name, "fingerprint": opened.fingerprint},
+            "data": {"name": source["data"], "fingerprint": source["fingerprint"]},
+            "asked": sentence,
+            "study": study(scores, policy, price, points),
+        }
+        write_report(out, document)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:
         show(document, Console(highlight=False), price, sentence)
+        if out is not None:
+            typer.echo(f"The report is {out / HTML_FILE}.")
 
 
 def _optimised(
     scores: "Scores", start: "Policy", objective: "Objective", price: "Price", recorder: "Recorder | None"
-) -> "tuple[Policy, dict[str, Any]]":
+) -> "tuple[Policy, dict[str, Any], Points]":
     """The policy that an objective wants, and the frontier it is on."""
     from ddnn.tuning.cost import costs
     from ddnn.tuning.live import fit_live
@@ -179,11 +203,11 @@ def _optimised(
         policy = remember(scores, policy, price, live)
     points = chosen.points
     told = frontier_document(points.frontier(), points.asked, len(scores))
-    return policy, {"frontier": told, "guarantee": None}
+    return policy, {"frontier": told, "guarantee": None}, points
 
 
 def _promised(
-    scores: "Scores", start: "Policy", price: "Price", risk: float, confidence: float, labelled: bool, seed: int
+    scores: "Scores", start: "Policy", price: "Price", seed: int, **asked_for: Any
 ) -> "tuple[Policy, dict[str, Any]]":
     """The policy that a risk allows, and the evidence."""
     from ddnn.tuning.cost import costs
@@ -191,11 +215,11 @@ def _promised(
     from ddnn.tuning.tune import figures
 
     prices = costs(scores, start.offload, price)
-    policy, evidence = guarantee(scores, start, prices, risk=risk, confidence=confidence, labelled=labelled, seed=seed)
+    policy, evidence = guarantee(scores, start, prices, seed=seed, **asked_for)
     told = {
         **scores.source,
         "events": len(scores),
-        "objective": {"minimise": "cost", "risk": risk, "confidence": confidence, "loss": evidence["loss"]},
+        "objective": {"minimise": "cost", **{key: evidence[key] for key in ("risk", "confidence", "loss")}},
         "cost": price.document(),
         "validation": figures(scores, policy, price),
     }

@@ -1,0 +1,230 @@
+"""The report: what it tells, and that the page stands alone."""
+
+import json
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ddnn.tuning
+from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
+from ddnn.evaluation import Scores, decide
+from ddnn.policy import Policy
+from ddnn.tier import Exit
+from ddnn.tuning.cost import Price, costs, spent
+from ddnn.tuning.criteria import compare_criteria
+from ddnn.tuning.guarantee import guarantee
+from ddnn.tuning.links import Link, Links
+from ddnn.tuning.page import page, write_report
+from ddnn.tuning.report import change
+from ddnn.tuning.study import DROPS, study
+from ddnn.tuning.tune import choose, figures
+from ddnn.types import Floats
+
+CLASSES = 4
+POLICY = Policy(bundle="b")
+
+
+def made(events: int, *, split: str, edges: int = 1, devices: int = 4, section: bool = True, seed: int = 0) -> Scores:
+    """Scores that know the class better the higher the exit, and are surer where they are right."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(CLASSES, size=events)
+    hard = rng.random(events)[:, None, None]
+
+    def at(width: int, skill: float) -> Floats:
+        signal = np.eye(CLASSES)[y][:, None] * skill * 4 * (1 - hard)
+        return (rng.normal(size=(events, width, CLASSES)) + signal).astype(np.float32)
+
+    groups = np.array_split(np.arange(devices), edges)
+    topology = Topology(
+        devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section="d.onnx") for _ in range(devices)),
+        device_cut=Cut(shape=(20,)),
+        edges=tuple(
+            EdgeSpec(devices=tuple(g.tolist()), local="l.onnx", section="e.onnx" if section else None) for g in groups
+        ),
+        edge_cut=Cut(shape=(9,)) if section else None,
+        cloud="c.onnx",
+        fusion={},
+    )
+    present = rng.random((events, devices)) < 0.9
+    return Scores(
+        device=at(devices, 0.5),
+        local=at(edges, 0.8),
+        edge=at(edges, 1.0) if section else None,
+        cloud=at(1, 1.5)[:, 0],
+        present=present,
+        y=y,
+        y_dev=np.where(present, y[:, None], -1),
+        topology=topology,
+        source={"data": "made <up>", "fingerprint": "f", "split": split},
+    )
+
+
+def both(**how: Any) -> dict[str, Scores]:
+    return {"validation": made(160, split="validation", **how), "test": made(120, split="test", seed=1, **how)}
+
+
+def document(scores: dict[str, Scores], price: Price | None = None, **extras: Any) -> dict[str, Any]:
+    price = price or Price()
+    chosen = choose(scores["validation"], POLICY, price=price)
+    return {
+        **change(POLICY, chosen.policy, scores, price),
+        "guarantee": None,
+        "criteria": None,
+        "bundle": {"name": "tiny & small", "fingerprint": "0123456789abcdef"},
+        "data": {"name": "made <up>", "fingerprint": "f"},
+        "asked": "The lowest cost.",
+        "study": study(scores, chosen.policy, price, chosen.points),
+        **extras,
+    }
+
+
+class Outline(HTMLParser):
+    """The text of a page; fails where a tag is closed that is not open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.said = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag != "meta":
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.said += data
+
+
+@pytest.mark.parametrize(("edges", "section"), [(1, True), (1, False), (2, True)])
+def test_the_study_tells_what_the_policies_do(edges: int, section: bool) -> None:
+    scores, price = both(edges=edges, section=section), Price("body")
+    policy = choose(scores["validation"], POLICY, price=price).policy
+    told = study(scores, policy, price)
+    assert set(told) == {"frontier", "alone", "alternatives", "sweeps", "reliability"}
+    points = [*told["frontier"], *(point for tried in told["sweeps"].values() for point in tried)]
+    for point in points[:: max(1, len(points) // 12)]:
+        limits = policy.thresholds.model_copy(update=point["thresholds"])
+        other = policy.model_copy(update={"thresholds": limits})
+        for split, each in scores.items():
+            decisions = decide(each, other)
+            assert point[split]["accuracy"] == pytest.approx(decisions.accuracy(each.y))
+            assert point[split]["cost"] == pytest.approx(spent(each, decisions, "staged", price).mean())
+            for exit, share in point[split]["exit_share"].items():
+                assert share == pytest.approx(decisions.share(Exit(exit)))
+    assert told["alone"]["cloud"]["test"]["accuracy"] == figures(scores["test"], policy)["cloud_accuracy"]
+    assert told["alone"]["local"]["validation"]["exit_share"]["local"] == scores["test"].there(Exit.CLOUD).any()
+
+
+def test_wider_margins_never_cost_more_and_keep_to_theirs() -> None:
+    told = study(both(), choose(both()["validation"], POLICY).policy, Price())["alternatives"]
+    assert [each["max_accuracy_drop"] for each in told] == list(DROPS)
+    spent_on = [each["validation"]["cost"]["mean"] for each in told]
+    assert spent_on == sorted(spent_on, reverse=True)
+    for each in told:
+        low = each["validation"]["cloud_accuracy"] - each["max_accuracy_drop"]
+        assert each["validation"]["accuracy"] >= low - 1e-9
+
+
+def test_the_page_stands_alone_and_says_both_sizes() -> None:
+    told = document(both())
+    text = page(told)
+    seen = Outline(text)
+    assert not seen.open
+    assert seen.tags.count("svg") == 3
+    assert all(link.startswith("#") for link in seen.links)
+    assert "default-src 'none'" in text
+    assert "script" not in seen.tags
+    for words in (
+        "Thresholds of tiny & small",
+        "made <up>: chosen on 160 validation events, reported on 120 test events.",
+        "The lowest cost.",
+        "What other margins would cost",
+        "0.25 points",
+        "What the policy promises",
+        "overall accuracy, %",
+        "payload bytes",
+    ):
+        assert words in seen.said
+    assert page(told) == text, "the same document gives the same page"
+
+
+def test_plots_take_their_ink_from_the_page() -> None:
+    text = page(document(both()))
+    svg = text[text.index("<svg") : text.rindex("</svg>")]
+    assert "currentColor" in svg
+    for fixed in ("#000000", "#ffffff", "#010203", "<metadata"):
+        assert fixed not in svg
+
+
+def test_without_matplotlib_there_is_a_sentence_and_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = document(both(section=False))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "ddnn.tuning.page_plots", raising=False)
+    monkeypatch.delattr(ddnn.tuning, "page_plots", raising=False)
+    seen = Outline(page(told))
+    assert "svg" not in seen.tags
+    assert "There are no plots: they need matplotlib" in seen.said
+    assert "What other margins would cost" in seen.said
+
+
+def test_criteria_and_a_guarantee_are_told_with_their_evidence() -> None:
+    scores = both()
+    prices = {name: costs(each, "staged", Price()) for name, each in scores.items()}
+    policy, evidence = guarantee(scores["validation"], POLICY, prices["validation"], risk=0.1, confidence=0.9)
+    compared = compare_criteria(scores, policy, prices)
+    seen = Outline(page(document(scores, guarantee=evidence, criteria=compared)))
+    testing = evidence["events"]["testing"]
+    for words in (
+        "at most 10.00 % of all events are lost",
+        f"{testing} others",
+        "p-value",
+        "chosen",
+        "gain over entropy",
+    ):
+        assert words in seen.said
+
+
+def test_latency_says_its_links_and_what_is_left_out() -> None:
+    price = Price("latency", links=Links(Link(0.005, 5e7), shared=True))
+    seen = Outline(page(document(both(), price)))
+    for words in (
+        "device-edge 5 ms, 50 Mbit/s shared",
+        "edge-cloud 0 ms, any rate",
+        "no profile was given",
+        "left out",
+    ):
+        assert words in seen.said
+    assert "ms until its answer" in seen.said
+
+
+def test_a_report_is_both_files(tmp_path: Path) -> None:
+    told = document(both())
+    write_report(tmp_path / "new" / "report", told)
+    folder = tmp_path / "new" / "report"
+    assert sorted(file.name for file in folder.iterdir()) == ["tune.html", "tune.json"]
+    assert json.loads((folder / "tune.json").read_text()) == json.loads(json.dumps(told))
+    assert page(json.loads((folder / "tune.json").read_text())) == (folder / "tune.html").read_text()
+
+
+def test_a_page_of_validation_alone_has_no_test() -> None:
+    scores = {"validation": made(160, split="validation")}
+    seen = Outline(page(document(scores)))
+    assert "160 validation events; no test." in seen.said
+    assert "frontier, test" not in seen.said
