@@ -1,15 +1,15 @@
 """One policy, watched: what each exit answers, how often it differs from the cloud, and whether the promise holds."""
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ddnn.policy import Policy
 from ddnn.tier import Exit
 from ddnn.watch.evidence import Evidence
+from ddnn.watch.histogram import BINS, distance
 from ddnn.watch.interval import wilson
-from ddnn.watch.usual import BINS, distance
 
 __all__ = ["Alarm", "Interval", "Watch"]
 
@@ -64,12 +64,12 @@ class _Audited:
 class Watch:
     """Watches one policy at one tier; another policy needs another watch, as it promises something else."""
 
-    def __init__(self, policy: Policy, *, tests: int, clock: Callable[[], float]) -> None:
-        """`tests` promises are tested in the whole fleet, so that all together raise a false alarm that rarely."""
+    def __init__(self, policy: Policy, *, exits: Collection[Exit], clock: Callable[[], float]) -> None:
+        """`exits` are audited in the whole fleet: all their tests together raise a false alarm as rarely as asked."""
         promised = policy.promise.disagreement if policy.promise else {}
         self._usual = policy.promise.usual if policy.promise else {}
         self._promised, self._clock = promised, clock
-        self.limit = max(tests, 1) / policy.audits.false_alarm
+        self.limit = max(len(promised.keys() & exits), 1) / policy.audits.false_alarm
         """An e-value as high as this raises the alarm (Bonferroni over the tests)."""
         self._audited: dict[Exit, _Audited] = {
             exit: _Audited(Evidence(promised[exit]) if exit in promised else None)

@@ -1,11 +1,12 @@
 """One policy, watched."""
 
-import numpy as np
 import pytest
 
 from ddnn.policy import Audits, Policy, Promise, Usual
 from ddnn.tier import Exit
-from ddnn.watch import BINS, Bucket, Watch, distance, histogram, sampled, usual
+from ddnn.watch import BINS, Bucket, Watch, distance, sampled
+
+EVEN = (0.1,) * 10
 
 
 class Clock:
@@ -15,15 +16,15 @@ class Clock:
         return self.now
 
 
-def watch(*, false_alarm: float = 0.01, tests: int = 2, clock: Clock | None = None) -> Watch:
+def watch(*, false_alarm: float = 0.01, clock: Clock | None = None) -> Watch:
     confident = Usual(share=0.7, confidence=(0.0,) * 9 + (1.0,))
     promise = Promise(disagreement={Exit.LOCAL: 0.02, Exit.EDGE: 0.05}, usual={Exit.LOCAL: confident})
     policy = Policy(bundle="b", audits=Audits(share=0.1, false_alarm=false_alarm), promise=promise)
-    return Watch(policy, tests=tests, clock=clock or Clock())
+    return Watch(policy, exits=(Exit.LOCAL, Exit.EDGE, Exit.DEVICE), clock=clock or Clock())
 
 
-def test_the_limit_is_shared_out_among_the_tests() -> None:
-    assert watch(false_alarm=0.01, tests=3).limit == pytest.approx(300)
+def test_the_limit_is_shared_out_among_the_promises_that_are_tested() -> None:
+    assert watch(false_alarm=0.01).limit == pytest.approx(200)
 
 
 def test_an_alarm_is_raised_once_and_stays() -> None:
@@ -82,14 +83,11 @@ def test_its_document_names_what_is_promised_before_anything_happens() -> None:
     assert local["disagreement"] == {"share": 0.0, "low": 0.0, "high": 1.0}
 
 
-def test_what_is_usual_adds_up() -> None:
-    exits = np.array([1, 1, 1, 3, -1])
-    found = usual(exits, np.array([0.95, 1.0, 0.31, 0.5, 0.0], np.float32))
-    assert {exit: each.share for exit, each in found.items()} == {Exit.LOCAL: 0.75, Exit.CLOUD: 0.25}
-    assert sum(found[Exit.LOCAL].confidence) == pytest.approx(1)
-    assert found[Exit.LOCAL].confidence[3] == pytest.approx(1 / 3)
-    assert distance(found[Exit.LOCAL].confidence, histogram(np.ones(3, np.float32))) == pytest.approx(1 / 3)
-    assert histogram(np.zeros(0, np.float32)) == (0.0,) * BINS
+def test_histograms_apart_and_alike() -> None:
+    assert len(EVEN) == BINS
+    assert distance(EVEN, EVEN) == 0
+    assert distance((1.0, *(0.0,) * 9), (*(0.0,) * 9, 1.0)) == 1
+    assert distance((1.0, *(0.0,) * 9), EVEN) == pytest.approx(0.9)
 
 
 def test_an_event_is_sampled_everywhere_or_nowhere_and_about_as_often_as_asked() -> None:
