@@ -10,6 +10,7 @@ from ddnn.bench.job import Job
 from ddnn.bench.measures import MEASURES, Subject
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
+from ddnn.errors import BadBundle
 from ddnn.export import finish, staged
 from ddnn.training import Config, Run, train
 from ddnn.training.run import CHECKPOINT_FILE
@@ -34,8 +35,11 @@ def carry_out(job: Job, folder: Path, *, command: str = "", told: Told = lambda 
     elif shelf.run is None:
         shelf.keep_run({"label": job.label, "seed": job.seed, "fold": job.fold, "source": dict(data.source)})
     subject = Subject(folder, data, job.qualities)
-    for name in shelf.lacks(job):
-        shelf.keep(name, MEASURES[name].of(subject))
+    try:
+        for name in shelf.lacks(job):
+            shelf.keep(name, MEASURES[name].of(subject))
+    except BadBundle as error:
+        raise BadBundle(f"{error}; delete {folder} and the run is made again") from error
 
 
 def _make(job: Job, config: Config, data: Dataset, shelf: Shelf, command: str, told: Told) -> None:

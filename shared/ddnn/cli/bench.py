@@ -63,8 +63,12 @@ def accuracy(
     study = (study.quick() if quick else study).asked(data=data, seeds=_numbers(seeds), only=only or ())
     folder = out or Path(config.stem)
     command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in _NOT_PART)])
-    with viewer() as shown:
-        found = run_study(study, folder, workers=workers, command=command, report_only=report_only, viewer=shown)
+    try:
+        with viewer() as shown:
+            found = run_study(study, folder, workers=workers, command=command, report_only=report_only, viewer=shown)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on after the last whole epoch", err=True)
+        raise
     if as_json:
         typer.echo(json.dumps(found, indent=1))
     else:

@@ -1,6 +1,7 @@
 """uvicorn, with the settings that our measurements ask for."""
 
 import gc
+import logging
 import resource
 import socket
 import time
@@ -16,6 +17,7 @@ from ddnn.settings import Settings
 
 __all__ = ["serve_app"]
 
+_log = logging.getLogger("ddnn")
 _BACKLOG = 128
 _LAST_WORDS_S = 2
 """For the answers that are given when the drain is over to get out."""
@@ -61,7 +63,10 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
     # What is loaded stays: a full collection that walks all of it stops a tier, and six alike at once, for 100 ms.
     gc.collect()
     gc.freeze()
-    _Server(config, app.state.service).run(sockets=[_bind(settings.host, settings.port)])
+    sock = _bind(settings.host, settings.port)
+    host, port = sock.getsockname()[:2]  # port 0 has become one
+    _log.info("listens on %s port %d", host, port)
+    _Server(config, app.state.service).run(sockets=[sock])
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -135,6 +135,16 @@ def test_a_lost_measure_is_measured_again_without_training(quick_study: Path, tm
     assert (votes.parent / "run.json").stat().st_mtime_ns == made
 
 
+def test_a_damaged_network_says_which_folder_to_delete(quick_study: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(quick_study, tmp_path / "copy"))
+    (votes,) = (file for file in folder.glob("runs/*/votes.json") if (file.parent / "subsets.json").exists())
+    votes.unlink()
+    (votes.parent / "bundle" / "manifest.json").write_text("{}")
+    failed = run_study(small(), folder)["failed"]
+    assert failed["joint, seed 0"].startswith("manifest.json")
+    assert failed["joint, seed 0"].endswith(f"delete {votes.parent} and the run is made again")
+
+
 def test_without_training_the_report_says_what_is_not_made(tmp_path: Path) -> None:
     found = run_study(small(), tmp_path / "study", report_only=True)
     assert found["missing"] == ["joint, seed 0"]
