@@ -11,6 +11,7 @@ from ddnn.cli.doctor import doctor
 from ddnn.cli.evaluate import evaluate
 from ddnn.cli.infer import infer
 from ddnn.cli.play import play
+from ddnn.cli.policy import policy
 from ddnn.cli.profile import profile
 from ddnn.cli.record import record
 from ddnn.cli.serve import serve
@@ -40,6 +41,7 @@ _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+app.add_typer(policy, rich_help_panel="Run a fleet")
 app.add_typer(bench, rich_help_panel="Make a network")
 
 

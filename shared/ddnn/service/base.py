@@ -263,6 +263,7 @@ class Service(ABC):
                 "round_trip_ms": uplink.round_trip_ms,
             },
             "collector": None,
+            "recorded": None if self.ledger is None else len(self.ledger),
             "audits": self.audits and self.audits.document(),
             "exits": exits,
             "requests": self.request_count(),

@@ -1,6 +1,7 @@
 """The policy over HTTP: read it, write it where it has its source, try another on what was decided, go back."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from ddnn.service.policy_writes import MOST_BYTES, authorise, matches, proposed,
 
 __all__ = ["make_policy_routes"]
 
+_log = logging.getLogger("ddnn")
 _FLAGS: Final = {"": False, "false": False, "0": False, "true": True, "1": True}
 
 
@@ -70,6 +72,7 @@ def make_policy_routes(service: Service) -> APIRouter:
 async def _change(service: Service, policy: Policy) -> Response:
     """Swap, and say so; no event has been decided between what was checked and this."""
     before = service.policy
+    _log.info("policy version %d as an admin wrote it, after version %d", policy.version, before.version)
     kept = await service.change_policy(policy, "admin")
     document = {
         "version": policy.version,
