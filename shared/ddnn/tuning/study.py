@@ -10,10 +10,11 @@ import numpy as np
 
 from ddnn.evaluation import Decisions, Scores, decide
 from ddnn.evaluation.baselines import exit_alone
+from ddnn.evaluation.reliability import auroc
 from ddnn.policy import Policy
 from ddnn.tier import Exit
 from ddnn.tuning.asked import ask
-from ddnn.tuning.calibration import answers, auroc, calibration
+from ddnn.tuning.calibration import answers, calibration
 from ddnn.tuning.cost import Price, costs, spent
 from ddnn.tuning.objective import Objective
 from ddnn.tuning.objective_points import Points, operating_points

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddnn.bench.measures.confidence import auroc, confidence, reliability
+from ddnn.bench.measures.confidence import confidence
 from ddnn.bench.measures.kept import keep_scores, kept_scores
 from ddnn.bench.measures.subject import Subject
 from ddnn.bench.measures.votes import majority_vote, mean_vote
@@ -15,6 +15,7 @@ from ddnn.data import load
 from ddnn.errors import BadData
 from ddnn.evaluation import Scores, record
 from ddnn.evaluation.baselines import exit_alone
+from ddnn.evaluation.reliability import auroc, reliability
 from ddnn.exits import unsureness
 from ddnn.export import sample_bundle, sample_data
 from ddnn.network import NetworkConfig

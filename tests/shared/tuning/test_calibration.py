@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ddnn.evaluation.reliability import auroc, reliability
 from ddnn.policy import Policy
-from ddnn.tuning.calibration import auroc, calibration, reliability
+from ddnn.tuning.calibration import calibration
 from made_scores import make_scores
 
 
