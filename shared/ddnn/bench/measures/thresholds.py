@@ -72,7 +72,7 @@ def _first(scores: Scores, policy: Policy, first: float, second: float) -> Polic
     """`policy` with the thresholds of the first exit (the device's, if it is alone) and of the edge."""
     alone = scores.present.shape[1] == 1
     given = Thresholds(device=first if alone else 0.0, local=0.0 if alone else first, edge=second)
-    return policy.model_copy(update={"thresholds": given})
+    return policy.at(given)
 
 
 def _row(scores: Scores, policy: Policy) -> dict[str, Any]:

@@ -32,8 +32,7 @@ def exit_alone(scores: Scores, policy: Policy, exit: Exit) -> Decisions:
     if exit is not Exit.CLOUD:
         below[exit.value] = _ALWAYS
     # A copy is not validated: no policy that a person writes may hold this threshold.
-    alone = policy.model_copy(update={"thresholds": policy.thresholds.model_copy(update=below)})
-    return decide(scores, alone)
+    return decide(scores, policy.at(policy.thresholds.model_copy(update=below)))
 
 
 def random_offload(scores: Scores, policy: Policy, decisions: Decisions) -> float:
