@@ -8,6 +8,7 @@ import typer
 
 from ddnn.cli.bench import bench
 from ddnn.cli.doctor import doctor
+from ddnn.cli.drift import drift
 from ddnn.cli.evaluate import evaluate
 from ddnn.cli.infer import infer
 from ddnn.cli.play import play
@@ -35,7 +36,7 @@ app = typer.Typer(
 
 _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run a fleet": (up, status, infer, doctor),
-    "Make a network": (train, evaluate, record, profile, tune),
+    "Make a network": (train, evaluate, record, profile, tune, drift),
     "The parts of a fleet": (serve, play),
 }
 for _panel, _commands in _PANELS.items():

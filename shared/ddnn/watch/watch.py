@@ -13,9 +13,9 @@ from ddnn.watch.interval import wilson
 
 __all__ = ["Alarm", "Interval", "Watch"]
 
-_AUDITS: Final = 1_000
+_AUDITS: Final = 500
 """Latest audits of an exit that its estimate is made of."""
-_ANSWERS: Final = 10_000
+_ANSWERS: Final = 2_000
 """Latest answers that exit shares and confidences are made of."""
 
 

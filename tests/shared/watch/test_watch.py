@@ -71,7 +71,7 @@ def test_the_latest_answers_are_compared_with_what_was_usual() -> None:
         watched.answered(Exit.LOCAL, 1.0)
     assert watched.distance(Exit.LOCAL) == pytest.approx(0)
     watched.answered(Exit.CLOUD, 0.5)
-    assert watched.share(Exit.LOCAL).share == pytest.approx(0.9999)
+    assert watched.share(Exit.LOCAL).share == pytest.approx(0.9995)
     assert watched.distance(Exit.CLOUD) is None
 
 

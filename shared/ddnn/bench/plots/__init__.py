@@ -12,7 +12,7 @@ from PIL import Image
 from ddnn.bench.plots import devices, exits, traffic
 from ddnn.seal import write_atomically
 
-__all__ = ["PLOTS", "write_plots"]
+__all__ = ["PLOTS", "save", "write_plots"]
 
 COLOURS: Final = 96
 """In a picture."""
@@ -35,9 +35,14 @@ def write_plots(results: Mapping[str, Any], folder: Path) -> list[str]:
     for name, draw in PLOTS.items():
         figure = draw(results)
         if figure is not None:
-            write_atomically(folder / f"{name}.png", partial(_save, figure))
+            save(figure, folder / f"{name}.png")
             drawn.append(name)
     return drawn
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a PNG, atomically."""
+    write_atomically(file, partial(_save, figure))
 
 
 def _save(figure: Figure, file: Path) -> None:
