@@ -135,6 +135,11 @@ class Policy(_Frozen):
         """What `exit` judges by when `live` devices take part in its answer; a device's own is always the same."""
         return self._own if exit is Exit.DEVICE else self.live.get(live, self._own)
 
+    def at(self, thresholds: Thresholds) -> "Policy":
+        """The same with these thresholds, however many devices take part."""
+        live = {n: Judging(thresholds=thresholds, temperatures=each.temperatures) for n, each in self.live.items()}
+        return self.model_copy(update={"thresholds": thresholds, "live": live})
+
     @property
     def _own(self) -> Judging:
         # Not cached: `model_copy` would take the cached value along. Not validated again: asked for every event.
