@@ -26,7 +26,7 @@ def status(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Show every tier of a running fleet: ready, bundle, policy, what it answered, its way up.
+    """Show every tier of a running fleet: ready, bundle, policy, what it answered, its way up, its audits.
 
     Exit code 1 when a tier is not ready.
 
@@ -51,6 +51,7 @@ def status(
 def _print(glances: "Sequence[Glance]", console: "Console") -> None:
     from rich.table import Table
 
+    from ddnn.fleet.audits import audit_line
     from ddnn.fleet.glance import NOBODY
 
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
@@ -62,6 +63,9 @@ def _print(glances: "Sequence[Glance]", console: "Console") -> None:
     console.print(table)
     for network, names in _networks(glances).items():
         console.print(f"\n{', '.join(names)}: {network}", soft_wrap=True, markup=False)
+    for glance in glances:
+        if line := audit_line(glance.status or {}):
+            console.print(f"{glance.name} {line}", soft_wrap=True)
     for glance in glances:
         if glance.problem and glance.listens:
             console.print(f"{glance.name}: {glance.problem}", soft_wrap=True, markup=False)

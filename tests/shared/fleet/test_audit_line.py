@@ -1,0 +1,43 @@
+"""What `ddnn status` says of audits."""
+
+from typing import Any
+
+from ddnn.fleet.audits import audit_line
+from ddnn.policy import Audits, Policy, Promise
+from ddnn.tier import Exit
+from ddnn.watch import Watch
+
+
+def said(watch: Watch, share: float = 0.1) -> dict[str, Any]:
+    return {"audits": {"share": share, "off": None, **watch.document()}}
+
+
+def watch(promised: float) -> Watch:
+    policy = Policy(bundle="b", audits=Audits(share=0.1), promise=Promise(disagreement={Exit.LOCAL: promised}))
+    return Watch(policy, exits=(Exit.LOCAL, Exit.EDGE), clock=lambda: 0.0)
+
+
+def test_a_tier_that_audits_nothing_says_nothing() -> None:
+    assert audit_line({}) is None
+    assert audit_line({"audits": None}) is None
+    assert audit_line(said(watch(0.1), share=0.0)) is None
+    assert audit_line({"audits": {"share": 0.0, "off": "several edges", "exits": {}}}) is None
+
+
+def test_one_that_would_and_has_not_says_so() -> None:
+    assert audit_line(said(watch(0.1))) == "audits 10.0% of its sure answers; none yet"
+    assert audit_line({"audits": {"share": 0.1, "off": "several edges", "exits": {}}}) == "no audits: several edges"
+
+
+def test_estimates_with_what_was_promised_and_red_on_alarm() -> None:
+    watched = watch(0.1)
+    for n in range(100):
+        watched.audited(Exit.LOCAL, same=n % 20 != 0)
+    line = audit_line(said(watched)) or ""
+    assert line.startswith("audits: local 5.0% unlike the cloud (2.2% to 11.2%, 100 audited), promised 10.0%")
+    assert "alarm" not in line
+    for _ in range(30):
+        watched.audited(Exit.LOCAL, same=False)
+    line = audit_line(said(watched)) or ""
+    assert "[red]local" in line
+    assert "alarm since 1970-01-01 00:00:00 UTC[/]" in line
