@@ -19,7 +19,20 @@ from ddnn.bundle import Bundle
 from ddnn.fleet.glance import bundle_urls
 from ddnn.fleet.processes import LocalFleet
 
-COMMANDS = {"doctor", "evaluate", "infer", "play", "serve", "status", "train", "tune", "up"}
+COMMANDS = {
+    "doctor",
+    "drift",
+    "evaluate",
+    "infer",
+    "play",
+    "profile",
+    "record",
+    "serve",
+    "status",
+    "train",
+    "tune",
+    "up",
+}
 
 
 def ddnn(*arguments: str) -> subprocess.CompletedProcess[str]:
