@@ -8,16 +8,19 @@ from ddnn.client import EventAnswer, Fleet
 from ddnn.client.calls import Options
 from ddnn.fleet.processes import LocalFleet
 
-__all__ = ["Sensors"]
+__all__ = ["ADMIN", "Sensors"]
 
+ADMIN: Final = "may-write"
+"""Admin token of its tiers."""
 PATIENCE_S: Final = 60.0
 
 
 class Sensors:
     """All devices of a fleet see golden events together, under new ids each time."""
 
-    def __init__(self, bundle: Bundle, fleet: LocalFleet) -> None:
-        self.bundle, self.client, self._round = bundle, Fleet(fleet.device_urls), 0
+    def __init__(self, bundle: Bundle, fleet: LocalFleet, name: str = "") -> None:
+        """Sensors of another `name` see other events."""
+        self.bundle, self.client, self._name, self._round = bundle, Fleet(fleet.device_urls), name, 0
 
     def see(
         self, rows: slice, *, devices: tuple[int, ...] = (0, 1, 2, 3, 4, 5), **options: Unpack[Options]
@@ -26,7 +29,7 @@ class Sensors:
         self._round += 1
         views = [self.bundle.golden[f"view_{n}"][rows] if n in devices else None for n in range(6)]
         count = len(self.bundle.golden["y"][rows])
-        events = [f"round {self._round} event {n}" for n in range(count)]
+        events = [f"{self._name}round {self._round} event {n}" for n in range(count)]
         options.setdefault("deadline_ms", 20_000)
         answers = self.client.answer_events(views, events=events, **options)
         for answer in answers:

@@ -12,7 +12,7 @@ from ddnn.exits import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.tier import Exit
-from real_fleet import Sensors
+from real_fleet import ADMIN, Sensors
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def every_exit(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def processes(every_exit: Bundle) -> Iterator[LocalFleet]:
     """Cloud, edge and six devices as processes on free ports."""
-    with LocalFleet(every_exit.path, base_port=0) as fleet:
+    with LocalFleet(every_exit.path, base_port=0, env={"DDNN_ADMIN_TOKEN": ADMIN}) as fleet:
         fleet.wait_until_ready(seconds=120)
         yield fleet
 

@@ -1,0 +1,146 @@
+"""Policies swapped under load in a real fleet: every answer is what the version it names says, and none is missing."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from time import monotonic, sleep
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddnn.bundle import Bundle
+from ddnn.client import Client
+from ddnn.exits import entropy, probabilities
+from ddnn.fleet.policy import Source, followers
+from ddnn.fleet.processes import LocalFleet
+from ddnn.policy import Policy, Thresholds
+from ddnn.tier import Exit
+from ddnn.types import Answer, Floats
+from real_fleet import ADMIN, PATIENCE_S, Sensors
+
+ROWS = slice(0, 32)
+TIE = 1e-4
+"""Criteria this near to a threshold may be rounded to either side."""
+MIXTURES = [(0.0, 0.7, 0.0), (0.1, 0.2, 0.5), (0.0, 0.0, 0.8), (0.0, 0.4, 0.4), (0.3, 0.0, 0.0)]
+"""Shares of the events that would leave at the device, the local and the edge exit."""
+
+
+class Versions:
+    """What every version that was in force says of the golden events."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.policies: dict[int, Policy] = {}
+        golden = bundle.golden
+        self._scores: dict[Exit, Floats] = {exit: golden[f"{exit}_scores"][ROWS] for exit in Exit}
+        self._unsure = {exit: entropy(probabilities(scores)) for exit, scores in self._scores.items()}
+
+    def mixture(self, base: Policy, device: float, local: float, edge: float) -> Policy:
+        """`base` with thresholds that so many of the events are below."""
+
+        def below(values: Floats, share: float) -> float:
+            return float(np.quantile(values, share)) if share else 0.0
+
+        unsure = self._unsure
+        thresholds = Thresholds(
+            device=below(unsure[Exit.DEVICE].min(axis=1), device),
+            local=below(unsure[Exit.LOCAL], local),
+            edge=below(unsure[Exit.EDGE], edge),
+        )
+        return base.model_copy(update={"thresholds": thresholds})
+
+    def check(self, row: int, answer: Answer) -> None:
+        """The label is that exit's; the exit was sure under the version, and those of its tier before it were not."""
+        assert not answer.degraded, answer
+        thresholds = self.policies[answer.policy_version].thresholds
+        scores, unsure = self._scores[answer.exit][row], self._unsure[answer.exit][row]
+        if answer.exit is Exit.DEVICE:
+            (device,) = np.flatnonzero(answer.devices)
+            scores, unsure = scores[device], unsure[device]
+        assert answer.label == scores.argmax()
+        if answer.exit is not Exit.CLOUD:
+            assert unsure.item() < thresholds.of(answer.exit) + TIE
+        if answer.exit is Exit.EDGE:
+            assert self._unsure[Exit.LOCAL][row].item() > thresholds.local - TIE
+
+
+@pytest.fixture
+def source(served: LocalFleet) -> Iterator[Source]:
+    """Where the fleet's policy is written; what it was is put back."""
+    source = Source(served.cloud_url, admin_token=ADMIN)
+    before = source.read()
+    yield source
+    now = source.read()
+    assert follow(served, source.write(before.model_dump(mode="json"), over=now)["etag"])
+
+
+def follow(fleet: LocalFleet, etag: str) -> bool:
+    """Whether every tier comes to have this policy."""
+    there = followers(
+        {name: member.url for name, member in fleet.members.items()}, etag, token=None, seconds=PATIENCE_S
+    )
+    return all(there.values())
+
+
+def apply(source: Source, versions: Versions, policy: Policy) -> dict[str, Any]:
+    """Write a policy; it is known before an answer can name it."""
+    now = source.read()
+    versions.policies[now.version + 1] = policy
+    return source.write(policy.model_dump(mode="json"), over=now)
+
+
+def test_policies_are_swapped_under_load_taken_back_kept_and_need_no_cloud(
+    served: LocalFleet, sensors: Sensors, source: Source, every_exit: Bundle
+) -> None:
+    versions, over = Versions(every_exit), Event()
+    first = source.read()
+    versions.policies[first.version] = first
+
+    def load(name: str) -> list[tuple[int, Answer]]:
+        """See the golden events again and again; each device's answer by its row."""
+        seen: list[tuple[int, Answer]] = []
+        watching = Sensors(every_exit, served, name)
+        while not over.is_set():
+            for row, event in enumerate(watching.see(ROWS)):
+                seen += [(row, answer) for answer in event.answers if answer is not None]
+        watching.client.close()
+        return seen
+
+    with ThreadPoolExecutor(2) as threads:
+        clients = [threads.submit(load, name) for name in ("one ", "two ")]
+        try:
+            for mixture in MIXTURES:
+                apply(source, versions, versions.mixture(first, *mixture))
+                sleep(0.3)
+            last = source.read()
+            versions.policies[last.version + 1] = versions.policies[last.version - 1]
+            back = source.roll_back(over=last)
+            assert follow(served, back["etag"])
+        finally:
+            over.set()
+        answers = [answer for client in clients for answer in client.result(timeout=PATIENCE_S)]
+    assert back["version"] == first.version + len(MIXTURES) + 1
+    for row, answer in answers:
+        versions.check(row, answer)
+    assert len({answer.policy_version for _, answer in answers}) > 2
+    assert {answer.exit for _, answer in answers} == set(Exit)
+
+    final = source.read()
+    (known,) = {event.policy_version for event in sensors.see(ROWS)}
+    assert known == final.version == back["version"]
+
+    for name in ("edge", "cloud"):
+        served.kill(name)
+    served.start("edge")  # alone, with what it kept
+    until = monotonic() + PATIENCE_S
+    with Client(served.edge_url) as edge:
+        while not edge.ready():
+            assert monotonic() < until
+        said = edge.status()["policy"]
+        assert (said["etag"], said["source"]) == (final.etag, "state")
+    for row, event in enumerate(sensors.see(ROWS, deadline_ms=5000)):
+        assert event.policy_version == final.version, row
+    served.start("cloud")
+    served.wait_until_ready(seconds=120)
+    assert source.read() == final
+    sensors.until_whole()
