@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ddnn.seal import write_atomically
 from ddnn.tuning.page_tables import alternatives, criteria, guarantee, promise, result, sizes
-from ddnn.tuning.page_words import escaped, paragraph
+from ddnn.tuning.page_words import escaped, paragraph, percent
 
 __all__ = ["HTML_FILE", "JSON_FILE", "page", "write_report"]
 
@@ -83,8 +83,7 @@ def _plots(document: Document) -> list[str]:
         (
             "What accuracy costs",
             page_plots.frontier(document),
-            "No other thresholds are right more often at the same cost, on validation; the same thresholds on test. An"
-            " exit alone answers every event.",
+            f"{_searched(document)} Found on validation; the same thresholds on test. An exit alone answers every event.",
         ),
         (
             "Each threshold",
@@ -100,3 +99,16 @@ def _plots(document: Document) -> list[str]:
         ),
     )
     return [f'<h2>{title}</h2>\n<div class="wide">{svg}</div>\n{paragraph(said)}' for title, svg, said in drawn]
+
+
+def _searched(document: Document) -> str:
+    """What the frontier is worth."""
+    search = document["study"]["search"]
+    if search["exact"]:
+        return f"No others of the {search['combinations']:,} combinations of thresholds are better."
+    told = f"The best found among {search['combinations']:,} combinations of thresholds"
+    loss = search["largest_loss"]["wrong_answers"]
+    if loss is None:
+        return f"{told}; others may be better."
+    events = document["after"]["validation"]["events"]
+    return f"{told}; at equal cost others are better by at most {percent(loss / events, 3)} of accuracy."

@@ -33,7 +33,7 @@ _CHUNK: Final = 20
 
 
 def study(scores: Mapping[str, Scores], policy: Policy, price: Price, points: Points | None = None) -> dict[str, Any]:
-    """`frontier`, `alone`, `alternatives`, `sweeps` and `reliability`, each on every split of `scores`.
+    """`frontier`, `alone`, `alternatives`, `sweeps` and `reliability`, each on every split of `scores`; and `search`.
 
     Points and alternatives are found on `scores["validation"]` under the policy's criterion and temperatures, with one
     set of thresholds for every number of live devices; `points` are those, if somebody has them.
@@ -42,8 +42,10 @@ def study(scores: Mapping[str, Scores], policy: Policy, price: Price, points: Po
     validation = scores["validation"]
     points = points or operating_points(validation, policy, price)
     asked = points.asked
-    found = points.frontier().thresholds
-    rows = found[np.unique(np.linspace(0, len(found) - 1, min(_POINTS, len(found))).round().astype(np.int64))]
+    found = points.frontier()
+    rows = found.thresholds[
+        np.unique(np.linspace(0, len(found.cost) - 1, min(_POINTS, len(found.cost))).round().astype(np.int64))
+    ]
     chosen = np.array([policy.thresholds.of(exit) for exit in asked.exits])
     sweeps = {}
     for place, exit in enumerate(asked.exits):
@@ -51,6 +53,7 @@ def study(scores: Mapping[str, Scores], policy: Policy, price: Price, points: Po
         tried[:, place] = _SWEEP
         sweeps[exit.value] = _told(scores, policy, price, tried)
     return {
+        "search": found.document(),
         "frontier": _told(scores, policy, price, rows),
         "alone": {
             exit.value: {

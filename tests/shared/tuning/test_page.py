@@ -117,7 +117,8 @@ def test_the_study_tells_what_the_policies_do(edges: int, section: bool) -> None
     scores, price = both(edges=edges, section=section), Price("body")
     policy = choose(scores["validation"], POLICY, price=price).policy
     told = study(scores, policy, price)
-    assert set(told) == {"frontier", "alone", "alternatives", "sweeps", "reliability"}
+    assert told["search"]["exact"] == (edges == 1)
+    assert set(told) == {"search", "frontier", "alone", "alternatives", "sweeps", "reliability"}
     points = [*told["frontier"], *(point for tried in told["sweeps"].values() for point in tried)]
     for point in points[:: max(1, len(points) // 12)]:
         limits = policy.thresholds.model_copy(update=point["thresholds"])
@@ -221,6 +222,14 @@ def test_a_report_is_both_files(tmp_path: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == ["tune.html", "tune.json"]
     assert json.loads((folder / "tune.json").read_text()) == json.loads(json.dumps(told))
     assert page(json.loads((folder / "tune.json").read_text())) == (folder / "tune.html").read_text()
+
+
+def test_a_page_says_how_far_the_search_went() -> None:
+    told = document(both())
+    assert "No others of the" in page(told)
+    for loss, words in ((None, "others may be better"), (4, "better by at most 2.500 % of accuracy")):
+        told["study"]["search"] |= {"exact": False, "largest_loss": {"wrong_answers": loss, "cost": None}}
+        assert words in page(told)
 
 
 def test_a_page_of_validation_alone_has_no_test() -> None:
