@@ -83,7 +83,7 @@ def _plots(document: Document) -> list[str]:
         (
             "What accuracy costs",
             page_plots.frontier(document),
-            f"{_searched(document)} Found on validation; the same thresholds on test. An exit alone answers all events.",
+            f"{_searched(document)} Found on validation; the same thresholds on test. An exit alone answers all.",
         ),
         (
             "Each threshold",
