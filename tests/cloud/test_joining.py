@@ -154,6 +154,25 @@ async def test_a_sure_device_settles_the_event_for_the_other_edges_too(fleet: Fl
     assert all(answer.devices.tolist() == mask(2) for answer in answers)
 
 
+async def test_callers_at_every_edge_hear_the_version_of_whoever_was_sure(fleet: Fleet) -> None:
+    """The device's policy is known neither to its edge nor to the cloud; the edge's criterion cannot be used above."""
+    rows = slice(seen(fleet), seen(fleet) + 1)
+    ahead = Policy(
+        bundle=fleet.bundle.fingerprint,
+        version=8,
+        thresholds=Thresholds(device=1.0),
+        wait_ms=60_000,
+        criterion="margin",
+    )
+    fleet.switch.apps["device-2"].state.service.policy = ahead
+    answers = [given[0] for given in await fleet.see(rows=rows)]
+    assert {(answer.exit, answer.policy_version) for answer in answers} == {(Exit.DEVICE, 8)}
+    fleet.use(thresholds=NEVER)
+    use(fleet, "edge-1", thresholds=LOCALLY, version=9, criterion="agreement")
+    answers = [given[0] for given in await fleet.see(rows=rows, name="f")]
+    assert {(answer.exit, answer.policy_version, answer.degraded) for answer in answers} == {(Exit.LOCAL, 9, False)}
+
+
 async def test_the_surest_of_several_sure_edges_is_the_event_s_and_its_exit_too(alone: Fleet) -> None:
     rest = [0.0] * (len(alone.bundle.manifest.classes) - 2)
     waiting = asyncio.create_task(send(alone, 2, features(alone, 2, b"e")))

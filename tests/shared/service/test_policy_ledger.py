@@ -11,13 +11,14 @@ from ddnn.bundle import Bundle
 from ddnn.evaluation import Scores
 from ddnn.evaluation.decide import decide, judge
 from ddnn.evaluation.traffic import traffic
-from ddnn.policy import Policy, Temperatures, Thresholds
+from ddnn.policy import Audits, Policy, Temperatures, Thresholds
 from ddnn.service.base import Service
 from ddnn.service.ledger import MOST_BYTES, Decision, Ledger
 from ddnn.service.ledger_replay import replay
 from ddnn.service.ledger_words import compare, merge, sentence
 from ddnn.tier import Exit
 from in_process import NEVER, Fleet
+from networks import TOPOLOGIES, make_bundle
 
 ADMIN = "may-write"
 ROWS = slice(0, 24)
@@ -119,6 +120,33 @@ async def test_an_exit_nobody_came_to_has_no_known_accuracy(fleet: Fleet) -> Non
     told = await dry_run(fleet, Policy(bundle="b", thresholds=NEVER))
     assert (told["after"]["accuracy"], told["estimated"]) == (None, 24)
     assert "expected accuracy unknown" in told["says"]
+
+
+async def test_what_an_audit_learned_later_is_no_estimate(fleet: Fleet) -> None:
+    fleet.use(thresholds=Thresholds(local=1.0), audits=Audits(share=1.0, per_second=1e6, burst=100), offload="eager")
+    await fleet.see(rows=ROWS)
+    edge = service(fleet, "edge")
+    assert edge.way_up
+    await edge.way_up.close()  # lets the audits end
+    told = await dry_run(fleet, Policy(bundle="b", thresholds=NEVER))
+    assert (told["estimated"], told["after"]["share"]["cloud"]) == (0, 1)
+
+
+@pytest.fixture(scope="module")
+def lone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "lone", **TOPOLOGIES["d"])
+
+
+async def test_a_device_that_is_alone_tries_its_own_exit(lone_bundle: Bundle) -> None:
+    fleet = Fleet(Bundle.open(lone_bundle.path), settings={"admin_token": ADMIN})
+    fleet.start()
+    fleet.use(thresholds=NEVER)
+    await fleet.see(rows=slice(0, 16))
+    told = await dry_run(fleet, Policy(bundle="b", thresholds=Thresholds(device=1.0)), "device-0")
+    assert (told["events"], told["estimated"]) == (16, 0)
+    assert (told["before"]["share"]["cloud"], told["after"]["share"]["device"]) == (1, 1)
+    assert told["before"]["bytes"] > told["after"]["bytes"] == 0
+    await fleet.close()
 
 
 async def test_tiers_that_see_no_decisions_say_so(fleet: Fleet) -> None:
