@@ -1,16 +1,21 @@
 """Policies swapped under load in a real fleet: every answer is what the version it names says, and none is missing."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
 
 from ddnn.bundle import Bundle
+from ddnn.cli import app
 from ddnn.client import Client
+from ddnn.errors import BadInput, Forbidden
 from ddnn.exits import entropy, probabilities
 from ddnn.fleet.policy import Source, followers
 from ddnn.fleet.processes import LocalFleet
@@ -144,3 +149,60 @@ def test_policies_are_swapped_under_load_taken_back_kept_and_need_no_cloud(
     served.wait_until_ready(seconds=120)
     assert source.read() == final
     sensors.until_whole()
+
+
+def test_the_command_line_compares_tries_changes_and_takes_back(
+    served: LocalFleet, source: Source, sensors: Sensors, tmp_path: Path
+) -> None:
+    urls = [argument for member in served.members.values() for argument in ("--url", member.url)]
+
+    def ddnn(*arguments: str, admin: str | None = ADMIN) -> Result:
+        env = {"DDNN_ADMIN_TOKEN": admin, "DDNN_TOKEN": None}
+        return CliRunner().invoke(app, ["policy", *arguments, *urls, "--json"], env=env)
+
+    def told(result: Result) -> dict[str, Any]:
+        assert result.exit_code == 0, (result.output, result.exception)
+        document: dict[str, Any] = json.loads(result.stdout)
+        return document
+
+    sensors.see(ROWS)
+    shown = told(ddnn("show"))
+    running = source.read()
+    assert shown["policy"] == running.model_dump(mode="json")
+    assert {tier["etag"] for tier in shown["tiers"]} == {running.etag} == {shown["etag"]}
+
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(shown))  # what `show --json` prints may be edited and applied
+    assert told(ddnn("diff", str(file)))["differences"] == []
+    assert "applied" not in told(ddnn("apply", str(file)))
+    change = {"thresholds": {**shown["policy"]["thresholds"], "local": 0.0}}
+    file.write_text(json.dumps({**shown["policy"], **change}))
+    (difference,) = told(ddnn("diff", str(file)))["differences"]
+    assert difference == {"key": "thresholds.local", "running": running.thresholds.local, "proposed": 0.0}
+
+    tried = told(ddnn("apply", str(file), "--dry-run"))["dry_run"]
+    assert tried["events"] > 0
+    assert tried["after"]["share"]["local"] == 0 < tried["before"]["share"]["local"]
+    assert "recorded decisions" in tried["says"]
+    assert source.read() == running
+
+    for given, error in (("guessed", Forbidden), (None, Forbidden)):
+        refused = ddnn("apply", str(file), admin=given)
+        assert isinstance(refused.exception, error), refused.output
+    applied = told(ddnn("apply", str(file)))
+    assert (applied["applied"]["version"], applied["applied"]["kept"]) == (running.version + 1, True)
+    assert set(applied["followed"]) == {member.url for member in served.members.values()}
+    assert all(applied["followed"].values())
+    back = told(ddnn("rollback"))
+    assert back["applied"]["version"] == running.version + 2
+    assert source.read() == running.model_copy(update={"version": running.version + 2})
+
+    for content, words in (("{", "not valid JSON"), ("[]", "not a JSON object"), ('{"bundle": 7}', "bundle is 7")):
+        file.write_text(content)
+        refused = ddnn("diff", str(file))
+        assert isinstance(refused.exception, BadInput)
+        assert words in str(refused.exception)
+    file.write_text(json.dumps({**shown["policy"], "checksum": "0" * 64}))
+    assert "was changed after it was written" in str(ddnn("diff", str(file)).exception)
+    below = CliRunner().invoke(app, ["policy", "show", "--url", served.edge_url])
+    assert "expected the cloud among them" in str(below.exception)

@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -24,6 +25,11 @@ Rate = Annotated[
 ]
 Once = Annotated[bool, typer.Option("--once", help="Stop the fleet when the events are played; for scripts.")]
 
+State = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder in which the policy outlives the fleet; by default it ends with it."),
+]
+
 _USUAL_PORT: Final = 8000
 
 
@@ -34,11 +40,14 @@ def up(
     count: Count = None,
     rate: Rate = None,
     once: Once = False,
+    state: State = None,
     token: Token = None,
 ) -> None:
     """Start cloud, edge and devices as processes on loopback, play real events through them, and stay up.
 
     The cloud listens on the base port, edges from +1, devices from +10. Ctrl-C stops every process.
+
+    With `DDNN_ADMIN_TOKEN` in the environment, `ddnn policy` may change its policy.
 
     Example: `ddnn up`, `ddnn up runs/mine --base-port 9000 --count 100`, `ddnn up --once`
     """
@@ -56,7 +65,7 @@ def up(
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console(highlight=False)
     env = {"DDNN_TOKEN": token} if token else {}
-    with LocalFleet(bundle_path(bundle), base_port=base_port, env=env) as fleet:
+    with LocalFleet(bundle_path(bundle), base_port=base_port, env=env, state=state) as fleet:
         _wait(fleet, console)
         tally = None
         if not no_play:

@@ -82,11 +82,14 @@ class LocalFleet:
         base_port: int = 8000,
         env: Mapping[str, str] | None = None,
         tier_env: Mapping[Tier, Mapping[str, str]] | None = None,
+        state: Path | None = None,
     ) -> None:
+        """`state` is where the tiers keep what must outlive them; by default it ends with the fleet."""
         opened = Bundle.open(bundle)
         opened.verify()
         self.bundle = opened
         self._env, self._tier_env = dict(env or {}), dict(tier_env or {})
+        self._state = state
         self._stack = ExitStack()
         topology = opened.topology
         self._ports = ports(base_port, len(topology.devices), len(topology.edges))
@@ -224,8 +227,7 @@ class LocalFleet:
         return ["serve", member.tier.value, *where, *upstream, "--host", HOST, "--port", str(member.port)]
 
     def _environment(self, member: Member) -> dict[str, str]:
-        state = self.folder / f"{member.name}.state"
-        state.mkdir(exist_ok=True)
+        state = self._state or self.folder / "state"
         inherited = {name: value for name, value in os.environ.items() if name not in _SET_BY_THE_FLEET}
         # One thread each: the tiers share this machine's cores with each other.
         own = {"DDNN_THREADS": "1", "DDNN_STATE_DIR": str(state), "PYTHONUNBUFFERED": "1"}

@@ -276,7 +276,7 @@ class Service(ABC):
         follower, current = self.follower, self.in_force
         age = follower.age_s if follower else None
         return {
-            "etag": current.policy.etag,
+            "etag": current.etag,
             "source": current.source,
             "previous": current.previous.version if current.previous else None,
             "kept": current.source == "bundle" or not self.state.problem,

@@ -1,6 +1,5 @@
 """The policy a tier answers by: swapped while serving, the one before kept, the last few known by version."""
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Literal
@@ -48,7 +47,7 @@ class InForce:
         return None if version is None else self._known.get(version)
 
     def _take(self, policy: Policy, source: Source) -> None:
-        self._policy, self.source, self.since = policy, source, time.time()
+        self._policy, self.source, self.etag = policy, source, policy.etag
         self._known[policy.version] = policy
         self._known.move_to_end(policy.version)
         while len(self._known) > _KNOWN:

@@ -31,9 +31,9 @@ def make_policy_routes(service: Service) -> APIRouter:
 
     async def read(request: Request) -> Response:
         """Thresholds, temperatures, waits and what they were tuned on, as they are in force."""
-        policy = service.policy
-        if matches(request.headers.get("if-none-match"), policy.etag):
-            return Response(status_code=304, headers={"ETag": policy.etag})
+        policy, etag = service.policy, service.in_force.etag
+        if matches(request.headers.get("if-none-match"), etag):
+            return Response(status_code=304, headers={"ETag": etag})
         return _json(policy.model_dump(mode="json"), policy)
 
     routes.add_api_route(POLICY_PATH, read, methods=["GET"], **openapi.get_policy())

@@ -26,9 +26,11 @@ class State:
 
     def read(self, bundled: Policy) -> tuple[Policy, Policy | None] | None:
         """The policy kept and the one before it, if that is to be taken instead of the bundle's; the log says why."""
-        if self._file is None or not self._file.exists():
+        if self._file is None:
             return None
         try:
+            if not self._file.exists():
+                return None
             current, previous = _policies(read_sealed(self._file, seal=_SEAL))
         except (BadInput, OSError) as error:
             _log.warning("policy version %d of the bundle: the one kept is damaged: %s", bundled.version, error)
