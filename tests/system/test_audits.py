@@ -1,0 +1,72 @@
+"""Audits in a real fleet: switched on while it runs, the answers stay as they are, and the cloud is asked."""
+
+from collections.abc import Iterator
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from ddnn.client import Client
+from ddnn.fleet.policy import Source, followers
+from ddnn.fleet.processes import LocalFleet
+from ddnn.tier import Exit
+from real_fleet import ADMIN, PATIENCE_S, Sensors
+
+ROWS = slice(0, 48)
+
+
+def follow(fleet: LocalFleet, etag: str) -> None:
+    """Wait until every tier has this policy."""
+    urls = {name: member.url for name, member in fleet.members.items()}
+    assert all(followers(urls, etag, token=None, seconds=PATIENCE_S).values())
+
+
+@pytest.fixture
+def source(served: LocalFleet) -> Iterator[Source]:
+    """Where the fleet's policy is written; what it was is put back."""
+    source = Source(served.cloud_url, admin_token=ADMIN)
+    before = source.read()
+    yield source
+    follow(served, source.write(before.model_dump(mode="json"), over=source.read())["etag"])
+
+
+def audits(fleet: LocalFleet) -> dict[str, Any]:
+    """What the edge has heard."""
+    with Client(fleet.members["edge"].url) as client:
+        found: dict[str, Any] = client.status()["audits"]["exits"]
+    return found
+
+
+def answered_by(fleet: LocalFleet) -> dict[str, int]:
+    with Client(fleet.cloud_url) as client:
+        found: dict[str, int] = client.status()["exits"]
+    return found
+
+
+def test_audits_compare_every_sure_answer_and_change_none(served: LocalFleet, sensors: Sensors, source: Source) -> None:
+    plain = sensors.see(ROWS)
+    before = source.read()
+    wanted = before.model_dump(mode="json") | {"audits": {"share": 1.0, "per_second": 1000, "burst": 1000}}
+    follow(served, source.write(wanted, over=before)["etag"])
+    counted = answered_by(served)
+    audited = sensors.see(ROWS)
+    expected = {exit.value: [answer for answer in plain if answer.exit is exit] for exit in (Exit.LOCAL, Exit.EDGE)}
+    golden = sensors.bundle.golden["cloud_scores"][ROWS].argmax(axis=1)
+    differ = {
+        exit.value: sum(a.label != golden[row] for row, a in enumerate(plain) if a.exit is exit)
+        for exit in (Exit.LOCAL, Exit.EDGE)
+    }
+    until = monotonic() + PATIENCE_S
+    while any(audits(served).get(exit, {}).get("audited", 0) < len(answers) for exit, answers in expected.items()):
+        assert monotonic() < until, audits(served)
+        sleep(0.02)
+    found = audits(served)
+    assert {exit: (found[exit]["audited"], found[exit]["different"]) for exit in expected} == {
+        exit: (len(answers), differ[exit]) for exit, answers in expected.items()
+    }
+    assert [(a.label, a.exit, a.degraded, a.bytes_up) for a in audited] == [
+        (a.label, a.exit, a.degraded, a.bytes_up) for a in plain
+    ]
+    ups = sum(answer.exit is Exit.CLOUD for answer in audited)
+    assert answered_by(served)["cloud"] - counted["cloud"] == ups
+    assert sum(answered_by(served).values()) - sum(counted.values()) == ups
