@@ -16,6 +16,7 @@ __all__ = ["Decision", "Ledger", "scores_behind"]
 
 MOST_BYTES: Final = 16 << 20
 """Decisions of one tier take at most, about."""
+_SMALLEST: Final = np.float32(1e-35)
 _OVERHEAD: Final = 1600
 """Bytes of one decision besides its numbers."""
 
@@ -31,7 +32,7 @@ class Decision:
     here: Bools
     """(n,), whose scores are known."""
     live: int
-    """How many devices took part."""
+    """How many devices below this tier took part."""
     exit: Exit
     """Where the event was answered."""
 
@@ -66,19 +67,18 @@ class Ledger:
             return
         if answer.exit not in case.judged:
             case.judged[answer.exit] = scores_behind(answer, case.policy)
-        scores = np.zeros((self._devices, self._classes), np.float32)
-        here = np.zeros(self._devices, np.bool_)
-        if self._devices and "scores" in case.inputs:
-            scores, here = case.inputs["scores"].copy(), case.inputs["present"].copy()
-        for part in case.answered if self._devices else ():
-            if part.answered is Exit.DEVICE:  # of an event that devices settled, theirs is all there is
+        scores, here = case.inputs.get("scores"), case.inputs.get("present")
+        if scores is None or here is None:
+            scores = np.zeros((self._devices, self._classes), np.float32)
+            here = np.zeros(self._devices, np.bool_)
+            for part in case.answered:  # of an event that devices settled, theirs is all there is
                 scores[part.child], here[part.child] = part.inputs["scores"][0], True
-        self._decisions.append(Decision(case.judged, scores, here, int(answer.devices.sum()), answer.exit))
+        live = int(np.count_nonzero(case.devices))
+        self._decisions.append(Decision(case.judged, scores, here, live, answer.exit))
 
 
 def scores_behind(answer: Answer, policy: Policy) -> Floats:
     """(K,) scores that make the answer's probabilities under `policy`; they are known but for a constant."""
-    temperature = policy.judging(answer.exit, int(answer.devices.sum())).temperatures.of(answer.exit)
-    with np.errstate(divide="ignore"):
-        logs = np.log(answer.probabilities)
-    return np.asarray(np.maximum(logs, np.float32(-80)) * np.float32(temperature), np.float32)
+    live = int(np.count_nonzero(answer.devices))
+    temperature = policy.judging(answer.exit, live).temperatures.of(answer.exit)
+    return np.asarray(np.log(np.maximum(answer.probabilities, _SMALLEST)) * np.float32(temperature), np.float32)
