@@ -10,7 +10,7 @@ DDNNError
 ├── NotFound              404
 ├── MethodNotAllowed      405
 ├── OtherBundle           409  the two sides run different bundles
-├── Conflict              409  this tier cannot do that as it stands: it follows another, or there is nothing to go back to
+├── Conflict              409  this tier follows another, or there is nothing to go back to
 ├── StalePolicy           412  the policy has changed since it was read
 ├── TooLarge              413
 ├── UnsupportedEncoding   415
