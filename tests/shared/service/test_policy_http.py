@@ -17,11 +17,23 @@ BEARER = {"authorization": f"Bearer {ADMIN}"}
 PATH = "/v2/policy"
 
 
+def made(bundle: Bundle, state: Path, *, cloud_alone: bool) -> Fleet:
+    """Tiers that all have an admin token and share a state folder."""
+    fleet = Fleet(Bundle.open(bundle.path), settings={"admin_token": ADMIN, "state_dir": state})
+    fleet.start(cloud_alone=cloud_alone)
+    return fleet
+
+
 @pytest.fixture
-async def fleet(tiny_bundle: Bundle, tmp_path: Path) -> AsyncIterator[Fleet]:
-    """A fleet whose tiers all have an admin token and share a state folder."""
-    fleet = Fleet(Bundle.open(tiny_bundle.path), settings={"admin_token": ADMIN, "state_dir": tmp_path})
-    fleet.start()
+def fleet(tiny_bundle: Bundle, tmp_path: Path) -> Fleet:
+    """The cloud, where policies are written."""
+    return made(tiny_bundle, tmp_path, cloud_alone=True)
+
+
+@pytest.fixture
+async def whole(tiny_bundle: Bundle, tmp_path: Path) -> AsyncIterator[Fleet]:
+    """The cloud and those who follow it."""
+    fleet = made(tiny_bundle, tmp_path, cloud_alone=False)
     yield fleet
     await fleet.close()
 
@@ -65,7 +77,7 @@ async def test_whoever_has_the_policy_is_not_sent_it_again(fleet: Fleet) -> None
         again = await get(fleet, **{"if-none-match": has})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
     assert (await get(fleet, **{"if-none-match": '"1-else"'})).status_code == 200
-    async with fleet.client("edge") as client:
+    async with fleet.client("cloud") as client:
         assert (await client.head(PATH)).headers["etag"] == etag
 
 
@@ -162,13 +174,13 @@ async def test_a_number_beyond_all_bounds_does_not_break_the_tier(fleet: Fleet) 
     assert (await get(fleet)).status_code == 200
 
 
-async def test_only_the_admin_token_writes_and_none_does_where_none_is_set(fleet: Fleet, tiny_bundle: Bundle) -> None:
-    given = await document(fleet)
+async def test_only_the_admin_token_writes_and_none_does_where_none_is_set(whole: Fleet, tiny_bundle: Bundle) -> None:
+    given = await document(whole)
     for host in ("cloud", "edge", "device-0"):
-        refused(await put(fleet, given, host, authorization=""), 401, "UNAUTHORIZED", "admin token is missing")
+        refused(await put(whole, given, host, authorization=""), 401, "UNAUTHORIZED", "admin token is missing")
         for wrong in ("Bearer guessed", ADMIN, f"Basic {ADMIN}"):
-            refused(await put(fleet, given, host, authorization=wrong), 403, "FORBIDDEN", "not the admin token")
-            refused(await roll_back(fleet, host, authorization=wrong), 403, "FORBIDDEN")
+            refused(await put(whole, given, host, authorization=wrong), 403, "FORBIDDEN", "not the admin token")
+            refused(await roll_back(whole, host, authorization=wrong), 403, "FORBIDDEN")
     open_fleet = Fleet(tiny_bundle, settings={"token": ADMIN})
     open_fleet.start(cloud_alone=True)
     refused(await put(open_fleet, given), 403, "FORBIDDEN", "no admin token", "DDNN_ADMIN_TOKEN")
@@ -176,6 +188,6 @@ async def test_only_the_admin_token_writes_and_none_does_where_none_is_set(fleet
 
 
 @pytest.mark.parametrize(("host", "above"), [("edge", "http://cloud"), ("device-3", "http://edge")])
-async def test_a_tier_that_follows_another_says_where_to_write(fleet: Fleet, host: str, above: str) -> None:
-    refused(await put(fleet, await document(fleet), host), 409, "CONFLICT", "follows", above)
-    refused(await roll_back(fleet, host), 409, "CONFLICT", "follows", above)
+async def test_a_tier_that_follows_another_says_where_to_write(whole: Fleet, host: str, above: str) -> None:
+    refused(await put(whole, await document(whole), host), 409, "CONFLICT", "follows", above)
+    refused(await roll_back(whole, host), 409, "CONFLICT", "follows", above)
