@@ -39,6 +39,7 @@ AdminToken = Annotated[
     str | None,
     typer.Option(envvar="DDNN_ADMIN_TOKEN", show_envvar=True, help="Admin token that writing a policy demands."),
 ]
+_BACKGROUND = ("tuned.", "promise.usual.")
 Wait = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for all tiers to follow.")]
 
 
@@ -204,9 +205,14 @@ def _print(document: "Mapping[str, Any]", running: "Policy") -> None:
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
         for header in ("key", f"version {running.version}", "instead"):
             table.add_column(header)
-        for change in changes:
+        # How it was found fills a screen and changes no answer: --json has it.
+        effects = [change for change in changes if not change["key"].startswith(_BACKGROUND)]
+        for change in effects:
             table.add_row(change["key"], _shown(change["running"]), _shown(change["proposed"]))
-        console.print(table)
+        if effects:
+            console.print(table)
+        if more := len(changes) - len(effects):
+            console.print(f"{more} keys of what it was tuned on and what was usual there; --json shows them")
     if "dry_run" in document:
         console.print(f"\n{document['dry_run']['says']}", soft_wrap=True, markup=False)
     if applied := document.get("applied"):

@@ -13,4 +13,5 @@ def wilson(share: float, events: int, certainty: float = 0.95) -> tuple[float, f
     z = NormalDist().inv_cdf((1 + certainty) / 2)
     middle = (share + z * z / (2 * events)) / (1 + z * z / events)
     half = z / (1 + z * z / events) * math.sqrt(share * (1 - share) / events + z * z / (4 * events * events))
-    return min(middle - half, share), max(middle + half, share)  # at 0 and 1 an end is the share, but for rounding
+    # At 0 and 1 an end is the share, but for rounding, which may leave it outside.
+    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)
