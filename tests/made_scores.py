@@ -11,24 +11,31 @@ __all__ = ["CLASSES", "make_scores", "make_topology"]
 CLASSES = 4
 
 
-def make_topology(devices: int, edges: int, section: bool) -> Topology:
-    """A topology of `devices` devices dealt to `edges` edges; `section`: the edges have one."""
+def make_topology(devices: int, edges: int, section: bool, bits: tuple[int, int] = (20, 9)) -> Topology:
+    """A topology of `devices` devices dealt to `edges` edges; `section`: the edges have one; `bits` at the two cuts."""
     groups = np.array_split(np.arange(devices), edges)
     return Topology(
         devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section="d.onnx") for _ in range(devices)),
-        device_cut=Cut(shape=(20,)),
+        device_cut=Cut(shape=bits[:1]),
         edges=tuple(
             EdgeSpec(devices=tuple(group.tolist()), local="l.onnx", section="e.onnx" if section else None)
             for group in groups
         ),
-        edge_cut=Cut(shape=(9,)) if section else None,
+        edge_cut=Cut(shape=bits[1:]) if section else None,
         cloud="c.onnx",
         fusion={},
     )
 
 
 def make_scores(
-    events: int, *, devices: int = 2, edges: int = 1, section: bool = True, seed: int = 0, strength: float = 1.0
+    events: int,
+    *,
+    devices: int = 2,
+    edges: int = 1,
+    section: bool = True,
+    seed: int = 0,
+    strength: float = 1.0,
+    bits: tuple[int, int] = (20, 9),
 ) -> Scores:
     """Scores of `events` events, all devices there; the more `strength`, the fewer errors."""
     rng = np.random.default_rng(seed)
@@ -48,6 +55,6 @@ def make_scores(
         present=np.ones((events, devices), np.bool_),
         y=y,
         y_dev=np.repeat(y[:, None], devices, axis=1),
-        topology=make_topology(devices, edges, section),
+        topology=make_topology(devices, edges, section, bits),
         source={"data": "made", "fingerprint": "f", "split": "validation"},
     )

@@ -113,7 +113,8 @@ class Case:
 
     def judging(self, exit: Exit) -> Judging:
         """What `exit` judges this event by."""
-        return self.policy.judging(exit, int(self.devices.sum()))
+        policy = self.policy
+        return policy.judging(exit, int(self.devices.sum()) if policy.live else 0)
 
     def threshold(self, exit: Exit) -> float:
         """The threshold of `exit` for this event."""

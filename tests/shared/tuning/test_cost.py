@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
+from ddnn.bundle import Topology
 from ddnn.errors import BadInput
 from ddnn.evaluation import Scores, decide
 from ddnn.evaluation.messages import Messages
@@ -17,6 +17,7 @@ from ddnn.tuning.cost import KINDS, Kind, Offload, Over, Price, costs, exits_ask
 from ddnn.tuning.links import Link, Links
 from ddnn.tuning.profile import Profile, Timing
 from ddnn.types import Floats
+from made_scores import make_topology
 
 CLASSES = 4
 LINK: dict[Over, str] = {"device-edge": "device_to_edge", "edge-cloud": "edge_to_cloud"}
@@ -26,17 +27,7 @@ SHAPES = [(3, 1, True), (3, 1, False), (1, 1, True), (1, 1, False)]
 
 def scores_of(devices: int, edges: int, section: bool, *, events: int = 150, absent: float = 0.3) -> Scores:
     rng = np.random.default_rng(devices + 10 * edges)
-    groups = np.array_split(np.arange(devices), edges)
-    topology = Topology(
-        devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section="d.onnx") for _ in range(devices)),
-        device_cut=Cut(shape=(20,)),
-        edges=tuple(
-            EdgeSpec(devices=tuple(g.tolist()), local="l.onnx", section="e.onnx" if section else None) for g in groups
-        ),
-        edge_cut=Cut(shape=(9,)) if section else None,
-        cloud="c.onnx",
-        fusion={},
-    )
+    topology = make_topology(devices, edges, section)
     y = rng.integers(CLASSES, size=events)
 
     def some(*shape: int) -> Floats:

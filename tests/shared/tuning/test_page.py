@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import ddnn.tuning
-from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Policy
 from ddnn.tier import Exit
@@ -23,6 +22,7 @@ from ddnn.tuning.report import change
 from ddnn.tuning.study import DROPS, study
 from ddnn.tuning.tune import choose, figures
 from ddnn.types import Floats
+from made_scores import make_topology
 
 CLASSES = 4
 POLICY = Policy(bundle="b")
@@ -38,17 +38,7 @@ def made(events: int, *, split: str, edges: int = 1, devices: int = 4, section: 
         signal = np.eye(CLASSES)[y][:, None] * skill * 4 * (1 - hard)
         return (rng.normal(size=(events, width, CLASSES)) + signal).astype(np.float32)
 
-    groups = np.array_split(np.arange(devices), edges)
-    topology = Topology(
-        devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section="d.onnx") for _ in range(devices)),
-        device_cut=Cut(shape=(20,)),
-        edges=tuple(
-            EdgeSpec(devices=tuple(g.tolist()), local="l.onnx", section="e.onnx" if section else None) for g in groups
-        ),
-        edge_cut=Cut(shape=(9,)) if section else None,
-        cloud="c.onnx",
-        fusion={},
-    )
+    topology = make_topology(devices, edges, section)
     present = rng.random((events, devices)) < 0.9
     return Scores(
         device=at(devices, 0.5),

@@ -3,65 +3,25 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import numpy as np
 import pytest
 
-from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
+import made_scores
 from ddnn.errors import BadData, BadInput, Infeasible
-from ddnn.evaluation import Scores
 from ddnn.policy import Policy, Thresholds
 from ddnn.tier import Exit
 from ddnn.tuning import Objective, choose, figures, fit_temperature, objective_points, tune
 from ddnn.tuning.cost import Price
 from ddnn.tuning.links import parse_links
 from ddnn.tuning.objective import parse_shares
-from ddnn.types import Floats
 
-CLASSES = 4
 POLICY = Policy(bundle="b", version=7)
 
 
-def topology(devices: int, edges: int, section: bool) -> Topology:
-    groups = np.array_split(np.arange(devices), edges)
-    return Topology(
-        devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section="d.onnx") for _ in range(devices)),
-        device_cut=Cut(shape=(640,)),
-        edges=tuple(
-            EdgeSpec(devices=tuple(group.tolist()), local="l.onnx", section="e.onnx" if section else None)
-            for group in groups
-        ),
-        edge_cut=Cut(shape=(960,)) if section else None,
-        cloud="c.onnx",
-        fusion={},
-    )
-
-
-def make_scores(
-    events: int, *, devices: int = 2, edges: int = 1, section: bool = True, seed: int = 0, strength: float = 1.0
-) -> Scores:
-    """Scores that know the class better the higher the exit, and are surer where they are right."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(CLASSES, size=events)
-    hard = rng.random(events)[:, None]
-
-    def at(width: int, skill: float) -> Floats:
-        noise = rng.normal(size=(events, width, CLASSES))
-        signal = np.eye(CLASSES)[y][:, None] * skill * strength * 4 * (1 - hard[..., None])
-        return (noise + signal).astype(np.float32)
-
-    return Scores(
-        device=at(devices, 0.5),
-        local=at(edges, 0.8),
-        edge=at(edges, 1.0) if section else None,
-        cloud=at(1, 1.5)[:, 0],
-        present=np.ones((events, devices), np.bool_),
-        y=y,
-        y_dev=np.repeat(y[:, None], devices, axis=1),
-        topology=topology(devices, edges, section),
-        source={"data": "made", "fingerprint": "f", "split": "validation"},
-    )
+make_scores = partial(made_scores.make_scores, bits=(640, 960))
 
 
 @pytest.fixture(autouse=True)
