@@ -72,6 +72,12 @@ class Settings(BaseSettings):
     """Most events in one request."""
     max_in_flight: int = Field(default=256, ge=1)
     """Most requests being worked on, for each device of an edge, for each edge of the cloud; one more is 429."""
+    max_in_flight_bytes: int = Field(default=256 << 20, ge=1024)
+    """Most bytes of request bodies being worked on, as a sum; one more body is 429."""
+    max_section_batch: int = Field(default=64, ge=1)
+    """Most events in one run of a section."""
+    max_delay_ms: float = Field(default=0.0, ge=0, le=1000)
+    """How long a section that is free waits for more events, in milliseconds."""
     max_background: int = Field(default=256, ge=1)
     """Most contributions of already answered events on their way up."""
     drain_s: float = Field(default=10.0, gt=0)

@@ -23,6 +23,10 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to bind.")] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Most events in one run of a section.")] = None,
+    max_delay_ms: Annotated[
+        float | None, typer.Option(help="How long a free section waits for more events, in milliseconds; 0 by default.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Serve one tier until SIGTERM; every setting also comes as DDNN_… from the environment.
@@ -39,6 +43,8 @@ def serve(
         upstream=tuple(upstream) if upstream else None,
         host=host,
         port=port,
+        max_section_batch=max_batch,
+        max_delay_ms=max_delay_ms,
         log_level=log_level,
     )
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")

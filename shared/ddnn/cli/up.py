@@ -29,6 +29,13 @@ State = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder in which the policy outlives the fleet; by default it ends with it."),
 ]
+MaxBatch = Annotated[
+    int | None, typer.Option(min=1, help="Most events in one run of a section, at every tier; 64 by default.")
+]
+MaxDelay = Annotated[
+    float | None,
+    typer.Option(min=0, help="How long a free section waits for more events, in milliseconds; 0 by default."),
+]
 
 _USUAL_PORT: Final = 8000
 
@@ -41,6 +48,8 @@ def up(
     rate: Rate = None,
     once: Once = False,
     state: State = None,
+    max_batch: MaxBatch = None,
+    max_delay_ms: MaxDelay = None,
     token: Token = None,
 ) -> None:
     """Start cloud, edge and devices as processes on loopback, play real events through them, and stay up.
@@ -64,7 +73,8 @@ def up(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console(highlight=False)
-    env = {"DDNN_TOKEN": token} if token else {}
+    told = {"DDNN_TOKEN": token, "DDNN_MAX_SECTION_BATCH": max_batch, "DDNN_MAX_DELAY_MS": max_delay_ms}
+    env = {name: str(value) for name, value in told.items() if value is not None}
     with LocalFleet(bundle_path(bundle), base_port=base_port, env=env, state=state) as fleet:
         _wait(fleet, console)
         tally = None
