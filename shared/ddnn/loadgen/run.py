@@ -1,0 +1,138 @@
+"""A measurement from begin to end, in one process or in several."""
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from multiprocessing.process import BaseProcess
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ddnn.errors import DDNNError
+from ddnn.loadgen.arrivals import Arrivals
+from ddnn.loadgen.drive import Driven, Window, drive
+from ddnn.loadgen.measured import Measured
+from ddnn.loadgen.outcome import Target
+from ddnn.loadgen.processes import Processes, Used
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+__all__ = ["measure", "measure_async"]
+
+_TOGETHER_S: Final = 0.1
+"""Time for all processes to hear when they begin."""
+Progress = Callable[[float, int], object]
+T = TypeVar("T")
+
+
+def measure(
+    target: Target,
+    arrivals: Arrivals,
+    *,
+    seconds: float,
+    warm_up_s: float = 1.0,
+    deadline_s: float = 2.0,
+    processes: Processes | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Measured:
+    """Load `target` and return what was measured after the warm-up, with the CPU of `processes`.
+
+    `workers` is the number of processes that make the load; with more than one, `target` must not have been called yet.
+    `progress` hears the seconds passed and the events ended, of a single worker.
+    """
+    if workers == 1:
+        job = measure_async(
+            target,
+            arrivals,
+            seconds=seconds,
+            warm_up_s=warm_up_s,
+            deadline_s=deadline_s,
+            processes=processes,
+            progress=progress,
+        )
+        return _run(job)
+    parts = [(place, part) for place in range(workers) if (part := arrivals.part(place, workers))]
+    spawn, own = multiprocessing.get_context("spawn"), processes or Processes()
+    with ExitStack() as stack:
+        pipes = []
+        for place, part in parts:
+            here, there = spawn.Pipe()
+            read = own.read if place == 0 else Processes().read
+            worker = spawn.Process(target=_work, args=(there, target, part, read, (place, workers)), daemon=True)
+            worker.start()
+            there.close()
+            stack.callback(_end, worker)
+            pipes.append(here)
+        for pipe in pipes:
+            _hear(pipe)  # it has imported what it needs
+        window = Window(monotonic() + _TOGETHER_S, warm_up_s, seconds)
+        for pipe in pipes:
+            pipe.send(window)
+        return Measured.of([_hear(pipe) for pipe in pipes], arrivals, window, deadline_s)
+
+
+async def measure_async(
+    target: Target,
+    arrivals: Arrivals,
+    *,
+    seconds: float,
+    warm_up_s: float = 1.0,
+    deadline_s: float = 2.0,
+    processes: Processes | None = None,
+    progress: Progress | None = None,
+) -> Measured:
+    """`measure` in a loop that runs already; closes `target` at the end."""
+    window, ended = Window(monotonic(), warm_up_s, seconds), 0
+
+    def done() -> None:
+        nonlocal ended
+        ended += 1
+        if progress:
+            progress(monotonic() - window.begin, ended)
+
+    try:
+        driven = await drive(target, arrivals, window, (processes or Processes()).read, done=done)
+    finally:
+        await target.aclose()
+    return Measured.of([driven], arrivals, window, deadline_s)
+
+
+def _work(
+    pipe: "Connection[Any, Any]",
+    target: Target,
+    arrivals: Arrivals,
+    read: Callable[[], Used],
+    numbers: tuple[int, int],
+) -> None:
+    async def job() -> Driven:
+        try:
+            return await drive(target, arrivals, window, read, numbers=numbers)
+        finally:
+            await target.aclose()
+
+    pipe.send("ready")
+    window: Window = pipe.recv()
+    pipe.send(_run(job()))
+
+
+def _hear(pipe: "Connection[Any, Any]") -> Any:
+    try:
+        return pipe.recv()
+    except EOFError as error:
+        raise DDNNError("a process of the load generator ended before its work did") from error
+
+
+def _end(worker: BaseProcess) -> None:
+    worker.terminate()
+    worker.join()
+
+
+def _run(job: Coroutine[Any, Any, T]) -> T:
+    try:
+        import uvloop
+    except ImportError:  # not on every system
+        return asyncio.run(job)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(job)
