@@ -51,7 +51,7 @@ class Style:
         return Sign() if self.binary else nn.ReLU()
 
 
-def _block(style: Style, family: Family, inputs: int, outputs: int, *, halve: bool) -> list[nn.Module]:
+def _block(style: Style, family: Family, inputs: int, outputs: int, *, halve: bool, groups: int = 1) -> list[nn.Module]:
     """The layers of one block up to its batch norm; what follows is a sign or a ReLU."""
     norm = _NORMS[family](outputs)
     bias = style.binary and style.bias
@@ -65,7 +65,7 @@ def _block(style: Style, family: Family, inputs: int, outputs: int, *, halve: bo
             norm,
         ]
     # A stride costs a quarter of a convolution and a pool, and gives as much for as many seconds.
-    return [_CONVOLUTIONS[family, False](inputs, outputs, 3, stride=stride, padding=1, bias=False), norm]
+    return [_CONVOLUTIONS[family, False](inputs, outputs, 3, stride=stride, padding=1, groups=groups, bias=False), norm]
 
 
 class Trunk(nn.Sequential):
@@ -79,7 +79,8 @@ class Trunk(nn.Sequential):
             if style.kind == "residual":
                 layers.append(Residual(plan.family, shape[0], outputs, halve=halve))
             else:
-                layers += _block(style, plan.family, shape[0], outputs, halve=halve)
+                groups = plan.children if index < plan.apart else 1
+                layers += _block(style, plan.family, shape[0], outputs, halve=halve, groups=groups)
             layers.append(style.activation())
             shape = (outputs, *(-(-place // 2) if halve else place for place in shape[1:]))
         if plan.cut and not plan.tail:

@@ -31,6 +31,8 @@ class SectionConfig(BaseModel):
     """Dense blocks over what comes in, flattened, instead of convolutions over it."""
     tail: bool = True
     """Whether a block of its own makes the features; without, they are the last block's, and the exit sees them too."""
+    apart: Annotated[int, Field(ge=0, le=64)] = 0
+    """So many first blocks have filters of their own for each child that concat joins, an even share each."""
     halve: Literal["fit", "all"] = "fit"
     """Which blocks halve the view: as many as its features need to fit cut_bits, or all of them."""
 

@@ -42,6 +42,10 @@ class SectionPlan:
     """Features sent up; none at the cloud."""
     tail: bool = True
     """Whether a block of its own makes the features."""
+    apart: int = 0
+    """So many blocks, the first ones, keep `children` apart."""
+    children: int = 1
+    """How many are joined in the input, side by side as channels."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +105,25 @@ class Plan:
         sections: tuple[SectionPlan, ...] = ()
         if config.edge_section:
             joined = [_fused(config.edge_fusion, _cut(devices[0]), len(group)) for group in edges]
-            sections = tuple(_section(config.edge, _family(config.edge, shape), shape) for shape in joined)
+            sections = tuple(
+                _section(
+                    config.edge, _family(config.edge, shape), shape, children=_side_by_side(config.edge_fusion, group)
+                )
+                for group, shape in zip(edges, joined, strict=True)
+            )
         child, children = seen(config, views[0]), len(views)
         if devices:
             child, children = (_cut(sections[0]), len(edges)) if sections else (_cut(devices[0]), len(views))
         shape = _fused(config.cloud_fusion, child, children)
         family = _family(config.cloud, shape)
-        cloud = _section(config.cloud, family, shape, cut=False, fit=not devices)
+        cloud = _section(
+            config.cloud,
+            family,
+            shape,
+            cut=False,
+            fit=not devices,
+            children=_side_by_side(config.cloud_fusion, range(children)),
+        )
         return cls(config, classes, tuple(views), edges, devices, sections, cloud)
 
 
@@ -147,6 +163,11 @@ def _refuse(config: NetworkConfig, views: Sequence[ViewSpec], edges: tuple[tuple
     first = "device" if config.device_section else "cloud"
     if config.spectrum and not getattr(config, first).flat:
         raise BadConfig(f"network.{first}.flat is false with network.spectrum; expected true: frequencies are no times")
+    for name, section in (("device", config.device), ("edge", config.edge), ("cloud", config.cloud)):
+        if section.apart and (name == "device" or config.blocks != "float" or section.flat):
+            raise BadConfig(
+                f"network.{name}.apart is {section.apart}; expected 0 but of float convolutions over what is joined"
+            )
     if not config.device_section and len(edges) > 1:
         raise BadConfig(f"network.edges makes {len(edges)} edges without device sections; expected one")
     kinds = sorted({f"{'UINT8' if view.uint8 else 'FP32'} {view.shape}" for view in views})
@@ -169,8 +190,20 @@ def _fused(fusion: str, cut: Shape, children: int) -> Shape:
     return (cut[0] * children, *cut[1:]) if fusion == "concat" else cut
 
 
+def _side_by_side(fusion: str, children: Sequence[int]) -> int:
+    """How many children's channels a section takes in one beside the other."""
+    return len(children) if fusion == "concat" else 1
+
+
 def _section(
-    config: SectionConfig, family: Family, shape: Shape, *, cut: bool = True, fit: bool = True, dense_cut: bool = False
+    config: SectionConfig,
+    family: Family,
+    shape: Shape,
+    *,
+    cut: bool = True,
+    fit: bool = True,
+    dense_cut: bool = False,
+    children: int = 1,
 ) -> SectionPlan:
     """Shapes of one section; `fit`: its values halve until they fit `cut_bits`, whether or not they are sent up."""
     if family == "dense":
@@ -187,8 +220,12 @@ def _section(
         halvings += 1
     # A large view may need more halvings than there are blocks: the last block is repeated.
     blocks = config.filters + config.filters[-1:] * (halvings - len(config.filters))
+    if any(filters % children for filters in blocks[: config.apart]):
+        raise BadConfig(
+            f"the first {config.apart} of the filters {list(blocks)} keep {children} apart; expected multiples"
+        )
     sent = (min(config.cut_width, config.cut_bits),) if dense_cut else (filters, *places)
-    return SectionPlan(family, shape, blocks, halvings, sent if cut else None, config.tail)
+    return SectionPlan(family, shape, blocks, halvings, sent if cut else None, config.tail, config.apart, children)
 
 
 def _halved(places: Shape, times: int) -> Shape:

@@ -21,16 +21,22 @@ RAW: Final = Changes(
 )
 """The paper's configuration (a), trained for the case that all views are there."""
 
-IMAGES: Final = Changes(network={"cloud": {"flat": False}})
-"""A cloud that sees pixels is best served by convolutions, whatever ours is over bits."""
+LAST: Final = 128
+"""Filters of the block that sees all views."""
 
 
 def variants(planner: Planner) -> list[Variant]:
-    """One; the part's own table says how large its cloud is. None where views differ in shape: nothing joins them."""
+    """One; none where views differ in shape, as nothing joins them.
+
+    Over images its cloud does to each view what a device does, in float, then joins them in a block of `LAST` filters.
+    """
     if len({(view.shape, view.uint8) for view in planner.plan.views}) > 1:
         return []
     images = all(len(view.shape) == 3 for view in planner.plan.views)
-    before = (RAW, IMAGES) if images else (RAW,)
+    device = planner.plan.config.device.filters
+    filters = [*(planner.devices * each for each in device), LAST]
+    cloud = Changes(network={"cloud": {"flat": False, "apart": len(device), "filters": filters}})
+    before = (RAW, cloud) if images else (RAW,)
     return [Variant("uncut float network", before=before, measures=("exits", "confidence", "one_lost", "jpeg"))]
 
 
