@@ -208,6 +208,11 @@ class Service(ABC):
         """Most requests being worked on at once."""
         return self.settings.max_in_flight
 
+    @property
+    def wait_s(self) -> float:
+        """Seconds that an event which came now would wait for its section; 0 where that is not known."""
+        return 0.0
+
     def refuse_when_draining(self) -> None:
         """Raise `Unavailable` when this tier takes nothing new."""
         if self.draining:

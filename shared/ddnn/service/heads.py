@@ -2,11 +2,13 @@
 
 import asyncio
 import secrets
+from time import monotonic
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ddnn.errors import BadInput
+from ddnn.service.caller import caller_left
 from ddnn.wire import encode_error
 
 __all__ = ["BoundedHeads"]
@@ -17,7 +19,11 @@ _SECONDS: Final = 10.0
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """Refuses a request line with headers over 64 kB, over 100 headers, or not there within 10 s."""
+    """Refuses a request line with headers over 64 kB, over 100 headers, or not there within 10 s.
+
+    Notes when a request's first byte came, so that its wait for the event loop is part of its time, and tells when its
+    caller leaves before it is answered.
+    """
 
     _in_head = False
     _head_bytes = 0
@@ -29,10 +35,13 @@ class BoundedHeads(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        if self.cycle and not self.cycle.response_complete:
+            caller_left(self.cycle.scope["state"])
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["state"]["arrived"] = monotonic()
         self._end_head()
         self._begin_head()
 

@@ -18,7 +18,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SHARES = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
 _WHY: Final = ("sure", *REASONS, "no_features", "no_upstream", "gone", "draining")
-CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "500", "503", "504")
+CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "499", "500", "503", "504")
 CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -72,7 +72,7 @@ class Metrics:
             self.offloads.labels(result)
         for direction in ("up", "down"):
             self.uplink_bytes.labels(direction)
-        for reason in ("in_flight", "collector", "draining"):
+        for reason in ("in_flight", "bytes", "deadline", "collector", "draining"):
             self.shed.labels(reason)
         for where in ("uplink", "answer"):
             self.late.labels(where)
