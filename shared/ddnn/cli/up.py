@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ddnn.fleet.processes import LocalFleet
 
-__all__ = ["up"]
+__all__ = ["LinkShapes", "MaxBatch", "MaxDelay", "up"]
 
 NoPlay = Annotated[bool, typer.Option("--no-play", help="Start the fleet and play nothing.")]
 Count = Annotated[
@@ -36,6 +36,15 @@ MaxDelay = Annotated[
     float | None,
     typer.Option(min=0, help="How long a free section waits for more events, in milliseconds; 0 by default."),
 ]
+LinkShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--link",
+        metavar="NAME=SHAPE",
+        help="Make a link slow: device-edge=5ms,50mbit or edge-cloud=40ms,10mbit,5ms"
+        " (round trip, rate, jitter); once for each.",
+    ),
+]
 
 _USUAL_PORT: Final = 8000
 
@@ -50,6 +59,7 @@ def up(
     state: State = None,
     max_batch: MaxBatch = None,
     max_delay_ms: MaxDelay = None,
+    link: LinkShapes = None,
     token: Token = None,
 ) -> None:
     """Start cloud, edge and devices as processes on loopback, play real events through them, and stay up.
@@ -58,13 +68,14 @@ def up(
 
     With `DDNN_ADMIN_TOKEN` in the environment, `ddnn policy` may change its policy.
 
-    Example: `ddnn up`, `ddnn up runs/mine --base-port 9000 --count 100`, `ddnn up --once`
+    Example: `ddnn up`, `ddnn up runs/mine --base-port 9000 --count 100`, `ddnn up --link edge-cloud=400ms,56kbit`
     """
     import asyncio
 
     from rich.console import Console
 
     from ddnn.fleet.events import golden_events
+    from ddnn.fleet.links import parse_shapes
     from ddnn.fleet.player import Pace
     from ddnn.fleet.processes import LocalFleet
     from ddnn.fleet.show import show
@@ -75,7 +86,8 @@ def up(
     console = Console(highlight=False)
     told = {"DDNN_TOKEN": token, "DDNN_MAX_SECTION_BATCH": max_batch, "DDNN_MAX_DELAY_MS": max_delay_ms}
     env = {name: str(value) for name, value in told.items() if value is not None}
-    with LocalFleet(bundle_path(bundle), base_port=base_port, env=env, state=state) as fleet:
+    shapes = parse_shapes(link or ())
+    with LocalFleet(bundle_path(bundle), base_port=base_port, env=env, state=state, shapes=shapes) as fleet:
         _wait(fleet, console)
         tally = None
         if not no_play:
@@ -122,7 +134,9 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
         joins = fleet.below(member)
         # With one edge everybody knows who joins whom.
         told = f"  joins {', '.join(joins)}" if joins and len(fleet.edge_urls) > 1 else ""
-        console.print(f"{member.name:<9} {member.url}{told}", markup=False, soft_wrap=True)
+        link = fleet.links.get(member.name)
+        way = f"  its way up: {link.shape}" if link else ""
+        console.print(f"{member.name:<9} {member.url}{told}{way}", markup=False, soft_wrap=True)
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
     request = [f"curl -s {fleet.device_urls[device]}/v2/models/ddnn/infer", *header, f"-d @{shlex.quote(str(body))}"]
     console.print("  " + " \\\n    ".join(request) + "\n", soft_wrap=True, markup=False)

@@ -18,6 +18,7 @@ import httpx
 from ddnn.bundle import Bundle
 from ddnn.errors import BadConfig, DDNNError
 from ddnn.fleet.ports import HOST, edge_names, ports, refuse_ports_in_use
+from ddnn.link import LinkProcess, Shape
 from ddnn.tier import Tier
 
 __all__ = ["LocalFleet", "Member"]
@@ -83,24 +84,31 @@ class LocalFleet:
         env: Mapping[str, str] | None = None,
         tier_env: Mapping[Tier, Mapping[str, str]] | None = None,
         state: Path | None = None,
+        shapes: Mapping[Tier, Shape] | None = None,
     ) -> None:
-        """`state` is where the tiers keep what must outlive them; by default it ends with the fleet."""
+        """`state` is where the tiers keep what must outlive them; by default it ends with the fleet.
+
+        `shapes`, by the tier at its lower end, puts a link between each device and its edge, or each edge and the cloud.
+        """
         opened = Bundle.open(bundle)
         opened.verify()
         self.bundle = opened
         self._env, self._tier_env = dict(env or {}), dict(tier_env or {})
-        self._state = state
+        self._state, self._shapes = state, dict(shapes or {})
         self._stack = ExitStack()
         topology = opened.topology
         self._ports = ports(base_port, len(topology.devices), len(topology.edges))
         self.members: dict[str, Member] = {}
+        self.links: dict[str, LinkProcess] = {}
+        """By the member at the lower end."""
 
     def __enter__(self) -> Self:
         refuse_ports_in_use(self._ports)
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ddnn-")))
-        self._stack.callback(self.stop)
         self.members = {member.name: member for member in self._plan()}
         try:
+            self.links = dict(self._lay())
+            self._stack.callback(self.stop)  # before the links go: whoever drains needs its way up
             for name in self.members:
                 self.start(name)
         except BaseException:
@@ -221,9 +229,17 @@ class LocalFleet:
         for index in range(len(topology.devices)):
             yield member(f"device-{index}", Tier.DEVICE, index, edges[topology.edge_of(index)])
 
+    def _lay(self) -> Iterator[tuple[str, LinkProcess]]:
+        for seed, member in enumerate(self.members.values()):
+            shape = self._shapes.get(member.tier)
+            if shape and member.upstream:
+                yield member.name, self._stack.enter_context(LinkProcess(member.upstream, shape, seed=seed))
+
     def _arguments(self, member: Member) -> list[str]:
         where = ["--bundle", str(self.bundle.path), "--index", str(member.index)]
-        upstream = ["--upstream", member.upstream] if member.upstream else []
+        link = self.links.get(member.name)
+        above = link.url if link else member.upstream
+        upstream = ["--upstream", above] if above else []
         return ["serve", member.tier.value, *where, *upstream, "--host", HOST, "--port", str(member.port)]
 
     def _environment(self, member: Member) -> dict[str, str]:
