@@ -1,4 +1,4 @@
-"""`ddnn bench`: whole studies, from training over seeds to tables and plots."""
+"""`ddnn bench`: whole studies, of accuracy over seeds and of a fleet under load, with tables and plots."""
 
 import json
 import shlex
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ddnn.cli.bench_serve import serve
 from ddnn.cli.target import Json
 from ddnn.errors import BadInput
 
@@ -17,7 +18,7 @@ bench = typer.Typer(
     name="bench",
     help="""Whole studies, with their tables and plots.
 
-    Example: `ddnn bench accuracy shared/benchmarks/accuracy/mnist5k.toml --out study`
+    Example: `ddnn bench accuracy shared/benchmarks/accuracy/mnist5k.toml --out study`, `ddnn bench serve --out load`
     """,
     no_args_is_help=True,
 )
@@ -74,6 +75,9 @@ def accuracy(
     else:
         typer.echo(f"{folder / 'report.md'}, {folder / 'results.json'}", err=True)
     raise typer.Exit(1 if found["failed"] else 0)
+
+
+bench.command()(serve)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

@@ -88,7 +88,7 @@ class LocalFleet:
     ) -> None:
         """`state` is where the tiers keep what must outlive them; by default it ends with the fleet.
 
-        `shapes`, by the tier at its lower end, puts a link between each device and its edge, or each edge and the cloud.
+        `shapes`, by the tier at its lower end, puts links between devices and edges, or edges and cloud.
         """
         opened = Bundle.open(bundle)
         opened.verify()

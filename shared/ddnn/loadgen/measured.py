@@ -69,11 +69,15 @@ class Measured:
     """CPU seconds in the window by process, `client` is the load generator."""
     memory_bytes: Mapping[str, int]
     """Resident memory at the window's end."""
+    passed: Mapping[str, tuple[int, int]]
+    """Bytes in the window by link, up and down, heads and all."""
     workers: int = 1
     """Processes of the load generator."""
 
     @classmethod
-    def of(cls, driven: Sequence[Driven], arrivals: Arrivals, window: Window, deadline_s: float) -> "Measured":
+    def of(
+        cls, driven: Sequence[Driven], arrivals: Arrivals, window: Window, deadline_s: float, *, workers: int = 1
+    ) -> "Measured":
         """Count what all processes of a load generator saw."""
         whole = [sample for each in driven for sample in each.samples]
         counted = [sample for sample in whole if window.start <= _moment(sample, arrivals) < window.end]
@@ -104,8 +108,13 @@ class Measured:
             },
             late_ms=percentiles([sample.sent - sample.due for sample in counted]),
             cpu_s=dict(cpu),
-            memory_bytes={name: size for each in driven for name, size in each.after.bytes.items()},
-            workers=len(driven),
+            memory_bytes={name: size for each in driven for name, size in each.after.memory.items()},
+            passed={
+                name: (up - each.before.passed[name][0], down - each.before.passed[name][1])
+                for each in driven
+                for name, (up, down) in each.after.passed.items()
+            },
+            workers=workers,
         )
 
     @property
@@ -163,6 +172,9 @@ class Measured:
             "errors": dict(self.errors),
             "exit_share": {exit: count * share for exit, count in self.exits.items()},
             "bytes_up_per_event": self.bytes_up * share if self.answered else None,
+            "passed_per_event": {
+                name: {"up": up * share, "down": down * share} for name, (up, down) in self.passed.items()
+            },
             "cpu_s": dict(self.cpu_s),
             "cpu_ms_per_event": self.cpu_ms_per_event(),
             "memory_bytes": dict(self.memory_bytes),

@@ -1,8 +1,8 @@
-"""What processes use: CPU and memory of the servers, by their ids, and of the load generator itself."""
+"""What is used while load is made: CPU and memory of processes, the load generator's too, and bytes on links."""
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ddnn.errors import BadInput
@@ -19,8 +19,10 @@ class Used:
 
     cpu_s: dict[str, float]
     """CPU seconds since the process began, with those of its children."""
-    bytes: dict[str, int]
-    """Resident memory."""
+    memory: dict[str, int]
+    """Resident bytes."""
+    passed: dict[str, tuple[int, int]]
+    """Bytes by link, up and down."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,12 @@ class Processes:
     """Processes by name; a name's children, a server's workers for example, count as it."""
 
     ids: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, Callable[[], tuple[int, int]]] = field(default_factory=dict)
+    """By name, what tells how many bytes have passed up and down."""
 
     def read(self) -> Used:
         """What each has used until now. A process that is gone has used nothing."""
-        used = Used({CLIENT: time.process_time()}, {})
+        used = Used({CLIENT: time.process_time()}, {}, {name: passed() for name, passed in self.links.items()})
         if not self.ids:
             return used
         try:
@@ -39,7 +43,7 @@ class Processes:
         except ImportError as error:
             raise BadInput("reading the CPU of processes needs psutil; pip install 'ddnn[bench]'") from error
         for name, number in self.ids.items():
-            used.cpu_s[name], used.bytes[name] = 0.0, 0
+            used.cpu_s[name], used.memory[name] = 0.0, 0
             try:
                 process = psutil.Process(number)
                 # A client that is also a parent, of a fleet for example, must not count itself.
@@ -51,7 +55,7 @@ class Processes:
                     with each.oneshot():
                         times = each.cpu_times()
                         used.cpu_s[name] += times.user + times.system
-                        used.bytes[name] += each.memory_info().rss
+                        used.memory[name] += each.memory_info().rss
                 except psutil.NoSuchProcess:
                     continue
         return used

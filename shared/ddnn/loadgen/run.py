@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ddnn.errors import DDNNError
@@ -54,13 +54,12 @@ def measure(
         )
         return _run(job)
     parts = [(place, part) for place in range(workers) if (part := arrivals.part(place, workers))]
-    spawn, own = multiprocessing.get_context("spawn"), processes or Processes()
+    spawn, read = multiprocessing.get_context("spawn"), (processes or Processes()).read
     with ExitStack() as stack:
         pipes = []
         for place, part in parts:
             here, there = spawn.Pipe()
-            read = own.read if place == 0 else Processes().read
-            worker = spawn.Process(target=_work, args=(there, target, part, read, (place, workers)), daemon=True)
+            worker = spawn.Process(target=_work, args=(there, target, part, (place, workers)), daemon=True)
             worker.start()
             there.close()
             stack.callback(_end, worker)
@@ -70,7 +69,9 @@ def measure(
         window = Window(monotonic() + _TOGETHER_S, warm_up_s, seconds)
         for pipe in pipes:
             pipe.send(window)
-        return Measured.of([_hear(pipe) for pipe in pipes], arrivals, window, deadline_s)
+        whole = Driven([], _at(window.start, read), _at(window.end, read))
+        found = [_hear(pipe) for pipe in pipes]
+        return Measured.of([whole, *found], arrivals, window, deadline_s, workers=len(parts))
 
 
 async def measure_async(
@@ -103,18 +104,22 @@ def _work(
     pipe: "Connection[Any, Any]",
     target: Target,
     arrivals: Arrivals,
-    read: Callable[[], Used],
     numbers: tuple[int, int],
 ) -> None:
     async def job() -> Driven:
         try:
-            return await drive(target, arrivals, window, read, numbers=numbers)
+            return await drive(target, arrivals, window, Processes().read, numbers=numbers)
         finally:
             await target.aclose()
 
     pipe.send("ready")
     window: Window = pipe.recv()
     pipe.send(_run(job()))
+
+
+def _at(moment: float, read: Callable[[], Used]) -> Used:
+    sleep(max(0.0, moment - monotonic()))
+    return read()
 
 
 def _hear(pipe: "Connection[Any, Any]") -> Any:
