@@ -1,0 +1,8 @@
+"""A link between two tiers that is slow, narrow, unsteady and broken, as links are: a proxy for tests and studies."""
+
+from ddnn.link.fault import FAULTS, Fault
+from ddnn.link.link import Link
+from ddnn.link.process import LinkProcess, LinkState
+from ddnn.link.shape import Shape
+
+__all__ = ["FAULTS", "Fault", "Link", "LinkProcess", "LinkState", "Shape"]

@@ -1,0 +1,111 @@
+"""A link as a process of its own, for whoever runs no event loop or measures one."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from ddnn.errors import BadConfig, DDNNError
+from ddnn.link.fault import Fault
+from ddnn.link.shape import Shape
+
+__all__ = ["LinkProcess", "LinkState"]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What a link does and has done."""
+
+    shape: str
+    fault: Fault
+    connections: int
+    """Open now."""
+    passed: tuple[int, int]
+    """Bytes delivered to the far end, and from it."""
+
+
+class LinkProcess:
+    """Like `Link`, from construction to `close`; it also ends with the process that made it."""
+
+    def __init__(self, to: str, shape: Shape | None = None, *, listen: str = "127.0.0.1:0", seed: int = 0) -> None:
+        """`to` and `listen` are `HOST:PORT`."""
+        self._shape = shape or Shape()
+        self._fault: Fault = "none"
+        command = [sys.executable, "-m", "ddnn.link", "--listen", listen, "--to", to, "--shape", str(self._shape)]
+        self._process = subprocess.Popen(
+            [*command, "--seed", str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self._host = listen.rpartition(":")[0]
+        self.port = int(self._heard())
+        """Where it listens."""
+
+    @property
+    def url(self) -> str:
+        """Address for callers."""
+        return f"http://{self._host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def shape(self) -> Shape:
+        """What it does to whatever passes."""
+        return self._shape
+
+    @shape.setter
+    def shape(self, shape: Shape) -> None:
+        self._ask(f"shape {shape}")
+        self._shape = shape
+
+    @property
+    def fault(self) -> Fault:
+        """What is wrong with it."""
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault) -> None:
+        self._ask(f"fault {fault}")
+        self._fault = fault
+
+    def state(self) -> LinkState:
+        """As it is now."""
+        found: dict[str, Any] = json.loads(self._ask("state"))
+        return LinkState(**{**found, "passed": tuple(found["passed"])})
+
+    def close(self) -> None:
+        """End it; open connections are reset."""
+        process = self._process
+        if process.stdin and process.stdout:
+            process.stdin.close()
+            process.wait(10)
+            process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, command: str) -> str:
+        assert self._process.stdin is not None
+        try:
+            print(command, file=self._process.stdin)
+        except (OSError, ValueError):  # its end of the pipe is closed, or ours
+            raise DDNNError(f"the link has ended with exit code {self._process.wait(10)}") from None
+        answer = self._heard()
+        if answer.startswith("error: "):
+            raise BadConfig(answer.removeprefix("error: "))
+        return answer
+
+    def _heard(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise DDNNError(f"the link has ended with exit code {self._process.wait(10)}")
+        return line.strip()
