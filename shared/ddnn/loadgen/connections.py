@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
@@ -31,20 +31,25 @@ class Response:
 
 def request_head(url: str, headers: dict[str, str], *, path: str | None = None, length: int) -> bytes:
     """The head of a POST to `url`, or to `path` there, of a body of `length` bytes."""
-    parts = urlsplit(url)
+    parts = _checked(url)
     lines = {"host": parts.netloc, "content-length": str(length), **headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"POST {path or parts.path or '/'} HTTP/1.1\r\n{head}\r\n".encode("latin-1")
+
+
+def _checked(url: str) -> SplitResult:
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise BadInput(f"{url!r} is not an address to load; expected one like http://127.0.0.1:8010")
+    return parts
 
 
 class Connections:
     """Connections to the host of `url`; at most `most`, who comes then waits for one. Belongs to one event loop."""
 
     def __init__(self, url: str, *, most: int = 256) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise BadInput(f"{url!r} is not an address to load; expected one like http://127.0.0.1:8010")
-        self._host, self._port = parts.hostname, parts.port or 80
+        parts = _checked(url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
         self._room = asyncio.Semaphore(most)
