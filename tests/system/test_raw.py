@@ -89,7 +89,7 @@ async def test_no_answer_in_time_is_504(fleet: Fleet) -> None:
             await hangs.wait()
             raise httpx.ConnectError("down", request=request)
 
-    fleet.switch.apps["edge"].state.service.uplink._client._transport = Hanging()
+    fleet.switch.apps["edge"].state.service.uplink._transport._client._transport = Hanging()
     with pytest.raises(DeadlineExceeded, match="no tier above answered"):
         await ask(fleet, deadline_ms=50)
     hangs.set()
@@ -108,7 +108,7 @@ async def test_rows_that_are_answered_are_not_lost_to_those_that_are_not(fleet: 
                 raise httpx.ConnectError("down", request=request)
             return await cloud.handle_async_request(request)
 
-    fleet.switch.apps["edge"].state.service.uplink._client._transport = Once()
+    fleet.switch.apps["edge"].state.service.uplink._transport._client._transport = Once()
     fleet.use(wait_ms=100, adaptive_wait=False)
     one, two = np.array([b"a"], np.object_), np.array([b"a", b"b"], np.object_)
     others = [fleet.infer(f"device-{n}", {"view": fleet.view(n, slice(0, 1)), "event": one}) for n in (1, 2)]

@@ -28,7 +28,7 @@ from ddnn.service.way_up import ToEdge
 from ddnn.settings import Settings
 from ddnn.tier import Exit, Tier
 from ddnn.types import Answer, Array
-from ddnn.uplink import Uplink
+from ddnn.uplink import SILENCE_S, Uplink
 from ddnn.wire import InferRequest, Parameters, encode_request
 
 __all__ = ["Service"]
@@ -78,6 +78,7 @@ class Service(ABC):
                 bundle=bundle.fingerprint,
                 token=token,
                 transport=transport,
+                silence_s=None if transport else SILENCE_S,
                 classes=self.classes,
                 devices=self.devices,
                 # Fewer would let events wait here for siblings that wait elsewhere.

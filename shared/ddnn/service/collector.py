@@ -110,6 +110,17 @@ class Collector:
             self._add(pending, part, now)
         return Reply(reply, pending.case)
 
+    def forget(self, reply: Reply) -> None:
+        """The caller of this reply has left; an event that nobody waits for goes no further.
+
+        While it gathers, its other children may still come.
+        """
+        pending = self._of_case.get(id(reply.case))
+        if pending and not reply.future.done():
+            pending.forget(reply.future)
+            if pending.unwanted and pending.stage is Stage.CLIMBING:
+                self._drop(pending)
+
     def knows(self, event: bytes | None) -> bool:
         """Whether the event is waiting here, or answered and still held."""
         return event in self._waiting or event in self._held
@@ -199,6 +210,9 @@ class Collector:
 
     def _go(self, pending: Pending, parts: Mapping[int, Contribution]) -> None:
         """Hand the event on as `parts` make it, together with all that become complete in this turn of the loop."""
+        if pending.unwanted:
+            self._drop(pending)
+            return
         pending.stop_timer()
         pending.stage = Stage.CLIMBING
         pending.fill(parts, self._places, self._width)
@@ -208,7 +222,14 @@ class Collector:
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
-        self._advance([case for case in ready if not case.outcome.done()])
+        for case in ready:
+            if case.left() <= 0:
+                case.degrade("deadline")
+        if wanted := [case for case in ready if not case.outcome.done()]:
+            self._advance(wanted)
+
+    def _drop(self, pending: Pending) -> None:
+        pending.case.settle(replace(self._row(pending.case, need_features=False), degraded_reason="gone"))
 
     def _settled(self, pending: Pending) -> None:
         pending.stop_timer()

@@ -66,7 +66,12 @@ class JoiningService(Service):
         if waiting:
             start = asyncio.get_running_loop().time()
             left = terms.left()
-            await asyncio.wait(waiting, timeout=max(0.0, left - min(left / 20, 0.02)))
+            try:
+                await asyncio.wait(waiting, timeout=max(0.0, left - min(left / 20, 0.02)))
+            except asyncio.CancelledError:  # the caller has left
+                for reply in replies:
+                    self.collector.forget(reply)
+                raise
             terms.timings.append(("collect", asyncio.get_running_loop().time() - start))
         answers = [self._told(reply) for reply in replies]
         for (_, part), reply, answer in zip(parts, replies, answers, strict=True):

@@ -43,6 +43,19 @@ class Pending:
     undelivered: set[int] = field(default_factory=set)
     """Children who are asked for features and have not heard of it yet."""
     timer: asyncio.TimerHandle | None = None
+    left: bool = False
+    """Whether a caller has left, and none was waiting then."""
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether whoever waited has left, and no child was sure, of which others may have to hear."""
+        return self.left and not self.replies and not any(part.answered for part in self.first.values())
+
+    def forget(self, future: asyncio.Future[Answer]) -> None:
+        """The caller of this reply has left."""
+        waiting = {child: [each for each in futures if each is not future] for child, futures in self.replies.items()}
+        self.replies = {child: futures for child, futures in waiting.items() if futures}
+        self.left = not self.replies
 
     def take(self, part: Contribution) -> None:
         """Add a first contribution."""

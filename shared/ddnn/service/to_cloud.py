@@ -75,11 +75,7 @@ class ToCloud(Up):
         while self._queue and self._in_flight - self._overdue < _AT_ONCE and self._in_flight < _AT_MOST:
             batch: list[Case] = []
             while self._queue and len(batch) < self._max_batch:
-                case = self._queue.popleft()
-                if case.left() > 0 and not case.outcome.done():
-                    batch.append(case)
-                else:
-                    case.degrade("deadline")
+                batch += self.in_time([self._queue.popleft()])
             if batch:
                 self.start(self._post_batch(batch))
                 self._in_flight += 1
@@ -111,10 +107,12 @@ class ToJoiningCloud(ToCloud):
 
     async def offload(self, cases: Sequence[Case]) -> None:
         """Post at once, and wait until all are settled; each falls back by its own deadline."""
-        climbs = [self.start(self.climb(alike)) for alike in _alike(cases)]
-        await self.wait(cases)
-        for climb in climbs:
-            climb.cancel()
+        climbs = [self.start(self.climb(alike)) for alike in _alike(self.in_time(cases))]
+        try:
+            await self.wait(cases)
+        finally:
+            for climb in climbs:
+                climb.cancel()
 
     def tell(self, cases: Sequence[Case]) -> None:
         """Send what was sure here up, so that the other edges' cloud knows."""

@@ -49,8 +49,24 @@ class Up(ABC):
     async def offload(self, cases: Sequence[Case]) -> None:
         """Settle the cases, each by its own deadline."""
         climb = self.start(self.climb(cases))
-        await self.wait(cases)
-        climb.cancel()
+        try:
+            await self.wait(cases)
+        finally:  # also when the caller leaves: what is unsent stays so
+            climb.cancel()
+
+    def in_time(self, cases: Sequence[Case]) -> list[Case]:
+        """Those that still want an answer and can have it in time; the others are degraded before they cost bytes."""
+        there = []
+        for case in cases:
+            left = case.left()
+            if case.outcome.done():
+                continue
+            if left > 0 and self._uplink.can_answer(left - reserve(left)):
+                there.append(case)
+            else:
+                self._metrics.late.labels("uplink").inc()
+                case.degrade("deadline")
+        return there
 
     async def send(self, inputs: dict[str, Array], parameters: Parameters, cases: Sequence[Case]) -> list[Answer]:
         """One request for `cases`; an answer a row. Raise `NoReply`."""
@@ -85,8 +101,10 @@ class Up(ABC):
         if self._gave_up:
             self.give_up()
         left = max(case.left() for case in cases)
-        await asyncio.wait([case.outcome for case in cases], timeout=max(0.0, left - reserve(left) / 2))
-        self._open.difference_update(cases)
+        try:
+            await asyncio.wait([case.outcome for case in cases], timeout=max(0.0, left - reserve(left) / 2))
+        finally:
+            self._open.difference_update(cases)
         for case in cases:
             case.degrade("deadline")
 
@@ -137,9 +155,10 @@ class ToEdge(Up):
         first = ("view",) if self.carries == "view" else ("scores", "features") if eager else ("scores",)
         reason = "gone"  # asked twice
         try:
-            wanted = await self._stage(cases, *first)
-            if wanted:
-                await self._stage(wanted, "features")
+            if cases := self.in_time(cases):
+                wanted = self.in_time(await self._stage(cases, *first))
+                if wanted:
+                    await self._stage(wanted, "features")
         except NoReply as failure:
             reason = failure.reason
         for case in cases:

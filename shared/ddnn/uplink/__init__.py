@@ -2,6 +2,6 @@
 
 from ddnn.uplink.breaker import Circuit
 from ddnn.uplink.failure import NoReply, Reason
-from ddnn.uplink.uplink import Reply, Uplink
+from ddnn.uplink.uplink import SILENCE_S, Reply, Uplink
 
-__all__ = ["Circuit", "NoReply", "Reason", "Reply", "Uplink"]
+__all__ = ["SILENCE_S", "Circuit", "NoReply", "Reason", "Reply", "Uplink"]

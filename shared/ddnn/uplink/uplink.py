@@ -11,27 +11,28 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from ddnn.answers import outputs_to_answers
 from ddnn.errors import BadInput
 from ddnn.types import Answer, Array
-from ddnn.uplink.breaker import Breaker, Circuit
+from ddnn.uplink.breaker import Circuit
 from ddnn.uplink.budget import RetryBudget
 from ddnn.uplink.failure import NoReply, Reason
+from ddnn.uplink.target import Target
+from ddnn.uplink.transport import OverAiohttp, OverHttpx, Received, Transport
 from ddnn.wire import HEADER_LENGTH, InferResponse, decode_error, decode_response, encode_request
 
-__all__ = ["INFER_PATH", "Reply", "Uplink"]
+__all__ = ["INFER_PATH", "SILENCE_S", "Reply", "Uplink"]
 
 INFER_PATH: Final = "/v2/models/ddnn/infer"
+_ALIVE_PATH: Final = "/v2/health/live"
+SILENCE_S: Final = 0.25
+"""An address that has said nothing for so long is asked whether it lives."""
 
-_SMOOTHING: Final = 0.2
-"""Weight of the newest round trip in the estimate."""
 _MOST_LOOKED_AT: Final = 1 << 20
 """Bytes of what is looked at, a policy; an answer's bound is another."""
-_PATIENCE_MS: Final = 20.0
+_PATIENCE_S: Final = 0.02
 """A budget below this, or below twice the usual round trip, says more of the caller than of the tier above."""
 
 
@@ -63,16 +64,10 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
-    url: str
-    breaker: Breaker
-
-
-@dataclass(frozen=True, slots=True)
 class _Pass:
     """A target that may be asked, once."""
 
-    target: _Target
+    target: Target
     ticket: int
 
 
@@ -87,8 +82,7 @@ class _Call:
 @dataclass(frozen=True, slots=True)
 class _Exchange:
     response: InferResponse
-    headers: Mapping[str, str]
-    bytes_received: int
+    received: Received
     answers: list[Answer]
 
 
@@ -106,29 +100,31 @@ class Uplink:
         transport: httpx.AsyncBaseTransport | None = None,
         connections: int = 64,
         keepalive_s: float = 4.0,
+        silence_s: float | None = None,
         max_response_bytes: int = 32 << 20,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`classes` and `devices` are what every answer must be over; None = any.
+        """`classes` and `devices` are what every answer must be over; None = any. `silence_s` None = is no question.
 
         `keepalive_s` must stay below the server's, or a connection closes under a request.
         """
         self._classes, self._devices = classes, devices
         self._clock, self._pause = clock, pause
-        self._targets = [_Target(url.rstrip("/"), Breaker(clock)) for url in urls]
+        self._targets = [
+            Target(url.rstrip("/"), clock, ask=self._alive, silence_s=silence_s, abandon=len(urls) > 1) for url in urls
+        ]
         self._budget = RetryBudget()
         self._max_bytes = max_response_bytes
-        self._round_trip_ms: float | None = None
         self._headers = {"x-ddnn-bundle": bundle, "accept-encoding": "identity"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
-        if transport is None:
-            limits = httpx.Limits(max_connections=connections, keepalive_expiry=keepalive_s)
-            # Loading certificates costs megabytes; nothing is verified where no address is https.
-            secure = any(url.startswith("https://") for url in urls)
-            transport = AiohttpTransport(verify=secure, trust_env=False, limits=limits)
-        self._client = httpx.AsyncClient(transport=transport, trust_env=False, timeout=None)
+        secure = any(url.startswith("https://") for url in urls)
+        self._transport: Transport = (
+            OverHttpx(transport)
+            if transport
+            else OverAiohttp(connections=connections, keepalive_s=keepalive_s, secure=secure)
+        )
 
     @property
     def circuit(self) -> Circuit:
@@ -138,8 +134,13 @@ class Uplink:
 
     @property
     def round_trip_ms(self) -> float | None:
-        """How long a reply usually takes, smoothed, in milliseconds; None before the first."""
-        return self._round_trip_ms
+        """How long a reply usually takes, the median of the latest, in milliseconds; None before the first."""
+        usual = self._next().trips.quantile(0.5)
+        return None if usual is None else usual * 1000
+
+    def can_answer(self, left: float) -> bool:
+        """Whether a reply may be expected within `left` seconds, by the latest round trips of whom would be asked."""
+        return self._next().trips.within(left, self._clock())
 
     async def infer(
         self,
@@ -166,26 +167,35 @@ class Uplink:
                 raise
             sent += len(body)
             got = await self._attempt(second, call)
-        return Reply(got.response, got.headers, sent, got.bytes_received, self._clock() - started, got.answers)
+        received = got.received
+        seconds = self._clock() - started
+        return Reply(got.response, received.headers, sent, len(received.body), seconds, got.answers)
 
     async def look(self, url: str, path: str, *, headers: Mapping[str, str], seconds: float) -> tuple[int, bytes]:
         """GET `path` of one of the addresses: its status and body, whatever they are; raise `NoReply`.
 
         The circuits hear nothing of it.
         """
-        request = self._client.build_request(
-            "GET", url.rstrip("/") + path, headers={**self._headers, **headers}, timeout=None
-        )
+        url = url.rstrip("/")
         try:
             async with asyncio.timeout(seconds):
-                response, body = await self._exchange(url, request, _MOST_LOOKED_AT)
+                received = await self._transport.exchange(
+                    "GET",
+                    url + path,
+                    headers={**self._headers, **headers},
+                    body=b"",
+                    connect_s=seconds,
+                    most=_MOST_LOOKED_AT,
+                )
         except TimeoutError:
             raise NoReply("timeout", f"{url} gave no answer within {seconds:g} s") from None
-        return response.status_code, body
+        return received.status, received.body
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        for target in self._targets:
+            target.close()
+        await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -193,13 +203,20 @@ class Uplink:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _admitted(self, targets: Sequence[_Target]) -> _Pass:
+    async def _alive(self, url: str, seconds: float) -> None:
+        await self.look(url, _ALIVE_PATH, headers={}, seconds=seconds)
+
+    def _next(self) -> Target:
+        """Who is asked next, if anyone."""
+        return next((target for target in self._targets if target.breaker.circuit != "open"), self._targets[0])
+
+    def _admitted(self, targets: Sequence[Target]) -> _Pass:
         for target in targets:
             if (ticket := target.breaker.admit()) is not None:
                 return _Pass(target, ticket)
         raise NoReply("circuit_open", f"{targets[0].url} did not answer lately and is held off")
 
-    async def _second_chance(self, failure: NoReply, tried: _Target, call: _Call) -> _Pass | None:
+    async def _second_chance(self, failure: NoReply, tried: Target, call: _Call) -> _Pass | None:
         others = [target for target in self._targets if target is not tried]
         if not failure.again or not self._budget.withdraw():
             return None
@@ -216,88 +233,69 @@ class Uplink:
 
     async def _attempt(self, admitted: _Pass, call: _Call) -> _Exchange:
         """One request; every way out tells the breaker."""
-        target, started = admitted.target, self._clock()
-        breaker = target.breaker
+        target, ticket, started = admitted.target, admitted.ticket, self._clock()
         budget_s = call.deadline - started
         try:
             if budget_s < 0.001:
                 raise NoReply("deadline", f"{max(0, budget_s * 1000):.0f} ms are left, too few to ask {target.url}")
+            # A probe of one may not cost the answer that another would give in what is left.
+            elsewhere = len(self._targets) > 1 and target.breaker.probes(ticket)
+            bound_s = budget_s / 2 if elsewhere else budget_s
             try:
-                async with asyncio.timeout(budget_s):
-                    result = await self._post(target.url, call, budget_s)
+                async with asyncio.timeout(bound_s) as bound:
+                    target.waits(ticket, bound)
+                    result = await self._post(target, call, budget_s)
             except TimeoutError:
-                raise NoReply("timeout", f"{target.url} gave no answer within {budget_s * 1000:.0f} ms") from None
+                message = f"{target.url} gave no answer within {bound_s * 1000:.0f} ms"
+                raise NoReply("timeout", message, again=elsewhere or not target.waited_for(ticket)) from None
         except NoReply as failure:
-            self._judge(admitted, failure, budget_s * 1000)
+            self._judge(admitted, failure, budget_s)
             raise
         except BaseException:
-            breaker.released(admitted.ticket)
+            target.breaker.released(ticket)
             raise
-        breaker.succeeded()
-        seen_ms, usual_ms = (self._clock() - started) * 1000, self._round_trip_ms
-        self._round_trip_ms = seen_ms if usual_ms is None else usual_ms + _SMOOTHING * (seen_ms - usual_ms)
+        finally:
+            target.ended(ticket)
+        target.breaker.succeeded()
+        target.trips.add(self._clock() - started)
         return result
 
-    def _judge(self, admitted: _Pass, failure: NoReply, budget_ms: float) -> None:
-        breaker = admitted.target.breaker
-        patience_ms = max(_PATIENCE_MS, 2 * (self._round_trip_ms or 0))
-        impatient = failure.reason in ("timeout", "refused") and budget_ms < patience_ms
+    def _judge(self, admitted: _Pass, failure: NoReply, budget_s: float) -> None:
+        breaker, usual = admitted.target.breaker, admitted.target.trips.quantile(0.5)
+        impatient = budget_s < max(_PATIENCE_S, 2 * (usual or 0))
         if failure.lives:
             breaker.succeeded()
-        elif failure.reason == "deadline" or impatient:
+        elif failure.reason == "deadline" or (impatient and failure.reason in ("timeout", "refused", "unreachable")):
             breaker.released(admitted.ticket)
         else:
-            breaker.failed(admitted.ticket)
+            breaker.failed(admitted.ticket, refused=failure.reason == "refused")
 
-    async def _post(self, url: str, call: _Call, budget_s: float) -> _Exchange:
-        # With someone else to ask, a connection that hangs may not eat the whole budget.
-        connect_s = budget_s / 2 if len(self._targets) > 1 else None
-        request = self._client.build_request(
+    async def _post(self, target: Target, call: _Call, budget_s: float) -> _Exchange:
+        received = await self._transport.exchange(
             "POST",
-            url + INFER_PATH,
-            content=call.body,
+            target.url + INFER_PATH,
             headers={**call.headers, "x-ddnn-deadline-ms": str(int(budget_s * 1000))},
-            timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
+            body=call.body,
+            # A name that is not found, or a host that is gone, may not eat the whole budget.
+            connect_s=min(budget_s / 2, target.sign_s),
+            most=self._max_bytes,
         )
-        response, body = await self._exchange(url, request, self._max_bytes)
-        if response.status_code != 200:
-            raise _refusal(url, response, body)
+        target.heard()
+        if received.status != 200:
+            raise _refusal(target.url, received)
         try:
-            decoded = decode_response(body, response.headers.get(HEADER_LENGTH))
+            decoded = decode_response(received.body, received.headers.get(HEADER_LENGTH))
             answers = outputs_to_answers(decoded.outputs, rows=call.rows, classes=self._classes, devices=self._devices)
-            return _Exchange(decoded, response.headers, len(body), answers)
+            return _Exchange(decoded, received, answers)
         except BadInput as error:
-            raise NoReply("bad_answer", f"{url} answered 200 and nonsense: {error}") from error
-
-    async def _exchange(self, url: str, request: httpx.Request, most: int) -> tuple[httpx.Response, bytes]:
-        """Send and read all, `most` bytes at most; every failure is a `NoReply`."""
-        try:
-            response = await self._client.send(request, stream=True)
-            try:
-                return response, await _read(response, most)
-            finally:
-                await response.aclose()
-        except (httpx.RemoteProtocolError, httpx.DecodingError, aiohttp.ClientResponseError) as error:
-            raise NoReply("bad_answer", f"{url} does not speak HTTP as expected ({type(error).__name__})") from error
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            again = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-            raise NoReply("unreachable", f"{url} cannot be reached ({type(error).__name__})", again=again) from error
+            raise NoReply("bad_answer", f"{target.url} answered 200 and nonsense: {error}") from error
 
 
-async def _read(response: httpx.Response, most: int) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > most:
-            raise NoReply("bad_answer", f"the answer is longer than {most} bytes")
-    return bytes(body)
-
-
-def _refusal(url: str, response: httpx.Response, body: bytes) -> NoReply:
-    status = response.status_code
-    message = f"{url} answered {status}: {decode_error(status, body)}"
+def _refusal(url: str, received: Received) -> NoReply:
+    status = received.status
+    message = f"{url} answered {status}: {decode_error(status, received.body)}"
     if status in (429, 503):
-        return NoReply("refused", message, again=True, after_s=_seconds(response.headers.get("retry-after")))
+        return NoReply("refused", message, again=True, after_s=_seconds(received.headers.get("retry-after")))
     if status == 504:
         return NoReply("timeout", message)
     slugs: dict[int, Reason] = {401: "unauthorized", 403: "unauthorized", 409: "other_bundle"}

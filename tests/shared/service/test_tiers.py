@@ -250,7 +250,7 @@ async def test_a_hanging_cloud_does_not_hold_back_later_events(fleet: Fleet) -> 
                 await hung.wait()
             return await cloud.handle_async_request(request)
 
-    fleet.switch.apps["edge"].state.service.uplink._client._transport = Hanging()
+    fleet.switch.apps["edge"].state.service.uplink._transport._client._transport = Hanging()
     stuck = []
     async with asyncio.timeout(30):
         for n in range(4):
@@ -274,7 +274,7 @@ async def test_giving_up_answers_what_waits_above_with_what_there_is(fleet: Flee
 
     reached = asyncio.Event()
     edge = fleet.switch.apps["edge"].state.service
-    edge.uplink._client._transport = Hanging()
+    edge.uplink._transport._client._transport = Hanging()
     waiting = asyncio.create_task(fleet.see())
     async with asyncio.timeout(30):
         await reached.wait()

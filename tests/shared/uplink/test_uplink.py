@@ -351,7 +351,9 @@ async def test_nobody_listening_is_unreachable() -> None:
         assert await reason(link) == "unreachable"
 
 
-async def test_a_name_that_hangs_in_dns_costs_the_deadline_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_hangs_in_dns_costs_the_budget_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     released = threading.Event()
 
     def hang(*_: object, **__: object) -> list[object]:
@@ -361,6 +363,6 @@ async def test_a_name_that_hangs_in_dns_costs_the_deadline_and_no_more(monkeypat
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     try:
         async with Uplink(["http://cloud:8000"], bundle="abc") as link:
-            assert await reason(link, deadline_ms=30) == "timeout"
+            assert await reason(link, deadline_ms=30) in ("unreachable", "timeout")
     finally:
         released.set()

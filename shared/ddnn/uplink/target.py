@@ -1,0 +1,109 @@
+"""One address of the tier above: whether it may be asked, and whether it is alive when it says nothing.
+
+A call that hangs is a failure only when its deadline is over, which may be long after the fault; and a tier that waits
+for its other children is silent and in good health. So silence is no verdict but a question: after `silence_s` without
+any reply the address is asked whether it lives, which a tier answers at once whatever it is doing. If that hangs too,
+the circuit opens.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ddnn.uplink.breaker import Breaker
+from ddnn.uplink.failure import NoReply
+from ddnn.uplink.roundtrip import RoundTrips
+
+__all__ = ["Target"]
+
+_SIGN_S: Final = 0.5
+"""A sign of life is waited for this long, or four quick round trips."""
+
+
+class Target:
+    """An address with its circuit, its round trips and the calls that wait for it."""
+
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], float],
+        *,
+        ask: Callable[[str, float], Awaitable[object]],
+        silence_s: float | None,
+        abandon: bool,
+    ) -> None:
+        """`ask(url, seconds)` asks for a sign of life, and raises `NoReply`; `silence_s` None = never asked for.
+
+        `abandon`: end the calls of who gives none, as there are others to ask.
+        """
+        self.url = url
+        self.breaker = Breaker(clock)
+        self.trips = RoundTrips()
+        self._ask, self._silence_s, self._abandon = ask, silence_s, abandon
+        self._calls: dict[int, tuple[float, asyncio.Timeout]] = {}
+        self._heard = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    @property
+    def sign_s(self) -> float:
+        """How long a connection, or a sign of life, is worth waiting for."""
+        return max(_SIGN_S, 4 * (self.trips.quick or 0.0))
+
+    def waits(self, ticket: int, bound: asyncio.Timeout) -> None:
+        """A call has been sent, which `bound` can end."""
+        self._calls[ticket] = asyncio.get_running_loop().time(), bound
+        if self._silence_s is not None and self._timer is None and self._asking is None:
+            self._look_after(self._silence_s)
+
+    def heard(self) -> None:
+        """A sign of life came, whatever it says."""
+        self._heard = asyncio.get_running_loop().time()
+
+    def waited_for(self, ticket: int) -> bool:
+        """Whether the call has not been abandoned."""
+        return ticket in self._calls
+
+    def ended(self, ticket: int) -> None:
+        """The call has ended."""
+        self._calls.pop(ticket, None)
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._timer:
+            self._timer.cancel()
+        if self._asking:
+            self._asking.cancel()
+
+    def _look_after(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._calls or self._silence_s is None:
+            return
+        oldest, _ = next(iter(self._calls.values()))
+        silent = asyncio.get_running_loop().time() - max(oldest, self._heard)
+        if silent < self._silence_s:
+            self._look_after(self._silence_s - silent)
+        else:
+            self._asking = asyncio.get_running_loop().create_task(self._ask_for_a_sign(self._silence_s))
+
+    async def _ask_for_a_sign(self, silence_s: float) -> None:
+        try:
+            await self._ask(self.url, self.sign_s)
+            self.heard()
+        except NoReply:
+            self.breaker.silent()
+            if self._abandon:
+                self._abandon_all()
+        finally:
+            self._asking = None
+        if self._calls and self.breaker.circuit != "open":
+            self._look_after(silence_s)
+
+    def _abandon_all(self) -> None:
+        calls, self._calls = self._calls, {}
+        for _, bound in calls.values():
+            if not bound.expired():
+                bound.reschedule(asyncio.get_running_loop().time())

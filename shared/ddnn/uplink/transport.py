@@ -1,0 +1,155 @@
+"""What carries a request to the tier above: aiohttp itself, or any httpx transport where a test gives one.
+
+httpx between us and aiohttp costs four times what aiohttp does (decision 4).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import aiohttp
+import httpx
+from yarl import URL
+
+from ddnn.uplink.failure import NoReply
+
+__all__ = ["OverAiohttp", "OverHttpx", "Received", "Transport"]
+
+_NOT_BY_ITSELF: Final = ("User-Agent", "Accept", "Content-Type")
+_LARGE: Final = 1 << 20
+"""aiohttp writes larger bodies in pieces, if it may."""
+_NAMES_S: Final = 1
+"""How long a name's address is kept, in seconds: a container that is started again has another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A whole response."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in any case."""
+    body: bytes
+
+
+class Transport(ABC):
+    """Sends requests over connections that it keeps."""
+
+    @abstractmethod
+    async def exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, connect_s: float, most: int
+    ) -> Received:
+        """Send and read all, `most` bytes at most; every failure is a `NoReply`.
+
+        `connect_s` bounds finding the address, connecting, and waiting for a connection together.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+class OverAiohttp(Transport):
+    """The network."""
+
+    def __init__(self, *, connections: int, keepalive_s: float, secure: bool) -> None:
+        """`secure`: some address is https. Loading certificates costs megabytes."""
+        self._connections, self._keepalive_s, self._secure = connections, keepalive_s, secure
+        self._session: aiohttp.ClientSession | None = None  # wants a running loop
+        self._urls: dict[str, URL] = {}
+
+    async def exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, connect_s: float, most: int
+    ) -> Received:
+        """Send and read all."""
+        session = self._session or self._open()
+        try:
+            async with session.request(
+                method,
+                self._urls.get(url) or self._urls.setdefault(url, URL(url)),
+                headers=headers,
+                data=BytesIO(body) if len(body) >= _LARGE else body or None,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(connect=connect_s),
+            ) as response:
+                return Received(response.status, response.headers, await _read(response, most))
+        except aiohttp.ClientResponseError as error:
+            raise _not_http(url, error) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a name that cannot be one is a ValueError
+            # Refused, not found, not connected in time, or a kept connection that closed before it said anything.
+            raise _unreachable(url, error, again=isinstance(error, aiohttp.ClientConnectionError)) from error
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=self._connections,
+            keepalive_timeout=self._keepalive_s,
+            ssl=self._secure,
+            ttl_dns_cache=_NAMES_S,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            skip_auto_headers=_NOT_BY_ITSELF,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self._session
+
+
+class OverHttpx(Transport):
+    """An httpx transport: a fleet within one process."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._client = httpx.AsyncClient(transport=transport, trust_env=False, timeout=None)
+
+    async def exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, connect_s: float, most: int
+    ) -> Received:
+        """Send and read all."""
+        timeout = httpx.Timeout(None, connect=connect_s, pool=connect_s)
+        request = self._client.build_request(method, url, headers=headers, content=body, timeout=timeout)
+        try:
+            response = await self._client.send(request)
+        except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
+            raise _not_http(url, error) from error
+        except (httpx.HTTPError, OSError) as error:
+            again = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            raise _unreachable(url, error, again=again) from error
+        if len(response.content) > most:
+            raise _too_long(most)
+        return Received(response.status_code, response.headers, response.content)
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        await self._client.aclose()
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    if (length := response.content_length) is not None:
+        if length > most:
+            raise _too_long(most)
+        return await response.read()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise _too_long(most)
+    return bytes(body)
+
+
+def _too_long(most: int) -> NoReply:
+    return NoReply("bad_answer", f"the answer is longer than {most} bytes")
+
+
+def _not_http(url: str, error: Exception) -> NoReply:
+    return NoReply("bad_answer", f"{url} does not speak HTTP as expected ({type(error).__name__})")
+
+
+def _unreachable(url: str, error: Exception, *, again: bool) -> NoReply:
+    return NoReply("unreachable", f"{url} cannot be reached ({type(error).__name__})", again=again)
