@@ -54,8 +54,11 @@ class Bench:
     def offer(
         self, event: bytes | None, child: int, *, terms: Terms | None = None, answered: bool = False, **inputs: Array
     ) -> asyncio.Future[Answer]:
+        return self.collector.offer(event, self.part(child, terms=terms, answered=answered, **inputs)).future
+
+    def part(self, child: int, *, terms: Terms | None = None, answered: bool = False, **inputs: Array) -> Contribution:
         inputs = {name: row[None] for name, row in (inputs or {"scores": SCORES}).items()}
-        given = Contribution(
+        return Contribution(
             child,
             terms or make_terms(),
             inputs,
@@ -64,7 +67,6 @@ class Bench:
             answered=Exit.DEVICE if answered else None,
             second="scores" not in inputs,
         )
-        return self.collector.offer(event, given).future
 
     @property
     def cases(self) -> list[Case]:
@@ -341,3 +343,53 @@ async def test_answered_events_are_forgotten_when_they_are_old() -> None:
     await turn()
     bench.offer(b"f", 0)
     assert bench.collector.held == 0
+
+
+async def test_what_nobody_waits_for_any_more_goes_no_further() -> None:
+    bench = Bench()
+    replies = [bench.collector.offer(b"e", bench.part(child)) for child in range(2)]
+    bench.collector.forget(replies[0])
+    bench.collector.forget(replies[1])
+    assert bench.collector.pending == 1  # the third child may still want it
+    bench.collector.give_up()
+    await turn()
+    assert (bench.cases, bench.collector.pending, bench.collector.held) == ([], 0, 0)
+
+
+async def test_an_event_goes_on_while_one_of_its_callers_waits_or_a_later_one_comes() -> None:
+    bench = Bench()
+    first = bench.collector.offer(b"e", bench.part(0))
+    bench.collector.forget(first)
+    bench.offer(b"e", 1)
+    bench.offer(b"e", 2)
+    await turn()
+    assert len(bench.cases) == 1
+
+
+async def test_an_event_that_is_on_its_way_ends_when_the_last_caller_leaves() -> None:
+    bench = Bench()
+    replies = [bench.collector.offer(b"e", bench.part(child)) for child in range(DEVICES)]
+    await turn()
+    (case,) = bench.cases
+    for reply in replies[:2]:
+        bench.collector.forget(reply)
+    assert not case.outcome.done()
+    bench.collector.forget(replies[2])
+    assert case.outcome.result().label == -1
+
+
+async def test_an_event_that_a_sure_child_told_of_goes_on_without_callers() -> None:
+    bench = Bench()
+    bench.collector.forget(bench.collector.offer(b"e", bench.part(0)))
+    bench.offer(b"e", 1, answered=True)
+    bench.collector.give_up()
+    await turn()
+    assert len(bench.cases) == 1
+
+
+async def test_what_is_complete_too_late_is_not_decided() -> None:
+    bench = Bench()
+    terms = make_terms()
+    terms.deadline = asyncio.get_running_loop().time() - 1
+    told = bench.offer(None, 0, terms=terms)
+    assert ((await told).degraded_reason, bench.cases) == ("deadline", [])
