@@ -40,6 +40,51 @@ def test_it_opens_after_failures_in_a_row_only() -> None:
     assert not breaker.admit()
 
 
+def test_two_failures_open_it_when_nothing_else_came_for_half_a_second() -> None:
+    clock = Clock()
+    breaker = Breaker(clock)
+    breaker.failed(admitted(breaker))
+    clock.now += 0.4
+    breaker.failed(admitted(breaker))
+    assert circuit(breaker) == "closed"
+    clock.now += 0.1
+    breaker.failed(admitted(breaker))
+    assert circuit(breaker) == "open"
+
+
+def test_a_success_between_two_failures_means_they_are_no_fault() -> None:
+    clock = Clock()
+    breaker = Breaker(clock)
+    for _ in range(4):
+        breaker.failed(admitted(breaker))
+        breaker.succeeded()
+        clock.now += 10
+    assert circuit(breaker) == "closed"
+
+
+def test_refusals_open_it_by_their_number_alone() -> None:
+    clock = Clock()
+    breaker = Breaker(clock)
+    for expected in ["closed"] * 4 + ["open"]:
+        breaker.failed(admitted(breaker), refused=True)
+        clock.now += 10 if expected == "closed" else 0
+        assert circuit(breaker) == expected
+
+
+def test_silence_opens_it_at_once_and_ends_a_probe() -> None:
+    clock = Clock()
+    breaker = Breaker(clock)
+    breaker.silent()
+    assert circuit(breaker) == "open"
+    clock.now += 1
+    probe = admitted(breaker)
+    assert breaker.probes(probe)
+    breaker.silent()
+    assert (circuit(breaker), breaker.probes(probe)) == ("open", False)
+    clock.now += 2
+    assert circuit(breaker) == "half_open"
+
+
 def test_half_open_lets_one_probe_through() -> None:
     clock = Clock()
     breaker = opened(clock)
