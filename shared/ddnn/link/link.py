@@ -188,8 +188,9 @@ class Link:
 
 async def _end(writer: StreamWriter, *, reset: bool) -> None:
     if reset:
-        with suppress(OSError):
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if sock := writer.get_extra_info("socket"):  # none where the transport is closed already
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         writer.transport.abort()
     try:
         writer.close()

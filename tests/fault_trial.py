@@ -1,0 +1,161 @@
+"""One trial of the fault matrix: a trouble begins and ends under load, and everything that was answered is judged."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any, Final
+
+import numpy as np
+
+from ddnn.types import Answer
+from faulty_fleet import FaultyFleet
+from oracle import Oracle
+from steady_load import Sample, SteadyLoad
+from troubles import Trouble
+
+__all__ = ["Trial", "Verdict", "try_out", "until_whole"]
+
+_QUIET_S: Final = 1.0
+"""A fleet that gave only whole answers for so long is whole."""
+_PATIENCE_S: Final = 60.0
+_POLL_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """When what happened, on the machine's monotonic clock."""
+
+    trouble: Trouble
+    target: str
+    began: float
+    ended: float
+    """When all was well again but for what the fleet has yet to notice."""
+    whole: float
+    """From here on no answer was degraded, and everybody took part."""
+    opened: float | None
+    """When the circuit of the tier below was first seen open."""
+
+    @property
+    def breaker(self) -> str | None:
+        """Who must open its circuit; None where nobody has to."""
+        if not self.trouble.lasting or (self.trouble.own and self.target not in ("edge", "cloud")):
+            return None
+        return _below(self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What callers saw in a trial."""
+
+    trial: Trial
+    asked: int
+    """Requests to living tiers."""
+    lost: list[str]
+    """Of those, what had no answer, and why."""
+    wrong: list[str]
+    """Answers that were neither right for the exit they claim nor degraded for a good reason."""
+    reasons: dict[str, int]
+    """Of degraded answers."""
+    seconds: list[float]
+    """How long they took."""
+
+    @property
+    def faults(self) -> list[str]:
+        """All that may not be."""
+        unopened = self.trial.breaker is not None and self.trial.opened is None
+        circuit = [f"{self.trial.breaker} never opened its circuit"] if unopened else []
+        return [*self.lost, *self.wrong, *circuit]
+
+    def document(self, deadline_s: float) -> dict[str, Any]:
+        """As JSON; times in milliseconds."""
+        trial = self.trial
+        late = [1000 * (each - deadline_s) for each in self.seconds if each > deadline_s]
+        return {
+            "target": trial.target,
+            "trouble": trial.trouble.name,
+            "asked": self.asked,
+            "lost": len(self.lost),
+            "wrong": len(self.wrong),
+            "faults": self.faults[:10],
+            "reasons": self.reasons,
+            "p50_ms": 1000 * float(np.median(self.seconds)),
+            "p99_ms": 1000 * float(np.percentile(self.seconds, 99)),
+            "max_ms": 1000 * max(self.seconds),
+            "late": len(late),
+            "latest_past_deadline_ms": max(late, default=0.0),
+            "breaker_ms": None if trial.opened is None else 1000 * (trial.opened - trial.began),
+            "breaker_must_open": trial.breaker is not None,
+            "whole_ms": 1000 * (trial.whole - trial.ended),
+        }
+
+    @classmethod
+    def of(cls, trial: Trial, samples: Sequence[Sample], oracle: Oracle, deadline_s: float) -> "Verdict":
+        """Judge what was sent from just before the trouble began until the fleet was whole."""
+        lost, wrong, seconds = [], [], []
+        reasons: Counter[str] = Counter()
+        asked = 0
+        for sample in samples:
+            if not trial.began - deadline_s <= sample.sent <= trial.whole:
+                continue
+            told, hit = sample.told, trial.target in (f"device-{sample.device}", "edge", "cloud")
+            gone = trial.trouble.own and trial.target == f"device-{sample.device}" and sample.sent <= trial.ended
+            if isinstance(told, Answer):
+                if fault := oracle.fault(sample.row, sample.device, told, trial.trouble.reasons if hit else ()):
+                    wrong.append(
+                        f"device {sample.device} {sample.sent - trial.began:+.2f} s: {fault} after {sample.seconds:.2f} s"
+                    )
+                reasons.update([told.degraded_reason] if told.degraded else [])
+            elif not gone:
+                lost.append(f"device {sample.device} {sample.sent - trial.began:+.2f} s: {told}")
+            if not gone:
+                asked += 1
+                seconds.append(sample.seconds)
+        return cls(trial, asked, lost, wrong, dict(reasons), seconds)
+
+
+def try_out(fleet: FaultyFleet, load: SteadyLoad, trouble: Trouble, target: str, *, seconds: float) -> Trial:
+    """Let `trouble` befall `target` for so long, and wait until the fleet is whole again."""
+    began = monotonic()
+    trouble.begin(fleet, target)
+    opened = None
+    while monotonic() < began + seconds:
+        if opened is None and (status := fleet.status(_below(target))) and status["uplink"]["circuit"] != "closed":
+            opened = monotonic()
+        sleep(_POLL_S)
+    trouble.check(fleet, target)
+    trouble.end(fleet, target)
+    ended = monotonic()
+    return Trial(trouble, target, began, ended, until_whole(fleet, load, ended), opened)
+
+
+def until_whole(fleet: FaultyFleet, load: SteadyLoad, since: float) -> float:
+    """Wait for answers that are whole, one after the other for a second; when they began."""
+    while True:
+        heard, samples = load.heard_until, load.samples[:]
+        broken = max((each.sent for each in samples if each.sent >= since and _broken(each)), default=since)
+        if heard - broken > _QUIET_S and all(_alive(fleet)):
+            return next(iter(sorted(each.sent for each in samples if each.sent > broken)), broken)
+        assert monotonic() < since + _PATIENCE_S, f"not whole again: {_last(samples)}"
+        sleep(_POLL_S)
+
+
+def _alive(fleet: FaultyFleet) -> Iterator[bool]:
+    status = fleet.status("edge")
+    yield status is not None
+    if status:
+        yield from status["collector"]["alive"]
+
+
+def _broken(sample: Sample) -> bool:
+    return isinstance(sample.told, str) or sample.told.degraded
+
+
+def _below(target: str) -> str:
+    """Who asks the target; of a device, itself."""
+    return {"cloud": "edge", "edge": "device-0"}.get(target, target)
+
+
+def _last(samples: Sequence[Sample]) -> list[str]:
+    broken = [each for each in samples if _broken(each)][-3:]
+    return [each.told.degraded_reason if isinstance(each.told, Answer) else each.told for each in broken]

@@ -1,0 +1,82 @@
+"""What a fleet may say of the golden events, whoever takes part: every exit run offline."""
+
+from collections.abc import Container, Mapping
+from typing import Final
+
+import numpy as np
+
+from ddnn.bundle import Bundle
+from ddnn.data import Dataset
+from ddnn.evaluation.decide import judge, thresholds
+from ddnn.evaluation.scores import Recorder
+from ddnn.tier import Exit
+from ddnn.types import Answer, Array, Bools
+
+__all__ = ["Oracle", "golden_data"]
+
+_TIE: Final = 1e-4
+"""How near to its threshold rounding may decide."""
+_SAME: Final = 1e-3
+"""How far apart probabilities may be that are the same but for the batch they were computed in."""
+
+_Exits = Mapping[Exit, tuple[Array, Array, Array]]
+
+
+def golden_data(bundle: Bundle) -> Dataset:
+    """The golden events as a data set."""
+    golden, classes = bundle.golden, tuple(map(str, bundle.manifest.classes))
+    views = tuple(golden[f"view_{n}"] for n in range(len(bundle.topology.devices)))
+    present, split = golden["present"].astype(bool), np.full(len(golden["y"]), "test")
+    return Dataset(
+        "golden", views, golden["y"], golden["y_dev"], present, classes, split, None, golden["index"], "golden", {}
+    )
+
+
+class Oracle:
+    """Says what is wrong with an answer, if anything."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._policy = bundle.policy
+        self._events = len(bundle.golden["y"])
+        data = golden_data(bundle)
+        self._recorder, alone = Recorder(bundle, data), Recorder(bundle, data, batch=1)
+        self._known: dict[bytes, _Exits] = {}
+        many, one = self._recorder.device_features, alone.device_features
+        assert many is not None
+        assert one is not None
+        same = (many == one).all(axis=(1, 2)) & ~bundle.golden["edge_ties"].any(axis=(1, 2))
+        self.rows: list[int] = np.flatnonzero(same & data.present.all(axis=1)).tolist()
+        """Golden events that every device sees and whose features no rounding decides."""
+
+    def fault(self, row: int, device: int, answer: Answer, reasons: Container[str]) -> str:
+        """What is wrong with what `device` was told of golden event `row`; empty when nothing is.
+
+        Right means: the label and probabilities that this exit gives for the devices that took part; and either the
+        exit is sure, or the answer is degraded for one of `reasons`.
+        """
+        if answer.label < 0:
+            return f"no label ({answer.degraded_reason})"
+        if answer.exit is Exit.DEVICE and answer.devices.nonzero()[0].tolist() != [device]:
+            return f"device {device} answered for {answer.devices.nonzero()[0].tolist()}"
+        p, u, limit = self._exits(answer.devices)[answer.exit]
+        place = (row,) if answer.exit is Exit.CLOUD else (row, device if answer.exit is Exit.DEVICE else 0)
+        apart = float(np.abs(p[place] - answer.probabilities).max())
+        if apart > _SAME or int(answer.probabilities.argmax()) != answer.label:
+            return f"{answer.exit} says {answer.label}, {apart:.2g} away from {int(p[place].argmax())}"
+        if answer.degraded:
+            return "" if answer.degraded_reason in reasons else f"{answer.exit} degraded for {answer.degraded_reason}"
+        if answer.degraded_reason:
+            return f"not degraded, for {answer.degraded_reason!r}"
+        if answer.exit is not Exit.CLOUD and u[place] >= limit[place] + _TIE:
+            return f"{answer.exit} is not sure ({u[place]:.3f}) and says nothing of being degraded"
+        return ""
+
+    def _exits(self, present: Bools) -> _Exits:
+        key = present.tobytes()
+        if key not in self._known:
+            scores = self._recorder.scores(np.tile(present, (self._events, 1)))
+            self._known[key] = {
+                exit: (*judge(scores, self._policy, exit), thresholds(scores, self._policy, exit))
+                for exit in scores.topology.exits
+            }
+        return self._known[key]
