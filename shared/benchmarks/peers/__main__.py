@@ -1,0 +1,49 @@
+"""Our fleet side by side with FastAPI + ONNX Runtime, LitServe and BentoML, which serve the uncut network.
+
+`python shared/benchmarks/peers --out DIR [--digits mnist.npz] [--network DIR] [--quick]`
+
+Environments are made under `--venvs` and the uncut network is trained under OUT/network, both once; after that it takes
+less than five minutes. `--digits` is MNIST in Keras form: its training digits that mnist5k does not have choose the
+network, its test digits are a second test.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from time import monotonic
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # beside `ddnn`, as this folder is no part of a wheel
+
+from benchmarks.peers.run import run
+from ddnn.errors import DDNNError
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="Folder for results.json, report.md and peers.png.")
+    parser.add_argument("--network", type=Path, help="Folder of networks trained before; OUT/network by default.")
+    parser.add_argument("--venvs", type=Path, default=Path("~/.cache/ddnn-peers"), help="Folder of the environments.")
+    parser.add_argument("--digits", type=Path, help="MNIST in Keras form, for digits that mnist5k does not have.")
+    parser.add_argument("--quick", action="store_true", help="A quarter of the time.")
+    args = parser.parse_args()
+    out: Path = args.out
+    began = monotonic()
+    try:
+        run(
+            out,
+            args.network or out / "network",
+            args.venvs.expanduser(),
+            digits=args.digits,
+            quick=args.quick,
+            command=shlex.join(["python", "shared/benchmarks/peers", *sys.argv[1:]]),
+            say=lambda line: print(f"{monotonic() - began:4.0f} s  {line}", file=sys.stderr, flush=True),
+        )
+    except DDNNError as error:
+        sys.exit(str(error))
+    print((out / "report.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
