@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from torch import Tensor
 
 from ddnn.data import Dataset
 from ddnn.errors import BadBundle
@@ -67,27 +66,19 @@ def _cases(
     up, alive = {"view": np.stack(events.views, axis=1)} if network.plan.raw else {}, mask
     groups = list(map(list, network.plan.edges))
     if scored.device is not None and scored.local is not None and scored.device_cuts is not None:
-        up = {"features": bits(scored.device_cuts)}
+        up, near = {"features": bits(scored.device_cuts)}, ties(scored.device_cuts)
         for i, name in enumerate(devices):
-            yield name, {"view": events.views[i]}, _wanted(scored.device, scored.device_cuts, i)
+            yield name, {"view": events.views[i]}, (scored.device[:, i].numpy(), up["features"][:, i], near[:, i])
         for i, name in enumerate(locals_):
             inputs = {"scores": scored.device[:, groups[i]].numpy(), "present": mask[:, groups[i]]}
-            yield name, inputs, _wanted(scored.local, None, i)
-    if scored.edge is not None:
+            yield name, inputs, (scored.local[:, i].numpy(), None, None)
+    if scored.edge is not None and scored.edge_cuts is not None:
+        cuts, near = bits(scored.edge_cuts), ties(scored.edge_cuts)
         for i, name in enumerate(edges):
             inputs = {"features": up["features"][:, groups[i]], "present": mask[:, groups[i]]}
-            yield name, inputs, _wanted(scored.edge, scored.edge_cuts, i)
-        alive = np.stack([mask[:, group].any(axis=1) for group in groups], axis=1)
-    if scored.edge_cuts is not None:
-        up = {"features": bits(scored.edge_cuts)}
+            yield name, inputs, (scored.edge[:, i].numpy(), cuts[:, i], near[:, i])
+        alive, up = np.stack([mask[:, group].any(axis=1) for group in groups], axis=1), {"features": cuts}
     yield cloud, {**up, "present": alive}, (scored.cloud.numpy(), None, None)
-
-
-def _wanted(scores: Tensor, cut: Tensor | None, index: int) -> _Wanted:
-    """Scores, bits and ties of child `index`."""
-    if cut is None:
-        return scores[:, index].numpy(), None, None
-    return scores[:, index].numpy(), bits(cut)[:, index], ties(cut)[:, index]
 
 
 def _check(section: Section, inputs: Mapping[str, Array], wanted: _Wanted, clear: Bools, mask: str) -> list[str]:
