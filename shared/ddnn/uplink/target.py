@@ -2,11 +2,12 @@
 
 A call that hangs is a failure only when its deadline is over, which may be long after the fault; and a tier that waits
 for its other children is silent and in good health. So silence is no verdict but a question: after `silence_s` without
-any reply the address is asked whether it lives, which a tier answers at once whatever it is doing. If that hangs too,
-the circuit opens.
+any reply, or two usual round trips, the address is asked whether it lives, which a tier answers at once whatever it is
+doing. If that hangs too, the circuit opens.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -16,7 +17,9 @@ from ddnn.uplink.roundtrip import RoundTrips
 
 __all__ = ["Target"]
 
-_SIGN_S: Final = 0.5
+_LONGEST_S: Final = 1.0
+"""However long round trips are, silence for longer is asked about."""
+_SIGN_S: Final = 0.4
 """A sign of life is waited for this long, or four quick round trips."""
 
 
@@ -50,11 +53,18 @@ class Target:
         """How long a connection, or a sign of life, is worth waiting for."""
         return max(_SIGN_S, 4 * (self.trips.quick or 0.0))
 
+    @property
+    def patience_s(self) -> float:
+        """How long it may say nothing before it is asked; infinite where it never is."""
+        if self._silence_s is None:
+            return math.inf
+        return max(self._silence_s, min(2 * (self.trips.quantile(0.5) or 0.0), _LONGEST_S))
+
     def waits(self, ticket: int, bound: asyncio.Timeout) -> None:
         """A call has been sent, which `bound` can end."""
         self._calls[ticket] = asyncio.get_running_loop().time(), bound
         if self._silence_s is not None and self._timer is None and self._asking is None:
-            self._look_after(self._silence_s)
+            self._look_after(self.patience_s)
 
     def heard(self) -> None:
         """A sign of life came, whatever it says."""
@@ -80,16 +90,16 @@ class Target:
 
     def _look(self) -> None:
         self._timer = None
-        if not self._calls or self._silence_s is None:
+        if not self._calls:
             return
         oldest, _ = next(iter(self._calls.values()))
         silent = asyncio.get_running_loop().time() - max(oldest, self._heard)
-        if silent < self._silence_s:
-            self._look_after(self._silence_s - silent)
+        if silent < self.patience_s:
+            self._look_after(self.patience_s - silent)
         else:
-            self._asking = asyncio.get_running_loop().create_task(self._ask_for_a_sign(self._silence_s))
+            self._asking = asyncio.get_running_loop().create_task(self._ask_for_a_sign())
 
-    async def _ask_for_a_sign(self, silence_s: float) -> None:
+    async def _ask_for_a_sign(self) -> None:
         try:
             await self._ask(self.url, self.sign_s)
             self.heard()
@@ -100,7 +110,7 @@ class Target:
         finally:
             self._asking = None
         if self._calls and self.breaker.circuit != "open":
-            self._look_after(silence_s)
+            self._look_after(self.patience_s)
 
     def _abandon_all(self) -> None:
         calls, self._calls = self._calls, {}

@@ -27,7 +27,7 @@ __all__ = ["INFER_PATH", "SILENCE_S", "Reply", "Uplink"]
 
 INFER_PATH: Final = "/v2/models/ddnn/infer"
 _ALIVE_PATH: Final = "/v2/health/live"
-SILENCE_S: Final = 0.25
+SILENCE_S: Final = 0.15
 """An address that has said nothing for so long is asked whether it lives."""
 
 _MOST_LOOKED_AT: Final = 1 << 20
