@@ -50,6 +50,8 @@ class FleetTarget:
     parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     """Of every request: `max_exit`, `threshold`, `wait_ms`."""
     seed: int = 0
+    connections: int = 256
+    """To each device, at most; who comes then waits for one, and that counts in the latency."""
 
     def __post_init__(self) -> None:
         if len(self.urls) != len(self.views):
@@ -66,7 +68,7 @@ class FleetTarget:
     async def __call__(self, number: int) -> Outcome:
         """Ask for event `number`."""
         if not self._connections:
-            self._connections = [Connections(url) for url in self.urls]
+            self._connections = [Connections(url, most=self.connections) for url in self.urls]
         row = self._order[number % len(self._order)]
         id = _ID.format(run=self._run, number=number).encode()
         devices = range(len(self.urls)) if self.present is None else np.flatnonzero(self.present[row]).tolist()
@@ -126,6 +128,7 @@ class HttpTarget:
     """Of the body's index and what came back with status 200; raise `ValueError` for what is in the wrong format."""
     headers: Mapping[str, str] = field(default_factory=dict)
     deadline_s: float = 2.0
+    connections: int = 256
 
     def __post_init__(self) -> None:
         self._connections: Connections | None = None
@@ -137,7 +140,7 @@ class HttpTarget:
     async def __call__(self, number: int) -> Outcome:
         """Post body `number`, counted round."""
         if self._connections is None:
-            self._connections = Connections(self.url)
+            self._connections = Connections(self.url, most=self.connections)
         place = number % len(self._requests)
         told = await _exchange(self._connections, self._requests[place], self.deadline_s)
         if isinstance(told, str):
