@@ -16,8 +16,6 @@ from troubles import Trouble
 
 __all__ = ["Trial", "Verdict", "try_out", "until_whole"]
 
-_QUIET_S: Final = 1.0
-"""A fleet that gave only whole answers for so long is whole."""
 _PATIENCE_S: Final = 60.0
 _POLL_S: Final = 0.02
 
@@ -102,39 +100,39 @@ class Verdict:
             gone = trial.trouble.own and trial.target == f"device-{sample.device}" and sample.sent <= trial.ended
             if isinstance(told, Answer):
                 if fault := oracle.fault(sample.row, sample.device, told, trial.trouble.reasons if hit else ()):
-                    wrong.append(
-                        f"device {sample.device} {sample.sent - trial.began:+.2f} s: {fault} after {sample.seconds:.2f} s"
-                    )
+                    wrong.append(f"{_when(sample, trial)}: {fault}, after {sample.seconds:.2f} s")
                 reasons.update([told.degraded_reason] if told.degraded else [])
             elif not gone:
-                lost.append(f"device {sample.device} {sample.sent - trial.began:+.2f} s: {told}")
+                lost.append(f"{_when(sample, trial)}: {told}")
             if not gone:
                 asked += 1
                 seconds.append(sample.seconds)
         return cls(trial, asked, lost, wrong, dict(reasons), seconds)
 
 
-def try_out(fleet: FaultyFleet, load: SteadyLoad, trouble: Trouble, target: str, *, seconds: float) -> Trial:
-    """Let `trouble` befall `target` for so long, and wait until the fleet is whole again."""
+def try_out(
+    fleet: FaultyFleet, load: SteadyLoad, trouble: Trouble, target: str, *, seconds: float, quiet_s: float = 1.0
+) -> Trial:
+    """Let `trouble` befall `target` for so long, and wait until the fleet is whole again, for `quiet_s` at least."""
     began = monotonic()
     trouble.begin(fleet, target)
-    opened = None
-    while monotonic() < began + seconds:
+    opened, until = None, monotonic() + seconds
+    while monotonic() < until:
         if opened is None and (status := fleet.status(_below(target))) and status["uplink"]["circuit"] != "closed":
             opened = monotonic()
         sleep(_POLL_S)
     trouble.check(fleet, target)
     trouble.end(fleet, target)
     ended = monotonic()
-    return Trial(trouble, target, began, ended, until_whole(fleet, load, ended), opened)
+    return Trial(trouble, target, began, ended, until_whole(fleet, load, ended, quiet_s=quiet_s), opened)
 
 
-def until_whole(fleet: FaultyFleet, load: SteadyLoad, since: float) -> float:
-    """Wait for answers that are whole, one after the other for a second; when they began."""
+def until_whole(fleet: FaultyFleet, load: SteadyLoad, since: float, *, quiet_s: float = 1.0) -> float:
+    """Wait for nothing but whole answers for `quiet_s`, with everybody alive; when they began."""
     while True:
         heard, samples = load.heard_until, load.samples[:]
         broken = max((each.sent for each in samples if each.sent >= since and _broken(each)), default=since)
-        if heard - broken > _QUIET_S and all(_alive(fleet)):
+        if heard - broken > quiet_s and all(_alive(fleet)):
             return next(iter(sorted(each.sent for each in samples if each.sent > broken)), broken)
         assert monotonic() < since + _PATIENCE_S, f"not whole again: {_last(samples)}"
         sleep(_POLL_S)
@@ -149,6 +147,10 @@ def _alive(fleet: FaultyFleet) -> Iterator[bool]:
 
 def _broken(sample: Sample) -> bool:
     return isinstance(sample.told, str) or sample.told.degraded
+
+
+def _when(sample: Sample, trial: Trial) -> str:
+    return f"device {sample.device}, {sample.sent - trial.began:+.2f} s"
 
 
 def _below(target: str) -> str:

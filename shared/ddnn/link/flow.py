@@ -50,7 +50,7 @@ class Flow:
             arrives, data = await self._queue.get()
             await until(arrives)
             await self._passes.wait()
-            if data is None:
+            if data is None or self._sink.is_closing():  # the source broke, or the sink is gone
                 raise ConnectionResetError
             if not data:
                 if self._sink.can_write_eof():
