@@ -65,7 +65,7 @@ Risk = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Promise that at most this share of events is lost by not asking the cloud."),
 ]
-Confidence = Annotated[float, typer.Option(help="How sure a promise by --risk is.")]
+Confidence = Annotated[float | None, typer.Option(help="How sure a promise by --risk is; 0.95 by default.")]
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="With --risk: lost is what the cloud would answer otherwise; no labels.")
 ]
@@ -95,7 +95,7 @@ def tune(
     criterion: Criterion = None,
     live: Live = False,
     risk: Risk = None,
-    confidence: Confidence = 0.95,
+    confidence: Confidence = None,
     unlabelled: Unlabelled = False,
     out: Out = None,
     write: Write = False,
@@ -115,7 +115,7 @@ def tune(
     from ddnn.tuning.cost import costs
     from ddnn.tuning.criteria import compare_criteria, criterion_of
     from ddnn.tuning.objective import DROP, Objective, parse_shares
-    from ddnn.tuning.page import HTML_FILE, write_report
+    from ddnn.tuning.page import HTML_FILE, report, write_report
     from ddnn.tuning.report import change, show
     from ddnn.tuning.study import study
     from ddnn.tuning.temperature import fit_temperatures
@@ -125,6 +125,9 @@ def tune(
         raise BadInput("--risk is an objective by itself; expected none of the --max options and no --live beside it")
     if unlabelled and risk is None:
         raise BadInput("--unlabelled says what a loss is; expected --risk beside it")
+    if confidence is not None and risk is None:
+        raise BadInput("--confidence says how sure a promise is; expected --risk beside it")
+    sure = 0.95 if confidence is None else confidence
     if out is not None and out.exists() and not out.is_dir():
         raise BadInput(f"--out is {out}, which is a file; expected a folder")
     if offload not in (None, "staged", "eager"):
@@ -155,9 +158,9 @@ def tune(
             policy, extras, points = _optimised(scores["validation"], start, objective, price, live_on)
             sentence = objective.sentence(price)
         else:  # a criterion, too, is chosen on what learns alone
-            asked_for = {"risk": risk, "confidence": confidence, "labelled": not unlabelled, "criterion": criterion}
+            asked_for = {"risk": risk, "confidence": sure, "labelled": not unlabelled, "criterion": criterion}
             policy, extras = _promised(scores["validation"], start, price, seed or 0, **asked_for)
-            sentence = f"The lowest cost found at a risk of at most {risk:g}, with confidence {confidence:g}."
+            sentence = f"The lowest cost found at a risk of at most {risk:g}, with confidence {sure:g}."
     except Infeasible as error:
         if as_json:
             typer.echo(json.dumps({"infeasible": str(error), "nearest": error.nearest}, indent=1))
@@ -168,8 +171,6 @@ def tune(
         "criteria": compared,
         "written": write,
     }
-    if write:
-        policy.write(bundle)
     if out is not None:
         source = scores["validation"].source
         document |= {
@@ -178,7 +179,12 @@ def tune(
             "asked": sentence,
             "study": study(scores, policy, price, points),
         }
-        write_report(out, document)
+        files = report(document)
+        out.mkdir(parents=True, exist_ok=True)
+    if write:  # when nothing is left that could be refused
+        policy.write(bundle)
+    if out is not None:
+        write_report(out, files)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:
@@ -219,6 +225,7 @@ def _promised(
     told = {
         **scores.source,
         "events": len(scores),
+        "criterion": policy.criterion,
         "objective": {"minimise": "cost", **{key: evidence[key] for key in ("risk", "confidence", "loss")}},
         "cost": price.document(),
         "validation": figures(scores, policy, price),
@@ -241,12 +248,16 @@ def _price(bundle: "Bundle", kind: str, over: str, links: list[str], shared: boo
 
 def _scores(bundle: "Bundle", data: str, **how: Any) -> "tuple[dict[str, Scores], Recorder | None]":
     """The scores of validation, and of test where there are, and what recorded validation, unless a file has them."""
+    from ddnn.errors import BadInput
     from ddnn.evaluation import Recorder
     from ddnn.evaluation.bars import bars
     from ddnn.evaluation.recorded import Recorded
     from ddnn.evaluation.source import load_for, split_note
 
     if _has_scores(Path(data)):
+        for option in ("grid", "group_by", "test_groups"):
+            if how[option] is not None:
+                raise BadInput(f"--{option.replace('_', '-')} divides data; the scores in {data} are divided")
         kept = Recorded.load(Path(data), bundle)
         return {"validation": kept.split("validation"), **{n: s for n, s in kept.splits.items() if n == "test"}}, None
     events = load_for(bundle, data, **how)

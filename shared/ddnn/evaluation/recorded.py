@@ -151,6 +151,9 @@ def _about(archive: Archive) -> tuple[dict[str, Any], Topology]:
                 raise ValueError(f"{key} is {about.get(key)!r}")
         if not about["splits"] or not all(isinstance(source, dict) for source in about["splits"].values()):
             raise ValueError("it names no splits")
+        for split, source in about["splits"].items():
+            if not all(isinstance(source.get(key), str) for key in ("data", "fingerprint", "split")):
+                raise ValueError(f"it does not say where the {split} split is from")
         return about, Topology.model_validate(about["topology"])
     except (ValueError, RecursionError) as error:
         said = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)

@@ -87,9 +87,8 @@ def area(points: Array, asked: Asked, y: Ints, costs: Array) -> float:
 def _points(asked: Asked, y: Ints, costs: Array) -> Doubles:
     """(P, m): the frontier's thresholds, thinned, between all at the cheapest exit and all in the cloud."""
     found = frontier(asked.unsureness, asked.labels == y[:, None], costs)
-    kept = np.unique(np.linspace(0, len(found.cost) - 1, _POINTS).round().astype(np.int64))
     cheapest = np.where(np.arange(len(asked.exits)) == costs.mean(axis=0)[:-1].argmin(), 2.0, 0.0)
-    return np.concatenate([cheapest[None], found.thresholds[kept], np.zeros((1, len(asked.exits)))])
+    return np.concatenate([cheapest[None], found.thresholds[found.some(_POINTS)], np.zeros((1, len(asked.exits)))])
 
 
 def _areas(points: Array, asked: Asked, y: Ints, costs: Array, weights: Array) -> Doubles:

@@ -52,6 +52,10 @@ class Frontier:
     looked_at: int
     """How many of them, or of boxes of them, were looked at."""
 
+    def some(self, most: int = 300) -> Ints:
+        """At most so many rows of the points, evenly by rank, to be told or tried."""
+        return _evenly(np.arange(len(self.wrong)), most)
+
     def document(self) -> dict[str, Any]:
         """How far the search went, as JSON."""
         return {
@@ -150,7 +154,7 @@ class _Problem:
         self._caps = tuple(caps or [None] * (exits + 1))
         self._budget = budget
         self._values = [np.unique(column[column < 1]).astype(np.float64) for column in criteria.T]
-        self.scale = 2.0 ** np.floor(np.log2(_WHOLE / max(costs.max(axis=1).sum(), 1e-300)))
+        self.scale = 2.0 ** np.floor(np.log2(_WHOLE / max(costs.max(axis=1).sum(), 1e-200)))  # costs may all be 0
         self._bounded = bool((np.diff(costs, axis=1) >= 0).all())
         self._candidates = [
             np.append(self._values[x] if self._keeps_all(x) else _worth(criteria[:, x], right[:, x:]), np.inf)
@@ -216,7 +220,7 @@ def _worth(criterion: Floats, right: Bools) -> Array:
 
 def _evenly(values: Array, most: int) -> Array:
     """At most `most` of the values, evenly by rank, the last among them."""
-    return values[np.unique(np.linspace(0, len(values) - 1, most).round().astype(np.int64))]
+    return values[np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(np.int64))]
 
 
 def split_between(low: float, high: float) -> float:

@@ -13,7 +13,7 @@ from ddnn.seal import write_atomically
 from ddnn.tuning.page_tables import alternatives, criteria, guarantee, promise, result, sizes
 from ddnn.tuning.page_words import escaped, paragraph, percent
 
-__all__ = ["HTML_FILE", "JSON_FILE", "page", "write_report"]
+__all__ = ["HTML_FILE", "JSON_FILE", "page", "report", "write_report"]
 
 JSON_FILE: Final = "tune.json"
 HTML_FILE: Final = "tune.html"
@@ -37,11 +37,14 @@ tr.part td { font-weight: 600; padding-top: 1rem } tr.marked td { background: va
 """
 
 
-def write_report(folder: Path, document: Document) -> None:
-    """Write both files into `folder`, which is made if it is not there; raise `OSError` where that cannot be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    for name, content in ((JSON_FILE, text), (HTML_FILE, page(document))):
+def report(document: Document) -> dict[str, str]:
+    """Both files, by name."""
+    return {JSON_FILE: json.dumps(document, indent=1, allow_nan=False) + "\n", HTML_FILE: page(document)}
+
+
+def write_report(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files of `report` into `folder`, which is there; raise `OSError` where that cannot be."""
+    for name, content in files.items():
         write_atomically(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from ddnn.tier import Exit
 from ddnn.tuning.page_words import cost, paragraph, percent, row, table, threshold
 
-__all__ = ["alternatives", "criteria", "guarantee", "promise", "result", "sizes"]
+__all__ = ["alternatives", "criteria", "guarantee", "promise", "result", "sizes", "tests"]
 
 Document = Mapping[str, Any]
 _LEFT_OUT: Final = (
@@ -90,8 +90,7 @@ def guarantee(document: Document) -> list[str]:
         f"With confidence {told['confidence']:g} over the draw of the events, at most {percent(told['risk'], 2)} of all"
         f" events are lost: {_LOSSES[told['loss']]}. {events['learning']:,} events gave the order of testing;"
         f" {events['testing']:,} others, which chose nothing, were tested on, of at least {events['fewest']:,} that it"
-        f" takes. {sum(each['passed'] for each in told['tested'])} of {told['points']} points passed before the first"
-        " that failed; the last that passed is the policy."
+        f" takes. {tests(told)}"
     )
     exits = [*told["tested"][0]["thresholds"]]
     last = max(place for place, each in enumerate(told["tested"]) if each["passed"])
@@ -112,6 +111,17 @@ def guarantee(document: Document) -> list[str]:
     heads = ("test", *(f"threshold, {exit}" for exit in exits), "losses", "p-value", "")
     caption = f"The last of {len(told['tested'])} tests; a point passes at {1 - told['confidence']:.3g} or less."
     return ["<h2>The guarantee</h2>", paragraph(said), table(heads, rows, caption)]
+
+
+def tests(told: Mapping[str, Any]) -> str:
+    """How the tests of a guarantee went."""
+    passed, points = sum(each["passed"] for each in told["tested"]), told["points"]
+    went = f"All {points} points passed" if passed == points else f"{passed} of {points} points passed, the next failed"
+    events = told["events"]["testing"]
+    return (
+        f"{went}; the last that passed is the policy, with {told['losses']:,} losses in {events:,} testing events,"
+        f" p = {told['p_value']:.2g}."
+    )
 
 
 def promise(document: Document) -> list[str]:

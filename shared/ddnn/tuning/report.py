@@ -1,9 +1,8 @@
 """What tuning changed: the document of `ddnn tune --json`, and the same for people."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -15,12 +14,10 @@ from ddnn.tuning.asked import Asked
 from ddnn.tuning.cost import Price
 from ddnn.tuning.frontier import Frontier
 from ddnn.tuning.objective import amount
+from ddnn.tuning.page_tables import tests
 from ddnn.tuning.tune import figures
 
 __all__ = ["change", "frontier_document", "show"]
-
-_POINTS: Final = 300
-"""Points of a frontier that are told, evenly by rank."""
 
 
 def change(before: Policy, after: Policy, scores: Mapping[str, Scores], price: Price | None = None) -> dict[str, Any]:
@@ -47,7 +44,6 @@ def change(before: Policy, after: Policy, scores: Mapping[str, Scores], price: P
 
 def frontier_document(points: Frontier, asked: Asked, events: int) -> dict[str, Any]:
     """The points of a frontier found on so many events, each with its thresholds, accuracy and mean cost."""
-    rows = np.unique(np.linspace(0, len(points.wrong) - 1, min(_POINTS, len(points.wrong))).round().astype(np.int64))
     return {
         **points.document(),
         "points": [
@@ -56,7 +52,7 @@ def frontier_document(points: Frontier, asked: Asked, events: int) -> dict[str, 
                 "accuracy": 1 - int(points.wrong[row]) / events,
                 "cost": float(points.cost[row]) / events,
             }
-            for row in rows
+            for row in points.some()
         ],
     }
 
@@ -76,7 +72,8 @@ def show(document: dict[str, Any], console: Console, price: Price, sentence: str
             table.add_row(f"threshold, {exit}", *(_threshold(told["thresholds"][exit]) for told in (before, after)))
     for exit in there:
         table.add_row(f"temperature, {exit}", *(f"{told['temperatures'][exit]:.4g}" for told in (before, after)))
-    for split, purpose in (("validation", "chosen on"), ("test", "for information")):
+    chosen = "learnt and tested on" if document["guarantee"] else "chosen on"
+    for split, purpose in (("validation", chosen), ("test", "for information")):
         if split not in after:
             continue
         table.add_section()
@@ -89,6 +86,8 @@ def show(document: dict[str, Any], console: Console, price: Price, sentence: str
         table.add_row("  cost of an event", *(amount(told[split]["cost"]["mean"], price) for told in (before, after)))
     console.print(table)
     console.print(f"{sentence} {_searched(document['search'], price)}".rstrip(), soft_wrap=True)
+    if document["guarantee"]:
+        console.print(f"{document['guarantee']['events']['learning']:,} events learnt. {tests(document['guarantee'])}")
     if bounds := (document["promise"] or {}).get("disagreement"):
         told = ", ".join(f"{_percent(share)} at {exit}" for exit, share in bounds.items())
         sure = f"with {100 * document['promise']['confidence']:g} % confidence"

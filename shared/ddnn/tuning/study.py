@@ -25,8 +25,6 @@ __all__ = ["DROPS", "study"]
 
 DROPS: Final = (0.0, 0.0025, 0.005, 0.01, 0.02)
 """How far below the cloud the alternatives' accuracy may lie."""
-_POINTS: Final = 300
-"""Points of a frontier that are told, evenly by rank."""
 _SWEEP: Final = np.linspace(0, 1, 51)
 """Thresholds tried of one exit while the others stay."""
 _CHUNK: Final = 20
@@ -43,9 +41,6 @@ def study(scores: Mapping[str, Scores], policy: Policy, price: Price, points: Po
     points = points or operating_points(validation, policy, price)
     asked = points.asked
     found = points.frontier()
-    rows = found.thresholds[
-        np.unique(np.linspace(0, len(found.cost) - 1, min(_POINTS, len(found.cost))).round().astype(np.int64))
-    ]
     chosen = np.array([policy.thresholds.of(exit) for exit in asked.exits])
     sweeps = {}
     for place, exit in enumerate(asked.exits):
@@ -54,7 +49,7 @@ def study(scores: Mapping[str, Scores], policy: Policy, price: Price, points: Po
         sweeps[exit.value] = _told(scores, policy, price, tried)
     return {
         "search": found.document(),
-        "frontier": _told(scores, policy, price, rows),
+        "frontier": _told(scores, policy, price, found.thresholds[found.some()]),
         "alone": {
             exit.value: {
                 name: _of(each, exit_alone(each, policy, exit), policy, price) for name, each in scores.items()

@@ -79,6 +79,7 @@ def choose(
     told = {
         **scores.source,
         "events": len(scores),
+        "criterion": fitted.criterion,
         "objective": objective.document(),
         "cost": price.document(),
         "search": found.document(),

@@ -52,6 +52,38 @@ def test_under_a_risk_the_criterion_too_is_chosen_on_what_learns_alone(tiny_bund
     assert "The guarantee" in (tmp_path / "tune.html").read_text()
 
 
+def test_under_a_risk_the_evidence_is_told(tiny_bundle: Bundle, recorded: Path, tmp_path: Path) -> None:
+    result = run("tune", tiny_bundle.path, recorded, "--risk", "0.9", "--confidence", "0.8")
+    assert result.exit_code == 0, result.output
+    assert "events learnt." in result.stdout
+    assert "testing events, p =" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--confidence", "0.9"), "expected --risk beside it"),
+        (("--grid", "3x2"), "--grid divides data"),
+        (("--group-by", "who"), "--group-by divides data"),
+        (("--test-groups", "a"), "--test-groups divides data"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    tiny_bundle: Bundle, recorded: Path, options: tuple[str, str], sentence: str
+) -> None:
+    result = run("tune", tiny_bundle.path, recorded, *options)
+    assert isinstance(result.exception, BadInput)
+    assert sentence in str(result.exception)
+
+
+def test_where_a_report_cannot_be_written_no_policy_is(tiny_bundle: Bundle, recorded: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    was = Bundle.open(tiny_bundle.path).policy
+    result = run("tune", tiny_bundle.path, recorded, "--write", "--out", tmp_path / "file" / "report")
+    assert isinstance(result.exception, OSError)
+    assert Bundle.open(tiny_bundle.path).policy == was
+
+
 def test_a_report_does_not_replace_a_file(tiny_bundle: Bundle, recorded: Path) -> None:
     result = run("tune", tiny_bundle.path, recorded, "--out", recorded)
     assert isinstance(result.exception, BadInput)

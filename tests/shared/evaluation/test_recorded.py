@@ -102,6 +102,7 @@ def test_what_the_file_says_of_itself_is_checked(saved: Path) -> None:
     for keys, sentence in (
         ({"topology": {"devices": []}}, "about cannot be understood"),
         ({"splits": {}}, "it names no splits"),
+        ({"splits": {"test": {"data": "made"}}}, "it does not say where the test split is from"),
         ({"bundle": 3}, "bundle is 3"),
     ):
         change(saved, about=whole)

@@ -183,3 +183,10 @@ def test_a_threshold_divides_two_neighbours_in_single_precision_too(low: float, 
     cut = split_between(low, high)
     assert low < cut <= high
     assert np.float32(low) < np.float32(cut) <= np.float32(high)
+
+
+def test_events_that_cost_nothing_have_a_frontier() -> None:
+    criteria, right, costs = made(3, 2)
+    found = frontier(criteria, right, np.zeros_like(costs))
+    fewest = brute((criteria, right, np.zeros_like(costs)))
+    assert list(zip(found.wrong.tolist(), found.cost.tolist(), strict=True)) == fewest

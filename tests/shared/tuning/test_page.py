@@ -17,7 +17,7 @@ from ddnn.tuning.cost import Price, costs, spent
 from ddnn.tuning.criteria import compare_criteria
 from ddnn.tuning.guarantee import guarantee
 from ddnn.tuning.links import Link, Links
-from ddnn.tuning.page import page, write_report
+from ddnn.tuning.page import page, report, write_report
 from ddnn.tuning.report import change
 from ddnn.tuning.study import DROPS, study
 from ddnn.tuning.tune import choose, figures
@@ -208,8 +208,9 @@ def test_latency_says_its_links_and_what_is_left_out() -> None:
 
 def test_a_report_is_both_files(tmp_path: Path) -> None:
     told = document(both())
-    write_report(tmp_path / "new" / "report", told)
-    folder = tmp_path / "new" / "report"
+    folder = tmp_path / "report"
+    folder.mkdir()
+    write_report(folder, report(told))
     assert sorted(file.name for file in folder.iterdir()) == ["tune.html", "tune.json"]
     assert json.loads((folder / "tune.json").read_text()) == json.loads(json.dumps(told))
     assert page(json.loads((folder / "tune.json").read_text())) == (folder / "tune.html").read_text()

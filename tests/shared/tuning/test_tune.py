@@ -41,6 +41,7 @@ def test_accuracy_on_validation_stays_within_the_margin(
     assert told["accuracy"] >= told["cloud_accuracy"] - drop - 1e-12
     assert tuned.tuned is not None
     assert tuned.tuned["validation"] == told
+    assert tuned.tuned["criterion"] == tuned.criterion
     assert told["exit_share"]["cloud"] < 1
 
 
