@@ -175,4 +175,5 @@ class Policy(_Frozen):
 
 def _problem(error: ValidationError) -> str:
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the policy'} is {first['input']!r}: {first['msg']}"
+    where, found = ".".join(map(str, first["loc"])) or "the policy", repr(first["input"])
+    return f"{where[:80]} is {found if len(found) <= 80 else found[:80] + '…'}: {first['msg']}"

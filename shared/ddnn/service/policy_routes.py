@@ -32,7 +32,7 @@ def make_policy_routes(service: Service) -> APIRouter:
     async def read(request: Request) -> Response:
         """Thresholds, temperatures, waits and what they were tuned on, as they are in force."""
         policy, etag = service.policy, service.in_force.etag
-        if matches(request.headers.get("if-none-match"), etag):
+        if matches(request.headers.get("if-none-match"), etag, weakly=True):
             return Response(status_code=304, headers={"ETag": etag})
         return _json(policy.model_dump(mode="json"), policy)
 

@@ -43,14 +43,16 @@ def proposed(body: bytes, bundle: Bundle, current: Policy) -> Policy:
             f"the policy belongs to the bundle {policy.bundle[:12]!r}; this tier serves {bundle.fingerprint[:12]!r}"
         )
     _refuse_missing(document, bundle.topology.exits)
+    if (most := max(policy.live, default=0)) > (devices := len(bundle.topology.devices)):
+        raise BadInput(f"live has the count {most}; this network has {devices} devices")
     _refuse_uncalibrated(policy, bundle, current)
     return policy
 
 
-def matches(header: str | None, etag: str) -> bool:
-    """Whether one of a header's entity tags is `etag`; `*` is any (RFC 9110, 8.8.3 and 13.1)."""
-    tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
-    return etag in tags or "*" in tags
+def matches(header: str | None, etag: str, *, weakly: bool = False) -> bool:
+    """Whether one of a header's entity tags is `etag`; `*` is any (RFC 9110, 8.8.3.2 and 13.1)."""
+    tags = [tag.strip() for tag in (header or "").split(",")]
+    return etag in tags or "*" in tags or (weakly and f"W/{etag}" in tags)
 
 
 def refuse_stale(if_match: str | None, current: Policy) -> None:

@@ -123,9 +123,15 @@ async def test_a_stale_if_match_changes_nothing(fleet: Fleet) -> None:
     assert (await put(fleet, await document(fleet), **{"if-match": stale})).status_code == 200
     refused(await put(fleet, await document(fleet), **{"if-match": stale}), 412, "STALE_POLICY", stale, "read it again")
     assert (await get(fleet)).json()["version"] == 2
+    weak = f"W/{(await get(fleet)).headers['etag']}"
+    refused(await put(fleet, await document(fleet), **{"if-match": weak}), 412, "STALE_POLICY", weak)
     assert (await put(fleet, await document(fleet), **{"if-match": "*"})).status_code == 200
 
 
+WHOLE = {
+    "thresholds": {"device": 0.0, "local": 0.5, "edge": 0.5},
+    "temperatures": {"device": 1.0, "local": 1.0, "edge": 1.0, "cloud": 1.0},
+}
 BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"thresholds": {"local": 1.5}}, ("thresholds.local is 1.5",)),
     ({"thresholds": {"local": -0.1}}, ("thresholds.local is -0.1",)),
@@ -135,6 +141,8 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"temperatures": {"device": 1.0}}, ("temperatures has no 'local'", "device, local, edge, cloud")),
     ({"live": {"3": {"thresholds": {"local": 0.5}}}}, ("live.3.thresholds has no 'device'",)),
     ({"live": {"0": {}}}, ("live",)),
+    ({"live": {"99": WHOLE}}, ("live has the count 99", "devices")),
+    ({"live": {"3": {"thresholds": "x" * 1000}}}, ("live.3.thresholds is 'xxx", "x…: ")),
     ({"criterion": "mood"}, ("criterion is 'mood'",)),
     ({"criterion": "margin"}, ("criterion is 'margin'", "calibrated for 'entropy'", "ddnn tune")),
     ({"treshold": 0.5}, ("treshold is 0.5",)),
