@@ -17,6 +17,8 @@ _AUDITS: Final = 500
 """Latest audits of an exit that its estimate is made of."""
 _ANSWERS: Final = 2_000
 """Latest answers that exit shares and confidences are made of."""
+_FEWEST: Final = 50
+"""A histogram of fewer answers is far from every other by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,13 @@ class Watch:
         return Interval.of(sum(self._bins(exit)), len(self._answers))
 
     def distance(self, exit: Exit) -> float | None:
-        """How far the latest confidences are from those the policy was tuned on; None where nobody noted those."""
+        """How far the latest confidences are from those the policy was tuned on; None where nobody noted those.
+
+        None, too, while this exit gave fewer than 50 of the latest answers.
+        """
         counts, total = self._bins(exit), sum(self._bins(exit))
         usual = self._usual.get(exit)
-        return distance([count / total for count in counts], usual.confidence) if usual and total else None
+        return distance([count / total for count in counts], usual.confidence) if usual and total >= _FEWEST else None
 
     def document(self) -> dict[str, Any]:
         """What is known, by exit, as data."""
