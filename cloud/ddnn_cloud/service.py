@@ -10,7 +10,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
 from ddnn.service.case import Contribution, Terms
-from ddnn.service.engine import Engine, Step
+from ddnn.service.engine import Step
 from ddnn.service.joining import JoiningService
 from ddnn.service.pending import Place
 from ddnn.service.tensors import TensorSpec
@@ -44,7 +44,7 @@ class CloudService(JoiningService):
             places, width=width, devices=range(self.devices), event_bytes=width * each, patience=_EDGES_WAIT_TOO
         )
         step = Step(Exit.CLOUD, self.sections["section"], needs="view" if topology.raw else "features", cut=cut)
-        self.engine = Engine([step], observe=self.observe)
+        self.engine = self.make_engine([step])
 
     def _carried(self, devices: int) -> TensorSpec:
         """What an edge of so many devices sends of an event that it was not sure of; -1 = any number."""
@@ -76,6 +76,10 @@ class CloudService(JoiningService):
             TensorSpec("answered", "BOOL", (-1,), optional=True),
         ]
 
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.inputs)
+
     def example(self) -> tuple[dict[str, Array], Parameters]:
         """The first golden event that some device of the first edge sees, as that edge sends it."""
         golden, mine = self.bundle.golden, list(self.bundle.topology.edges[0].devices)
@@ -91,7 +95,7 @@ class CloudService(JoiningService):
 
     def contributions(self, request: InferRequest, terms: Terms) -> list[tuple[bytes | None, Contribution]]:
         """An edge's features or views [B, …] of events in which `present` [B, D_edge] took part, or its own answers."""
-        request.refuse_unknown([spec.name for spec in self.inputs])
+        request.refuse_unknown(self._names)
         edges = self.bundle.topology.edges
         edge = request.integer("edge", 0, len(edges) - 1)
         if edge is None and len(edges) > 1:

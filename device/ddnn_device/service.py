@@ -9,8 +9,8 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.errors import DDNNError, DeadlineExceeded, Unavailable
 from ddnn.service.base import Service
-from ddnn.service.case import Case, Terms, no_answer, show_timings
-from ddnn.service.engine import Engine, Step
+from ddnn.service.case import Case, Terms, no_answer, show_stages
+from ddnn.service.engine import Step
 from ddnn.service.ledger import Ledger
 from ddnn.service.tensors import TensorSpec
 from ddnn.service.way_up import ToEdge
@@ -20,6 +20,8 @@ from ddnn.types import Answer, Array
 from ddnn.wire import InferRequest, Parameters
 
 __all__ = ["DeviceService"]
+
+_NAMES = ("view", "event")
 
 
 class DeviceService(Service):
@@ -49,14 +51,14 @@ class DeviceService(Service):
         above = Exit.CLOUD if topology.raw else Exit.LOCAL
         if self.devices == 1:
             self.audits = self.make_audits()
-        audit = self.audits.sure if self.audits else None
-        self.engine = Engine(steps, above=above, way_up=self.way_up, audit=audit, observe=self.observe)
+        self.engine = self.make_engine(steps, above=above)
+        view = TensorSpec("view", self._view.dtype, (-1, *self._view.shape))
+        self._inputs = (view, TensorSpec("event", "BYTES", (-1,), optional=True))
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
         """One view an event, and whose event it is."""
-        view = TensorSpec("view", self._view.dtype, (-1, *self._view.shape))
-        return [view, TensorSpec("event", "BYTES", (-1,), optional=True)]
+        return self._inputs
 
     def example(self) -> tuple[dict[str, Array], Parameters]:
         """The first golden event's view."""
@@ -65,7 +67,7 @@ class DeviceService(Service):
     async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
         """Answer views [B, …]."""
         self.refuse_when_draining()
-        request.refuse_unknown([spec.name for spec in self.inputs])
+        request.refuse_unknown(_NAMES)
         rows = self.rows(request, "view")
         views = request.take("view", self._view.dtype, (rows, *self._view.shape))
         events = self.events(request, rows)
@@ -79,7 +81,7 @@ class DeviceService(Service):
         answers = [case.outcome.result() for case in cases]
         for case, answer in zip(cases, answers, strict=True):
             self.settled(case, answer)
-        show_timings(terms, cases)
+        show_stages(terms, cases)
         if not any(answer.label >= 0 for answer in answers):  # there is no exit here to fall back on
             raise _nobody(answers[0].degraded_reason)
         return answers

@@ -9,7 +9,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
 from ddnn.service.case import Contribution, Terms, no_answer
-from ddnn.service.engine import Engine, Step
+from ddnn.service.engine import Step
 from ddnn.service.joining import JoiningService
 from ddnn.service.ledger import Ledger
 from ddnn.service.tensors import TensorSpec
@@ -60,14 +60,7 @@ class EdgeService(JoiningService):
         if steps:
             self.ledger = Ledger(settings.ledger_events, devices=count, classes=self.classes)
         self.audits = self.make_audits()
-        self.engine = Engine(
-            steps,
-            above=Exit.CLOUD,
-            way_up=self.way_up,
-            ask=self.collector.ask,
-            audit=self.audits.sure,
-            observe=self.observe,
-        )
+        self.engine = self.make_engine(steps, above=Exit.CLOUD, ask=self.collector.ask)
 
     async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
         """Take contributions, and features that audits have asked for, which are only acknowledged."""
@@ -102,6 +95,10 @@ class EdgeService(JoiningService):
         answered = [] if self.bundle.topology.raw else [TensorSpec("answered", "BOOL", (-1,), optional=True)]
         return [event, *self._payload, *answered]
 
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.inputs)
+
     def example(self) -> tuple[dict[str, Array], Parameters]:
         """The first golden event as its first device contributes it, eagerly and alone."""
         golden, device = self.bundle.golden, self._mine[0]
@@ -112,7 +109,7 @@ class EdgeService(JoiningService):
 
     def contributions(self, request: InferRequest, terms: Terms) -> list[tuple[bytes | None, Contribution]]:
         """A device's scores, features, both, or its view."""
-        request.refuse_unknown([spec.name for spec in self.inputs])
+        request.refuse_unknown(self._names)
         device = request.integer("device", 0, self.devices - 1)
         if device is None or device not in self._mine:
             mine = ", ".join(map(str, self._mine))

@@ -3,6 +3,7 @@
 Shapes: B rows, D devices, K classes.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -11,9 +12,9 @@ import numpy as np
 from ddnn.errors import BadInput
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array
-from ddnn.wire import datatype_of
+from ddnn.wire import HEADER_LENGTH, InferRequest, datatype_of, encode_response
 
-__all__ = ["OUTPUTS", "answers_to_outputs", "outputs_to_answers"]
+__all__ = ["OUTPUTS", "answers_to_outputs", "encode_answers", "outputs_to_answers"]
 
 OUTPUTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "label": ("INT64", ("B",)),
@@ -49,6 +50,51 @@ def answers_to_outputs(answers: Sequence[Answer], *, need_features: bool = True)
     if need_features:
         outputs[_ONLY_EDGE] = np.array([answer.need_features for answer in answers], np.bool_)
     return outputs
+
+
+def encode_answers(
+    answers: Sequence[Answer], request: InferRequest, *, need_features: bool = True
+) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Return the body of the answer to `request` and its HTTP headers as ASGI has them; at least one answer."""
+    if request.id or request.outputs is not None or not request.binary_default:
+        body, headers = encode_response(answers_to_outputs(answers, need_features=need_features), request)
+        return body, [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    first, rows = answers[0], len(answers)
+    exits = b"".join([_TEXTS[answer.exit] for answer in answers])
+    reasons = b"".join([_text(answer.degraded_reason) for answer in answers])
+    raw = (
+        struct.pack(f"<{rows}q", *[answer.label for answer in answers]),
+        *[answer.probabilities.tobytes() for answer in answers],
+        exits,
+        struct.pack(f"<{rows}f", *[answer.confidence for answer in answers]),
+        bytes([answer.degraded for answer in answers]),
+        reasons,
+        *[answer.devices.tobytes() for answer in answers],
+        struct.pack(f"<{rows}q", *[answer.policy_version for answer in answers]),
+        struct.pack(f"<{rows}q", *[answer.bytes_up for answer in answers]),
+        bytes([answer.need_features for answer in answers]) if need_features else b"",
+    )
+    sizes = rows, first.probabilities.size, len(exits), len(reasons), first.devices.size, need_features
+    header = _headers.get(sizes)
+    if header is None:
+        # The JSON of answers alike in size is the same text: made once, by what makes all others.
+        body, named = encode_response(answers_to_outputs(answers, need_features=need_features), request)
+        length = int(named[HEADER_LENGTH])
+        header = body[:length], [(name.lower().encode(), value.encode()) for name, value in named.items()]
+        if len(_headers) < _MOST_HEADERS:
+            _headers[sizes] = header
+    return b"".join((header[0], *raw)), header[1]
+
+
+def _text(text: str) -> bytes:
+    """An element of a BYTES tensor."""
+    content = text.encode()
+    return struct.pack("<I", len(content)) + content
+
+
+_TEXTS: Final = {exit: _text(exit.value) for exit in Exit}
+_MOST_HEADERS: Final = 1000
+_headers: dict[tuple[int, ...], tuple[bytes, list[tuple[bytes, bytes]]]] = {}
 
 
 def outputs_to_answers(

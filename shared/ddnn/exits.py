@@ -4,6 +4,7 @@ Criteria measure *un*sureness in [0, 1]; an exit answers iff its criterion is be
 probabilities are (…, K) over K classes, criteria (…).
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -14,24 +15,29 @@ from ddnn.types import Bools, Floats
 
 __all__ = ["CRITERIA", "agreement", "entropy", "margin", "max_probability", "probabilities", "unsureness"]
 
+_SMALLEST: Final = np.float32(np.finfo(np.float32).smallest_subnormal)
+
 
 def probabilities(scores: Floats, temperature: float | Floats = 1.0) -> Floats:
     """Softmax over the last axis of `scores / temperature`; uniform, so unsure, where a score is not finite.
 
     `temperature` is one for all, or (…) of each.
     """
+    # Ufuncs and their reductions only: of a few events the methods around them take most of the time.
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = scores / np.asarray(temperature, np.float32)[..., np.newaxis]
-        scaled = np.where(np.isfinite(scaled).all(axis=-1, keepdims=True), scaled, np.float32(0))
-        scaled -= scaled.max(axis=-1, keepdims=True)
+        if not np.logical_and.reduce(np.isfinite(scaled), axis=None):
+            scaled = np.where(np.isfinite(scaled).all(axis=-1, keepdims=True), scaled, np.float32(0))
+        scaled -= np.maximum.reduce(scaled, axis=-1, keepdims=True)
     exps = np.exp(scaled)
-    return np.asarray(exps / exps.sum(axis=-1, keepdims=True), dtype=np.float32)
+    return np.asarray(exps / np.add.reduce(exps, axis=-1, keepdims=True), dtype=np.float32)
 
 
 def entropy(p: Floats) -> Floats:
     """Normalised entropy η(p) = −Σ pᵢ ln pᵢ / ln K (DDNN paper, section III-D), with 0 ln 0 = 0."""
-    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
-    return np.asarray(np.clip(-(p * logs).sum(axis=-1) / np.float32(np.log(p.shape[-1])), 0.0, 1.0))
+    logs = np.log(np.maximum(p, _SMALLEST))  # finite where p is 0, and the same where it is not
+    mean = np.add.reduce(p * logs, axis=-1) / np.float32(-math.log(p.shape[-1]))
+    return np.asarray(np.minimum(np.maximum(mean, 0.0), 1.0))
 
 
 def max_probability(p: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import httpx
@@ -16,7 +16,7 @@ from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.service.audits import Audits
 from ddnn.service.case import Case, Terms
-from ddnn.service.engine import Engine
+from ddnn.service.engine import Engine, Step
 from ddnn.service.follow import Follower
 from ddnn.service.ledger import Ledger
 from ddnn.service.metrics import CIRCUIT, Metrics
@@ -146,11 +146,30 @@ class Service(ABC):
     async def _follow(self, policy: Policy) -> None:
         await self.change_policy(policy, "upstream")
 
+    def make_engine(
+        self,
+        steps: Sequence[Step],
+        *,
+        above: Exit | None = None,
+        ask: Callable[[Case], None] | None = None,
+    ) -> Engine:
+        """The exits of this tier, with what is the same at all tiers."""
+        return Engine(
+            steps,
+            above=above,
+            way_up=self.way_up,
+            ask=ask,
+            audit=self.audits.sure if self.audits else None,
+            observe=self.metrics.batch_size.observe,
+            most=self.settings.max_section_batch,
+            delay_s=self.settings.max_delay_ms / 1000,
+        )
+
     def settled(self, case: Case, answer: Answer) -> None:
         """Hear of each event that this tier has given its answer to."""
         if case.terms.audit:
             return
-        self.metrics.answered([answer])
+        self.metrics.answered(answer)
         if self.audits:
             self.audits.answered(case, answer)
         if self.ledger is not None:
@@ -188,15 +207,11 @@ class Service(ABC):
             await self.follower.stop()
         if self.audits:
             self.audits.close()
+        self.engine.close()
         if self.way_up:
             await self.way_up.close()
         if self.uplink:
             await self.uplink.aclose()
-
-    def observe(self, stage: str, seconds: float, events: int) -> None:
-        """Count one run of a section."""
-        self.metrics.stage(stage, seconds)
-        self.metrics.batch_size.observe(events)
 
     @staticmethod
     def _readable(inputs: dict[str, Array], parameters: Parameters) -> dict[str, Any]:
@@ -211,8 +226,8 @@ class Service(ABC):
 
     @property
     def wait_s(self) -> float:
-        """Seconds that an event which came now would wait for its section; 0 where that is not known."""
-        return 0.0
+        """Seconds that an event which came now would wait for its sections."""
+        return self.engine.wait_s
 
     def refuse_when_draining(self) -> None:
         """Raise `Unavailable` when this tier takes nothing new."""

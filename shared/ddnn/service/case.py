@@ -1,9 +1,9 @@
 """One event on its way through a tier, and what a child sends for it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -11,12 +11,22 @@ from ddnn.policy import Judging, Policy
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array, Bools
 
-__all__ = ["AUDIT_S", "Case", "Contribution", "Terms", "no_answer", "reserve", "show_timings"]
+__all__ = ["AUDIT_S", "Case", "Contribution", "Stage", "Terms", "no_answer", "reserve", "show_stages"]
 
 AUDIT_S: Final = 2.0
 """How long an audit may take, in seconds, at each tier; nobody waits for it."""
 
 _NO_SCORES: Final = np.zeros(0, np.float32)
+
+
+class Stage(NamedTuple):
+    """Where time went."""
+
+    name: str
+    """`queue`, an exit's name (its section), `uplink`, …"""
+    seconds: float
+    began: float
+    """By `time.perf_counter`."""
 
 
 @dataclass(slots=True)
@@ -33,14 +43,17 @@ class Terms:
     """Instead of the policy's wait: wait this long for every child, alive or not."""
     audit: bool = False
     """This is no question but an audit: its answer is compared with one already given, and counted nowhere."""
-    headers: dict[str, str] = field(default_factory=dict)
-    """Headers that travel on: trace and request id."""
-    timings: list[tuple[str, float]] = field(default_factory=list)
-    """(stage, seconds) of the request itself."""
-    sections: list[tuple[str, float]] = field(default_factory=list)
-    """(exit, seconds) of the section runs its events were in."""
+    travels: Callable[[], dict[str, str]] = dict
+    """Headers that travel on, trace and request id: made when something goes up, as most requests need none."""
+    stages: list[Stage] = field(default_factory=list)
+    """Where the time of its events went."""
     upper_timings: list[str] = field(default_factory=list)
     """`Server-Timing` of the tiers above, as they came."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that travel on."""
+        return self.travels()
 
     def left(self) -> float:
         """Seconds until the deadline."""
@@ -94,8 +107,10 @@ class Case:
     """Loop time by which the last of its callers must have the answer; the first request's to begin with."""
     bytes_up: int = 0
     """Payload bytes this tier has sent up for the event."""
-    sections: list[tuple[str, float]] = field(default_factory=list)
-    """(exit, seconds) of each section run it was in; the events of one run share the entry."""
+    stages: list[Stage] = field(default_factory=list)
+    """Where its time went; events that went through a stage together share the entry."""
+    complete: float = 0.0
+    """When all that it was collected from was there, by `time.perf_counter`; 0 before that."""
     upper_timings: list[str] = field(default_factory=list)
     """`Server-Timing` of the tiers above, as it came; the events of one post share the entry."""
 
@@ -111,20 +126,24 @@ class Case:
         """Seconds until the deadline of the most patient caller."""
         return self.deadline - asyncio.get_running_loop().time()
 
-    def judging(self, exit: Exit) -> Judging:
-        """What `exit` judges this event by."""
-        policy = self.policy
-        return policy.judging(exit, int(self.devices.sum()) if policy.live else 0)
+    def temperature(self, exit: Exit) -> float:
+        """What `exit` divides this event's scores by."""
+        return self._judging(exit).temperatures.of(exit)
 
     def threshold(self, exit: Exit) -> float:
         """The threshold of `exit` for this event."""
-        asked, own = self.terms.threshold, self.judging(exit).thresholds.of(exit)
+        asked, own = self.terms.threshold, self._judging(exit).thresholds.of(exit)
         return own if asked is None or own == 0 or exit is Exit.CLOUD else asked
+
+    def _judging(self, exit: Exit) -> Judging | Policy:
+        """What `exit` judges this event by: the policy itself, but where that depends on how many take part."""
+        policy = self.policy
+        return policy.judging(exit, int(self.devices.sum())) if policy.live else policy
 
     def audit(self, event: bytes | None = None) -> "Case":
         """The same event once more, on its way to the cloud however sure an exit is; by default without an id."""
         loop = asyncio.get_running_loop()
-        terms = Terms(loop.time() + AUDIT_S, threshold=0.0, headers=self.terms.headers, audit=True)
+        terms = Terms(loop.time() + AUDIT_S, threshold=0.0, travels=self.terms.travels, audit=True)
         return Case(
             event,
             self.policy,
@@ -140,7 +159,8 @@ class Case:
     def settle(self, answer: Answer) -> None:
         """Give the event its answer, once."""
         if not self.outcome.done():
-            self.outcome.set_result(replace(answer, bytes_up=answer.bytes_up + self.bytes_up))
+            sent = self.bytes_up
+            self.outcome.set_result(replace(answer, bytes_up=answer.bytes_up + sent) if sent else answer)
 
     def degrade(self, reason: str) -> None:
         """Answer with the best exit reached, and say why it is not a better one."""
@@ -161,10 +181,10 @@ def no_answer(classes: int, devices: int, version: int, *, need_features: bool, 
     )
 
 
-def show_timings(terms: Terms, cases: Iterable[Case]) -> None:
-    """Put what the request's events went through into its `Server-Timing`, each shared entry once."""
+def show_stages(terms: Terms, cases: Iterable[Case], since: float = 0.0) -> None:
+    """Put what the request's events went through `since` it came on its account, each shared entry once."""
     cases = list(cases)
-    terms.sections += {id(run): run for case in cases for run in case.sections}.values()
+    terms.stages += {id(stage): stage for case in cases for stage in case.stages if stage.began >= since}.values()
     terms.upper_timings += {id(text): text for case in cases for text in case.upper_timings}.values()
 
 

@@ -5,6 +5,7 @@ A tier is a list of steps (device: `device`; edge: `local`, `edge`; cloud: `clou
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from time import perf_counter
 from typing import Literal, Protocol
@@ -15,7 +16,8 @@ from ddnn.bundle import Cut
 from ddnn.exits import probabilities, unsureness
 from ddnn.policy import Policy
 from ddnn.runtime import Section
-from ddnn.service.case import Case
+from ddnn.service.batching import Outputs, SectionQueue
+from ddnn.service.case import Case, Stage
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array, Bools, Floats, pack_bits, unpack_bits
 
@@ -38,7 +40,7 @@ class Step:
 
     def run(self, cases: Sequence[Case]) -> dict[str, Array]:
         """Run the section on a batch of events; features come out packed."""
-        rows = {name: np.stack([case.inputs[name] for case in cases]) for name in self.section.inputs}
+        rows = {name: _rows([case.inputs[name] for case in cases]) for name in self.section.inputs}
         if self.cut and "features" in rows:
             rows["features"] = unpack_bits(rows["features"], self.cut.bits)
         outputs = self.section.run(**rows)
@@ -70,25 +72,51 @@ class Engine:
         way_up: WayUp | None = None,
         ask: Callable[[Case], None] | None = None,
         audit: Callable[[Sequence[Case]], None] | None = None,
-        observe: Callable[[str, float, int], None] = lambda stage, seconds, events: None,
+        observe: Callable[[int], None] = lambda events: None,
+        most: int = 64,
+        delay_s: float = 0.0,
     ) -> None:
-        """`above` is the first exit of the tier above, if there is such a tier; `audit` sees what is sure first."""
+        """`above` is the first exit of the tier above, if there is such a tier; `audit` sees what is sure first.
+
+        At most `most` events go through a section at once, and `observe` hears how many; a section that is free waits
+        `delay_s` for more.
+        """
         self.steps = tuple(steps)
         self.above = above
         self.way_up = way_up
         self._ask, self._audit = ask, audit
         self._observe = observe
+        self._queues = {
+            step.exit: SectionQueue(step.run, partial(self._decide, step.exit), most=most, delay_s=delay_s)
+            for step in self.steps
+        }
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that an event which came now would wait for sections, if it had to pass them all."""
+        return sum(queue.wait_s for queue in self._queues.values())
+
+    def close(self) -> None:
+        """Let the threads of slow sections end."""
+        for queue in self._queues.values():
+            queue.close()
 
     async def advance(self, cases: Sequence[Case]) -> None:
         """Take events as far as they can go: settled here, asked for features, or settled from above."""
         for step in self.steps:
             done = [case for case in cases if case.reached >= step.exit.rank]
             todo = [case for case in cases if case.reached < step.exit.rank]
-            cases = done + self._exit(step, self._holding(step.needs, self._allowed(todo, step.exit)))
+            if ready := self._holding(step.needs, self._allowed(todo, step.exit)):
+                await self._queues[step.exit].visit(ready)
+            cases = [case for case in (*done, *ready) if not case.outcome.done()]
         if self.above:
             cases = self._allowed(cases, self.above)
         if self.way_up and (cases := self._holding(self.way_up.carries, cases)):
+            start = perf_counter()
             await self.way_up.offload(cases)
+            uplink = Stage("uplink", perf_counter() - start, start)
+            for case in cases:
+                case.stages.append(uplink)
         for case in cases:
             case.degrade("no_upstream")
 
@@ -111,32 +139,34 @@ class Engine:
                     case.degrade("no_features")
         return holding
 
-    def _exit(self, step: Step, cases: Sequence[Case]) -> list[Case]:
-        """Run a step; settle the events it is sure of and return the others."""
-        if not cases:
-            return []
-        start = perf_counter()
-        outputs = step.run(cases)
-        seconds = perf_counter() - start
-        self._observe(step.exit.value, seconds, len(cases))
-        run = (step.exit.value, seconds)
-        unsure: list[Case] = []
+    def _decide(self, exit: Exit, cases: Sequence[Case], outputs: Outputs, seconds: float) -> None:
+        """Settle those of a run's events that `exit` is sure of; the others have its answer as their best so far."""
+        self._observe(len(cases))
+        run = Stage(exit.value, seconds, perf_counter() - seconds)
         sure: list[Case] = []
-        answers, criterion = judge(step.exit, outputs["scores"], cases)
-        for row, (case, answer) in enumerate(zip(cases, answers, strict=True)):
-            case.best, case.scores = answer, outputs["scores"][row]
-            case.judged[step.exit] = case.scores.copy()  # it is kept longer than its batch
-            case.sections.append(run)
-            if "features" in outputs:
-                case.inputs["features"] = outputs["features"][row]
-            (sure if criterion[row] < case.threshold(step.exit) else unsure).append(case)
+        scores, features = outputs["scores"], outputs.get("features")
+        answers, criterion = judge(exit, scores, cases)
+        for row, case in enumerate(cases):
+            if case.outcome.done():  # while the section was at it
+                continue
+            case.best = answers[row]
+            case.scores = case.judged[exit] = scores[row].copy()  # it is kept longer than its batch
+            case.stages.append(run)
+            if features is not None:
+                case.inputs["features"] = features[row]
+            if criterion[row] < case.threshold(exit):
+                sure.append(case)
         if sure and self._audit:
             self._audit(sure)
         if sure and self.way_up:
             self.way_up.tell(sure)
         for case in sure:
             case.settle(case.best)
-        return unsure
+
+
+def _rows(rows: Sequence[Array]) -> Array:
+    """[B, …]; one row needs no copy."""
+    return np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis]
 
 
 def judge(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answer], list[float]]:
@@ -146,18 +176,11 @@ def judge(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answe
     for _, same in groupby(cases, key=lambda case: id(case.policy)):
         group = list(same)
         policy = group[0].policy
-        temperatures = np.array([case.judging(exit).temperatures.of(exit) for case in group], np.float32)
+        temperatures = np.array([case.temperature(exit) for case in group], np.float32)
         p = probabilities(scores[len(answers) : len(answers) + len(group)], temperatures)
         values = unsureness(policy.criterion, p, _votes(exit, policy, group)).tolist()
         answers += [
-            Answer(
-                label=label,
-                probabilities=p[row],
-                exit=exit,
-                confidence=1 - values[row],
-                devices=case.devices,
-                policy_version=policy.version,
-            )
+            Answer(label, p[row], exit, 1 - values[row], case.devices, policy.version)
             for row, (case, label) in enumerate(zip(group, p.argmax(axis=-1).tolist(), strict=True))
         ]
         criterion += values

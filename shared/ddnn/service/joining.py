@@ -5,15 +5,16 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 from ddnn.errors import Overloaded
 from ddnn.policy import MOST_VERSIONS
 from ddnn.service.base import Service
-from ddnn.service.case import Case, Contribution, Terms, show_timings
+from ddnn.service.case import Case, Contribution, Stage, Terms, no_answer, show_stages
 from ddnn.service.collector import Collector, Reply
 from ddnn.service.engine import judge
-from ddnn.service.pending import Place
+from ddnn.service.pending import Pending, Place
 from ddnn.types import Answer
 from ddnn.wire import InferRequest
 
@@ -35,7 +36,7 @@ class JoiningService(Service):
         self, places: Sequence[Place], *, width: int, devices: Sequence[int], event_bytes: int, patience: int = 1
     ) -> None:
         """Set the collector up; `devices` are those below this tier, the rest is as `Collector` has it."""
-        self._children = len(places)
+        self._children, self._places, self._width = len(places), tuple(places), width
         self._tasks: set[asyncio.Task[None]] = set()
         self.collector = Collector(
             places,
@@ -57,6 +58,9 @@ class JoiningService(Service):
         parts = self.contributions(request, terms)
         if not all(self.collector.knows(event) for event, _ in parts):
             self.refuse_when_draining()
+        if all(event is None for event, _ in parts):
+            return await self._answer_alone([part for _, part in parts], terms)
+        start = perf_counter()
         try:
             replies = [self.collector.offer(event, part) for event, part in parts]
         except Overloaded:
@@ -64,7 +68,6 @@ class JoiningService(Service):
             raise
         waiting = [reply.future for reply in replies if not reply.future.done()]
         if waiting:
-            start = asyncio.get_running_loop().time()
             left = terms.left()
             try:
                 await asyncio.wait(waiting, timeout=max(0.0, left - min(left / 20, 0.02)))
@@ -72,12 +75,34 @@ class JoiningService(Service):
                 for reply in replies:
                     self.collector.forget(reply)
                 raise
-            terms.timings.append(("collect", asyncio.get_running_loop().time() - start))
         answers = [self._told(reply) for reply in replies]
         for (_, part), reply, answer in zip(parts, replies, answers, strict=True):
             if reply.case and answer.need_features:
                 self.collector.delivered(reply.case, part.child)
-        show_timings(terms, (reply.case for reply in replies if reply.case))
+        if cases := [reply.case for reply in replies if reply.case]:
+            there = max(case.complete for case in cases)
+            collected = (there if there >= start else perf_counter()) - start
+            terms.stages.append(Stage("collect", collected, start))
+            show_stages(terms, cases, start)
+        return answers
+
+    async def _answer_alone(self, parts: Sequence[Contribution], terms: Terms) -> list[Answer]:
+        """Answer events that wait for nobody: they need no collector."""
+        loop, policy = asyncio.get_running_loop(), self.policy
+        nothing = no_answer(self.classes, self.devices, policy.version, need_features=False)
+        cases = [Case(None, policy, terms, {}, part.devices, nothing, loop.create_future()) for part in parts]
+        for case, part in zip(cases, parts, strict=True):
+            if len(part.present) == self._width:  # this child alone fills all places
+                case.inputs = {**part.inputs, "present": part.present}
+            else:
+                Pending(case, loop.time()).fill({part.child: part}, self._places, self._width)
+        await self._decide(cases)
+        answers = [case.outcome.result() for case in cases]
+        for case, answer in zip(cases, answers, strict=True):
+            self.settled(case, answer)
+            if answer.degraded_reason == "deadline":
+                self.metrics.late_answer.inc()
+        show_stages(terms, cases)
         return answers
 
     @staticmethod
@@ -89,11 +114,14 @@ class JoiningService(Service):
         """The reply; past the deadline, the best there is so far."""
         if reply.case is None or reply.future.done():
             return reply.future.result()
-        self.metrics.late.labels("answer").inc()
+        self.metrics.late_answer.inc()
         return replace(reply.case.best, degraded=True, degraded_reason="deadline")
 
     def _advance(self, cases: list[Case]) -> None:
         """Decide complete events, in a task of their own."""
+        now = perf_counter()
+        for case in cases:
+            case.complete = now
         task = asyncio.create_task(self._decide(cases))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

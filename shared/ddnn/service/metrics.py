@@ -1,6 +1,6 @@
 """Prometheus metrics of a tier: seconds and bytes, few labels, every label set made at 0."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -19,6 +19,8 @@ _SHARES = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
 _WHY: Final = ("sure", *REASONS, "no_features", "no_upstream", "gone", "draining")
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "499", "500", "503", "504")
+STAGES: Final = ("receive", "decode", "collect", "queue", "decide", "uplink", "encode", "send")
+"""Parts of a request besides the sections, which go by their exits' names."""
 CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -60,6 +62,10 @@ class Metrics:
         exits = tuple(exits)
         self.audits = AuditMetrics(r, exits)
         self._zero(exits, devices)
+        # Looking a child up by its labels costs more than counting with it.
+        self.late_answer = self.late.labels("answer")
+        self._stages = {stage: self.stage_seconds.labels(stage) for stage in (*STAGES, *exits)}
+        self._answered: dict[tuple[Exit, str], tuple[Counter, Histogram]] = {}
 
     def _zero(self, exits: Iterable[Exit], devices: Sequence[int]) -> None:
         for code in CODES:
@@ -79,17 +85,22 @@ class Metrics:
         for device in devices:
             self.missing.labels(str(device))
 
-    def answered(self, answers: Iterable[Answer]) -> None:
-        """Count what was answered here; rows that only ask for features, or could not be answered, are not answers."""
-        for answer in answers:
-            if answer.label >= 0:
-                reason = answer.degraded_reason or "sure"
-                self.exits.labels(answer.exit, reason if reason in _WHY else "error").inc()
-                self.confidence.labels(answer.exit).observe(answer.confidence)
+    def answered(self, answer: Answer) -> None:
+        """Count what was answered here; a row that only asks for features, or could not be answered, is no answer."""
+        if answer.label >= 0:
+            reason = answer.degraded_reason or "sure"
+            reason = reason if reason in _WHY else "error"
+            if (known := self._answered.get((answer.exit, reason))) is None:
+                count = self.exits.labels(answer.exit, reason)
+                known = self._answered[answer.exit, reason] = count, self.confidence.labels(answer.exit)
+            count, confidence = known
+            count.inc()
+            confidence.observe(answer.confidence)
 
-    def stage(self, name: str, seconds: float) -> None:
-        """Time one part of a request."""
-        self.stage_seconds.labels(name).observe(seconds)
+    def stages(self, seconds: Mapping[str, float]) -> None:
+        """Time the parts of one request."""
+        for stage, each in seconds.items():
+            self._stages[stage].observe(each)
 
     def gathered(self, here: Bools, devices: Sequence[int]) -> None:
         """Count who of `devices` took part in a collected event; `here` [D]."""

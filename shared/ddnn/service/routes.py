@@ -1,8 +1,6 @@
 """The paths every tier serves; a route parses, calls, returns."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from time import perf_counter
 from typing import Any, TypeVar
 
 import orjson
@@ -10,18 +8,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 import ddnn
-from ddnn.answers import answers_to_outputs
-from ddnn.errors import DeadlineExceeded, NotFound, Unavailable
+from ddnn.errors import NotFound, Unavailable
 from ddnn.service import openapi
 from ddnn.service.base import Service
-from ddnn.service.body import read_body
-from ddnn.service.case import Terms
 from ddnn.service.metrics import CONTENT_TYPE_LATEST
 from ddnn.service.policy_routes import make_policy_routes
 from ddnn.service.tensors import answer_tensors
-from ddnn.service.terms import read_budget, read_terms
 from ddnn.tier import Tier
-from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_response
 
 __all__ = ["make_routes"]
 
@@ -32,13 +25,6 @@ def make_routes(service: Service) -> APIRouter:
     """Routes over one service."""
     routes = APIRouter()
     outputs = answer_tensors(service.classes, service.devices, need_features=service.tier is Tier.EDGE)
-
-    names = [spec.name for spec in outputs]
-    limits = Limits.of(
-        [(spec.datatype, spec.largest) for spec in service.inputs],
-        rows=service.settings.max_batch,
-        cap=service.settings.max_body_bytes,
-    )
 
     page = openapi.infer(service.request_example, token=service.settings.token is not None)
 
@@ -115,40 +101,9 @@ def make_routes(service: Service) -> APIRouter:
     @routes.post("/v2/models/{model}/infer", tags=["protocol"], **page)
     async def infer(request: Request, model: openapi.ModelName) -> Response:
         """Answer events, from here up."""
-        arrived = asyncio.get_running_loop().time()
-        start = perf_counter()
+        # Those for the one model never get here (service/infer.py): this is their page, and the answer to any other.
         known(request)
-        budget_ms, default_ms = read_budget(request.headers), service.settings.deadline_ms
-        try:
-            async with asyncio.timeout_at(arrived + (default_ms if budget_ms is None else budget_ms) / 1000):
-                body = await read_body(request, limits)
-        except TimeoutError as error:
-            service.metrics.late.labels("answer").inc()
-            raise DeadlineExceeded("the deadline had passed before the body was there") from error
-        asked = decode_request(body, request.headers.get(HEADER_LENGTH), limits)
-        asked.refuse_unknown_outputs(names)
-        terms = read_terms(
-            asked,
-            request.headers,
-            arrived=arrived,
-            budget_ms=budget_ms,
-            default_ms=default_ms,
-            bundle=service.bundle.fingerprint,
-            first_exit=service.bundle.topology.exits[0],
-            request_id=request.state.request_id,
-        )
-        decoded = perf_counter()
-        if terms.left() <= 0:
-            service.metrics.late.labels("answer").inc()
-            raise DeadlineExceeded("the deadline had passed before there was anything to answer with")
-        answers = await service.infer(asked, terms)
-        answered = perf_counter()
-        tensors = answers_to_outputs(answers, need_features=service.tier is Tier.EDGE)
-        content, headers = encode_response(tensors, asked)
-        terms.timings += [("decode", decoded - start), ("answer", answered - decoded)]
-        for stage in terms.timings:
-            service.metrics.stage(*stage)
-        return Response(content, headers={**headers, "Server-Timing": _server_timing(service.tier, terms)})
+        raise NotFound(f"{request.url.path[:200]!r} is not where this tier is asked")
 
     @read("/v2/status", tags=["ddnn"])
     async def status() -> Response:
@@ -166,8 +121,3 @@ def make_routes(service: Service) -> APIRouter:
 
 def _json(document: Mapping[str, Any]) -> Response:
     return Response(orjson.dumps(document), media_type="application/json")
-
-
-def _server_timing(tier: Tier, terms: Terms) -> str:
-    own = [f"{tier}-{stage};dur={seconds * 1000:.3f}" for stage, seconds in [*terms.timings, *terms.sections]]
-    return ", ".join([*own, *terms.upper_timings])

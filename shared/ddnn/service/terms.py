@@ -1,6 +1,7 @@
 """What a request asks besides its tensors, read from its headers and parameters."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from ddnn.errors import BadInput, OtherBundle
 from ddnn.service.case import Terms
@@ -11,6 +12,7 @@ from ddnn.wire import InferRequest
 __all__ = ["read_budget", "read_terms"]
 
 _LONGEST_MS = 600_000.0
+_EXITS = {exit.value: exit for exit in Exit}
 
 
 def read_budget(headers: Mapping[str, str]) -> float | None:
@@ -46,18 +48,20 @@ def read_terms(
     other = headers.get("x-ddnn-bundle")
     if other is not None and other != bundle:
         raise OtherBundle(f"x-ddnn-bundle is {other[:12]!r}; this tier serves {bundle[:12]!r}")
-    max_exit = request.text("max_exit")
-    if max_exit is not None and max_exit not in list(Exit):
-        raise BadInput(f"parameter 'max_exit' is {max_exit[:40]!r}; expected one of {', '.join(Exit)}")
-    if max_exit is not None and Exit(max_exit).rank < first_exit.rank:
-        raise BadInput(f"parameter 'max_exit' is {max_exit!r}; this network's first exit is {first_exit.value!r}")
+    highest, max_exit = Exit.CLOUD, request.text("max_exit")
+    if max_exit is not None:
+        if max_exit not in _EXITS:
+            raise BadInput(f"parameter 'max_exit' is {max_exit[:40]!r}; expected one of {', '.join(Exit)}")
+        highest = _EXITS[max_exit]
+        if highest.rank < first_exit.rank:
+            raise BadInput(f"parameter 'max_exit' is {max_exit!r}; this network's first exit is {first_exit.value!r}")
     timeout_us = request.number("timeout", 0.0, _LONGEST_MS * 1000)
     budgets = [budget_ms, timeout_us and timeout_us / 1000]
     return Terms(
         deadline=arrived + min((ms for ms in budgets if ms is not None), default=default_ms) / 1000,
-        max_exit=Exit(max_exit) if max_exit else Exit.CLOUD,
+        max_exit=highest,
         threshold=request.number("threshold", 0.0, 1.0),
         wait_ms=request.number("wait_ms", 0.0, _LONGEST_MS),
         audit=request.flag("audit"),
-        headers=travelling(headers, request_id),
+        travels=partial(travelling, headers, request_id),
     )

@@ -83,7 +83,8 @@ def test_reasons_are_those_of_the_uplink() -> None:
 
 def test_a_row_without_an_answer_is_not_counted_as_one() -> None:
     metrics = Metrics(Exit, range(2))
-    metrics.answered([answer(Exit.EDGE), answer(Exit.EDGE, reason="timeout"), answer(Exit.LOCAL, label=-1)])
+    for given in (answer(Exit.EDGE), answer(Exit.EDGE, reason="timeout"), answer(Exit.LOCAL, label=-1)):
+        metrics.answered(given)
     found = samples(metrics.text().decode())
     counts = {labels: value for (name, labels), value in found.items() if name == "ddnn_exits_total" and value}
     assert counts == {
