@@ -1,4 +1,4 @@
-"""Who computes where: one half of the machine is the cloud, the other is everything below it and the load generator."""
+"""Who computes where: the cloud on one half of the machine, all below it and the load generator where there is room."""
 
 import os
 from collections.abc import Iterator
@@ -14,14 +14,13 @@ class Cores:
     """The same division for every system."""
 
     cloud: frozenset[int]
-    below: frozenset[int]
+    all: frozenset[int]
 
     @classmethod
     def of(cls, available: frozenset[int]) -> Self:
-        """The first half for the cloud, the rest below; of a single core, both."""
+        """The first half for the cloud, one core at least."""
         order = sorted(available)
-        half = len(order) // 2
-        return cls(frozenset(order[:half] or order), frozenset(order[half:]))
+        return cls(frozenset(order[: max(1, len(order) // 2)]), available)
 
     @classmethod
     def mine(cls) -> Self:

@@ -1,17 +1,16 @@
 """Our fleet, its cloud on the cloud's cores and all else below, and how it is asked."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.peers.clock import FineProcesses
 from benchmarks.peers.cores import Cores, on
 from ddnn.evaluation import Scores
 from ddnn.evaluation.decide import judge
 from ddnn.fleet.processes import LocalFleet
 from ddnn.link import Shape
-from ddnn.loadgen import Processes
 from ddnn.policy import Policy
 from ddnn.tier import Exit, Tier
 from ddnn.types import Floats
@@ -29,14 +28,14 @@ class PlacedFleet(LocalFleet):
         self._cores = cores
 
     def start(self, name: str) -> None:
-        """Start the tier `name` on its cores; whoever starts the fleet is on those below the cloud."""
-        with on(self._cores.cloud) if name == "cloud" else nullcontext():
+        """Start the tier `name` on its cores."""
+        with on(self._cores.cloud if name == "cloud" else self._cores.all):
             super().start(name)
 
 
-def processes(fleet: LocalFleet) -> Processes:
+def processes(fleet: LocalFleet) -> FineProcesses:
     """Of all its tiers, by name."""
-    return Processes({name: fleet.pid(name) for name in fleet.members})
+    return FineProcesses({name: fleet.pid(name) for name in fleet.members})
 
 
 def unsure_below(scores: Scores, policy: Policy) -> Floats:

@@ -60,7 +60,7 @@ class Peer:
 PEERS: Final = (
     Peer("FastAPI + ONNX Runtime", "bytes", "bare"),
     Peer("LitServe", "bytes, no batching", "lit"),
-    Peer("LitServe", "bytes, batches of up to 64 within 1 ms", "lit", batch=64),
+    Peer("LitServe", "bytes, batches of up to 16 within 10 ms", "lit", batch=16),
     Peer("BentoML", "bytes, mounted route, no batching", "bento", "/binary/predict", "/readyz"),
     Peer("BentoML", "JSON, no batching", "bento", "/json", "/readyz", binary=False),
     Peer("BentoML", "JSON, adaptive batching", "bento", "/batched", "/readyz", binary=False),

@@ -52,10 +52,10 @@ def _what(results: Document) -> list[str]:
     head = ("", "accuracy here", *([f"on {other['name']}"] if other else []), "multiplications", "ONNX, kB")
     return [
         f"{results['events']:,} test events of {results['data']}, the same for every system in the same order. The "
-        f"cloud, whoever it is, has {cores['cloud']} of {cores['all']} cores; the load generator and all below the cloud have "
-        f"the others. Links: from the edge to the cloud, and from the gateway of cloud-only systems to it, "
-        f"{links['edge_cloud']}; from a device to the edge {links['device_edge']}. A cloud-only request carries all six "
-        "views of an event in one body, as from a gateway that collects them for nothing: that favours the peers.",
+        f"cloud, whoever it is, has {cores['cloud']} of {cores['all']} cores; the load generator and all below the "
+        f"cloud run where there is room. Links: from the edge to the cloud, and from the gateway of cloud-only systems "
+        f"to it, {links['edge_cloud']}; from a device to the edge {links['device_edge']}. A cloud-only request carries "
+        "all six views of an event in one body, as from a gateway that collects them for nothing: that favours the peers.",
         _table(
             head,
             (
@@ -70,8 +70,8 @@ def _what(results: Document) -> list[str]:
             ),
         ),
         f"The uncut network has {'-'.join(map(str, network['filters']))} filters, the smallest of those tried that is "
-        f"within 0.2 points of our accuracy on {network['chosen_on']}: {network['chosen']:.2%}, ours {fleet['chosen']:.2%}. "
-        "It is trained and exported by `ddnn`'s own code with the shipped recipe.",
+        f"within 0.2 points of our accuracy on {network['chosen_on']}: {network['chosen']:.2%}, ours "
+        f"{fleet['chosen']:.2%}. It is trained and exported by `ddnn`'s own code with the shipped recipe.",
     ]
 
 
@@ -100,8 +100,8 @@ def _shares(results: Document) -> list[str]:
                 for name, each in rows
             ),
         ),
-        f"With nothing to do the cloud uses {idle:.2%} of a core. All CPU of a peer is the cloud's, {1000 / peer:.2g} ms "
-        "an event for the best of them; whoever collects its views is not counted.",
+        f"With nothing to do the cloud uses {idle:.2%} of a core. All CPU of a peer is the cloud's, {1000 / peer:.2g} "
+        "ms an event for the best of them; whoever collects its views is not counted.",
     ]
 
 
@@ -173,11 +173,12 @@ def _bytes(results: Document) -> str:
 
 def _rates(results: Document) -> str:
     return _table(
-        ("", "offered/s", "in time/s", "p50, ms", "p95, ms", "accuracy", "CPU of the cloud, ms an event"),
+        ("", "offered/s", "answers", "in time/s", "p50, ms", "p95, ms", "accuracy", "CPU of the cloud, ms an event"),
         (
             (
                 name,
                 f"{point['offered_per_s']:.0f}",
+                f"{point['answered']:,}",
                 f"{point['goodput_per_s']:.0f}",
                 *_times(point),
                 f"{point['accuracy']:.1%}",

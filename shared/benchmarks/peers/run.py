@@ -50,7 +50,7 @@ def run(out: Path, networks: Path, venvs: Path, *, digits: Path | None, quick: b
         "data": "mnist5k",
         "events": len(data),
         "other": {"name": "10,000 more digits", "events": len(more.test)} if more else None,
-        "cores": {"all": len(cores.cloud | cores.below), "cloud": len(cores.cloud)},
+        "cores": {"all": len(cores.all), "cloud": len(cores.cloud)},
         "links": {
             "edge_cloud": str(study.EDGE_CLOUD),
             "device_edge": str(study.DEVICE_EDGE),

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any, Final
 
 import numpy as np
-import psutil
 
-from benchmarks.peers.cores import Cores, on
+from benchmarks.peers.clock import FineProcesses, cpu_s
+from benchmarks.peers.cores import Cores
 from benchmarks.peers.ours import PlacedFleet, processes, threshold_of, unsure_below
 from benchmarks.peers.peer import PEERS, Peer, environment, serving, target, versions
 from ddnn.bundle import Bundle
@@ -35,20 +36,20 @@ _PORT: Final = 18700
 class Plan:
     """How long, and how much."""
 
-    saturated_s: float = 4.0
+    saturated_s: float = 3.0
     fleet_s: float = 20.0
     """The fleet flat out: its cloud has so little to do that it takes time to see."""
     share_s: float = 4.0
     linked_s: float = 10.0
-    rate_s: float = 2.0
+    rate_s: float = 2.5
     clients: tuple[int, ...] = (4, 32)
     """At once, flat out: few keep a batch small, many fill it."""
-    peer_rates: tuple[float, ...] = (50, 200, 800)
+    peer_rates: tuple[float, ...] = (50, 400)
     fleet_rates: tuple[float, ...] = (10, 25, 50)
 
     def shorter(self) -> "Plan":
         """A quarter of the time, for a look."""
-        return Plan(1.0, 5.0, 1.0, 3.0, 1.0, (16,), (50, 400), (10, 25))
+        return Plan(1.0, 5.0, 2.0, 3.0, 1.0, (16,), (50, 400), (25, 50))
 
 
 def peers(
@@ -60,7 +61,7 @@ def peers(
         venv, port = environment(peer, venvs, say), _PORT + place
         say(peer.name)
         log = logs / f"{peer.server}-{place}.log"
-        with on(cores.below), serving(peer, venv, model, cores, port, log) as pid:
+        with serving(peer, venv, model, cores, port, log) as pid:
             found.append({**_told(peer), **_peer(plan, peer, f"http://127.0.0.1:{port}", pid, data)})
     return found
 
@@ -70,7 +71,7 @@ def _told(peer: Peer) -> dict[str, Any]:
 
 
 def _peer(plan: Plan, peer: Peer, url: str, pid: int, data: Dataset) -> dict[str, Any]:
-    order, cloud = _order(data), Processes({"cloud": pid})
+    order, cloud = _order(data), FineProcesses({"cloud": pid})
 
     def load(arrivals: Arrivals, seconds: float, at: str = url, used: Processes = cloud) -> Measured:
         return _load(target(peer, at, data, order), arrivals, seconds, used)
@@ -78,7 +79,7 @@ def _peer(plan: Plan, peer: Peer, url: str, pid: int, data: Dataset) -> dict[str
     saturated = [load(Closed(clients), plan.saturated_s / len(plan.clients)).document() for clients in plan.clients]
     rates = [load(Poisson(rate), plan.rate_s).document() for rate in plan.peer_rates]
     with LinkProcess(url.removeprefix("http://"), EDGE_CLOUD) as link:
-        both = Processes(cloud.ids, {"gateway": lambda: link.state().passed})
+        both = FineProcesses(cloud.ids, {"gateway": lambda: link.state().passed})
         linked = load(Poisson(LINKED_RATE), plan.linked_s, link.url, both)
     return {"saturated": saturated, "rates": rates, "linked": linked.document()}
 
@@ -86,16 +87,15 @@ def _peer(plan: Plan, peer: Peer, url: str, pid: int, data: Dataset) -> dict[str
 def fleet(plan: Plan, cores: Cores, bundle: Bundle, data: Dataset, say: Callable[[str], object]) -> dict[str, Any]:
     """Our fleet: under its own policy, with larger shares sent up, and over thin links."""
     unsure = unsure_below(record(bundle, data), bundle.policy)
-    with on(cores.below):
-        with PlacedFleet(bundle.path, cores, base_port=0) as running:
-            say("our fleet")
-            running.wait_until_ready()
-            plain = _plain(plan, running, data, unsure, say)
-        shapes = {Tier.EDGE: EDGE_CLOUD, Tier.DEVICE: DEVICE_EDGE}
-        with PlacedFleet(bundle.path, cores, base_port=0, shapes=shapes) as running:
-            say("our fleet over thin links")
-            running.wait_until_ready()
-            return {**plain, **_linked(plan, running, data)}
+    with PlacedFleet(bundle.path, cores, base_port=0) as running:
+        say("our fleet")
+        running.wait_until_ready(seconds=120)
+        plain = _plain(plan, running, data, unsure, say)
+    shapes = {Tier.EDGE: EDGE_CLOUD, Tier.DEVICE: DEVICE_EDGE}
+    with PlacedFleet(bundle.path, cores, base_port=0, shapes=shapes) as running:
+        say("our fleet over thin links")
+        running.wait_until_ready(seconds=120)
+        return {**plain, **_linked(plan, running, data)}
 
 
 def _plain(
@@ -120,7 +120,7 @@ def _plain(
 
 def _linked(plan: Plan, running: PlacedFleet, data: Dataset) -> dict[str, Any]:
     edge = running.links["edge"]
-    used = Processes(processes(running).ids, {"edge": lambda: edge.state().passed})
+    used = FineProcesses(processes(running).ids, {"edge": lambda: edge.state().passed})
 
     def load(**parameters: float) -> dict[str, Any]:
         target = FleetTarget(running.device_urls, data.views, data.y, parameters=parameters)
@@ -131,15 +131,13 @@ def _linked(plan: Plan, running: PlacedFleet, data: Dataset) -> dict[str, Any]:
 
 def _idle(pid: int, seconds: float = 5.0) -> dict[str, float]:
     """What the cloud uses while nothing comes."""
-    process = psutil.Process(pid)
-    before = process.cpu_times()
-    psutil.wait_procs([process], timeout=seconds)
-    after = process.cpu_times()
-    return {"seconds": seconds, "cpu_s": after.user + after.system - before.user - before.system}
+    before = cpu_s(pid) or 0.0
+    sleep(seconds)
+    return {"seconds": seconds, "cpu_s": (cpu_s(pid) or 0.0) - before}
 
 
 def _load(target: Target, arrivals: Arrivals, seconds: float, used: Processes) -> Measured:
-    return measure(target, arrivals, seconds=seconds, warm_up_s=1.0, processes=used)
+    return measure(target, arrivals, seconds=seconds, warm_up_s=0.5, processes=used)
 
 
 def _order(data: Dataset) -> list[int]:

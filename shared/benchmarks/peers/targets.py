@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["best", "efficiency", "targets"]
+__all__ = ["best", "efficiency", "same_rate", "targets"]
 
-TICK_S: Final = 0.01
-"""The least CPU time that can be told; less counts as this much."""
+LEAST_S: Final = 1e-3
+"""The least CPU time that is told; less counts as this much."""
 Document = Mapping[str, Any]
 
 
 def efficiency(point: Document) -> float:
     """Events for a CPU second of the cloud."""
-    return float(point["answered"] / max(point["cpu_s"]["cloud"], TICK_S))
+    return float(point["answered"] / max(point["cpu_s"]["cloud"], LEAST_S))
 
 
 def best(points: Sequence[Document]) -> Document:
@@ -42,8 +42,26 @@ def targets(results: Document) -> list[dict[str, Any]]:
 def _cpu(peers: Sequence[Document], ours: Document) -> dict[str, Any]:
     peer = max(peers, key=lambda each: efficiency(best(each["saturated"])))
     theirs, mine = efficiency(best(peer["saturated"])), efficiency(best(ours["saturated"]))
-    note = f"{mine:,.0f} against {theirs:,.0f} events for a CPU second of the cloud"
+    alike = same_rate(peers, ours)
+    note = f"{mine:,.0f} against {theirs:,.0f} events for a CPU second of the cloud, each at its best; {alike}"
     return _row("events per CPU second of the cloud", "≥ 10", mine / theirs, mine >= 10 * theirs, peer["name"], note)
+
+
+def same_rate(peers: Sequence[Document], ours: Document) -> str:
+    """The same comparison under the same load: the highest rate that all were offered."""
+    common = set.intersection(*({_rate(point) for point in each["rates"]} for each in (*peers, ours)))
+    if not common:
+        return "no rate in common"
+    rate = max(common)
+    theirs, mine = (
+        max(efficiency(point) for each in systems for point in each["rates"] if _rate(point) == rate)
+        for systems in (peers, [ours])
+    )
+    return f"at {rate:g} events/s for both {mine:,.0f} against {theirs:,.0f}, {mine / theirs:.1f} times"
+
+
+def _rate(point: Document) -> float:
+    return float(point["arrivals"]["rate"])
 
 
 def _median(peers: Sequence[Document], ours: Document) -> dict[str, Any]:

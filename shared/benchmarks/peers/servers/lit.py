@@ -41,7 +41,7 @@ class Network(litserve.LitAPI):
 
 if __name__ == "__main__":
     workers = int(os.environ["PEER_WORKERS"])
-    api = Network(max_batch_size=int(os.environ["PEER_BATCH"]), batch_timeout=0.001)
+    api = Network(max_batch_size=int(os.environ["PEER_BATCH"]), batch_timeout=0.01)
     server = litserve.LitServer(
         api, accelerator="cpu", devices=1, workers_per_device=workers, fast_queue=True, disable_openapi_url=True
     )
