@@ -1,7 +1,8 @@
 """All that shared/docs/performance.md tells, in one run: each benchmark in turn, then the table of targets.
 
-`python shared/benchmarks/serving.py --out shared/docs/results/serving [--only scale --only load] [--digits mnist.npz]`,
-about twenty minutes on two cores without other load; `--only table` makes the table of what is in the folder already.
+`python shared/benchmarks/serving.py --out shared/docs/results/serving --page shared/docs/performance.md`, about twenty
+minutes on two cores without other load. `--only scale --only load` runs those, `--only table` none; the comparison with
+peers takes MNIST by `--digits`. Tables of what is in the folder already are kept.
 """
 
 import argparse
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from serving_page import fill
 
 from ddnn.bundle import shipped_bundle
 from ddnn.seal import write_atomically
@@ -144,6 +147,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder; each benchmark has one of its own in it")
     parser.add_argument("--only", action="append", choices=[*COMMANDS, "table"], help="only this; may be repeated")
+    parser.add_argument("--page", type=Path, help="put the tables into this page's blocks, shared/docs/performance.md")
     parser.add_argument("--digits", type=Path, help="MNIST in Keras form, for the comparison with peers")
     given = parser.parse_args()
     out = given.out.absolute()
@@ -154,6 +158,9 @@ def main() -> int:
     text = table(rows(out))
     write_atomically(out / "targets.md", partial(_write, text))
     print(f"\n{text}")
+    if given.page:
+        for file in fill(given.page, out):
+            print(f"{given.page.name} keeps its old table: {file} is not there", file=sys.stderr)
     failed = [name for name, code in codes.items() if code not in (0, 1)]
     if failed:
         print(f"could not be run: {', '.join(failed)}", file=sys.stderr)
