@@ -7,7 +7,7 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from ddnn.errors import BadInput
+from ddnn.errors import BadInput, DDNNError, Unavailable
 from ddnn.service.caller import caller_left
 from ddnn.wire import encode_error
 
@@ -16,10 +16,12 @@ __all__ = ["BoundedHeads"]
 _BYTES: Final = 64 << 10
 _HEADERS: Final = 100
 _SECONDS: Final = 10.0
+_CONNECTIONS: Final = 4096
+"""Each costs some kilobytes; whoever needs more than a few opens a new one for every request."""
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """Refuses a request line with headers over 64 kB, over 100 headers, or not there within 10 s.
+    """Refuses a request line with headers over 64 kB, over 100 headers, or not there within 10 s; and too many callers.
 
     Notes when a request's first byte came, so that its wait for the event loop is part of its time, and tells when its
     caller leaves before it is answered.
@@ -31,7 +33,10 @@ class BoundedHeads(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._begin_head()
+        if len(self.connections) > _CONNECTIONS:
+            self._refuse(Unavailable(f"{_CONNECTIONS} connections are open here already; keep few, and keep them open"))
+        else:
+            self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
@@ -66,12 +71,16 @@ class BoundedHeads(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request with the one error body, and close."""
-        error = BadInput(
-            f"this is not an HTTP/1.1 request with at most {_HEADERS} headers of {_BYTES >> 10} kB together"
+        self._refuse(
+            BadInput(f"this is not an HTTP/1.1 request with at most {_HEADERS} headers of {_BYTES >> 10} kB together")
         )
+
+    def _refuse(self, error: DDNNError) -> None:
         tier = self.config.app.state.service.tier  # type: ignore[union-attr]
         body = encode_error(error, request_id=secrets.token_hex(16), tier=tier)
-        head = [STATUS_LINE[400], b"content-type: application/json\r\nconnection: close\r\n"]
+        head = [STATUS_LINE[error.status], b"content-type: application/json\r\nconnection: close\r\n"]
+        if error.status == 503:
+            head.append(b"retry-after: 1\r\n")
         self.transport.write(b"".join([*head, b"content-length: %d\r\n\r\n" % len(body), body]))
         self.transport.close()
 

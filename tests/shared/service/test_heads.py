@@ -72,3 +72,18 @@ async def test_a_head_that_does_not_come_is_not_waited_for(port: int, monkeypatc
 async def test_ordinary_requests_follow_each_other_on_one_connection(port: int) -> None:
     given = await reply(port, REQUEST + b"\r\n", REQUEST + b"connection: close\r\n\r\n")
     assert given.count(b"HTTP/1.1 200") == 2
+
+
+async def test_a_connection_too_many_is_told_so_and_the_others_go_on(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "_CONNECTIONS", 1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    refused = await reply(port)
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in refused
+    assert b"UNAVAILABLE" in refused
+    writer.write(REQUEST + b"connection: close\r\n\r\n")
+    async with asyncio.timeout(30):
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
