@@ -35,7 +35,12 @@ class LinkProcess:
         self._fault: Fault = "none"
         command = [sys.executable, "-m", "ddnn.link", "--listen", listen, "--to", to, "--shape", str(self._shape)]
         self._process = subprocess.Popen(
-            [*command, "--seed", str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [*command, "--seed", str(seed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            start_new_session=True,  # a terminal's Ctrl-C is for whoever made it, who may have tiers to drain first
         )
         self._host = listen.rpartition(":")[0]
         self.port = int(self._heard())

@@ -1,0 +1,31 @@
+"""Links as a person names them."""
+
+import pytest
+
+from ddnn.errors import BadInput
+from ddnn.fleet.links import parse_shapes
+from ddnn.link import Shape
+from ddnn.tier import Tier
+
+
+def test_a_link_is_named_by_the_tiers_at_its_ends() -> None:
+    assert parse_shapes(["device-edge=5ms,50mbit", "edge-cloud=40ms,10mbit,5ms"]) == {
+        Tier.DEVICE: Shape(0.005, 50e6),
+        Tier.EDGE: Shape(0.04, 10e6, 0.005),
+    }
+    assert parse_shapes(["edge-cloud="]) == {Tier.EDGE: Shape()}
+    assert not parse_shapes([])
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["40ms"], "link is '40ms'; expected one like edge-cloud=40ms,10mbit,5ms"),
+        (["edge-moon=1s"], "the links are device-edge and edge-cloud"),
+        (["edge-cloud=1ms", "edge-cloud=2ms"], "link edge-cloud is given twice"),
+        (["edge-cloud=quick"], "'quick' is no part of one"),
+    ],
+)
+def test_what_is_no_link_is_refused(given: list[str], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        parse_shapes(given)
