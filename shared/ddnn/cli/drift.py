@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,8 +12,11 @@ from ddnn.cli.target import Json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["drift"]
+
+_AUDITED: Final = ("audited", "differ", "seen", "unusual", "e-value")
 
 Share = Annotated[
     float | None,
@@ -108,45 +111,48 @@ def _draw(document: Mapping[str, Any], out: Path) -> None:
     save(draw(document), out)
 
 
-def _show(document: Mapping[str, Any], console: "Console") -> None:
+def _table(*headers: str) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    headers = (
-        "events",
-        "drift",
-        "accuracy",
-        "cloud's",
-        "exit",
-        "answers",
-        "audited",
-        "differ",
-        "seen",
-        "unusual",
-        "e-value",
-    )
     for header in headers:
         table.add_column(header, justify="left" if header == "exit" else "right", no_wrap=True)
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "—" if share is None else f"{100 * share:.1f} %"
+
+
+def _show(document: Mapping[str, Any], console: "Console") -> None:
+    from rich.markup import escape
+
     alarm, limit = document["alarm"], document["limit"]
+    answers, audits = _table("events", "drift", "accuracy", "cloud's"), _table("events", "exit", *_AUDITED)
+    exits = dict.fromkeys(exit for window in document["windows"] for exit in window["exits"])
+    for exit in exits:
+        answers.add_column(f"at {exit}", justify="right")
     for window in document["windows"]:
-        low, high = window["events"]
-        row = [f"{low:,}–{high:,}", f"{window['strength']:.0%}"]
-        row += [f"{100 * window[key]:.1f} %" for key in ("accuracy", "cloud_accuracy")]
+        events = "–".join(f"{place:,}" for place in window["events"])
+        shares = [window["exits"][exit]["answered"] if exit in window["exits"] else None for exit in exits]
+        figures = [window["strength"], window["accuracy"], window["cloud_accuracy"], *shares]
+        answers.add_row(events, *map(_percent, figures))
         for exit, told in window["exits"].items():
-            known, truth = told["estimate"], told["truth"]
+            known = told["estimate"]
             e, spread = known["e_value"], f"[{100 * known['low']:.1f}, {100 * known['high']:.1f}]"
-            table.add_row(
-                *row,
+            audits.add_row(
+                events,
                 exit,
-                f"{100 * told['answered']:.1f} %",
                 f"{told['audited']:,}",
-                "—" if truth is None else f"{100 * truth:.1f} %",
-                f"{100 * known['share']:.1f} % {spread}",
+                _percent(told["truth"]),
+                f"{_percent(known['share'])} {escape(spread)}",
                 "—" if known["distance"] is None else f"{known['distance']:.2f}",
                 f"[red]{e:.3g}[/]" if e >= limit else f"{e:.3g}",
             )
-            row = [""] * 4
-    console.print(table)
+            events = ""
+    console.print(answers)
+    console.print()
+    console.print(audits)
     console.print(
         "\ndiffer: from the cloud, in truth; seen: by the latest audits; unusual: how far the latest confidences are"
         " from those the policy was tuned on, 0 to 1.",

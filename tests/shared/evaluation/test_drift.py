@@ -111,3 +111,4 @@ def test_the_command_prints_a_document_alone_and_draws_a_plot(
     table = CliRunner().invoke(app, given[:4])
     assert table.exit_code == 0
     assert "Promised at most:" in table.stdout
+    assert "…" not in table.stdout, "it fits a terminal of 80 columns"
