@@ -22,7 +22,8 @@ _LOSSES: Final = {
 def sizes(document: Document) -> str:
     """Which data, and how many events chose and how many report."""
     after = document["after"]
-    told = f"{document['data']['name']}: chosen on {after['validation']['events']:,} validation events"
+    how = "learnt from and tested on" if document["guarantee"] else "chosen on"
+    told = f"{document['data']['name']}: {how} {after['validation']['events']:,} validation events"
     return f"{told}, reported on {after['test']['events']:,} test events." if "test" in after else f"{told}; no test."
 
 
@@ -132,8 +133,8 @@ def promise(document: Document) -> list[str]:
     rows = [row((exit, percent(share, 2))) for exit, share in told["disagreement"].items()]
     said = (
         f"The share of an exit's answers that the cloud would change is at most this, with {100 * told['confidence']:g}"
-        f" % confidence for each exit (Clopper and Pearson, on {told['events']:,} events). Audits of a running fleet"
-        " are held against it."
+        f" % confidence for each exit (Clopper and Pearson, on {told['events']:,} events, as if they had no part in the"
+        " choice). Audits of a running fleet are held against it."
     )
     return ["<h2>What the policy promises</h2>", paragraph(said), table(("exit", "at most"), rows)]
 
