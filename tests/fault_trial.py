@@ -1,20 +1,19 @@
 """One trial of the fault matrix: a trouble begins and ends under load, and everything that was answered is judged."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from ddnn.types import Answer
-from faulty_fleet import FaultyFleet
 from oracle import Oracle
 from steady_load import Sample, SteadyLoad
 from troubles import Trouble
 
-__all__ = ["Trial", "Verdict", "try_out", "until_whole"]
+__all__ = ["Trial", "Verdict", "Watched", "try_out", "until_whole"]
 
 _PATIENCE_S: Final = 60.0
 _POLL_S: Final = 0.02
@@ -110,14 +109,35 @@ class Verdict:
         return cls(trial, asked, lost, wrong, dict(reasons), seconds)
 
 
+class Watched(Protocol):
+    """A fleet that says how it is."""
+
+    def status(self, name: str) -> dict[str, Any] | None:
+        """`GET /v2/status` of the tier `name`; None where nobody answers."""
+
+    def statuses(self) -> Iterable[dict[str, Any] | None]:
+        """The same of every tier."""
+
+
 def try_out(
-    fleet: FaultyFleet, load: SteadyLoad, trouble: Trouble, target: str, *, seconds: float, quiet_s: float = 1.0
+    fleet: Watched,
+    load: SteadyLoad,
+    trouble: Trouble,
+    target: str,
+    *,
+    seconds: float,
+    quiet_s: float = 1.0,
+    opens: bool = False,
 ) -> Trial:
-    """Let `trouble` befall `target` for so long, and wait until the fleet is whole again, for `quiet_s` at least."""
+    """Let `trouble` befall `target` for so long, and wait until the fleet is whole again, for `quiet_s` at least.
+
+    With `opens` it lasts at least until the circuit towards the target is open.
+    """
     began = monotonic()
     trouble.begin(fleet, target)
     opened, until = None, monotonic() + seconds
-    while monotonic() < until:
+    while monotonic() < until or (opens and opened is None):
+        assert monotonic() < until + _PATIENCE_S, f"{_below(target)} does not open its circuit"
         if opened is None and (status := fleet.status(_below(target))) and status["uplink"]["circuit"] != "closed":
             opened = monotonic()
         sleep(_POLL_S)
@@ -127,22 +147,22 @@ def try_out(
     return Trial(trouble, target, began, ended, until_whole(fleet, load, ended, quiet_s=quiet_s), opened)
 
 
-def until_whole(fleet: FaultyFleet, load: SteadyLoad, since: float, *, quiet_s: float = 1.0) -> float:
-    """Wait for nothing but whole answers for `quiet_s`, with everybody alive; when they began."""
+def until_whole(fleet: Watched, load: SteadyLoad, since: float, *, quiet_s: float = 1.0) -> float:
+    """Wait for nothing but whole answers for `quiet_s`, circuits closed and everybody alive; when they began."""
     while True:
         heard, samples = load.heard_until, load.samples[:]
         broken = max((each.sent for each in samples if each.sent >= since and _broken(each)), default=since)
-        if heard - broken > quiet_s and all(_alive(fleet)):
-            return next(iter(sorted(each.sent for each in samples if each.sent > broken)), broken)
+        if heard - broken > quiet_s and all(map(_well, fleet.statuses())):
+            return min((each.sent for each in samples if each.sent > broken), default=broken)
         assert monotonic() < since + _PATIENCE_S, f"not whole again: {_last(samples)}"
         sleep(_POLL_S)
 
 
-def _alive(fleet: FaultyFleet) -> Iterator[bool]:
-    status = fleet.status("edge")
-    yield status is not None
-    if status:
-        yield from status["collector"]["alive"]
+def _well(status: Mapping[str, Any] | None) -> bool:
+    if status is None:
+        return False
+    uplink, collector = status["uplink"], status["collector"]
+    return (uplink is None or uplink["circuit"] == "closed") and (collector is None or all(collector["alive"]))
 
 
 def _broken(sample: Sample) -> bool:

@@ -114,6 +114,10 @@ class FaultyFleet(LocalFleet):
             return None
         return document
 
+    def statuses(self) -> Iterator[dict[str, Any] | None]:
+        """The same of every tier."""
+        return map(self.status, self.members)
+
     def busy(self) -> Iterator[str]:
         """What is still being worked on, tier by tier."""
         for name, member in self.members.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ddnn.link import Fault, LinkProcess, Shape
 from faulty_fleet import DEVICE, FaultyFleet
@@ -16,7 +16,8 @@ _BROKEN: Final = frozenset({"unreachable", "gone"})
 _SILENT: Final = frozenset({"timeout", "deadline", "unreachable", "gone", "no_features"})
 _AWAY: Final = frozenset({"refused", "draining"})
 
-Act = Callable[[FaultyFleet, str], object]
+Act = Callable[[Any, str], object]
+"""Of a fleet and the name of a tier."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,6 @@
-"""Tiers as real processes that are killed, stopped and exchanged: every request is answered, and answers say how."""
+"""Tiers as real processes that are killed and stopped; `test_fault_matrix.py` has all the other troubles."""
 
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic
 
 import httpx
@@ -58,18 +51,6 @@ def test_a_killed_cloud_degrades_exactly_what_would_have_gone_up_until_it_is_bac
     assert told(sensors.see(EVENTS)) == told(before)
 
 
-def test_with_the_edge_killed_every_device_answers_from_its_own_exit(
-    served: LocalFleet, sensors: Sensors, every_exit: Bundle
-) -> None:
-    served.kill("edge")
-    own = every_exit.golden["device_scores"][EVENTS].argmax(axis=-1)
-    for row, event in enumerate(sensors.see(EVENTS, deadline_ms=5000)):
-        for device, answer in enumerate(event.answers):
-            assert answer is not None
-            assert (answer.exit, answer.degraded, answer.label) == (Exit.DEVICE, True, own[row, device])
-            assert answer.devices.tolist() == [n == device for n in range(6)]
-
-
 def test_nobody_waits_for_two_killed_devices_after_a_few_events(served: LocalFleet, sensors: Sensors) -> None:
     """The policy's wait is a minute and so is the deadline's half: an event that waited would not come back in time."""
     living = (0, 2, 3, 5)
@@ -116,44 +97,3 @@ def test_sigterm_ends_a_tier_with_exit_code_0_after_what_is_in_flight(
     assert process.returncode == 0, served.members[name].last_words()
     assert (given.exit, given.degraded) == (Exit.LOCAL, False)
     assert given.devices.tolist() == [n == 3 for n in range(6)]
-
-
-def test_another_bundle_on_the_cloud_degrades_and_never_answers(
-    served: LocalFleet, sensors: Sensors, every_exit: Bundle, tmp_path: Path
-) -> None:
-    other = resealed(every_exit, tmp_path / "other")
-    before = sensors.see(EVENTS)
-    served.terminate("cloud")
-    with cloud(other, served.members["cloud"].port):
-        for was, answer in zip(before, sensors.see(EVENTS), strict=True):
-            assert answer.degraded == (was.exit is Exit.CLOUD)
-            if answer.degraded:
-                assert (answer.exit, answer.degraded_reason) == (Exit.EDGE, "other_bundle")
-    served.start("cloud")
-    served.wait_until_ready(seconds=120)
-    assert told(sensors.see(EVENTS)) == told(before)
-
-
-def resealed(bundle: Bundle, path: Path) -> Path:
-    """The same network under another name, so under another fingerprint."""
-    shutil.copytree(bundle.path, path)
-    manifest = Bundle.seal(path, bundle.manifest.model_copy(update={"name": "other"}))
-    bundle.policy.model_copy(update={"bundle": manifest.fingerprint}).write(path)
-    assert manifest.fingerprint != bundle.fingerprint
-    return path
-
-
-@contextmanager
-def cloud(bundle: Path, port: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "ddnn", "serve", "cloud", "--bundle", str(bundle), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            with Client(f"http://127.0.0.1:{port}") as client:
-                until = monotonic() + 60
-                while not client.ready():
-                    assert process.poll() is None
-                    assert monotonic() < until
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
