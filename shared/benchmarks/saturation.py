@@ -8,6 +8,7 @@ Twice: once what bounds the queue is the number of requests in flight, once the 
 
 import argparse
 import json
+import math
 import os
 import socket
 import subprocess
@@ -160,7 +161,7 @@ def run(bound: Bound, seconds: float) -> dict[str, Any]:
 def judged(found: dict[str, Any]) -> dict[str, bool]:
     """What was promised of three times the peak, and whether it held."""
     worst, peak = found["points"][-1], found["peak"]
-    refusal, accepted = worst["refusal_ms"], worst["latency_ms"]
+    refusal, accepted = worst["refusal_ms"], worst["latency_ms"] or {"p99": math.inf}
     return {
         "goodput at least 90 % of the peak": worst["goodput_per_s"] >= 0.9 * peak["goodput_per_s"],
         "p99 of the accepted at most twice what the bound implies": accepted["p99"] <= 2 * found["implied_ms"],
@@ -188,7 +189,7 @@ def report(results: list[dict[str, Any]]) -> str:
             "| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
         ]
         for point in found["points"]:
-            accepted, refusal = point["latency_ms"], point["refusal_ms"] or {"p50": 0.0, "p99": 0.0}
+            accepted, refusal = (point[key] or {"p50": 0.0, "p99": 0.0} for key in ("latency_ms", "refusal_ms"))
             refused = ", ".join(f"{code}: {count}" for code, count in sorted(point["refused"].items())) or "none"
             lines.append(
                 f"| {point['offered_per_s']:.0f} ({point['times']:g}×) | {point['goodput_per_s']:.0f}"
@@ -211,7 +212,7 @@ def draw(results: list[dict[str, Any]], file: Path) -> None:
         goodput.plot(times, [point["goodput_per_s"] / peak for point in found["points"]], "o-", color=colour)
         accepted.plot(
             times,
-            [point["latency_ms"]["p99"] for point in found["points"]],
+            [(point["latency_ms"] or {"p99": math.nan})["p99"] for point in found["points"]],
             "o-",
             color=colour,
             label=f"bounded by: {found['bound']}",

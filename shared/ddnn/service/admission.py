@@ -12,6 +12,7 @@ from typing import Final
 from starlette.types import Message, Receive, Scope
 
 from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, Overloaded
+from ddnn.service.case import reserve
 from ddnn.service.metrics import Metrics
 from ddnn.service.terms import read_budget
 from ddnn.settings import Settings
@@ -21,6 +22,8 @@ __all__ = ["Admission", "Seat", "arrived"]
 _DEFLATE: Final = 1032
 """Deflate makes at most so many bytes out of one."""
 _LONGEST_RETRY_S: Final = 60
+_CAUTION: Final = 1.25
+"""A wait may turn out so many times as long as is expected."""
 
 
 def arrived(scope: Scope) -> float:
@@ -85,7 +88,8 @@ class Admission:
         if stated is not None and waited >= stated:
             self._late.inc()
             raise DeadlineExceeded(f"the deadline had passed: {waited * 1000:.0f} of {stated * 1000:.0f} ms were over")
-        if wait > 0 and waited + wait > budget:
+        # Whoever is let in with just enough time is the one who is run and comes too late: some is kept for the answer.
+        if wait > 0 and waited + _CAUTION * wait + reserve(budget - waited) > budget:
             more = f"the wait for this tier is {wait * 1000:.0f} ms, and of the time allowed"
             raise self._full("deadline", f"{more} {(budget - waited) * 1000:.0f} ms are left")
         length = headers.get(b"content-length", b"0")
