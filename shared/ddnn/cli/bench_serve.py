@@ -259,4 +259,4 @@ def _show(found: "Mapping[str, Any]") -> None:
     console = Console(highlight=False, width=_WIDEST)
     console.print(table)
     if any(point["client"]["was_the_limit"] for point in found["points"]):
-        console.print("! the load generator was busy all the time and may have been the limit; try --workers 2")
+        console.print("! the load generator may have been the limit: too busy (--workers 2), or the machine is")

@@ -17,6 +17,10 @@ __all__ = ["PERCENTILES", "Measured", "percentiles"]
 PERCENTILES: Final = (50, 90, 95, 99)
 _BUSY: Final = 0.85
 """Share of a core from which on the load generator may be what is slow."""
+_LATE: Final = 0.25
+"""The same of the time that events waited to be sent, in what they waited in all (p95), but not below …"""
+_LATE_MS: Final = 5.0
+"""… this, which is how exactly processes on a busy machine wake up."""
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float] | None:
@@ -139,8 +143,9 @@ class Measured:
 
     @property
     def client_was_the_limit(self) -> bool:
-        """Whether the load generator was so busy that the figures may be its own."""
-        return self.client_busy > _BUSY
+        """Whether the load generator was so busy, or got so little of the machine, that the figures may be its own."""
+        late, whole = (self.late_ms or {}).get("p95", 0.0), (self.latency_ms or {}).get("p95", 0.0)
+        return self.client_busy > _BUSY or late > max(_LATE_MS, _LATE * whole)
 
     def cpu_ms_per_event(self, *names: str) -> float | None:
         """CPU of these processes, by default of all but the client, in milliseconds for an answered event."""

@@ -91,7 +91,7 @@ def _report(results: Document, plots: Sequence[Path]) -> str:
         _table(COLUMNS, map(cells, results["points"])),
         "Latency counts from when an event was due, so a load generator that is held up hides nothing; goodput is",
         "answers in the right format within the deadline. CPU is that of all tiers, without links and client; the",
-        "client's is in cores, with `!` where it may have been the limit.\n",
+        "client's is in cores, with `!` where it was so busy, or sent so late, that it may have been the limit.\n",
         _tiers(results),
         *(f"![{plot.stem}]({plot.name})\n" for plot in plots),
     ]

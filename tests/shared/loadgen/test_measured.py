@@ -66,3 +66,10 @@ def test_several_processes_are_one_load() -> None:
     found = Measured.of([one, other], Poisson(1), WINDOW, 2.0, workers=2)
     assert found.events == 2
     assert found.client_busy == 0.9
+
+
+def test_a_generator_that_sends_late_says_that_it_may_be_the_limit() -> None:
+    seen = Driven([Sample(2.0, 2.9, 3.0, RIGHT)], Used({"client": 0.0}, {}, {}), Used({"client": 0.1}, {}, {}))
+    assert Measured.of([seen], Poisson(1), WINDOW, 2.0).client_was_the_limit
+    seen = Driven([Sample(2.0, 2.1, 3.0, RIGHT)], seen.before, seen.after)
+    assert not Measured.of([seen], Poisson(1), WINDOW, 2.0).client_was_the_limit
