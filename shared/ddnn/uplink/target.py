@@ -3,7 +3,7 @@
 A call that hangs is a failure only when its deadline is over, which may be long after the fault; and a tier that waits
 for its other children is silent and in good health. So silence is no verdict but a question: after `silence_s` without
 any reply, or two usual round trips, the address is asked whether it lives, which a tier answers at once whatever it is
-doing. If that hangs too, the circuit opens.
+doing. If that hangs too, the circuit opens. A sign of life is believed for a second for the calls that waited for it.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ __all__ = ["Target"]
 
 _LONGEST_S: Final = 1.0
 """However long round trips are, silence for longer is asked about."""
-_SIGN_S: Final = 0.4
-"""A sign of life is waited for this long, or four quick round trips."""
+_SIGN_S, _SIGN_MOST_S = 0.4, 2.0
+"""A sign of life is waited for this long, or four times what it lately took, or a quick round trip does."""
 
 
 class Target:
@@ -44,14 +44,15 @@ class Target:
         self.trips = RoundTrips()
         self._ask, self._silence_s, self._abandon = ask, silence_s, abandon
         self._calls: dict[int, tuple[float, asyncio.Timeout]] = {}
-        self._heard = float("-inf")
+        self._heard = self._vouched = float("-inf")
+        self._took = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
 
     @property
     def sign_s(self) -> float:
         """How long a connection, or a sign of life, is worth waiting for."""
-        return max(_SIGN_S, 4 * (self.trips.quick or 0.0))
+        return min(max(_SIGN_S, 4 * max(self._took, self.trips.quick or 0.0)), _SIGN_MOST_S)
 
     @property
     def patience_s(self) -> float:
@@ -62,8 +63,11 @@ class Target:
 
     def waits(self, ticket: int, bound: asyncio.Timeout) -> None:
         """A call has been sent, which `bound` can end."""
-        self._calls[ticket] = asyncio.get_running_loop().time(), bound
-        if self._silence_s is not None and self._timer is None and self._asking is None:
+        now = asyncio.get_running_loop().time()
+        self._calls[ticket] = now, bound
+        if self._silence_s is None or self._asking:
+            return
+        if self._timer is None or self._timer.when() > now + self.patience_s:
             self._look_after(self.patience_s)
 
     def heard(self) -> None:
@@ -86,23 +90,34 @@ class Target:
             self._asking.cancel()
 
     def _look_after(self, seconds: float) -> None:
+        if self._timer:
+            self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
         self._timer = None
         if not self._calls:
             return
-        oldest, _ = next(iter(self._calls.values()))
-        silent = asyncio.get_running_loop().time() - max(oldest, self._heard)
-        if silent < self.patience_s:
-            self._look_after(self.patience_s - silent)
+        left = self._due - asyncio.get_running_loop().time()
+        if left > 0:
+            self._look_after(left)
         else:
             self._asking = asyncio.get_running_loop().create_task(self._ask_for_a_sign())
 
+    @property
+    def _due(self) -> float:
+        """Loop time at which silence is asked about."""
+        new = next((sent for sent, _ in self._calls.values() if sent > self._vouched), None)
+        if new is None:
+            return max(self._vouched, self._heard) + _LONGEST_S
+        return max(new, self._heard) + self.patience_s
+
     async def _ask_for_a_sign(self) -> None:
+        asked = asyncio.get_running_loop().time()
         try:
             await self._ask(self.url, self.sign_s)
             self.heard()
+            self._vouched, self._took = asked, self._heard - asked
         except NoReply:
             self.breaker.silent()
             if self._abandon:
@@ -110,7 +125,7 @@ class Target:
         finally:
             self._asking = None
         if self._calls and self.breaker.circuit != "open":
-            self._look_after(self.patience_s)
+            self._look_after(max(0.0, self._due - asyncio.get_running_loop().time()))
 
     def _abandon_all(self) -> None:
         calls, self._calls = self._calls, {}

@@ -72,10 +72,13 @@ async def test_who_waits_for_others_lives_and_is_waited_for() -> None:
     upper = Upper(answers=False)
     async with uplink(upper) as link:
         waiting = asyncio.create_task(link.infer(INPUTS, deadline_ms=60_000))
-        await until(lambda: upper.looked > 2)
+        await until(lambda: upper.looked == 1)
+        assert link.circuit == "closed"
+        later = asyncio.create_task(link.infer(INPUTS, deadline_ms=60_000))
+        await until(lambda: upper.looked == 2)  # a second call is another question
         assert link.circuit == "closed"
         upper.answers.set()
-        await waiting
+        await asyncio.gather(waiting, later)
 
 
 async def test_who_answers_is_not_asked_for_a_sign() -> None:
