@@ -77,7 +77,7 @@ def row(bundle: Bundle, seconds: float) -> dict[str, Any]:
                 "p50_ms": (measured.latency_ms or {}).get("p50"),
                 "degraded": measured.degraded,
                 "errors": dict(measured.errors),
-                "exits": dict(measured.exits),
+                "share_there": measured.share(name),
                 "cpu_ms_per_device_and_event": {**per, "all": sum(per.values())},
                 "client_busy": measured.client_busy,
             }
@@ -124,7 +124,17 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def report(found: Mapping[str, Any]) -> str:
     """Markdown."""
-    head = ["devices", "edges", "devices' ms", "edges' ms", "cloud ms", "all ms", "events/s", "p50 ms"]
+    head = [
+        "devices",
+        "edges",
+        "devices' ms",
+        "edges' ms",
+        "cloud ms",
+        "all ms",
+        "events/s",
+        "p50 ms",
+        "answered there",
+    ]
     lines = ["# What a fleet costs as it grows\n", f"`{found['command']}`\n"]
     for name, title in (("local", "Answered at the local exit"), ("cloud", "Answered at the cloud")):
         rows = []
@@ -132,7 +142,8 @@ def report(found: Mapping[str, Any]) -> str:
             told, cpu = each[name], each[name]["cpu_ms_per_device_and_event"]
             costs = [f"{cpu[key]:.2f}" for key in (*TIERS, "all")]
             p50 = "—" if told["p50_ms"] is None else f"{told['p50_ms']:,.0f}"
-            rows.append([str(each["devices"]), str(each["edges"]), *costs, f"{told['events_per_s']:,.1f}", p50])
+            there = f"{100 * told['share_there']:.0f} %"
+            rows.append([str(each["devices"]), str(each["edges"]), *costs, f"{told['events_per_s']:,.1f}", p50, there])
         lines += [f"{title}; CPU in milliseconds for a device and event, two clients:\n", table(head, rows)]
     rows = [
         [
