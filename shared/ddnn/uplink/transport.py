@@ -11,7 +11,6 @@ from typing import Final
 
 import aiohttp
 import httpx
-from yarl import URL
 
 from ddnn.uplink.failure import NoReply
 
@@ -58,7 +57,6 @@ class OverAiohttp(Transport):
         """`secure`: some address is https. Loading certificates costs megabytes."""
         self._connections, self._keepalive_s, self._secure = connections, keepalive_s, secure
         self._session: aiohttp.ClientSession | None = None  # wants a running loop
-        self._urls: dict[str, URL] = {}
 
     async def exchange(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, connect_s: float, most: int
@@ -68,7 +66,7 @@ class OverAiohttp(Transport):
         try:
             async with session.request(
                 method,
-                self._urls.get(url) or self._urls.setdefault(url, URL(url)),
+                url,
                 headers=headers,
                 data=BytesIO(body) if len(body) >= _LARGE else body or None,
                 allow_redirects=False,
