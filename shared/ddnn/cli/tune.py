@@ -111,6 +111,7 @@ def tune(
     from rich.console import Console
 
     from ddnn.errors import BadInput, Infeasible
+    from ddnn.evaluation.source import seen
     from ddnn.tuning.asked import enough
     from ddnn.tuning.cost import costs
     from ddnn.tuning.criteria import compare_criteria, criterion_of
@@ -158,7 +159,14 @@ def tune(
             policy, extras, points = _optimised(scores["validation"], start, objective, price, live_on)
             sentence = objective.sentence(price)
         else:  # a criterion, too, is chosen on what learns alone
-            asked_for = {"risk": risk, "confidence": sure, "labelled": not unlabelled, "criterion": criterion}
+            rows = seen(opened, scores["validation"])
+            asked_for = {
+                "risk": risk,
+                "confidence": sure,
+                "labelled": not unlabelled,
+                "criterion": criterion,
+                "seen": rows,
+            }
             policy, extras = _promised(scores["validation"], start, price, seed or 0, **asked_for)
             sentence = f"The lowest cost found at a risk of at most {risk:g}, with confidence {sure:g}."
     except Infeasible as error:

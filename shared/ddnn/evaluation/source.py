@@ -7,8 +7,11 @@ from typing import Any
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset, load
+from ddnn.data.watched import watched
+from ddnn.evaluation.scores import Scores
+from ddnn.types import Ints
 
-__all__ = ["load_for", "split_note"]
+__all__ = ["load_for", "seen", "split_note"]
 
 
 def load_for(
@@ -49,6 +52,12 @@ def split_note(bundle: Bundle, data: Dataset) -> str | None:
             " its training events may be among these, and accuracy may look better than it is"
         )
     return None
+
+
+def seen(bundle: Bundle, validation: Scores) -> Ints:
+    """Rows of these validation events on which training chose its best epoch; none of other data."""
+    own = bundle.manifest.training.data.get("fingerprint") == validation.source.get("fingerprint")
+    return watched(len(validation) if own else 0)
 
 
 def _trained_on(bundle: Bundle) -> Mapping[str, Any]:

@@ -3,13 +3,14 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ddnn.data import Dataset
+from ddnn.data.watched import watched
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan, ViewSpec
 from ddnn.network.normalise import Normalise
@@ -25,9 +26,6 @@ from ddnn.types import Array
 __all__ = ["Silent", "Watcher", "initial_network", "train"]
 
 State = dict[str, Tensor]
-
-VALIDATED: Final = 2000
-"""Most events that an epoch is validated on, evenly taken; more would cost a third of the epoch's time."""
 
 
 class Watcher(Protocol):
@@ -113,7 +111,7 @@ class _Trainer:
         decay = config.training.weight_decay
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=decay, fused=True)
         validation = data.subset("validation")
-        few = np.linspace(0, len(validation) - 1, min(len(validation), VALIDATED)).astype(np.int64)
+        few = watched(len(validation))
         self.training, self.validation = self._tensors(data.subset("train")), self._tensors(validation.take(few))
         self.steps = max(len(self.training[1]) // config.training.batch, 1)
         self.average = self._copy()

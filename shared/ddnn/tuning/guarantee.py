@@ -12,16 +12,18 @@ Legend: N events, m exits below the cloud that are asked.
 import math
 from typing import Any, Final
 
+import numpy as np
+
 from ddnn.errors import BadInput, Infeasible
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Policy
 from ddnn.tuning.asked import ask, enough
 from ddnn.tuning.binomial import fewest_events, upper_bound
 from ddnn.tuning.criteria import compare_criteria, criterion_of
-from ddnn.tuning.guarantee_steps import Rung, climb, halves, ladder
+from ddnn.tuning.guarantee_steps import NOTHING_SEEN, Rung, climb, halves, ladder
 from ddnn.tuning.promise import cloud_labels, promise
 from ddnn.tuning.temperature import fit_temperatures
-from ddnn.types import Array
+from ddnn.types import Array, Ints
 
 __all__ = ["LEARNING", "guarantee"]
 
@@ -40,6 +42,7 @@ def guarantee(
     criterion: str | None = None,
     learning: float = LEARNING,
     seed: int = 0,
+    seen: Ints = NOTHING_SEEN,
 ) -> tuple[Policy, dict[str, Any]]:
     """The cheapest policy found whose risk is at most `risk`, with `confidence` over the draw of the events; evidence.
 
@@ -47,6 +50,8 @@ def guarantee(
     not the cloud's, and then no label is looked at. `costs` (N, m + 1) is what an event costs if answered at each of
     the exits asked in order. `criterion` is the policy's own by default; `auto` chooses on the learning part.
     Temperatures are fitted there where there are labels; one set of thresholds serves every number of live devices.
+    `seen` are the rows on which the network itself was chosen: they learn, or where they are too many for that the
+    evidence says how many of them test.
     Raises `Infeasible`, saying how many events would do, when the testing part cannot support the promise; `BadInput`
     and `BadData` for what cannot be tuned on.
     """
@@ -54,7 +59,7 @@ def guarantee(
         if not 0 < share < 1:  # false of what is not a number, too
             raise BadInput(f"{name} is {share}; expected a number above 0 and below 1")
     enough(scores, labelled=labelled)
-    learn, test = halves(len(scores), learning, seed)
+    learn, test = halves(len(scores), learning, seed, seen)
     need = fewest_events(risk, confidence) or 0
     asked_for = f"a risk of at most {risk:g} with confidence {confidence:g}"
     if len(test) < need:
@@ -83,7 +88,12 @@ def guarantee(
         "risk": risk,
         "confidence": confidence,
         "loss": loss,
-        "events": {"learning": len(learn), "testing": len(test), "fewest": need},
+        "events": {
+            "learning": len(learn),
+            "testing": len(test),
+            "fewest": need,
+            "seen": int(np.isin(test, seen).sum()),
+        },
         "seed": seed,
         "criterion": chosen.criterion,
         "losses": rungs[passed - 1].losses,

@@ -14,8 +14,9 @@ from ddnn.tuning.binomial import p_values
 from ddnn.tuning.frontier import frontier
 from ddnn.types import Array, Ints
 
-__all__ = ["Rung", "climb", "halves", "ladder"]
+__all__ = ["NOTHING_SEEN", "Rung", "climb", "halves", "ladder"]
 
+NOTHING_SEEN: Final[Ints] = np.zeros(0, np.int64)
 _GENTLE: Final = np.arange(1, 10) / 10
 """How much of what the safest point answers below the cloud the rungs below it do."""
 
@@ -29,13 +30,15 @@ class Rung:
     passed: bool
 
 
-def halves(events: int, learning: float, seed: int) -> tuple[Ints, Ints]:
-    """Rows of the learning and of the testing part, drawn at random.
+def halves(events: int, learning: float, seed: int, seen: Ints = NOTHING_SEEN) -> tuple[Ints, Ints]:
+    """Rows of the learning and of the testing part, drawn at random; `seen` rows learn, where there is room.
 
     Not stratified: with a plain draw the testing part is itself a draw from the source, and the p-values are exact.
     """
     order = np.random.default_rng(seed).permutation(events)
     cut = round(learning * events)
+    if len(seen) <= cut:
+        order = np.concatenate([seen, order[~np.isin(order, seen)]])
     return np.sort(order[:cut]), np.sort(order[cut:])
 
 

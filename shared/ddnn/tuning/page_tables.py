@@ -122,6 +122,7 @@ def tests(told: Mapping[str, Any]) -> str:
     return (
         f"{went}; the last that passed is the policy, with {told['losses']:,} losses in {events:,} testing events,"
         f" p = {told['p_value']:.2g}."
+        + (f" Training chose its best epoch on {seen:,} of them too." if (seen := told["events"]["seen"]) else "")
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from ddnn.data.watched import watched
 from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Judging, Policy, Thresholds
@@ -41,6 +42,20 @@ def test_the_parts_share_no_event_and_leave_none_out() -> None:
     assert sorted([*learn, *test]) == list(range(101))
     assert np.array_equal(halves(101, 0.3, 5)[0], learn)
     assert not np.array_equal(halves(101, 0.3, 6)[0], learn)
+
+
+def test_what_the_network_was_chosen_on_does_not_test_where_the_learning_part_has_room_for_it() -> None:
+    learn, test = halves(101, 0.3, 5, np.arange(0, 101, 4))
+    assert (len(learn), len(test)) == (30, 71)
+    assert set(range(0, 101, 4)) <= set(learn.tolist())
+    assert np.array_equal(np.sort([*learn, *test]), np.arange(101))
+    assert np.array_equal(halves(101, 0.3, 5, np.arange(31))[0], halves(101, 0.3, 5)[0])
+
+
+def test_the_evidence_counts_testing_events_that_the_network_was_chosen_on() -> None:
+    scores = make_scores(400, strength=2)
+    for seen, tested in ((watched(100), 0), (watched(400), 280)):
+        assert guarantee(scores, POLICY, to_cloud(scores), risk=0.05, seen=seen)[1]["events"]["seen"] == tested
 
 
 def test_the_ladder_starts_gently_and_loses_more_the_cheaper_it_gets() -> None:
@@ -81,7 +96,7 @@ def test_the_policy_carries_the_promise_and_the_evidence_its_tests() -> None:
     assert (chosen.version, chosen.live) == (8, {})
     assert (chosen.promise.risk, chosen.promise.confidence, chosen.promise.loss) == (0.05, 0.9, "accuracy")
     assert chosen.promise.events == 280
-    assert evidence["events"] == {"learning": 120, "testing": 280, "fewest": 45}
+    assert evidence["events"] == {"learning": 120, "testing": 280, "fewest": 45, "seen": 0}
     passed = [each for each in evidence["tested"] if each["passed"]]
     assert passed == evidence["tested"][: len(passed)]
     assert len(evidence["tested"]) - len(passed) <= 1
