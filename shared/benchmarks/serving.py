@@ -7,6 +7,7 @@ peers takes MNIST by `--digits`. Tables of what is in the folder already are kep
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -134,7 +135,12 @@ def run(name: str, out: Path, more: list[str]) -> int:
     """Run one benchmark into its folder, which is made; its exit code."""
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
-    command = [*COMMANDS[name], "--out", str(folder), *more]
+    command = [
+        *COMMANDS[name],
+        "--out",
+        os.path.relpath(folder, ROOT),
+        *more,
+    ]  # what they write names no machine's folders
     print(f"\n$ python {shlex.join(command)}", flush=True)
     begin = time.monotonic()
     code = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
@@ -152,7 +158,7 @@ def main() -> int:
     given = parser.parse_args()
     out = given.out.absolute()
     wanted = [name for name in COMMANDS if not given.only or name in given.only]
-    digits = ["--digits", str(given.digits.absolute())] if given.digits else []
+    digits = ["--digits", os.path.relpath(given.digits, ROOT)] if given.digits else []
     # A benchmark that finds its own target missed may say so by its exit code; the table does.
     codes = {name: run(name, out, digits if name == "peers" else []) for name in wanted}
     text = table(rows(out))
