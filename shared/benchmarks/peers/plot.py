@@ -28,13 +28,14 @@ def draw(results: Mapping[str, Any], file: Path) -> None:
     rates.set_xscale("log")
     rates.set_yscale("log")
     entitle(rates, "Without links: p50 (line) and p95 (dots)", "offered, events/s", "ms")
-    rates.legend(fontsize=7)
+    rates.legend(fontsize=7, framealpha=0.5)
     bars = [(name, each["linked"], colours[place]) for place, (name, each) in enumerate(systems)]
     bars.append(("our fleet, every event sent up", results["ours"]["offloaded"], "0.5"))
-    for place, (name, point, colour) in enumerate(reversed(bars)):
+    answered = [bar for bar in bars if bar[1]["latency_ms"]]
+    for place, (_, point, colour) in enumerate(reversed(answered)):
         linked.barh(place, point["latency_ms"]["p95"], color=colour, alpha=0.35)
         linked.barh(place, point["latency_ms"]["p50"], color=colour)
-        linked.text(1, place, f"{name}, {point['accuracy']:.1%}", va="center", fontsize=7)
-    linked.set_yticks([])
+    labels = [f"{name}, {point['accuracy']:.1%}" for name, point, _ in reversed(answered)]
+    linked.set_yticks(range(len(labels)), labels, fontsize=7)
     entitle(linked, f"Cloud {results['links']['edge_cloud']} away: p50 (full) and p95 (pale)", "ms", "")
     save(figure, file)

@@ -31,7 +31,7 @@ _HOW: Final = {
 }
 
 
-def run(out: Path, networks: Path, venvs: Path, *, digits: Path | None, quick: bool, command: str, say: Say) -> None:
+def run(out: Path, networks: Path, cache: Path, *, digits: Path | None, quick: bool, command: str, say: Say) -> None:
     """Write results.json, report.md and peers.png into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     plan = study.Plan().shorter() if quick else study.Plan()
@@ -70,7 +70,7 @@ def run(out: Path, networks: Path, venvs: Path, *, digits: Path | None, quick: b
     }
     say("bytes")
     results["bytes"] = _bytes(fleet, uncut, data)
-    results["peers"] = study.peers(plan, cores, venvs, network.model_of(networks / width.name), data, out, say)
+    results["peers"] = study.peers(plan, cores, cache, network.model_of(networks / width.name), data, say)
     results["ours"] = study.fleet(plan, cores, fleet, data, say)
     _write(out / "results.json", json.dumps(results, indent=1))  # as measured, whatever comes of it
     results["targets"] = targets(results)

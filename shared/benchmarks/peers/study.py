@@ -53,15 +53,14 @@ class Plan:
 
 
 def peers(
-    plan: Plan, cores: Cores, venvs: Path, model: Path, data: Dataset, logs: Path, say: Callable[[str], object]
+    plan: Plan, cores: Cores, cache: Path, model: Path, data: Dataset, say: Callable[[str], object]
 ) -> list[dict[str, Any]]:
     """Every peer in every setting."""
     found = []
     for place, peer in enumerate(PEERS):
-        venv, port = environment(peer, venvs, say), _PORT + place
+        venv, port = environment(peer, cache, say), _PORT + place
         say(peer.name)
-        log = logs / f"{peer.server}-{place}.log"
-        with serving(peer, venv, model, cores, port, log) as pid:
+        with serving(peer, venv, model, cores, port, venv / "server.log") as pid:
             found.append({**_told(peer), **_peer(plan, peer, f"http://127.0.0.1:{port}", pid, data)})
     return found
 
@@ -76,12 +75,13 @@ def _peer(plan: Plan, peer: Peer, url: str, pid: int, data: Dataset) -> dict[str
     def load(arrivals: Arrivals, seconds: float, at: str = url, used: Processes = cloud) -> Measured:
         return _load(target(peer, at, data, order), arrivals, seconds, used)
 
-    saturated = [load(Closed(clients), plan.saturated_s / len(plan.clients)).document() for clients in plan.clients]
-    rates = [load(Poisson(rate), plan.rate_s).document() for rate in plan.peer_rates]
+    # Overload comes last: what was left unanswered may be worked off long after.
     with LinkProcess(url.removeprefix("http://"), EDGE_CLOUD) as link:
         both = FineProcesses(cloud.ids, {"gateway": lambda: link.state().passed})
-        linked = load(Poisson(LINKED_RATE), plan.linked_s, link.url, both)
-    return {"saturated": saturated, "rates": rates, "linked": linked.document()}
+        linked = load(Poisson(LINKED_RATE), plan.linked_s, link.url, both).document()
+    saturated = [load(Closed(clients), plan.saturated_s / len(plan.clients)).document() for clients in plan.clients]
+    rates = [load(Poisson(rate), plan.rate_s).document() for rate in plan.peer_rates]
+    return {"linked": linked, "saturated": saturated, "rates": rates}
 
 
 def fleet(plan: Plan, cores: Cores, bundle: Bundle, data: Dataset, say: Callable[[str], object]) -> dict[str, Any]:
