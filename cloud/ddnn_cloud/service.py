@@ -43,6 +43,7 @@ class CloudService(JoiningService):
         self.collect(
             places, width=width, devices=range(self.devices), event_bytes=width * each, patience=_EDGES_WAIT_TOO
         )
+        self._below = [(list(edge.devices), self._carried(len(edge.devices))) for edge in topology.edges]
         step = Step(Exit.CLOUD, self.sections["section"], needs="view" if topology.raw else "features", cut=cut)
         self.engine = self.make_engine([step])
 
@@ -96,13 +97,12 @@ class CloudService(JoiningService):
     def contributions(self, request: InferRequest, terms: Terms) -> list[tuple[bytes | None, Contribution]]:
         """An edge's features or views [B, …] of events in which `present` [B, D_edge] took part, or its own answers."""
         request.refuse_unknown(self._names)
-        edges = self.bundle.topology.edges
-        edge = request.integer("edge", 0, len(edges) - 1)
-        if edge is None and len(edges) > 1:
-            raise BadInput(f"parameter 'edge' is missing; this cloud joins the edges 0 to {len(edges) - 1}")
+        edges = len(self._below)
+        edge = request.integer("edge", 0, edges - 1)
+        if edge is None and edges > 1:
+            raise BadInput(f"parameter 'edge' is missing; this cloud joins the edges 0 to {edges - 1}")
         child = edge or 0
-        mine = list(edges[child].devices)
-        carried = self._carried(len(mine))
+        mine, carried = self._below[child]
         answered = "answered" in request.inputs
         rows = self.rows(request, "scores" if answered else carried.name)
         version = self.version_below(request) if answered else None
@@ -118,7 +118,7 @@ class CloudService(JoiningService):
         if self._by_edge or answered:  # one place
             tensor, here = tensor[:, np.newaxis], np.ones((rows, 1), np.bool_)
         # One edge's events wait for nobody. A copy, as a row that waits must not keep the whole body in memory.
-        events = self.events(request, rows) if len(edges) > 1 else [None] * rows
+        events = self.events(request, rows) if edges > 1 else [None] * rows
         return [
             (
                 event,
@@ -138,8 +138,8 @@ class CloudService(JoiningService):
     @staticmethod
     def _took_part(request: InferRequest, rows: int, devices: int) -> Bools:
         present: Bools = request.take("present", "BOOL", (rows, devices))
-        seen = present.any(axis=1)
-        if not seen.all():
+        seen = np.logical_or.reduce(present, axis=1)
+        if not np.logical_and.reduce(seen):
             raise BadInput(f"input tensor 'present' has a row, {seen.argmin()}, in which no device took part")
         return present
 

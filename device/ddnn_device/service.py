@@ -9,7 +9,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.errors import DDNNError, DeadlineExceeded, Unavailable
 from ddnn.service.base import Service
-from ddnn.service.case import Case, Terms, no_answer, show_stages
+from ddnn.service.case import Case, Terms, show_stages
 from ddnn.service.engine import Step
 from ddnn.service.ledger import Ledger
 from ddnn.service.tensors import TensorSpec
@@ -72,9 +72,10 @@ class DeviceService(Service):
         views = request.take("view", self._view.dtype, (rows, *self._view.shape))
         events = self.events(request, rows)
         loop = asyncio.get_running_loop()
-        nothing = no_answer(self.classes, self.devices, self.policy.version, need_features=False)
+        policy = self.policy
+        nothing = self.no_answer(policy)
         cases = [
-            Case(event, self.policy, terms, {"view": view}, self._alone, nothing, loop.create_future())
+            Case(event, policy, terms, {"view": view}, self._alone, nothing, loop.create_future())
             for event, view in zip(events, views, strict=True)
         ]
         await self.engine.advance(cases)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
-from ddnn.service.case import Contribution, Terms, no_answer
+from ddnn.service.case import Contribution, Terms
 from ddnn.service.engine import Step
 from ddnn.service.joining import JoiningService
 from ddnn.service.ledger import Ledger
@@ -70,7 +70,7 @@ class EdgeService(JoiningService):
         if audits := self.audits:
             for event, part in parts:
                 audits.take(event, part.child, part.inputs["features"][0])
-        return [no_answer(self.classes, self.devices, self.policy.version, need_features=False)] * len(parts)
+        return [self.no_answer(self.policy)] * len(parts)
 
     @cached_property
     def _mine(self) -> tuple[int, ...]:

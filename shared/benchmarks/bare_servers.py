@@ -1,6 +1,6 @@
 """What a tier is measured against: the same section behind a bare FastAPI route, and behind no framework at all.
 
-`python shared/benchmarks/bare_servers.py fastapi|asgi device|cloud PORT BYTES`: each takes a tier's own request body and
+`python shared/benchmarks/bare_servers.py fastapi|asgi device|cloud PORT BYTES`: each takes a tier's request body and
 answers with BYTES bytes. Nothing is checked, decided or counted.
 """
 

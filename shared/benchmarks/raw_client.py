@@ -20,6 +20,8 @@ class Load:
     seconds: float = 0.0
     cpu_s: float = 0.0
     """CPU time that asking itself took."""
+    server_cpu_s: float = 0.0
+    """CPU time that answering took, where somebody notes it."""
     times: list[float] = field(default_factory=list)
     """Seconds from the last byte of a request out to the last byte of its answer in."""
 
@@ -27,6 +29,11 @@ class Load:
     def per_second(self) -> float:
         """Answers a second."""
         return len(self.times) / self.seconds
+
+    @property
+    def server_cpu_each_s(self) -> float:
+        """Seconds of the server's CPU time an answer."""
+        return self.server_cpu_s / len(self.times)
 
     def percentile(self, q: float) -> float:
         """Seconds."""

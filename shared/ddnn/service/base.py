@@ -15,7 +15,7 @@ from ddnn.golden import check_sections
 from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.service.audits import Audits
-from ddnn.service.case import Case, Terms
+from ddnn.service.case import Case, Terms, no_answer
 from ddnn.service.engine import Engine, Step
 from ddnn.service.follow import Follower
 from ddnn.service.ledger import Ledger
@@ -104,6 +104,7 @@ class Service(ABC):
         self.ledger: Ledger | None = None
         """What was decided here lately; none where every decision is another tier's."""
         self.audits: Audits | None = None
+        self._no_answer = no_answer(self.classes, self.devices, self.policy.version, need_features=False)
         self.started = time.monotonic()
         self.draining = False
         self.in_flight = 0
@@ -145,6 +146,12 @@ class Service(ABC):
 
     async def _follow(self, policy: Policy) -> None:
         await self.change_policy(policy, "upstream")
+
+    def no_answer(self, policy: Policy) -> Answer:
+        """What there is of an event before the first exit; one for all under a policy, as nobody writes to it."""
+        if self._no_answer.policy_version != policy.version:
+            self._no_answer = no_answer(self.classes, self.devices, policy.version, need_features=False)
+        return self._no_answer
 
     def make_engine(
         self,

@@ -20,11 +20,11 @@ __all__ = ["Outputs", "SectionQueue"]
 Outputs = dict[str, Array]
 
 _SLOW_S, _FAST_S = 0.002, 0.001
-"""A run that usually takes longer goes to the thread; once it is usually shorter than the second it comes back."""
+"""A section goes to the thread once each of its last runs took longer, and comes back once one was quicker."""
+_LAST: Final = 4
+"""So many runs: where the machine is busy any one may take long, but not all of them."""
 _WEIGHT: Final = 0.1
 """Of the newest run in what is usual."""
-_OUTLIER: Final = 4 * _SLOW_S
-"""A run counts as no longer than this in the choice of the thread: one bad moment of the machine decides nothing."""
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +63,8 @@ class SectionQueue:
         self._next: asyncio.Handle | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._running_since: float | None = None
-        self._usual_s = self._usual_each_s = self._usual_capped_s = 0.0
+        self._usual_s = self._usual_each_s = 0.0
+        self._last: deque[float] = deque(maxlen=_LAST)
         self.slow = False
         """Whether runs go to the thread."""
 
@@ -164,8 +165,8 @@ class SectionQueue:
         weight = _WEIGHT if self._usual_s else 1.0
         self._usual_s += weight * (seconds - self._usual_s)
         self._usual_each_s += weight * (seconds / events - self._usual_each_s)
-        self._usual_capped_s += _WEIGHT * (min(seconds, _OUTLIER) - self._usual_capped_s)
-        self.slow = self._usual_capped_s > (_FAST_S if self.slow else _SLOW_S)
+        self._last.append(seconds)
+        self.slow = len(self._last) == _LAST and min(self._last) > (_FAST_S if self.slow else _SLOW_S)
 
 
 def _expire(cases: Sequence[Case], visit: _Visit) -> None:

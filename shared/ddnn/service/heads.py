@@ -60,6 +60,10 @@ class BoundedHeads(HttpToolsProtocol):
         self._end_head()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self.scope["state"]["whole"] = True  # nobody needs a timer to wait for the body
+        super().on_message_complete()
+
     def data_received(self, data: bytes) -> None:
         began_in_head = self._in_head
         super().data_received(data)

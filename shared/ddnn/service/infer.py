@@ -41,6 +41,7 @@ class Infer:
         self._service = service
         self._wants_features = service.tier is Tier.EDGE
         outputs = answer_tensors(service.classes, service.devices, need_features=self._wants_features)
+        self._first_exit = service.bundle.topology.exits[0]
         self._outputs = tuple(spec.name for spec in outputs)
         self._limits = Limits.of(
             [(spec.datatype, spec.largest) for spec in service.inputs],
@@ -65,7 +66,7 @@ class Infer:
         first = perf_counter() - (monotonic() - came)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         service, budget_ms = self._service, read_budget(headers)
-        body = await self._body(receive, headers, came, budget_ms)
+        body = await self._body(scope, receive, headers, came + self._allowed_s(budget_ms))
         received = perf_counter()
         asked = decode_request(body, headers.get(_BINARY), self._limits)
         asked.refuse_unknown_outputs(self._outputs)
@@ -76,7 +77,7 @@ class Infer:
             budget_ms=budget_ms,
             default_ms=service.settings.deadline_ms,
             bundle=service.bundle.fingerprint,
-            first_exit=service.bundle.topology.exits[0],
+            first_exit=self._first_exit,
             request_id=scope["state"]["request_id"],
         )
         decoded = perf_counter()
@@ -99,10 +100,14 @@ class Infer:
         await send({"type": "http.response.body", "body": content})
         service.metrics.stages({**stages, "encode": encoded - answered, "send": perf_counter() - encoded})
 
-    async def _body(self, receive: Receive, headers: Mapping[str, str], came: float, budget_ms: float | None) -> bytes:
-        allowed_s = (self._service.settings.deadline_ms if budget_ms is None else budget_ms) / 1000
+    def _allowed_s(self, budget_ms: float | None) -> float:
+        return (self._service.settings.deadline_ms if budget_ms is None else budget_ms) / 1000
+
+    async def _body(self, scope: Scope, receive: Receive, headers: Mapping[str, str], deadline: float) -> bytes:
+        if scope["state"].get("whole"):
+            return await read_body(receive, headers, self._limits)
         try:
-            async with asyncio.timeout_at(came + allowed_s):
+            async with asyncio.timeout_at(deadline):
                 return await read_body(receive, headers, self._limits)
         except TimeoutError as error:
             self._service.metrics.late_answer.inc()

@@ -11,7 +11,7 @@ from typing import Any
 from ddnn.errors import Overloaded
 from ddnn.policy import MOST_VERSIONS
 from ddnn.service.base import Service
-from ddnn.service.case import Case, Contribution, Stage, Terms, no_answer, show_stages
+from ddnn.service.case import Case, Contribution, Stage, Terms, show_stages
 from ddnn.service.collector import Collector, Reply
 from ddnn.service.engine import judge
 from ddnn.service.pending import Pending, Place
@@ -89,7 +89,7 @@ class JoiningService(Service):
     async def _answer_alone(self, parts: Sequence[Contribution], terms: Terms) -> list[Answer]:
         """Answer events that wait for nobody: they need no collector."""
         loop, policy = asyncio.get_running_loop(), self.policy
-        nothing = no_answer(self.classes, self.devices, policy.version, need_features=False)
+        nothing = self.no_answer(policy)
         cases = [Case(None, policy, terms, {}, part.devices, nothing, loop.create_future()) for part in parts]
         for case, part in zip(cases, parts, strict=True):
             if len(part.present) == self._width:  # this child alone fills all places

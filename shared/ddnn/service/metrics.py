@@ -7,13 +7,32 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ddnn.service.audit_metrics import AuditMetrics
+from ddnn.service.histogram import LoopHistogram, Series
 from ddnn.tier import Exit
 from ddnn.types import Answer, Bools
 from ddnn.uplink import Reason
 
 __all__ = ["CIRCUIT", "CONTENT_TYPE_LATEST", "Metrics"]
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SECONDS = (
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SHARES = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
@@ -32,18 +51,18 @@ class Metrics:
     def __init__(self, exits: Iterable[Exit], devices: Sequence[int]) -> None:
         self.registry = r = CollectorRegistry()
         self.requests = Counter("ddnn_requests_total", "Inference requests, by status code", ["code"], registry=r)
-        self.request_seconds = Histogram(
+        self.request_seconds = LoopHistogram(
             "ddnn_request_duration_seconds", "Inference requests, whole", buckets=_SECONDS, registry=r
         )
-        self.stage_seconds = Histogram(
-            "ddnn_stage_duration_seconds", "Parts of a request", ["stage"], buckets=_SECONDS, registry=r
+        self.stage_seconds = LoopHistogram(
+            "ddnn_stage_duration_seconds", "Parts of a request", label="stage", buckets=_SECONDS, registry=r
         )
         self.in_flight = Gauge("ddnn_in_flight", "Inference requests being worked on", registry=r)
         self.queue_depth = Gauge("ddnn_queue_depth", "Events waiting for their contributions", registry=r)
-        self.batch_size = Histogram("ddnn_batch_size", "Events in one section run", buckets=_SIZES, registry=r)
+        self.batch_size = LoopHistogram("ddnn_batch_size", "Events in one section run", buckets=_SIZES, registry=r)
         self.exits = Counter("ddnn_exits_total", "Events answered, by exit and why", ["exit", "reason"], registry=r)
-        self.confidence = Histogram(
-            "ddnn_exit_confidence", "1 - criterion of answers", ["exit"], buckets=_SHARES, registry=r
+        self.confidence = LoopHistogram(
+            "ddnn_exit_confidence", "1 - criterion of answers", label="exit", buckets=_SHARES, registry=r
         )
         self.offloads = Counter("ddnn_offloads_total", "Requests to the tier above", ["result"], registry=r)
         self.uplink_bytes = Counter("ddnn_uplink_bytes_total", "HTTP bodies", ["direction"], registry=r)
@@ -65,7 +84,7 @@ class Metrics:
         # Looking a child up by its labels costs more than counting with it.
         self.late_answer = self.late.labels("answer")
         self._stages = {stage: self.stage_seconds.labels(stage) for stage in (*STAGES, *exits)}
-        self._answered: dict[tuple[Exit, str], tuple[Counter, Histogram]] = {}
+        self._answered: dict[tuple[Exit, str], tuple[Counter, Series]] = {}
 
     def _zero(self, exits: Iterable[Exit], devices: Sequence[int]) -> None:
         for code in CODES:

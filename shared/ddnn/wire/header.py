@@ -10,7 +10,7 @@ from ddnn.wire.datatypes import shown
 from ddnn.wire.limits import Limits
 from ddnn.wire.tensors import Entry
 
-__all__ = ["HEADER_LENGTH", "Parameters", "join_body", "read_id", "read_parameters", "split_body"]
+__all__ = ["HEADER_LENGTH", "Parameters", "cut_body", "join_body", "read_document", "read_id", "read_parameters"]
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """HTTP header: how many bytes of the body are JSON; without it the whole body is."""
@@ -22,21 +22,26 @@ _MAX_PARAMETERS: Final = 64
 _MAX_TEXT: Final = 1024
 
 
-def split_body(
+def cut_body(
     body: bytes | memoryview, header_length: int | str | None, limits: Limits | None = None
-) -> tuple[dict[str, Any], memoryview]:
-    """Return the header as an object and the raw bytes behind it; `header_length` is the HTTP header's value."""
+) -> tuple[memoryview, memoryview]:
+    """Return the text of the header and the raw bytes behind it; `header_length` is the HTTP header's value."""
     view = memoryview(body)
     end = len(view) if header_length is None else _length(header_length, len(view))
     if limits:
         limits.check_json(view[:end])
+    return view[:end], view[end:]
+
+
+def read_document(text: bytes | memoryview) -> dict[str, Any]:
+    """Return the header as an object."""
     try:
-        document = orjson.loads(view[:end])
+        document = orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError) as error:
-        raise BadInput(f"the JSON of the body's first {end} bytes cannot be read: {error}") from error
+        raise BadInput(f"the JSON of the body's first {len(text)} bytes cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise BadInput(f"the body is {shown(document)}; expected a JSON object")
-    return document, view[end:]
+    return document
 
 
 def join_body(

@@ -5,9 +5,9 @@ Nothing is allocated for a tensor before its declared sizes were compared with t
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ddnn.errors import BadInput
 from ddnn.types import Array
 from ddnn.wire.datatypes import DATATYPES, datatype_of, shown
 
-__all__ = ["MAX_TENSORS", "Entry", "check_finite", "read_tensors", "write_tensor"]
+__all__ = ["MAX_TENSORS", "Announced", "Entry", "announced_tensors", "check_finite", "read_tensors", "write_tensor"]
 
 Entry = dict[str, Any]
 
@@ -34,17 +34,26 @@ _JSON_TYPES: Final[dict[str, tuple[frozenset[type], str]]] = {
 }
 
 
-def read_tensors(entries: object, raw: memoryview, role: str) -> dict[str, Array]:
-    """Read the tensors listed in `entries` (the header's `inputs` or `outputs`, by `role`); `raw` follows the header.
+class Announced(NamedTuple):
+    """A tensor as the header has it; everything that can be said without the bytes behind the header is right."""
 
-    Arrays over `raw` are read-only views of it wherever their alignment allows.
-    """
+    name: str
+    where: str
+    """How a sentence calls it."""
+    datatype: str
+    shape: tuple[int, ...]
+    size: int | None
+    """Of its raw bytes; None where the header has the data itself."""
+    data: object
+
+
+def announced_tensors(entries: object, role: str) -> list[Announced]:
+    """Read what `entries` (the header's `inputs` or `outputs`, by `role`) say of the tensors."""
     if not isinstance(entries, list):
         raise BadInput(f"`{role}s` is {shown(entries)}; expected a list of tensors")
     if len(entries) > MAX_TENSORS:
         raise BadInput(f"`{role}s` has {len(entries)} entries; expected at most {MAX_TENSORS}")
-    tensors: dict[str, Array] = {}
-    offset = 0
+    tensors: dict[str, Announced] = {}
     for place, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise BadInput(
@@ -57,9 +66,17 @@ def read_tensors(entries: object, raw: memoryview, role: str) -> dict[str, Array
         if name in tensors:
             raise BadInput(f"{where} is there twice; expected one of each name")
         datatype, shape = _datatype(entry, where), _shape(entry, where)
-        size = _binary_size(entry, where)
+        tensors[name] = Announced(name, where, datatype, shape, _binary_size(entry, where), entry.get("data"))
+    return list(tensors.values())
+
+
+def read_tensors(announced: Iterable[Announced], raw: memoryview) -> dict[str, Array]:
+    """Read the tensors; `raw` follows the header. Arrays over it are read-only views where their alignment allows."""
+    tensors: dict[str, Array] = {}
+    offset = 0
+    for name, where, datatype, shape, size, data in announced:
         if size is None:
-            tensors[name] = _from_json(entry.get("data"), datatype, shape, where)
+            tensors[name] = _from_json(data, datatype, shape, where)
             continue
         if size > len(raw) - offset:
             raise BadInput(f"{where} says {size} bytes of binary data; {len(raw) - offset} are left in the body")
@@ -90,7 +107,7 @@ def write_tensor(name: str, array: Array, binary: bool) -> tuple[Entry, bytes]:
 
 def check_finite(array: Array, where: str) -> None:
     """Raise `BadInput` if a floating-point tensor holds NaN or infinity."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not np.logical_and.reduce(np.isfinite(array), axis=None):
         bad = int(np.flatnonzero(~np.isfinite(array.ravel()))[0])
         raise BadInput(f"{where} holds {array.ravel()[bad]} at element {bad}; expected finite numbers")
 
@@ -139,7 +156,7 @@ def _from_bytes(raw: memoryview, datatype: str, shape: tuple[int, ...], where: s
         raise BadInput(
             f"{where} is {datatype} {list(shape)}, {count * dtype.itemsize} bytes; its binary_data_size is {len(raw)}"
         )
-    if datatype == "BOOL" and count and np.frombuffer(raw, np.uint8).max() > 1:
+    if datatype == "BOOL" and bytes(raw).translate(None, b"\0\1"):
         raise BadInput(f"{where} is BOOL and holds a byte other than 0 and 1")
     array = np.frombuffer(raw, dtype).reshape(shape)
     # A section must be able to read it in place; tensors behind a header of odd length are not aligned.
