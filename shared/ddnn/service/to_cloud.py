@@ -43,7 +43,7 @@ class ToCloud(Up):
         if cases[0].terms.audit:
             await super().offload(cases)
         else:
-            self._queue.extend(cases)
+            self._queue.extend(case for case in cases if case.left() > 0)
             self._send_queued()
             await self.wait(cases)
 
