@@ -32,6 +32,8 @@ SILENCE_S: Final = 0.15
 
 _MOST_LOOKED_AT: Final = 1 << 20
 """Bytes of what is looked at, a policy; an answer's bound is another."""
+_CONNECTING: Final = 0.4
+"""Share of the budget after which a connection was not there for want of time; at half of it, it is given up."""
 _PATIENCE_S: Final = 0.02
 """A budget below this, or below twice the usual round trip, says more of the caller than of the tier above."""
 
@@ -249,7 +251,7 @@ class Uplink:
                 message = f"{target.url} gave no answer within {bound_s * 1000:.0f} ms"
                 raise NoReply("timeout", message, again=elsewhere or not target.waited_for(ticket)) from None
         except NoReply as failure:
-            self._judge(admitted, failure, budget_s)
+            self._judge(admitted, failure, budget_s, self._clock() - started)
             raise
         except BaseException:
             target.breaker.released(ticket)
@@ -260,12 +262,15 @@ class Uplink:
         target.trips.add(self._clock() - started)
         return result
 
-    def _judge(self, admitted: _Pass, failure: NoReply, budget_s: float) -> None:
+    def _judge(self, admitted: _Pass, failure: NoReply, budget_s: float, spent_s: float) -> None:
         breaker, usual = admitted.target.breaker, admitted.target.trips.quantile(0.5)
-        impatient = budget_s < max(_PATIENCE_S, 2 * (usual or 0))
+        # Who is refused a connection at once has learned something, however little time there was.
+        hurried = failure.reason in ("timeout", "refused") or (
+            failure.reason == "unreachable" and spent_s > _CONNECTING * budget_s
+        )
         if failure.lives:
             breaker.succeeded()
-        elif failure.reason == "deadline" or (impatient and failure.reason in ("timeout", "refused", "unreachable")):
+        elif failure.reason == "deadline" or (hurried and budget_s < max(_PATIENCE_S, 2 * (usual or 0))):
             breaker.released(admitted.ticket)
         else:
             breaker.failed(admitted.ticket, refused=failure.reason == "refused")

@@ -251,6 +251,13 @@ async def test_an_impatient_caller_does_not_open_the_circuit_for_the_others() ->
         assert circuit(link) == "closed"
 
 
+async def test_a_refused_connection_counts_however_little_time_there_was() -> None:
+    async with uplink(Upper(*[httpx.ConnectError("refused")] * 20)) as link:
+        for _ in range(3):
+            assert await reason(link, deadline_ms=15) == "unreachable"
+        assert circuit(link) == "open"
+
+
 async def test_the_next_address_is_asked_when_the_first_fails() -> None:
     first, second = Upper(*[httpx.ConnectError("refused")] * 20), Upper()
     async with uplink(first, second) as link:
