@@ -137,7 +137,11 @@ async def load(pid: int, port: int, bound: Bound, arrivals: Closed | Poisson, se
         processes=Processes({"tier": pid}),
     )
     codes = {code: sum(each == code for each, _ in told.refused) for code, _ in told.refused}
-    return {**measured.document(), "refused": codes, "refusal_ms": percentiles([took for _, took in told.refused])}
+    return {
+        **measured.document(),
+        "refused": codes,
+        "refusal_ms": percentiles([took for code, took in told.refused if code == "429"]),
+    }
 
 
 def run(bound: Bound, seconds: float) -> dict[str, Any]:
