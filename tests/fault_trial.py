@@ -87,8 +87,19 @@ class Verdict:
         }
 
     @classmethod
-    def of(cls, trial: Trial, samples: Sequence[Sample], oracle: Oracle, deadline_s: float) -> "Verdict":
-        """Judge what was sent from just before the trouble began until the fleet was whole."""
+    def of(
+        cls,
+        trial: Trial,
+        samples: Sequence[Sample],
+        oracle: Oracle,
+        deadline_s: float,
+        *,
+        busy: frozenset[str] = frozenset(),
+    ) -> "Verdict":
+        """Judge what was sent from just before the trouble began until the fleet was whole.
+
+        `busy` are reasons that a machine with too much to do may add to those of the trouble.
+        """
         lost, wrong, seconds = [], [], []
         reasons: Counter[str] = Counter()
         asked = 0
@@ -98,7 +109,9 @@ class Verdict:
             told, hit = sample.told, trial.target in (f"device-{sample.device}", "edge", "cloud")
             gone = trial.trouble.own and trial.target == f"device-{sample.device}" and sample.sent <= trial.ended
             if isinstance(told, Answer):
-                if fault := oracle.fault(sample.row, sample.device, told, trial.trouble.reasons if hit else ()):
+                if fault := oracle.fault(
+                    sample.row, sample.device, told, busy | trial.trouble.reasons if hit else busy
+                ):
                     wrong.append(f"{_when(sample, trial)}: {fault}, after {sample.seconds:.2f} s")
                 reasons.update([told.degraded_reason] if told.degraded else [])
             elif not gone:

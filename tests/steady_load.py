@@ -69,6 +69,12 @@ class SteadyLoad:
         """Whatever was sent before this moment has ended."""
         return min(self._waiting.copy(), default=monotonic())
 
+    def take(self) -> list[Sample]:
+        """What has ended since this was last called; it is kept here no longer."""
+        taken = self.samples[:]
+        del self.samples[: len(taken)]
+        return taken
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self

@@ -11,9 +11,10 @@ __all__ = ["TARGETS", "TROUBLES", "Trouble"]
 
 TARGETS: Final = (f"device-{DEVICE}", "edge", "cloud")
 _OPEN: Final = frozenset({"circuit_open"})
-_BROKEN: Final = frozenset({"unreachable", "gone"})
-"""`gone`: the tier above has been begun anew, or has meanwhile let go of the event."""
-_SILENT: Final = frozenset({"timeout", "deadline", "unreachable", "gone", "no_features"})
+_BROKEN: Final = frozenset({"unreachable", "gone", "no_features"})
+"""`gone`: the tier above has been begun anew, or has meanwhile let go of the event. `no_features`: nobody got through
+to send what had been asked for."""
+_SILENT: Final = _BROKEN | {"timeout", "deadline"}
 _AWAY: Final = frozenset({"refused", "draining"})
 
 Act = Callable[[Any, str], object]

@@ -239,7 +239,7 @@ def _draw(scenes: list[dict[str, Any]], file: Path) -> None:
         for mark, p in zip("*D", scene["adaptive"], strict=True):
             label = f"adaptive, at most {p['wait_ms']:g} ms"
             axis.plot(p["mean_ms"], 100 * p["accuracy"], mark, markersize=11, label=label)
-        axis.set(xscale="log", xlabel="mean wait, ms")
+        axis.set(xlabel="mean wait, ms")
         axis.set_title(scene["scene"], fontsize=8, wrap=True)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("accuracy, %")

@@ -12,6 +12,7 @@ from ddnn.exits import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.tier import Exit
+from faulty_rig import Rig
 from real_fleet import ADMIN, Sensors
 
 
@@ -68,3 +69,10 @@ def served(processes: LocalFleet, session_sensors: Sensors) -> LocalFleet:
 def sensors(served: LocalFleet, session_sensors: Sensors) -> Sensors:
     """What watches the golden events for a whole fleet."""
     return session_sensors
+
+
+@pytest.fixture(scope="session")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Another fleet, over links, that is whole whenever no trouble befalls it."""
+    with Rig.of(tmp_path_factory.mktemp("bundles")) as rig:
+        yield rig

@@ -1,0 +1,24 @@
+"""A short soak: random troubles, one after the other; `shared/benchmarks/soak.py` is the long one."""
+
+from faulty_rig import Rig
+from soaking import soak
+
+
+def test_random_troubles_one_after_the_other_lose_nothing(rig: Rig) -> None:
+    told = soak(
+        rig.fleet,
+        rig.bundle,
+        rig.oracle,
+        seconds=20,
+        rate=8,
+        deadline_s=3,
+        lasting_s=(0.3, 1.5),
+        rest_s=0.3,
+        quiet_s=0.4,
+        seed=3,
+    )
+    assert not told.lost
+    assert not told.wrong
+    assert told.asked > 300
+    assert max(told.growth.values()) < 0.2
+    assert not rig.leaks()
