@@ -93,7 +93,8 @@ def peers(found: Mapping[str, Any]) -> Iterator[Row]:
 def scale(found: Mapping[str, Any]) -> Iterator[Row]:
     """From one device to 64."""
     verdict = found["verdict"]
-    ratios = ", ".join(f"{value:.2f}× answered at {name}" for name, value in verdict["cost_against_one_device"].items())
+    told = verdict["cost_against_one_device"].items()
+    ratios = ", ".join("not measured" if value is None else f"{value:.2f}× answered at {name}" for name, value in told)
     yield Row(
         f"cost per device and event, {verdict['devices']} devices against 1",
         "flat or falling",
