@@ -27,7 +27,7 @@ DEVICE_EDGE: Final = Shape(0.002, 100e6)
 """From each device to the edge; cloud-only systems are spared it."""
 SHARES: Final = (0.015, 0.1, 0.3, 1.0)
 """Shares of events that go up to the cloud, beside the policy's own."""
-LINKED_RATE: Final = 20.0
+LINKED_RATE: Final = 10.0
 """Events a second over thin links: what every system here does with ease."""
 _PORT: Final = 18700
 
@@ -40,7 +40,7 @@ class Plan:
     fleet_s: float = 20.0
     """The fleet flat out: its cloud has so little to do that it takes time to see."""
     share_s: float = 4.0
-    linked_s: float = 10.0
+    linked_s: float = 12.0
     rate_s: float = 2.5
     clients: tuple[int, ...] = (4, 32)
     """At once, flat out: few keep a batch small, many fill it."""
@@ -49,7 +49,7 @@ class Plan:
 
     def shorter(self) -> "Plan":
         """A quarter of the time, for a look."""
-        return Plan(1.0, 5.0, 2.0, 3.0, 1.0, (16,), (50, 400), (25, 50))
+        return Plan(1.0, 5.0, 2.0, 6.0, 1.0, (16,), (50, 400), (25, 50))
 
 
 def peers(
