@@ -21,6 +21,7 @@ from ddnn.wire import InferRequest, Parameters, shown
 
 __all__ = ["CloudService"]
 
+_ONE = np.ones(1, np.bool_)
 _EDGES_WAIT_TOO = 2
 """Times as long as an edge waits for its devices: by then it has sent what it has."""
 
@@ -113,10 +114,14 @@ class CloudService(JoiningService):
             exits, name = [None] * rows, carried.name
             tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]))
         here = self._took_part(request, rows, len(mine))
-        devices = np.zeros((rows, self.devices), np.bool_)
-        devices[:, mine] = here
-        if self._by_edge or answered:  # one place
-            tensor, here = tensor[:, np.newaxis], np.ones((rows, 1), np.bool_)
+        if len(mine) == self.devices:  # one edge has them all, in order
+            devices = here.copy()
+        else:
+            devices = np.zeros((rows, self.devices), np.bool_)
+            devices[:, mine] = here
+        one_place = self._by_edge or answered
+        if one_place:
+            tensor = tensor[:, np.newaxis]
         # One edge's events wait for nobody. A copy, as a row that waits must not keep the whole body in memory.
         events = self.events(request, rows) if edges > 1 else [None] * rows
         return [
@@ -126,7 +131,7 @@ class CloudService(JoiningService):
                     child,
                     terms,
                     {name: tensor[row].copy()},
-                    here[row],
+                    _ONE if one_place else here[row],
                     devices[row],
                     answered=exits[row],
                     policy_version=version,
@@ -138,8 +143,7 @@ class CloudService(JoiningService):
     @staticmethod
     def _took_part(request: InferRequest, rows: int, devices: int) -> Bools:
         present: Bools = request.take("present", "BOOL", (rows, devices))
-        seen = np.logical_or.reduce(present, axis=1)
-        if not np.logical_and.reduce(seen):
+        if b"\0" in present.tobytes() and not (seen := present.any(axis=1)).all():
             raise BadInput(f"input tensor 'present' has a row, {seen.argmin()}, in which no device took part")
         return present
 

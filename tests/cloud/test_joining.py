@@ -126,7 +126,7 @@ async def test_one_sure_edge_answers_for_all_and_nothing_is_fused(fleet: Fleet) 
     local = fleet.bundle.golden["local_scores"][rows, 1].argmax(axis=1)
     assert {(answer.exit, answer.label, answer.degraded) for answer in answers} == {(Exit.LOCAL, int(local[0]), False)}
     assert all(answer.devices.tolist() == mask(*EDGES[1]) for answer in answers)
-    assert service(fleet).metrics.batch_size._sum.get() == 0
+    assert service(fleet).metrics.batch_size.labels().count == 0
 
 
 async def test_sure_edges_tell_the_cloud_and_nobody_waits(fleet: Fleet) -> None:

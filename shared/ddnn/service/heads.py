@@ -3,12 +3,13 @@
 import asyncio
 import secrets
 from time import monotonic
-from typing import Final
+from typing import Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ddnn.errors import BadInput, DDNNError, Unavailable
 from ddnn.service.caller import caller_left
+from ddnn.service.one_write import OneWrite
 from ddnn.wire import encode_error
 
 __all__ = ["BoundedHeads"]
@@ -32,7 +33,7 @@ class BoundedHeads(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, OneWrite(transport, self)))
         if len(self.connections) > _CONNECTIONS:
             self._refuse(Unavailable(f"{_CONNECTIONS} connections are open here already; keep few, and keep them open"))
         else:

@@ -21,12 +21,18 @@ class Series:
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
+        self.total = 0.0
+        """Of all values."""
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return sum(self._counts)
 
     def observe(self, value: float) -> None:
         """Count one value."""
         self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+        self.total += value
 
     def cumulated(self) -> tuple[list[tuple[str, float]], float]:
         """(bound, how many are at most that) of each bucket, and the sum."""
@@ -35,7 +41,7 @@ class Series:
         for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
             total += count
             buckets.append((floatToGoString(bound), total))  # type: ignore[no-untyped-call]
-        return buckets, self._sum
+        return buckets, self.total
 
 
 class LoopHistogram(Collector):
@@ -49,8 +55,8 @@ class LoopHistogram(Collector):
         self._series: dict[str, Series] = {} if label else {"": Series(self._buckets)}
         registry.register(self)
 
-    def labels(self, value: str) -> Series:
-        """The series of a value of the label."""
+    def labels(self, value: str = "") -> Series:
+        """The series of a value of the label; without a label the one there is."""
         if value not in self._series:
             self._series[value] = Series(self._buckets)
         return self._series[value]
