@@ -1,6 +1,8 @@
 """Nothing goes up that cannot come back in time, or that nobody waits for any more."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -8,7 +10,10 @@ import numpy as np
 import pytest
 from starlette.types import Message
 
+from ddnn.policy import Policy
+from ddnn.service.batching import Outputs, SectionQueue
 from ddnn.service.caller import caller_left
+from ddnn.service.case import Case, Terms, no_answer
 from ddnn.tier import Exit
 from ddnn.uplink.transport import OverHttpx
 from ddnn.wire import encode_request
@@ -94,3 +99,30 @@ async def test_features_are_not_sent_for_a_caller_who_has_left(fleet: Fleet) -> 
     service = app.state.service
     assert (posts, service.in_flight) == (1, 0)
     assert service.metrics.registry.get_sample_value("ddnn_requests_total", {"code": "499"}) == 1
+
+
+async def test_a_slow_section_does_not_run_what_would_come_out_too_late_but_tries_the_last() -> None:
+    runs: list[int] = []
+
+    def run(cases: Sequence[Case]) -> Outputs:
+        runs.append(len(cases))
+        return {}
+
+    def decide(cases: Sequence[Case], outputs: Outputs, seconds: float) -> None:
+        for each in cases:
+            each.settle(replace(each.best, label=1))
+
+    def case(left: float) -> Case:
+        loop = asyncio.get_running_loop()
+        nothing = no_answer(2, 1, 1, need_features=False)
+        terms = Terms(deadline=loop.time() + left)
+        return Case(None, Policy(bundle="b"), terms, {}, np.ones(1, np.bool_), nothing, loop.create_future())
+
+    queue = SectionQueue(run, decide)
+    queue.slow, queue._usual_s = True, 60.0
+    hurried, patient, last = case(30), case(600), case(30)
+    await asyncio.gather(*(queue.visit([each]) for each in (hurried, patient, last)))
+    queue.close()
+    assert runs == [2]
+    assert (hurried.outcome.result().degraded_reason, patient.outcome.result().label) == ("deadline", 1)
+    assert last.outcome.result().label == 1
