@@ -1,7 +1,10 @@
 """A section in ONNX Runtime."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter
+from typing import Final
 
 import numpy as np
 import onnxruntime
@@ -9,7 +12,11 @@ import onnxruntime
 from ddnn.errors import BadBundle
 from ddnn.types import Array
 
-__all__ = ["Section", "cpu_quota"]
+__all__ = ["Section", "cpu_quota", "with_threads"]
+
+_WORTH_S: Final = 0.002
+_QUICKER: Final = 0.8
+_RUNS: Final = 3
 
 onnxruntime.disable_telemetry_events()
 
@@ -36,6 +43,29 @@ class Section:
         """Run on a batch: each input [B, …], each output [B, …]. An input the graph does not use is left out."""
         feed = {name: np.ascontiguousarray(inputs[name]) for name in self.inputs}
         return dict(zip(self.outputs, self._session.run(None, feed), strict=True))
+
+
+def with_threads(section: Section, inputs: Mapping[str, Array]) -> Section:
+    """The section with as many threads as the quota allows, where it is slow on `inputs` and quicker with them.
+
+    A section of one thread comes in. Waking another one takes longer than a small section runs: ours (10 to 90 µs for
+    16 events) are never quicker with two, and up to twice as slow for one event.
+    """
+    threads = cpu_quota()
+    if threads == 1 or (alone := _seconds(section, inputs)) < _WORTH_S:
+        return section
+    wide = Section(section.file, threads)
+    return wide if _seconds(wide, inputs) < _QUICKER * alone else section
+
+
+def _seconds(section: Section, inputs: Mapping[str, Array]) -> float:
+    """The quickest of a few runs."""
+    took = []
+    for _ in range(_RUNS):
+        start = perf_counter()
+        section.run(**inputs)
+        took.append(perf_counter() - start)
+    return min(took)
 
 
 def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

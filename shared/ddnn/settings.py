@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     ledger_events: int = Field(default=2000, ge=0, le=1_000_000)
     """How many of its latest decisions a tier keeps, for dry runs of another policy; fewer where they are large."""
     threads: int | None = Field(default=None, ge=1)
-    """Threads a section may use; what the container's CPU quota allows by default."""
+    """Threads a section may use; by default one, or the CPU quota where it is slow and quicker with so many."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """How much is logged."""
     max_body_bytes: int = Field(default=32 << 20, ge=1024)

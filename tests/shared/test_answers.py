@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ddnn.answers import OUTPUTS, answers_to_outputs, outputs_to_answers
+from ddnn.answers import OUTPUTS, answers_to_outputs, encode_answers, outputs_to_answers
 from ddnn.errors import BadInput
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array
@@ -38,6 +38,28 @@ def test_answers_come_back_as_they_were(binary: bool) -> None:
     found = outputs_to_answers(outputs, rows=3, classes=3, devices=2)
     for ours, theirs in zip(answers, found, strict=True):
         same(theirs, ours)
+
+
+@pytest.mark.parametrize("need_features", [True, False])
+@pytest.mark.parametrize("answers", [[SURE], [LATE], [SURE, ASKING, LATE], [LATE, LATE, SURE]])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        InferRequest("", {}, {}, None, True),
+        InferRequest("", {}, {}, None, False),
+        InferRequest("7", {}, {}, None, True),
+        InferRequest("", {}, {}, {"label": True, "exit": False}, True),
+    ],
+    ids=["all binary", "all JSON", "with an id", "some outputs"],
+)
+def test_the_short_way_to_bytes_gives_the_same_bytes(
+    request_: InferRequest, answers: list[Answer], need_features: bool
+) -> None:
+    expected, named = encode_response(answers_to_outputs(answers, need_features=need_features), request_)
+    for _ in range(2):  # the second time from what was kept of the first
+        body, headers = encode_answers(answers, request_, need_features=need_features)
+        assert body == expected
+        assert headers == [(name.lower().encode(), value.encode()) for name, value in named.items()]
 
 
 def test_only_the_edge_speaks_of_features() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ddnn import runtime
 from ddnn.bundle import Bundle
 from ddnn.errors import BadBundle
-from ddnn.runtime import Section, cpu_quota
+from ddnn.runtime import Section, cpu_quota, with_threads
 from ddnn.tier import Tier
 
 AVAILABLE = len(os.sched_getaffinity(0))
@@ -75,3 +76,22 @@ def test_an_input_in_another_memory_order_is_the_same_input(tiny_bundle: Bundle)
     views = tiny_bundle.golden["view_0"][:4]
     turned = np.asfortranarray(views)
     assert (section.run(view=turned)["scores"] == section.run(view=views)["scores"]).all()
+
+
+def test_a_quick_section_keeps_its_one_thread_and_a_slow_one_gets_more_only_if_it_is_quicker_with_them(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = Section(tiny_bundle.sections(Tier.DEVICE, 0)["section"], threads=1)
+    inputs = {"view": tiny_bundle.golden["view_0"][:1]}
+    monkeypatch.setattr(runtime, "cpu_quota", lambda: 2)
+    times = {id(section): 0.001}
+    monkeypatch.setattr(runtime, "_seconds", lambda asked, inputs: times.get(id(asked), 0.009))
+    assert with_threads(section, inputs) is section
+    times[id(section)] = 0.010  # and 9 ms with two threads, which is not worth a thread
+    assert with_threads(section, inputs) is section
+    times[id(section)] = 0.020
+    wide = with_threads(section, inputs)
+    assert wide is not section
+    assert np.allclose(wide.run(**inputs)["scores"], section.run(**inputs)["scores"], atol=1e-6)
+    monkeypatch.setattr(runtime, "cpu_quota", lambda: 1)
+    assert with_threads(section, inputs) is section

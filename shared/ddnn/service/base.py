@@ -11,9 +11,9 @@ import orjson
 import ddnn
 from ddnn.bundle import Bundle
 from ddnn.errors import BadConfig, BadInput, Unavailable
-from ddnn.golden import check_sections
+from ddnn.golden import check_sections, section_inputs
 from ddnn.policy import Policy
-from ddnn.runtime import Section
+from ddnn.runtime import Section, with_threads
 from ddnn.service.audits import Audits
 from ddnn.service.case import Case, Terms, no_answer
 from ddnn.service.engine import Engine, Step
@@ -55,9 +55,16 @@ class Service(ABC):
             )
         self.classes, self.devices = len(bundle.manifest.classes), len(topology.devices)
         self.sections = {
-            role: Section(file, settings.threads) for role, file in bundle.sections(self.tier, settings.index).items()
+            role: Section(file, settings.threads or 1)
+            for role, file in bundle.sections(self.tier, settings.index).items()
         }
         check_sections(bundle, self.tier, settings.index, self.sections, _SELF_TEST_EVENTS)
+        if settings.threads is None and self.sections:
+            inputs = section_inputs(bundle, self.tier, settings.index)
+            self.sections = {
+                role: with_threads(section, {name: rows[:_SELF_TEST_EVENTS] for name, rows in inputs[role].items()})
+                for role, section in self.sections.items()
+            }
         self.request_example = self._readable(*self.example())
         del bundle.golden  # a tier has no further use for it
         joins = self.tier is Tier.EDGE or (self.tier is Tier.CLOUD and len(topology.edges) > 1)
