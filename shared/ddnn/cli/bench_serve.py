@@ -48,6 +48,8 @@ Threshold = Annotated[
     float | None, typer.Option(min=0, max=1, help="Instead of the policy's thresholds; 0 = everything to the cloud.")
 ]
 MaxExit = Annotated[str | None, typer.Option(help="Answer no higher than this exit: device, local, edge or cloud.")]
+_NICENESS: Final = 5
+"""Of the tiers: sensors do not wait for a tier's processor, so neither may the load generator where it shares it."""
 _WIDEST: Final = 200
 """Characters; a table that is cut tells nothing."""
 
@@ -189,7 +191,7 @@ def _fleet(
         yield urls, Processes(), {}
         return
     env = {name: str(value) for name, value in settings.items() if value is not None}
-    with LocalFleet(bundle.path, base_port=0, env=env, shapes=shapes) as fleet:
+    with LocalFleet(bundle.path, base_port=0, env=env, shapes=shapes, niceness=_NICENESS) as fleet:
         with console.status("") as status:
             fleet.wait_until_ready(
                 progress=lambda ready, wanted: status.update(f"starting: {ready} of {wanted} processes ready")

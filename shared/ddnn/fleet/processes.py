@@ -85,16 +85,18 @@ class LocalFleet:
         tier_env: Mapping[Tier, Mapping[str, str]] | None = None,
         state: Path | None = None,
         shapes: Mapping[Tier, Shape] | None = None,
+        niceness: int = 0,
     ) -> None:
         """`state` is where the tiers keep what must outlive them; by default it ends with the fleet.
 
         `shapes`, by the tier at its lower end, puts links between devices and edges, or edges and cloud.
+        Tiers of some `niceness` leave the processor to whoever loads them from this machine.
         """
         opened = Bundle.open(bundle)
         opened.verify()
         self.bundle = opened
         self._env, self._tier_env = dict(env or {}), dict(tier_env or {})
-        self._state, self._shapes = state, dict(shapes or {})
+        self._state, self._shapes, self._niceness = state, dict(shapes or {}), niceness
         self._stack = ExitStack()
         topology = opened.topology
         self._ports = ports(base_port, len(topology.devices), len(topology.edges))
@@ -164,6 +166,8 @@ class LocalFleet:
             env=self._environment(member),
             start_new_session=True,
         )
+        if self._niceness and sys.platform != "win32":
+            os.setpriority(os.PRIO_PROCESS, member.process.pid, self._niceness)
 
     def kill(self, name: str) -> None:
         """End the tier `name` at once, as a power cut would."""
