@@ -126,11 +126,17 @@ class Collector:
         return event in self._waiting or event in self._held
 
     def ask(self, case: Case) -> None:
-        """Ask those who took part for their features, and wait for them from when the last of them has heard of it."""
+        """Ask those who took part for their features, and wait for them from when the last of them has heard of it.
+
+        Nobody waits for a child to hear whose caller has left meanwhile.
+        """
         pending = self._of_case[id(case)]
         pending.stage = Stage.ASKING
-        pending.undelivered = set(pending.first.keys() - pending.features.keys())
-        self._start_timer(pending, case.left() / 2, self._complete_features)
+        pending.undelivered = (pending.first.keys() & pending.replies.keys()) - pending.features.keys()
+        if pending.undelivered:
+            self._start_timer(pending, case.left() / 2, self._complete_features)
+        else:
+            self._wait_for_features(pending)
         for child in list(pending.undelivered):
             pending.reply(child, self._row(case, need_features=True))
         if self._gave_up:
@@ -142,8 +148,7 @@ class Collector:
         if pending and pending.stage is Stage.ASKING and child in pending.undelivered:
             pending.undelivered.discard(child)
             if not pending.undelivered:
-                wait = self._asked(case, case.policy.wait_ms / 1000)
-                self._start_timer(pending, max(wait, _ROUND_TRIP), self._complete_features)
+                self._wait_for_features(pending)
 
     def give_up(self) -> None:
         """Wait for nobody any more, now and from now on: the drain is over."""
@@ -207,6 +212,10 @@ class Collector:
             self._go(pending, pending.features)
         else:
             pending.case.degrade("no_features")
+
+    def _wait_for_features(self, pending: Pending) -> None:
+        wait = self._asked(pending.case, pending.case.policy.wait_ms / 1000)
+        self._start_timer(pending, max(wait, _ROUND_TRIP), self._complete_features)
 
     def _go(self, pending: Pending, parts: Mapping[int, Contribution]) -> None:
         """Hand the event on as `parts` make it, together with all that become complete in this turn of the loop."""

@@ -72,8 +72,10 @@ class JoiningService(Service):
             try:
                 await asyncio.wait(waiting, timeout=max(0.0, left - min(left / 20, 0.02)))
             except asyncio.CancelledError:  # the caller has left
-                for reply in replies:
+                for (_, part), reply in zip(parts, replies, strict=True):
                     self.collector.forget(reply)
+                    if reply.case:
+                        self.collector.delivered(reply.case, part.child)  # or nobody goes on before it is
                 raise
         answers = [self._told(reply) for reply in replies]
         for (_, part), reply, answer in zip(parts, replies, answers, strict=True):

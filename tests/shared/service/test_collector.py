@@ -314,6 +314,21 @@ async def test_features_are_waited_for_from_when_the_last_has_heard_that_they_ar
     assert case.devices.tolist() == [True, False, False]
 
 
+async def test_features_are_not_waited_for_longer_because_a_caller_has_left() -> None:
+    bench = Bench(wait_ms=1)
+    bench.offer(b"e", 0)
+    gone = bench.collector.offer(b"e", bench.part(1))
+    await expire(bench, 1)
+    case = bench.cases[0]
+    case.best = answer()
+    bench.collector.forget(gone)
+    bench.collector.ask(case)
+    bench.collector.delivered(case, 0)
+    bench.offer(b"e", 0, features=FEATURES)
+    await expire(bench, 2)  # not after half of what is left of a minute
+    assert case.devices.tolist() == [True, False, False]
+
+
 async def test_giving_up_waits_for_nobody_any_more() -> None:
     bench = Bench()
     bench.offer(b"e", 0)
