@@ -5,6 +5,7 @@ requests keep coming in meanwhile, and are the next batch. A fast one runs on th
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,8 @@ class _Visit:
     """Of them have not been through yet."""
     came: float
     over: asyncio.Future[None]
+    until: float = math.inf
+    """Loop time at which they are answered without this section."""
 
     def through(self) -> None:
         """One more is."""
@@ -63,6 +66,8 @@ class SectionQueue:
         self._next: asyncio.Handle | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._running_since: float | None = None
+        self._busy_since = 0.0
+        """Since when there has been something to do for this turn; 0 = nothing."""
         self._usual_s = self._usual_each_s = 0.0
         self._last: deque[float] = deque(maxlen=_LAST)
         self.slow = False
@@ -86,7 +91,8 @@ class SectionQueue:
             await visit.over
             return
         left = max(case.left() for case in cases)
-        timer = loop.call_later(max(0.0, left - reserve(left) / 2), _expire, cases, visit)
+        visit.until = loop.time() + max(0.0, left - reserve(left) / 2)
+        timer = loop.call_at(visit.until, _expire, cases, visit)
         try:
             await visit.over
         finally:
@@ -113,9 +119,11 @@ class SectionQueue:
         self._next = None
         batch = self._take()
         if not batch:
+            self._busy_since = 0.0
             return
         cases = [case for case, _ in batch]
         start = self._running_since = perf_counter()
+        self._busy_since = self._busy_since or start
         waited: dict[int, Stage] = {}
         for case, visit in batch:  # events that came together share the entry
             case.stages.append(waited.setdefault(id(visit), Stage("queue", start - visit.came, visit.came)))
@@ -137,7 +145,9 @@ class SectionQueue:
         run_s = self._usual_s if self.slow else 0.0
         while self._waiting and len(batch) < self._most:
             case, visit = self._waiting.popleft()
-            if case.deadline - (run_s if self._waiting else 0.0) <= now:
+            # Whoever waits for a slow section is answered a little before the deadline, whatever comes.
+            late = min(case.deadline, visit.until) - run_s <= now if self._waiting else case.deadline <= now
+            if late:
                 case.degrade("deadline")
             if case.outcome.done() or visit.over.done():
                 visit.through()
@@ -154,22 +164,24 @@ class SectionQueue:
     ) -> None:
         try:
             outputs, seconds = result()
-            self._learn(seconds, len(batch))
+            self._learn(seconds, len(batch), perf_counter() - self._busy_since)
             self._decide(cases, outputs, seconds)
         except Exception as error:  # it is theirs who came for it; the others' next run may go well
             for _, visit in batch:
                 if not visit.over.done():
                     visit.over.set_exception(error)
         self._running_since = None
+        self._busy_since = perf_counter() if self._waiting else 0.0
         for _, visit in batch:
             visit.through()
         if self._waiting:
             self._call_next(asyncio.get_running_loop())
 
-    def _learn(self, seconds: float, events: int) -> None:
+    def _learn(self, seconds: float, events: int, turn_s: float = 0.0) -> None:
+        """A run took `seconds`; a turn is longer by what lies between runs, and that is what those behind it wait."""
         weight = _WEIGHT if self._usual_s else 1.0
         self._usual_s += weight * (seconds - self._usual_s)
-        self._usual_each_s += weight * (seconds / events - self._usual_each_s)
+        self._usual_each_s += weight * (max(seconds, turn_s) / events - self._usual_each_s)
         self._last.append(seconds)
         self.slow = len(self._last) == _LAST and min(self._last) > (_FAST_S if self.slow else _SLOW_S)
 
