@@ -136,7 +136,8 @@ class _Trainer:
             torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
             loss = self._epoch(epoch, watcher)
             kept, trained = self._swap(self.average if config.average else self._copy())
-            found = validate(self.network, *self.validation, by=self._last_exit())
+            lost = self.config.training.device_dropout > 0
+            found = validate(self.network, *self.validation, by=self._last_exit(), lost=lost)
             self._swap(trained)
             record = {"epoch": epoch, "loss": loss, "learning_rate": self._rate((epoch + 1) * self.steps - 1), **found}
             if found["score"] >= max((float(r["score"]) for r in self.metrics), default=-1.0):

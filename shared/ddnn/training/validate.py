@@ -21,12 +21,14 @@ def validate(
     present: Tensor,
     *,
     by: Exit = Exit.CLOUD,
+    lost: bool = True,
     batch: int = 512,
 ) -> dict[str, Any]:
     """Accuracy per exit, with each device lost, and `score`, what the best epoch is chosen by.
 
-    `score` is the mean of the accuracy of the exit `by` with all devices and of its mean accuracy with one lost; by the
-    device exits, which lose nothing with another device, it is their mean.
+    `score` is the mean of the accuracy of the exit `by` with all devices and of its mean accuracy with one lost, or, not
+    `lost`, the former alone: what never learns to lose a device does so the worse the longer it learns. By the device
+    exits, which lose nothing with another device, it is their mean.
     """
     network.eval()
     parts = [network.below([view[i : i + batch] for view in views]) for i in range(0, len(y), batch)]
@@ -37,16 +39,18 @@ def validate(
         **_fused(whole, y),
     }
     devices = present.shape[1]
-    lost: list[dict[str, float | None]] = []
+    one_lost: list[dict[str, float | None]] = []
     for device in range(devices if devices > 1 else 0):
         without = present.clone()
         without[:, device] = False
         some = without.any(dim=1)
-        lost.append(_fused(network.above(scores[some], cuts[some], without[some]), y[some]))
-    found["cloud_one_lost"] = [each["cloud"] for each in lost]
+        one_lost.append(_fused(network.above(scores[some], cuts[some], without[some]), y[some]))
+    found["cloud_one_lost"] = [each["cloud"] for each in one_lost]
     if by is Exit.DEVICE:
         return {**found, "score": sum(found["device"]) / devices}
-    kept = [each[by.value] or 0.0 for each in lost] or [found[by.value]]
+    if not lost or not one_lost:
+        return {**found, "score": found[by.value]}
+    kept = [each[by.value] or 0.0 for each in one_lost]
     return {**found, "score": (found[by.value] + sum(kept) / len(kept)) / 2}
 
 

@@ -204,3 +204,25 @@ def test_the_best_epoch_is_chosen_by_the_last_exit_that_learns(tmp_path: Path, s
     else:  # half of the score is with all devices, the rest with one lost
         assert 0 <= 2 * found["score"] - found[exit] <= 1
         assert found["score"] != pytest.approx((found["cloud"] + sum(found["cloud_one_lost"]) / scene.devices) / 2)
+
+
+class Records(Silent):
+    """Keeps what each epoch told."""
+
+    def __init__(self) -> None:
+        self.told: list[Mapping[str, Any]] = []
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        self.told.append(record)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_lost_devices_choose_the_epoch_only_of_a_network_that_learns_to_lose_them(
+    dropout: float, scene: Dataset
+) -> None:
+    records = Records()
+    train(small(epochs=2, device_dropout=dropout), scene, seed=0, watcher=records)
+    for told in records.told:
+        lost = np.mean(told["cloud_one_lost"])
+        assert lost != told["cloud"]
+        assert told["score"] == pytest.approx((told["cloud"] + lost) / 2 if dropout else told["cloud"])
