@@ -26,9 +26,9 @@ def validate(
 ) -> dict[str, Any]:
     """Accuracy per exit, with each device lost, and `score`, what the best epoch is chosen by.
 
-    `score` is the mean of the accuracy of the exit `by` with all devices and of its mean accuracy with one lost, or, not
-    `lost`, the former alone: what never learns to lose a device does so the worse the longer it learns. By the device
-    exits, which lose nothing with another device, it is their mean.
+    `score` is the mean of the accuracy of the exit `by` with all devices and of its mean accuracy with one lost. Not
+    `lost`, it is the former alone: what never learns to lose a device does so the worse the longer it learns. By the
+    device exits, which lose nothing with another device, it is their mean.
     """
     network.eval()
     parts = [network.below([view[i : i + batch] for view in views]) for i in range(0, len(y), batch)]
