@@ -22,7 +22,7 @@ Outputs = dict[str, Array]
 
 _SLOW_S, _FAST_S = 0.002, 0.001
 """A section goes to the thread once each of its last runs took longer, and comes back once one was quicker."""
-_LAST: Final = 4
+_LAST: Final = 8
 """So many runs: where the machine is busy any one may take long, but not all of them."""
 _WEIGHT: Final = 0.1
 """Of the newest run in what is usual."""

@@ -95,10 +95,10 @@ async def test_while_a_slow_section_is_at_it_others_gather_for_its_next_run() ->
 
 async def test_a_section_whose_runs_are_all_slow_goes_to_the_thread_and_comes_back() -> None:
     queue = SectionQueue(lambda cases: {}, lambda cases, outputs, seconds: None)
-    for seconds in (0.5, 0.5, 0.5, 0.00001):  # one quick run of the last four: the machine was busy
+    for seconds in (*(0.5,) * 7, 0.00001):  # one quick run of the last ones: the machine was busy
         queue._learn(seconds, 1)
     assert not queue.slow
-    for _ in range(4):
+    for _ in range(8):
         queue._learn(0.0025, 1)
     assert queue.slow
     queue._learn(0.0015, 1)  # quicker than what makes a section slow, not as quick as what brings it back
