@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ddnn.errors import BadInput
 
@@ -54,8 +55,20 @@ class Processes:
                 try:
                     with each.oneshot():
                         times = each.cpu_times()
-                        used.cpu_s[name] += times.user + times.system
+                        used.cpu_s[name] += max(times.user + times.system, _fine(each.pid))
                         used.memory[name] += each.memory_info().rss
                 except psutil.NoSuchProcess:
                     continue
         return used
+
+
+def _fine(process: int) -> float:
+    """CPU seconds of the threads that live, in nanoseconds where Linux tells; 0 where nobody does.
+
+    psutil's figure counts threads that have ended too, but in ticks of 10 ms, too coarse for a tier with little to do.
+    """
+    try:
+        threads = Path(f"/proc/{process}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
