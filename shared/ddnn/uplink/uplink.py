@@ -32,6 +32,8 @@ SILENCE_S: Final = 0.15
 
 _MOST_LOOKED_AT: Final = 1 << 20
 """Bytes of what is looked at, a policy; an answer's bound is another."""
+_LEAST_S: Final = 0.001
+"""Nobody is asked with less time than this."""
 _CONNECTING: Final = 0.4
 """Share of the budget after which a connection was not there for want of time; at half of it, it is given up."""
 _PATIENCE_S: Final = 0.02
@@ -220,7 +222,7 @@ class Uplink:
 
     async def _second_chance(self, failure: NoReply, tried: Target, call: _Call) -> _Pass | None:
         others = [target for target in self._targets if target is not tried]
-        if not failure.again or not self._budget.withdraw():
+        if not failure.again or call.deadline - self._clock() < _LEAST_S or not self._budget.withdraw():
             return None
         if not others and failure.reason == "refused":
             # Full jitter around a few ms, so that the refused do not come back together.
@@ -238,7 +240,7 @@ class Uplink:
         target, ticket, started = admitted.target, admitted.ticket, self._clock()
         budget_s = call.deadline - started
         try:
-            if budget_s < 0.001:
+            if budget_s < _LEAST_S:
                 raise NoReply("deadline", f"{max(0, budget_s * 1000):.0f} ms are left, too few to ask {target.url}")
             # A probe of one may not cost the answer that another would give in what is left.
             elsewhere = len(self._targets) > 1 and target.breaker.probes(ticket)
