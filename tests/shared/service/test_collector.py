@@ -5,86 +5,11 @@ import asyncio
 import numpy as np
 import pytest
 
+from collector_bench import CLASSES, DEVICES, EVENT_BYTES, FEATURES, SCORES, Bench, answer, expire, make_terms, turn
 from ddnn.errors import Overloaded
-from ddnn.policy import Policy
 from ddnn.service.case import Case, Contribution, Terms
 from ddnn.service.collector import Collector
 from ddnn.settings import CollectorSettings
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array
-
-DEVICES = 3
-CLASSES = 4
-SCORES = np.arange(CLASSES, dtype=np.float32)
-FEATURES = np.arange(5, dtype=np.uint8)
-EVENT_BYTES = DEVICES * (SCORES.nbytes + FEATURES.nbytes)
-
-
-def make_terms(**asked: float) -> Terms:
-    return Terms(deadline=asyncio.get_running_loop().time() + 60, **asked)  # type: ignore[arg-type]
-
-
-def answer(label: int = 1, bytes_up: int = 0) -> Answer:
-    p = np.full(CLASSES, 0.25, np.float32)
-    return Answer(label, p, Exit.LOCAL, 0.5, np.ones(DEVICES, np.bool_), 1, bytes_up=bytes_up)
-
-
-class Bench:
-    """A collector whose complete events are kept for the test to settle."""
-
-    def __init__(self, *, wait_ms: float = 60_000, **bounds: float) -> None:
-        self.batches: list[list[Case]] = []
-        self.came = asyncio.Event()
-        policy = Policy(bundle="b", wait_ms=wait_ms, adaptive_wait=False)
-        self.collector = Collector(
-            [slice(n, n + 1) for n in range(DEVICES)],
-            width=DEVICES,
-            devices=DEVICES,
-            classes=CLASSES,
-            event_bytes=EVENT_BYTES,
-            policy=lambda: policy,
-            advance=self._advance,
-            settings=CollectorSettings.model_validate(bounds),
-        )
-
-    def _advance(self, cases: list[Case]) -> None:
-        self.batches.append(cases)
-        self.came.set()
-
-    def offer(
-        self, event: bytes | None, child: int, *, terms: Terms | None = None, answered: bool = False, **inputs: Array
-    ) -> asyncio.Future[Answer]:
-        return self.collector.offer(event, self.part(child, terms=terms, answered=answered, **inputs)).future
-
-    def part(self, child: int, *, terms: Terms | None = None, answered: bool = False, **inputs: Array) -> Contribution:
-        inputs = {name: row[None] for name, row in (inputs or {"scores": SCORES}).items()}
-        return Contribution(
-            child,
-            terms or make_terms(),
-            inputs,
-            np.ones(1, np.bool_),
-            np.arange(DEVICES) == child,
-            answered=Exit.DEVICE if answered else None,
-            second="scores" not in inputs,
-        )
-
-    @property
-    def cases(self) -> list[Case]:
-        return [case for batch in self.batches for case in batch]
-
-
-async def turn() -> None:
-    """Let everything that is due run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def expire(bench: Bench, count: int) -> None:
-    """Let the waits of `count` events run out."""
-    async with asyncio.timeout(30):
-        while len(bench.cases) < count:
-            bench.came.clear()
-            await bench.came.wait()
 
 
 async def test_an_event_is_complete_when_every_living_child_contributed() -> None:
@@ -314,21 +239,6 @@ async def test_features_are_waited_for_from_when_the_last_has_heard_that_they_ar
     assert case.devices.tolist() == [True, False, False]
 
 
-async def test_features_are_not_waited_for_longer_because_a_caller_has_left() -> None:
-    bench = Bench(wait_ms=1)
-    bench.offer(b"e", 0)
-    gone = bench.collector.offer(b"e", bench.part(1))
-    await expire(bench, 1)
-    case = bench.cases[0]
-    case.best = answer()
-    bench.collector.forget(gone)
-    bench.collector.ask(case)
-    bench.collector.delivered(case, 0)
-    bench.offer(b"e", 0, features=FEATURES)
-    await expire(bench, 2)  # not after half of what is left of a minute
-    assert case.devices.tolist() == [True, False, False]
-
-
 async def test_giving_up_waits_for_nobody_any_more() -> None:
     bench = Bench()
     bench.offer(b"e", 0)
@@ -358,48 +268,6 @@ async def test_answered_events_are_forgotten_when_they_are_old() -> None:
     await turn()
     bench.offer(b"f", 0)
     assert bench.collector.held == 0
-
-
-async def test_what_nobody_waits_for_any_more_goes_no_further() -> None:
-    bench = Bench()
-    replies = [bench.collector.offer(b"e", bench.part(child)) for child in range(2)]
-    bench.collector.forget(replies[0])
-    bench.collector.forget(replies[1])
-    assert bench.collector.pending == 1  # the third child may still want it
-    bench.collector.give_up()
-    await turn()
-    assert (bench.cases, bench.collector.pending, bench.collector.held) == ([], 0, 0)
-
-
-async def test_an_event_goes_on_while_one_of_its_callers_waits_or_a_later_one_comes() -> None:
-    bench = Bench()
-    first = bench.collector.offer(b"e", bench.part(0))
-    bench.collector.forget(first)
-    bench.offer(b"e", 1)
-    bench.offer(b"e", 2)
-    await turn()
-    assert len(bench.cases) == 1
-
-
-async def test_an_event_that_is_on_its_way_ends_when_the_last_caller_leaves() -> None:
-    bench = Bench()
-    replies = [bench.collector.offer(b"e", bench.part(child)) for child in range(DEVICES)]
-    await turn()
-    (case,) = bench.cases
-    for reply in replies[:2]:
-        bench.collector.forget(reply)
-    assert not case.outcome.done()
-    bench.collector.forget(replies[2])
-    assert case.outcome.result().label == -1
-
-
-async def test_an_event_that_a_sure_child_told_of_goes_on_without_callers() -> None:
-    bench = Bench()
-    bench.collector.forget(bench.collector.offer(b"e", bench.part(0)))
-    bench.offer(b"e", 1, answered=True)
-    bench.collector.give_up()
-    await turn()
-    assert len(bench.cases) == 1
 
 
 async def test_what_is_complete_too_late_is_not_decided() -> None:
