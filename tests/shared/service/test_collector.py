@@ -7,6 +7,7 @@ import pytest
 
 from collector_bench import CLASSES, DEVICES, EVENT_BYTES, FEATURES, SCORES, Bench, answer, expire, make_terms, turn
 from ddnn.errors import Overloaded
+from ddnn.policy import Policy
 from ddnn.service.case import Case, Contribution, Terms
 from ddnn.service.collector import Collector
 from ddnn.settings import CollectorSettings
