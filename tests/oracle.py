@@ -35,8 +35,9 @@ def golden_data(bundle: Bundle) -> Dataset:
 class Oracle:
     """Says what is wrong with an answer, if anything."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._policy = bundle.policy
+    def __init__(self, bundle: Bundle, *, threshold: float | None = None) -> None:
+        """`threshold` is what requests ask for instead of the policy's."""
+        self._policy, self._threshold = bundle.policy, threshold
         self._events = len(bundle.golden["y"])
         data = golden_data(bundle)
         self._recorder, alone = Recorder(bundle, data), Recorder(bundle, data, batch=1)
@@ -58,7 +59,7 @@ class Oracle:
             return f"no label ({answer.degraded_reason})"
         if answer.exit is Exit.DEVICE and answer.devices.nonzero()[0].tolist() != [device]:
             return f"device {device} answered for {answer.devices.nonzero()[0].tolist()}"
-        p, u, limit = self._exits(answer.devices)[answer.exit]
+        p, u, limits = self._exits(answer.devices)[answer.exit]
         place = (row,) if answer.exit is Exit.CLOUD else (row, device if answer.exit is Exit.DEVICE else 0)
         apart = float(np.abs(p[place] - answer.probabilities).max())
         if apart > _SAME or int(answer.probabilities.argmax()) != answer.label:
@@ -67,7 +68,8 @@ class Oracle:
             return "" if answer.degraded_reason in reasons else f"{answer.exit} degraded for {answer.degraded_reason}"
         if answer.degraded_reason:
             return f"not degraded, for {answer.degraded_reason!r}"
-        if answer.exit is not Exit.CLOUD and u[place] >= limit[place] + _TIE:
+        limit = limits[place] if self._threshold is None else self._threshold
+        if answer.exit is not Exit.CLOUD and u[place] >= limit + _TIE:
             return f"{answer.exit} is not sure ({u[place]:.3f}) and says nothing of being degraded"
         return ""
 

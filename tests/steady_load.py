@@ -53,8 +53,13 @@ class SteadyLoad:
         rate: float,
         deadline_s: float = 2.0,
         seed: int = 0,
+        threshold: float | None = None,
     ) -> None:
-        """`urls` of the devices, in order; events come by themselves, as a Poisson process of `rate` a second."""
+        """`urls` of the devices, in order; events come by themselves, as a Poisson process of `rate` a second.
+
+        `threshold` is asked for instead of the policy's.
+        """
+        self._parameters: dict[str, bool | int | float | str] = {} if threshold is None else {"threshold": threshold}
         self._urls, self._rows, self._rate, self._deadline_s = urls, rows, rate, deadline_s
         self._views = [bundle.golden[f"view_{n}"] for n in range(len(urls))]
         self._chance, self._run = Random(seed), uuid4().hex[:8]
@@ -103,7 +108,7 @@ class SteadyLoad:
 
     async def _ask(self, connections: Connections, device: int, row: int, event: str) -> None:
         inputs = {"event": np.array([event.encode()], np.object_), "view": self._views[device][row : row + 1]}
-        body, headers = encode_request(inputs)
+        body, headers = encode_request(inputs, parameters=self._parameters)
         headers["x-ddnn-deadline-ms"] = f"{1000 * self._deadline_s:.0f}"
         head = request_head(self._urls[device], headers, path=_PATH, length=len(body))
         sent = monotonic()

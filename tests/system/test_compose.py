@@ -2,15 +2,22 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
+from typing import Any, Final
 
+import httpx
 import pytest
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.client import EventAnswer, Fleet
 from ddnn.fleet.events import golden_events
 from ddnn.tier import Exit
+from fault_trial import Verdict, try_out, until_whole
+from oracle import Oracle
+from steady_load import SteadyLoad
+from troubles import Trouble
 
 pytestmark = pytest.mark.compose
 
@@ -104,6 +111,89 @@ def test_a_dead_cloud_degrades_and_events_go_up_again_when_it_is_back(up: None) 
             break
     assert answer.exit is Exit.CLOUD
     assert [each.exit for each in ask()] == [each.exit for each in alive]
+
+
+class Containers:
+    """The tiers of `docker-compose.yml`, by the names of their services."""
+
+    urls: Final = {"cloud": "http://127.0.0.1:8000", "edge": "http://127.0.0.1:8001"} | {
+        f"device-{n}": url for n, url in enumerate(DEVICES)
+    }
+
+    def status(self, name: str) -> dict[str, Any] | None:
+        """`GET /v2/status`; None where nobody answers."""
+        try:
+            document: dict[str, Any] = httpx.get(f"{self.urls[name]}/v2/status", timeout=1, trust_env=False).json()
+        except (httpx.TransportError, ValueError):
+            return None
+        return document
+
+    def statuses(self) -> Iterator[dict[str, Any] | None]:
+        """The same of every tier."""
+        return map(self.status, self.urls)
+
+
+def act(*command: str) -> Callable[[Containers, str], object]:
+    """What `docker compose` does to a service."""
+    return lambda fleet, name: compose(*command, name)
+
+
+def back(*command: str) -> Callable[[Containers, str], object]:
+    """The same, and wait until the tier says that it is there."""
+
+    def act(fleet: Containers, name: str) -> None:
+        if command:
+            compose(*command, name)
+        until = monotonic() + 60
+        while fleet.status(name) is None:
+            assert monotonic() < until, f"{name} does not come back"
+
+    return act
+
+
+HALF: Final = 0.003
+"""Threshold by which about half of the golden events go further up than the local exit."""
+BUSY: Final = frozenset({"timeout", "deadline", "circuit_open", "no_features"})
+AWAY: Final = frozenset({"unreachable", "circuit_open", "gone", "timeout", "deadline"})
+CORE: Final = {
+    "killed": Trouble("killed", act("kill"), back("start"), AWAY),
+    "paused": Trouble("paused", act("pause"), back("unpause"), AWAY | {"no_features"}),
+    "restarted": Trouble("restarted", act("restart"), back(), AWAY | {"refused", "draining", "no_features"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("killed", "edge"),
+        ("killed", "device-1"),
+        ("paused", "cloud"),
+        ("paused", "edge"),
+        ("paused", "device-1"),
+        ("restarted", "cloud"),
+        ("restarted", "edge"),
+    ],
+)
+def test_troubles_of_containers_lose_no_request_and_make_no_answer_silently_worse(
+    up: None, oracle: Oracle, name: str, target: str
+) -> None:
+    deadline_s = 1.5 if name == "paused" and target != "device-1" else 10.0
+    bundle, rows, fleet = Bundle.open(shipped_bundle()), oracle.rows, Containers()
+    with SteadyLoad(DEVICES, bundle, rows, rate=6, deadline_s=deadline_s, threshold=HALF) as load:
+        until_whole(fleet, load, monotonic(), quiet_s=0.5)
+        trial = try_out(fleet, load, CORE[name], target, seconds=2, quiet_s=0.5)
+    verdict = Verdict.of(trial, load.samples, oracle, deadline_s, busy=BUSY)
+    assert not verdict.lost
+    assert not verdict.wrong
+    assert verdict.asked
+    if target != "device-1":
+        assert verdict.reasons
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Oracle:
+    """What is right."""
+    return Oracle(Bundle.open(shipped_bundle()), threshold=HALF)
 
 
 def test_a_container_is_confined(up: None) -> None:
