@@ -17,7 +17,7 @@ up: $(VENV)/.serving
 	@exec $(BIN)/ddnn up $(ARGS)
 
 test: lint
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.testing
 	$(BIN)/ruff check
