@@ -17,7 +17,7 @@ up: $(VENV)/.serving
 	@exec $(BIN)/ddnn up $(ARGS)
 
 test: lint
-	$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.testing
 	$(BIN)/ruff check
