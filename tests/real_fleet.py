@@ -41,5 +41,9 @@ class Sensors:
         """Ask until nothing is degraded and all six take part: circuits close by themselves, children come alive."""
         until = monotonic() + PATIENCE_S
         rows = slice(0, 8)
-        while any(given.degraded or not given.devices.all() for given in self.see(rows, wait_ms=5000)):
-            assert monotonic() < until, "the fleet did not become whole again"
+        while apart := [
+            (given.exit.value, given.degraded_reason, given.devices.tolist())
+            for given in self.see(rows, wait_ms=5000)
+            if given.degraded or not given.devices.all()
+        ]:
+            assert monotonic() < until, f"the fleet did not become whole again: {apart}"
