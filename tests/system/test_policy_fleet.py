@@ -114,8 +114,8 @@ def test_policies_are_swapped_under_load_taken_back_kept_and_need_no_cloud(
         clients = [threads.submit(load, name) for name in ("one ", "two ")]
         until, swaps = monotonic() + PATIENCE_S, 0
         try:
-            # On a busy machine a version may come and go before anybody asks: until all exits have answered. Whole rounds,
-            # as the last but one stays, and under some of the others a device that is sure answers without the rest.
+            # On a busy machine a version may come and go before anybody asks: until all exits have answered. In whole
+            # rounds, as the last but one stays, and under some of the others a device that is sure answers alone.
             while (
                 not swaps
                 or swaps % len(MIXTURES)
