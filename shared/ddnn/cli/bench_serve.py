@@ -176,7 +176,7 @@ def _fleet(
 ) -> "Iterator[tuple[Sequence[str], Processes, dict[str, str]]]":
     """Addresses of the devices, what they use, and the links by name."""
     from ddnn.cli.target import look_at_devices
-    from ddnn.fleet.links import LINKS
+    from ddnn.fleet.links import LOWER
     from ddnn.fleet.processes import LocalFleet
     from ddnn.loadgen import Processes
 
@@ -197,8 +197,8 @@ def _fleet(
                 progress=lambda ready, wanted: status.update(f"starting: {ready} of {wanted} processes ready")
             )
         ids = {name: fleet.pid(name) for name in fleet.members}
-        told = {name: str(shapes[tier]) for name, tier in LINKS.items() if tier in shapes}
-        yield fleet.device_urls, Processes(ids, {name: _passed(fleet, LINKS[name]) for name in told}), told
+        told = {name: str(shapes[tier]) for name, tier in LOWER.items() if tier in shapes}
+        yield fleet.device_urls, Processes(ids, {name: _passed(fleet, LOWER[name]) for name in told}), told
 
 
 def _passed(fleet: "LocalFleet", lower: "Tier") -> "Callable[[], tuple[int, int]]":

@@ -12,9 +12,10 @@ from ddnn.bundle import Topology
 from ddnn.errors import BadInput
 from ddnn.evaluation import NOBODY, Decisions, Scores
 from ddnn.evaluation.traffic import crossings
+from ddnn.link import LINKS
 from ddnn.tier import Exit
 from ddnn.tuning.latency import seconds
-from ddnn.tuning.links import LINKS, Links
+from ddnn.tuning.links import Links
 from ddnn.tuning.profile import Profile
 from ddnn.types import Array, Bools, Ints
 

@@ -1,22 +1,15 @@
 """The links between tiers: how long a message takes on its way."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from ddnn import link
 from ddnn.errors import BadInput
 from ddnn.types import Array
 
-__all__ = ["LINKS", "Link", "Links", "parse_links"]
-
-LINKS: Final = ("device-edge", "edge-cloud")
-"""By name, lowest first."""
-_NUMBER: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+)", re.IGNORECASE)
-_SECONDS: Final = {"ms": 1e-3, "s": 1.0}
-_BITS: Final = {"kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
-_EXPECTED: Final = "expected one like device-edge=5ms,50mbit: a round trip in ms or s, a rate in kbit, mbit or gbit"
+__all__ = ["Link", "Links", "parse_links"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +43,10 @@ class Links:
         """As JSON: seconds and bits a second, None for any rate."""
         return {
             name: {
-                "round_trip_s": link.round_trip_s,
-                "bits_per_s": None if math.isinf(link.bits_per_s) else link.bits_per_s,
+                "round_trip_s": each.round_trip_s,
+                "bits_per_s": None if math.isinf(each.bits_per_s) else each.bits_per_s,
             }
-            for name, link in zip(LINKS, (self.device_edge, self.edge_cloud), strict=True)
+            for name, each in zip(link.LINKS, (self.device_edge, self.edge_cloud), strict=True)
         } | {"shared": self.shared}
 
     def __str__(self) -> str:
@@ -66,31 +59,11 @@ def parse_links(given: Sequence[str], *, shared: bool = False) -> Links:
 
     Either part may be left out; a link not named, and what is left out, takes no time.
     """
-    found: dict[str, Link] = {}
-    for text in given:
-        name, separator, value = text.partition("=")
-        name = name.strip()
-        if not separator or name not in LINKS:
-            raise BadInput(f"link is {text!r}; {_EXPECTED}; the links are {' and '.join(LINKS)}")
-        if name in found:
-            raise BadInput(f"link {name} is given twice; expected each once")
-        found[name] = _link(text, value)
-    near, far = (found.get(name, Link()) for name in LINKS)
-    return Links(near, far, shared)
-
-
-def _link(text: str, value: str) -> Link:
-    parts: dict[str, float] = {}
-    for part in value.split(","):
-        match = _NUMBER.fullmatch(part.strip())
-        number, unit = (float(match[1]), match[2].lower()) if match else (0.0, "")
-        if unit in _SECONDS:
-            key, amount = "round_trip_s", number * _SECONDS[unit]
-        elif unit in _BITS and number > 0:
-            key, amount = "bits_per_s", number * _BITS[unit]
-        else:
-            raise BadInput(f"link is {text!r}: {part.strip()!r} is neither a round trip nor a rate; {_EXPECTED}")
-        if key in parts:
-            raise BadInput(f"link is {text!r}, which has two of a kind; {_EXPECTED}")
-        parts[key] = amount
-    return Link(**parts)
+    shapes = link.parse_links(given)
+    for name, shape in shapes.items():
+        if shape.jitter_s:
+            raise BadInput(
+                f"link {name} is {shape}, with a jitter; expected a round trip and a rate: means are counted"
+            )
+    near, far = (shapes.get(name, link.Shape()) for name in link.LINKS)
+    return Links(Link(near.round_trip_s, near.bits_per_s), Link(far.round_trip_s, far.bits_per_s), shared)

@@ -34,15 +34,15 @@ def test_links_not_named_take_no_time() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (["5ms,50mbit"], "expected one like device-edge=5ms,50mbit"),
+        (["5ms,50mbit"], "expected one like edge-cloud=40ms,10mbit"),
         (["moon-cloud=5ms"], "the links are device-edge and edge-cloud"),
-        (["device-edge="], "'' is neither a round trip nor a rate"),
-        (["device-edge=5"], "'5' is neither"),
-        (["device-edge=5ms,50mb"], "'50mb' is neither"),
-        (["device-edge=-5ms"], "'-5ms' is neither"),
-        (["device-edge=0mbit"], "'0mbit' is neither"),
-        (["device-edge=nanms"], "'nanms' is neither"),
-        (["device-edge=5ms,6ms"], "two of a kind"),
+        (["device-edge="], "link is 'device-edge='; expected one like"),
+        (["device-edge=5"], "'5' is no part of one"),
+        (["device-edge=5ms,50mb"], "'50mb' is no part of one"),
+        (["device-edge=-5ms"], "'-5ms' is no part of one"),
+        (["device-edge=0mbit"], "'0mbit' is no part of one"),
+        (["device-edge=nanms"], "'nanms' is no part of one"),
+        (["device-edge=5ms,6ms"], "with a jitter; expected a round trip and a rate"),
         (["device-edge=5ms", "device-edge=6ms"], "given twice"),
     ],
 )
