@@ -74,7 +74,7 @@ async def serve() -> None:
 async def client(name: str, url: str, body: bytes) -> AsyncIterator[Post]:
     """The client `name`, as an uplink uses it."""
     if name == "uplink":
-        transport = OverAiohttp(connections=512, keepalive_s=4.0, secure=False)
+        transport = OverAiohttp(connections=512, keepalive_s=4.0, trusted=False)
 
         async def over_aiohttp() -> int:
             async with asyncio.timeout(1.9):

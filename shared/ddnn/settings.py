@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     """Bearer token demanded of callers and sent to the tier above; none by default."""
     admin_token: SecretStr | None = None
     """Bearer token demanded of whoever writes the policy, another than `token`; without one nobody may."""
+    tls_certificate: Path | None = None
+    """PEM certificate, with its chain, to serve https with; plain HTTP by default."""
+    tls_key: Path | None = None
+    """PEM key of that certificate, not protected by a password."""
     deadline_ms: float = Field(default=2000.0, gt=0, le=600_000)
     """Time budget of a request that states none, in milliseconds."""
     state_dir: Path | None = None
@@ -98,7 +102,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{url!r} is not an http:// or https:// address")
         return tuple(url.rstrip("/") for url in value)
 
-    @field_validator("token", "admin_token", "state_dir", "threads", mode="before")
+    @field_validator("token", "admin_token", "tls_certificate", "tls_key", "state_dir", "threads", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

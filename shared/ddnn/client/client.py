@@ -11,6 +11,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from ddnn.client.calls import LIVE, METADATA, POLICY, READY, STATUS, Call, Options, infer, session_headers, translated
 from ddnn.errors import DDNNError
+from ddnn.tls import trusted
 from ddnn.types import Answer
 
 __all__ = ["AsyncClient", "Client"]
@@ -32,7 +33,7 @@ class Client:
         self.url = url.rstrip("/")
         self._http = httpx.Client(
             transport=transport,
-            verify=_secure(self.url),
+            verify=trusted(self.url),
             trust_env=False,
             limits=_LIMITS,
             headers=session_headers(token),
@@ -97,7 +98,7 @@ class AsyncClient:
     ) -> None:
         self.url = url.rstrip("/")
         if transport is None:
-            transport = AiohttpTransport(verify=_secure(self.url), trust_env=False, limits=_LIMITS)
+            transport = AiohttpTransport(verify=trusted(self.url), trust_env=False, limits=_LIMITS)
         self._http = httpx.AsyncClient(
             transport=transport, trust_env=False, headers=session_headers(token), timeout=None
         )
@@ -153,8 +154,3 @@ class AsyncClient:
                     call.method, self.url + call.path, content=call.content, headers=call.headers
                 )
         return call.result(self.url, response)
-
-
-def _secure(url: str) -> bool:
-    # Loading certificates takes tens of milliseconds a client, for nothing where the address is not https.
-    return url.startswith("https://")

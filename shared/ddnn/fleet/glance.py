@@ -10,6 +10,7 @@ import httpx
 
 from ddnn.bundle import Bundle
 from ddnn.fleet.ports import HOST, ports
+from ddnn.tls import trusted
 
 __all__ = ["NOBODY", "Glance", "bundle_urls", "fleet_urls", "look"]
 
@@ -89,7 +90,8 @@ def _urls(base_port: int, devices: int, edges: int) -> dict[str, str]:
 
 async def _look(urls: Mapping[str, str], token: str | None) -> list[Glance]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with httpx.AsyncClient(trust_env=False, timeout=_SECONDS, headers=headers) as client:
+    secure = next((url for url in urls.values() if url.startswith("https://")), "")
+    async with httpx.AsyncClient(verify=trusted(secure), trust_env=False, timeout=_SECONDS, headers=headers) as client:
         return list(await asyncio.gather(*(_ask(client, name, url) for name, url in urls.items())))
 
 
@@ -106,13 +108,14 @@ async def _ask(client: httpx.AsyncClient, name: str, url: str) -> Glance:
             problem = str(said or f"answered {response.status_code}; no tier of a fleet?")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         hangs = isinstance(error, httpx.ReadTimeout)
-        problem, listens = _in_words(error), hangs or not isinstance(error, httpx.TransportError)
+        listens = hangs or "SSL" in str(error) or not isinstance(error, httpx.TransportError)
+        problem = _in_words(error)
     return Glance(name, url, status, (time.perf_counter() - began) * 1000, problem, listens, hangs)
 
 
 def _in_words(error: Exception) -> str:
     if isinstance(error, httpx.ConnectError):
-        return "nothing listens there"
+        return str(error) if "SSL" in str(error) else "nothing listens there"
     if isinstance(error, httpx.ReadTimeout):
         return "it is up but does not answer; look at its log"
     if isinstance(error, httpx.TimeoutException):

@@ -14,6 +14,7 @@ from ddnn.errors import BadInput, DDNNError, Forbidden, Unavailable
 from ddnn.fleet.glance import NOBODY, Glance, look
 from ddnn.policy import POLICY_FILE, Policy
 from ddnn.seal import read_sealed
+from ddnn.tls import trusted
 from ddnn.wire import decode_error
 
 __all__ = ["Proposal", "Source", "differences", "flat", "followers", "propose", "source_of"]
@@ -127,7 +128,7 @@ class Source:
         if over:
             headers["if-match"] = over.etag
         content = b"" if document is None else json.dumps(document).encode()
-        with translated(self.url), httpx.Client(trust_env=False, timeout=_SECONDS) as client:
+        with translated(self.url), httpx.Client(verify=trusted(self.url), trust_env=False, timeout=_SECONDS) as client:
             response = client.request(method, self.url + path, content=content, headers=headers)
         if response.status_code != 200:
             raise decode_error(response.status_code, response.content)

@@ -23,7 +23,10 @@ from ddnn.tier import Tier
 
 __all__ = ["LocalFleet", "Member"]
 
-_SET_BY_THE_FLEET = {f"DDNN_{name}" for name in ("BUNDLE", "INDEX", "UPSTREAM", "HOST", "PORT", "STATE_DIR")}
+_SET_BY_THE_FLEET = {
+    f"DDNN_{name}"
+    for name in ("BUNDLE", "INDEX", "UPSTREAM", "HOST", "PORT", "STATE_DIR", "TLS_CERTIFICATE", "TLS_KEY")
+}
 _SECONDS_TO_STOP = 12.0
 _LINES_TO_SHOW = 5
 

@@ -14,6 +14,7 @@ from ddnn.errors import BadConfig
 from ddnn.service.base import Service
 from ddnn.service.heads import BoundedHeads
 from ddnn.settings import Settings
+from ddnn.tls import check_certificate
 
 __all__ = ["serve_app"]
 
@@ -48,7 +49,12 @@ class _Server(uvicorn.Server):
 
 
 def serve_app(app: FastAPI, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; raise `BadConfig` when the address cannot be bound."""
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raise `BadConfig` when the address cannot be bound, or the certificate cannot be shown.
+    """
+    if settings.tls_certificate or settings.tls_key:
+        check_certificate(settings.tls_certificate, settings.tls_key)
     config = uvicorn.Config(
         app,
         http=BoundedHeads,
@@ -59,6 +65,8 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_LAST_WORDS_S,
         server_header=False,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )
     _allow_files()
     # What is loaded stays: a full collection that walks all of it stops a tier, and six alike at once, for 100 ms.

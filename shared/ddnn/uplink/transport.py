@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from ssl import SSLContext
 from typing import Final
 
 import aiohttp
@@ -53,9 +54,9 @@ class Transport(ABC):
 class OverAiohttp(Transport):
     """The network."""
 
-    def __init__(self, *, connections: int, keepalive_s: float, secure: bool) -> None:
-        """`secure`: some address is https. Loading certificates costs megabytes."""
-        self._connections, self._keepalive_s, self._secure = connections, keepalive_s, secure
+    def __init__(self, *, connections: int, keepalive_s: float, trusted: SSLContext | bool) -> None:
+        """`trusted`: see `ddnn.tls`; False where no address is https."""
+        self._connections, self._keepalive_s, self._trusted = connections, keepalive_s, trusted
         self._session: aiohttp.ClientSession | None = None  # wants a running loop
 
     async def exchange(
@@ -88,7 +89,7 @@ class OverAiohttp(Transport):
         connector = aiohttp.TCPConnector(
             limit=self._connections,
             keepalive_timeout=self._keepalive_s,
-            ssl=self._secure,
+            ssl=self._trusted,
             ttl_dns_cache=_NAMES_S,
         )
         self._session = aiohttp.ClientSession(

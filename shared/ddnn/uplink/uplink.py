@@ -15,6 +15,7 @@ import httpx
 
 from ddnn.answers import outputs_to_answers
 from ddnn.errors import BadInput
+from ddnn.tls import trusted
 from ddnn.types import Answer, Array
 from ddnn.uplink.breaker import Circuit
 from ddnn.uplink.budget import RetryBudget
@@ -123,11 +124,11 @@ class Uplink:
         self._headers = {"x-ddnn-bundle": bundle, "accept-encoding": "identity"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
-        secure = any(url.startswith("https://") for url in urls)
+        secure = next((url for url in urls if url.startswith("https://")), "")
         self._transport: Transport = (
             OverHttpx(transport)
             if transport
-            else OverAiohttp(connections=connections, keepalive_s=keepalive_s, secure=secure)
+            else OverAiohttp(connections=connections, keepalive_s=keepalive_s, trusted=trusted(secure))
         )
 
     @property

@@ -40,7 +40,7 @@ async def server() -> AsyncIterator[tuple[Server, str, OverAiohttp]]:
     told = Server()
     listening = await asyncio.start_server(told.serve, "127.0.0.1", 0, limit=4 << 20)
     port = listening.sockets[0].getsockname()[1]
-    transport = OverAiohttp(connections=4, keepalive_s=4.0, secure=False)
+    transport = OverAiohttp(connections=4, keepalive_s=4.0, trusted=False)
     yield told, f"http://127.0.0.1:{port}/path", transport
     await transport.aclose()
     listening.close()
@@ -86,7 +86,7 @@ async def test_a_connection_that_closed_while_it_was_kept_may_be_tried_again(
 
 
 async def test_a_name_that_cannot_be_one_is_unreachable() -> None:
-    transport = OverAiohttp(connections=4, keepalive_s=4.0, secure=False)
+    transport = OverAiohttp(connections=4, keepalive_s=4.0, trusted=False)
     with pytest.raises(NoReply) as caught:
         await post(transport, f"http://{'a' * 80}.invalid/", b"x")
     assert caught.value.reason == "unreachable"
