@@ -18,6 +18,7 @@ from ddnn.service.audits import Audits
 from ddnn.service.case import Case, Terms, no_answer
 from ddnn.service.engine import Engine, Step
 from ddnn.service.follow import Follower
+from ddnn.service.lag import LoopLag
 from ddnn.service.ledger import Ledger
 from ddnn.service.metrics import CIRCUIT, Metrics
 from ddnn.service.policy_in_force import InForce, Source
@@ -35,6 +36,8 @@ __all__ = ["Service"]
 
 _SELF_TEST_EVENTS = 16
 _EVENT_ID_BYTES = 256
+_TURNS = 3
+"""A request waits for the event loop when it comes, when it is asked above or run, and when it is answered."""
 
 
 class Service(ABC):
@@ -112,6 +115,7 @@ class Service(ABC):
         """What was decided here lately; none where every decision is another tier's."""
         self.audits: Audits | None = None
         self._no_answer = no_answer(self.classes, self.devices, self.policy.version, need_features=False)
+        self.lag = LoopLag()
         self.started = time.monotonic()
         self.draining = False
         self.in_flight = 0
@@ -217,6 +221,7 @@ class Service(ABC):
 
     async def close(self) -> None:
         """Let the last contributions out and go of the tier above."""
+        self.lag.stop()
         if self.follower:
             await self.follower.stop()
         if self.audits:
@@ -240,8 +245,8 @@ class Service(ABC):
 
     @property
     def wait_s(self) -> float:
-        """Seconds that an event which came now would wait for its sections."""
-        return self.engine.wait_s
+        """Seconds that an event which came now would wait for its sections and for the event loop."""
+        return self.engine.wait_s + _TURNS * self.lag.standing_s
 
     def refuse_when_draining(self) -> None:
         """Raise `Unavailable` when this tier takes nothing new."""
