@@ -24,6 +24,8 @@ __all__ = ["Collector", "Reply"]
 
 _ROUND_TRIP: Final = 0.1
 """Features that were asked for get this many seconds to come, however short the wait for absent children is."""
+_CONTRIBUTION_BYTES: Final = 2000
+"""What one costs beside its tensors: the arrays' heads, its reply, whoever knows it (benchmarks/scale.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,9 @@ class Collector:
     """Joins the contributions of children, who have their `places` out of `width` in the fusion, into events.
 
     Complete ones go to `advance`, in batches; `gathered` hears which devices were in time, `settled` each event
-    with its answer. An event may grow to `event_bytes`, when all have sent all; room for that is kept from its first
-    contribution on. Children who wait themselves are waited for `patience` times as long as the policy or the request
-    says.
+    with its answer. An event's tensors may grow to `event_bytes`, when all have sent all; room for that, and for what a
+    contribution costs beside them, is kept from its first contribution on. Children who wait themselves are waited for
+    `patience` times as long as the policy or the request says.
     """
 
     def __init__(
@@ -70,7 +72,8 @@ class Collector:
         self._places, self._width, self._patience = tuple(places), width, patience
         self._devices, self._classes = devices, classes
         self._policy, self._advance, self._settings = policy, advance, settings
-        self._room = max(1, min(settings.events, settings.bytes // event_bytes))
+        most = settings.bytes // (event_bytes + len(places) * _CONTRIBUTION_BYTES)
+        self._room = max(1, min(settings.events, most))
         self._tell_gathered, self._tell_settled = gathered, settled
         self._waiting: dict[bytes, Pending] = {}
         self._held: OrderedDict[bytes, _Held] = OrderedDict()
