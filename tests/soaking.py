@@ -24,7 +24,7 @@ __all__ = ["Soaked", "soak"]
 _RESTARTS: Final = {"killed", "other bundle"}
 """Not in the last two thirds, so that there are processes whose memory can be compared."""
 _REASONS: Final = frozenset(get_args(Reason))
-_BUSY: Final = frozenset({"timeout", "deadline", "circuit_open", "no_features"})
+_BUSY: Final = frozenset({"timeout", "deadline", "circuit_open", "no_features", "refused"})
 
 
 @dataclass

@@ -60,7 +60,9 @@ def most(fleet: FaultyFleet, bundle: Bundle) -> float:
 
 
 def show(told: Soaked) -> None:
-    """One line so far."""
+    """One line so far, and what was wrong last."""
+    for each in [*told.lost[-1:], *told.wrong[-1:]]:
+        print(each, file=sys.stderr)
     print(
         f"{told.seconds:.0f} s: {told.asked} requests, {len(told.lost)} lost, {len(told.wrong)} wrong",
         file=sys.stderr,
