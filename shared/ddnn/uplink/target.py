@@ -47,6 +47,7 @@ class Target:
         self._heard = self._vouched = float("-inf")
         self._took = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
         self._asking: asyncio.Task[None] | None = None
 
     @property
@@ -67,7 +68,7 @@ class Target:
         self._calls[ticket] = now, bound
         if self._silence_s is None or self._asking:
             return
-        if self._timer is None or self._timer.when() > now + self.patience_s:
+        if self._timer is None or self._looks_at > now + self.patience_s:
             self._look_after(self.patience_s)
 
     def heard(self) -> None:
@@ -92,7 +93,10 @@ class Target:
     def _look_after(self, seconds: float) -> None:
         if self._timer:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+        loop = asyncio.get_running_loop()
+        # Not `timer.when()`: what uvloop returns for a wait of nothing has none.
+        self._looks_at = loop.time() + seconds
+        self._timer = loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         self._timer = None

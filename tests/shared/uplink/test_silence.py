@@ -6,11 +6,13 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 import pytest
+import uvloop
 
 from ddnn.answers import answers_to_outputs
 from ddnn.tier import Exit
 from ddnn.types import Answer
 from ddnn.uplink import NoReply, Uplink
+from ddnn.uplink.target import Target
 from ddnn.uplink.uplink import INFER_PATH
 from ddnn.wire import HEADER_LENGTH, decode_request, encode_response
 
@@ -115,3 +117,24 @@ async def test_a_probe_does_not_cost_the_answer_that_another_address_gives() -> 
         clock[0] += 10
         await link.infer(INPUTS, deadline_ms=300)
     assert (dead.asked, living.asked) == (6, 1)
+
+
+def test_a_look_that_is_due_at_once_is_waited_for_like_any_other_on_the_loop_that_serves() -> None:
+    """uvloop makes a wait of no time something that does not know its time."""
+    asked: list[str] = []
+
+    async def ask(url: str, seconds: float) -> None:
+        asked.append(url)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        target = Target("http://u", loop.time, ask=ask, silence_s=0.0, abandon=False)
+        async with asyncio.timeout(30) as bound:
+            target.waits(1, bound)
+            target.waits(2, bound)
+            await until(lambda: bool(asked))
+        target.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    assert asked == ["http://u"]
