@@ -44,6 +44,7 @@ class BoundedHeads(HttpToolsProtocol):
         if self.cycle and not self.cycle.response_complete:
             caller_left(self.cycle.scope["state"])
         super().connection_lost(exc)
+        cast(OneWrite, self.transport).forget_protocol()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

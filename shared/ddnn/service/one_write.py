@@ -15,13 +15,14 @@ class OneWrite:
     """Keeps the first write of each response, which is its head, until the next one; all else is the transport's."""
 
     def __init__(self, transport: asyncio.Transport, protocol: HttpToolsProtocol) -> None:
-        self._transport, self._protocol = transport, protocol
+        self._transport = transport
+        self._protocol: HttpToolsProtocol | None = protocol
         self._begun: object = None
         self._head = b""
 
     def write(self, data: bytes) -> None:
         """Write, or keep a head."""
-        cycle = self._protocol.cycle
+        cycle = self._protocol.cycle if self._protocol else None
         if self._head:
             head, self._head = self._head, b""
             self._transport.writelines((head, data))
@@ -35,6 +36,10 @@ class OneWrite:
         if self._head:
             self._transport.write(self._head)
         self._transport.close()
+
+    def forget_protocol(self) -> None:
+        """The connection was lost: who holds the other would else be garbage that only the collector finds."""
+        self._protocol = self._begun = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

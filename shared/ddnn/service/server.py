@@ -72,8 +72,7 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
     # What is loaded stays: a full collection that walks all of it stops a tier, and six alike at once, for 100 ms.
     gc.collect()
     gc.freeze()
-    # Only what served a closed connection is garbage in cycles: looking for it every 700 objects takes a twentieth of a
-    # request's time. But it lives long, and a full collection is 5 ms now: one a million objects keeps memory flat.
+    # Next to nothing here is garbage in cycles: looking for it every 700 objects takes a twentieth of a request's time.
     gc.set_threshold(20_000, 10, 5)
     sock = _bind(settings.host, settings.port)
     host, port = sock.getsockname()[:2]  # port 0 has become one

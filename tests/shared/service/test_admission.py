@@ -1,6 +1,7 @@
 """Who is refused before a byte of the body is read, and what a refusal leaves behind."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from time import monotonic
@@ -16,6 +17,7 @@ from starlette.types import Message
 from ddnn.errors import DeadlineExceeded, Overloaded
 from ddnn.service.admission import Admission
 from ddnn.service.base import Service
+from ddnn.service.caller import Caller
 from ddnn.service.heads import BoundedHeads
 from ddnn.service.metrics import Metrics
 from ddnn.settings import Settings
@@ -206,6 +208,31 @@ async def test_a_caller_who_leaves_ends_what_only_it_waits_for(served: tuple[Fle
     await until(lambda: edge.collector.pending == 0)
     assert [request.url.host for request in fleet.switch.requests] == []
     assert edge.collector.held == 0
+
+
+async def test_a_connection_that_is_lost_leaves_nothing_for_the_collector(served: tuple[Fleet, int]) -> None:
+    fleet, port = served
+    edge = fleet.switch.apps["edge"].state.service
+    head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n" % INFER.encode()
+
+    def kept() -> int:
+        return sum(type(each) in (BoundedHeads, Caller) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        for sent in (b"", b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", head, head + b"not JSON."):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            if sent.endswith(b"."):
+                await reader.readline()
+            await until(lambda sent=sent: edge.in_flight == (sent == head))  # type: ignore[misc]
+            writer.close()
+            await writer.wait_closed()
+            await until(lambda: edge.in_flight == 0)
+        await until(lambda: kept() == 0)
+    finally:
+        gc.enable()
 
 
 async def test_a_stamp_in_the_past_is_a_deadline_that_has_passed(fleet: Fleet) -> None:
