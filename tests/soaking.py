@@ -1,8 +1,9 @@
 """Random troubles for a fleet under load, one after the other, for as long as one likes; everything is judged."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from random import Random
 from time import monotonic, sleep
 from typing import Any, Final, get_args
@@ -17,12 +18,11 @@ from faulty_fleet import FaultyFleet
 from footprint import footprints
 from oracle import Oracle
 from steady_load import Sample, SteadyLoad
-from troubles import TARGETS, TROUBLES
+from troubles import TARGETS, TROUBLES, Trouble
 
 __all__ = ["Soaked", "soak"]
 
 _RESTARTS: Final = {"killed", "other bundle"}
-"""Not in the last two thirds, so that there are processes whose memory can be compared."""
 _REASONS: Final = frozenset(get_args(Reason))
 _BUSY: Final = frozenset({"timeout", "deadline", "circuit_open", "no_features", "refused"})
 
@@ -46,8 +46,8 @@ class Soaked:
 
     @property
     def growth(self) -> dict[str, float]:
-        """By how much of itself each tier's memory grew, from the second third's begin to the end."""
-        late = [each for at, each in self.memory if at > self.seconds / 3]
+        """By how much of itself each tier's memory grew in the second half: its first fifth against its last."""
+        late = [each for at, each in self.memory if at > self.seconds / 2]
         few = max(1, len(late) // 5)
         if not late:
             return {}
@@ -85,30 +85,46 @@ def soak(
     rest_s: float = 2.0,
     quiet_s: float = 1.0,
     seed: int = 0,
+    tour: bool = False,
     progress: Callable[[Soaked], object] = lambda so_far: None,
 ) -> Soaked:
-    """Let random troubles befall random tiers, each for `lasting_s` at least and at most, with `rest_s` between."""
+    """Let random troubles befall random tiers, each for `lasting_s` at least and at most, with `rest_s` between.
+
+    A `tour` of every trouble of every tier, each at its longest, comes first, and after it nobody is restarted: from
+    then on no process has to hold more than it has held already.
+    """
     chance, told = Random(seed), Soaked()
     waiting: list[Sample] = []
     with SteadyLoad(fleet.device_urls, bundle, oracle.rows, rate=rate, deadline_s=deadline_s, seed=seed) as load:
         sleep(rest_s)
         until_whole(fleet, load, monotonic(), quiet_s=quiet_s)
         start = monotonic()
-        while (now := monotonic() - start) < seconds:
-            known = [each for each in TROUBLES if now < seconds / 3 or each.name not in _RESTARTS]
-            trouble, target = chance.choice(known), chance.choice(TARGETS)
-            trial = try_out(fleet, load, trouble, target, seconds=chance.uniform(*lasting_s), quiet_s=quiet_s)
+        for trouble, target, lasting in _troubles(chance, lasting_s, tour=tour):
+            trial = try_out(fleet, load, trouble, target, seconds=lasting, quiet_s=quiet_s)
             waiting = _judge(told, trial, waiting + load.take(), oracle, deadline_s)
             told.troubles[f"{target} {trouble.name}"] += 1
             told.whole_s.append(trial.whole - trial.ended)
             told.seconds = monotonic() - start
             told.memory.append((told.seconds, {name: each.memory for name, each in footprints(fleet).items()}))
             progress(told)
+            if told.seconds >= seconds:
+                break
             sleep(rest_s)
     for sample in [*waiting, *load.take()]:
         _calm(told, sample, oracle)
     fleet.until_idle()
     return told
+
+
+def _troubles(chance: Random, lasting_s: tuple[float, float], *, tour: bool) -> Iterator[tuple[Trouble, str, float]]:
+    """What befalls whom, and for how long, without end."""
+    pairs = list(product(TROUBLES, TARGETS))
+    if tour:
+        restarts = [pair for pair in pairs if pair[0].name in _RESTARTS]
+        pairs = [pair for pair in pairs if pair not in restarts]
+        yield from ((trouble, target, lasting_s[1]) for trouble, target in [*restarts, *pairs])
+    while True:
+        yield *chance.choice(pairs), chance.uniform(*lasting_s)
 
 
 def _judge(told: Soaked, trial: Trial, samples: list[Sample], oracle: Oracle, deadline_s: float) -> list[Sample]:

@@ -40,7 +40,14 @@ def main() -> int:
             print(f"{rate:.0f} events/s", file=sys.stderr, flush=True)
             before = footprints(fleet)
             told = soak(
-                fleet, bundle, Oracle(bundle), seconds=60 * given.minutes, rate=rate, seed=given.seed, progress=show
+                fleet,
+                bundle,
+                Oracle(bundle),
+                seconds=60 * given.minutes,
+                rate=rate,
+                seed=given.seed,
+                tour=True,
+                progress=show,
             )
             left = leaks(fleet, before)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +88,7 @@ def page(told: Soaked, rate: float, left: list[str]) -> str:
         ("degraded and right, in troubles", f"{sum(told.reasons.values())}"),
         ("degraded and right, between troubles", f"{sum(told.calm.values())}"),
         ("whole again after, at most", f"{max(told.whole_s, default=0):.1f} s"),
-        ("memory growth over the last two thirds, largest", f"{100 * max(told.growth.values()):+.2f} %"),
+        ("memory growth over the second half, largest", f"{100 * max(told.growth.values()):+.2f} %"),
         ("left behind", ", ".join(left) or "nothing"),
     ]
     return "| | |\n| --- | --- |\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
@@ -97,7 +104,7 @@ def draw(told: Soaked, file: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
     for name in told.memory[0][1]:
         axis.plot([at / 60 for at, _ in told.memory], [each[name] / 1e6 for _, each in told.memory], label=name)
-    axis.axvline(told.seconds / 180, color="grey", linestyle=":")
+    axis.axvline(told.seconds / 120, color="grey", linestyle=":")
     axis.set(xlabel="minutes", ylabel="resident memory, MB", ylim=(0, None))
     axis.legend(fontsize=7, ncols=4)
     figure.savefig(file, dpi=120)

@@ -104,7 +104,7 @@ class Service(ABC):
                 self.uplink,
                 settings.upstream,
                 every_s=settings.policy_poll_s,
-                policy=lambda: self.policy,
+                here=self.in_force,
                 take=self._follow,
             )
             if self.uplink

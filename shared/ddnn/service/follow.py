@@ -11,6 +11,7 @@ import orjson
 
 from ddnn.errors import BadInput
 from ddnn.policy import Policy
+from ddnn.service.policy_in_force import InForce
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import decode_error
 
@@ -32,12 +33,12 @@ class Follower:
         urls: Sequence[str],
         *,
         every_s: float,
-        policy: Callable[[], Policy],
+        here: InForce,
         take: Callable[[Policy], Awaitable[None]],
     ) -> None:
-        """`policy` is what is in force here, `take` puts another in its place."""
+        """`take` puts another policy in the place of the one in force `here`."""
         self._uplink, self._urls, self._every_s = uplink, tuple(urls), every_s
-        self._policy, self._take = policy, take
+        self._here, self._take = here, take
         self._heard: float | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None
@@ -70,8 +71,8 @@ class Follower:
                 continue
             self._heard = time.monotonic()
             self._say("")
-            if policy and policy.etag != self._policy().etag:
-                _log.info("policy version %d of %s, after version %d", policy.version, url, self._policy().version)
+            if policy and policy.etag != self._here.etag:
+                _log.info("policy version %d of %s, after version %d", policy.version, url, self._here.policy.version)
                 await self._take(policy)
             return
         self._say("; ".join(said))
@@ -87,9 +88,9 @@ class Follower:
 
     async def _ask(self, url: str) -> Policy | None:
         """The policy in force there, None when it is the one here; raise `NoReply` or `BadInput`."""
-        here = self._policy()
+        here = self._here.policy
         status, body = await self._uplink.look(
-            url, POLICY_PATH, headers={"if-none-match": here.etag}, seconds=_PATIENCE_S
+            url, POLICY_PATH, headers={"if-none-match": self._here.etag}, seconds=_PATIENCE_S
         )
         if status == 304:
             return None
@@ -114,7 +115,7 @@ class Follower:
     def _say(self, problem: str) -> None:
         """Log when following begins, fails, or works again; not at every poll."""
         if problem and not self.problem:
-            _log.warning("policy version %d stays in force: %s", self._policy().version, problem)
+            _log.warning("policy version %d stays in force: %s", self._here.policy.version, problem)
         elif self.problem and not problem:
             _log.info("the tier above is followed again")
         self.problem = problem

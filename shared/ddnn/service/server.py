@@ -73,7 +73,7 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     # Next to nothing here is garbage in cycles: looking for it every 700 objects takes a twentieth of a request's time.
-    gc.set_threshold(20_000, 10, 5)
+    gc.set_threshold(5_000, 10, 5)
     sock = _bind(settings.host, settings.port)
     host, port = sock.getsockname()[:2]  # port 0 has become one
     _log.info("listens on %s port %d", host, port)

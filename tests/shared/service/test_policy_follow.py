@@ -115,7 +115,7 @@ async def test_the_next_of_several_is_asked_when_the_first_has_nothing(tiny_bund
         taken.append(policy)
 
     urls = ("http://gone", "http://cloud")
-    asks = Follower(above.uplink, urls, every_s=1, policy=lambda: above.policy, take=take)
+    asks = Follower(above.uplink, urls, every_s=1, here=above.in_force, take=take)
     await asks.poll()
     assert (taken, asks.problem) == ([changed], "")
     assert {request.headers["authorization"] for request in fleet.switch.requests} == {"Bearer between-tiers"}
