@@ -34,11 +34,11 @@ class TrainingConfig(BaseModel):
     """Share of all steps over which the learning rate rises."""
     weight_decay: Amount = 0.02
     """AdamW's pull of weights towards zero."""
-    device_weight: Amount = 0.1
+    device_weight: Amount = 1.0
     """Weight of each device exit's loss."""
-    local_weight: Amount = 0.5
+    local_weight: Amount = 1.0
     """Weight of the local exit's loss."""
-    edge_weight: Amount = 0.5
+    edge_weight: Amount = 1.0
     """Weight of the edge exit's loss."""
     cloud_weight: Amount = 1.0
     """Weight of the cloud exit's loss."""
