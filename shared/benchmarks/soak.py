@@ -106,7 +106,7 @@ def draw(told: Soaked, file: Path) -> None:
         axis.plot([at / 60 for at, _ in told.memory], [each[name] / 1e6 for _, each in told.memory], label=name)
     axis.axvline(told.seconds / 120, color="grey", linestyle=":")
     axis.set(xlabel="minutes", ylabel="resident memory, MB", ylim=(0, None))
-    axis.legend(fontsize=7, ncols=4)
+    axis.legend(fontsize=7, ncols=4, loc="lower right")
     figure.savefig(file, dpi=120)
 
 
