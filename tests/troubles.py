@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 from typing import Any, Final
 
 from ddnn.link import Fault, LinkProcess, Shape
@@ -10,6 +11,8 @@ from faulty_fleet import DEVICE, FaultyFleet
 __all__ = ["TARGETS", "TROUBLES", "Trouble"]
 
 TARGETS: Final = (f"device-{DEVICE}", "edge", "cloud")
+_PATIENCE_S: Final = 30.0
+_POLL_S: Final = 0.02
 _OPEN: Final = frozenset({"circuit_open"})
 _BROKEN: Final = frozenset({"unreachable", "gone", "no_features"})
 """`gone`: the tier above has been begun anew, or has meanwhile let go of the event. `no_features`: nobody got through
@@ -82,9 +85,11 @@ def _empty(fleet: FaultyFleet, name: str) -> None:
 
 
 def _not_kept(fleet: FaultyFleet, name: str) -> None:
-    status = fleet.status(name)
-    assert status is not None
-    assert not status["policy"]["kept"], "a full disk was not noticed"
+    """The policy put in force at the cloud gets down by polls, each tier's after the other's."""
+    until = monotonic() + _PATIENCE_S
+    while (status := fleet.status(name)) is None or status["policy"]["kept"]:
+        assert monotonic() < until, f"a full disk was not noticed: {status and status['policy']}"
+        sleep(_POLL_S)
     assert "cannot be written" in status["policy"]["not_kept_because"]
 
 
