@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from ddnn.bundle import Bundle
-from in_process import NEVER, Fleet
+from ddnn_lab.in_process import NEVER, Fleet
+
+pytest_plugins = ["matrix_bundles"]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from ddnn.cli import app
-from ddnn.service.metrics import Metrics
+from ddnn.serving.metrics import Metrics
 from ddnn.settings import Settings, setting_names
 from ddnn.tier import Exit
 

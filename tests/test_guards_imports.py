@@ -13,8 +13,9 @@ import ddnn
 import ddnn_cloud
 import ddnn_device
 import ddnn_edge
+import ddnn_lab
 
-PACKAGES = (ddnn, ddnn_device, ddnn_edge, ddnn_cloud)
+PACKAGES = (ddnn, ddnn_lab, ddnn_device, ddnn_edge, ddnn_cloud)
 PUBLIC = ["__version__"]
 HEAVY = "torch", "onnx", "onnxruntime", "fastapi", "starlette", "uvicorn", "typer", "sklearn"
 

@@ -19,13 +19,25 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def test_the_wheel_has_four_packages_and_its_own_metadata(contents: set[str]) -> None:
     tops = {name.partition("/")[0] for name in contents}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"ddnn", "ddnn_device", "ddnn_edge", "ddnn_cloud"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "ddnn",
+        "ddnn_lab",
+        "ddnn_device",
+        "ddnn_edge",
+        "ddnn_cloud",
+    }
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in contents)
     assert any(name.endswith(".dist-info/entry_points.txt") for name in contents)
 
 
 def test_every_module_and_the_whole_shipped_bundle_are_in_it(contents: set[str]) -> None:
-    sources = {"ddnn": "shared", "ddnn_device": "device", "ddnn_edge": "edge", "ddnn_cloud": "cloud"}
+    sources = {
+        "ddnn": "shared",
+        "ddnn_lab": "shared",
+        "ddnn_device": "device",
+        "ddnn_edge": "edge",
+        "ddnn_cloud": "cloud",
+    }
     for package, folder in sources.items():
         modules = {str(path.relative_to(ROOT / folder)) for path in (ROOT / folder / package).rglob("*.py")}
         assert modules <= contents
@@ -38,8 +50,10 @@ def test_every_module_and_the_whole_shipped_bundle_are_in_it(contents: set[str])
 
 def test_nothing_else_is_in_it(contents: set[str]) -> None:
     endings = {Path(name).suffix for name in contents if ".dist-info/" not in name and "/shipped/" not in name}
-    assert endings <= {".py", ".typed", ".toml", ""}, sorted(contents)
+    assert endings <= {".py", ".typed", ".toml", ".txt", ""}, sorted(contents)
     assert {Path(name).parent.as_posix() for name in contents if name.endswith(".toml")} <= {
         "ddnn/configs",
+        "ddnn_lab/studies/configs",
+        "ddnn_lab/peers",
     }
     assert not [name for name in contents if "test" in name or name.startswith(("docs", "deploy", "benchmarks"))]

@@ -9,11 +9,11 @@ import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
-from ddnn.service.case import Contribution, Terms
-from ddnn.service.engine import Step
-from ddnn.service.joining import JoiningService
-from ddnn.service.pending import Place
-from ddnn.service.tensors import TensorSpec
+from ddnn.serving.case import Contribution, Terms
+from ddnn.serving.engine import Step
+from ddnn.serving.joining import JoiningService
+from ddnn.serving.pending import Place
+from ddnn.serving.tensors import TensorSpec
 from ddnn.settings import Settings
 from ddnn.tier import Exit, Tier
 from ddnn.types import Array, Bools

@@ -4,7 +4,7 @@ import httpx
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
-from ddnn.service.app import make_app
+from ddnn.serving.app import make_app
 from ddnn.settings import Settings
 from ddnn_device.service import DeviceService
 

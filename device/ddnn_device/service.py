@@ -8,12 +8,12 @@ import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.errors import DDNNError, DeadlineExceeded, Unavailable
-from ddnn.service.base import Service
-from ddnn.service.case import Case, Terms, show_stages
-from ddnn.service.engine import Step
-from ddnn.service.ledger import Ledger
-from ddnn.service.tensors import TensorSpec
-from ddnn.service.way_up import ToEdge
+from ddnn.serving.base import Service
+from ddnn.serving.case import Case, Terms, show_stages
+from ddnn.serving.engine import Step
+from ddnn.serving.ledger import Ledger
+from ddnn.serving.tensors import TensorSpec
+from ddnn.serving.way_up import ToEdge
 from ddnn.settings import Settings
 from ddnn.tier import Exit, Tier
 from ddnn.types import Answer, Array

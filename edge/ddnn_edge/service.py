@@ -8,12 +8,12 @@ import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
-from ddnn.service.case import Contribution, Terms
-from ddnn.service.engine import Step
-from ddnn.service.joining import JoiningService
-from ddnn.service.ledger import Ledger
-from ddnn.service.tensors import TensorSpec
-from ddnn.service.to_cloud import ToCloud, ToJoiningCloud
+from ddnn.serving.case import Contribution, Terms
+from ddnn.serving.engine import Step
+from ddnn.serving.joining import JoiningService
+from ddnn.serving.ledger import Ledger
+from ddnn.serving.tensors import TensorSpec
+from ddnn.serving.to_cloud import ToCloud, ToJoiningCloud
 from ddnn.settings import Settings
 from ddnn.tier import Exit, Tier
 from ddnn.types import Answer, Array

@@ -9,7 +9,7 @@ from ddnn.bundle import Bundle
 from ddnn.exits import probabilities
 from ddnn.settings import Settings
 from ddnn.tier import Exit
-from in_process import Fleet
+from ddnn_lab.in_process import Fleet
 from networks import make_bundle
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
-from ddnn.service.joining import JoiningService
+from ddnn.serving.joining import JoiningService
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array
-from in_process import INFER, NEVER, Fleet
+from ddnn_lab.in_process import INFER, NEVER, Fleet
 from networks import make_bundle
 
 EDGES = [[0, 4], [1, 3, 5], [2]]

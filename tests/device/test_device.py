@@ -12,7 +12,7 @@ from ddnn.exits import entropy, probabilities
 from ddnn.policy import Thresholds
 from ddnn.settings import Settings
 from ddnn.tier import Exit
-from in_process import NEVER, Fleet
+from ddnn_lab.in_process import NEVER, Fleet
 from networks import make_bundle
 
 

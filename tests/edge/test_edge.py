@@ -13,7 +13,7 @@ from ddnn.policy import Thresholds
 from ddnn.tier import Exit
 from ddnn.types import Answer, Array
 from ddnn_edge.service import EdgeService
-from in_process import NEVER, Fleet
+from ddnn_lab.in_process import NEVER, Fleet
 from networks import make_bundle
 
 

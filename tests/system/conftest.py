@@ -12,7 +12,7 @@ from ddnn.exits import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.tier import Exit
-from faulty_rig import Rig
+from ddnn_lab.faults.rig import Rig
 from real_fleet import ADMIN, Sensors
 
 

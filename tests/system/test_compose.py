@@ -14,10 +14,10 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.client import EventAnswer, Fleet
 from ddnn.fleet.events import golden_events
 from ddnn.tier import Exit
-from fault_trial import Verdict, try_out, until_whole
-from oracle import Oracle
-from steady_load import SteadyLoad
-from troubles import Trouble
+from ddnn_lab.faults.oracle import Oracle
+from ddnn_lab.faults.steady_load import SteadyLoad
+from ddnn_lab.faults.trial import Verdict, try_out, until_whole
+from ddnn_lab.faults.troubles import Trouble
 
 pytestmark = pytest.mark.compose
 

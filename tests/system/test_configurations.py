@@ -16,7 +16,7 @@ from ddnn.evaluation.traffic import traffic
 from ddnn.fleet.rehearsal import golden_data
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.tier import Exit
-from in_process import Fleet
+from ddnn_lab.in_process import Fleet
 from networks import TOPOLOGIES, make_bundle
 
 SPLIT: Final = [[0, 3], [1, 2, 4, 5]]

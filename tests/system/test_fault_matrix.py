@@ -1,11 +1,11 @@
 """The fault matrix, short: real processes over links, every kind of trouble, every answer judged.
 
-`shared/benchmarks/faults.py` lets every trouble befall every tier, and measures how long things take.
+`shared/ddnn_lab/benchmarks/faults.py` lets every trouble befall every tier, and measures how long things take.
 """
 
 import pytest
 
-from faulty_rig import Rig
+from ddnn_lab.faults.rig import Rig
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 from ddnn.client import Fleet
 from ddnn.fleet.events import golden_events
 from ddnn.fleet.processes import LocalFleet
-from ddnn.loadgen import FleetTarget
+from ddnn_lab.load import FleetTarget
 
 
 async def test_a_target_says_what_the_client_says(served: LocalFleet) -> None:

@@ -12,7 +12,7 @@ from ddnn.bundle import Bundle
 from ddnn.client import AsyncFleet
 from ddnn.errors import DeadlineExceeded, Unavailable
 from ddnn.tier import Exit
-from in_process import Fleet
+from ddnn_lab.in_process import Fleet
 from networks import TOPOLOGIES, make_bundle
 
 

@@ -1,7 +1,7 @@
-"""A short soak: random troubles, one after the other; `shared/benchmarks/soak.py` is the long one."""
+"""A short soak: random troubles, one after the other; `shared/ddnn_lab/benchmarks/soak.py` is the long one."""
 
-from faulty_rig import Rig
-from soaking import soak
+from ddnn_lab.faults.rig import Rig
+from ddnn_lab.faults.soaking import soak
 
 
 def test_random_troubles_one_after_the_other_lose_nothing(rig: Rig) -> None:

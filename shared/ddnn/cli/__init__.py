@@ -3,12 +3,12 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import entry_points
 
 import typer
 
-from ddnn.cli.bench import bench
 from ddnn.cli.doctor import doctor
-from ddnn.cli.drift import drift
 from ddnn.cli.evaluate import evaluate
 from ddnn.cli.infer import infer
 from ddnn.cli.play import play
@@ -36,14 +36,16 @@ app = typer.Typer(
 
 _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run a fleet": (up, status, infer, doctor),
-    "Make a network": (train, evaluate, record, profile, tune, drift),
+    "Make a network": (train, evaluate, record, profile, tune),
     "The parts of a fleet": (serve, play),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(policy, rich_help_panel="Run a fleet")
-app.add_typer(bench, rich_help_panel="Make a network")
+for _plugin in entry_points(group="ddnn.commands"):  # an extra's commands, such as the laboratory's `ddnn bench`
+    with suppress(ModuleNotFoundError):  # an image that holds one tier alone
+        _plugin.load()(app)
 
 
 def _print_version(wanted: bool) -> None:

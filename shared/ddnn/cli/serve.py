@@ -34,7 +34,7 @@ def serve(
     Example: ddnn serve device --index 3 --upstream http://127.0.0.1:8001 --port 8013
     """
     from ddnn.errors import BadConfig
-    from ddnn.service.server import serve_app
+    from ddnn.serving.server import serve_app
     from ddnn.settings import Settings
 
     settings = Settings.load(

@@ -17,8 +17,9 @@ import httpx
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadConfig, DDNNError
+from ddnn.fleet.links import LinkProcess
 from ddnn.fleet.ports import HOST, edge_names, ports, refuse_ports_in_use
-from ddnn.link import LinkProcess, Shape
+from ddnn.links import Shape
 from ddnn.tier import Tier
 
 __all__ = ["LocalFleet", "Member"]

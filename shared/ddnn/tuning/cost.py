@@ -12,7 +12,7 @@ from ddnn.bundle import Topology
 from ddnn.errors import BadInput
 from ddnn.evaluation import NOBODY, Decisions, Scores
 from ddnn.evaluation.traffic import crossings
-from ddnn.link import LINKS
+from ddnn.links import LINKS
 from ddnn.tier import Exit
 from ddnn.tuning.latency import seconds
 from ddnn.tuning.links import Links

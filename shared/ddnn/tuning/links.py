@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ddnn import link
+from ddnn import links as named
 from ddnn.errors import BadInput
 from ddnn.types import Array
 
@@ -46,7 +46,7 @@ class Links:
                 "round_trip_s": each.round_trip_s,
                 "bits_per_s": None if math.isinf(each.bits_per_s) else each.bits_per_s,
             }
-            for name, each in zip(link.LINKS, (self.device_edge, self.edge_cloud), strict=True)
+            for name, each in zip(named.LINKS, (self.device_edge, self.edge_cloud), strict=True)
         } | {"shared": self.shared}
 
     def __str__(self) -> str:
@@ -59,11 +59,11 @@ def parse_links(given: Sequence[str], *, shared: bool = False) -> Links:
 
     Either part may be left out; a link not named, and what is left out, takes no time.
     """
-    shapes = link.parse_links(given)
+    shapes = named.parse_links(given)
     for name, shape in shapes.items():
         if shape.jitter_s:
             raise BadInput(
                 f"link {name} is {shape}, with a jitter; expected a round trip and a rate: means are counted"
             )
-    near, far = (shapes.get(name, link.Shape()) for name in link.LINKS)
+    near, far = (shapes.get(name, named.Shape()) for name in named.LINKS)
     return Links(Link(near.round_trip_s, near.bits_per_s), Link(far.round_trip_s, far.bits_per_s), shared)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from ddnn.evaluation import Decisions, Scores, decide
-from ddnn.evaluation.baselines import exit_alone
+from ddnn.evaluation.exits import exit_alone
 from ddnn.evaluation.reliability import auroc
 from ddnn.policy import Policy
 from ddnn.tier import Exit

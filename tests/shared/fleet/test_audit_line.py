@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from ddnn.drift import Watch
 from ddnn.fleet.audits import audit_line
 from ddnn.policy import Audits, Policy, Promise
 from ddnn.tier import Exit
-from ddnn.watch import Watch
 
 
 def said(watch: Watch, share: float = 0.1) -> dict[str, Any]:

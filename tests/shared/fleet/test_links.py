@@ -4,7 +4,7 @@ import pytest
 
 from ddnn.errors import BadInput
 from ddnn.fleet.links import parse_shapes
-from ddnn.link import Shape
+from ddnn.links import Shape
 from ddnn.tier import Tier
 
 

@@ -9,7 +9,7 @@ from ddnn.client import AsyncFleet
 from ddnn.errors import BadInput
 from ddnn.fleet.events import golden_events
 from ddnn.fleet.player import Pace, play
-from in_process import Fleet
+from ddnn_lab.in_process import Fleet
 
 
 def sensors(fleet: Fleet) -> AsyncFleet:

@@ -1,0 +1,73 @@
+"""The links of a fleet by name, each with its shape, as a person writes them."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from ddnn.errors import BadInput
+
+__all__ = ["LINKS", "Shape", "parse_links"]
+
+_NUMBER: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+)", re.IGNORECASE)
+_SECONDS: Final = {"ms": 1e-3, "s": 1.0}
+_BITS: Final = {"kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
+_EXPECTED: Final = "expected one like 40ms,10mbit,5ms: a round trip, a rate in kbit, mbit or gbit, a jitter"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Round trip, rate and jitter; by default nothing takes any time."""
+
+    round_trip_s: float = 0.0
+    """Seconds there and back for a message of no length, half each way; a new connection costs one more."""
+    bits_per_s: float = math.inf
+    """Bits a second, each way, for all connections together."""
+    jitter_s: float = 0.0
+    """Seconds that a round trip takes longer on average, exponential, half each way; order is kept."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Out of `40ms,10mbit,5ms`, any part of which may be missing; raise `BadInput` for what is none."""
+        times: list[float] = []
+        rates: list[float] = []
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            match = _NUMBER.fullmatch(part)
+            number, unit = (float(match[1]), match[2].lower()) if match else (0.0, "")
+            if unit in _SECONDS:
+                times.append(number * _SECONDS[unit])
+            elif unit in _BITS and number > 0:
+                rates.append(number * _BITS[unit])
+            else:
+                raise BadInput(f"the shape of a link is {text!r}: {part!r} is no part of one; {_EXPECTED}")
+        if len(times) > 2 or len(rates) > 1:
+            raise BadInput(f"the shape of a link is {text!r}, which has too many of a kind; {_EXPECTED}")
+        round_trip, jitter = (*times, 0.0, 0.0)[:2]
+        return cls(round_trip, rates[0] if rates else math.inf, jitter)
+
+    def __str__(self) -> str:
+        rate = [] if math.isinf(self.bits_per_s) else [f"{self.bits_per_s / 1e3:.12g}kbit"]
+        jitter = [f"{1e3 * self.jitter_s:.12g}ms"] if self.jitter_s else []
+        return ",".join([f"{1e3 * self.round_trip_s:.12g}ms", *rate, *jitter])
+
+
+LINKS: Final = ("device-edge", "edge-cloud")
+"""By name, lowest first."""
+_EXPECTED_LINK: Final = "expected one like edge-cloud=40ms,10mbit: a round trip, a rate in kbit, mbit or gbit"
+
+
+def parse_links(given: Sequence[str]) -> dict[str, Shape]:
+    """Shapes by name, out of `device-edge=5ms,50mbit` and `edge-cloud=40ms,10mbit,5ms`.
+
+    Any part of a shape may be left out, not all of it; raise `BadInput` for what is none.
+    """
+    found: dict[str, Shape] = {}
+    for text in given:
+        name, _, value = (part.strip() for part in text.partition("="))
+        if not value or name not in LINKS:
+            raise BadInput(f"link is {text!r}; {_EXPECTED_LINK}; the links are {' and '.join(LINKS)}")
+        if name in found:
+            raise BadInput(f"link {name} is given twice; expected each once")
+        found[name] = Shape.parse(value)
+    return found

@@ -1,0 +1,194 @@
+"""A stream of events that drifts, and what audits would have seen of it.
+
+Views fade towards their mean, blur, and devices get lost: nothing until the change, then more and more, then all of it.
+Legend: N events of the stream, D devices.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+from ddnn.bundle import Bundle
+from ddnn.data import Dataset
+from ddnn.drift import Watch, audited_exits, sampled
+from ddnn.errors import BadInput
+from ddnn.evaluation.decide import NOBODY, Decisions, decide
+from ddnn.evaluation.scores import Progress, Recorder, Scores
+from ddnn.policy import Policy
+from ddnn.tier import Exit
+from ddnn.types import Array, Bools, Floats, Ints
+
+__all__ = ["Drift", "drifting", "replay"]
+
+_STEPS: Final = 20
+"""Different strengths on the way from nothing to all."""
+_POINTS: Final = 200
+"""Of the stream, at which the estimates are noted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What becomes of the views in the end, and when."""
+
+    fade: float = 0.0
+    """Share of its contrast that a view loses: at 1 only its mean is left."""
+    blur: float = 0.0
+    """Width (σ) of a Gaussian over the view's elements, in pixels or samples."""
+    lose: int = 0
+    """Devices that are lost."""
+    begins: float = 0.5
+    """Share of the stream that comes before."""
+    over: float = 0.2
+    """Share of the stream in which it grows from nothing to all."""
+
+    def strength(self, events: int) -> Floats:
+        """(N,), 0 before the change to 1."""
+        if not (self.fade or self.blur or self.lose):
+            return np.zeros(events, np.float32)
+        past = (np.arange(events) / max(events, 1) - self.begins) / max(self.over, 1e-9)
+        return np.asarray(np.round(np.clip(past, 0, 1) * _STEPS) / _STEPS, dtype=np.float32)
+
+
+def drifting(data: Dataset, drift: Drift, *, events: int, seed: int) -> tuple[Dataset, Floats]:
+    """A stream of so many events of `data`, in random order, and how strongly each has drifted (N,).
+
+    No event comes twice before all have come. Raises `BadInput` when no device would be left.
+    """
+    if not 0 <= drift.lose < data.devices:
+        raise BadInput(f"{drift.lose} devices are to be lost of {data.devices}; expected 0 to {data.devices - 1}")
+    rng = np.random.default_rng(seed)
+    lost_first = rng.permutation(data.devices)
+    rounds = [rng.permutation(len(data)) for _ in range(-(-events // len(data)))]
+    stream, strength = data.take(np.concatenate(rounds)[:events]), drift.strength(events)
+    views = tuple(np.array(view) for view in stream.views)
+    present = stream.present.copy()
+    for level in np.unique(strength[strength > 0]):
+        rows = np.flatnonzero(strength == level)
+        for view in views:
+            view[rows] = _worn(view[rows], level * drift.fade, level * drift.blur)
+        present[np.ix_(rows, lost_first[: round(level * drift.lose)])] = False
+    return replace(stream, views=views, present=present), strength
+
+
+def _worn(views: Array, fade: float, blur: float) -> Array:
+    """Views (n, …) with less contrast and less detail, each around its own mean."""
+    from scipy.ndimage import gaussian_filter
+
+    inner = tuple(range(1, views.ndim))
+    worn = views.astype(np.float32)
+    if blur and views.ndim > 2:  # over what has an order: rows and columns, or time
+        worn = gaussian_filter(worn, blur, axes=inner[1:], mode="nearest")
+    worn += np.float32(fade) * (worn.mean(axis=inner, keepdims=True) - worn)
+    return np.clip(np.rint(worn), 0, 255).astype(np.uint8) if views.dtype == np.uint8 else worn.astype(views.dtype)
+
+
+def replay(
+    bundle: Bundle,
+    policy: Policy,
+    data: Dataset,
+    drift: Drift,
+    *,
+    events: int,
+    share: float,
+    windows: int = 10,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """What a fleet that audits `share` of its sure answers would have known, and when; the promise is the policy's.
+
+    Every picked answer is audited: no bucket runs dry. Raises `BadInput` where there is nothing to audit or promised.
+    """
+    exits = [exit for exit in audited_exits(bundle.topology) if policy.promise and exit in policy.promise.disagreement]
+    if not exits:
+        raise BadInput(
+            "no exit of this network has a promise that audits can test; expected one edge and a tuned policy"
+        )
+    stream, strength = drifting(data, drift, events=events, seed=seed)
+    scores = Recorder(bundle, stream, progress=progress).scores()
+    decisions = decide(scores, policy)
+    seen = _Seen(policy, exits, scores, decisions)
+    for event in range(events):
+        seen.take(event, audited=sampled(b"%d of stream %d" % (event, seed), share))
+        if event % max(events // _POINTS, 1) == 0 or event == events - 1:
+            seen.note(event)
+        if progress and event % 1000 == 0:
+            progress("events", event, events)
+    alarm = seen.watch.alarm
+    cuts = np.linspace(0, events, windows + 1).astype(np.int64)
+    return {
+        "events": events,
+        "drift": {"fade": drift.fade, "blur": drift.blur, "lose": drift.lose, "over": drift.over, "seed": seed},
+        "begins": int(np.argmax(strength > 0)) if strength.any() else None,
+        "policy": {"version": policy.version, "promised": {exit.value: seen.promised[exit] for exit in exits}},
+        "share": share,
+        "false_alarm": policy.audits.false_alarm,
+        "limit": seen.watch.limit,
+        "alarm": alarm and {"exit": alarm.exit.value, "event": int(alarm.since), "audits": alarm.audits},
+        "windows": [
+            seen.window(slice(low, high)) | {"strength": float(strength[low:high].mean())}
+            for low, high in pairwise(cuts.tolist())
+        ],
+        "points": seen.points,
+    }
+
+
+class _Seen:
+    """A watch over a recorded stream, and the truth beside it."""
+
+    def __init__(self, policy: Policy, exits: list[Exit], scores: Scores, decisions: Decisions) -> None:
+        self._now = 0
+        self.watch = Watch(policy, exits=exits, clock=lambda: float(self._now))
+        self.promised: Mapping[Exit, float] = policy.promise.disagreement if policy.promise else {}
+        self.points: list[dict[str, Any]] = []
+        self._exits, self._decisions, self._y = exits, decisions, scores.y
+        self._cloud: Ints = scores.cloud.argmax(axis=1)
+        self._differs: Bools = decisions.label != self._cloud
+        self._audited = np.zeros(len(scores), np.bool_)
+        self._by_rank = {exit.rank: exit for exit in Exit}
+
+    def take(self, event: int, *, audited: bool) -> None:
+        """One event more."""
+        self._now, rank = event, int(self._decisions.exit[event])
+        if rank == NOBODY:
+            return
+        exit = self._by_rank[rank]
+        self.watch.answered(exit, 1 - float(self._decisions.unsureness[event]))
+        if audited and exit in self._exits:
+            self._audited[event] = True
+            self.watch.audited(exit, same=not self._differs[event])
+
+    def note(self, event: int) -> None:
+        """Keep what is known after this event, for the plot."""
+        known = {
+            exit.value: {
+                **self.watch.disagreement(exit).document(),
+                "e_value": self.watch.evidence(exit),
+                "distance": self.watch.distance(exit),
+            }
+            for exit in self._exits
+        }
+        self.points.append({"event": event + 1, "exits": known})
+
+    def window(self, rows: slice) -> dict[str, Any]:
+        """The truth in some events, and what was known after the last of them."""
+        exits = {}
+        last = next(point for point in self.points if point["event"] >= rows.stop)["exits"]
+        for exit in self._exits:
+            mine = self._decisions.exit[rows] == exit.rank
+            differs = self._differs[rows][mine]
+            exits[exit.value] = {
+                "answered": float(mine.mean()),
+                "audited": int(self._audited[rows][mine].sum()),
+                "truth": float(differs.mean()) if len(differs) else None,
+                "estimate": last[exit.value],
+            }
+        y = self._y[rows]
+        return {
+            "events": [rows.start, rows.stop],
+            "accuracy": float((self._decisions.label[rows] == y).mean()),
+            "cloud_accuracy": float((self._cloud[rows] == y).mean()),
+            "exits": exits,
+        }

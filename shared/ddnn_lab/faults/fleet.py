@@ -1,0 +1,182 @@
+"""A fleet of processes over links, and everything that can be done to it."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_FSIZE, prlimit
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+import numpy as np
+
+from ddnn.bundle import Bundle
+from ddnn.exits import entropy, probabilities
+from ddnn.fleet.links import LinkProcess
+from ddnn.fleet.processes import LocalFleet, Member
+from ddnn.links import Shape
+from ddnn.policy import Thresholds
+from ddnn.tier import Exit, Tier
+
+__all__ = ["ADMIN", "DEVICE", "FaultyFleet", "resealed", "spread"]
+
+ADMIN: Final = "may-write"
+"""Admin token of its tiers."""
+DEVICE: Final = 1
+"""The device that troubles befall."""
+_PATIENCE_S: Final = 60.0
+_CLOCKS: Final = Path(__file__).parent / "wrong_clock"
+
+
+class FaultyFleet(LocalFleet):
+    """Links on every way up and before one device; tiers that may run another bundle, under another clock."""
+
+    def __init__(self, bundle: Path, *, other: Path | None = None) -> None:
+        """`other` is a bundle for tiers restarted with another one."""
+        shapes = {Tier.DEVICE: Shape(), Tier.EDGE: Shape()}
+        super().__init__(bundle, base_port=0, shapes=shapes, env={"DDNN_ADMIN_TOKEN": ADMIN})
+        self._other, self._estranged = other, set[str]()
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.front = self._stack.enter_context(LinkProcess(self.members[f"device-{DEVICE}"].url))
+        """What callers of the troubled device go through."""
+        self._http = self._stack.enter_context(httpx.Client(trust_env=False, timeout=5.0))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for member in self.members.values():
+            if member.running:
+                self.resume(member.name)
+        super().__exit__(kind, error, at)
+
+    @property
+    def device_urls(self) -> tuple[str, ...]:
+        """Where callers go, in order."""
+        return tuple(self.front.url if n == DEVICE else url for n, url in enumerate(super().device_urls))
+
+    def towards(self, name: str) -> list[LinkProcess]:
+        """The links by which the tier `name` is reached."""
+        if name == f"device-{DEVICE}":
+            return [self.front]
+        return [self.links[below] for below in self.below(self.members[name])]
+
+    def above(self, name: str) -> list[LinkProcess]:
+        """The links on the way to the tier `name`, or of a device its way up."""
+        return self.towards(name) if name in ("cloud", "edge") else [self.links[name]]
+
+    def pause(self, name: str) -> None:
+        """Let it stand still, as a machine that swaps, or a switch that blocks, does."""
+        self._signal(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let it go on."""
+        self._signal(name, signal.SIGCONT)
+
+    def restart(self, name: str, *, estranged: bool = False) -> None:
+        """Drain it, and start it with its own bundle or with the other one."""
+        self.terminate(name)
+        (self._estranged.add if estranged else self._estranged.discard)(name)
+        self.start(name)
+        self.wait_for(name)
+
+    def wait_for(self, name: str) -> None:
+        """Return when the tier `name` is ready."""
+        until = monotonic() + _PATIENCE_S
+        while not self._is_ready(self._http, self.members[name]):
+            assert monotonic() < until, f"{name} is not ready: {self.members[name].last_words()}"
+            sleep(0.05)
+
+    def set_clock(self, name: str, seconds: int) -> None:
+        """Set its wall clock forward by so much, at once."""
+        self._clock(name).write_text(str(seconds))
+
+    def fill_disk(self, name: str, *, full: bool) -> None:
+        """Let nothing it writes to a file succeed any more, logs included."""
+        most = 0 if full else RLIM_INFINITY
+        prlimit(self.pid(name), RLIMIT_FSIZE, (most, RLIM_INFINITY))
+
+    def swap_policy(self) -> int:
+        """Put a policy in force that decides as before; its version."""
+        document = self.bundle.policy.model_dump(mode="json")
+        headers = {"authorization": f"Bearer {ADMIN}"}
+        answer = self._http.put(f"{self.cloud_url}/v2/policy", json=document, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["version"])
+
+    def status(self, name: str) -> dict[str, Any] | None:
+        """`GET /v2/status`; None where nobody answers."""
+        try:
+            document: dict[str, Any] = self._http.get(f"{self.members[name].url}/v2/status", timeout=0.5).json()
+        except (httpx.TransportError, ValueError):
+            return None
+        return document
+
+    def statuses(self) -> Iterator[dict[str, Any] | None]:
+        """The same of every tier."""
+        return map(self.status, self.members)
+
+    def busy(self) -> Iterator[str]:
+        """What is still being worked on, tier by tier."""
+        for name, member in self.members.items():
+            text = self._http.get(f"{member.url}/metrics").text
+            for line in text.splitlines():
+                metric, _, value = line.partition(" ")
+                if metric in ("ddnn_in_flight", "ddnn_queue_depth") and float(value):
+                    yield f"{name} has {metric} {value}"
+
+    def until_idle(self) -> None:
+        """Return when no tier works on anything; fails if that does not come."""
+        until = monotonic() + _PATIENCE_S
+        while left := list(self.busy()):
+            assert monotonic() < until, f"something stays: {'; '.join(left)}"
+            sleep(0.05)
+
+    def _signal(self, name: str, how: signal.Signals) -> None:
+        process = self.members[name].process
+        assert process is not None
+        process.send_signal(how)
+
+    def _clock(self, name: str) -> Path:
+        return self.folder / f"{name}.clock"
+
+    def _arguments(self, member: Member) -> list[str]:
+        arguments = super()._arguments(member)
+        if member.name in self._estranged:
+            assert self._other is not None
+            arguments[arguments.index("--bundle") + 1] = str(self._other)
+        return arguments
+
+    def _environment(self, member: Member) -> dict[str, str]:
+        environment = super()._environment(member)
+        path = os.pathsep.join([str(_CLOCKS), *filter(None, [environment.get("PYTHONPATH")])])
+        return {**environment, "PYTHONPATH": path, "WRONG_CLOCK": str(self._clock(member.name))}
+
+
+def spread(bundle: Bundle, path: Path, *, local: float = 0.3, edge: float = 0.5, **changes: Any) -> Bundle:
+    """A copy of `bundle` at `path` by whose policy these shares of the golden events are sure at the two exits."""
+    shutil.copytree(bundle.path, path)
+    golden = bundle.golden
+
+    def quantile(exit: Exit, share: float) -> float:
+        """So many of the golden events are surer than this; halfway between two, so that no rounding decides."""
+        eta = np.sort(entropy(probabilities(golden[f"{exit}_scores"][:, 0], bundle.policy.temperatures.of(exit))))
+        at = int(share * len(eta))
+        return float((eta[at - 1] + eta[at]) / 2)
+
+    thresholds = Thresholds(local=quantile(Exit.LOCAL, local), edge=quantile(Exit.EDGE, edge))
+    kept = bundle.policy.model_copy(update={"thresholds": thresholds, "promise": None, "tuned": None, **changes})
+    kept.write(path)
+    return Bundle.open(path)
+
+
+def resealed(bundle: Bundle, path: Path) -> Path:
+    """The same network under another name, so under another fingerprint."""
+    shutil.copytree(bundle.path, path)
+    manifest = Bundle.seal(path, bundle.manifest.model_copy(update={"name": "other"}))
+    bundle.policy.model_copy(update={"bundle": manifest.fingerprint}).write(path)
+    assert manifest.fingerprint != bundle.fingerprint
+    return path

@@ -1,0 +1,30 @@
+"""Load on a fleet or on any HTTP service: arrivals, targets, and what was measured.
+
+```
+target = FleetTarget(urls, views, y)
+measured = measure(target, Poisson(100), seconds=10, processes=Processes({"cloud": pid}))
+measured.goodput, measured.latency_ms["p99"], measured.cpu_ms_per_event()
+```
+"""
+
+from ddnn_lab.load.arrivals import Arrivals, Closed, Poisson
+from ddnn_lab.load.measured import Measured, percentiles
+from ddnn_lab.load.outcome import Outcome, Target
+from ddnn_lab.load.processes import Processes
+from ddnn_lab.load.run import measure, measure_async
+from ddnn_lab.load.target import FleetTarget, HttpTarget
+
+__all__ = [
+    "Arrivals",
+    "Closed",
+    "FleetTarget",
+    "HttpTarget",
+    "Measured",
+    "Outcome",
+    "Poisson",
+    "Processes",
+    "Target",
+    "measure",
+    "measure_async",
+    "percentiles",
+]

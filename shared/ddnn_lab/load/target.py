@@ -1,0 +1,170 @@
+"""Targets: a fleet, asked as its sensors ask it, and any other HTTP service, asked with ready bodies."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import uuid4
+
+import numpy as np
+
+from ddnn.answers import outputs_to_answers
+from ddnn.client import join
+from ddnn.client.calls import session_headers
+from ddnn.errors import BadInput
+from ddnn.types import Answer, Array, Bools, Ints
+from ddnn.wire import HEADER_LENGTH, decode_error, decode_response, encode_request
+from ddnn_lab.load.connections import Connections, Response, request_head
+from ddnn_lab.load.outcome import Outcome
+
+__all__ = ["FleetTarget", "HttpTarget"]
+
+PATH: Final = "/v2/models/ddnn/infer"
+_GRACE_S: Final = 2.0
+"""How much longer than the deadline an answer is listened for: a late one is late, not lost."""
+_LENGTH: Final = HEADER_LENGTH.lower().encode()
+_ID: Final = "{run}{number:012d}"
+_PLACEHOLDER: Final = _ID.format(run="0" * 8, number=0).encode()
+_BEFORE_ID: Final = 4
+"""Bytes of a BYTES element's length."""
+
+
+@dataclass
+class FleetTarget:
+    """All devices of a fleet: an event's views are posted to them at once, and the client's rule takes one answer.
+
+    Events come in a shuffled order, from the start again when they run out, under a new id each time.
+    """
+
+    urls: Sequence[str]
+    """Of the devices, in order."""
+    views: Sequence[Array]
+    """D arrays [N, …]."""
+    y: Ints | None = None
+    """[N], true classes where known."""
+    present: Bools | None = None
+    """[N, D], who sees what; None = everybody everything."""
+    deadline_s: float = 2.0
+    token: str | None = None
+    parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    """Of every request: `max_exit`, `threshold`, `wait_ms`."""
+    seed: int = 0
+    connections: int = 256
+    """To each device, at most; who comes then waits for one, and that counts in the latency."""
+
+    def __post_init__(self) -> None:
+        if len(self.urls) != len(self.views):
+            raise BadInput(f"there are {len(self.urls)} addresses for the views of {len(self.views)} devices")
+        self.views = [
+            view.astype(np.float32, copy=False) if view.dtype.kind == "f" else view
+            for view in map(np.asarray, self.views)
+        ]
+        self._run = uuid4().hex[:8]
+        self._order = np.random.default_rng(self.seed).permutation(len(self.views[0])).tolist()
+        self._connections: list[Connections] = []
+        self._heads = [self._head(device) for device in range(len(self.urls))]
+
+    async def __call__(self, number: int) -> Outcome:
+        """Ask for event `number`."""
+        if not self._connections:
+            self._connections = [Connections(url, most=self.connections) for url in self.urls]
+        row = self._order[number % len(self._order)]
+        id = _ID.format(run=self._run, number=number).encode()
+        devices = range(len(self.urls)) if self.present is None else np.flatnonzero(self.present[row]).tolist()
+        told = await asyncio.gather(*(self._ask(device, row, id) for device in devices))
+        errors = tuple(code for code in told if isinstance(code, str))
+        answers = [answer for answer in told if not isinstance(answer, str)]
+        try:
+            best = answers[join(answers)]
+        except BadInput:  # nobody has a label
+            return Outcome(False, errors=errors or tuple(answer.degraded_reason for answer in answers))
+        return Outcome(
+            True,
+            label=best.label,
+            right=None if self.y is None else best.label == int(self.y[row]),
+            exit=best.exit.value,
+            degraded=best.degraded,
+            reason=best.degraded_reason,
+            bytes_up=sum(answer.bytes_up for answer in answers),
+            errors=errors,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for each in self._connections:
+            each.close()
+        self._connections = []
+
+    async def _ask(self, device: int, row: int, id: bytes) -> Answer | str:
+        request = b"".join((self._heads[device], id, self.views[device][row].tobytes()))
+        told = await _exchange(self._connections[device], request, self.deadline_s)
+        if isinstance(told, str):
+            return told
+        if told.status != 200:
+            return decode_error(told.status, told.body).code
+        try:
+            outputs = decode_response(told.body, told.headers.get(_LENGTH, b"").decode("latin-1") or None).outputs
+            return outputs_to_answers(outputs, rows=1)[0]
+        except BadInput:
+            return "NONSENSE"
+
+    def _head(self, device: int) -> bytes:
+        """Everything before the event's id and the view: HTTP head, JSON header, the id's length."""
+        inputs = {"event": np.array([_PLACEHOLDER], np.object_), "view": self.views[device][:1]}
+        body, headers = encode_request(inputs, parameters=dict(self.parameters))
+        own = {"x-ddnn-deadline-ms": f"{1000 * self.deadline_s:.0f}", **session_headers(self.token)}
+        head = request_head(self.urls[device], {**headers, **own}, path=PATH, length=len(body))
+        return head + body[: int(headers[HEADER_LENGTH]) + _BEFORE_ID]
+
+
+@dataclass
+class HttpTarget:
+    """Any HTTP service: `bodies` are posted in turn, `read` makes an outcome of event and response body."""
+
+    url: str
+    bodies: Sequence[bytes]
+    read: Callable[[int, bytes], Outcome]
+    """Of the body's index and what came back with status 200; raise `ValueError` for what is in the wrong format."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    deadline_s: float = 2.0
+    connections: int = 256
+
+    def __post_init__(self) -> None:
+        self._connections: Connections | None = None
+        self._requests = [
+            request_head(self.url, {"accept-encoding": "identity", **self.headers}, length=len(body)) + body
+            for body in self.bodies
+        ]
+
+    async def __call__(self, number: int) -> Outcome:
+        """Post body `number`, counted round."""
+        if self._connections is None:
+            self._connections = Connections(self.url, most=self.connections)
+        place = number % len(self._requests)
+        told = await _exchange(self._connections, self._requests[place], self.deadline_s)
+        if isinstance(told, str):
+            return Outcome(False, errors=(told,))
+        if told.status != 200:
+            return Outcome(False, errors=(str(told.status),))
+        try:
+            return self.read(place, told.body)
+        except ValueError:
+            return Outcome(False, errors=("NONSENSE",))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._connections:
+            self._connections.close()
+        self._connections = None
+
+
+async def _exchange(connections: Connections, request: bytes, deadline_s: float) -> Response | str:
+    """The response, or a code for why there is none."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(deadline_s + _GRACE_S):
+            try:
+                return await connections.post(request)
+            except OSError:
+                return "NO_CONNECTION"
+    return "NO_ANSWER"

@@ -1,0 +1,86 @@
+"""The uncut float network: trained here, width by width, until one is as accurate as the fleet."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ddnn.bundle import MANIFEST_FILE, Bundle
+from ddnn.configs import config_file
+from ddnn.data import Dataset
+from ddnn.evaluation import decide, record
+from ddnn.tier import Tier
+from ddnn_lab.peers.macs import macs
+
+__all__ = ["FILTERS", "WITHIN", "Width", "choose", "make", "model_of"]
+
+FILTERS: Final = ((24, 24, 32), (48, 48, 64), (72, 72, 96), (96, 96, 128), (144, 144, 192))
+"""Of all six views together in the first two blocks, then of the block over all of them; the smallest first."""
+WITHIN: Final = 0.002
+"""How far below the fleet's accuracy another may be and still count as equal."""
+_SEED: Final = 0
+
+
+@dataclass(frozen=True)
+class Width:
+    """One width of the uncut network."""
+
+    filters: tuple[int, ...]
+    accuracy: float
+    """On the events that choose, 0 to 1."""
+    macs: int
+    """Multiplications of one event."""
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return "-".join(map(str, self.filters))
+
+
+def choose(widths: Sequence[Width], floor: float) -> Width | None:
+    """The one with the fewest multiplications whose accuracy is `floor` or more."""
+    good = [width for width in widths if width.accuracy >= floor]
+    return min(good, key=lambda width: width.macs, default=None)
+
+
+def make(folder: Path, data: Dataset, choosing: Dataset, floor: float, say: Callable[[str], object]) -> list[Width]:
+    """Train widths into `folder`, the smallest first, until one is good enough on `choosing`; return those tried.
+
+    What is there already is not trained again.
+    """
+    tried: list[Width] = []
+    for filters in FILTERS:
+        bundle = folder / Width(filters, 0.0, 0).name
+        if not (bundle / MANIFEST_FILE).is_file():
+            say(f"training the uncut network with filters {filters}")
+            _train(bundle, filters, data)
+        made = Bundle.open(bundle)
+        accuracy = decide(record(made, choosing), made.policy).accuracy(choosing.y)
+        tried.append(Width(filters, accuracy, macs(model_of(bundle))))
+        say(f"filters {filters}: {accuracy:.2%} right, {floor:.2%} wanted")
+        if choose(tried, floor):
+            break
+    return tried
+
+
+def model_of(bundle: Path) -> Path:
+    """Its only section."""
+    return Bundle.open(bundle).sections(Tier.CLOUD)["section"]
+
+
+def _train(bundle: Path, filters: tuple[int, ...], data: Dataset) -> None:
+    from ddnn.export import finish, staged
+    from ddnn.training import Config, Run, train
+
+    recipe = Config.read(config_file("mnist5k"), Path(__file__).with_name("uncut.toml")).model_dump(mode="json")
+    recipe["network"]["cloud"]["filters"] = filters
+    config = Config.of(recipe)
+    run = Run.beside(bundle)
+    with run.alone():
+        network = train(config, data, seed=_SEED, run=run, resume=run.unfinished)
+        # The last epoch's averaged weights: the score that picks epochs counts lost devices too, which this one need
+        # not bear, and would keep one of the first epochs.
+        last = {name.removeprefix("average."): tensor for name, tensor in run.load().tensors.items()}
+        network.load_state_dict({name: last[name] for name in network.state_dict()})
+        with staged(bundle, force=True) as made:
+            finish(made, network, data, config=config.model_dump(mode="json"), seed=_SEED, golden_events=32)

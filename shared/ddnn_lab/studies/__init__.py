@@ -1,0 +1,6 @@
+"""Studies: networks trained over seeds and folds, measured, and told in tables and plots."""
+
+from ddnn_lab.studies.run import run_study
+from ddnn_lab.studies.study import Study
+
+__all__ = ["Study", "run_study"]

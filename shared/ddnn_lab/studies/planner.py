@@ -1,0 +1,133 @@
+"""From a study to its runs: every variant of every part, for every seed and fold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ddnn.data import SPLIT_NAMES, Dataset
+from ddnn.data.summary import describe, doubts
+from ddnn.network import Plan, ViewSpec
+from ddnn.tier import Exit
+from ddnn_lab.studies.archive import Archive, Record
+from ddnn_lab.studies.job import Job, Source
+from ddnn_lab.studies.study import Changes, PartName, Study
+
+__all__ = ["Planner", "Variant"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing that a part trains, over all seeds and folds."""
+
+    label: str
+    network: Mapping[str, Any] = field(default_factory=dict)
+    """What it has otherwise than the part."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    measures: tuple[str, ...] = ("exits", "one_lost")
+    trained: bool = True
+    """False: the classifiers that are no networks."""
+    before: tuple[Changes, ...] = ()
+    """Changes under the part's own."""
+
+
+class Planner:
+    """Makes the runs of a study, and finds those that are done."""
+
+    def __init__(self, study: Study, archive: Archive) -> None:
+        self.study, self.archive = study, archive
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data under the first seed and fold."""
+        return self.source(self.study.seeds[0], 0).load()
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The study's own network with its shapes; raise `BadConfig` where it does not fit the data."""
+        config = self.study.recipe(self.study.settings("joint")).network
+        data = self.data.of_devices(config.devices)
+        views = [ViewSpec(view.shape[1:], view.dtype == np.uint8) for view in data.views]
+        return Plan.of(config, views, len(data.classes))
+
+    @property
+    def devices(self) -> int:
+        """How many devices the study's own network has."""
+        return len(self.plan.views)
+
+    @property
+    def exits(self) -> tuple[Exit, ...]:
+        """The fused exits of the study's own network."""
+        if self.plan.device_cut is None:
+            return (Exit.CLOUD,)
+        return (Exit.LOCAL, Exit.EDGE, Exit.CLOUD) if self.plan.edge_cut else (Exit.LOCAL, Exit.CLOUD)
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What a report says of the data."""
+        study = self.study
+        data = self.data.of_devices(self.plan.config.devices)
+        return {
+            "name": data.name,
+            "fingerprint": self.data.fingerprint,
+            "described": describe(data),
+            "doubts": doubts(data),
+            "classes": list(data.classes),
+            "devices": data.devices,
+            "split": {part: int((data.split == part).sum()) for part in SPLIT_NAMES},
+            "group_by": study.group_by,
+            "folds": [list(map(str, fold)) for fold in study.folds],
+            "every_fold": study.every_fold,
+            "exits": [exit.value for exit in (Exit.DEVICE, *self.exits)],
+            "raw_bytes": [int(np.prod(view.shape[1:])) * view.dtype.itemsize for view in data.views],
+        }
+
+    def source(self, seed: int, fold: int) -> Source:
+        """The data under a seed and a fold."""
+        study = self.study
+        groups = tuple(map(str, study.folds[fold])) if study.folds else ()
+        return Source(study.data, study.grid, study.group_by, groups, seed, study.events)
+
+    def replicates(self, part: PartName) -> list[tuple[int, int]]:
+        """Every (seed, fold) of a part."""
+        study, count = self.study, max(len(self.study.folds), 1)
+        places = {seed: place for place, seed in enumerate(study.seeds)}
+        seeds = study.settings(part).seeds or study.seeds
+        if part == "baselines" and study.every_fold:
+            seeds = seeds[:1]  # they have no chance of their own; what a seed changes is little of their split
+        if study.every_fold:
+            return [(seed, fold) for seed in seeds for fold in range(count)]
+        return [(seed, places.get(seed, place) % count) for place, seed in enumerate(seeds)]
+
+    def jobs(self, part: PartName, variant: Variant) -> list[Job]:
+        """The runs of one variant."""
+        study, settings = self.study, self.study.settings(part)
+        own = Changes(network=dict(variant.network), training=dict(variant.training))
+        config = study.recipe(*variant.before, settings, own) if variant.trained else None
+        return [
+            Job(
+                part=part,
+                label=variant.label,
+                source=self.source(seed, fold),
+                seed=seed,
+                fold=fold,
+                data=self.data.fingerprint,
+                config=config,
+                measures=variant.measures,
+                drop=study.tune.max_accuracy_drop,
+                qualities=study.parts.uncut.qualities if "jpeg" in variant.measures else (),
+                seen=() if config else self.plan.config.devices,
+            )
+            for seed, fold in self.replicates(part)
+        ]
+
+    def records(self, part: PartName, variant: Variant) -> list[Record]:
+        """The finished runs of one variant."""
+        found = (self.archive.record(job) for job in self.jobs(part, variant))
+        return [record for record in found if record]
+
+    def few(self, variants: Sequence[Variant]) -> list[Variant]:
+        """As many of them as the study wants."""
+        return list(variants[: self.study.most])

@@ -1,0 +1,89 @@
+"""Heads that are too large, too many or no HTTP at all, over real sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+import uvicorn
+
+from ddnn.serving import heads
+from ddnn_lab.in_process import Fleet
+
+REQUEST = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.fixture
+async def port(fleet: Fleet) -> AsyncIterator[int]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(fleet.switch.apps["device-0"], http=heads.BoundedHeads, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    yield int(listening.getsockname()[1])
+    server.should_exit = True
+    await serving
+    listening.close()
+
+
+async def reply(port: int, *parts: bytes) -> bytes:
+    """Everything that comes back until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(30):
+            return await reader.read()
+    except ConnectionError:
+        return b"closed"
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        REQUEST + b"x: " + b"a" * 70_000 + b"\r\n\r\n",
+        REQUEST + b"".join(b"x%d: 1\r\n" % n for n in range(200)) + b"\r\n",
+        b"\x16\x03\x01 this is TLS\r\n\r\n",
+        b"GET\r\n\r\n",
+    ],
+)
+async def test_a_head_that_is_too_much_or_no_http_is_400_with_the_one_error_body(port: int, head: bytes) -> None:
+    status, _, body = (await reply(port, head)).partition(b"\r\n\r\n")
+    assert status.startswith(b"HTTP/1.1 400")
+    document = orjson.loads(body)
+    assert set(document) == {"error", "code", "request_id", "tier", "retryable"}
+    assert "100 headers" in document["error"]
+
+
+async def test_a_header_without_end_is_cut_off_before_it_is_kept(port: int) -> None:
+    given = await reply(port, REQUEST + b"x: ", *[b"a" * 65_536] * 64)
+    assert given == b"closed" or given.startswith(b"HTTP/1.1 400")
+
+
+async def test_a_head_that_does_not_come_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "_SECONDS", 0.05)
+    assert await reply(port) == b""
+    assert await reply(port, b"GET /v2") == b""
+
+
+async def test_ordinary_requests_follow_each_other_on_one_connection(port: int) -> None:
+    given = await reply(port, REQUEST + b"\r\n", REQUEST + b"connection: close\r\n\r\n")
+    assert given.count(b"HTTP/1.1 200") == 2
+
+
+async def test_a_connection_too_many_is_told_so_and_the_others_go_on(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "_CONNECTIONS", 1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    refused = await reply(port)
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in refused
+    assert b"UNAVAILABLE" in refused
+    writer.write(REQUEST + b"connection: close\r\n\r\n")
+    async with asyncio.timeout(30):
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
