@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from ddnn.cli import app
+from ddnn.cli.app import app
 from ddnn.serving.metrics import Metrics
 from ddnn.settings import Settings, setting_names
 from ddnn.tier import Exit

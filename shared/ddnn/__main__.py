@@ -8,7 +8,7 @@ __all__ = ["main"]
 def main() -> None:
     """Load the command line and run it; Ctrl-C while it loads ends with 130 too."""
     try:
-        from ddnn.cli import main as run
+        from ddnn.cli.app import main as run
 
         run()
     except KeyboardInterrupt:

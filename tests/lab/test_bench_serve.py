@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddnn.bundle import Bundle
-from ddnn.cli import main
+from ddnn.cli.app import main
 from ddnn_lab.load.results import COLUMNS, cells
 
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ddnn.bundle import Bundle
-from ddnn.cli import app
+from ddnn.cli.app import app
 from ddnn.client import Client
 from ddnn.errors import BadInput, Forbidden
 from ddnn.exits import entropy, probabilities

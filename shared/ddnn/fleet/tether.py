@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from ddnn.cli import main
+from ddnn.cli.app import main
 
 __all__: list[str] = []
 

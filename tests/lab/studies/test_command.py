@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ddnn.cli import main
+from ddnn.cli.app import main
 from mvmc_stand_in import write_mvmc
 
 ACCURACY = Path(__file__).parents[3] / "shared" / "ddnn_lab" / "studies" / "configs"

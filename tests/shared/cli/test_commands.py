@@ -61,14 +61,14 @@ def urls(fleet: LocalFleet) -> list[str]:
 
 
 def test_all_commands_are_there() -> None:
-    from ddnn.cli import app
+    from ddnn.cli.app import app
 
     assert {command.callback.__name__ for command in app.registered_commands if command.callback} == COMMANDS
 
 
 def test_help_and_version_load_nothing_heavy() -> None:
     code = (
-        "import sys\nsys.argv = ['ddnn', '--version']\nfrom ddnn.cli import main\n"
+        "import sys\nsys.argv = ['ddnn', '--version']\nfrom ddnn.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print([name for name in ('numpy', 'onnxruntime', 'fastapi', 'torch', 'httpx') if name in sys.modules])"
     )

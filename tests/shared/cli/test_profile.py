@@ -6,7 +6,7 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from ddnn.bundle import Bundle
-from ddnn.cli import app
+from ddnn.cli.app import app
 from ddnn.errors import BadInput
 from ddnn.tuning.profile import Profile
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ddnn.bundle import Bundle
-from ddnn.cli import app
+from ddnn.cli.app import app
 from ddnn.errors import BadInput
 from ddnn.evaluation.recorded import Recorded
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import Bundle
-from ddnn.cli import main
+from ddnn.cli.app import main
 from ddnn.data import load
 from ddnn.data.leak import near_duplicates
 from ddnn.data.summary import doubts

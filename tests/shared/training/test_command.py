@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import Bundle
-from ddnn.cli import main
+from ddnn.cli.app import main
 from ddnn.data.advice import how_to_install
 from ddnn.training import Config, Run
 
@@ -139,7 +139,7 @@ def test_every_key_can_be_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def test_without_torch_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['train', 'synthetic', '--out', 'x']\n"
-    code += "from ddnn.cli import main; main()"
+    code += "from ddnn.cli.app import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "training needs torch" in done.stderr

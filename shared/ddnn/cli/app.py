@@ -1,0 +1,108 @@
+"""The command line: one function a command, in a module of its own; what is heavy is imported when the command runs."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import entry_points
+
+import typer
+
+from ddnn.cli.doctor import doctor
+from ddnn.cli.evaluate import evaluate
+from ddnn.cli.infer import infer
+from ddnn.cli.play import play
+from ddnn.cli.policy import policy
+from ddnn.cli.profile import profile
+from ddnn.cli.record import record
+from ddnn.cli.serve import serve
+from ddnn.cli.status import status
+from ddnn.cli.train import train
+from ddnn.cli.tune import tune
+from ddnn.cli.up import up
+from ddnn.errors import DDNNError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ddnn",
+    help="One neural network, cut in three, served from the sensor to the data centre.",
+    epilog="Start with `ddnn up`: a fleet of eight processes answers real digits on this machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_PANELS: dict[str, tuple[Callable[..., object], ...]] = {
+    "Run a fleet": (up, status, infer, doctor),
+    "Make a network": (train, evaluate, record, profile, tune),
+    "The parts of a fleet": (serve, play),
+}
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+app.add_typer(policy, rich_help_panel="Run a fleet")
+for _plugin in entry_points(group="ddnn.commands"):  # an extra's commands, such as the laboratory's `ddnn bench`
+    with suppress(ModuleNotFoundError):  # an image that holds one tier alone
+        _plugin.load()(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from ddnn import __version__
+
+        typer.echo(f"ddnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes one sentence on stderr and its exit code, Ctrl-C 130.
+
+    So does an error of the system, a full disk for example, with exit code 2.
+    """
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # else what cannot be written is found out when it is too late to say so
+    except DDNNError as error:
+        sys.exit(_say(error))
+    except OSError as error:
+        sys.exit(_say_system(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _say(error: DDNNError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _say_system(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):  # whoever read has seen enough
+        _forget_output()
+        return 1
+    what = (error.strerror or str(error) or type(error).__name__).lower()
+    where = "" if error.filename is None else f"{error.filename}: "
+    print(f"error: {where}{what}", file=sys.stderr)
+    _forget_output()
+    return 2
+
+
+def _forget_output() -> None:
+    """Point stdout at nothing when it takes nothing, so that its last flush says nothing."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
