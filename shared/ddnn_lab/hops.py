@@ -27,7 +27,7 @@ from ddnn_lab.in_process import Fleet
 __all__ = ["count_hops", "main"]
 
 _PACKAGES: Final = (ddnn, ddnn_device, ddnn_edge, ddnn_cloud)
-_ROOTS: Final = {str(Path(package.__file__).parent.parent): package.__name__ for package in _PACKAGES}
+_ROOTS: Final = {str(Path(package.__path__[0]).parent): package.__name__ for package in _PACKAGES}
 _WARM: Final = 8
 
 
