@@ -11,7 +11,7 @@ import typer
 from ddnn.cli.app import app
 from ddnn.serving.metrics import Metrics
 from ddnn.settings import Settings, setting_names
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 DOCS = Path(__file__).parent.parent / "shared" / "docs"
 

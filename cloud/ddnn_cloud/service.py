@@ -15,8 +15,7 @@ from ddnn.serving.joining import JoiningService
 from ddnn.serving.pending import Place
 from ddnn.serving.tensors import TensorSpec
 from ddnn.settings import Settings
-from ddnn.tier import Exit, Tier
-from ddnn.types import Array, Bools
+from ddnn.types import Array, Bools, Exit, Tier
 from ddnn.wire import InferRequest, Parameters, shown
 
 __all__ = ["CloudService"]

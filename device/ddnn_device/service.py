@@ -15,8 +15,7 @@ from ddnn.serving.ledger import Ledger
 from ddnn.serving.tensors import TensorSpec
 from ddnn.serving.way_up import ToEdge
 from ddnn.settings import Settings
-from ddnn.tier import Exit, Tier
-from ddnn.types import Answer, Array
+from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.wire import InferRequest, Parameters
 
 __all__ = ["DeviceService"]

@@ -10,8 +10,7 @@ from typing import Final
 import numpy as np
 
 from ddnn.errors import BadInput
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array
+from ddnn.types import Answer, Array, Exit
 from ddnn.wire import HEADER_LENGTH, InferRequest, datatype_of, encode_response
 
 __all__ = ["OUTPUTS", "answers_to_outputs", "encode_answers", "outputs_to_answers"]

@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ddnn.errors import BadBundle
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
-from ddnn.tier import Exit, Tier
-from ddnn.types import Array
+from ddnn.types import Array, Exit, Tier
 
 __all__ = [
     "GOLDEN_FILE",

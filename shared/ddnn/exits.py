@@ -13,7 +13,7 @@ import numpy as np
 from ddnn.errors import BadInput
 from ddnn.types import Bools, Floats
 
-__all__ = ["CRITERIA", "agreement", "entropy", "margin", "max_probability", "probabilities", "unsureness"]
+__all__ = ["CRITERIA", "agreement", "entropy", "margin", "max_probability", "probabilities", "uncertainty"]
 
 _SMALLEST: Final = np.float32(np.finfo(np.float32).smallest_subnormal)
 
@@ -68,7 +68,7 @@ _BY_PROBABILITIES: Final[dict[str, Callable[[Floats], Floats]]] = {
 CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")
 
 
-def unsureness(criterion: str, p: Floats, votes: tuple[Floats, Bools] | None = None) -> Floats:
+def uncertainty(criterion: str, p: Floats, votes: tuple[Floats, Bools] | None = None) -> Floats:
     """Apply a criterion by name to an exit's probabilities (…, K).
 
     Agreement needs `votes`, the scores (…, D, K) of the devices under the exit and who is present (…, D); where nobody

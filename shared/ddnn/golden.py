@@ -8,8 +8,7 @@ import numpy as np
 from ddnn.bundle import Bundle, Cut, Topology
 from ddnn.errors import BadBundle
 from ddnn.runtime import Section
-from ddnn.tier import Tier
-from ddnn.types import Array, Bits, Bools, unpack_bits
+from ddnn.types import Array, Bits, Bools, Tier, unpack_bits
 
 __all__ = ["TOLERANCE", "check_sections", "section_inputs"]
 

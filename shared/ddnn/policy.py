@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.errors import BadBundle, BadInput
 from ddnn.seal import fingerprint, read_sealed, write_sealed
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 __all__ = [
     "MOST_VERSIONS",

@@ -4,20 +4,44 @@ Legend used all over: B events in a request, D devices, E edges, K classes.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ddnn.tier import Exit
-
-__all__ = ["Answer", "Array", "Bits", "Bools", "Floats", "Ints", "pack_bits", "unpack_bits"]
+__all__ = ["Answer", "Array", "Bits", "Bools", "Exit", "Floats", "Ints", "Tier", "pack_bits", "unpack_bits"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Bits = npt.NDArray[np.uint8]
+
+
+class Tier(StrEnum):
+    """One kind of service, lowest first."""
+
+    DEVICE = "device"
+    EDGE = "edge"
+    CLOUD = "cloud"
+
+
+class Exit(StrEnum):
+    """A point that can answer, lowest first; `local` is the devices' scores fused at the edge."""
+
+    DEVICE = "device"
+    LOCAL = "local"
+    EDGE = "edge"
+    CLOUD = "cloud"
+
+    @property
+    def rank(self) -> int:
+        """0 for `device` … 3 for `cloud`: a later exit has seen more."""
+        return _RANKS[self]
+
+
+_RANKS = {exit: rank for rank, exit in enumerate(Exit)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,12 @@ import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
-from ddnn.drift import Watch, audited_exits, sampled
+from ddnn.drift import DriftMonitor, audited_exits, sampled
 from ddnn.errors import BadInput
 from ddnn.evaluation.decide import NOBODY, Decisions, decide
 from ddnn.evaluation.scores import Progress, Recorder, Scores
 from ddnn.policy import Policy
-from ddnn.tier import Exit
-from ddnn.types import Array, Bools, Floats, Ints
+from ddnn.types import Array, Bools, Exit, Floats, Ints
 
 __all__ = ["Drift", "drifting", "replay"]
 
@@ -140,7 +139,7 @@ class _Seen:
 
     def __init__(self, policy: Policy, exits: list[Exit], scores: Scores, decisions: Decisions) -> None:
         self._now = 0
-        self.watch = Watch(policy, exits=exits, clock=lambda: float(self._now))
+        self.watch = DriftMonitor(policy, exits=exits, clock=lambda: float(self._now))
         self.promised: Mapping[Exit, float] = policy.promise.disagreement if policy.promise else {}
         self.points: list[dict[str, Any]] = []
         self._exits, self._decisions, self._y = exits, decisions, scores.y
@@ -155,7 +154,7 @@ class _Seen:
         if rank == NOBODY:
             return
         exit = self._by_rank[rank]
-        self.watch.answered(exit, 1 - float(self._decisions.unsureness[event]))
+        self.watch.answered(exit, 1 - float(self._decisions.uncertainty[event]))
         if audited and exit in self._exits:
             self._audited[event] = True
             self.watch.audited(exit, same=not self._differs[event])

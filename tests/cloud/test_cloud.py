@@ -8,7 +8,7 @@ import ddnn_cloud.app
 from ddnn.bundle import Bundle
 from ddnn.exits import probabilities
 from ddnn.settings import Settings
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.in_process import Fleet
 from networks import make_bundle
 

@@ -10,8 +10,7 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
 from ddnn.serving.joining import JoiningService
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array
+from ddnn.types import Answer, Array, Exit
 from ddnn_lab.in_process import INFER, NEVER, Fleet
 from networks import make_bundle
 

@@ -11,7 +11,7 @@ from ddnn.errors import BadConfig
 from ddnn.exits import entropy, probabilities
 from ddnn.policy import Thresholds
 from ddnn.settings import Settings
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet
 from networks import make_bundle
 

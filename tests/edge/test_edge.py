@@ -10,8 +10,7 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.policy import Thresholds
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array
+from ddnn.types import Answer, Array, Exit
 from ddnn_edge.service import EdgeService
 from ddnn_lab.in_process import NEVER, Fleet
 from networks import make_bundle

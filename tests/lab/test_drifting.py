@@ -14,8 +14,8 @@ from ddnn.data import Dataset
 from ddnn.errors import BadInput
 from ddnn.evaluation import record
 from ddnn.policy import Policy, Promise, Thresholds
-from ddnn.tier import Exit
 from ddnn.tuning.promise import promise
+from ddnn.types import Exit
 from ddnn_lab.cli.drift import drift
 from ddnn_lab.drifting import Drift, drifting, replay
 

@@ -8,8 +8,7 @@ import pytest
 
 from ddnn.answers import OUTPUTS, answers_to_outputs, encode_answers, outputs_to_answers
 from ddnn.errors import BadInput
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array
+from ddnn.types import Answer, Array, Exit
 from ddnn.wire import InferRequest, decode_response, encode_response
 
 SURE = Answer(

@@ -10,7 +10,7 @@ from ddnn.bundle import GOLDEN_FILE, MANIFEST_FILE, WEIGHTS_FILE, Bundle, Cut, V
 from ddnn.errors import BadBundle
 from ddnn.policy import POLICY_FILE, Policy
 from ddnn.seal import fingerprint, read_sealed, write_sealed
-from ddnn.tier import Exit, Tier
+from ddnn.types import Exit, Tier
 
 
 def open_and_verify(path: Path) -> Bundle:

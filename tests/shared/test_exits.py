@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ddnn.errors import BadInput
-from ddnn.exits import CRITERIA, agreement, entropy, margin, max_probability, probabilities, unsureness
+from ddnn.exits import CRITERIA, agreement, entropy, margin, max_probability, probabilities, uncertainty
 from ddnn.types import Floats
 
 
@@ -17,13 +17,13 @@ def p(*values: float) -> Floats:
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_one_hot_is_sure(criterion: str, classes: int) -> None:
-    assert unsureness(criterion, np.eye(classes, dtype=np.float32)).tolist() == [0.0] * classes
+    assert uncertainty(criterion, np.eye(classes, dtype=np.float32)).tolist() == [0.0] * classes
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(2, (1, 0.5, 1)), (3, (1, 2 / 3, 1)), (10, (1, 0.9, 1))])
 def test_uniform_is_unsure(classes: int, expected: tuple[float, float, float]) -> None:
     uniform = np.full(classes, 1 / classes, np.float32)
-    values = [float(unsureness(criterion, uniform)) for criterion in ("entropy", "max_probability", "margin")]
+    values = [float(uncertainty(criterion, uniform)) for criterion in ("entropy", "max_probability", "margin")]
     assert values == pytest.approx(expected, abs=1e-6)
     assert max(values) <= 1
 
@@ -78,7 +78,7 @@ def test_a_temperature_moves_how_sure_an_exit_is_and_not_what_it_says(temperatur
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_every_criterion_stays_between_0_and_1_in_any_batch_shape(criterion: str) -> None:
     scores = np.random.default_rng(1).normal(scale=20, size=(7, 3, 4)).astype(np.float32)
-    values = unsureness(criterion, probabilities(scores))
+    values = uncertainty(criterion, probabilities(scores))
     assert values.shape == (7, 3)
     assert values.min() >= 0
     assert values.max() <= 1
@@ -89,9 +89,9 @@ def test_agreement_is_the_share_that_says_otherwise_of_those_present() -> None:
     fused = np.stack([p(0.1, 0.7, 0.1, 0.1), p(0.1, 0.1, 0.1, 0.7)])
     present = np.array([True, True, True, False])
     assert agreement(fused, scores, present).tolist() == pytest.approx([1 / 3, 1])
-    assert unsureness("agreement", fused, (scores, present)).tolist() == pytest.approx([1 / 3, 1])
+    assert uncertainty("agreement", fused, (scores, present)).tolist() == pytest.approx([1 / 3, 1])
     assert agreement(fused[0], scores, np.zeros(4, np.bool_)) == 1
-    assert unsureness("agreement", fused).tolist() == entropy(fused).tolist()  # nobody holds the votes
+    assert uncertainty("agreement", fused).tolist() == entropy(fused).tolist()  # nobody holds the votes
 
 
 def test_each_row_may_have_a_temperature_of_its_own() -> None:
@@ -102,4 +102,4 @@ def test_each_row_may_have_a_temperature_of_its_own() -> None:
 
 def test_an_unknown_criterion_is_named() -> None:
     with pytest.raises(BadInput, match="criterion is 'mood'; expected one of entropy, max_probability, margin"):
-        unsureness("mood", p(0.5, 0.5))
+        uncertainty("mood", p(0.5, 0.5))

@@ -17,8 +17,8 @@ from ddnn.export.golden import choose
 from ddnn.export.proof import masks
 from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
 from ddnn.policy import Policy, Thresholds
-from ddnn.tier import Exit, Tier
 from ddnn.training import Config, initial_network
+from ddnn.types import Exit, Tier
 
 TINY: dict[str, Any] = {
     "device": SectionConfig(filters=(4,), widths=(8,), cut_filters=2, cut_width=16),

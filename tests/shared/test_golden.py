@@ -12,8 +12,7 @@ from ddnn.errors import BadBundle
 from ddnn.golden import TOLERANCE, check_sections
 from ddnn.policy import Policy
 from ddnn.runtime import Section
-from ddnn.tier import Tier
-from ddnn.types import Array
+from ddnn.types import Array, Tier
 
 EVERYBODY = [(Tier.CLOUD, 0), (Tier.EDGE, 0), *((Tier.DEVICE, n) for n in range(6))]
 

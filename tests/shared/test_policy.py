@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ddnn.errors import BadBundle
 from ddnn.policy import POLICY_FILE, Policy, Temperatures, Thresholds
 from ddnn.seal import write_sealed
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 
 def test_a_policy_reads_back_as_written(tmp_path: Path) -> None:

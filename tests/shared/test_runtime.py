@@ -10,7 +10,7 @@ from ddnn import runtime
 from ddnn.bundle import Bundle
 from ddnn.errors import BadBundle
 from ddnn.runtime import Section, cpu_quota, with_threads
-from ddnn.tier import Tier
+from ddnn.types import Tier
 
 AVAILABLE = len(os.sched_getaffinity(0))
 

@@ -9,9 +9,8 @@ from ddnn.configs import config_file
 from ddnn.data import load
 from ddnn.evaluation import decide, record
 from ddnn.runtime import Section
-from ddnn.tier import Tier
 from ddnn.training import Config
-from ddnn.types import unpack_bits
+from ddnn.types import Tier, unpack_bits
 
 
 def opened() -> Bundle:

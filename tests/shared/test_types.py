@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ddnn.tier import Exit, Tier
-from ddnn.types import Bits, pack_bits, unpack_bits
+from ddnn.types import Bits, Exit, Tier, pack_bits, unpack_bits
 
 
 def by_definition(bits: list[int]) -> list[int]:

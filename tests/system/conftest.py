@@ -11,7 +11,7 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.exits import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Temperatures, Thresholds
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.faults.rig import Rig
 from real_fleet import ADMIN, Sensors
 

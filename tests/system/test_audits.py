@@ -9,7 +9,7 @@ import pytest
 from ddnn.client import Client
 from ddnn.fleet.policy import Source, followers
 from ddnn.fleet.processes import LocalFleet
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from real_fleet import ADMIN, PATIENCE_S, Sensors
 
 ROWS = slice(0, 48)

@@ -13,7 +13,7 @@ import pytest
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.client import EventAnswer, Fleet
 from ddnn.fleet.events import golden_events
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.faults.oracle import Oracle
 from ddnn_lab.faults.steady_load import SteadyLoad
 from ddnn_lab.faults.trial import Verdict, try_out, until_whole

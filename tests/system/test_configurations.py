@@ -15,7 +15,7 @@ from ddnn.evaluation.served import ask
 from ddnn.evaluation.traffic import traffic
 from ddnn.fleet.rehearsal import golden_data
 from ddnn.policy import Policy, Temperatures, Thresholds
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.in_process import Fleet
 from networks import TOPOLOGIES, make_bundle
 

@@ -17,7 +17,7 @@ from ddnn.errors import BadInput, Unauthorized, Unavailable
 from ddnn.exits import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Thresholds
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 TOKEN = "between-the-tiers"
 

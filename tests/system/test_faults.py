@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ddnn.bundle import Bundle
 from ddnn.client import Client, EventAnswer
 from ddnn.fleet.processes import LocalFleet
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from real_fleet import Sensors
 
 EVENTS = slice(0, 96)

@@ -20,8 +20,7 @@ from ddnn.exits import entropy, probabilities
 from ddnn.fleet.policy import Source, followers
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Thresholds
-from ddnn.tier import Exit
-from ddnn.types import Answer, Floats
+from ddnn.types import Answer, Exit, Floats
 from real_fleet import ADMIN, PATIENCE_S, Sensors
 
 ROWS = slice(0, 32)

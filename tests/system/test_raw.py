@@ -11,7 +11,7 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.client import AsyncFleet
 from ddnn.errors import DeadlineExceeded, Unavailable
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.in_process import Fleet
 from networks import TOPOLOGIES, make_bundle
 

@@ -14,7 +14,7 @@ from ddnn.bundle import Bundle
 from ddnn.fleet.checkup import check_answers, check_fleet
 from ddnn.fleet.glance import look
 from ddnn.fleet.processes import LocalFleet
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from networks import TOPOLOGIES, make_bundle
 from real_fleet import Sensors
 

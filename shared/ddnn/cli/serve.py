@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ddnn.tier import Tier
+from ddnn.types import Tier
 
 __all__ = ["serve"]
 

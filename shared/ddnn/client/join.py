@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ddnn.errors import BadInput, DDNNError, Unavailable
-from ddnn.tier import Exit
-from ddnn.types import Answer, Bools, Floats
+from ddnn.types import Answer, Bools, Exit, Floats
 
 __all__ = ["EventAnswer", "join", "joined"]
 

@@ -3,7 +3,7 @@
 from ddnn.drift.evidence import Evidence
 from ddnn.drift.histogram import BINS, distance
 from ddnn.drift.interval import wilson
-from ddnn.drift.monitor import Alarm, Watch
+from ddnn.drift.monitor import Alarm, DriftMonitor
 from ddnn.drift.sampling import Bucket, audited_exits, sampled
 
-__all__ = ["BINS", "Alarm", "Bucket", "Evidence", "Watch", "audited_exits", "distance", "sampled", "wilson"]
+__all__ = ["BINS", "Alarm", "Bucket", "DriftMonitor", "Evidence", "audited_exits", "distance", "sampled", "wilson"]

@@ -9,9 +9,9 @@ from ddnn.drift.evidence import Evidence
 from ddnn.drift.histogram import BINS, distance
 from ddnn.drift.interval import wilson
 from ddnn.policy import Policy
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
-__all__ = ["Alarm", "Interval", "Watch"]
+__all__ = ["Alarm", "DriftMonitor", "Interval"]
 
 _AUDITS: Final = 500
 """Latest audits of an exit that its estimate is made of."""
@@ -63,7 +63,7 @@ class _Audited:
     alarm: Alarm | None = None
 
 
-class Watch:
+class DriftMonitor:
     """Watches one policy at one tier; another policy needs another watch, as it promises something else."""
 
     def __init__(self, policy: Policy, *, exits: Collection[Exit], clock: Callable[[], float]) -> None:

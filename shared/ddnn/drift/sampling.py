@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from ddnn.bundle import Topology
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 __all__ = ["Bucket", "audited_exits", "sampled"]
 

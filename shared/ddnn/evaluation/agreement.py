@@ -16,8 +16,7 @@ from ddnn.data import Dataset
 from ddnn.evaluation.decide import Decisions, decide, judge
 from ddnn.evaluation.scores import Recorder, Scores
 from ddnn.policy import Policy
-from ddnn.tier import Exit
-from ddnn.types import Bools
+from ddnn.types import Bools, Exit
 
 __all__ = ["TIE", "Agreement", "agreement"]
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddnn.evaluation.scores import Scores
-from ddnn.exits import probabilities, unsureness
+from ddnn.exits import probabilities, uncertainty
 from ddnn.policy import Policy
-from ddnn.tier import Exit
-from ddnn.types import Bools, Floats, Ints
+from ddnn.types import Bools, Exit, Floats, Ints
 
 __all__ = ["NOBODY", "Decisions", "decide", "judge", "thresholds"]
 
@@ -30,7 +29,7 @@ class Decisions:
     """(N,), rank of the exit that answered."""
     probabilities: Floats
     """(N, K), at that exit's temperature."""
-    unsureness: Floats
+    uncertainty: Floats
     """(N,), that exit's criterion."""
     devices: Bools
     """(N, D), who took part in the answer."""
@@ -99,7 +98,7 @@ def decide(scores: Scores, policy: Policy) -> Decisions:
         label=np.where(seen, p.argmax(axis=1), NOBODY),
         exit=np.where(seen, rank, NOBODY),
         probabilities=p,
-        unsureness=held_u[events, best].astype(np.float32),
+        uncertainty=held_u[events, best].astype(np.float32),
         devices=who,
         sure=sure,
         settled=settled,
@@ -132,7 +131,7 @@ def judge(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Floats]:
     """
     live = scores.live(exit)
     p = probabilities(scores.of(exit), _by_live(live, lambda n: policy.judging(exit, n).temperatures.of(exit)))
-    u = unsureness(policy.criterion, p, _votes(scores, policy, exit))
+    u = uncertainty(policy.criterion, p, _votes(scores, policy, exit))
     return p, np.where(live > 0, u, np.float32(np.inf))
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from ddnn.evaluation.decide import NOBODY, Decisions, decide
 from ddnn.evaluation.scores import Scores
 from ddnn.policy import Policy
-from ddnn.tier import Exit
-from ddnn.types import Ints
+from ddnn.types import Exit, Ints
 
 __all__ = ["OracleExit", "exit_alone", "exit_labels", "oracle_exit", "random_offload"]
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from ddnn.answers import answers_to_outputs
 from ddnn.bundle import Topology
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array
+from ddnn.types import Answer, Array, Exit
 from ddnn.wire import HEADER_LENGTH, Parameters, decode_request, encode_request, encode_response
 
 __all__ = ["Messages", "Size"]

@@ -18,8 +18,7 @@ from ddnn.data.npz import Archive
 from ddnn.errors import BadData
 from ddnn.evaluation.scores import Scores
 from ddnn.seal import write_atomically
-from ddnn.tier import Exit
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 
 __all__ = ["Recorded", "check"]
 

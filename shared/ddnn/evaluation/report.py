@@ -12,8 +12,7 @@ from ddnn.evaluation.missing import missing as missing_devices
 from ddnn.evaluation.scores import Progress, Recorder, Scores
 from ddnn.evaluation.traffic import traffic
 from ddnn.policy import Policy
-from ddnn.tier import Exit
-from ddnn.types import Array, Bools
+from ddnn.types import Array, Bools, Exit
 
 __all__ = ["accuracies", "evaluate", "overall"]
 

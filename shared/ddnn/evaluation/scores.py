@@ -13,8 +13,7 @@ from ddnn.bundle import Bundle, Topology
 from ddnn.data import Dataset
 from ddnn.errors import BadData
 from ddnn.runtime import Section
-from ddnn.tier import Exit, Tier
-from ddnn.types import Array, Bits, Bools, Floats, Ints, pack_bits, unpack_bits
+from ddnn.types import Array, Bits, Bools, Exit, Floats, Ints, Tier, pack_bits, unpack_bits
 
 __all__ = ["Progress", "Recorder", "Scores", "fits", "record"]
 

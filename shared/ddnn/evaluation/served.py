@@ -15,8 +15,7 @@ from ddnn.client import AsyncFleet, EventAnswer, Options
 from ddnn.data import Dataset
 from ddnn.errors import BadInput, DDNNError, OtherBundle
 from ddnn.evaluation.scores import Progress
-from ddnn.tier import Exit
-from ddnn.types import Bools, Ints
+from ddnn.types import Bools, Exit, Ints
 
 __all__ = ["ask"]
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ddnn.evaluation.agreement import Agreement
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 __all__ = ["accuracies_table", "say", "show"]
 

@@ -15,8 +15,7 @@ from ddnn.evaluation.formula import communication_bytes
 from ddnn.evaluation.messages import Messages, Size
 from ddnn.evaluation.scores import Scores
 from ddnn.policy import Policy
-from ddnn.tier import Exit
-from ddnn.types import Bools, Ints
+from ddnn.types import Bools, Exit, Ints
 
 __all__ = ["Crossed", "crossings", "formula", "traffic"]
 

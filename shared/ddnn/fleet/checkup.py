@@ -10,7 +10,7 @@ from ddnn.bundle import Bundle
 from ddnn.errors import BadBundle, DDNNError
 from ddnn.fleet.glance import Glance
 from ddnn.fleet.ports import is_free
-from ddnn.tier import Tier
+from ddnn.types import Tier
 
 __all__ = ["Finding", "check_answers", "check_bundle", "check_fleet", "check_ports"]
 

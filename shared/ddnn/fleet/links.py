@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from ddnn.errors import BadConfig, DDNNError
 from ddnn.links import LINKS, Shape, parse_links
-from ddnn.tier import Tier
+from ddnn.types import Tier
 
 __all__ = ["LOWER", "LinkProcess", "LinkState", "parse_shapes"]
 

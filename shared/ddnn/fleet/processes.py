@@ -20,7 +20,7 @@ from ddnn.errors import BadConfig, DDNNError
 from ddnn.fleet.links import LinkProcess
 from ddnn.fleet.ports import HOST, edge_names, ports, refuse_ports_in_use
 from ddnn.links import Shape
-from ddnn.tier import Tier
+from ddnn.types import Tier
 
 __all__ = ["LocalFleet", "Member"]
 

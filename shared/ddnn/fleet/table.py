@@ -13,8 +13,7 @@ from rich.text import Text
 
 from ddnn.fleet.player import Played
 from ddnn.fleet.tally import Tally
-from ddnn.tier import Exit
-from ddnn.types import Bools
+from ddnn.types import Bools, Exit
 
 __all__ = ["LiveTable"]
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from ddnn.fleet.player import Played
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 __all__ = ["Tally"]
 

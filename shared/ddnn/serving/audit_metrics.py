@@ -6,8 +6,8 @@ from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from ddnn.drift import Watch
-from ddnn.tier import Exit
+from ddnn.drift import DriftMonitor
+from ddnn.types import Exit
 
 __all__ = ["AuditMetrics", "Result"]
 
@@ -52,10 +52,10 @@ class AuditMetrics:
             self._evidence.labels(exit)
             self._alarm.labels(exit)
 
-    def follow(self, watch: Callable[[], Watch]) -> None:
+    def follow(self, watch: Callable[[], DriftMonitor]) -> None:
         """Show what `watch` knows from now on."""
 
-        def show(gauge: Gauge, value: Callable[[Watch], float]) -> None:
+        def show(gauge: Gauge, value: Callable[[DriftMonitor], float]) -> None:
             gauge.set_function(lambda: value(watch()))
 
         for exit in self._exits:
@@ -78,21 +78,21 @@ class AuditMetrics:
         self._bytes.labels("down").inc(down)
 
 
-def _share(exit: Exit, bound: str, watch: Watch) -> float:
+def _share(exit: Exit, bound: str, watch: DriftMonitor) -> float:
     return watch.share(exit).document()[bound]
 
 
-def _disagreement(exit: Exit, bound: str, watch: Watch) -> float:
+def _disagreement(exit: Exit, bound: str, watch: DriftMonitor) -> float:
     return watch.disagreement(exit).document()[bound]
 
 
-def _distance(exit: Exit, watch: Watch) -> float:
+def _distance(exit: Exit, watch: DriftMonitor) -> float:
     return watch.distance(exit) or 0.0
 
 
-def _evidence(exit: Exit, watch: Watch) -> float:
+def _evidence(exit: Exit, watch: DriftMonitor) -> float:
     return watch.evidence(exit)
 
 
-def _alarm(exit: Exit, watch: Watch) -> float:
+def _alarm(exit: Exit, watch: DriftMonitor) -> float:
     return float(watch.alarm_of(exit) is not None)

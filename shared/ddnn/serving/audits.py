@@ -10,14 +10,13 @@ from typing import Any, Final
 import numpy as np
 
 from ddnn.bundle import Topology
-from ddnn.drift import Bucket, Watch, audited_exits, sampled
+from ddnn.drift import Bucket, DriftMonitor, audited_exits, sampled
 from ddnn.policy import Policy
 from ddnn.serving.audit_metrics import AuditMetrics, Result
 from ddnn.serving.case import AUDIT_S, Case
 from ddnn.serving.ledger import scores_behind
 from ddnn.serving.way_up import Up
-from ddnn.tier import Exit, Tier
-from ddnn.types import Answer, Bits
+from ddnn.types import Answer, Bits, Exit, Tier
 
 __all__ = ["Audits"]
 
@@ -64,7 +63,7 @@ class Audits:
         metrics.follow(lambda: self.watch)
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> DriftMonitor:
         """What is known of the policy in force."""
         self._follow()
         return self._watch
@@ -78,7 +77,7 @@ class Audits:
 
     def _begin(self) -> None:
         policy = self._watched
-        self._watch = Watch(policy, exits=self._everywhere, clock=time.time)
+        self._watch = DriftMonitor(policy, exits=self._everywhere, clock=time.time)
         self._bucket = Bucket(policy.audits.per_second, policy.audits.burst, time.monotonic)
 
     def answered(self, case: Case, answer: Answer) -> None:

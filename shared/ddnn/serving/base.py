@@ -27,8 +27,7 @@ from ddnn.serving.tensors import TensorSpec
 from ddnn.serving.to_cloud import ToCloud
 from ddnn.serving.way_up import ToEdge
 from ddnn.settings import Settings
-from ddnn.tier import Exit, Tier
-from ddnn.types import Answer, Array
+from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.uplink import SILENCE_S, Uplink
 from ddnn.wire import InferRequest, Parameters, encode_request
 

@@ -8,8 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ddnn.policy import Judging, Policy
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array, Bools
+from ddnn.types import Answer, Array, Bools, Exit
 
 __all__ = ["AUDIT_S", "Case", "Contribution", "Stage", "Terms", "no_answer", "reserve", "show_stages"]
 

@@ -13,13 +13,12 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ddnn.bundle import Cut
-from ddnn.exits import probabilities, unsureness
+from ddnn.exits import probabilities, uncertainty
 from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.serving.batching import Outputs, SectionQueue
 from ddnn.serving.case import Case, Stage
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array, Bools, Floats, pack_bits, unpack_bits
+from ddnn.types import Answer, Array, Bools, Exit, Floats, pack_bits, unpack_bits
 
 __all__ = ["Carried", "Engine", "Step", "WayUp", "judge"]
 
@@ -178,7 +177,7 @@ def judge(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answe
         policy = group[0].policy
         temperatures = np.array([case.temperature(exit) for case in group], np.float32)
         p = probabilities(scores[len(answers) : len(answers) + len(group)], temperatures)
-        values = unsureness(policy.criterion, p, _votes(exit, policy, group)).tolist()
+        values = uncertainty(policy.criterion, p, _votes(exit, policy, group)).tolist()
         answers += [
             Answer(label, p[row], exit, 1 - values[row], case.devices, policy.version)
             for row, (case, label) in enumerate(zip(group, p.argmax(axis=-1).tolist(), strict=True))

@@ -22,7 +22,7 @@ from ddnn.serving.body import read_body
 from ddnn.serving.case import Terms
 from ddnn.serving.tensors import answer_tensors
 from ddnn.serving.terms import read_budget, read_terms
-from ddnn.tier import Tier
+from ddnn.types import Tier
 from ddnn.wire import HEADER_LENGTH, Limits, decode_request
 
 __all__ = ["PATHS", "Infer"]

@@ -9,8 +9,7 @@ import numpy as np
 
 from ddnn.policy import Policy
 from ddnn.serving.case import Case
-from ddnn.tier import Exit
-from ddnn.types import Answer, Bools, Floats
+from ddnn.types import Answer, Bools, Exit, Floats
 
 __all__ = ["Decision", "Ledger", "scores_behind"]
 

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ddnn.bundle import Topology
-from ddnn.exits import probabilities, unsureness
+from ddnn.exits import probabilities, uncertainty
 from ddnn.policy import Policy
 from ddnn.serving.ledger import Decision
-from ddnn.tier import Exit
-from ddnn.types import Bools, Floats, Ints
+from ddnn.types import Bools, Exit, Floats, Ints
 
 __all__ = ["Outcome", "replay"]
 
@@ -93,7 +92,7 @@ def _judge(
     if exit is Exit.DEVICE and here.shape[1]:
         scores = np.stack([decision.devices for decision in decisions])
         p = probabilities(scores, policy.temperatures.of(exit))
-        unsure = np.where(here, unsureness(policy.criterion, p), np.float32(2))
+        unsure = np.where(here, uncertainty(policy.criterion, p), np.float32(2))
         rows, surest = np.arange(len(p)), unsure.argmin(axis=1)
         return np.asarray(here.any(axis=1)), unsure[rows, surest], p[rows, surest].max(axis=-1)
     nothing = np.zeros(decisions[0].classes, np.float32)
@@ -103,7 +102,7 @@ def _judge(
     votes = None
     if exit in (Exit.LOCAL, Exit.EDGE) and here.any():
         votes = np.stack([decision.devices for decision in decisions]), here
-    return known, unsureness(policy.criterion, p, votes), p.max(axis=-1)
+    return known, uncertainty(policy.criterion, p, votes), p.max(axis=-1)
 
 
 def _by_live(policy: Policy, exit: Exit, live: Ints, what: str) -> Doubles:

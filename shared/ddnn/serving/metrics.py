@@ -8,8 +8,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ddnn.serving.audit_metrics import AuditMetrics
 from ddnn.serving.histogram import LoopHistogram, Series
-from ddnn.tier import Exit
-from ddnn.types import Answer, Bools
+from ddnn.types import Answer, Bools, Exit
 from ddnn.uplink import Reason
 
 __all__ = ["CIRCUIT", "CONTENT_TYPE_LATEST", "Metrics"]

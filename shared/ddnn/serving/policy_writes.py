@@ -9,7 +9,7 @@ from ddnn.bundle import Bundle
 from ddnn.errors import BadInput, Forbidden, OtherBundle, StalePolicy, Unauthorized
 from ddnn.policy import Policy
 from ddnn.settings import Settings
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 __all__ = ["MOST_BYTES", "authorise", "matches", "proposed", "refuse_stale"]
 

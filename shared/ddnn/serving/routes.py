@@ -14,7 +14,7 @@ from ddnn.serving.base import Service
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
 from ddnn.serving.policy_routes import make_policy_routes
 from ddnn.serving.tensors import answer_tensors
-from ddnn.tier import Tier
+from ddnn.types import Tier
 
 __all__ = ["make_routes"]
 

@@ -6,7 +6,7 @@ from functools import partial
 from ddnn.errors import BadInput, OtherBundle
 from ddnn.serving.case import Terms
 from ddnn.serving.trace import travelling
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn.wire import InferRequest
 
 __all__ = ["read_budget", "read_terms"]

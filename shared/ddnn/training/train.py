@@ -15,13 +15,12 @@ from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan, ViewSpec
 from ddnn.network.normalise import Normalise
 from ddnn.network.sign import clip_weights
-from ddnn.tier import Exit
 from ddnn.training.augment import augment, drop_devices
 from ddnn.training.config import Config
 from ddnn.training.loss import joint_loss
 from ddnn.training.run import Checkpoint, Run
 from ddnn.training.validate import validate
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 
 __all__ = ["Silent", "Watcher", "initial_network", "train"]
 

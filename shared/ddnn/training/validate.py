@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ddnn.network import DDNN, Scored
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 __all__ = ["validate"]
 

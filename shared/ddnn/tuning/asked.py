@@ -12,8 +12,7 @@ from ddnn.errors import BadData, BadInput
 from ddnn.evaluation import NOBODY, Scores, judge
 from ddnn.evaluation.recorded import check
 from ddnn.policy import Policy, Thresholds
-from ddnn.tier import Exit
-from ddnn.types import Array, Bools, Floats, Ints
+from ddnn.types import Array, Bools, Exit, Floats, Ints
 
 __all__ = ["FEWEST_EVENTS", "Asked", "ask", "enough"]
 
@@ -27,7 +26,7 @@ class Asked:
 
     exits: tuple[Exit, ...]
     """(m,), without the cloud. In a group the device exit is off; a lone device is its own local exit."""
-    unsureness: Floats
+    uncertainty: Floats
     """(N, m)."""
     labels: Ints
     """(N, m + 1), the cloud's last; `NOBODY` where no device took part."""
@@ -42,7 +41,7 @@ class Asked:
         """(P, N): which of the m + 1 answers, under each row of `thresholds` (P, m)."""
         found = np.full((len(thresholds), len(self.labels)), len(self.exits), np.int64)
         for place in reversed(range(len(self.exits))):
-            found[self.unsureness[None, :, place] < thresholds[:, None, place]] = place
+            found[self.uncertainty[None, :, place] < thresholds[:, None, place]] = place
         return found
 
     def thresholds(self, values: Array) -> Thresholds:

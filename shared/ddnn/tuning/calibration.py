@@ -10,8 +10,7 @@ import numpy as np
 from ddnn.evaluation import Scores, judge
 from ddnn.evaluation.reliability import auroc, reliability
 from ddnn.policy import Policy
-from ddnn.tier import Exit
-from ddnn.types import Bools, Floats
+from ddnn.types import Bools, Exit, Floats
 
 __all__ = ["answers", "calibration"]
 

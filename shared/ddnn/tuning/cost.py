@@ -13,11 +13,10 @@ from ddnn.errors import BadInput
 from ddnn.evaluation import NOBODY, Decisions, Scores
 from ddnn.evaluation.traffic import crossings
 from ddnn.links import LINKS
-from ddnn.tier import Exit
 from ddnn.tuning.latency import seconds
 from ddnn.tuning.links import Links
 from ddnn.tuning.profile import Profile
-from ddnn.types import Array, Bools, Ints
+from ddnn.types import Array, Bools, Exit, Ints
 
 __all__ = ["KINDS", "Kind", "Offload", "Over", "Price", "costs", "exits_asked", "spent"]
 

@@ -1,4 +1,4 @@
-"""Which measure of unsureness tells best when to ask on: entropy, unless another is clearly better.
+"""Which measure of uncertainty tells best when to ask on: entropy, unless another is clearly better.
 
 Legend: N events, P operating points, R resamples.
 """
@@ -86,7 +86,7 @@ def area(points: Array, asked: Asked, y: Ints, costs: Array) -> float:
 
 def _points(asked: Asked, y: Ints, costs: Array) -> Doubles:
     """(P, m): the frontier's thresholds, thinned, between all at the cheapest exit and all in the cloud."""
-    found = frontier(asked.unsureness, asked.labels == y[:, None], costs)
+    found = frontier(asked.uncertainty, asked.labels == y[:, None], costs)
     cheapest = np.where(np.arange(len(asked.exits)) == costs.mean(axis=0)[:-1].argmin(), 2.0, 0.0)
     return np.concatenate([cheapest[None], found.thresholds[found.some(_POINTS)], np.zeros((1, len(asked.exits)))])
 
@@ -127,4 +127,4 @@ def _crossed(asked: Asked, y: Ints, costs: Array, seed: int) -> Doubles:
 
 
 def _rows(asked: Asked, rows: Ints) -> Asked:
-    return Asked(asked.exits, asked.unsureness[rows], asked.labels[rows])
+    return Asked(asked.exits, asked.uncertainty[rows], asked.labels[rows])

@@ -49,7 +49,7 @@ def ladder(asked: Asked, costs: Array, y: Ints | None) -> Array:
     learnt: too much, when few did. Testing therefore starts below it, at thresholds under which each exit gives a
     tenth, two tenths … of the answers. The cloud alone is left out: it loses nothing by definition.
     """
-    found = frontier(asked.unsureness, ~asked.losses(y), costs)
+    found = frontier(asked.uncertainty, ~asked.losses(y), costs)
     steps = found.thresholds[np.lexsort((-found.cost, found.wrong))]
     steps = np.asarray(steps[(steps > 0).any(axis=1)], np.float64)
     if not len(steps):
@@ -57,7 +57,7 @@ def ladder(asked: Asked, costs: Array, y: Ints | None) -> Array:
     answered = asked.reached(steps[:1])[0]
     gentle = np.zeros((len(_GENTLE), len(asked.exits)))
     for place in range(len(asked.exits)):
-        mine = asked.unsureness[answered == place, place].astype(np.float64)
+        mine = asked.uncertainty[answered == place, place].astype(np.float64)
         if len(mine):
             gentle[:, place] = np.quantile(mine, _GENTLE)
     answers = (asked.reached(gentle) < len(asked.exits)).any(axis=1)  # of ties, a part is none

@@ -11,10 +11,9 @@ import numpy as np
 
 from ddnn.evaluation import NOBODY, Scores
 from ddnn.evaluation.messages import Messages
-from ddnn.tier import Exit
 from ddnn.tuning.links import Links
 from ddnn.tuning.profile import Profile
-from ddnn.types import Array, Bools, Ints
+from ddnn.types import Array, Bools, Exit, Ints
 
 __all__ = ["seconds"]
 

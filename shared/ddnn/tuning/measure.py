@@ -11,9 +11,8 @@ from ddnn.bundle import Bundle
 from ddnn.evaluation import Progress
 from ddnn.golden import section_inputs
 from ddnn.runtime import Section
-from ddnn.tier import Tier
 from ddnn.tuning.profile import Profile, Timing
-from ddnn.types import Array
+from ddnn.types import Array, Tier
 
 __all__ = ["measure"]
 

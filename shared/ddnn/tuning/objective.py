@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from ddnn.errors import BadInput
-from ddnn.tier import Exit
 from ddnn.tuning.cost import Price
+from ddnn.types import Exit
 
 __all__ = ["DROP", "Objective", "amount", "parse_shares"]
 

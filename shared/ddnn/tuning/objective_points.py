@@ -64,7 +64,7 @@ class _All:
 
     def best(self, limits: Limits, minimise: Minimise) -> Frontier:
         return best(
-            self.asked.unsureness,
+            self.asked.uncertainty,
             self._right,
             self._costs,
             most_wrong=limits.most_wrong,
@@ -74,7 +74,7 @@ class _All:
         )
 
     def frontier(self) -> Frontier:
-        return frontier(self.asked.unsureness, self._right, self._costs)
+        return frontier(self.asked.uncertainty, self._right, self._costs)
 
 
 class _Played:
@@ -89,7 +89,7 @@ class _Played:
         values = [np.unique(each[each < 1]).astype(np.float64) for each in every]
         self._combinations = prod(len(each) + 1 for each in values)
         rising = np.maximum.accumulate(costs(scores, policy.offload, price), axis=1)  # telling others may cost more
-        likely = frontier(asked.unsureness, right, rising).thresholds
+        likely = frontier(asked.uncertainty, right, rising).thresholds
         per_exit = max(2, int((PLAYS / 2) ** (1 / len(values))))
         even = np.array(list(product(*(_options(each, per_exit) for each in values))))
         self._thresholds = np.unique(np.concatenate([_thinned(likely, PLAYS - len(even)), even]), axis=0)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ddnn.tier import Exit
 from ddnn.tuning.page_words import cost, paragraph, percent, row, table, threshold
+from ddnn.types import Exit
 
 __all__ = ["alternatives", "criteria", "guarantee", "promise", "result", "sizes", "tests"]
 

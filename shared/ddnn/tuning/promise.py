@@ -4,9 +4,8 @@ import numpy as np
 
 from ddnn.evaluation import NOBODY, Scores, decide
 from ddnn.policy import Policy, Promise, Usual
-from ddnn.tier import Exit
 from ddnn.tuning.binomial import upper_bound
-from ddnn.types import Ints
+from ddnn.types import Exit, Ints
 
 __all__ = ["cloud_labels", "disagreement", "promise", "usual"]
 
@@ -27,7 +26,7 @@ def usual(scores: Scores, policy: Policy) -> dict[Exit, Usual]:
     for exit in scores.topology.exits:
         mine = decisions.exit == exit.rank
         if mine.any():
-            bins = np.histogram(1 - decisions.unsureness[mine], bins=10, range=(0, 1))[0] / mine.sum()
+            bins = np.histogram(1 - decisions.uncertainty[mine], bins=10, range=(0, 1))[0] / mine.sum()
             found[exit] = Usual(share=float(mine.mean()), confidence=tuple(bins.tolist()))
     return found
 

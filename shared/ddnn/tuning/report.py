@@ -9,13 +9,13 @@ from rich.table import Table
 
 from ddnn.evaluation import Scores
 from ddnn.policy import Policy
-from ddnn.tier import Exit
 from ddnn.tuning.asked import Asked
 from ddnn.tuning.cost import Price
 from ddnn.tuning.frontier import Frontier
 from ddnn.tuning.objective import amount
 from ddnn.tuning.page_tables import tests
 from ddnn.tuning.tune import figures
+from ddnn.types import Exit
 
 __all__ = ["change", "frontier_document", "show"]
 

@@ -12,14 +12,13 @@ from ddnn.evaluation import Decisions, Scores, decide
 from ddnn.evaluation.exits import exit_alone
 from ddnn.evaluation.reliability import auroc
 from ddnn.policy import Policy
-from ddnn.tier import Exit
 from ddnn.tuning.asked import ask
 from ddnn.tuning.calibration import answers, calibration
 from ddnn.tuning.cost import Price, costs, spent
 from ddnn.tuning.objective import Objective
 from ddnn.tuning.objective_points import Points, operating_points
 from ddnn.tuning.tune import figures, limits_of
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 
 __all__ = ["DROPS", "study"]
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from ddnn.evaluation import Scores
 from ddnn.policy import Temperatures
-from ddnn.tier import Exit
-from ddnn.types import Floats, Ints
+from ddnn.types import Exit, Floats, Ints
 
 __all__ = ["BOUNDS", "fit_temperature", "fit_temperatures"]
 

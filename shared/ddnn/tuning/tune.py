@@ -10,7 +10,6 @@ import numpy as np
 from ddnn.errors import Infeasible
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Judging, Policy
-from ddnn.tier import Exit
 from ddnn.tuning.asked import enough
 from ddnn.tuning.cost import Price, exits_asked, spent
 from ddnn.tuning.criteria import criterion_of
@@ -19,7 +18,7 @@ from ddnn.tuning.objective import DROP, Objective, amount
 from ddnn.tuning.objective_points import Limits, Points, operating_points
 from ddnn.tuning.promise import promise
 from ddnn.tuning.temperature import fit_temperatures
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 
 __all__ = ["Chosen", "choose", "figures", "limits_of", "remember", "tune"]
 

@@ -84,7 +84,7 @@ class Target:
         self._calls.pop(ticket, None)
 
     def close(self) -> None:
-        """Watch no more."""
+        """DriftMonitor no more."""
         if self._timer:
             self._timer.cancel()
         if self._asking:

@@ -14,8 +14,7 @@ from fastapi import FastAPI, Request, Response
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.runtime import Section
-from ddnn.tier import Tier
-from ddnn.types import unpack_bits
+from ddnn.types import Tier, unpack_bits
 
 __all__ = ["PATH", "bare_asgi", "bare_fastapi", "make_run"]
 

@@ -8,8 +8,7 @@ from ddnn.policy import Policy
 from ddnn.serving.case import Case, Contribution, Terms
 from ddnn.serving.collector import Collector
 from ddnn.settings import CollectorSettings
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array
+from ddnn.types import Answer, Array, Exit
 
 __all__ = ["CLASSES", "DEVICES", "EVENT_BYTES", "FEATURES", "SCORES", "Bench", "answer", "expire", "make_terms", "turn"]
 

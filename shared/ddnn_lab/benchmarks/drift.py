@@ -21,9 +21,8 @@ from ddnn.drift import Evidence
 from ddnn.evaluation import decide, record
 from ddnn.evaluation.source import load_for
 from ddnn.policy import Policy
-from ddnn.tier import Exit
 from ddnn.tuning.promise import cloud_labels, promise
-from ddnn.types import Bools, Floats, Ints
+from ddnn.types import Bools, Exit, Floats, Ints
 from ddnn_lab.drifting import Drift, drifting
 
 __all__ = ["main"]

@@ -114,9 +114,9 @@ def against_grid(path: Path) -> Iterable[dict[str, Any]]:
     for name, price in PRICES.items():
         each = costs(scores, policy.offload, price)
         start = time.perf_counter()
-        found = frontier(asked.unsureness, right, each)
+        found = frontier(asked.uncertainty, right, each)
         seconds = time.perf_counter() - start
-        wrong, cost = grid(asked.unsureness, right, each)
+        wrong, cost = grid(asked.uncertainty, right, each)
         slack = 1e-9 * each.sum()
         fewest = np.concatenate([[np.iinfo(np.int64).max], found.wrong])[
             np.searchsorted(found.cost, cost + slack, side="right")
@@ -136,19 +136,19 @@ def against_grid(path: Path) -> Iterable[dict[str, Any]]:
         }
 
 
-def grid(unsureness: Floats, right: Bools, each: Array) -> tuple[Array, Array]:
+def grid(uncertainty: Floats, right: Bools, each: Array) -> tuple[Array, Array]:
     """Wrong answers and cost of every combination of `STEPS` thresholds an exit, by comparing as a tier does."""
-    steps, exits = np.linspace(0, 1, STEPS), unsureness.shape[1]
+    steps, exits = np.linspace(0, 1, STEPS), uncertainty.shape[1]
     wrong = np.zeros((STEPS,) * exits)
     cost = np.zeros_like(wrong)
     for index in np.ndindex(*wrong.shape[:-1]):
         going = np.ones(len(right), np.bool_)
         for exit, step in enumerate(index):
-            answers = going & (unsureness[:, exit] < steps[step])
+            answers = going & (uncertainty[:, exit] < steps[step])
             wrong[index] += (~right[answers, exit]).sum()
             cost[index] += each[answers, exit].sum()
             going &= ~answers
-        last = going[:, None] & (unsureness[:, -1, None] < steps)
+        last = going[:, None] & (uncertainty[:, -1, None] < steps)
         for total, here, later in ((wrong, ~right[:, -2], ~right[:, -1]), (cost, each[:, -2], each[:, -1])):
             total[index] += here.astype(np.float64) @ last + later.astype(np.float64) @ (going[:, None] & ~last)
     return wrong.ravel(), cost.ravel()

@@ -107,7 +107,7 @@ def study(scores: Scores, labelled: bool, events: int, draws: int, learning: flo
             note(tally, asked, losses, price, steps[passed - 1] if passed else None)
         asked = judged(scores, policy, drawn, labelled)
         losses = asked.losses(scores.y if labelled else None)
-        found = frontier(asked.unsureness[drawn], ~losses[drawn], price[drawn])
+        found = frontier(asked.uncertainty[drawn], ~losses[drawn], price[drawn])
         for risk, tally in plain.items():
             good = np.flatnonzero(found.wrong <= risk * events)
             note(tally, asked, losses, price, found.thresholds[good[found.cost[good].argmin()]])
@@ -136,7 +136,7 @@ def judged(scores: Scores, policy: Policy, rows: Ints, labelled: bool) -> Asked:
 
 
 def rows_of(asked: Asked, rows: Ints) -> Asked:
-    return Asked(asked.exits, asked.unsureness[rows], asked.labels[rows])
+    return Asked(asked.exits, asked.uncertainty[rows], asked.labels[rows])
 
 
 def note(tally: Tally, asked: Asked, losses: Bools, price: Array, thresholds: Array | None) -> None:
@@ -151,7 +151,7 @@ def note(tally: Tally, asked: Asked, losses: Bools, price: Array, thresholds: Ar
 
 def cheapest(asked: Asked, losses: Bools, price: Array, risk: float) -> float:
     """The lowest mean cost of all thresholds whose loss rate on the pool is at most `risk`."""
-    found = frontier(asked.unsureness, ~losses, price)
+    found = frontier(asked.uncertainty, ~losses, price)
     return float(found.cost[found.wrong <= risk * len(losses)].min() / len(losses))
 
 

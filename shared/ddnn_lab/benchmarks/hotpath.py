@@ -26,7 +26,7 @@ import psutil
 import uvloop
 
 from ddnn.bundle import Bundle, shipped_bundle
-from ddnn.tier import Tier
+from ddnn.types import Tier
 from ddnn.wire import Parameters, encode_request
 from ddnn_lab.benchmarks.bare_servers import PATH
 from ddnn_lab.benchmarks.hotpath_stages import plot, stages, stages_table

@@ -23,13 +23,12 @@ from ddnn.evaluation.reliability import reliability
 from ddnn.evaluation.source import load_for
 from ddnn.exits import CRITERIA, probabilities
 from ddnn.policy import Policy, Temperatures
-from ddnn.tier import Exit
 from ddnn.tuning.asked import FEWEST_EVENTS, ask
 from ddnn.tuning.cost import Price, costs
 from ddnn.tuning.frontier import frontier
 from ddnn.tuning.live import lose, some
 from ddnn.tuning.temperature import fit_temperatures
-from ddnn.types import Array, Bools
+from ddnn.types import Array, Bools, Exit
 
 __all__ = ["main"]
 
@@ -108,7 +107,7 @@ def fitted(scores: Scores, criterion: str) -> tuple[Temperatures, Array]:
     """Temperatures, and for each price of a byte the frontier's best thresholds: (prices, m)."""
     policy = Policy(bundle="benchmark", criterion=criterion, temperatures=fit_temperatures(scores))  # type: ignore[arg-type]
     asked = ask(scores, policy)
-    points = frontier(asked.unsureness, asked.labels == scores.y[:, None], costs(scores, "staged", Price()))
+    points = frontier(asked.uncertainty, asked.labels == scores.y[:, None], costs(scores, "staged", Price()))
     best = (points.wrong + PRICES[:, None] * points.cost).argmin(axis=1)
     return policy.temperatures, points.thresholds[best]
 

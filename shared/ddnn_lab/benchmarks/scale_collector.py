@@ -12,8 +12,7 @@ from ddnn.policy import Policy
 from ddnn.serving.case import Case, Contribution, Terms
 from ddnn.serving.collector import Collector
 from ddnn.settings import CollectorSettings
-from ddnn.tier import Exit
-from ddnn.types import Answer
+from ddnn.types import Answer, Exit
 
 __all__ = ["pending"]
 

@@ -27,8 +27,7 @@ from ddnn.policy import Policy
 from ddnn.serving.case import Case, Contribution, Terms
 from ddnn.serving.collector import Collector
 from ddnn.settings import CollectorSettings
-from ddnn.tier import Exit
-from ddnn.types import Answer, Bools
+from ddnn.types import Answer, Bools, Exit
 
 __all__ = ["Late", "collected", "main"]
 

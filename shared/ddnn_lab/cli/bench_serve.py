@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ddnn.fleet.events import Events
     from ddnn.fleet.processes import LocalFleet
     from ddnn.links import Shape
-    from ddnn.tier import Tier
+    from ddnn.types import Tier
     from ddnn_lab.load import Arrivals, Measured, Processes, Target
     from ddnn_lab.load.sweep import Plan
 
@@ -88,7 +88,7 @@ def serve(
 
     from ddnn.bundle import Bundle
     from ddnn.fleet.links import parse_shapes
-    from ddnn.tier import Exit
+    from ddnn.types import Exit
     from ddnn_lab.load import FleetTarget
     from ddnn_lab.load.results import document, write
     from ddnn_lab.load.sweep import Plan

@@ -19,7 +19,7 @@ from ddnn.fleet.links import LinkProcess
 from ddnn.fleet.processes import LocalFleet, Member
 from ddnn.links import Shape
 from ddnn.policy import Thresholds
-from ddnn.tier import Exit, Tier
+from ddnn.types import Exit, Tier
 
 __all__ = ["ADMIN", "DEVICE", "FaultyFleet", "resealed", "spread"]
 

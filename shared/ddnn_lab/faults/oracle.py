@@ -9,8 +9,7 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation.decide import judge, thresholds
 from ddnn.evaluation.scores import Recorder
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array, Bools
+from ddnn.types import Answer, Array, Bools, Exit
 
 __all__ = ["Oracle", "golden_data"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ddnn.errors import BadInput
 from ddnn.seal import write_atomically
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.load.measured import Measured
 
 __all__ = ["COLUMNS", "cells", "document", "write"]

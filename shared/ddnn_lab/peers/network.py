@@ -9,7 +9,7 @@ from ddnn.bundle import MANIFEST_FILE, Bundle
 from ddnn.configs import config_file
 from ddnn.data import Dataset
 from ddnn.evaluation import decide, record
-from ddnn.tier import Tier
+from ddnn.types import Tier
 from ddnn_lab.peers.macs import macs
 
 __all__ = ["FILTERS", "WITHIN", "Width", "choose", "make", "model_of"]

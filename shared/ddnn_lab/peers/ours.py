@@ -10,8 +10,7 @@ from ddnn.evaluation.decide import judge
 from ddnn.fleet.processes import LocalFleet
 from ddnn.links import Shape
 from ddnn.policy import Policy
-from ddnn.tier import Exit, Tier
-from ddnn.types import Floats
+from ddnn.types import Exit, Floats, Tier
 from ddnn_lab.peers.clock import FineProcesses
 from ddnn_lab.peers.cores import Cores, on
 

@@ -13,7 +13,7 @@ from ddnn.data import Dataset
 from ddnn.evaluation import record
 from ddnn.fleet.links import LinkProcess
 from ddnn.links import Shape
-from ddnn.tier import Tier
+from ddnn.types import Tier
 from ddnn_lab.load import Arrivals, Closed, FleetTarget, Measured, Poisson, Processes, Target, measure
 from ddnn_lab.peers.clock import FineProcesses, cpu_s
 from ddnn_lab.peers.cores import Cores

@@ -10,7 +10,7 @@ import numpy as np
 from ddnn.data import SPLIT_NAMES, Dataset
 from ddnn.data.summary import describe, doubts
 from ddnn.network import Plan, ViewSpec
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.studies.archive import Archive, Record
 from ddnn_lab.studies.job import Job, Source
 from ddnn_lab.studies.study import Changes, PartName, Study

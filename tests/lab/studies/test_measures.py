@@ -12,11 +12,10 @@ from ddnn.errors import BadData
 from ddnn.evaluation import Scores, record
 from ddnn.evaluation.exits import exit_alone
 from ddnn.evaluation.reliability import auroc, reliability
-from ddnn.exits import unsureness
+from ddnn.exits import uncertainty
 from ddnn.export import sample_bundle, sample_data
 from ddnn.network import NetworkConfig
-from ddnn.tier import Exit
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 from ddnn_lab.studies.measures.confidence import confidence
 from ddnn_lab.studies.measures.kept import keep_scores, kept_scores
 from ddnn_lab.studies.measures.subject import Subject
@@ -59,8 +58,8 @@ def test_of_several_edges_the_one_that_is_judged_is_as_sure_as_it_says(tmp_path:
     subject = Subject(tmp_path, sample_data(shapes))
     said = exit_alone(subject.test, subject.bundle.policy, Exit.EDGE)
     told = confidence(subject)["edge"]
-    assert told["auroc"] == auroc(said.unsureness, said.label == subject.test.y)
-    assert np.allclose(unsureness(subject.bundle.policy.criterion, said.probabilities), said.unsureness)
+    assert told["auroc"] == auroc(said.uncertainty, said.label == subject.test.y)
+    assert np.allclose(uncertainty(subject.bundle.policy.criterion, said.probabilities), said.uncertainty)
 
 
 @pytest.fixture

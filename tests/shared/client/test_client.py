@@ -11,8 +11,7 @@ import pytest
 from ddnn.answers import answers_to_outputs
 from ddnn.client import AsyncClient, AsyncFleet, Client, Fleet, answer_event
 from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, OtherBundle, Overloaded, Unauthorized, Unavailable
-from ddnn.tier import Exit
-from ddnn.types import Answer
+from ddnn.types import Answer, Exit
 from ddnn.wire import HEADER_LENGTH, InferRequest, decode_request, encode_error, encode_response
 
 T = TypeVar("T")

@@ -9,8 +9,7 @@ import pytest
 from ddnn.client import join
 from ddnn.client.join import joined
 from ddnn.errors import BadInput, Overloaded, Unavailable
-from ddnn.tier import Exit
-from ddnn.types import Answer
+from ddnn.types import Answer, Exit
 
 BASE = Answer(
     label=0,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ddnn.drift import BINS, Bucket, Watch, distance, sampled
+from ddnn.drift import BINS, Bucket, DriftMonitor, distance, sampled
 from ddnn.policy import Audits, Policy, Promise, Usual
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 EVEN = (0.1,) * 10
 
@@ -16,11 +16,11 @@ class Clock:
         return self.now
 
 
-def watch(*, false_alarm: float = 0.01, clock: Clock | None = None) -> Watch:
+def watch(*, false_alarm: float = 0.01, clock: Clock | None = None) -> DriftMonitor:
     confident = Usual(share=0.7, confidence=(0.0,) * 9 + (1.0,))
     promise = Promise(disagreement={Exit.LOCAL: 0.02, Exit.EDGE: 0.05}, usual={Exit.LOCAL: confident})
     policy = Policy(bundle="b", audits=Audits(share=0.1, false_alarm=false_alarm), promise=promise)
-    return Watch(policy, exits=(Exit.LOCAL, Exit.EDGE, Exit.DEVICE), clock=clock or Clock())
+    return DriftMonitor(policy, exits=(Exit.LOCAL, Exit.EDGE, Exit.DEVICE), clock=clock or Clock())
 
 
 def test_the_limit_is_shared_out_among_the_promises_that_are_tested() -> None:

@@ -16,7 +16,7 @@ from ddnn.evaluation import decide, evaluate, judge, record
 from ddnn.evaluation.agreement import agreement
 from ddnn.evaluation.table import say, show
 from ddnn.policy import Policy, Thresholds
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]
@@ -36,7 +36,7 @@ def offline_answers(bundle: Bundle, data: Dataset) -> list[EventAnswer]:
             label=int(told.label[n]),
             probabilities=told.probabilities[n],
             exit=tuple(Exit)[told.exit[n]],
-            confidence=float(1 - told.unsureness[n]),
+            confidence=float(1 - told.uncertainty[n]),
             devices=told.devices[n],
             degraded=False,
             degraded_reason="",

@@ -10,10 +10,9 @@ import pytest
 from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
 from ddnn.client import join
 from ddnn.evaluation import NOBODY, Scores, decide
-from ddnn.exits import probabilities, unsureness
+from ddnn.exits import probabilities, uncertainty
 from ddnn.policy import Policy, Temperatures, Thresholds
-from ddnn.tier import Exit
-from ddnn.types import Answer, Array
+from ddnn.types import Answer, Array, Exit
 
 CLASSES = 3
 
@@ -57,7 +56,7 @@ def answer_one(scores: Scores, policy: Policy, n: int) -> tuple[int, int, float,
         p = probabilities(values, policy.judging(exit, len(who)).temperatures.of(exit))
         fused = exit in (Exit.LOCAL, Exit.EDGE)
         votes = (scores.of(Exit.DEVICE)[n, who], np.ones(len(who), np.bool_)) if fused else None
-        u = float(unsureness(policy.criterion, p, votes))
+        u = float(uncertainty(policy.criterion, p, votes))
         devices = np.isin(np.arange(scores.present.shape[1]), who)
         return Answer(int(p.argmax()), p, exit, float(np.float32(1 - u)), devices, policy_version=1, bytes_up=0), u
 
@@ -122,7 +121,7 @@ def test_all_events_at_once_are_answered_as_one_by_one(
         for n in range(len(scores)):
             label, rank, u, who = answer_one(scores, policy, n)
             assert (got.label[n], got.exit[n]) == (label, rank)
-            assert got.unsureness[n] == pytest.approx(u, abs=1e-6)
+            assert got.uncertainty[n] == pytest.approx(u, abs=1e-6)
             assert tuple(np.flatnonzero(got.devices[n])) == who
             seen.add(rank)
     assert seen == {exit.rank for exit in scores.topology.exits} | {NOBODY}

@@ -10,7 +10,7 @@ from ddnn.data import Dataset
 from ddnn.evaluation import NOBODY, Decisions, Scores, decide, record
 from ddnn.evaluation.exits import exit_labels, oracle_exit, random_offload
 from ddnn.policy import Judging, Policy, Thresholds
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]

@@ -14,8 +14,7 @@ from ddnn.data import Dataset
 from ddnn.errors import BadData
 from ddnn.evaluation import Scores, record
 from ddnn.evaluation.recorded import Recorded, check
-from ddnn.tier import Exit
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]

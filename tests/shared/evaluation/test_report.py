@@ -13,7 +13,7 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation import decide, evaluate, record
 from ddnn.evaluation.table import show
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]

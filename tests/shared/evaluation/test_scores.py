@@ -11,7 +11,7 @@ from ddnn.data import Dataset
 from ddnn.errors import BadData
 from ddnn.evaluation import Recorder, record
 from ddnn.runtime import Section
-from ddnn.tier import Exit, Tier
+from ddnn.types import Exit, Tier
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]

@@ -11,7 +11,7 @@ from ddnn.data import Dataset
 from ddnn.evaluation import decide, record
 from ddnn.evaluation.traffic import formula, traffic
 from ddnn.policy import Policy, Thresholds
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn.wire import encode_request
 
 MakeBundle = Callable[..., Bundle]

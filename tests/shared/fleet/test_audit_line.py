@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from ddnn.drift import Watch
+from ddnn.drift import DriftMonitor
 from ddnn.fleet.audits import audit_line
 from ddnn.policy import Audits, Policy, Promise
-from ddnn.tier import Exit
+from ddnn.types import Exit
 
 
-def said(watch: Watch, share: float = 0.1) -> dict[str, Any]:
+def said(watch: DriftMonitor, share: float = 0.1) -> dict[str, Any]:
     return {"audits": {"share": share, "off": None, **watch.document()}}
 
 
-def watch(promised: float) -> Watch:
+def watch(promised: float) -> DriftMonitor:
     policy = Policy(bundle="b", audits=Audits(share=0.1), promise=Promise(disagreement={Exit.LOCAL: promised}))
-    return Watch(policy, exits=(Exit.LOCAL, Exit.EDGE), clock=lambda: 0.0)
+    return DriftMonitor(policy, exits=(Exit.LOCAL, Exit.EDGE), clock=lambda: 0.0)
 
 
 def test_a_tier_that_audits_nothing_says_nothing() -> None:

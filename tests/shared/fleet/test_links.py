@@ -5,7 +5,7 @@ import pytest
 from ddnn.errors import BadInput
 from ddnn.fleet.links import parse_shapes
 from ddnn.links import Shape
-from ddnn.tier import Tier
+from ddnn.types import Tier
 
 
 def test_a_link_is_named_by_the_tiers_at_its_ends() -> None:

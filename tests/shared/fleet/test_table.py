@@ -18,7 +18,7 @@ from ddnn.fleet.player import Played
 from ddnn.fleet.request import write_requests
 from ddnn.fleet.table import LiveTable
 from ddnn.fleet.tally import Tally
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn.wire import decode_request
 
 VIEW = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)

@@ -21,7 +21,7 @@ from ddnn.serving.caller import Caller
 from ddnn.serving.heads import BoundedHeads
 from ddnn.serving.metrics import Metrics
 from ddnn.settings import Settings
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, Fleet
 

@@ -14,7 +14,7 @@ from ddnn.bundle import Bundle
 from ddnn.policy import Audits, Promise, Thresholds
 from ddnn.serving import audits as audits_module
 from ddnn.serving.base import Service
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet, Switch
 from networks import TOPOLOGIES, make_bundle
 

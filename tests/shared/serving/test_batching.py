@@ -10,8 +10,7 @@ import pytest
 from ddnn.policy import Policy, Thresholds
 from ddnn.serving.batching import Outputs, SectionQueue
 from ddnn.serving.case import Case, Terms, no_answer
-from ddnn.tier import Exit
-from ddnn.types import Answer
+from ddnn.types import Answer, Exit
 from ddnn_lab.in_process import Fleet
 
 SURE = Answer(1, np.ones(2, np.float32), Exit.EDGE, 1.0, np.ones(1, np.bool_), 1)

@@ -9,8 +9,7 @@ from ddnn.exits import entropy, margin, probabilities
 from ddnn.policy import Policy, Temperatures
 from ddnn.serving.case import Case, Terms, no_answer
 from ddnn.serving.engine import judge
-from ddnn.tier import Exit
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 from ddnn_lab.in_process import Fleet
 
 SCORES = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)

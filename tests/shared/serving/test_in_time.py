@@ -14,7 +14,7 @@ from ddnn.policy import Policy
 from ddnn.serving.batching import Outputs, SectionQueue
 from ddnn.serving.caller import caller_left
 from ddnn.serving.case import Case, Terms, no_answer
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn.uplink.transport import OverHttpx
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, Fleet

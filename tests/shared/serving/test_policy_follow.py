@@ -13,7 +13,7 @@ from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
 from ddnn.serving.base import Service
 from ddnn.serving.follow import Follower
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet
 
 

@@ -16,7 +16,7 @@ from ddnn.serving.base import Service
 from ddnn.serving.ledger import MOST_BYTES, Decision, Ledger
 from ddnn.serving.ledger_replay import replay
 from ddnn.serving.ledger_words import compare, merge, sentence
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet
 from networks import TOPOLOGIES, make_bundle
 

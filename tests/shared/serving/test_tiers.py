@@ -9,7 +9,7 @@ import pytest
 
 from ddnn.policy import Thresholds
 from ddnn.serving.case import Case
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, NEVER, Fleet
 

@@ -14,8 +14,8 @@ from ddnn.export import sample_data, write_bundle
 from ddnn.golden import check_sections
 from ddnn.network import DDNN
 from ddnn.runtime import Section
-from ddnn.tier import Exit, Tier
 from ddnn.training import Config, initial_network, train
+from ddnn.types import Exit, Tier
 from networks import TOPOLOGIES
 
 TINY: dict[str, Any] = {

@@ -12,11 +12,10 @@ from ddnn.evaluation import Scores, decide
 from ddnn.evaluation.messages import Messages
 from ddnn.evaluation.traffic import traffic
 from ddnn.policy import Policy, Thresholds
-from ddnn.tier import Exit
 from ddnn.tuning.cost import KINDS, Kind, Offload, Over, Price, costs, exits_asked, spent
 from ddnn.tuning.links import Link, Links
 from ddnn.tuning.profile import Profile, Timing
-from ddnn.types import Floats
+from ddnn.types import Exit, Floats
 from made_scores import make_topology
 
 CLASSES = 4

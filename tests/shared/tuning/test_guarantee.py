@@ -11,12 +11,11 @@ from ddnn.data.watched import watched
 from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Judging, Policy, Thresholds
-from ddnn.tier import Exit
 from ddnn.tuning.asked import Asked, ask
 from ddnn.tuning.criteria import compare_criteria
 from ddnn.tuning.guarantee import guarantee
 from ddnn.tuning.guarantee_steps import climb, halves, ladder
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 from made_scores import CLASSES, make_scores
 
 POLICY = Policy(bundle="b", version=7)
@@ -182,8 +181,8 @@ def test_promises_are_broken_no_more_often_than_said(risk: float) -> None:
     for draw in range(draws):
         drawn = rng.integers(len(pool), size=300)
         learn, test = (drawn[part] for part in halves(300, 0.3, draw))
-        steps = ladder(Asked(asked.exits, asked.unsureness[learn], asked.labels[learn]), price[learn], pool.y[learn])
-        held = Asked(asked.exits, asked.unsureness[test], asked.labels[test])
+        steps = ladder(Asked(asked.exits, asked.uncertainty[learn], asked.labels[learn]), price[learn], pool.y[learn])
+        held = Asked(asked.exits, asked.uncertainty[test], asked.labels[test])
         lost = losses[test, held.reached(steps)].sum(axis=1)
         if passed := sum(rung.passed for rung in climb(lost.tolist(), len(test), risk, confidence)):
             reached = asked.reached(steps[passed - 1 : passed])[0]

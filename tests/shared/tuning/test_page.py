@@ -12,7 +12,6 @@ import pytest
 import ddnn.tuning
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Policy
-from ddnn.tier import Exit
 from ddnn.tuning.cost import Price, costs, spent
 from ddnn.tuning.criteria import compare_criteria
 from ddnn.tuning.guarantee import guarantee
@@ -21,7 +20,7 @@ from ddnn.tuning.page import page, report, write_report
 from ddnn.tuning.report import change
 from ddnn.tuning.study import DROPS, study
 from ddnn.tuning.tune import choose, figures
-from ddnn.types import Floats
+from ddnn.types import Exit, Floats
 from made_scores import make_topology
 
 CLASSES = 4

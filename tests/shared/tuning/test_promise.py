@@ -6,8 +6,8 @@ from scipy.stats import beta
 
 from ddnn.evaluation import decide
 from ddnn.policy import Policy, Thresholds
-from ddnn.tier import Exit
 from ddnn.tuning.promise import promise
+from ddnn.types import Exit
 from made_scores import make_scores
 
 

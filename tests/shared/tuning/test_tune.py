@@ -12,11 +12,11 @@ import pytest
 import made_scores
 from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.policy import Policy, Thresholds
-from ddnn.tier import Exit
 from ddnn.tuning import Objective, choose, figures, fit_temperature, objective_points, tune
 from ddnn.tuning.cost import Price
 from ddnn.tuning.links import parse_links
 from ddnn.tuning.objective import parse_shares
+from ddnn.types import Exit
 
 POLICY = Policy(bundle="b", version=7)
 

@@ -9,8 +9,7 @@ import pytest
 import uvloop
 
 from ddnn.answers import answers_to_outputs
-from ddnn.tier import Exit
-from ddnn.types import Answer
+from ddnn.types import Answer, Exit
 from ddnn.uplink import NoReply, Uplink
 from ddnn.uplink.target import Target
 from ddnn.uplink.uplink import INFER_PATH

@@ -11,8 +11,7 @@ import pytest
 
 from ddnn.answers import answers_to_outputs
 from ddnn.errors import Overloaded, UplinkFailed
-from ddnn.tier import Exit
-from ddnn.types import Answer
+from ddnn.types import Answer, Exit
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import HEADER_LENGTH, decode_request, encode_error, encode_response
 

@@ -20,7 +20,7 @@ def confidence(subject: Subject) -> dict[str, Any]:
         said = exit_alone(scores, policy, exit)
         right = np.asarray(said.label == scores.y)
         found[exit.value] = {
-            "auroc": auroc(said.unsureness, right),
+            "auroc": auroc(said.uncertainty, right),
             **reliability(said.probabilities.max(axis=1), right),
         }
     return found

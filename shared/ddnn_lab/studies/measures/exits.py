@@ -13,8 +13,7 @@ from ddnn.evaluation.exits import exit_labels, oracle_exit, random_offload
 from ddnn.evaluation.report import accuracies, overall
 from ddnn.evaluation.traffic import traffic
 from ddnn.policy import Policy
-from ddnn.tier import Exit
-from ddnn.types import Bools, Floats
+from ddnn.types import Bools, Exit, Floats
 from ddnn_lab.studies.measures.subject import Subject
 
 __all__ = ["exit_right", "exits", "fused", "spoken"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from ddnn.evaluation import decide
 from ddnn.evaluation.missing import MOST_DEVICES, missing
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.studies.measures.exits import exit_right
 from ddnn_lab.studies.measures.subject import Subject
 

@@ -7,7 +7,7 @@ import numpy as np
 from ddnn.evaluation import Decisions, Scores, decide
 from ddnn.evaluation.traffic import traffic
 from ddnn.policy import Policy, Temperatures, Thresholds
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.studies.measures.exits import spoken
 from ddnn_lab.studies.measures.subject import Subject
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 from ddnn.bundle import Bundle
 from ddnn.errors import BadData, Infeasible
 from ddnn.evaluation import decide
-from ddnn.tier import Exit
 from ddnn.tuning import tune
+from ddnn.types import Exit
 from ddnn_lab.studies.gather import Place, gathered, paired, sampled, values
 from ddnn_lab.studies.measures.kept import kept_scores
 from ddnn_lab.studies.parts.joint import JOINT, overall

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ddnn.tier import Exit
+from ddnn.types import Exit
 from ddnn_lab.studies.gather import gathered, paired, values
 from ddnn_lab.studies.parts.joint import overall
 from ddnn_lab.studies.planner import Planner, Variant
