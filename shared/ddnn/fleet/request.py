@@ -7,7 +7,7 @@ from pathlib import Path
 from ddnn.fleet.events import Event
 from ddnn.seal import write_atomically
 from ddnn.types import Array
-from ddnn.wire.datatypes import datatype_of
+from ddnn.wire.tensors import datatype_of
 
 __all__ = ["request_text", "write_requests"]
 

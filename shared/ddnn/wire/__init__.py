@@ -4,12 +4,19 @@ A body is a JSON header, then the raw tensors in its order, little-endian and ro
 wrong is a `BadInput` with a sentence; sizes are checked before anything is allocated.
 """
 
-from ddnn.wire.datatypes import DATATYPES, datatype_of, shown
-from ddnn.wire.header import HEADER_LENGTH, Parameters
+from ddnn.wire.error import decode_error, encode_error
 from ddnn.wire.limits import Limits
-from ddnn.wire.problem import decode_error, encode_error
-from ddnn.wire.request import InferRequest, decode_request, encode_request
-from ddnn.wire.response import InferResponse, decode_response, encode_response
+from ddnn.wire.message import (
+    HEADER_LENGTH,
+    InferRequest,
+    InferResponse,
+    Parameters,
+    decode_request,
+    decode_response,
+    encode_request,
+    encode_response,
+)
+from ddnn.wire.tensors import DATATYPES, datatype_of, shown
 
 __all__ = [
     "DATATYPES",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from ddnn.errors import TooLarge
-from ddnn.wire.datatypes import DATATYPES
+from ddnn.wire.tensors import DATATYPES
 
 __all__ = ["Limits"]
 

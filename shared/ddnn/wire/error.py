@@ -6,7 +6,7 @@ import orjson
 
 from ddnn import errors
 from ddnn.errors import DDNNError
-from ddnn.wire.datatypes import shown
+from ddnn.wire.tensors import shown
 
 __all__ = ["decode_error", "encode_error"]
 

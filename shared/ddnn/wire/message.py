@@ -1,0 +1,335 @@
+"""An inference request and its response, both ways: a JSON header, then the raw tensors in its order."""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeVar
+
+import orjson
+
+from ddnn.errors import BadInput
+from ddnn.types import Array
+from ddnn.wire.limits import Limits
+from ddnn.wire.tensors import (
+    DATATYPES,
+    MAX_TENSORS,
+    Announced,
+    Entry,
+    announced_tensors,
+    check_finite,
+    datatype_of,
+    read_tensors,
+    shown,
+    write_tensor,
+)
+
+__all__ = [
+    "HEADER_LENGTH",
+    "InferRequest",
+    "InferResponse",
+    "Parameters",
+    "decode_request",
+    "decode_response",
+    "encode_request",
+    "encode_response",
+]
+
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+"""HTTP header: how many bytes of the body are JSON; without it the whole body is."""
+
+_Head = TypeVar("_Head")
+Parameters = dict[str, bool | int | float | str]
+
+_MAX_ID: Final = 256
+_MAX_PARAMETERS: Final = 64
+_MAX_TEXT: Final = 1024
+
+
+def _cut_body(
+    body: bytes | memoryview, header_length: int | str | None, limits: Limits | None = None
+) -> tuple[memoryview, memoryview]:
+    """Return the text of the header and the raw bytes behind it; `header_length` is the HTTP header's value."""
+    view = memoryview(body)
+    end = len(view) if header_length is None else _length(header_length, len(view))
+    if limits:
+        limits.check_json(view[:end])
+    return view[:end], view[end:]
+
+
+def _read_document(text: bytes | memoryview) -> dict[str, Any]:
+    """Return the header as an object."""
+    try:
+        document = orjson.loads(text)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise BadInput(f"the JSON of the body's first {len(text)} bytes cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise BadInput(f"the body is {shown(document)}; expected a JSON object")
+    return document
+
+
+def _join_body(
+    document: dict[str, Any], parts: Iterable[tuple[Entry, bytes]], role: str
+) -> tuple[bytes, dict[str, str]]:
+    """Return the body of `document` with tensors under `role`, and the HTTP headers that go with it."""
+    entries, raws = zip(*parts, strict=True) if (parts := list(parts)) else ((), ())
+    header = orjson.dumps({**document, role: entries}, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not any("parameters" in entry for entry in entries):
+        return header, {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
+    return b"".join((header, *raws)), headers
+
+
+def _read_parameters(document: dict[str, Any]) -> Parameters:
+    """Return the flat `parameters` of a request or response."""
+    parameters = document.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BadInput(f"`parameters` is {shown(parameters)}; expected an object")
+    if len(parameters) > _MAX_PARAMETERS:
+        raise BadInput(f"`parameters` has {len(parameters)} entries; expected at most {_MAX_PARAMETERS}")
+    for name, value in parameters.items():
+        if not isinstance(value, bool | int | float | str):
+            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a string, a number or a boolean")
+        length = len(name) + (len(value) if isinstance(value, str) else 0)
+        if length > _MAX_TEXT:
+            raise BadInput(f"parameter {shown(name)} has {length} characters; expected at most {_MAX_TEXT}")
+    return parameters
+
+
+def _read_id(document: dict[str, Any]) -> str:
+    """Return the `id`, empty when there is none."""
+    id = document.get("id", "")
+    if not isinstance(id, str):
+        raise BadInput(f"`id` is {shown(id)}; expected a string")
+    if len(id.encode()) > _MAX_ID:
+        raise BadInput(f"`id` has {len(id.encode())} bytes; expected at most {_MAX_ID}")
+    return id
+
+
+def _length(value: int | str, total: int) -> int:
+    if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise BadInput(f"{HEADER_LENGTH} is {shown(value)}; expected a whole number")
+    length = int(value)
+    if not 0 <= length <= total:
+        raise BadInput(f"{HEADER_LENGTH} is {length}; expected 0 to {total}, the length of the body")
+    return length
+
+
+_SHORT: Final = 2048
+"""Bytes of a header that is worth remembering."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """What a caller sent."""
+
+    id: str
+    """Comes back in the response; empty when there is none."""
+    parameters: Parameters
+    """Flat; without `binary_data_output`, which is read into `binary_default`."""
+    inputs: dict[str, Array]
+    """By name; BYTES tensors are object arrays of `bytes`. May be read-only."""
+    outputs: dict[str, bool] | None
+    """Outputs asked for, each with whether it is wanted as binary; None = all."""
+    binary_default: bool
+    """Whether outputs are binary where nothing else is said."""
+
+    def take(self, name: str, datatype: str, shape: tuple[int | None, ...]) -> Array:
+        """Return the input `name` if it is of `datatype` and `shape`, finite too; None = any size but 0."""
+        array = self.inputs.get(name)
+        if array is None:
+            raise BadInput(f"input tensor {shown(name)} is missing; found {_names(self.inputs)}")
+        if array.shape == shape and array.dtype == DATATYPES[datatype]:
+            if array.dtype.kind == "f":
+                check_finite(array, f"input tensor {shown(name)}")
+            return array
+        fits = len(array.shape) == len(shape) and all(
+            have == want if want is not None else have > 0 for have, want in zip(array.shape, shape, strict=True)
+        )
+        found = datatype_of(array)
+        if found != datatype or not fits:
+            want = ", ".join("at least 1" if size is None else str(size) for size in shape)
+            raise BadInput(f"input tensor {shown(name)} is {found} {list(array.shape)}; expected {datatype} [{want}]")
+        check_finite(array, f"input tensor {shown(name)}")
+        return array
+
+    def refuse_unknown(self, known: Collection[str]) -> None:
+        """Raise `BadInput` for an input that is not in `known`."""
+        for name in self.inputs:
+            if name not in known:
+                raise BadInput(f"input tensor {shown(name)} is unknown here; expected {_names(known)}")
+
+    def refuse_unknown_outputs(self, known: Collection[str]) -> None:
+        """Raise `BadInput` for an output asked for that is not in `known`."""
+        for name in self.outputs or ():
+            if name not in known:
+                raise BadInput(f"output {shown(name)} is unknown here; expected some of {', '.join(known)}")
+
+    def number(self, name: str, low: float = 0.0, high: float = math.inf) -> float | None:
+        """Return the parameter `name` as a number in [low, high], or None when it is not given."""
+        value = self.parameters.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool | str) or not low <= value <= high:
+            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a number from {low:g} to {high:g}")
+        return float(value)
+
+    def integer(self, name: str, low: int, high: int) -> int | None:
+        """Return the parameter `name` as a whole number in [low, high], or None when it is not given."""
+        value = self.parameters.get(name)
+        if value is None:
+            return None
+        if type(value) is not int or not low <= value <= high:
+            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a whole number from {low} to {high}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return the parameter `name` as true or false; false when it is not given."""
+        value = self.parameters.get(name, False)
+        if not isinstance(value, bool):
+            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected true or false")
+        return value
+
+    def text(self, name: str) -> str | None:
+        """Return the parameter `name` as a string, or None when it is not given."""
+        value = self.parameters.get(name)
+        if value is not None and not isinstance(value, str):
+            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a string")
+        return value
+
+
+class _RequestHead(NamedTuple):
+    """All that a request's header says."""
+
+    id: str
+    parameters: Parameters
+    inputs: list[Announced]
+    outputs: dict[str, bool] | None
+    binary_default: bool
+
+
+def decode_request(
+    body: bytes | memoryview, header_length: int | str | None = None, limits: Limits | None = None
+) -> InferRequest:
+    """Read a request; `header_length` is the value of the HTTP header, None = the body is all JSON.
+
+    Raises `BadInput`, or `TooLarge` beyond `limits`, and nothing else, whatever the bytes are. Arrays may share memory
+    with `body`.
+    """
+    text, raw = _cut_body(body, header_length, limits)
+    id, parameters, announced, outputs, binary = _head_of(text, _known_request, _request_head)
+    return InferRequest(id, parameters, read_tensors(announced, raw), outputs, binary)
+
+
+def _request_head(text: bytes | memoryview) -> _RequestHead:
+    document = _read_document(text)
+    parameters = _read_parameters(document)
+    binary = _flag(parameters, "binary_data_output", False, "`parameters`")
+    return _RequestHead(
+        id=_read_id(document),
+        parameters={name: value for name, value in parameters.items() if name != "binary_data_output"},
+        inputs=announced_tensors(document.get("inputs"), "input"),
+        outputs=_requested(document.get("outputs"), binary),
+        binary_default=binary,
+    )
+
+
+_known_request = lru_cache(256)(_request_head)
+
+
+def encode_request(
+    inputs: Mapping[str, Array],
+    *,
+    id: str = "",
+    parameters: Mapping[str, bool | int | float | str] | None = None,
+    binary: bool = True,
+    binary_output: bool = True,
+) -> tuple[bytes, dict[str, str]]:
+    """Return the body of a request for all outputs, and the HTTP headers that go with it.
+
+    `binary` sends the inputs as raw bytes, `binary_output` asks for the outputs like that.
+    """
+    document: dict[str, Any] = {"id": id} if id else {}
+    if parameters or binary_output:
+        document["parameters"] = {**(parameters or {}), **({"binary_data_output": True} if binary_output else {})}
+    return _join_body(document, (write_tensor(name, array, binary) for name, array in inputs.items()), "inputs")
+
+
+def _requested(entries: object, default: bool) -> dict[str, bool] | None:
+    if entries is None or entries == []:
+        return None
+    if not isinstance(entries, list):
+        raise BadInput(f"`outputs` is {shown(entries)}; expected a list of outputs")
+    if len(entries) > MAX_TENSORS:
+        raise BadInput(f"`outputs` has {len(entries)} entries; expected at most {MAX_TENSORS}")
+    outputs: dict[str, bool] = {}
+    for place, entry in enumerate(entries):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            raise BadInput(f"`outputs` entry {place} is {shown(entry)}; expected an object with a name")
+        if name in outputs:
+            raise BadInput(f"output {shown(name)} is asked for twice; expected once")
+        outputs[name] = _flag(_read_parameters(entry), "binary_data", default, f"output {shown(name)}")
+    return outputs
+
+
+def _flag(parameters: Parameters, name: str, default: bool, where: str) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise BadInput(f"{where} has {name} {shown(value)}; expected true or false")
+    return value
+
+
+def _names(names: Collection[str]) -> str:
+    return ", ".join(shown(name) for name in list(names)[:12]) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """What a tier answered."""
+
+    id: str
+    """The request's, empty when it had none."""
+    model_version: str
+    parameters: Parameters
+    outputs: dict[str, Array]
+    """By name; BYTES tensors are object arrays of `bytes`. May be read-only."""
+
+
+def encode_response(
+    outputs: Mapping[str, Array], request: InferRequest, *, model: str = "ddnn", version: str = "1"
+) -> tuple[bytes, dict[str, str]]:
+    """Return the body of the answer to `request` with the outputs it asked for, and the HTTP headers of the answer."""
+    wanted = request.outputs
+    if wanted is None:
+        wanted = dict.fromkeys(outputs, request.binary_default)
+    request.refuse_unknown_outputs(outputs)
+    document: dict[str, Any] = {"model_name": model, "model_version": version}
+    if request.id:
+        document["id"] = request.id
+    return _join_body(document, (write_tensor(name, outputs[name], flag) for name, flag in wanted.items()), "outputs")
+
+
+def decode_response(body: bytes | memoryview, header_length: int | str | None = None) -> InferResponse:
+    """Read a response; raises `BadInput`, and nothing else, whatever the bytes are."""
+    text, raw = _cut_body(body, header_length)
+    id, version, parameters, announced = _head_of(text, _known_response, _response_head)
+    return InferResponse(id, version, parameters, read_tensors(announced, raw))
+
+
+def _response_head(text: bytes | memoryview) -> tuple[str, str, Parameters, list[Announced]]:
+    """All that a response's header says."""
+    document = _read_document(text)
+    version = document.get("model_version", "")
+    if not isinstance(version, str):
+        raise BadInput(f"`model_version` is {shown(version)}; expected a string")
+    outputs = announced_tensors(document.get("outputs"), "output")
+    return _read_id(document), version, _read_parameters(document), outputs
+
+
+_known_response = lru_cache(256)(_response_head)
+
+
+def _head_of(text: memoryview, known: Callable[[bytes], _Head], read: Callable[[memoryview], _Head]) -> _Head:
+    """Read a header; messages of one sender have the same, byte for byte: it is read once, and never written to."""
+    return known(bytes(text)) if len(text) <= _SHORT else read(text)
