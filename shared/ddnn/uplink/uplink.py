@@ -17,11 +17,8 @@ from ddnn.answers import outputs_to_answers
 from ddnn.errors import BadInput
 from ddnn.tls import trusted
 from ddnn.types import Answer, Array
-from ddnn.uplink.breaker import Circuit
-from ddnn.uplink.budget import RetryBudget
-from ddnn.uplink.failure import NoReply, Reason
-from ddnn.uplink.target import Target
-from ddnn.uplink.transport import OverAiohttp, OverHttpx, Received, Transport
+from ddnn.uplink.health import Circuit, RetryBudget, Target
+from ddnn.uplink.transport import NoReply, OverAiohttp, OverHttpx, Reason, Received, Transport
 from ddnn.wire import HEADER_LENGTH, InferResponse, decode_error, decode_response, encode_request
 
 __all__ = ["INFER_PATH", "SILENCE_S", "Reply", "Uplink"]

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ddnn.serving.metrics import REASONS, Metrics
 from ddnn.types import Answer, Exit
-from ddnn.uplink.failure import Reason
+from ddnn.uplink.transport import Reason
 from ddnn_lab.in_process import Fleet
 
 NAMES = {

@@ -1,7 +1,6 @@
 """The circuit breaker, under a clock of the test's own."""
 
-from ddnn.uplink.breaker import Breaker
-from ddnn.uplink.budget import RetryBudget
+from ddnn.uplink.health import Breaker, RetryBudget
 
 
 class Clock:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddnn.uplink.roundtrip import RoundTrips
+from ddnn.uplink.health import RoundTrips
 
 
 def seen(*seconds: float) -> RoundTrips:

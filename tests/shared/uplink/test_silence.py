@@ -11,7 +11,7 @@ import uvloop
 from ddnn.answers import answers_to_outputs
 from ddnn.types import Answer, Exit
 from ddnn.uplink import NoReply, Uplink
-from ddnn.uplink.target import Target
+from ddnn.uplink.health import Target
 from ddnn.uplink.uplink import INFER_PATH
 from ddnn.wire import HEADER_LENGTH, decode_request, encode_response
 
@@ -56,7 +56,7 @@ async def until(happened: Callable[[], bool]) -> None:
 
 
 async def test_the_dead_are_held_off_long_before_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddnn.uplink.target._SIGN_S", 0.01)
+    monkeypatch.setattr("ddnn.uplink.health._SIGN_S", 0.01)
     upper = Upper(answers=False, lives=False)
     async with uplink(upper) as link:
         hung = asyncio.create_task(link.infer(INPUTS, deadline_ms=60_000))
@@ -91,7 +91,7 @@ async def test_who_answers_is_not_asked_for_a_sign() -> None:
 
 
 async def test_the_calls_of_the_dead_go_to_the_next_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddnn.uplink.target._SIGN_S", 0.01)
+    monkeypatch.setattr("ddnn.uplink.health._SIGN_S", 0.01)
     dead, living = Upper(answers=False, lives=False), Upper()
     async with uplink(dead, living) as link:
         for _ in range(3):

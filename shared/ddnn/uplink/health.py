@@ -1,0 +1,295 @@
+"""Whether an address of the tier above may be asked: its circuit, its round trips, its silence, and the retry budget.
+
+A call that hangs is a failure only when its deadline is over, which may be long after the fault; and a tier that waits
+for its other children is silent and in good health. So silence is no verdict but a question: after `silence_s` without
+any reply, or two usual round trips, the address is asked whether it lives, which a tier answers at once whatever it is
+doing. If that hangs too, the circuit opens. A sign of life is believed for a second for the calls that waited for it.
+"""
+
+import asyncio
+import math
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+from ddnn.uplink.transport import NoReply
+
+__all__ = ["Breaker", "Circuit", "RetryBudget", "RoundTrips", "Target"]
+
+Circuit = Literal["closed", "open", "half_open"]
+
+
+class Breaker:
+    """Opens after `failures` in a row, or after two that have nothing but failures for `fault_s` between them.
+
+    It stays so for `hold_s`, doubling to `cap_s`; then one probe at a time decides. The second rule is for few calls:
+    five would take seconds. Every admitted call ends in one of `succeeded`, `failed` or `released` (cancelled: nothing
+    was learned).
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        failures: int = 5,
+        fault_s: float = 0.5,
+        hold_s: float = 1.0,
+        cap_s: float = 2.0,
+    ) -> None:
+        self._clock = clock
+        self._limit, self._fault_s = failures, fault_s
+        self._base_s, self._cap_s = hold_s, cap_s
+        self._hold_s = hold_s
+        self._failures = 0
+        self._first_fault: float | None = None
+        self._opened: float | None = None
+        self._tickets = 0
+        self._probe: int | None = None
+
+    @property
+    def circuit(self) -> Circuit:
+        """Closed: calls pass. Open: none does. Half open: one probe may."""
+        if self._opened is None:
+            return "closed"
+        return "open" if self._clock() - self._opened < self._hold_s else "half_open"
+
+    def admit(self) -> int | None:
+        """A ticket if a call may start now, else None; in half open the ticket makes it the probe."""
+        circuit = self.circuit
+        if circuit == "open" or self._probe is not None:
+            return None
+        self._tickets += 1
+        if circuit == "half_open":
+            self._probe = self._tickets
+        return self._tickets
+
+    def probes(self, ticket: int) -> bool:
+        """Whether the call with this ticket is the probe."""
+        return ticket == self._probe
+
+    def succeeded(self) -> None:
+        """The other side lives, whoever found out: close."""
+        self._failures, self._opened, self._probe, self._hold_s = 0, None, None, self._base_s
+        self._first_fault = None
+
+    def failed(self, ticket: int, *, refused: bool = False) -> None:
+        """One more failure in a row, or the probe's; what fails late while open was already known.
+
+        Who `refused` lives, so that only the number of refusals counts, not how long they have been going on.
+        """
+        if self._opened is not None:
+            if ticket == self._probe:
+                self._reopen()
+            return
+        now = self._clock()
+        self._failures += 1
+        lasting = self._first_fault is not None and now - self._first_fault >= self._fault_s
+        if self._failures >= self._limit or (lasting and not refused):
+            self._opened = now
+        elif self._first_fault is None and not refused:
+            self._first_fault = now
+
+    def silent(self) -> None:
+        """The other side gave no sign of life when it was asked for one: open at once, whatever the count."""
+        if self._opened is None:
+            self._opened = self._clock()
+        elif self._probe is not None:
+            self._reopen()
+
+    def released(self, ticket: int) -> None:
+        """The call ended without a verdict; if it was the probe, the next one may be."""
+        if ticket == self._probe:
+            self._probe = None
+
+    def _reopen(self) -> None:
+        self._hold_s = min(2 * self._hold_s, self._cap_s)
+        self._opened, self._probe = self._clock(), None
+
+
+class RetryBudget:
+    """A token bucket filled by calls: each adds `share` of a token up to `burst`, each retry takes one."""
+
+    def __init__(self, share: float = 0.1, burst: float = 10.0) -> None:
+        self._share, self._burst = share, burst
+        self._tokens = burst
+
+    def deposit(self) -> None:
+        """Count a call."""
+        self._tokens = min(self._burst, self._tokens + self._share)
+
+    def withdraw(self) -> bool:
+        """Whether a retry may be made; takes its token."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+_KEPT: Final = 32
+_QUICK: Final = 0.1
+"""A reply is not to be expected in less than this quantile of the last ones took."""
+_TRY_AGAIN_S: Final = 0.5
+
+
+class RoundTrips:
+    """The last 32 of one address, in seconds.
+
+    Little time is judged by the quick ones, not by the usual: part of a tier's time is a wait that it cuts to the
+    deadline it is given, and a wrong refusal costs a better answer where a wrong try costs a few bytes.
+    """
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque()
+        self._sorted: list[float] = []
+        self._tried = float("-inf")
+
+    def add(self, seconds: float) -> None:
+        """A reply took this long."""
+        if len(self._last) == _KEPT:
+            del self._sorted[bisect_left(self._sorted, self._last.popleft())]
+        self._last.append(seconds)
+        insort(self._sorted, seconds)
+
+    def quantile(self, share: float) -> float | None:
+        """The round trip that `share` of the last ones did not exceed; None before the first."""
+        return self._sorted[round(share * (len(self._sorted) - 1))] if self._sorted else None
+
+    @property
+    def quick(self) -> float | None:
+        """What hardly any reply was faster than."""
+        return self.quantile(_QUICK)
+
+    def within(self, left: float, now: float) -> bool:
+        """Whether a reply can still come in `left` seconds.
+
+        Where none can, one in half a second is tried all the same: replies that come after all change the estimate.
+        """
+        quick = self.quick
+        if quick is None or left >= quick:
+            return True
+        if now - self._tried < _TRY_AGAIN_S:
+            return False
+        self._tried = now
+        return True
+
+
+_LONGEST_S: Final = 1.0
+"""However long round trips are, silence for longer is asked about."""
+_SIGN_S, _SIGN_MOST_S = 0.4, 2.0
+"""A sign of life is waited for this long, or four times what it lately took, or a quick round trip does."""
+
+
+class Target:
+    """An address with its circuit, its round trips and the calls that wait for it."""
+
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], float],
+        *,
+        ask: Callable[[str, float], Awaitable[object]],
+        silence_s: float | None,
+        abandon: bool,
+    ) -> None:
+        """`ask(url, seconds)` asks for a sign of life, and raises `NoReply`; `silence_s` None = never asked for.
+
+        `abandon`: end the calls of who gives none, as there are others to ask.
+        """
+        self.url = url
+        self.breaker = Breaker(clock)
+        self.trips = RoundTrips()
+        self._ask, self._silence_s, self._abandon = ask, silence_s, abandon
+        self._calls: dict[int, tuple[float, asyncio.Timeout]] = {}
+        self._heard = self._vouched = float("-inf")
+        self._took = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
+        self._asking: asyncio.Task[None] | None = None
+
+    @property
+    def sign_s(self) -> float:
+        """How long a connection, or a sign of life, is worth waiting for."""
+        return min(max(_SIGN_S, 4 * max(self._took, self.trips.quick or 0.0)), _SIGN_MOST_S)
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may say nothing before it is asked; infinite where it never is."""
+        if self._silence_s is None:
+            return math.inf
+        return max(self._silence_s, min(2 * (self.trips.quantile(0.5) or 0.0), _LONGEST_S))
+
+    def waits(self, ticket: int, bound: asyncio.Timeout) -> None:
+        """A call has been sent, which `bound` can end."""
+        now = asyncio.get_running_loop().time()
+        self._calls[ticket] = now, bound
+        if self._silence_s is None or self._asking:
+            return
+        if self._timer is None or self._looks_at > now + self.patience_s:
+            self._look_after(self.patience_s)
+
+    def heard(self) -> None:
+        """A sign of life came, whatever it says."""
+        self._heard = asyncio.get_running_loop().time()
+
+    def waited_for(self, ticket: int) -> bool:
+        """Whether the call has not been abandoned."""
+        return ticket in self._calls
+
+    def ended(self, ticket: int) -> None:
+        """The call has ended."""
+        self._calls.pop(ticket, None)
+
+    def close(self) -> None:
+        """DriftMonitor no more."""
+        if self._timer:
+            self._timer.cancel()
+        if self._asking:
+            self._asking.cancel()
+
+    def _look_after(self, seconds: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        # Not `timer.when()`: what uvloop returns for a wait of nothing has none.
+        self._looks_at = loop.time() + seconds
+        self._timer = loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._calls:
+            return
+        left = self._due - asyncio.get_running_loop().time()
+        if left > 0:
+            self._look_after(left)
+        else:
+            self._asking = asyncio.get_running_loop().create_task(self._ask_for_a_sign())
+
+    @property
+    def _due(self) -> float:
+        """Loop time at which silence is asked about."""
+        new = next((sent for sent, _ in self._calls.values() if sent > self._vouched), None)
+        if new is None:
+            return max(self._vouched, self._heard) + _LONGEST_S
+        return max(new, self._heard) + self.patience_s
+
+    async def _ask_for_a_sign(self) -> None:
+        asked = asyncio.get_running_loop().time()
+        try:
+            await self._ask(self.url, self.sign_s)
+            self.heard()
+            self._vouched, self._took = asked, self._heard - asked
+        except NoReply:
+            self.breaker.silent()
+            if self._abandon:
+                self._abandon_all()
+        finally:
+            self._asking = None
+        if self._calls and self.breaker.circuit != "open":
+            self._look_after(max(0.0, self._due - asyncio.get_running_loop().time()))
+
+    def _abandon_all(self) -> None:
+        calls, self._calls = self._calls, {}
+        for _, bound in calls.values():
+            if not bound.expired():
+                bound.reschedule(asyncio.get_running_loop().time())
