@@ -14,6 +14,7 @@ import aiohttp
 import httpx
 
 from ddnn.errors import UplinkFailed
+from ddnn.resolver import Resolver
 
 __all__ = ["NoReply", "OverAiohttp", "OverHttpx", "Reason", "Received", "Transport"]
 
@@ -117,6 +118,7 @@ class OverAiohttp(Transport):
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=self._connections,
+            resolver=Resolver(),
             keepalive_timeout=self._keepalive_s,
             ssl=self._trusted,
             ttl_dns_cache=_NAMES_S,
