@@ -59,14 +59,11 @@ def train(
     Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with `--resume` continues.
     """
     from ddnn.configs import config_file
+    from ddnn.data.advice import needed_for
 
-    try:
+    with needed_for("training"):
         from ddnn.export import refuse_existing
         from ddnn.training import Config, Run
-    except ImportError as error:
-        from ddnn.data.advice import how_to_install
-
-        raise BadInput(f"training needs {error.name}, which is not installed; {how_to_install()}") from error
     wanted = Config.read(*map(config_file, config or ()))
     wanted = wanted.changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
     if show_config:

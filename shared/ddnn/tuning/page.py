@@ -17,7 +17,7 @@ __all__ = ["HTML_FILE", "JSON_FILE", "page", "report", "write_report"]
 
 JSON_FILE: Final = "tune.json"
 HTML_FILE: Final = "tune.html"
-_NO_PLOTS: Final = "There are no plots: they need matplotlib, which comes with pip install 'ddnn[bench]'."
+_NO_PLOTS: Final = "There are no plots: they need matplotlib, which comes with pip install 'ddnn[lab]'."
 
 Document = Mapping[str, Any]
 

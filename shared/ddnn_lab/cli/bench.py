@@ -52,15 +52,11 @@ def accuracy(
 
     Example: `ddnn bench accuracy shared/ddnn_lab/studies/configs/mnist.toml --data mnist.npz --out study --workers 2`
     """
-    try:
+    from ddnn.data.advice import needed_for
+
+    with needed_for("a study", extra="lab"):
         from ddnn_lab.studies import Study, run_study
         from ddnn_lab.studies.view import viewer
-    except ImportError as error:
-        from ddnn.data.advice import how_to_install
-
-        raise BadInput(
-            f"a study needs {error.name}, which is not installed; {how_to_install().replace('[train]', '[bench]')}"
-        ) from error
     study = Study.read(config)
     study = (study.quick() if quick else study).asked(data=data, seeds=_numbers(seeds), only=only or ())
     folder = out or Path(config.stem)

@@ -99,15 +99,11 @@ def drift(
 
 
 def _draw(document: Mapping[str, Any], out: Path) -> None:
-    try:
+    from ddnn.data.advice import needed_for
+
+    with needed_for("a plot", extra="lab"):
         from ddnn_lab.plots import save
         from ddnn_lab.plots.drift import drift as draw
-    except ImportError as error:
-        from ddnn.data.advice import how_to_install
-        from ddnn.errors import BadInput
-
-        how = how_to_install().replace("[train]", "[bench]")
-        raise BadInput(f"a plot needs {error.name}, which is not installed; {how}") from error
     save(draw(document), out)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddnn.errors import BadInput
+from ddnn.data.advice import needed_for
 
 __all__ = ["CLIENT", "Processes", "Used"]
 
@@ -39,10 +39,8 @@ class Processes:
         used = Used({CLIENT: time.process_time()}, {}, {name: passed() for name, passed in self.links.items()})
         if not self.ids:
             return used
-        try:
+        with needed_for("reading the CPU of processes", extra="lab"):
             import psutil
-        except ImportError as error:
-            raise BadInput("reading the CPU of processes needs psutil; pip install 'ddnn[bench]'") from error
         for name, number in self.ids.items():
             used.cpu_s[name], used.memory[name] = 0.0, 0
             try:

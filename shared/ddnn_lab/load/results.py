@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from ddnn.errors import BadInput
+from ddnn.data.advice import needed_for
 from ddnn.seal import write_atomically
 from ddnn.types import Exit
 from ddnn_lab.load.measured import Measured
@@ -65,10 +65,8 @@ def load(point: Document) -> str:
 
 def write(results: Document, folder: Path) -> list[Path]:
     """Write everything into `folder` and return the files; raise `BadInput` where plots cannot be drawn."""
-    try:
+    with needed_for("a report of load", extra="lab"):
         from ddnn_lab.load.plots import draw
-    except ImportError as error:
-        raise BadInput(f"plots need {error.name}, which is not installed; pip install 'ddnn[bench]'") from error
     folder.mkdir(parents=True, exist_ok=True)
     files = draw(results, folder)
     texts = {"results.json": json.dumps(results, indent=1) + "\n", "report.md": _report(results, files)}

@@ -13,7 +13,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation import decide, record
-from ddnn_lab.baselines import jpeg_views
+from ddnn_lab.jpeg import jpeg_views
 
 __all__ = ["QUALITIES", "Quality", "choose", "jpeg", "side_by_side", "taken_apart"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddnn.cli.app import main
+from ddnn.data.advice import how_to_install
 from mvmc_stand_in import write_mvmc
 
 ACCURACY = Path(__file__).parents[3] / "shared" / "ddnn_lab" / "studies" / "configs"
@@ -49,3 +50,11 @@ def test_a_wrong_study_ends_with_a_sentence_and_2(
     assert run(monkeypatch, str(ACCURACY / "quick.toml"), "--seeds", "one") == 2
     assert "--seeds is 'one'; expected whole numbers" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_without_its_packages_a_sentence_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ddnn_lab.studies.view", None)
+    assert run(monkeypatch, str(ACCURACY / "quick.toml")) == 2
+    assert how_to_install("lab") in capsys.readouterr().err

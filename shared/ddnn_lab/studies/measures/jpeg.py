@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from ddnn.evaluation import decide, record
-from ddnn_lab.baselines.jpeg import jpeg_views
+from ddnn_lab.jpeg import jpeg_views
 from ddnn_lab.studies.measures.subject import Subject
 
 __all__ = ["jpeg"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
+from PIL import Image
 
 from ddnn.data import Dataset
-from ddnn.data.advice import how_to_install
 from ddnn.errors import BadData, BadInput
 from ddnn.types import Array, Ints
 
@@ -55,10 +55,6 @@ def jpeg_views(data: Dataset, quality: int) -> Jpeg:
 
 def _through(view: Array, quality: int) -> tuple[Array, int, int]:
     """A view (C, H, W) after JPEG, the bytes of its file and of its scan."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise BadInput(f"JPEG needs Pillow, which is not installed; {how_to_install()}") from error
     picture = Image.fromarray(view[0] if len(view) == 1 else np.ascontiguousarray(view.transpose(1, 2, 0)))
     standard, fitted = BytesIO(), BytesIO()
     picture.save(standard, "JPEG", quality=quality)

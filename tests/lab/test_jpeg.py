@@ -9,7 +9,7 @@ from PIL import Image
 
 from ddnn.data import Dataset, load
 from ddnn.errors import BadData, BadInput
-from ddnn_lab.baselines import jpeg_views
+from ddnn_lab.jpeg import jpeg_views
 
 
 def scene(channels: int = 1) -> Dataset:
