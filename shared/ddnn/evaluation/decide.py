@@ -3,20 +3,17 @@
 Legend: N events, D devices, E edges, K classes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ddnn.evaluation.scores import Scores
-from ddnn.exits import probabilities, uncertainty
+from ddnn.exits import NOBODY, Judged, answers, judge_under, thresholds_under
 from ddnn.policy import Policy
-from ddnn.types import Bools, Exit, Floats, Ints
+from ddnn.types import Array, Bools, Exit, Floats, Ints
 
 __all__ = ["NOBODY", "Decisions", "decide", "judge", "thresholds"]
-
-NOBODY = -1
-"""In place of an exit or a label: there is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +55,10 @@ def decide(scores: Scores, policy: Policy) -> Decisions:
     events, places = np.arange(len(scores)), np.arange(len(topology.devices))
     edge_of = np.array([topology.edge_of(device) for device in range(len(places))])
     judged = {exit: judge(scores, policy, exit) for exit in topology.exits}
-    u = {exit: criterion.reshape(len(scores), -1) for exit, (_, criterion) in judged.items()}
+    u = {exit: each.uncertainty.reshape(len(scores), -1) for exit, each in judged.items()}
     sure = np.zeros_like(scores.present)
     if Exit.DEVICE in u:
-        sure = _below(u[Exit.DEVICE], thresholds(scores, policy, Exit.DEVICE))
+        sure = answers(u[Exit.DEVICE], thresholds(scores, policy, Exit.DEVICE))
 
     settled, source, u_edge = _edges(scores, policy, u)
     surest, below = u_edge.argmin(axis=1), (settled != NOBODY).any(axis=1)
@@ -87,7 +84,7 @@ def decide(scores: Scores, policy: Policy) -> Decisions:
     seen = scores.present.any(axis=1)
     rank, place = rank[events, best], place[events, best]
     p, who = np.zeros_like(scores.cloud), scores.present.copy()
-    for exit, (values, _) in judged.items():
+    for exit, (values, _, _) in judged.items():
         rows = rank == exit.rank
         p[rows] = values[rows] if exit is Exit.CLOUD else values[rows, place[rows]]
         if exit is Exit.DEVICE:
@@ -119,30 +116,22 @@ def _edges(scores: Scores, policy: Policy, u: Mapping[Exit, Floats]) -> tuple[In
                 place = np.asarray(spec.devices)[u[exit][:, spec.devices].argmin(axis=1)]
             value = u[exit][events, place]
             limit = thresholds(scores, policy, exit)
-            rows = _below(value, limit[events, place]) & (settled[:, edge] == NOBODY)
+            rows = answers(value, limit[events, place]) & (settled[:, edge] == NOBODY)
             settled[rows, edge], source[rows, edge], criterion[rows, edge] = exit.rank, place[rows], value[rows]
     return settled, source, criterion
 
 
-def judge(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Floats]:
-    """An exit's probabilities at its temperature, and its criterion, infinite where nobody took part.
+def judge(scores: Scores, policy: Policy, exit: Exit) -> Judged:
+    """What an exit says of every event; its criterion is infinite where nobody took part.
 
-    (N, D, K) and (N, D) for the device exit, (N, E, K) and (N, E) for local and edge, (N, K) and (N,) for the cloud.
+    (N, D, …) of the device exit, (N, E, …) of local and edge, (N, …) of the cloud.
     """
-    live = scores.live(exit)
-    p = probabilities(scores.of(exit), _by_live(live, lambda n: policy.judging(exit, n).temperatures.of(exit)))
-    u = uncertainty(policy.criterion, p, _votes(scores, policy, exit))
-    return p, np.where(live > 0, u, np.float32(np.inf))
+    return judge_under(policy, exit, scores.of(exit), scores.live(exit), _votes(scores, policy, exit))
 
 
-def thresholds(scores: Scores, policy: Policy, exit: Exit) -> Floats:
+def thresholds(scores: Scores, policy: Policy, exit: Exit) -> Array:
     """The threshold of an exit for each event, in the places of `judge`'s criterion."""
-    return _by_live(scores.live(exit), lambda n: policy.judging(exit, n).thresholds.of(exit))
-
-
-def _by_live(live: Ints, value: Callable[[int], float]) -> Floats:
-    """`value` of each count in `live`, in double precision."""
-    return np.array([value(n) for n in range(int(live.max(initial=0)) + 1)])[live]
+    return thresholds_under(policy, exit, scores.live(exit))
 
 
 def _votes(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Bools] | None:
@@ -151,8 +140,3 @@ def _votes(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Bools] |
         return None
     mine = np.stack([np.isin(np.arange(scores.present.shape[1]), edge.devices) for edge in scores.topology.edges])
     return scores.of(Exit.DEVICE)[:, np.newaxis], scores.present[:, np.newaxis] & mine
-
-
-def _below(u: Floats, threshold: Floats) -> Bools:
-    """Compared in double precision, as a tier compares them."""
-    return np.less(u, threshold)

@@ -13,14 +13,14 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ddnn.bundle import Cut
-from ddnn.exits import probabilities, uncertainty
+from ddnn.exits import answers, judge
 from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.serving.batching import Outputs, SectionQueue
 from ddnn.serving.case import Case, Stage
 from ddnn.types import Answer, Array, Bools, Exit, Floats, pack_bits, unpack_bits
 
-__all__ = ["Carried", "Engine", "Step", "WayUp", "judge"]
+__all__ = ["Carried", "Engine", "Step", "WayUp", "judge_cases"]
 
 Carried = Literal["features", "view"]
 """What goes up; raw views where the devices have no section."""
@@ -144,16 +144,16 @@ class Engine:
         run = Stage(exit.value, seconds, perf_counter() - seconds)
         sure: list[Case] = []
         scores, features = outputs["scores"], outputs.get("features")
-        answers, criterion = judge(exit, scores, cases)
+        best, _, answered = judge_cases(exit, scores, cases)
         for row, case in enumerate(cases):
             if case.outcome.done():  # while the section was at it
                 continue
-            case.best = answers[row]
+            case.best = best[row]
             case.scores = case.judged[exit] = scores[row].copy()  # it is kept longer than its batch
             case.stages.append(run)
             if features is not None:
                 case.inputs["features"] = features[row]
-            if criterion[row] < case.threshold(exit):
+            if answered[row]:
                 sure.append(case)
         if sure and self._audit:
             self._audit(sure)
@@ -168,22 +168,27 @@ def _rows(rows: Sequence[Array]) -> Array:
     return np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis]
 
 
-def judge(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answer], list[float]]:
-    """What `exit` says of each event, and how unsure it is: (B, K) scores, each under its event's own policy."""
-    answers: list[Answer] = []
+def judge_cases(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answer], list[float], list[bool]]:
+    """What `exit` says of each event, how uncertain it is, and whether it answers.
+
+    `scores` are (B, K); each event is judged under its own policy and its request's threshold.
+    """
+    best: list[Answer] = []
     criterion: list[float] = []
+    sure: list[bool] = []
     for _, same in groupby(cases, key=lambda case: id(case.policy)):
         group = list(same)
-        policy = group[0].policy
-        temperatures = np.array([case.temperature(exit) for case in group], np.float32)
-        p = probabilities(scores[len(answers) : len(answers) + len(group)], temperatures)
-        values = uncertainty(policy.criterion, p, _votes(exit, policy, group)).tolist()
-        answers += [
+        policy, temperatures = group[0].policy, [case.temperature(exit) for case in group]
+        rows = scores[len(best) : len(best) + len(group)]
+        p, uncertainty, labels = judge(rows, temperatures, policy.criterion, _votes(exit, policy, group))
+        values = uncertainty.tolist()
+        best += [
             Answer(label, p[row], exit, 1 - values[row], case.devices, policy.version)
-            for row, (case, label) in enumerate(zip(group, p.argmax(axis=-1).tolist(), strict=True))
+            for row, (case, label) in enumerate(zip(group, labels.tolist(), strict=True))
         ]
         criterion += values
-    return answers, criterion
+        sure += answers(uncertainty, [case.threshold(exit) for case in group]).tolist()
+    return best, criterion, sure
 
 
 def _votes(exit: Exit, policy: Policy, cases: Sequence[Case]) -> tuple[Floats, Bools] | None:

@@ -13,7 +13,7 @@ from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.base import Service
 from ddnn.serving.case import Case, Contribution, Stage, Terms, show_stages
 from ddnn.serving.collector import Collector, Reply
-from ddnn.serving.engine import judge
+from ddnn.serving.engine import judge_cases
 from ddnn.serving.pending import Pending, Place
 from ddnn.types import Answer
 from ddnn.wire import InferRequest
@@ -147,7 +147,7 @@ class JoiningService(Service):
                 there = replace(
                     case, devices=part.devices, policy=self.in_force.known(part.policy_version) or case.policy
                 )
-                (answer,), (criterion,) = judge(part.answered, part.inputs["scores"], [there])
+                (answer,), (criterion,), _ = judge_cases(part.answered, part.inputs["scores"], [there])
                 answer = replace(answer, policy_version=part.policy_version or answer.policy_version)
                 judged.append((criterion, part.child, answer, part.inputs["scores"][0]))
         _, _, case.best, case.scores = min(judged, key=lambda each: each[:2])

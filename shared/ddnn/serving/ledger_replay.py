@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddnn.bundle import Topology
-from ddnn.exits import probabilities, uncertainty
+from ddnn.exits import answers, judge_under, thresholds_under
 from ddnn.policy import Policy
 from ddnn.serving.ledger import Decision
 from ddnn.types import Bools, Exit, Floats, Ints
@@ -62,9 +62,9 @@ def replay(decisions: Sequence[Decision], policy: Policy, topology: Topology, ex
     here = np.stack([decision.here for decision in decisions])
     walk = _Walk(len(decisions))
     for exit in exits:
-        threshold = _by_live(policy, exit, live, "thresholds")
+        threshold = thresholds_under(policy, exit, live)
         known, unsure, chance = _judge(exit, decisions, policy, live, here)
-        sure, reached = known & (unsure < threshold), walk.left > 0
+        sure, reached = known & answers(unsure, threshold), walk.left > 0
         usually = float(sure[known & reached].mean()) if (known & reached).any() else 0.0
         guessed = reached & ~known & (threshold > 0)
         walk.estimated |= guessed
@@ -90,25 +90,21 @@ def _judge(
 ) -> tuple[Bools, Floats, Floats]:
     """Whether an exit's scores are known, how unsure it is and how probable its label, (N,) each."""
     if exit is Exit.DEVICE and here.shape[1]:
-        scores = np.stack([decision.devices for decision in decisions])
-        p = probabilities(scores, policy.temperatures.of(exit))
-        unsure = np.where(here, uncertainty(policy.criterion, p), np.float32(2))
-        rows, surest = np.arange(len(p)), unsure.argmin(axis=1)
-        return np.asarray(here.any(axis=1)), unsure[rows, surest], p[rows, surest].max(axis=-1)
+        each = judge_under(policy, exit, np.stack([decision.devices for decision in decisions]), here.astype(np.int64))
+        rows, surest = np.arange(len(live)), each.uncertainty.argmin(axis=1)
+        return (
+            np.asarray(here.any(axis=1)),
+            each.uncertainty[rows, surest],
+            each.probabilities[rows, surest].max(axis=-1),
+        )
     nothing = np.zeros(decisions[0].classes, np.float32)
     known = np.array([exit in decision.judged for decision in decisions])
     scores = np.stack([decision.judged.get(exit, nothing) for decision in decisions])
-    p = probabilities(scores, _by_live(policy, exit, live, "temperatures").astype(np.float32))
     votes = None
     if exit in (Exit.LOCAL, Exit.EDGE) and here.any():
         votes = np.stack([decision.devices for decision in decisions]), here
-    return known, uncertainty(policy.criterion, p, votes), p.max(axis=-1)
-
-
-def _by_live(policy: Policy, exit: Exit, live: Ints, what: str) -> Doubles:
-    """`thresholds` or `temperatures` of an exit for each event (N,)."""
-    values = [getattr(policy.judging(exit, count), what).of(exit) for count in range(int(live.max(initial=0)) + 1)]
-    return np.array(values, np.float64)[live]
+    p, unsure, _ = judge_under(policy, exit, scores, live, votes)
+    return known, unsure, p.max(axis=-1)
 
 
 def _payload(exit: Exit, live: Ints, classes: int, topology: Topology, policy: Policy) -> Doubles:

@@ -11,6 +11,7 @@ import numpy as np
 from ddnn.errors import BadData, BadInput
 from ddnn.evaluation import NOBODY, Scores, judge
 from ddnn.evaluation.recorded import check
+from ddnn.exits import answers
 from ddnn.policy import Policy, Thresholds
 from ddnn.types import Array, Bools, Exit, Floats, Ints
 
@@ -41,7 +42,7 @@ class Asked:
         """(P, N): which of the m + 1 answers, under each row of `thresholds` (P, m)."""
         found = np.full((len(thresholds), len(self.labels)), len(self.exits), np.int64)
         for place in reversed(range(len(self.exits))):
-            found[self.uncertainty[None, :, place] < thresholds[:, None, place]] = place
+            found[answers(self.uncertainty[None, :, place], thresholds[:, None, place])] = place
         return found
 
     def thresholds(self, values: Array) -> Thresholds:
@@ -58,9 +59,9 @@ def ask(scores: Scores, policy: Policy) -> Asked:
     rows, seen = np.arange(len(scores)), scores.there(Exit.CLOUD)
     unsure, labels = np.empty((len(scores), len(exits)), np.float32), np.empty((len(scores), len(exits) + 1), np.int64)
     for place, exit in enumerate(exits):
-        p, u = judge(scores, policy, exit)
-        surest = u.argmin(axis=1)
-        unsure[:, place], labels[:, place] = u[rows, surest], p[rows, surest].argmax(axis=-1)
+        judged = judge(scores, policy, exit)
+        surest = judged.uncertainty.argmin(axis=1)
+        unsure[:, place], labels[:, place] = judged.uncertainty[rows, surest], judged.labels[rows, surest]
     labels[:, -1] = scores.cloud.argmax(axis=1)
     return Asked(exits, unsure, np.where(seen[:, None], labels, NOBODY))
 

@@ -29,9 +29,9 @@ def answers(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Bools]:
 
     A device's answers are held against what it sees itself; where it sees nothing, they do not count.
     """
-    p, unsure = judge(scores, policy, exit)
+    _, unsure, labels = judge(scores, policy, exit)
     there = scores.there(exit)
     y = scores.y_dev if exit is Exit.DEVICE else scores.y if there.ndim == 1 else scores.y[:, None]
     y = np.broadcast_to(y, there.shape)
     there = there & (y >= 0)
-    return unsure[there], np.asarray(p.argmax(axis=-1) == y)[there]
+    return unsure[there], np.asarray(labels == y)[there]

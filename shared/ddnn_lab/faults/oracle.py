@@ -77,7 +77,7 @@ class Oracle:
         if key not in self._known:
             scores = self._recorder.scores(np.tile(present, (self._events, 1)))
             self._known[key] = {
-                exit: (*judge(scores, self._policy, exit), thresholds(scores, self._policy, exit))
+                exit: (*judge(scores, self._policy, exit)[:2], thresholds(scores, self._policy, exit))
                 for exit in scores.topology.exits
             }
         return self._known[key]

@@ -1,5 +1,6 @@
-"""Who answers, against a plain loop over events."""
+"""Who answers, against a plain loop over events, and against what a tier says of one."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -9,9 +10,12 @@ import pytest
 
 from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
 from ddnn.client import join
-from ddnn.evaluation import NOBODY, Scores, decide
-from ddnn.exits import probabilities, uncertainty
+from ddnn.evaluation import NOBODY, Scores, decide, judge
+from ddnn.evaluation.decide import thresholds as limits_of
+from ddnn.exits import CRITERIA, probabilities, uncertainty
 from ddnn.policy import Policy, Temperatures, Thresholds
+from ddnn.serving.case import Case, Terms, no_answer
+from ddnn.serving.engine import judge_cases
 from ddnn.types import Answer, Array, Exit
 
 CLASSES = 3
@@ -52,7 +56,7 @@ def random_scores(edges: Sequence[Sequence[int]], events: int = 200, section: bo
 def answer_one(scores: Scores, policy: Policy, n: int) -> tuple[int, int, float, tuple[int, ...]]:
     """The rules, one event, caller by caller: label, exit, criterion, who took part."""
 
-    def judge(values: Array, exit: Exit, who: Sequence[int]) -> tuple[Answer, float]:
+    def said(values: Array, exit: Exit, who: Sequence[int]) -> tuple[Answer, float]:
         p = probabilities(values, policy.judging(exit, len(who)).temperatures.of(exit))
         fused = exit in (Exit.LOCAL, Exit.EDGE)
         votes = (scores.of(Exit.DEVICE)[n, who], np.ones(len(who), np.bool_)) if fused else None
@@ -64,12 +68,12 @@ def answer_one(scores: Scores, policy: Policy, n: int) -> tuple[int, int, float,
     unsure, settled = [], []
     for e, edge in enumerate(scores.topology.edges):
         here = [i for i in edge.devices if scores.present[n, i]]
-        told = {i: judge(scores.of(Exit.DEVICE)[n, i], Exit.DEVICE, [i]) for i in here}
+        told = {i: said(scores.of(Exit.DEVICE)[n, i], Exit.DEVICE, [i]) for i in here}
         sure = {i: given for i, given in told.items() if given[1] < policy.thresholds.device}
         answer = min(sure.values(), key=lambda given: given[1], default=None)
         for exit in (Exit.LOCAL, Exit.EDGE):
             if here and answer is None and exit in scores.topology.exits:
-                given = judge(scores.of(exit)[n, e], exit, here)
+                given = said(scores.of(exit)[n, e], exit, here)
                 answer = given if given[1] < policy.judging(exit, len(here)).thresholds.of(exit) else None
         for i in here:
             callers[i] = sure[i][0] if i in sure else answer[0] if answer else None
@@ -78,7 +82,7 @@ def answer_one(scores: Scores, policy: Policy, n: int) -> tuple[int, int, float,
     everyone = np.flatnonzero(scores.present[n]).tolist()
     if not everyone:
         return NOBODY, NOBODY, np.inf, ()
-    cloud = judge(scores.cloud[n], Exit.CLOUD, everyone)
+    cloud = said(scores.cloud[n], Exit.CLOUD, everyone)
     for i in unsure:
         callers[i] = min(settled, key=lambda given: given[1], default=cloud)[0]
     best = callers[join(callers)]
@@ -96,7 +100,7 @@ LAYOUTS: list[tuple[tuple[tuple[int, ...], ...], bool]] = [
 
 
 @pytest.mark.parametrize(("edges", "section"), LAYOUTS)
-@pytest.mark.parametrize("criterion", ["entropy", "max_probability", "margin", "agreement"])
+@pytest.mark.parametrize("criterion", CRITERIA)
 def test_all_events_at_once_are_answered_as_one_by_one(
     edges: tuple[tuple[int, ...], ...], section: bool, criterion: str
 ) -> None:
@@ -125,6 +129,45 @@ def test_all_events_at_once_are_answered_as_one_by_one(
             assert tuple(np.flatnonzero(got.devices[n])) == who
             seen.add(rank)
     assert seen == {exit.rank for exit in scores.topology.exits} | {NOBODY}
+
+
+@pytest.mark.parametrize(("edges", "section"), LAYOUTS)
+@pytest.mark.parametrize("criterion", CRITERIA)
+async def test_a_tier_judges_each_event_as_all_are_judged_at_once(
+    edges: tuple[tuple[int, ...], ...], section: bool, criterion: str
+) -> None:
+    """The same numbers to the last bit: served and offline are one rule."""
+    scores = random_scores(edges, events=60, section=section)
+    judged_by = Policy.model_validate(
+        {
+            "bundle": "b",
+            "criterion": criterion,
+            "thresholds": Thresholds(device=0.3, local=0.4, edge=0.6),
+            "temperatures": Temperatures(device=2, local=0.7, edge=1.5, cloud=3),
+            "live": {2: {"thresholds": Thresholds(local=0.2, edge=0.7), "temperatures": Temperatures(local=1.1)}},
+        }
+    )
+    outcome = asyncio.get_running_loop().create_future()
+
+    def case(devices: Array, inputs: dict[str, Array]) -> Case:
+        best = no_answer(CLASSES, len(devices), 1, need_features=False)
+        return Case(None, judged_by, Terms(deadline=0), inputs, devices, best, outcome)
+
+    for exit in scores.topology.exits:
+        expected, limits = judge(scores, judged_by, exit), limits_of(scores, judged_by, exit)
+        for n, *place in np.argwhere(scores.there(exit)).tolist():
+            row = (n, *place)
+            devices, inputs = scores.present[n], {}
+            if exit is Exit.DEVICE:
+                devices = np.arange(len(devices)) == place[0]
+            elif exit is not Exit.CLOUD:
+                mine = list(edges[place[0]])
+                inputs = {"scores": scores.of(Exit.DEVICE)[n, mine], "present": devices[mine]}
+                devices = devices & np.isin(np.arange(len(devices)), mine)
+            (answer,), (uncertainty,), (sure,) = judge_cases(exit, scores.of(exit)[row][None], [case(devices, inputs)])
+            assert (answer.label, uncertainty) == (expected.labels[row], expected.uncertainty[row])
+            assert (answer.probabilities == expected.probabilities[row]).all()
+            assert sure == (uncertainty < limits[row])
 
 
 def tiny(device: list[list[float]], local: list[float], edge: list[float], cloud: list[float]) -> Scores:

@@ -8,7 +8,7 @@ import pytest
 from ddnn.exits import entropy, margin, probabilities
 from ddnn.policy import Policy, Temperatures
 from ddnn.serving.case import Case, Terms, no_answer
-from ddnn.serving.engine import judge
+from ddnn.serving.engine import judge_cases
 from ddnn.types import Array, Exit
 from ddnn_lab.in_process import Fleet
 
@@ -24,7 +24,7 @@ def case(policy: Policy, threshold: float | None = None) -> Case:
 async def test_every_event_is_judged_under_its_own_policy() -> None:
     first = Policy(bundle="b", version=1)
     second = Policy(bundle="b", version=2, criterion="margin", temperatures=Temperatures(edge=2.0))
-    answers, criterion = judge(Exit.EDGE, SCORES, [case(first), case(second), case(first)])
+    answers, criterion, sure = judge_cases(Exit.EDGE, SCORES, [case(first), case(second), case(first)])
     assert [answer.policy_version for answer in answers] == [1, 2, 1]
     cool = probabilities(SCORES, 2.0)
     assert np.allclose(answers[1].probabilities, cool[1])
@@ -34,6 +34,7 @@ async def test_every_event_is_judged_under_its_own_policy() -> None:
     )
     assert [answer.confidence for answer in answers] == pytest.approx([1 - value for value in criterion])
     assert [answer.label for answer in answers] == SCORES.argmax(axis=1).tolist()
+    assert sure == [value < 0.5 for value in criterion]
 
 
 async def test_a_requests_threshold_moves_exits_that_answer_at_all_and_not_the_cloud() -> None:

@@ -51,7 +51,7 @@ def fused(scores: Scores) -> list[Exit]:
 
 def spoken(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Floats]:
     """Probabilities (N, K) and criterion (N,) of a fused exit for every event; of several edges the surest speaks."""
-    p, u = judge(scores, policy, exit)
+    p, u, _ = judge(scores, policy, exit)
     if exit is Exit.CLOUD:
         return p, u
     rows, surest = np.arange(len(scores)), u.argmin(axis=1)
