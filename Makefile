@@ -1,5 +1,6 @@
 # make up     a fleet on this machine: cloud, edge and six devices answer real digits
-# make test   everything that is checked: style, types, layers, tests
+# make check  style, types, layers and the fast tests: a minute and a half
+# make test   everything that is checked: style, types, layers, every test
 # make clean  remove what the two made
 
 VENV := .venv
@@ -9,15 +10,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
   $$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: up test lint clean
+PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+.PHONY: up check test lint clean
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
 up: $(VENV)/.serving
 	@exec $(BIN)/ddnn up $(ARGS)
 
+check: lint
+	$(PYTEST) -m "not compose and not slow"
+
 test: lint
-	$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 lint: $(VENV)/.testing
 	$(BIN)/ruff check

@@ -4,8 +4,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("shared", "device", "edge", "cloud", "tests")
 HIDDEN = (".ci/run", ".dockerignore", ".env.example", ".gitignore")  # by name: other hidden files are a person's own
@@ -38,11 +36,17 @@ def test_hidden_files_are_looked_at_too() -> None:
     assert {*HIDDEN} <= {name(path) for path in files(*TEXT)}
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=name)
-def test_a_module_is_short_and_imports_absolutely(path: Path) -> None:
-    text = path.read_text()
-    assert text.count("\n") <= MOST_LINES
-    relative = [node.lineno for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.level]
+def test_modules_are_short() -> None:
+    assert not {name(path): lines for path in PYTHON if (lines := path.read_text().count("\n")) > MOST_LINES}
+
+
+def test_modules_import_absolutely() -> None:
+    relative = [
+        f"{name(path)}:{node.lineno}"
+        for path in PYTHON
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
     assert not relative
 
 

@@ -16,6 +16,13 @@ from ddnn_lab.faults.rig import Rig
 from real_fleet import ADMIN, Sensors
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole fleets of processes are slow, each test of them."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def every_exit(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The shipped bundle under a policy by which local, edge and cloud each answer a share, and that waits a minute."""
