@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
 from ddnn.evaluation import Scores
+from ddnn.topology import Features, Topology, View
 from ddnn.types import Floats
 
 __all__ = ["CLASSES", "make_scores", "make_topology"]
@@ -14,16 +14,11 @@ CLASSES = 4
 def make_topology(devices: int, edges: int, section: bool, bits: tuple[int, int] = (20, 9)) -> Topology:
     """A topology of `devices` devices dealt to `edges` edges; `section`: the edges have one; `bits` at the two cuts."""
     groups = np.array_split(np.arange(devices), edges)
-    return Topology(
-        devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section="d.onnx") for _ in range(devices)),
-        device_cut=Cut(shape=bits[:1]),
-        edges=tuple(
-            EdgeSpec(devices=tuple(group.tolist()), local="l.onnx", section="e.onnx" if section else None)
-            for group in groups
-        ),
-        edge_cut=Cut(shape=bits[1:]) if section else None,
-        cloud="c.onnx",
-        fusion={},
+    return Topology.tiered(
+        [View(shape=(4,), dtype="FP32")] * devices,
+        [group.tolist() for group in groups],
+        Features(shape=bits[:1]),
+        Features(shape=bits[1:]) if section else None,
     )
 
 

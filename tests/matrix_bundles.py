@@ -9,9 +9,10 @@ import onnx.numpy_helper
 import onnx.parser
 import pytest
 
-from ddnn.bundle import Bundle, Cut, DeviceSpec, EdgeSpec, Manifest, Topology, Training, View
+from ddnn.bundle import Bundle, Manifest, Training
 from ddnn.data import Dataset
 from ddnn.policy import Policy
+from ddnn.topology import Features, Files, Topology, View
 from ddnn.types import Array
 
 __all__ = ["MakeBundle", "MakeData", "make_bundle", "make_data"]
@@ -92,25 +93,18 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         folder = tmp_path / name
         folder.mkdir()
         count = sum(map(len, edges))
-        topology = Topology(
-            devices=tuple(
-                DeviceSpec(
-                    view=View(shape=(SIZE,), dtype="FP32"),
-                    section=None if raw else write_section(folder, f"device-{i}", i),
-                )
-                for i in range(count)
-            ),
-            device_cut=None if raw else Cut(shape=(BITS,)),
-            edges=tuple(
-                EdgeSpec(
-                    devices=tuple(devices),
-                    local=None if raw else write_section(folder, f"local-{i}", 0),
-                    section=write_section(folder, f"edge-{i}", 100 + i) if section and not raw else None,
-                )
-                for i, devices in enumerate(edges)
-            ),
-            edge_cut=Cut(shape=(BITS,)) if section and not raw else None,
-            cloud=write_section(folder, "raw" if raw else "cloud", 200),
+        files = Files(
+            [write_section(folder, f"device-{i}", i) for i in range(0 if raw else count)],
+            [write_section(folder, f"local-{i}", 0) for i in range(0 if raw else len(edges))],
+            [write_section(folder, f"edge-{i}", 100 + i) for i in range(len(edges) if section and not raw else 0)],
+            write_section(folder, "raw" if raw else "cloud", 200),
+        )
+        topology = Topology.tiered(
+            [View(shape=(SIZE,), dtype="FP32")] * count,
+            edges,
+            None if raw else Features(shape=(BITS,)),
+            Features(shape=(BITS,)) if files.edges else None,
+            files=files,
             fusion={"local": "mean", "edge": "mean", "cloud": "mean"},
         )
         training = Training(command="", config={}, seed=0, data={}, test={}, versions={})

@@ -10,14 +10,14 @@ from typing import Final
 import numpy as np
 
 from ddnn.errors import BadInput
+from ddnn.task import CLASSIFICATION
 from ddnn.types import Answer, Array, Exit
 from ddnn.wire import HEADER_LENGTH, InferRequest, datatype_of, encode_response
 
 __all__ = ["OUTPUTS", "answers_to_outputs", "encode_answers", "outputs_to_answers"]
 
 OUTPUTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
-    "label": ("INT64", ("B",)),
-    "probabilities": ("FP32", ("B", "K")),
+    **CLASSIFICATION.outputs,
     "exit": ("BYTES", ("B",)),
     "confidence": ("FP32", ("B",)),
     "degraded": ("BOOL", ("B",)),

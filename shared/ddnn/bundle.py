@@ -5,7 +5,6 @@
 """
 
 import hashlib
-import math
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ddnn.errors import BadBundle
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
+from ddnn.topology import DeviceSpec, EdgeSpec, Features, Topology, View
 from ddnn.types import Array, Exit, Tier
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Cut",
     "DeviceSpec",
     "EdgeSpec",
+    "Features",
     "FileEntry",
     "Manifest",
     "Topology",
@@ -42,104 +43,11 @@ WEIGHTS_FILE: Final = "weights.safetensors"
 _CUT: Final = ("features", "ties")
 
 
+Cut = Features
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class View(_Frozen):
-    """What one device sees of one event."""
-
-    shape: tuple[int, ...]
-    """(C, H, W) an image, (C, L) a series, (F,) a vector."""
-    dtype: Literal["UINT8", "FP32"]
-
-    @property
-    def numpy_dtype(self) -> np.dtype[Any]:
-        """The same as a numpy type."""
-        return np.dtype(np.uint8 if self.dtype == "UINT8" else np.float32)
-
-    @property
-    def bytes(self) -> int:
-        """Size of one raw view."""
-        return math.prod(self.shape) * self.numpy_dtype.itemsize
-
-
-class Cut(_Frozen):
-    """Features where the network is cut: one bit an element."""
-
-    shape: tuple[int, ...]
-
-    @property
-    def bits(self) -> int:
-        """Elements of one event's features."""
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        """The same, packed 8 to a byte."""
-        return -(-self.bits // 8)
-
-
-class DeviceSpec(_Frozen):
-    """One device: its view and its section's file."""
-
-    view: View
-    section: str | None
-    """File of the device section; devices that share their weights share it; none where raw views go up."""
-
-
-class EdgeSpec(_Frozen):
-    """One edge: which devices it fuses, and its files."""
-
-    devices: tuple[int, ...] = Field(min_length=1)
-    """Global device indices, ascending; position in this tuple is the device's place in the edge's fusion."""
-    local: str | None
-    """File of the local exit: `scores` [B, d, K], `present` [B, d] → `scores` [B, K]; none where raw views go up."""
-    section: str | None
-    """File of the edge section: `features` [B, d, bits] of 0/1, `present` [B, d] → `scores`, `features`; or none."""
-
-
-class Topology(_Frozen):
-    """Which devices, edges and cuts the network has.
-
-    A section takes and gives features as UINT8 of 0 and 1. In the files an output that shares an input's name ends in
-    `_out`, since ONNX names are unique; `ddnn.runtime.Section` takes that off.
-    """
-
-    devices: tuple[DeviceSpec, ...] = Field(min_length=1)
-    """File of a device section: `view` [B, …] → `scores` [B, K], `features` [B, bits]."""
-    device_cut: Cut | None
-    """Features of every device, all alike; none where raw views go up (configuration (a))."""
-    edges: tuple[EdgeSpec, ...] = Field(min_length=1)
-    edge_cut: Cut | None
-    """Features of every edge; none when there is no edge section and the cloud fuses the devices' features."""
-    cloud: str
-    """File of the cloud section: `features` [B, n, bits], `present` [B, n] → `scores` [B, K]; n edges, or n devices.
-
-    Where raw views go up: `view` [B, D, …], `present` [B, D] → `scores` [B, K].
-    """
-    fusion: dict[Literal["local", "edge", "cloud"], Literal["max", "mean", "concat", "attention"]]
-
-    @property
-    def raw(self) -> bool:
-        """Whether raw views go up to the cloud, the only section and exit (configuration (a))."""
-        return self.device_cut is None
-
-    @property
-    def cloud_cut(self) -> Cut | None:
-        """What goes up to the cloud, a child each; none where raw views do."""
-        return self.edge_cut or self.device_cut
-
-    @property
-    def exits(self) -> tuple[Exit, ...]:
-        """The exits this network has, lowest first."""
-        if self.raw:
-            return (Exit.CLOUD,)
-        return tuple(exit for exit in Exit if exit is not Exit.EDGE or self.edge_cut)
-
-    def edge_of(self, device: int) -> int:
-        """Index of the edge that fuses `device`."""
-        return next(index for index, edge in enumerate(self.edges) if device in edge.devices)
 
 
 class FileEntry(_Frozen):
@@ -168,9 +76,11 @@ class Training(_Frozen):
 class Manifest(_Frozen):
     """`manifest.json`."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
+    """1 is what 0.1.0 wrote: cuts of one bit an element in the sections' place. It is read, and no longer written."""
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
+    task: str = "classification"
     topology: Topology
     files: dict[str, FileEntry]
     """Every file of the bundle but the manifest and the policy, which seal themselves."""
@@ -215,7 +125,7 @@ class Bundle:
             for file in sorted(path.iterdir())
             if file.suffix in {".onnx", ".npz", ".safetensors"}
         }
-        sealed = manifest.model_copy(update={"files": files})
+        sealed = manifest.model_copy(update={"format": 2, "files": files})
         value = write_sealed(path / MANIFEST_FILE, sealed.model_dump(mode="json"), seal="fingerprint")
         return sealed.model_copy(update={"fingerprint": value})
 
@@ -231,15 +141,10 @@ class Bundle:
 
     def sections(self, tier: Tier, index: int = 0) -> dict[str, Path]:
         """Files that `tier` number `index` runs: `section`, and `local` at an edge; checked against the manifest."""
-        topology = self.topology
-        names: dict[str, str | None]
-        if tier is Tier.DEVICE:
-            names = {"section": topology.devices[index].section}
-        elif tier is Tier.EDGE:
-            names = {"local": topology.edges[index].local, "section": topology.edges[index].section}
-        else:
-            names = {"section": topology.cloud}
-        return {role: self.checked(name) for role, name in names.items() if name}
+        return {
+            "local" if section.exit is Exit.LOCAL else "section": self.checked(section.file)
+            for section in self.topology.sections_of(tier, index)
+        }
 
     def checked(self, name: str) -> Path:
         """Path of the file `name` after its size and SHA-256 were checked; raise `BadBundle` naming it."""

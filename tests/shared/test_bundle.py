@@ -98,7 +98,7 @@ def test_the_policy_of_another_bundle_is_refused(copied_bundle: Path) -> None:
     ("change", "where"),
     [
         ({"colour": "red"}, "colour"),
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
         ({"classes": ["only"]}, "classes"),
         ({"name": 3}, "name"),
     ],
@@ -162,8 +162,8 @@ def test_sections_per_tier_are_those_of_the_topology(tiny_bundle: Bundle) -> Non
         (tier, index): {role: file.name for role, file in tiny_bundle.sections(tier, index).items()}
         for tier, index in [(Tier.DEVICE, 0), (Tier.DEVICE, 5), (Tier.EDGE, 0), (Tier.CLOUD, 0)]
     }
-    assert files[Tier.DEVICE, 0] == {"section": tiny_bundle.topology.devices[0].section}
-    assert files[Tier.DEVICE, 5] == {"section": tiny_bundle.topology.devices[5].section}
+    assert files[Tier.DEVICE, 0] == {"section": "device-0.onnx"}
+    assert files[Tier.DEVICE, 5] == {"section": "device-5.onnx"}
     assert files[Tier.EDGE, 0] == {"local": "local.onnx", "section": "edge.onnx"}
     assert files[Tier.CLOUD, 0] == {"section": "cloud.onnx"}
     assert [tiny_bundle.topology.edge_of(n) for n in range(6)] == [0] * 6

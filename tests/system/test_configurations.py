@@ -108,7 +108,7 @@ async def test_every_pair_of_fusions_is_served_as_offline(local: str, cloud: str
 
 async def test_raw_views_of_several_edges_are_joined_at_the_cloud(tmp_path: Path) -> None:
     whole = make_bundle(tmp_path / "bundle", **TOPOLOGIES["a"])
-    edges = tuple(EdgeSpec(devices=tuple(devices), local=None, section=None) for devices in SPLIT)
+    edges = tuple(EdgeSpec(devices=tuple(devices)) for devices in SPLIT)
     topology = whole.topology.model_copy(update={"edges": edges})
     sealed = Bundle.seal(whole.path, whole.manifest.model_copy(update={"topology": topology}))
     Policy(bundle=sealed.fingerprint).write(whole.path)

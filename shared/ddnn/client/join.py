@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ddnn.errors import BadInput, DDNNError, Unavailable
+from ddnn.task import CLASSIFICATION
 from ddnn.types import Answer, Bools, Exit, Floats
 
 __all__ = ["EventAnswer", "join", "joined"]
@@ -39,10 +40,7 @@ def join(answers: Sequence[Answer | None]) -> int:
     Not degraded before degraded, then the latest exit, then most devices, then the lowest criterion (the highest
     confidence), then the lowest index. Rows without a label are no answers.
     """
-    given = [(index, answer) for index, answer in enumerate(answers) if answer is not None and answer.label >= 0]
-    if not given:
-        raise BadInput("there is no answer to join; expected at least one with a label")
-    return min(given, key=lambda pair: (_order(pair[1]), pair[0]))[0]
+    return CLASSIFICATION.join(answers)
 
 
 def joined(event: str, answers: Sequence[Answer | None], errors: Mapping[int, DDNNError]) -> EventAnswer:
@@ -73,7 +71,3 @@ def joined(event: str, answers: Sequence[Answer | None], errors: Mapping[int, DD
         answers=tuple(answers),
         errors=dict(errors),
     )
-
-
-def _order(answer: Answer) -> tuple[bool, int, int, float]:
-    return answer.degraded, -answer.exit.rank, -int(answer.devices.sum()), -answer.confidence

@@ -5,6 +5,7 @@ Legend: N events, D devices, E edges, K classes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,9 +109,9 @@ class Recorder:
             return
         self.device_scores = np.empty((len(data), count, self._classes), np.float32)
         self.device_features = np.empty((len(data), count, cut.bytes), np.uint8)
-        loaded: dict[str | None, Section] = {}  # devices may share one file
-        for index, spec in enumerate(topology.devices):
-            section = loaded.setdefault(spec.section, Section(bundle.sections(Tier.DEVICE, index)["section"]))
+        loaded: dict[Path, Section] = {}  # devices may share one file
+        for index in range(count):
+            section = loaded.setdefault(file := bundle.sections(Tier.DEVICE, index)["section"], Section(file))
             for rows in self._batches(np.arange(len(data))):
                 scores, features = _run(section, view=data.views[index][rows])
                 self.device_scores[rows, index], self.device_features[rows, index] = scores, pack_bits(features)

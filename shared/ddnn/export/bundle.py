@@ -5,14 +5,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from safetensors.torch import save_file
 
-from ddnn.bundle import GOLDEN_FILE, WEIGHTS_FILE, Bundle, Cut, DeviceSpec, EdgeSpec, Manifest, Topology, Training, View
+from ddnn.bundle import GOLDEN_FILE, WEIGHTS_FILE, Bundle, Manifest, Training
 from ddnn.data import SPLIT_NAMES, Dataset
 from ddnn.errors import BadInput
 from ddnn.export.golden import golden
@@ -21,6 +20,7 @@ from ddnn.export.proof import prove
 from ddnn.network import DDNN
 from ddnn.network.config import Fusion
 from ddnn.policy import Policy
+from ddnn.topology import Features, Files, Topology, View
 
 __all__ = ["seal", "staged", "write_bundle"]
 
@@ -114,18 +114,12 @@ def _topology(network: DDNN) -> Topology:
         fusion["local"] = plan.config.local_fusion
     if edges:
         fusion["edge"] = plan.config.edge_fusion
-    return Topology(
-        devices=tuple(
-            DeviceSpec(view=View(shape=view.shape, dtype="UINT8" if view.uint8 else "FP32"), section=name)
-            for view, name in zip_longest(plan.views, devices)
-        ),
-        device_cut=Cut(shape=plan.device_cut) if plan.device_cut else None,
-        edges=tuple(
-            EdgeSpec(devices=group, local=local, section=section)
-            for group, local, section in zip_longest(plan.edges, locals_, edges)
-        ),
-        edge_cut=Cut(shape=plan.edge_cut) if plan.edge_cut else None,
-        cloud=cloud,
+    return Topology.tiered(
+        [View(shape=view.shape, dtype="UINT8" if view.uint8 else "FP32") for view in plan.views],
+        plan.edges,
+        Features(shape=plan.device_cut) if plan.device_cut else None,
+        Features(shape=plan.edge_cut) if plan.edge_cut else None,
+        files=Files(devices, locals_, edges, cloud),
         fusion=fusion,
     )
 

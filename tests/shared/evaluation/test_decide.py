@@ -8,7 +8,6 @@ from itertools import product
 import numpy as np
 import pytest
 
-from ddnn.bundle import Cut, DeviceSpec, EdgeSpec, Topology, View
 from ddnn.client import join
 from ddnn.evaluation import NOBODY, Scores, decide, judge
 from ddnn.evaluation.decide import thresholds as limits_of
@@ -16,6 +15,7 @@ from ddnn.exits import CRITERIA, probabilities, uncertainty
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.serving.case import Case, Terms, no_answer
 from ddnn.serving.engine import judge_cases
+from ddnn.topology import Features, Topology, View
 from ddnn.types import Answer, Array, Exit
 
 CLASSES = 3
@@ -23,14 +23,8 @@ CLASSES = 3
 
 def topology(edges: Sequence[Sequence[int]], section: bool = True) -> Topology:
     devices = sum(map(len, edges))
-    return Topology(
-        devices=tuple(DeviceSpec(view=View(shape=(4,), dtype="FP32"), section=f"d{i}.onnx") for i in range(devices)),
-        device_cut=Cut(shape=(20,)),
-        edges=tuple(EdgeSpec(devices=tuple(e), local="l.onnx", section="e.onnx" if section else None) for e in edges),
-        edge_cut=Cut(shape=(9,)) if section else None,
-        cloud="c.onnx",
-        fusion={},
-    )
+    view, cut = View(shape=(4,), dtype="FP32"), Features(shape=(9,)) if section else None
+    return Topology.tiered([view] * devices, edges, Features(shape=(20,)), cut)
 
 
 def random_scores(edges: Sequence[Sequence[int]], events: int = 200, section: bool = True, seed: int = 0) -> Scores:
@@ -241,14 +235,7 @@ def test_the_latest_exit_of_several_edges_answers_and_then_most_devices() -> Non
 
 def test_without_exits_below_it_the_cloud_answers_everything() -> None:
     scores = tiny([[0.9, 0.1]], [0.9, 0.1], [0.9, 0.1], [0.2, 0.8])
-    bare = scores.topology.model_copy(
-        update={
-            "devices": (DeviceSpec(view=View(shape=(4,), dtype="FP32"), section=None),),
-            "edges": (EdgeSpec(devices=(0,), local=None, section=None),),
-            "device_cut": None,
-            "edge_cut": None,
-        }
-    )
+    bare = Topology.tiered([View(shape=(4,), dtype="FP32")], [(0,)], None)
     raw = replace(scores, device=None, local=None, edge=None, topology=bare)
     decisions = decide(raw, policy(0.9, 0.9, 0.9))
     assert (decisions.label[0], decisions.exit[0], decisions.devices[0].tolist()) == (1, Exit.CLOUD.rank, [True])

@@ -66,7 +66,7 @@ def test_each_of_the_papers_configurations(tmp_path: Path, name: str) -> None:
     assert len(topology.devices) == (1 if name in "bd" else 6)
     assert [len(edge.devices) for edge in topology.edges] == ([3, 3] if name == "f" else [len(topology.devices)])
     assert topology.raw == (name == "a")
-    assert {edge.section is None for edge in topology.edges} == {name in "abc"}
+    assert (topology.section(Exit.EDGE) is None) == (name in "abc")
 
 
 @pytest.mark.parametrize(("low", "high"), PAIRS)
@@ -104,7 +104,7 @@ def test_blocks_of_every_kind_without_a_tail_and_with_shared_weights(
     data = sample_data([shape] * 2, events=90)
     no_tail = {"filters": [4], "widths": [6], "tail": False, "halve": "all"}
     network, bundle = exported(tmp_path, data, blocks=blocks, bias=True, shared_weights=True, device=no_tail)
-    assert {spec.section for spec in bundle.topology.devices} == {"device.onnx"}
+    assert {spec.file for spec in bundle.topology.sections if spec.exit is Exit.DEVICE} == {"device.onnx"}
     assert [file.name for file in bundle.path.glob("device*.onnx")] == ["device.onnx"]
     assert bundle.topology.device_cut is not None
     assert bundle.topology.device_cut.shape == network.plan.device_cut == (4 if len(shape) > 1 else 6, *halved(shape))

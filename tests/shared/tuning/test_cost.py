@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddnn.bundle import Topology
 from ddnn.errors import BadInput
 from ddnn.evaluation import Scores, decide
 from ddnn.evaluation.messages import Messages
 from ddnn.evaluation.traffic import traffic
 from ddnn.policy import Policy, Thresholds
+from ddnn.topology import Topology
 from ddnn.tuning.cost import KINDS, Kind, Offload, Over, Price, costs, exits_asked, spent
 from ddnn.tuning.links import Link, Links
 from ddnn.tuning.profile import Profile, Timing
@@ -189,7 +189,7 @@ def test_a_sure_device_answers_before_its_neighbours_and_a_sure_edge_before_the_
 
 def test_views_that_go_up_raw_cost_their_way() -> None:
     scores = scores_of(2, 1, True, events=3, absent=0.0)
-    raw = scores.topology.model_copy(update={"device_cut": None, "edge_cut": None})
+    raw = Topology.tiered([spec.view for spec in scores.topology.devices], [(0, 1)], None)
     scores = Scores(None, None, None, scores.cloud, scores.present, scores.y, scores.y_dev, raw, {})
     assert exits_asked(raw) == (Exit.CLOUD,)
     np.testing.assert_array_equal(costs(scores, "staged", Price()), np.full((3, 1), 2 * 16 + 2 * 16 + 2))

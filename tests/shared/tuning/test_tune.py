@@ -12,6 +12,7 @@ import pytest
 import made_scores
 from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.policy import Policy, Thresholds
+from ddnn.topology import Topology
 from ddnn.tuning import Objective, choose, figures, fit_temperature, objective_points, tune
 from ddnn.tuning.cost import Price
 from ddnn.tuning.links import parse_links
@@ -214,6 +215,6 @@ def test_scores_that_are_never_wrong_do_not_drive_the_temperature_to_zero() -> N
 
 def test_a_network_without_an_exit_below_the_cloud_has_nothing_to_tune() -> None:
     scores = make_scores(100)
-    bare = scores.topology.model_copy(update={"device_cut": None, "edge_cut": None})
+    bare = Topology.tiered([spec.view for spec in scores.topology.devices], [(0, 1)], None)
     with pytest.raises(BadInput, match="no exit below the cloud"):
         tune(replace(scores, device=None, local=None, edge=None, topology=bare), POLICY)

@@ -1,0 +1,219 @@
+"""Codecs: how what one section gives reaches the section that takes it, as rows of a tensor on the wire.
+
+A section's file gives features flat, as levels 0 … 2^n − 1 in UINT8 (`bits…`) or as FP32 (`float…`), and takes them
+alike; views keep their shape.
+Legend: `…` any leading axes, events B and often children; `shape` is that of one event's values, n their number.
+"""
+
+import math
+import re
+from abc import ABC, abstractmethod
+from functools import cache
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+
+from ddnn.errors import BadConfig, BadInput
+from ddnn.extensions import resolve
+from ddnn.types import Array, Bits
+
+__all__ = ["CODECS", "Bitwise", "Codec", "Float16", "Image", "Plain", "codec_of"]
+
+Shape = tuple[int, ...]
+
+CODECS: Final = ("bits1", "bits2", "bits4", "bits8", "float16", "float32", "view", "jpeg1 … jpeg100", "webp1 … webp100")
+"""Names of the built-in codecs; the number of `jpeg` and `webp` is the quality."""
+
+
+class Codec(ABC):
+    """Packs what a section gives into rows on the wire and back. A user's own has its torch twin as `twin(shape)`.
+
+    `twin` gives a `ddnn.network.quantise.Quantiser` and imports torch itself: a served tier calls all but `twin`.
+    """
+
+    name: str
+    datatype: str
+    """Of the rows, by its name in the protocol."""
+    tolerance: float = 0.0
+    """How far a value may be from what was packed, as a share of max(1, |value|)."""
+
+    @abstractmethod
+    def wire_shape(self, shape: Shape) -> Shape:
+        """Shape of one row."""
+
+    @abstractmethod
+    def pack(self, values: Array) -> Array:
+        """Values as a section gives them → rows (…, *wire_shape)."""
+
+    @abstractmethod
+    def unpack(self, rows: Array, shape: Shape) -> Array:
+        """Rows (…, *wire_shape) → values as a section takes them."""
+
+    @abstractmethod
+    def bytes(self, shape: Shape) -> int:
+        """Size of one row; where rows differ in size, that of noise, which no codec makes small."""
+
+
+class Bitwise(Codec):
+    """Levels of n bits, 8 / n to a byte, the first in the lowest bits, zero padded."""
+
+    datatype = "UINT8"
+
+    def __init__(self, bits: int) -> None:
+        self.name, self.bits = f"bits{bits}", bits
+        self._shifts = np.arange(0, 8, bits, dtype=np.uint8)
+
+    def wire_shape(self, shape: Shape) -> Shape:
+        """(bytes,)"""
+        return (self.bytes(shape),)
+
+    def bytes(self, shape: Shape) -> int:
+        """⌈n · bits / 8⌉"""
+        return -(-math.prod(shape) * self.bits // 8)
+
+    def pack(self, values: Array) -> Bits:
+        """(…, n) of 0 … 2^bits − 1 → (…, bytes)."""
+        if self.bits == 1:
+            return np.packbits(values, axis=-1, bitorder="little")
+        each = len(self._shifts)
+        size = -(-values.shape[-1] // each)
+        padded = np.zeros((*values.shape[:-1], size * each), np.uint8)
+        padded[..., : values.shape[-1]] = values
+        parts = padded.reshape(*padded.shape[:-1], size, each) << self._shifts
+        return np.asarray(np.bitwise_or.reduce(parts, axis=-1), np.uint8)
+
+    def unpack(self, rows: Array, shape: Shape) -> Bits:
+        """(…, bytes) → (…, n)."""
+        count = math.prod(shape)
+        if self.bits == 1:
+            return np.unpackbits(rows, axis=-1, count=count, bitorder="little")
+        levels = (rows[..., np.newaxis] >> self._shifts) & np.uint8(2**self.bits - 1)
+        return np.asarray(levels.reshape(*rows.shape[:-1], levels.shape[-2] * levels.shape[-1])[..., :count])
+
+
+class Float16(Codec):
+    """Numbers in half precision, the largest finite one where they would leave its range."""
+
+    name, datatype, tolerance = "float16", "FP16", 2.0**-11
+    _LARGEST: Final = float(np.finfo(np.float16).max)
+
+    def wire_shape(self, shape: Shape) -> Shape:
+        """(n,)"""
+        return (math.prod(shape),)
+
+    def bytes(self, shape: Shape) -> int:
+        """2 n"""
+        return 2 * math.prod(shape)
+
+    def pack(self, values: Array) -> Array:
+        """(…, n) FP32 → (…, n) FP16."""
+        return np.clip(values, -self._LARGEST, self._LARGEST).astype(np.float16)
+
+    def unpack(self, rows: Array, shape: Shape) -> Array:
+        """(…, n) FP16 → (…, n) FP32."""
+        return rows.astype(np.float32)
+
+
+class Plain(Codec):
+    """Values as they are: views in their own shape and type, scores, features in single precision."""
+
+    def __init__(self, name: str, datatype: str) -> None:
+        self.name, self.datatype = name, datatype
+        self._size = 1 if datatype == "UINT8" else 4
+
+    def wire_shape(self, shape: Shape) -> Shape:
+        """The same shape, features flat."""
+        return shape if self.name == "view" else (math.prod(shape),)
+
+    def bytes(self, shape: Shape) -> int:
+        """1 or 4 bytes an element."""
+        return math.prod(shape) * self._size
+
+    def pack(self, values: Array) -> Array:
+        """The values."""
+        return values
+
+    def unpack(self, rows: Array, shape: Shape) -> Array:
+        """The rows."""
+        return rows
+
+
+class Image(Codec):
+    """Views of bytes (C, H, W), C = 1 or 3, as JPEG or WebP, one BYTES element a view; needs Pillow."""
+
+    datatype, tolerance = "BYTES", 255.0
+
+    def __init__(self, name: str) -> None:
+        self.name, self.format, self.quality = name, name[:4].upper(), int(name[4:])
+        try:
+            from PIL import Image as pillow
+        except ImportError as error:
+            raise BadConfig(f"codec is {name!r}, which needs Pillow; install it with `pip install pillow`") from error
+        self.pillow = pillow
+
+    def wire_shape(self, shape: Shape) -> Shape:
+        """()"""
+        return ()
+
+    def bytes(self, shape: Shape) -> int:
+        """Size of noise; pictures take less."""
+        noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+        return len(self.pack(noise).item())
+
+    def pack(self, values: Array) -> Array:
+        """(…, C, H, W) UINT8 → (…) of files."""
+        flat = values.reshape(-1, *values.shape[-3:])
+        rows = np.empty(len(flat), np.object_)
+        rows[:] = [_encode(view, self) for view in flat]
+        return rows.reshape(values.shape[:-3])
+
+    def unpack(self, rows: Array, shape: Shape) -> Array:
+        """(…) of files → (…, C, H, W); raises `BadInput` where one is no picture of that shape."""
+        views = [_decode(row, shape, self) for row in rows.reshape(-1)]
+        return np.stack(views).reshape(*rows.shape, *shape) if views else np.empty((*rows.shape, *shape), np.uint8)
+
+
+@cache
+def codec_of(name: str, datatype: str = "FP32") -> Codec:
+    """The codec called `name`, built in or `package.module:factory`; `datatype` is that of views, for `view`.
+
+    Raises `BadConfig` where there is none of this name.
+    """
+    if re.fullmatch("bits[1248]", name):
+        return Bitwise(int(name[4:]))
+    if re.fullmatch("(jpeg|webp)([1-9][0-9]?|100)", name):
+        return Image(name)
+    if name == "float16":
+        return Float16()
+    if name in ("float32", "view"):
+        return Plain(name, datatype if name == "view" else "FP32")
+    found = resolve(name, "codec", CODECS)()
+    if not isinstance(found, Codec):
+        raise BadConfig(f"codec is {name!r}, which makes a {type(found).__name__}; expected a ddnn.codec.Codec")
+    found.name = name
+    return found
+
+
+def _encode(view: Array, codec: Image) -> bytes:
+    if view.dtype != np.uint8 or view.ndim != 3 or view.shape[0] not in (1, 3):
+        raise BadConfig(
+            f"codec is {codec.name!r}, and the view {view.dtype} {view.shape};"
+            " expected bytes (C, H, W) of one channel or three"
+        )
+    file = BytesIO()
+    picture = codec.pillow.fromarray(view[0] if view.shape[0] == 1 else np.moveaxis(view, 0, 2))
+    picture.save(file, codec.format, quality=codec.quality)
+    return file.getvalue()
+
+
+def _decode(row: bytes, shape: Shape, codec: Image) -> Array:
+    try:
+        with codec.pillow.open(BytesIO(row), formats=[codec.format]) as picture:
+            if picture.size != shape[:0:-1]:  # known before a pixel is decoded
+                width, height = picture.size
+                raise BadInput(f"a {codec.format} picture is {height} × {width}; expected {shape[1]} × {shape[2]}")
+            pixels = np.asarray(picture.convert("L" if shape[0] == 1 else "RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadInput(f"a picture cannot be decoded ({error}); expected {codec.format}") from error
+    return pixels[np.newaxis] if shape[0] == 1 else np.moveaxis(pixels, 2, 0)

@@ -1,0 +1,309 @@
+"""The topology: which devices and edges there are, which sections run where, and what each of them takes and sends up.
+
+A section is one ONNX file that ends in an exit. What it takes is a list of inputs, each from the tiers below: a view,
+scores or features, in a codec, sent with every event or only when asked for. What it gives upward are its features.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ddnn.codec import Codec, codec_of
+from ddnn.types import Array, Exit, Tier
+
+__all__ = ["DeviceSpec", "EdgeSpec", "Features", "Files", "Input", "SectionSpec", "Topology", "View"]
+
+Shape = tuple[int, ...]
+What = Literal["view", "scores", "features"]
+When = Literal["always", "asked"]
+Level = Literal["local", "edge", "cloud"]
+Fusion = Literal["max", "mean", "concat", "attention"]
+
+_TIERS: Final = tuple(Tier)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class View(_Frozen):
+    """What one device sees of one event."""
+
+    shape: Shape
+    """(C, H, W) an image, (C, L) a series, (F,) a vector."""
+    dtype: Literal["UINT8", "FP32"]
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The same as a numpy type."""
+        return np.dtype(np.uint8 if self.dtype == "UINT8" else np.float32)
+
+    @property
+    def bytes(self) -> int:
+        """Size of one raw view."""
+        return math.prod(self.shape) * self.numpy_dtype.itemsize
+
+
+class Features(_Frozen):
+    """What a section gives the tier above, where the network is cut."""
+
+    shape: Shape
+    codec: str = "bits1"
+
+    @property
+    def values(self) -> int:
+        """Elements of one event's features."""
+        return math.prod(self.shape)
+
+    @property
+    def bits(self) -> int:
+        """The same; goes with the cuts."""
+        return self.values
+
+    @property
+    def bytes(self) -> int:
+        """The same on the wire."""
+        return self.coded.bytes(self.shape)
+
+    @property
+    def coded(self) -> Codec:
+        """The codec itself."""
+        return codec_of(self.codec)
+
+    def pack(self, values: Array) -> Array:
+        """What the section gives, (…, n) → rows on the wire."""
+        return self.coded.pack(values)
+
+    def unpack(self, rows: Array) -> Array:
+        """Rows on the wire → what the section above takes, (…, n)."""
+        return self.coded.unpack(rows, self.shape)
+
+
+class Input(_Frozen):
+    """One thing that a section takes of each of its children; `what` is also the name of its tensor."""
+
+    child: Tier
+    """Whose view, scores or features; a device section's `device` is its own sensor."""
+    what: What
+    codec: str
+    when: When
+    """always: with the child's first message of an event. asked: only where the exit below is not sure."""
+
+
+class SectionSpec(_Frozen):
+    """One section."""
+
+    tier: Tier
+    index: int = Field(ge=0)
+    """Which device or edge runs it; 0 at the cloud."""
+    file: str
+    exit: Exit
+    inputs: tuple[Input, ...] = Field(min_length=1)
+    features: Features | None = None
+    """What it gives upward."""
+
+
+class DeviceSpec(_Frozen):
+    """One device."""
+
+    view: View
+
+
+class EdgeSpec(_Frozen):
+    """One edge."""
+
+    devices: tuple[int, ...] = Field(min_length=1)
+    """Global device indices, ascending; position in this tuple is the device's place in the edge's fusion."""
+
+
+class Files(NamedTuple):
+    """Names of the sections' files; a tier without sections has none."""
+
+    devices: Sequence[str] = ()
+    locals: Sequence[str] = ()
+    edges: Sequence[str] = ()
+    cloud: str = "cloud.onnx"
+
+    @classmethod
+    def usual(cls, devices: int, edges: int, *, section: bool, shared: bool = False) -> "Files":
+        """As bundles name them: devices that share their weights share a file; `section`: edges have one."""
+        suffixes = [f"-{index}" if edges > 1 else "" for index in range(edges if devices else 0)]
+        return cls(
+            ["device.onnx" if shared else f"device-{index}.onnx" for index in range(devices)],
+            [f"local{suffix}.onnx" for suffix in suffixes],
+            [f"edge{suffix}.onnx" for suffix in suffixes if section],
+        )
+
+
+class Topology(_Frozen):
+    """Devices with views, edges with devices, and the sections.
+
+    In the files an output that shares an input's name ends in `_out`, since ONNX names are unique;
+    `ddnn.runtime.Section` takes that off. A section that takes something of several children also takes `present`,
+    which of them took part.
+    """
+
+    devices: tuple[DeviceSpec, ...] = Field(min_length=1)
+    edges: tuple[EdgeSpec, ...] = Field(min_length=1)
+    sections: tuple[SectionSpec, ...] = Field(min_length=1)
+    fusion: dict[Level, Fusion] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_format_1(cls, document: Any) -> Any:
+        """Take the topology of a bundle of format 1, which had cuts of one bit an element in the sections' place."""
+        if not isinstance(document, Mapping) or "device_cut" not in document:
+            return document
+        try:
+            devices, edges = document["devices"], document["edges"]
+            cuts = [Features(**document[cut]) if document[cut] else None for cut in ("device_cut", "edge_cut")]
+            files = Files(
+                [device["section"] for device in devices if device["section"]],
+                [edge["local"] for edge in edges if edge["local"]],
+                [edge["section"] for edge in edges if edge["section"]],
+                document["cloud"],
+            )
+            views = [View(**device["view"]) for device in devices]
+            return _tiered(views, [edge["devices"] for edge in edges], cuts[0], cuts[1], files, document["fusion"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a topology of format 1 does not have this form ({error!r})") from error
+
+    @classmethod
+    def tiered(
+        cls,
+        views: Sequence[View],
+        edges: Sequence[Sequence[int]],
+        device: Features | None,
+        edge: Features | None = None,
+        *,
+        files: Files | None = None,
+        fusion: Mapping[Level, Fusion] | None = None,
+        view_codec: str = "view",
+    ) -> "Topology":
+        """The paper's configurations: sections and exits follow from which features go up.
+
+        `device`: what devices send; none: raw views go up, and the cloud's is the only section. `edge`: what edges
+        send; none: they have no section, and pass on what their devices send. `files`: their usual names.
+        """
+        files = files or Files.usual(len(views) if device else 0, len(edges), section=edge is not None)
+        return cls.model_validate(_tiered(views, edges, device, edge, files, fusion or {}, view_codec))
+
+    @property
+    def exits(self) -> tuple[Exit, ...]:
+        """The exits this network has, lowest first."""
+        return tuple(exit for exit in Exit if any(section.exit is exit for section in self.sections))
+
+    def sections_of(self, tier: Tier, index: int = 0) -> tuple[SectionSpec, ...]:
+        """What `tier` number `index` runs, lowest exit first."""
+        found = [section for section in self.sections if (section.tier, section.index) == (tier, index)]
+        return tuple(sorted(found, key=lambda section: section.exit.rank))
+
+    def section(self, exit: Exit, index: int = 0) -> SectionSpec | None:
+        """The section that ends in `exit`, of device or edge number `index`."""
+        return next((each for each in self.sections if each.exit is exit and each.index == index), None)
+
+    def edge_of(self, device: int) -> int:
+        """Index of the edge that joins `device`."""
+        return next(index for index, edge in enumerate(self.edges) if device in edge.devices)
+
+    def children(self, section: SectionSpec, given: Input) -> tuple[int, ...]:
+        """Indices of the devices or edges that give a section one of its inputs, in the order of their places."""
+        if section.tier is Tier.DEVICE:
+            return (section.index,)
+        if given.child is Tier.EDGE:
+            return tuple(range(len(self.edges)))
+        return self.edges[section.index].devices if section.tier is Tier.EDGE else tuple(range(len(self.devices)))
+
+    def features(self, tier: Tier) -> Features | None:
+        """What the sections of a tier give upward, all alike; none where it has no section or nothing is above."""
+        return next((each.features for each in self.sections if each.tier is tier and each.features), None)
+
+    def sent(self, tier: Tier, when: When) -> tuple[Input, ...]:
+        """What a device or an edge sends of an event: always, or when asked.
+
+        An edge's first message is of an event that it was not sure of, so it carries what the cloud takes of its
+        devices when asked, too.
+        """
+        above = [section for section in self.sections if _TIERS.index(section.tier) > _TIERS.index(tier)]
+        inputs = dict.fromkeys(given for section in above for given in section.inputs)
+        if tier is Tier.EDGE:
+            return tuple(inputs) if when == "always" else ()
+        return tuple(given for given in inputs if given.child is tier and given.when == when)
+
+    def codec(self, given: Input, child: int = 0) -> Codec:
+        """The codec of what a section takes of child number `child`."""
+        return codec_of(given.codec, self.devices[child].view.dtype if given.what == "view" else "FP32")
+
+    def shape(self, given: Input, child: int, classes: int) -> Shape:
+        """Shape of what a section takes of child number `child`, with K `classes`."""
+        features = self.features(given.child)
+        if given.what == "features" and features:
+            return features.shape
+        return self.devices[child].view.shape if given.what == "view" else (classes,)
+
+    def bytes(self, given: Input, child: int, classes: int) -> int:
+        """Size on the wire of what a section takes of child number `child`."""
+        return self.codec(given, child).bytes(self.shape(given, child, classes))
+
+    # The rest goes when its last callers read the sections.
+
+    @property
+    def device_cut(self) -> Features | None:
+        """What devices send."""
+        return self.features(Tier.DEVICE)
+
+    @property
+    def edge_cut(self) -> Features | None:
+        """What edges send."""
+        return self.features(Tier.EDGE)
+
+    @property
+    def cloud_cut(self) -> Features | None:
+        """What goes up to the cloud."""
+        return self.edge_cut or self.device_cut
+
+    @property
+    def raw(self) -> bool:
+        """Whether raw views go up to the cloud, the only section."""
+        return self.device_cut is None
+
+
+def _tiered(
+    views: Sequence[View],
+    edges: Sequence[Sequence[int]],
+    device: Features | None,
+    edge: Features | None,
+    files: Files,
+    fusion: Mapping[Level, Fusion],
+    view_codec: str = "view",
+) -> dict[str, Any]:
+    """The document of `Topology.tiered`."""
+    sensor = Input(child=Tier.DEVICE, what="view", codec="view", when="always")
+    sections = [
+        SectionSpec(tier=Tier.DEVICE, index=index, file=file, exit=Exit.DEVICE, inputs=(sensor,), features=device)
+        for index, file in enumerate(files.devices)
+    ]
+    scores = Input(child=Tier.DEVICE, what="scores", codec="float32", when="always")
+    sections += [
+        SectionSpec(tier=Tier.EDGE, index=index, file=file, exit=Exit.LOCAL, inputs=(scores,))
+        for index, file in enumerate(files.locals)
+    ]
+    top = sensor.model_copy(update={"codec": view_codec})
+    if device:
+        top = Input(child=Tier.DEVICE, what="features", codec=device.codec, when="asked")
+        sections += [
+            SectionSpec(tier=Tier.EDGE, index=index, file=file, exit=Exit.EDGE, inputs=(top,), features=edge)
+            for index, file in enumerate(files.edges)
+        ]
+    if edge:
+        top = Input(child=Tier.EDGE, what="features", codec=edge.codec, when="always")
+    sections.append(SectionSpec(tier=Tier.CLOUD, index=0, file=files.cloud, exit=Exit.CLOUD, inputs=(top,)))
+    return {
+        "devices": [DeviceSpec(view=view) for view in views],
+        "edges": [EdgeSpec(devices=tuple(devices)) for devices in edges],
+        "sections": sections,
+        "fusion": dict(fusion),
+    }

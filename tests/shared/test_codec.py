@@ -1,0 +1,124 @@
+"""Codecs: what comes back, how many bytes it takes, and what is refused."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddnn.codec import Codec, codec_of
+from ddnn.errors import BadConfig, BadInput
+from ddnn.types import Array, pack_bits
+from ddnn.wire import DATATYPES
+
+SHAPES = [(1,), (7,), (8,), (2, 3, 3), (5, 13)]
+
+
+def drawn(codec: Codec, lead: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """Values as a section gives them."""
+    rng = np.random.default_rng(0)
+    if codec.name.startswith("bits"):
+        return rng.integers(0, 2 ** int(codec.name[4:]), (*lead, math.prod(shape))).astype(np.uint8)
+    if codec.name == "view":
+        return rng.normal(size=(*lead, *shape)).astype(np.float32)
+    return (rng.normal(size=(*lead, math.prod(shape))) * 1000).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("lead", [(), (1,), (3, 2), (0,)])
+@pytest.mark.parametrize("name", ["bits1", "bits2", "bits4", "bits8", "float16", "float32", "view"])
+def test_what_was_packed_comes_back_within_the_tolerance(
+    name: str, lead: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    codec = codec_of(name)
+    values = drawn(codec, lead, shape)
+    rows = codec.pack(values)
+    assert rows.shape == (*lead, *codec.wire_shape(shape))
+    assert rows.dtype == DATATYPES[codec.datatype]
+    assert rows.nbytes == math.prod(lead) * codec.bytes(shape)
+    back = codec.unpack(rows, shape)
+    assert (back.shape, back.dtype) == (values.shape, values.dtype)
+    apart = np.abs(back.astype(np.float64) - values) / np.maximum(np.abs(values), 1)
+    assert apart.max(initial=0) <= codec.tolerance
+
+
+@given(st.sampled_from([1, 2, 4, 8]), st.lists(st.integers(0, 255), min_size=1, max_size=70))
+def test_levels_take_their_bits_and_no_more(bits: int, numbers: list[int]) -> None:
+    codec, levels = codec_of(f"bits{bits}"), np.array(numbers, np.uint8) & (2**bits - 1)
+    rows = codec.pack(levels)
+    assert rows.nbytes == codec.bytes(levels.shape) == math.ceil(len(numbers) * bits / 8)
+    assert (codec.unpack(rows, levels.shape) == levels).all()
+    assert int.from_bytes(rows.tobytes(), "little") == sum(int(level) << bits * i for i, level in enumerate(levels))
+
+
+def test_one_bit_is_packed_as_ever() -> None:
+    bits = np.random.default_rng(0).integers(0, 2, (4, 21)).astype(np.uint8)
+    assert (codec_of("bits1").pack(bits) == pack_bits(bits)).all()
+
+
+def test_half_precision_stays_finite() -> None:
+    rows = codec_of("float16").pack(np.array([1e9, -1e9, 65519.0], np.float32))
+    assert np.isfinite(rows).all()
+
+
+def test_a_view_of_bytes_keeps_its_type() -> None:
+    codec = codec_of("view", "UINT8")
+    assert (codec.datatype, codec.wire_shape((3, 4, 5)), codec.bytes((3, 4, 5))) == ("UINT8", (3, 4, 5), 60)
+
+
+@pytest.mark.parametrize("name", ["jpeg50", "webp80"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_come_back_alike_in_fewer_bytes(name: str, channels: int) -> None:
+    codec, shape = codec_of(name, "UINT8"), (channels, 64, 48)
+    ramp = np.linspace(0, 200, 64 * 48).reshape(64, 48)
+    views = np.broadcast_to(ramp, (2, *shape)).astype(np.uint8)
+    rows = codec.pack(views)
+    assert rows.dtype == np.object_
+    assert (rows.shape, codec.datatype, codec.wire_shape(shape)) == ((2,), "BYTES", ())
+    back = codec.unpack(rows, shape)
+    assert back.dtype == np.uint8
+    assert back.shape == views.shape
+    assert np.abs(back.astype(int) - views).mean() < 6
+    assert len(rows[0]) < codec.bytes(shape)
+    assert codec.unpack(rows[:0], shape).shape == (0, *shape)
+
+
+def test_a_lower_quality_takes_fewer_bytes() -> None:
+    assert codec_of("jpeg10").bytes((3, 32, 32)) < codec_of("jpeg90").bytes((3, 32, 32))
+
+
+@pytest.mark.parametrize("row", [b"", b"\xff\xd8 no picture", b"GIF89a"])
+def test_what_is_no_picture_is_refused(row: bytes) -> None:
+    with pytest.raises(BadInput, match=r"a picture cannot be decoded .*; expected JPEG"):
+        codec_of("jpeg50").unpack(np.array([row], np.object_), (3, 8, 8))
+
+
+def test_a_picture_of_another_size_is_refused_before_it_is_decoded() -> None:
+    rows = codec_of("jpeg50").pack(np.zeros((1, 3, 16, 8), np.uint8))
+    with pytest.raises(BadInput, match="picture is 16 × 8; expected 8 × 8"):
+        codec_of("jpeg50").unpack(rows, (3, 8, 8))
+
+
+@pytest.mark.parametrize("view", [np.zeros((1, 2, 8, 8), np.uint8), np.zeros((1, 3, 8, 8), np.float32)])
+def test_views_that_are_no_pictures_are_refused(view: Array) -> None:
+    with pytest.raises(BadConfig, match="expected bytes"):
+        codec_of("jpeg50").pack(view)
+
+
+def test_without_pillow_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(BadConfig, match=r"codec is 'jpeg33', which needs Pillow; install it with"):
+        codec_of("jpeg33")
+
+
+@pytest.mark.parametrize("name", ["bits3", "jpeg0", "jpeg101", "float8", "", "Bits1"])
+def test_a_codec_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
+    with pytest.raises(BadConfig, match=rf"codec is '{name}'; expected one of bits1, .*package\.module:attribute"):
+        codec_of(name)
+
+
+def test_a_foreign_name_must_make_a_codec() -> None:
+    with pytest.raises(BadConfig, match=r"which makes a dict; expected a ddnn\.codec\.Codec"):
+        codec_of("builtins:dict")
