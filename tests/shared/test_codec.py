@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ddnn.codec import Codec, codec_of
@@ -44,6 +44,7 @@ def test_what_was_packed_comes_back_within_the_tolerance(
     assert apart.max(initial=0) <= codec.tolerance
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.sampled_from([1, 2, 4, 8]), st.lists(st.integers(0, 255), min_size=1, max_size=70))
 def test_levels_take_their_bits_and_no_more(bits: int, numbers: list[int]) -> None:
     codec, levels = codec_of(f"bits{bits}"), np.array(numbers, np.uint8) & (2**bits - 1)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -20,6 +20,7 @@ def by_definition(bits: list[int]) -> list[int]:
 BITS: Any = arrays.arrays(np.uint8, arrays.array_shapes(max_dims=3, max_side=20), elements=st.integers(0, 1))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(BITS)
 def test_packing_is_the_written_definition_and_comes_back(bits: Bits) -> None:
     packed = pack_bits(bits)
