@@ -11,8 +11,8 @@ import pytest
 from ddnn.bundle import Bundle, EdgeSpec
 from ddnn.evaluation import Decisions, decide, judge, record
 from ddnn.evaluation.agreement import agreement
+from ddnn.evaluation.report import traffic
 from ddnn.evaluation.served import ask
-from ddnn.evaluation.traffic import traffic
 from ddnn.fleet.rehearsal import golden_data
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.types import Exit

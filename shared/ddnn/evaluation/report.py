@@ -3,18 +3,23 @@
 Accuracies and shares are in 0..1, bytes are per event, exits that the network does not have are None.
 """
 
-from typing import Any
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation.decide import Decisions, decide
-from ddnn.evaluation.missing import missing as missing_devices
 from ddnn.evaluation.scores import Progress, Recorder, Scores
-from ddnn.evaluation.traffic import traffic
 from ddnn.policy import Policy
-from ddnn.types import Array, Bools, Exit
+from ddnn.traffic import communication_bytes, crossings
+from ddnn.types import Array, Bools, Exit, Ints
 
-__all__ = ["accuracies", "evaluate", "overall"]
+__all__ = ["MOST_DEVICES", "accuracies", "evaluate", "formula", "missing_devices", "overall", "traffic"]
+
+MOST_DEVICES: Final = 6
+"""Up to here every subset of the devices is tried, 2^D - 1 of them."""
 
 
 def evaluate(
@@ -55,6 +60,10 @@ def _accuracy(scores: Scores, exit: Exit) -> float | list[float | None] | None:
     return _share(labels == (scores.y if labels.ndim == 1 else scores.y[:, None]), there)
 
 
+def _share(right: Array, of: Bools) -> float | None:
+    return float(right[of].mean()) if of.any() else None
+
+
 def overall(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, Any]:
     """Accuracy, share per exit and thresholds under the policy."""
     there = scores.topology.exits
@@ -66,5 +75,48 @@ def overall(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, A
     }
 
 
-def _share(right: Array, of: Bools) -> float | None:
-    return float(right[of].mean()) if of.any() else None
+def traffic(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, Any]:
+    """Bytes on each link, per event, all devices together."""
+    devices, cloud = crossings(
+        scores.topology, scores.classes, scores.present, decisions.sure, decisions.settled, policy.offload
+    )
+    views = np.array([spec.view.bytes for spec in scores.topology.devices])
+    return {
+        "device_to_edge": devices.per_event(),
+        "edge_to_cloud": cloud.per_event(),
+        "formula": formula(scores, decisions),
+        "raw_views": float((scores.present * views).sum(axis=1).mean()),
+    }
+
+
+def formula(scores: Scores, decisions: Decisions) -> float:
+    """The paper's c × D bytes; l = share that the device or local exit answers. Raw views, where they go up, are it."""
+    topology, cut = scores.topology, scores.topology.device_cut
+    if cut is None:
+        return float(sum(spec.view.bytes for spec in topology.devices))
+    leave = decisions.share(Exit.DEVICE) + decisions.share(Exit.LOCAL)
+    each = communication_bytes(scores.classes, cut.shape[0], cut.bits // cut.shape[0], leave)
+    return each * len(topology.devices)
+
+
+def missing_devices(recorder: Recorder, policy: Policy, y: Ints, progress: Progress | None = None) -> dict[str, Any]:
+    """What happens when devices fail after training: overall accuracy under the policy, without training again.
+
+    `one`: each single device lost, none for a lone device. `subsets`: only these devices left; none above six devices.
+    """
+    count = len(recorder.topology.devices)
+    every = tuple(range(count))
+    sizes = range(1, count + 1) if count <= MOST_DEVICES else (count - 1,)
+    groups = [group for size in sizes for group in combinations(every, size) if group]
+    accuracy: dict[tuple[int, ...], float] = {}
+    for done, group in enumerate(groups, start=1):
+        present = np.broadcast_to(np.isin(every, group), (len(y), count))
+        accuracy[group] = decide(recorder.scores(present), policy).accuracy(y)
+        if progress:
+            progress("subsets of devices", done, len(groups))
+    each = [accuracy[tuple(i for i in every if i != lost)] for lost in every] if count > 1 else []
+    subsets = {"+".join(map(str, group)): value for group, value in accuracy.items()}
+    return {
+        "one": {"mean": float(np.mean(each)), "worst": min(each), "each": each} if each else None,
+        "subsets": subsets if count <= MOST_DEVICES else None,
+    }

@@ -47,6 +47,11 @@ class Scores:
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def classes(self) -> int:
+        """K."""
+        return int(self.cloud.shape[1])
+
     def of(self, exit: Exit) -> Floats:
         """The scores of an exit that this network has."""
         values = {Exit.DEVICE: self.device, Exit.LOCAL: self.local, Exit.EDGE: self.edge, Exit.CLOUD: self.cloud}[exit]

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ddnn.bundle import Topology
-from ddnn.exits import answers, judge_under, thresholds_under
+from ddnn.exits import NOBODY, answers, judge_under, thresholds_under
 from ddnn.policy import Policy
 from ddnn.serving.ledger import Decision
+from ddnn.traffic import Offload, crossings
 from ddnn.types import Bools, Exit, Floats, Ints
 
 __all__ = ["Outcome", "replay"]
@@ -56,8 +57,13 @@ class _Walk:
         self.answered[exit] = weight
 
 
-def replay(decisions: Sequence[Decision], policy: Policy, topology: Topology, exits: Sequence[Exit]) -> Outcome:
-    """Decide again at `exits`, whose scores this tier sees; what goes on is answered where it was, or by the cloud."""
+def replay(
+    decisions: Sequence[Decision], policy: Policy, topology: Topology, exits: Sequence[Exit], edge: int = 0
+) -> Outcome:
+    """Decide again at `exits`, whose scores this tier sees; what goes on is answered where it was, or by the cloud.
+
+    `edge` is the number of the edge that decided, or of the one above the device that did.
+    """
     live = np.array([decision.live for decision in decisions], np.int64)
     here = np.stack([decision.here for decision in decisions])
     walk = _Walk(len(decisions))
@@ -75,7 +81,9 @@ def replay(decisions: Sequence[Decision], policy: Policy, topology: Topology, ex
         known, _, chance = _judge(exit, decisions, policy, live, here)
         walk.answer(exit, walk.left * (went == exit.rank), known, chance)
     classes = decisions[0].classes
-    payload = sum(weight * _payload(exit, live, classes, topology, policy) for exit, weight in walk.answered.items())
+    payload = sum(
+        weight * _payload(exit, live, classes, topology, edge, policy.offload) for exit, weight in walk.answered.items()
+    )
     return Outcome(
         len(decisions),
         int(walk.estimated.sum()),
@@ -107,16 +115,13 @@ def _judge(
     return known, unsure, p.max(axis=-1)
 
 
-def _payload(exit: Exit, live: Ints, classes: int, topology: Topology, policy: Policy) -> Doubles:
-    """Bytes of tensors an event sends when it is answered at `exit`, (N,); as `ddnn evaluate` counts them."""
-    cut, scores = topology.device_cut, 4 * classes
-    if cut is None or (exit is Exit.DEVICE and len(topology.devices) == 1):
-        return np.zeros(len(live))
-    eager = policy.offload == "eager"
-    asked = exit.rank > Exit.LOCAL.rank or eager
-    unsure = live - 1 if exit is Exit.DEVICE else live  # of sure devices one is sure of
-    sent = live * scores + asked * unsure * cut.bytes
-    present = len(topology.devices) / len(topology.edges)
-    if exit is Exit.CLOUD:
-        return np.asarray(sent + present + (topology.edge_cut.bytes if topology.edge_cut else present * cut.bytes))
-    return np.asarray(sent + (scores + present if len(topology.edges) > 1 else 0.0))
+def _payload(exit: Exit, live: Ints, classes: int, topology: Topology, edge: int, offload: Offload) -> Ints:
+    """Payload bytes (N,) of events of one edge that are answered at `exit`; of sure devices one is sure."""
+    below = topology.edges[edge].devices
+    present = np.zeros((len(live), len(topology.devices)), np.bool_)
+    present[:, below] = np.arange(len(below)) < live[:, np.newaxis]
+    sure, settled = np.zeros_like(present), np.full((len(live), len(topology.edges)), NOBODY)
+    sure[:, below[0]] = exit is Exit.DEVICE
+    settled[:, edge] = NOBODY if exit is Exit.CLOUD else exit.rank
+    devices, cloud = crossings(topology, classes, present, sure, settled, offload)
+    return devices.payload + cloud.payload

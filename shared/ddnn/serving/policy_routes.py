@@ -18,6 +18,7 @@ from ddnn.serving.follow import POLICY_PATH
 from ddnn.serving.ledger_replay import replay
 from ddnn.serving.ledger_words import compare, merge
 from ddnn.serving.policy_writes import MOST_BYTES, authorise, matches, proposed, refuse_stale
+from ddnn.types import Tier
 
 __all__ = ["make_policy_routes"]
 
@@ -94,7 +95,8 @@ def _tried(service: Service, policy: Policy) -> dict[str, Any]:
     if not decisions:
         return {**told, **merge([])}
     topology, exits = service.bundle.topology, service.own_exits
-    outcomes = [replay(decisions, each, topology, exits) for each in (service.policy, policy)]
+    edge = service.settings.index if service.tier is Tier.EDGE else topology.edge_of(service.settings.index)
+    outcomes = [replay(decisions, each, topology, exits, edge) for each in (service.policy, policy)]
     return {**told, **compare(*outcomes)}
 
 

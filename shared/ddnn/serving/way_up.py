@@ -12,6 +12,7 @@ import numpy as np
 from ddnn.serving.case import Case, reserve
 from ddnn.serving.engine import Carried
 from ddnn.serving.metrics import Metrics
+from ddnn.traffic import payload_of
 from ddnn.types import Answer, Array
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import Parameters
@@ -19,7 +20,6 @@ from ddnn.wire import Parameters
 __all__ = ["ToEdge", "Up", "charge", "event_tensor"]
 
 _CLOSING_S = 1.0
-_PAYLOAD = ("view", "scores", "features", "present")
 
 
 class Up(ABC):
@@ -214,7 +214,7 @@ class ToEdge(Up):
 
 def charge(cases: Sequence[Case], inputs: Mapping[str, Array]) -> None:
     """Put on each event's account its row of the tensors that are about to go up."""
-    size = sum(inputs[name][0].nbytes for name in _PAYLOAD if name in inputs)
+    size = payload_of(inputs)
     for case in cases:
         case.bytes_up += size
 

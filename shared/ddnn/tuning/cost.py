@@ -11,8 +11,8 @@ import numpy as np
 from ddnn.bundle import Topology
 from ddnn.errors import BadInput
 from ddnn.evaluation import NOBODY, Decisions, Scores
-from ddnn.evaluation.traffic import crossings
 from ddnn.links import LINKS
+from ddnn.traffic import Offload, crossings
 from ddnn.tuning.latency import seconds
 from ddnn.tuning.links import Links
 from ddnn.tuning.profile import Profile
@@ -22,7 +22,6 @@ __all__ = ["KINDS", "Kind", "Offload", "Over", "Price", "costs", "exits_asked", 
 
 Kind = Literal["payload", "body", "latency"]
 Over = Literal["all", "device-edge", "edge-cloud"]
-Offload = Literal["staged", "eager"]
 KINDS: tuple[Kind, ...] = ("payload", "body", "latency")
 
 
@@ -98,6 +97,7 @@ def _count(scores: Scores, sure: Bools, settled: Ints, offload: Offload, price: 
     if price.kind == "latency":
         profile = price.profile or Profile.instant(scores.topology)
         return seconds(scores, sure, settled, offload, price.links, profile)
-    links = dict(zip(LINKS, crossings(scores, sure, settled, offload), strict=True))
+    both = crossings(scores.topology, scores.classes, scores.present, sure, settled, offload)
+    links = dict(zip(LINKS, both, strict=True))
     wanted = LINKS if price.over == "all" else (price.over,)
     return np.asarray(sum(getattr(links[name], price.kind) for name in wanted), dtype=np.float64)

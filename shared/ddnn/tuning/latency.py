@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ddnn.evaluation import NOBODY, Scores
-from ddnn.evaluation.messages import Messages
+from ddnn.traffic import Messages
 from ddnn.tuning.links import Links
 from ddnn.tuning.profile import Profile
 from ddnn.types import Array, Bools, Exit, Ints
@@ -39,7 +39,7 @@ def seconds(
         at_edge[:, index] = _settles(scores, messages, sure, mine, index, offload, links, profile)
         size = np.full(len(scores), messages.from_edge(index).body)
         for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE):
-            size[mine == exit.rank] = messages.told(index, exit).body
+            size[mine == exit.rank] = messages.answered(index, exit).body
         at_cloud[:, index] = at_edge[:, index] + far.seconds(size) + far.round_trip_s / 2
 
     # A cloud that joins edges has all it needs when the last is there; it runs only if none of them was sure.

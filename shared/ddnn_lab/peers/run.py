@@ -11,7 +11,7 @@ from typing import Any, Final
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import Dataset, load
 from ddnn.evaluation import Decisions, Scores, decide, record
-from ddnn.evaluation.traffic import traffic
+from ddnn.evaluation.report import traffic
 from ddnn.policy import Thresholds
 from ddnn.seal import write_atomically
 from ddnn_lab.peers import digits as other_digits

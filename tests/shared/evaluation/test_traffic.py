@@ -1,4 +1,4 @@
-"""Bytes, counted by hand."""
+"""Bytes, counted by hand; and the paper's formula, against every number its authors published of it."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -9,8 +9,9 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation import decide, record
-from ddnn.evaluation.traffic import formula, traffic
+from ddnn.evaluation.report import formula, traffic
 from ddnn.policy import Policy, Thresholds
+from ddnn.traffic import communication_bytes
 from ddnn.types import Exit
 from ddnn.wire import encode_request
 
@@ -127,3 +128,23 @@ def test_the_formula_is_the_papers(make_bundle: MakeBundle, make_data: MakeData)
     leave = decisions.share(Exit.LOCAL)
     assert 0 < leave < 1
     assert formula(scores, decisions) == pytest.approx(3 * (4 * 3 + (1 - leave) * 12 / 8))
+
+
+@pytest.mark.parametrize(
+    ("local_percent", "published"),
+    [(0, 140), (0.58, 139), (1.75, 138), (2.92, 136), (22.81, 111), (60.82, 62), (83.04, 34), (100, 12)],
+)
+def test_the_row_of_the_threshold_table(local_percent: float, published: int) -> None:
+    assert round(communication_bytes(3, 4, 256, local_percent / 100)) == published
+
+
+@pytest.mark.parametrize(
+    ("filters", "local_percent", "published"), [(1, 70.18, 14), (2, 73.68, 16), (4, 70.76, 21), (8, 71.35, 30)]
+)
+def test_the_row_of_the_device_filters(filters: int, local_percent: float, published: int) -> None:
+    assert round(communication_bytes(3, filters, 64, local_percent / 100)) == published
+
+
+def test_a_raw_view_is_over_twenty_times_as_large() -> None:
+    assert communication_bytes(3, 4, 256, 0) == 140
+    assert 32 * 32 * 3 / 140 > 20

@@ -10,7 +10,7 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.evaluation import Scores
 from ddnn.evaluation.decide import decide, judge
-from ddnn.evaluation.traffic import traffic
+from ddnn.evaluation.report import traffic
 from ddnn.policy import Audits, Policy, Temperatures, Thresholds
 from ddnn.serving.base import Service
 from ddnn.serving.ledger import MOST_BYTES, Decision, Ledger

@@ -8,10 +8,10 @@ import pytest
 
 from ddnn.errors import BadInput
 from ddnn.evaluation import Scores, decide
-from ddnn.evaluation.messages import Messages
-from ddnn.evaluation.traffic import traffic
+from ddnn.evaluation.report import traffic
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import Topology
+from ddnn.traffic import Messages
 from ddnn.tuning.cost import KINDS, Kind, Offload, Over, Price, costs, exits_asked, spent
 from ddnn.tuning.links import Link, Links
 from ddnn.tuning.profile import Profile, Timing

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ddnn.evaluation import decide
-from ddnn.evaluation.missing import MOST_DEVICES, missing
+from ddnn.evaluation.report import MOST_DEVICES, missing_devices
 from ddnn.types import Exit
 from ddnn_lab.studies.measures.exits import exit_right
 from ddnn_lab.studies.measures.subject import Subject
@@ -40,5 +40,5 @@ def subsets(subject: Subject) -> dict[str, Any] | None:
     data = subject.test_events
     if not 1 < data.devices <= MOST_DEVICES:
         return None
-    found = missing(subject.recorder, subject.bundle.policy, data.y)["subsets"]
+    found = missing_devices(subject.recorder, subject.bundle.policy, data.y)["subsets"]
     return {group: {"accuracy": value} for group, value in found.items()}

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from ddnn.evaluation import Decisions, Scores, decide
-from ddnn.evaluation.traffic import traffic
+from ddnn.evaluation.report import traffic
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.types import Exit
 from ddnn_lab.studies.measures.exits import spoken

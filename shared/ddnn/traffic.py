@@ -1,0 +1,170 @@
+"""Bytes of an event on each link: the one count of them, for tiers, dry runs, evaluation and tuning.
+
+Payload = the network's own tensors (views, scores, features, presence); body = whole HTTP bodies, measured by encoding
+each message as a tier sends it, an event a message: what a tier gathers into one request needs fewer.
+Legend: N events, D devices, E edges, K classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from ddnn.answers import answers_to_outputs
+from ddnn.exits import NOBODY
+from ddnn.topology import Topology
+from ddnn.types import Answer, Array, Bools, Exit, Ints
+from ddnn.wire import HEADER_LENGTH, Parameters, decode_request, encode_request, encode_response
+
+__all__ = ["Crossed", "Messages", "Offload", "Size", "communication_bytes", "crossings", "payload_of"]
+
+Offload = Literal["staged", "eager"]
+_PAYLOAD: Final = ("view", "scores", "features", "present")
+_FIRST: Final[dict[str, tuple[Literal["scores", "features"], ...]]] = {
+    "staged": ("scores",),
+    "eager": ("scores", "features"),
+}
+"""What a device that is not sure sends first."""
+_EVENT: Final = b"0" * 32
+"""An event id as the client makes them: 32 characters."""
+
+
+def payload_of(tensors: Mapping[str, Array]) -> int:
+    """Payload bytes of one row of a message's tensors."""
+    return sum(tensors[name][0].nbytes for name in _PAYLOAD if name in tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes of one message."""
+
+    payload: int
+    body: int
+
+
+class Messages:
+    """The messages of one network and how much each weighs."""
+
+    def __init__(self, topology: Topology, classes: int) -> None:
+        self._topology, self._classes = topology, classes
+
+    def from_device(self, device: int, *carried: Literal["view", "scores", "features", "answered"]) -> Size:
+        """What a device sends its edge; `answered`: it has answered its caller itself."""
+        view, cut = self._topology.devices[device].view, self._topology.device_cut
+        tensors: dict[str, Array] = {
+            "view": np.zeros((1, *view.shape), view.numpy_dtype),
+            "scores": self._scores,
+            "features": np.zeros((1, cut.bytes if cut else 0), np.uint8),
+            "answered": np.ones(1, np.bool_),
+        }
+        parameters: Parameters = {"device": device, "max_exit": Exit.CLOUD.value}
+        return _size(parameters, {name: tensors[name] for name in carried})
+
+    def from_edge(self, edge: int) -> Size:
+        """What an edge sends the cloud of an event that no exit below was sure of."""
+        topology, devices = self._topology, self._topology.edges[edge].devices
+        view, cut = topology.devices[devices[0]].view, topology.device_cut
+        carried: Array = np.zeros((1, len(devices), *view.shape), view.numpy_dtype)
+        if cut:
+            shape = (1, topology.edge_cut.bytes) if topology.edge_cut else (1, len(devices), cut.bytes)
+            carried = np.zeros(shape, np.uint8)
+        return _size({"edge": edge}, {"features" if cut else "view": carried, "present": self._present(edge)})
+
+    def answered(self, edge: int, exit: Exit) -> Size:
+        """What one of several edges sends the cloud of an event that it settled at `exit`."""
+        tensors: dict[str, Array] = {
+            "scores": self._scores,
+            "exit": np.array([exit.value.encode()], np.object_),
+            "present": self._present(edge),
+            "answered": np.ones(1, np.bool_),
+        }
+        return _size({"edge": edge}, tensors)
+
+    def answer(self, exit: Exit, *, by_edge: bool) -> Size:
+        """An answer on its way down, given by an edge or by the cloud; none of it is payload."""
+        answer = Answer(
+            label=0,
+            probabilities=np.zeros(self._classes, np.float32),
+            exit=exit,
+            confidence=0.0,
+            devices=np.ones(len(self._topology.devices), np.bool_),
+            policy_version=1,
+        )
+        asked, headers = encode_request({"event": np.array([_EVENT], np.object_)})
+        request = decode_request(asked, headers[HEADER_LENGTH])
+        body, _ = encode_response(answers_to_outputs([answer], need_features=by_edge), request)
+        return Size(payload=0, body=len(body))
+
+    @property
+    def _scores(self) -> Array:
+        return np.zeros((1, self._classes), np.float32)
+
+    def _present(self, edge: int) -> Array:
+        return np.ones((1, len(self._topology.edges[edge].devices)), np.bool_)
+
+
+def _size(parameters: Parameters, tensors: dict[str, Array]) -> Size:
+    body, _ = encode_request({"event": np.array([_EVENT], np.object_), **tensors}, parameters=parameters)
+    return Size(payload_of(tensors), len(body))
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """Bytes of each event that cross one link, (N,) each."""
+
+    payload: Ints
+    body: Ints
+
+    @classmethod
+    def nothing(cls, events: int) -> "Crossed":
+        """No bytes yet."""
+        return cls(np.zeros(events, np.int64), np.zeros(events, np.int64))
+
+    def add(self, events: Bools, size: Size) -> None:
+        """Add a message for each of `events` (N,)."""
+        self.payload[events] += size.payload
+        self.body[events] += size.body
+
+    def per_event(self) -> dict[str, float]:
+        """The mean of each."""
+        return {"payload": int(self.payload.sum()) / len(self.payload), "body": int(self.body.sum()) / len(self.body)}
+
+
+def crossings(
+    topology: Topology, classes: int, present: Bools, sure: Bools, settled: Ints, offload: Offload
+) -> tuple[Crossed, Crossed]:
+    """What each event sends from its devices to their edges, and from the edges to the cloud.
+
+    `present` (N, D) are the devices that took part, `sure` (N, D) those that answered themselves, `settled` (N, E) the
+    rank of the exit at which each edge settled its event, `NOBODY` where it sent it up or saw nothing.
+    """
+    devices, cloud = Crossed.nothing(len(present)), Crossed.nothing(len(present))
+    messages = Messages(topology, classes)
+    for index, edge in enumerate(topology.edges):
+        mine = settled[:, index]
+        asked = np.isin(mine, (NOBODY, Exit.EDGE.rank)) if offload == "staged" else np.zeros_like(present[:, 0])
+        for device in edge.devices:
+            there, unsure = present[:, device], present[:, device] & ~sure[:, device]
+            if topology.raw:
+                devices.add(there, messages.from_device(device, "view"))
+                continue
+            if len(topology.devices) > 1:  # a sure device that is alone is the local exit: nothing waits for it
+                devices.add(there & sure[:, device], messages.from_device(device, "scores", "answered"))
+            devices.add(unsure, messages.from_device(device, *_FIRST[offload]))
+            devices.add(there & asked, messages.from_device(device, "features"))
+        some = np.asarray(present[:, edge.devices].any(axis=1))
+        cloud.add(some & (mine == NOBODY), messages.from_edge(index))
+        if len(topology.edges) > 1:
+            for exit in Exit:  # the other edges' callers wait for what this one already answered
+                cloud.add(some & (mine == exit.rank), messages.answered(index, exit))
+    return devices, cloud
+
+
+def communication_bytes(classes: int, filters: int, values: int, local_share: float) -> float:
+    """Bytes a device and event by the paper: c = 4·|C| + (1 − l)·f·o / 8 (DDNN paper, equation 1).
+
+    4 bytes for each of |C| scores, always; one bit for each of the `values` o that each of the `filters` f has, when
+    the event is not among the share l that exits locally. It counts neither headers, nor answers, nor edge → cloud.
+    """
+    return 4 * classes + (1 - local_share) * filters * values / 8
