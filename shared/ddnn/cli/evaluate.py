@@ -57,9 +57,9 @@ def evaluate(
     from rich.console import Console
 
     from ddnn.bundle import Bundle
+    from ddnn.cli.progress import bars
     from ddnn.evaluation import evaluate as evaluated
     from ddnn.evaluation.agreement import agreement
-    from ddnn.evaluation.bars import bars
     from ddnn.evaluation.served import ask
     from ddnn.evaluation.source import load_for, split_note
     from ddnn.evaluation.table import say, show

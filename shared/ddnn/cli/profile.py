@@ -38,8 +38,8 @@ def profile(
     from rich.console import Console
 
     from ddnn.bundle import Bundle
+    from ddnn.cli.progress import bars
     from ddnn.errors import BadInput
-    from ddnn.evaluation.bars import bars
     from ddnn.tuning.measure import measure
 
     if out is not None and (out.is_dir() or not out.parent.is_dir()):

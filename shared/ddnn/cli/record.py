@@ -36,9 +36,9 @@ def record(
     from rich.console import Console
 
     from ddnn.bundle import Bundle
+    from ddnn.cli.progress import bars
     from ddnn.errors import BadInput
     from ddnn.evaluation import record as recorded
-    from ddnn.evaluation.bars import bars
     from ddnn.evaluation.recorded import Recorded
     from ddnn.evaluation.report import accuracies
     from ddnn.evaluation.source import load_for, split_note

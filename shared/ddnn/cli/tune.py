@@ -113,13 +113,13 @@ def tune(
     from ddnn.errors import BadInput, Infeasible
     from ddnn.evaluation.source import seen
     from ddnn.tuning.asked import enough
+    from ddnn.tuning.calibration import fit_temperatures
     from ddnn.tuning.cost import costs
     from ddnn.tuning.criteria import compare_criteria, criterion_of
     from ddnn.tuning.objective import DROP, Objective, parse_shares
     from ddnn.tuning.page import HTML_FILE, report, write_report
     from ddnn.tuning.report import change, show
     from ddnn.tuning.study import study
-    from ddnn.tuning.temperature import fit_temperatures
 
     limited = max_accuracy_drop is not None or max_cost is not None or max_share
     if risk is not None and (limited or live):
@@ -256,9 +256,9 @@ def _price(bundle: "Bundle", kind: str, over: str, links: list[str], shared: boo
 
 def _scores(bundle: "Bundle", data: str, **how: Any) -> "tuple[dict[str, Scores], Recorder | None]":
     """The scores of validation, and of test where there are, and what recorded validation, unless a file has them."""
+    from ddnn.cli.progress import bars
     from ddnn.errors import BadInput
     from ddnn.evaluation import Recorder
-    from ddnn.evaluation.bars import bars
     from ddnn.evaluation.recorded import Recorded
     from ddnn.evaluation.source import load_for, split_note
 

@@ -5,6 +5,7 @@ Legend: N events, D devices, E edges, K classes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from ddnn.exits import NOBODY, Judged, answers, judge_under, thresholds_under
 from ddnn.policy import Policy
 from ddnn.types import Array, Bools, Exit, Floats, Ints
 
-__all__ = ["NOBODY", "Decisions", "decide", "judge", "thresholds"]
+__all__ = ["NOBODY", "Decisions", "decide", "exit_alone", "judge", "thresholds"]
+
+_ALWAYS: Final = 2.0
+"""A threshold above every criterion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,15 @@ def decide(scores: Scores, policy: Policy) -> Decisions:
         sure=sure,
         settled=settled,
     )
+
+
+def exit_alone(scores: Scores, policy: Policy, exit: Exit) -> Decisions:
+    """The fleet's answers if `exit` answered every event; of several edges as `ddnn.client.join` has it."""
+    below = {other.value: 0.0 for other in Exit if other is not Exit.CLOUD}
+    if exit is not Exit.CLOUD:
+        below[exit.value] = _ALWAYS
+    # A copy is not validated: no policy that a person writes may hold this threshold.
+    return decide(scores, policy.at(policy.thresholds.model_copy(update=below)))
 
 
 def _edges(scores: Scores, policy: Policy, u: Mapping[Exit, Floats]) -> tuple[Ints, Ints, Floats]:

@@ -1,29 +1,31 @@
 """The evaluation document, for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from ddnn.evaluation.agreement import Agreement
+from ddnn.formatting import count, interval, number, percent, table
 from ddnn.types import Exit
 
 __all__ = ["accuracies_table", "say", "show"]
 
+Document = Mapping[str, Any]
 
-def show(document: dict[str, Any], console: Console) -> None:
+
+def show(document: Document, console: Console) -> None:
     """Print the `evaluate --json` document as tables."""
     console.print(
         f"\n[bold]{document['events']:,}[/bold] {document['split']} events · {document['classes']} classes"
-        f" · {_count(document['devices'], 'device')}\n"
+        f" · {count(document['devices'], 'device')}\n"
     )
+    missing = document.get("missing") or {}
     console.print(_exits(document))
     console.print(_bytes(document["bytes"]))
-    missing = document.get("missing")
-    console.print(_devices(document, missing["one"] if missing else None))
-    if missing and missing["subsets"]:
+    console.print(_devices(document, missing.get("one")))
+    if missing.get("subsets"):
         console.print(_subsets(missing["subsets"]))
     if "fleet" in document:
         console.print(_fleet(document["fleet"]))
@@ -31,8 +33,8 @@ def show(document: dict[str, Any], console: Console) -> None:
 
 def say(served: Agreement, console: Console, most: int = 20) -> None:
     """Print what a fleet answered otherwise, event by event, at most `most` of them."""
-    for reason, count in served.degraded.most_common():
-        console.print(f"{_count(count, 'answer')} degraded: {reason}")
+    for reason, answers in served.degraded.most_common():
+        console.print(f"{count(answers, 'answer')} degraded: {reason}")
     for event in served.differing[:most]:
         console.print(f"[red]✗[/red] {_event(event)}: {event['why']}")
     if len(served.differing) > most:
@@ -41,127 +43,85 @@ def say(served: Agreement, console: Console, most: int = 20) -> None:
 
 def accuracies_table(splits: Mapping[str, Any]) -> Table:
     """Each split's events and every exit's accuracy there, of `{"validation": {"events": …, "exits": …}}`."""
-    table = _table("Accuracy of each exit if it answered all", "exit", *splits)
-    table.add_row("[dim]events[/dim]", *(f"[dim]{told['events']:,}[/dim]" for told in splits.values()))
+    made = table("Accuracy of each exit if it answered all", "exit", *splits)
+    made.add_row("[dim]events[/dim]", *(f"[dim]{split['events']:,}[/dim]" for split in splits.values()))
     for exit in Exit:
-        told = [each["exits"][exit.value] for each in splits.values()]
-        if told[0] is not None:
-            table.add_row(exit.value, *(_accuracy(each["accuracy"]) for each in told))
-    return table
+        of_splits = [split["exits"][exit.value] for split in splits.values()]
+        if of_splits[0] is not None:
+            made.add_row(exit.value, *(_accuracy(figures["accuracy"]) for figures in of_splits))
+    return made
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left")
-    return table
-
-
-def _exits(document: dict[str, Any]) -> Table:
-    overall = document["overall"]
-    table = _table("Exits", "exit", "accuracy if it answered all", "answers", "threshold")
+def _exits(document: Document) -> Table:
+    overall, made = document["overall"], table("Exits", "exit", "accuracy if it answered all", "answers", "threshold")
     for exit in Exit:
-        told = document["exits"][exit.value]
-        if told is None:
-            table.add_row(exit.value, "-", "-", "-")
+        figures, threshold = document["exits"][exit.value], overall["thresholds"].get(exit.value)
+        if figures is None:
+            made.add_row(exit.value, "-", "-", "-")
             continue
-        accuracy = told["accuracy"]
-        threshold = overall["thresholds"].get(exit.value)
-        table.add_row(
-            exit.value,
-            _accuracy(accuracy),
-            _percent(overall["exit_share"][exit.value]),
-            "always" if exit is Exit.CLOUD else f"{threshold:.4g}" if threshold else "off",
-        )
-    table.add_section()
-    table.add_row("overall", f"[bold]{_percent(overall['accuracy'])}[/bold]", "", "")
-    return table
+        answers = "always" if exit is Exit.CLOUD else f"{threshold:.4g}" if threshold else "off"
+        made.add_row(exit.value, _accuracy(figures["accuracy"]), percent(overall["exit_share"][exit.value]), answers)
+    made.add_section()
+    made.add_row("overall", f"[bold]{percent(overall['accuracy'])}[/bold]", "", "")
+    return made
 
 
-def _bytes(told: dict[str, Any]) -> Table:
-    table = _table("Bytes per event, all devices together", "link", "payload", "HTTP body")
-    table.add_row("devices → edge", _number(told["device_to_edge"]["payload"]), _number(told["device_to_edge"]["body"]))
-    table.add_row("edge → cloud", _number(told["edge_to_cloud"]["payload"]), _number(told["edge_to_cloud"]["body"]))
-    table.add_section()
-    table.add_row("the paper's formula, c × D", _number(told["formula"]), "")
-    table.add_row("raw views", _number(told["raw_views"]), "")
-    return table
+def _bytes(document: Document) -> Table:
+    made = table("Bytes per event, all devices together", "link", "payload", "HTTP body")
+    for link, name in (("device_to_edge", "devices → edge"), ("edge_to_cloud", "edge → cloud")):
+        made.add_row(name, *(number(document[link][kind]) for kind in ("payload", "body")))
+    made.add_section()
+    made.add_row("the paper's formula, c × D", number(document["formula"]), "")
+    made.add_row("raw views", number(document["raw_views"]), "")
+    return made
 
 
-def _devices(document: dict[str, Any], one: dict[str, Any] | None) -> Table:
-    table = _table("Devices", "device", "accuracy alone", *(["overall when it is lost"] if one else []))
+def _devices(document: Document, one: Document | None) -> Table:
+    made = table("Devices", "device", "accuracy alone", *(["overall when it is lost"] if one else []))
     alone = document["exits"]["device"]
     for index in range(document["devices"]):
-        accuracy = _percent(alone["accuracy"][index]) if alone else "-"
-        table.add_row(str(index), accuracy, *([_percent(one["each"][index])] if one else []))
+        accuracy = percent(alone["accuracy"][index]) if alone else "-"
+        made.add_row(str(index), accuracy, *([percent(one["each"][index])] if one else []))
     if one:
-        table.add_section()
-        table.add_row("mean", "", _percent(one["mean"]))
-        table.add_row("worst", "", _percent(one["worst"]))
-    return table
+        made.add_section()
+        made.add_row("mean", "", percent(one["mean"]))
+        made.add_row("worst", "", percent(one["worst"]))
+    return made
 
 
-def _subsets(subsets: dict[str, float]) -> Table:
-    table = _table(
-        "Overall accuracy with some devices left", "left", "subsets", "mean", "worst", "those", "best", "those"
-    )
-    for size, group in _by_size(subsets):
+def _subsets(subsets: Mapping[str, float]) -> Table:
+    title = "Overall accuracy with some devices left"
+    made = table(title, "left", "subsets", "mean", "worst", "those", "best", "those")
+    for left in sorted({key.count("+") + 1 for key in subsets}, reverse=True):
+        group = {key: value for key, value in subsets.items() if key.count("+") + 1 == left}
         best, worst = max(group, key=group.__getitem__), min(group, key=group.__getitem__)
-        table.add_row(
-            str(size),
-            str(len(group)),
-            _percent(sum(group.values()) / len(group)),
-            _percent(group[worst]),
-            f"[dim]{worst}[/dim]",
-            _percent(group[best]),
-            f"[dim]{best}[/dim]",
-        )
-    return table
+        extremes = [text for key in (worst, best) for text in (percent(group[key]), f"[dim]{key}[/dim]")]
+        made.add_row(str(left), str(len(group)), percent(sum(group.values()) / len(group)), *extremes)
+    return made
 
 
-def _fleet(told: dict[str, Any]) -> Table:
-    table = _table("The running fleet against this run", "", "agreement")
-    table.add_row("label", _percent(told["label_agreement"]))
-    table.add_row("exit", _percent(told["exit_agreement"]))
-    table.add_row("largest difference of a probability", f"{told['max_probability_difference']:.1e}")
-    table.add_row("events that rounding may decide", str(len(told["ties"])))
-    for tie in told["ties"]:
-        table.add_row(f"[dim]  {_event(tie)}: {tie['why']}[/dim]", "")
-    return table
+def _fleet(document: Document) -> Table:
+    made = table("The running fleet against this run", "", "agreement")
+    made.add_row("label", percent(document["label_agreement"]))
+    made.add_row("exit", percent(document["exit_agreement"]))
+    made.add_row("largest difference of a probability", f"{document['max_probability_difference']:.1e}")
+    made.add_row("events that rounding may decide", str(len(document["ties"])))
+    for tie in document["ties"]:
+        made.add_row(f"[dim]  {_event(tie)}: {tie['why']}[/dim]", "")
+    return made
 
 
-def _event(told: dict[str, Any]) -> str:
+def _event(event: Document) -> str:
     """Where and what an event was answered, offline and served."""
     return (
-        f"event {told['index']}: {told['label_offline']} at {told['exit_offline']} offline,"
-        f" {told['label_served']} at {told['exit_served']} served"
+        f"event {event['index']}: {event['label_offline']} at {event['exit_offline']} offline,"
+        f" {event['label_served']} at {event['exit_served']} served"
     )
-
-
-def _by_size(subsets: dict[str, float]) -> Iterator[tuple[int, dict[str, float]]]:
-    """The subsets by how many devices are left, most first."""
-    for size in sorted({key.count("+") + 1 for key in subsets}, reverse=True):
-        yield size, {key: value for key, value in subsets.items() if key.count("+") + 1 == size}
 
 
 def _accuracy(value: float | list[float | None] | None) -> str:
-    return _spread(value) if isinstance(value, list) else _percent(value)
-
-
-def _spread(values: list[float | None]) -> str:
-    there = [value for value in values if value is not None]
-    if not there:
-        return _percent(None)
-    return _percent(there[0]) if len(there) == 1 else f"{100 * min(there):.1f} to {_percent(max(there))}"
-
-
-def _percent(value: float | None) -> str:
-    return "—" if value is None else f"{100 * value:.1f} %"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.1f}" if value % 1 else f"{value:,.0f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """Of an exit, or from the least to the most accurate of the devices that have any."""
+    if not isinstance(value, list):
+        return percent(value)
+    known = [each for each in value if each is not None]
+    return interval(min(known), max(known)) if known else percent(None)

@@ -19,10 +19,10 @@ from ddnn.evaluation import Scores, decide
 from ddnn.policy import Policy
 from ddnn.tuning.asked import ask, enough
 from ddnn.tuning.binomial import fewest_events, upper_bound
+from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.criteria import compare_criteria, criterion_of
 from ddnn.tuning.guarantee_steps import NOTHING_SEEN, Rung, climb, halves, ladder
 from ddnn.tuning.promise import cloud_labels, promise
-from ddnn.tuning.temperature import fit_temperatures
 from ddnn.types import Array, Ints
 
 __all__ = ["LEARNING", "guarantee"]

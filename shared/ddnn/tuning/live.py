@@ -10,8 +10,8 @@ import numpy as np
 from ddnn.evaluation import Recorder, Scores
 from ddnn.policy import Judging, Policy
 from ddnn.tuning.asked import FEWEST_EVENTS, ask
+from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.frontier import Frontier, frontier
-from ddnn.tuning.temperature import fit_temperatures
 from ddnn.types import Array, Bools
 
 __all__ = ["at_price", "fit_live", "lose", "points_of", "price_of", "some"]

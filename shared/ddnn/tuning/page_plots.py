@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddnn.evaluation.sheet import COLOURS, name, panels
+from ddnn.plot_style import COLOURS, name, panels
 
 __all__ = ["frontier", "reliability", "sweeps"]
 

@@ -9,11 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from ddnn.evaluation import Decisions, Scores, decide
-from ddnn.evaluation.exits import exit_alone
-from ddnn.evaluation.reliability import auroc
+from ddnn.evaluation.decide import exit_alone
 from ddnn.policy import Policy
 from ddnn.tuning.asked import ask
-from ddnn.tuning.calibration import answers, calibration
+from ddnn.tuning.calibration import answers, auroc, calibration
 from ddnn.tuning.cost import Price, costs, spent
 from ddnn.tuning.objective import Objective
 from ddnn.tuning.objective_points import Points, operating_points

@@ -11,13 +11,13 @@ from ddnn.errors import Infeasible
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Judging, Policy
 from ddnn.tuning.asked import enough
+from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.cost import Price, exits_asked, spent
 from ddnn.tuning.criteria import criterion_of
 from ddnn.tuning.frontier import Frontier
 from ddnn.tuning.objective import DROP, Objective, amount
 from ddnn.tuning.objective_points import Limits, Points, operating_points
 from ddnn.tuning.promise import promise
-from ddnn.tuning.temperature import fit_temperatures
 from ddnn.types import Array, Exit
 
 __all__ = ["Chosen", "choose", "figures", "limits_of", "remember", "tune"]

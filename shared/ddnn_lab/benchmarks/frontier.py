@@ -23,10 +23,10 @@ import numpy as np
 from ddnn.evaluation.recorded import Recorded
 from ddnn.policy import Policy
 from ddnn.tuning.asked import ask
+from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.cost import Price, costs
 from ddnn.tuning.frontier import best, frontier
 from ddnn.tuning.links import parse_links
-from ddnn.tuning.temperature import fit_temperatures
 from ddnn.types import Array, Bools, Floats
 
 __all__ = ["main"]

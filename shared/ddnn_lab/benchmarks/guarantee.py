@@ -22,11 +22,11 @@ from ddnn.evaluation.recorded import Recorded
 from ddnn.policy import Policy
 from ddnn.tuning.asked import Asked, ask
 from ddnn.tuning.binomial import p_values
+from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.cost import Price, costs
 from ddnn.tuning.frontier import frontier
 from ddnn.tuning.guarantee import LEARNING
 from ddnn.tuning.guarantee_steps import climb, halves, ladder
-from ddnn.tuning.temperature import fit_temperatures
 from ddnn.types import Array, Bools, Ints
 
 __all__ = ["main"]

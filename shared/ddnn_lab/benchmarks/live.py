@@ -19,15 +19,14 @@ from scipy.stats import t as student
 from ddnn.bundle import Bundle
 from ddnn.data import load
 from ddnn.evaluation import Recorder, Scores
-from ddnn.evaluation.reliability import reliability
 from ddnn.evaluation.source import load_for
 from ddnn.exits import CRITERIA, probabilities
 from ddnn.policy import Policy, Temperatures
 from ddnn.tuning.asked import FEWEST_EVENTS, ask
+from ddnn.tuning.calibration import fit_temperatures, reliability
 from ddnn.tuning.cost import Price, costs
 from ddnn.tuning.frontier import frontier
 from ddnn.tuning.live import lose, some
-from ddnn.tuning.temperature import fit_temperatures
 from ddnn.types import Array, Bools, Exit
 
 __all__ = ["main"]

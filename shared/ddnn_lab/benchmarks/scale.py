@@ -204,7 +204,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def plot(found: Mapping[str, Any], file: Path) -> None:
     """Cost over devices, and over waiting events."""
-    from ddnn.evaluation.sheet import COLOURS, name, panels
+    from ddnn.plot_style import COLOURS, name, panels
     from ddnn_lab.load.plots import save
 
     figure, (cost, wait) = panels(2, height=6.4)

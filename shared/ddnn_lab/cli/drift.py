@@ -60,8 +60,8 @@ def drift(
     from rich.console import Console
 
     from ddnn.bundle import Bundle
+    from ddnn.cli.progress import bars
     from ddnn.errors import BadInput
-    from ddnn.evaluation.bars import bars
     from ddnn.evaluation.source import load_for, split_note
     from ddnn_lab.drifting import Drift, replay
 

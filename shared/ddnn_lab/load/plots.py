@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddnn.evaluation.sheet import COLOURS, name, panels
+from ddnn.plot_style import COLOURS, name, panels
 from ddnn.seal import write_atomically
 
 __all__ = ["draw", "save"]

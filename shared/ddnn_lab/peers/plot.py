@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import matplotlib as mpl
 
-from ddnn.evaluation.sheet import name as entitle
-from ddnn.evaluation.sheet import panels
+from ddnn.plot_style import name as entitle
+from ddnn.plot_style import panels
 from ddnn_lab.load.plots import save
 
 __all__ = ["draw"]

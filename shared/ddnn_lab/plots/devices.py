@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ddnn.evaluation.sheet import COLOURS, axes, line
+from ddnn_lab.plots.style import COLOURS, axes, line
 
 __all__ = ["added", "lost"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddnn.evaluation.sheet import COLOURS, name, panels
+from ddnn.plot_style import COLOURS, name, panels
 
 __all__ = ["drift"]
 

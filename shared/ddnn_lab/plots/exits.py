@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ddnn.evaluation.sheet import COLOURS, fit, line, name, panels
+from ddnn_lab.plots.style import COLOURS, fit, line, name, panels
 
 __all__ = ["reliability", "thresholds"]
 

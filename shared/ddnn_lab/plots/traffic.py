@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ddnn.evaluation.sheet import COLOURS, axes, fit, line, name, panels
+from ddnn_lab.plots.style import COLOURS, axes, fit, line, name, panels
 
 __all__ = ["against_bytes", "filters"]
 

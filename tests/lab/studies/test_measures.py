@@ -10,11 +10,11 @@ from ddnn.bundle import Bundle
 from ddnn.data import load
 from ddnn.errors import BadData
 from ddnn.evaluation import Scores, record
-from ddnn.evaluation.exits import exit_alone
-from ddnn.evaluation.reliability import auroc, reliability
+from ddnn.evaluation.decide import exit_alone
 from ddnn.exits import uncertainty
 from ddnn.export import sample_bundle, sample_data
 from ddnn.network import NetworkConfig
+from ddnn.tuning.calibration import auroc, reliability
 from ddnn.types import Array, Exit
 from ddnn_lab.studies.measures.confidence import confidence
 from ddnn_lab.studies.measures.kept import keep_scores, kept_scores

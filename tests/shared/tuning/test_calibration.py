@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ddnn.evaluation.reliability import auroc, reliability
 from ddnn.policy import Policy
-from ddnn.tuning.calibration import calibration
+from ddnn.tuning.calibration import auroc, calibration, reliability
 from made_scores import make_scores
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ddnn.evaluation.exits import exit_alone
-from ddnn.evaluation.reliability import auroc, reliability
+from ddnn.evaluation.decide import exit_alone
+from ddnn.tuning.calibration import auroc, reliability
 from ddnn_lab.studies.measures.exits import fused
 from ddnn_lab.studies.measures.subject import Subject
 

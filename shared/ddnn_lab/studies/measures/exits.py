@@ -9,10 +9,10 @@ import numpy as np
 
 from ddnn.evaluation import Scores
 from ddnn.evaluation.decide import judge
-from ddnn.evaluation.exits import exit_labels, oracle_exit, random_offload
 from ddnn.evaluation.report import accuracies, overall, traffic
 from ddnn.policy import Policy
 from ddnn.types import Bools, Exit, Floats
+from ddnn_lab.studies.measures.rules import exit_labels, oracle_exit, random_offload
 from ddnn_lab.studies.measures.subject import Subject
 
 __all__ = ["exit_right", "exits", "fused", "spoken"]

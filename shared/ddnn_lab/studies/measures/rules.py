@@ -1,37 +1,24 @@
-"""The network's own exits, chosen by no criterion: at random, and by whoever knows the truth.
+"""Simpler rules than the served one: exits chosen at random, and by the truth.
 
 Legend: N events.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from ddnn.evaluation.decide import NOBODY, Decisions, decide
+from ddnn.evaluation.decide import NOBODY, Decisions, exit_alone
 from ddnn.evaluation.scores import Scores
 from ddnn.policy import Policy
 from ddnn.types import Exit, Ints
 
-__all__ = ["OracleExit", "exit_alone", "exit_labels", "oracle_exit", "random_offload"]
-
-_ALWAYS: Final = 2.0
-"""Above every criterion."""
+__all__ = ["OracleExit", "exit_labels", "oracle_exit", "random_offload"]
 
 
 def exit_labels(scores: Scores, policy: Policy, exit: Exit) -> Ints:
     """(N,) what the fleet would say if `exit` answered every event; `NOBODY` where no device took part."""
     return exit_alone(scores, policy, exit).label
-
-
-def exit_alone(scores: Scores, policy: Policy, exit: Exit) -> Decisions:
-    """The fleet's answers if `exit` answered every event; of several edges as `ddnn.client.join` has it."""
-    below = {other.value: 0.0 for other in Exit if other is not Exit.CLOUD}
-    if exit is not Exit.CLOUD:
-        below[exit.value] = _ALWAYS
-    # A copy is not validated: no policy that a person writes may hold this threshold.
-    return decide(scores, policy.at(policy.thresholds.model_copy(update=below)))
 
 
 def random_offload(scores: Scores, policy: Policy, decisions: Decisions) -> float:

@@ -8,9 +8,9 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation import NOBODY, Decisions, Scores, decide, record
-from ddnn.evaluation.exits import exit_labels, oracle_exit, random_offload
 from ddnn.policy import Judging, Policy, Thresholds
 from ddnn.types import Exit
+from ddnn_lab.studies.measures.rules import exit_labels, oracle_exit, random_offload
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]
