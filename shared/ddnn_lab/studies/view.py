@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from ddnn.formatting import clock
 from ddnn_lab.studies.job import Job
-from ddnn_lab.studies.markdown import clock
 from ddnn_lab.studies.pool import Viewer
 
 __all__ = ["viewer"]
