@@ -1,7 +1,8 @@
 # make up     a fleet on this machine: cloud, edge and six devices answer real digits
 # make check  style, types, layers and the fast tests: a minute and a half
 # make test   everything that is checked: style, types, layers, every test
-# make clean  remove what the two made
+# make docs   the pages as a site in site/, strict about dead links
+# make clean  remove what these made
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 
 PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: up check test lint clean
+.PHONY: up check test lint docs clean
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
@@ -31,8 +32,12 @@ lint: $(VENV)/.testing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -q -W --keep-going -d site/.doctrees shared/docs site
+	@echo "site/index.html"
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -48,4 +53,8 @@ $(VENV)/.serving: pyproject.toml | $(BIN)/python
 $(VENV)/.testing: pyproject.toml $(VENV)/.serving | $(BIN)/python
 	@echo "Installing what training and the tests need into $(VENV), with torch: a few minutes, only this once."
 	@$(PIP) install --editable '.[test]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.serving | $(BIN)/python
+	@$(PIP) install --editable '.[docs]'
 	@touch $@

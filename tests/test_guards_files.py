@@ -6,7 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("shared", "device", "edge", "cloud", "tests")
-HIDDEN = (".ci/run", ".dockerignore", ".env.example", ".gitignore")  # by name: other hidden files are a person's own
+HIDDEN = (".ci/run", ".dockerignore", ".env.example", ".gitignore", ".pre-commit-config.yaml")
+"""By name: other hidden files are a person's own."""
 TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".json", ".sh", ".txt", ".example", ""}
 MOST_LINES = 400
 MACHINE = re.compile(r"/(?:home|root|Users|work|mnt)/[A-Za-z]")

@@ -15,7 +15,15 @@ suppress_warnings = ["misc.highlighting_failure"]  # JSON with … in it is for 
 
 default_role = "code"  # a single backtick in a docstring
 autodoc_default_options = {"members": True, "member-order": "bysource"}
-autodoc_mock_imports = [name for name in ("torch", "onnx", "onnxscript", "safetensors") if not importlib.util.find_spec(name)]
+TRAINING = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "sklearn",
+    "mlxtend",
+)  # named by their types alone, if need be
+autodoc_mock_imports = [name for name in TRAINING if not importlib.util.find_spec(name)]
 
 html_theme = "furo"
 html_title = "ddnn"

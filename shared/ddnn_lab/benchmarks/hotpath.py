@@ -191,7 +191,7 @@ def main() -> None:
         results["tiers"][tier.value] = measure(tier, given.seconds, given.rounds, server_cpu)
     os.sched_setaffinity(0, set(cpus))
     results["stages"] = asyncio.run(stages(given.seconds))
-    text = f"{table(results)}\n\n{stages_table(results['stages'])}\n"
+    text = f"# A tier beside bare servers\n\n{table(results)}\n\n{stages_table(results['stages'])}\n"
     (given.out / "hotpath.json").write_text(json.dumps(results, indent=1) + "\n")
     (given.out / "hotpath.md").write_text(text)
     plot(results["stages"], given.out / "hotpath.png")

@@ -1,0 +1,76 @@
+"""The pages: no dead link, no page or file named that is not there, and a site that builds without a warning."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "shared" / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+@cache
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return FENCE.sub("", page.read_text())
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """What a link into a page may name: its headings, as GitHub and the site make anchors of them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> Iterator[tuple[str, Path, str]]:
+    """Each link of a page to something in the tree: as written, its file, its anchor."""
+    for link in LINK.findall(prose(page)):
+        file, _, anchor = link.partition("#")
+        if "://" not in link:
+            yield link, (page.parent / file).resolve() if file else page, anchor
+
+
+def test_every_link_resolves() -> None:
+    checked = [(page, *link) for page in PAGES for link in links(page)]
+    assert len(checked) > 100
+    dead = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page, link, file, anchor in checked
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file))
+    ]
+    assert not dead
+
+
+def test_every_page_that_the_code_names_is_there() -> None:
+    named = re.compile(r"shared/docs/[\w/.-]+\.md")
+    sources = [path for folder in ("shared", "device", "edge", "cloud") for path in (ROOT / folder).rglob("*.*")]
+    sources = [path for path in sources if path.suffix in (".py", ".toml")]
+    found = {page for path in sources for page in named.findall(path.read_text())}
+    assert found
+    assert not [page for page in found if not (ROOT / page).is_file()]
+
+
+def test_the_map_names_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.split("## The map")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "](" in line]
+    assert len(rows) >= 8
+    assert not [link for link in LINK.findall(table) if not (ROOT / link).exists()]
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(tmp_path / "trees")]
+    done = subprocess.run(
+        [*build, str(ROOT / "shared" / "docs"), str(tmp_path / "site")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "searchindex.js").is_file()
+    loaded = re.compile(r"""(?:src|href)=["']https?://[^"']+\.(?:css|js|woff2?)\b""")
+    assert not [str(page) for page in (tmp_path / "site").rglob("*.html") if loaded.search(page.read_text())]
