@@ -1,5 +1,6 @@
 """What is in the wheel: four packages, the shipped bundle, and nothing else."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def test_every_module_and_the_whole_shipped_bundle_are_in_it(contents: set[str])
 
 
 def test_nothing_else_is_in_it(contents: set[str]) -> None:
-    endings = {Path(name).suffix for name in contents if ".dist-info/" not in name and "/shipped/" not in name}
+    others = {name for name in contents if not re.search(r"\.dist-info/|/shipped/|/templates/", name)}
+    endings = {Path(name).suffix for name in others}
     assert endings <= {".py", ".typed", ".toml", ".txt", ""}, sorted(contents)
     assert {Path(name).parent.as_posix() for name in contents if name.endswith(".toml")} <= {
         "ddnn/configs",
