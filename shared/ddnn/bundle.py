@@ -167,10 +167,9 @@ class Bundle:
         """The golden events, N of them, checked.
 
         `index` (N,) row in the data set · `y` (N,) · `y_dev` (N, D) · `view_0` … `view_{D-1}` (N, …) · `present` (N, D)
-        · `device_scores` (N, D, K) · `device_features` and `device_ties` (N, D, bytes), packed · `local_scores`
-        (N, E, K) · `edge_scores` (N, E, K), `edge_features` and `edge_ties` (N, E, bytes) if there is an edge section
-        · `cloud_scores` (N, K). A tie is a bit whose value before the sign was within 1e-4 of zero. Where raw views go
-        up there are no scores but the cloud's, and no features.
+        · `device_scores` (N, D, K) · `local_scores` and `edge_scores` (N, E, K) · `cloud_scores` (N, K), of the exits
+        that there are · `device_features` (N, D, …) and `edge_features` (N, E, …), rows as their codec packs them, and
+        `device_ties` and `edge_ties`, one bit an element: 1 where its value was within 1e-4 of another level.
         """
         try:
             with np.load(BytesIO(self.checked(GOLDEN_FILE).read_bytes()), allow_pickle=False) as file:
@@ -178,8 +177,7 @@ class Bundle:
         except (ValueError, EOFError, BadZipFile, TypeError) as error:  # TypeError: a single array, not an archive
             raise BadBundle(f"{GOLDEN_FILE}: is not a NumPy archive of plain arrays ({error})") from error
         exits = [f"{exit}_scores" for exit in self.topology.exits]
-        tiers = {"device": self.topology.device_cut, "edge": self.topology.edge_cut}
-        cuts = [f"{tier}_{part}" for tier, cut in tiers.items() if cut for part in _CUT]
+        cuts = [f"{tier}_{part}" for tier in Tier if self.topology.features(tier) for part in _CUT]
         views = [f"view_{index}" for index in range(len(self.topology.devices))]
         for name in ("index", "y", "y_dev", "present", *views, *exits, *cuts):
             if name not in arrays:

@@ -1,19 +1,24 @@
-"""The golden events as a self-test: do this bundle's sections still answer as torch did?"""
+"""The golden events as a self-test: do this bundle's sections still answer as torch did?
+
+Answers of torch are arrays by name, as `ddnn.bundle.Bundle.golden` lists them, of N events; the export's proof compares
+with the same ones under other presence masks.
+"""
 
 from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
-from ddnn.bundle import Bundle, Cut, Topology
+from ddnn.bundle import Bundle
 from ddnn.errors import BadBundle
 from ddnn.runtime import Section
-from ddnn.types import Array, Bits, Bools, Tier, unpack_bits
+from ddnn.topology import Input, SectionSpec, Topology
+from ddnn.types import Array, Bools, Exit, Tier, unpack_bits
 
-__all__ = ["TOLERANCE", "check_sections", "section_inputs"]
+__all__ = ["TOLERANCE", "check_sections", "compare", "role_of", "section_inputs", "taken"]
 
 TOLERANCE: Final = 1e-4
-"""Largest difference of a score, and distance from zero within which a bit may differ."""
+"""Largest difference of a score, and distance from the next level within which a feature may be another one."""
 
 
 def check_sections(
@@ -27,73 +32,84 @@ def check_sections(
     if not sections:
         return 0
     golden = {name: array[:events] for name, array in bundle.golden.items()}
-    topology, present = bundle.topology, golden["present"].astype(np.bool_)
-    inputs = _inputs(topology, golden, tier, index)
-    outputs = {role: section.run(**inputs[role]) for role, section in sections.items()}
-    if tier is Tier.DEVICE:
-        _same(sections["section"], outputs["section"], golden, "device", index, present[:, index])
-    elif tier is Tier.EDGE:
-        some = np.asarray(present[:, topology.edges[index].devices].any(axis=1))
-        for role, exit in (("local", "local"), ("section", "edge")):
-            if role in sections:
-                _same(sections[role], outputs[role], golden, exit, index, some)
-    else:
-        _same(sections["section"], outputs["section"], golden, "cloud", None, np.asarray(present.any(axis=1)))
-    return len(present)
+    for spec in bundle.topology.sections_of(tier, index):
+        section = sections[role_of(spec)]
+        given = taken(bundle.topology, spec, golden)
+        there = given.get("present", golden["present"][:, [index]]).astype(np.bool_).any(axis=1)
+        compare(bundle.topology, spec, section.run(**given), golden, np.asarray(there), "golden event")
+    return len(golden["present"])
 
 
 def section_inputs(bundle: Bundle, tier: Tier, index: int = 0) -> dict[str, dict[str, Array]]:
     """What each section of a tier takes, by role, of all golden events: torch's own outputs below it."""
-    return _inputs(bundle.topology, bundle.golden, tier, index)
+    sections = bundle.topology.sections_of(tier, index)
+    return {role_of(spec): taken(bundle.topology, spec, bundle.golden) for spec in sections}
 
 
-def _inputs(topology: Topology, golden: Mapping[str, Array], tier: Tier, index: int) -> dict[str, dict[str, Array]]:
-    present = golden["present"].astype(np.bool_)
-    if tier is Tier.DEVICE:
-        return {"section": {"view": golden[f"view_{index}"]}}
-    if topology.raw:
-        views = np.stack([golden[f"view_{i}"] for i in range(len(topology.devices))], axis=1)
-        return {"section": {"view": views, "present": present}}
-    if tier is Tier.EDGE:
-        devices = list(topology.edges[index].devices)
-        mask, bits = present[:, devices], _bits(golden["device_features"][:, devices], topology.device_cut)
-        local = {"scores": golden["device_scores"][:, devices], "present": mask}
-        return {"local": local, "section": {"features": bits, "present": mask}}
-    source, mask = ("edge", _edges_present(topology, present)) if topology.edge_cut else ("device", present)
-    return {"section": {"features": _bits(golden[f"{source}_features"], topology.cloud_cut), "present": mask}}
+def role_of(spec: SectionSpec) -> str:
+    """`local` or `section`: what a tier calls its sections."""
+    return "local" if spec.exit is Exit.LOCAL else "section"
 
 
-def _bits(packed: Array, cut: Cut | None) -> Bits:
-    if cut is None:
-        raise AssertionError("a network with features has a cut")
-    return unpack_bits(packed, cut.bits)
+def taken(topology: Topology, spec: SectionSpec, answers: Mapping[str, Array]) -> dict[str, Array]:
+    """What a section takes of events, where torch answered the sections below it."""
+    inputs: dict[str, Array] = {given.what: _of_children(topology, spec, given, answers) for given in spec.inputs}
+    if spec.tier is Tier.DEVICE:
+        return inputs
+    present = answers["present"].astype(np.bool_)
+    given = spec.inputs[0]
+    if given.child is Tier.EDGE:
+        groups = [list(edge.devices) for edge in topology.edges]
+        return {**inputs, "present": np.stack([present[:, group].any(axis=1) for group in groups], axis=1)}
+    return {**inputs, "present": present[:, list(topology.children(spec, given))]}
 
 
-def _edges_present(topology: Topology, present: Bools) -> Bools:
-    return np.stack([present[:, list(edge.devices)].any(axis=1) for edge in topology.edges], axis=1)
+def _of_children(topology: Topology, spec: SectionSpec, given: Input, answers: Mapping[str, Array]) -> Array:
+    children = list(topology.children(spec, given))
+    if given.what == "view":
+        views = [answers[f"view_{child}"] for child in children]
+        return views[0] if spec.tier is Tier.DEVICE else np.stack(views, axis=1)
+    values = answers[f"{given.child}_{given.what}"][:, children]
+    return values if given.what == "scores" else topology.unpack(given, values)
 
 
-def _same(
-    section: Section,
+def compare(
+    topology: Topology,
+    spec: SectionSpec,
     outputs: Mapping[str, Array],
-    golden: Mapping[str, Array],
-    exit: str,
-    index: int | None,
-    rows: Bools,
-) -> None:
-    want = golden[f"{exit}_scores"] if index is None else golden[f"{exit}_scores"][:, index]
-    off = np.abs(outputs["scores"] - want).max(axis=-1) * rows
-    if off.size and not off.max() <= TOLERANCE:
+    answers: Mapping[str, Array],
+    sure: Bools,
+    event: str,
+    where: str = "",
+) -> list[str]:
+    """Hold a section's outputs against torch's answers; return what rounding turned, named.
+
+    Raise `BadBundle` where an event of `sure` (N,) is off: scores by more than the tolerance, or a feature that was not
+    close to another level. `event` is what a row is called, and `where` tells it from others.
+    """
+    name, torch = f"{spec.file}{where}", answers[f"{spec.exit}_scores"]
+    torch = torch if torch.ndim == 2 else torch[:, spec.index]
+    if outputs["scores"].shape != torch.shape:
+        raise BadBundle(f"{name}: gives scores of shape {outputs['scores'].shape}; torch gives {torch.shape}")
+    apart = np.abs(outputs["scores"] - torch).max(axis=-1)
+    wrong = ~(apart <= TOLERANCE) & sure
+    if wrong.any():
         raise BadBundle(
-            f"{section.file.name}: scores of golden event {off.argmax()} are off by {off.max():.2g};"
+            f"{name}: scores of {event} {wrong.argmax()} are off by {apart[wrong.argmax()]:.2g};"
             f" expected at most {TOLERANCE:g} from what torch gave"
         )
-    if "features" in outputs and f"{exit}_features" in golden:
-        bits = outputs["features"]
-        packed: tuple[Bits, Bits] = (golden[f"{exit}_features"][:, index], golden[f"{exit}_ties"][:, index])
-        torch_bits, ties = (unpack_bits(part, bits.shape[-1]) for part in packed)
-        wrong = ((bits != torch_bits) & (ties == 0)).any(axis=-1) & rows
-        if wrong.any():
-            raise BadBundle(
-                f"{section.file.name}: features of golden event {wrong.argmax()} differ from what torch gave"
-            )
+    turned = [f"{name}: {event} {row}, scores" for row in np.flatnonzero(~(apart <= TOLERANCE))]
+    if spec.features is None or "features" not in outputs:
+        return turned
+    features, found = spec.features, outputs["features"].astype(np.float64)
+    torch = features.unpack(answers[f"{spec.tier}_features"][:, spec.index]).astype(np.float64)
+    ties = unpack_bits(answers[f"{spec.tier}_ties"][:, spec.index], features.values)
+    off = np.abs(found - torch) - features.coded.tolerance * np.maximum(np.abs(torch), 1)
+    wrong = ~(off <= TOLERANCE + ties) & sure[:, np.newaxis]
+    if wrong.any():
+        row, place = np.argwhere(wrong)[0]
+        raise BadBundle(
+            f"{name}: features of {event} {row} differ from what torch gave, first element {place},"
+            " which is not close to another level"
+        )
+    return turned + [f"{name}: {event} {row}, element {place}" for row, place in np.argwhere(off > TOLERANCE)]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ddnn.codec import Codec, codec_of
 from ddnn.types import Array, Exit, Tier
 
-__all__ = ["DeviceSpec", "EdgeSpec", "Features", "Files", "Input", "SectionSpec", "Topology", "View"]
+__all__ = ["DeviceSpec", "EdgeSpec", "Features", "Files", "Fusion", "Input", "Level", "SectionSpec", "Topology", "View"]
 
 Shape = tuple[int, ...]
 What = Literal["view", "scores", "features"]
@@ -243,6 +243,11 @@ class Topology(_Frozen):
         if given.what == "features" and features:
             return features.shape
         return self.devices[child].view.shape if given.what == "view" else (classes,)
+
+    def unpack(self, given: Input, rows: Array) -> Array:
+        """Rows on the wire, of features in one codec → what the section takes."""
+        features = self.features(given.child)
+        return rows if features is None else features.unpack(rows)
 
     def bytes(self, given: Input, child: int, classes: int) -> int:
         """Size on the wire of what a section takes of child number `child`."""

@@ -13,9 +13,9 @@ from ddnn.bundle import Bundle
 from ddnn.data import load
 from ddnn.errors import BadBundle, BadInput
 from ddnn.export import prove, sample_bundle, sample_data, seal, staged, write_bundle
-from ddnn.export.golden import choose
-from ddnn.export.proof import masks
+from ddnn.export.proof import choose, masks
 from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+from ddnn.network.sections import Device
 from ddnn.policy import Policy, Thresholds
 from ddnn.training import Config, initial_network
 from ddnn.types import Exit, Tier
@@ -91,13 +91,15 @@ def test_a_section_that_says_something_else_is_refused(tmp_path: Path) -> None:
     network = DDNN(Plan.of(NetworkConfig(**TINY), [ViewSpec((5,), False)] * 2, 3)).eval()
     write_bundle(tmp_path, network, data)
     (tmp_path / "device-1.onnx").write_bytes((tmp_path / "device-0.onnx").read_bytes())
-    with pytest.raises(BadBundle, match=r"device-1\.onnx \(devices: as seen\): scores differ from torch's by"):
+    with pytest.raises(BadBundle, match=r"device-1\.onnx \(devices: as seen\): scores of event \d+ are off by"):
         prove(network, tmp_path, data)
 
 
 def norm(network: DDNN, device: int) -> nn.BatchNorm1d:
     """The batch norm before a device's sign."""
-    tail = network.sensors[device].fork.tail
+    section = network.devices[device]
+    assert isinstance(section, Device)
+    tail = section.fork.tail
     assert tail is not None
     last = tail.block[1]
     assert isinstance(last, nn.BatchNorm1d)
@@ -109,7 +111,7 @@ def test_a_features_bit_that_is_no_tie_is_refused(tmp_path: Path) -> None:
     network = DDNN(Plan.of(NetworkConfig(**TINY), [ViewSpec((5,), False)] * 2, 3)).eval()
     write_bundle(tmp_path, network, data)
     norm(network, 1).bias.data += 0.5
-    with pytest.raises(BadBundle, match=r"device-1\.onnx .* bit \d+ of event \d+ differs .* not near a tie"):
+    with pytest.raises(BadBundle, match=r"device-1\.onnx .* features of event \d+ differ .* not close to another"):
         prove(network, tmp_path, data)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from safetensors.torch import save_file
@@ -14,13 +14,10 @@ from safetensors.torch import save_file
 from ddnn.bundle import GOLDEN_FILE, WEIGHTS_FILE, Bundle, Manifest, Training
 from ddnn.data import SPLIT_NAMES, Dataset
 from ddnn.errors import BadInput
-from ddnn.export.golden import golden
-from ddnn.export.graphs import section_names, write_sections
-from ddnn.export.proof import prove
+from ddnn.export.graphs import write_sections
+from ddnn.export.proof import golden, prove
 from ddnn.network import DDNN
-from ddnn.network.config import Fusion
 from ddnn.policy import Policy
-from ddnn.topology import Features, Files, Topology, View
 
 __all__ = ["seal", "staged", "write_bundle"]
 
@@ -84,7 +81,7 @@ def write_bundle(
     manifest = Manifest(
         name=name or data.name,
         classes=data.classes,
-        topology=_topology(network),
+        topology=network.topology,
         files={},
         training=Training(
             command=command,
@@ -104,24 +101,6 @@ def seal(folder: Path, manifest: Manifest, policy: Policy | None = None) -> Bund
     fresh = policy.model_copy(update={"bundle": sealed.fingerprint}) if policy else Policy(bundle=sealed.fingerprint)
     fresh.write(folder)
     return Bundle.open(folder)
-
-
-def _topology(network: DDNN) -> Topology:
-    plan = network.plan
-    devices, locals_, edges, cloud = section_names(network)
-    fusion: dict[Literal["local", "edge", "cloud"], Fusion] = {"cloud": plan.config.cloud_fusion}
-    if locals_:
-        fusion["local"] = plan.config.local_fusion
-    if edges:
-        fusion["edge"] = plan.config.edge_fusion
-    return Topology.tiered(
-        [View(shape=view.shape, dtype="UINT8" if view.uint8 else "FP32") for view in plan.views],
-        plan.edges,
-        Features(shape=plan.device_cut) if plan.device_cut else None,
-        Features(shape=plan.edge_cut) if plan.edge_cut else None,
-        files=Files(devices, locals_, edges, cloud),
-        fusion=fusion,
-    )
 
 
 def _describe(data: Dataset) -> dict[str, Any]:

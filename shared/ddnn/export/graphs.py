@@ -1,129 +1,108 @@
-"""Sections as they are served: bits instead of signs, flat features, ONNX files with a dynamic batch.
+"""Sections as they are served: levels instead of values at the cuts, flat features, ONNX files with a dynamic batch.
 
 ONNX lets no output have an input's name: where they would meet, the output's ends in `_out`.
 """
 
-import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from ddnn.network import DDNN, ViewSpec
-from ddnn.network.device import Device
-from ddnn.network.upper import Cloud, Edge
+from ddnn.network import DDNN
+from ddnn.network.quantise import Quantiser
+from ddnn.topology import SectionSpec, Topology
+from ddnn.types import Exit, Tier
 
-__all__ = ["section_names", "write_sections"]
+__all__ = ["write_sections"]
 
 OPSET = 18
 
 
-class _DeviceGraph(nn.Module):
-    """`view` [B, …] → `scores` [B, K], `features` [B, bits] of 0 and 1."""
+class _Graph(nn.Module):
+    """What a section's inputs say, in the order of the topology, and `present` → `scores` [B, K], `features` [B, n]."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, section: nn.Module, take: nn.Module, give: Quantiser | None) -> None:
         super().__init__()
-        self.device = device
+        self.section, self.take, self.give = section, take, give
 
-    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        scores, cut = self.device(view)
-        return scores, (cut >= 0).to(torch.uint8).flatten(1)
+    def forward(self, given: Tensor, *present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        found = self.section(self.take(given), *present)
+        if self.give is None:
+            return found  # type: ignore[no-any-return]
+        scores, cut = found
+        return scores, self.give.encode(cut).flatten(1)
 
 
-class _EdgeGraph(nn.Module):
-    """`features` [B, d, bits] of 0 and 1, `present` [B, d] → `scores` [B, K], `features` [B, bits]."""
+class _Decode(nn.Module):
+    """Features of n children [B, n, values], as their codec unpacks them → [B, n, *shape], for the section."""
 
-    def __init__(self, edge: Edge, children: int) -> None:
+    def __init__(self, quantiser: Quantiser, children: int, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.edge, self.shape = edge, (-1, children, *edge.child)
+        self.quantiser, self.shape = quantiser, (-1, children, *shape)
 
-    def forward(self, features: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        scores, cut = self.edge(_signs(features).reshape(self.shape), present)
-        return scores, (cut >= 0).to(torch.uint8).flatten(1)
-
-
-class _CloudGraph(nn.Module):
-    """`features` [B, n, bits] of 0 and 1, `present` [B, n] → `scores` [B, K]."""
-
-    def __init__(self, cloud: Cloud, children: int) -> None:
-        super().__init__()
-        self.cloud, self.shape = cloud, (-1, children, *cloud.child)
-
-    def forward(self, features: Tensor, present: Tensor) -> Tensor:
-        return self.cloud(_signs(features).reshape(self.shape), present)  # type: ignore[no-any-return]
+    def forward(self, values: Tensor) -> Tensor:
+        return self.quantiser.decode(values.reshape(self.shape))
 
 
-class _RawGraph(nn.Module):
-    """`view` [B, D, …], `present` [B, D] → `scores` [B, K]: configuration (a), normalisation inside."""
+class _Views(nn.Module):
+    """Views [B, D, …] → the same, normalised by device."""
 
     def __init__(self, network: DDNN) -> None:
         super().__init__()
-        self.network = network
+        self.inputs = nn.ModuleList(network.inputs)
 
-    def forward(self, view: Tensor, present: Tensor) -> Tensor:
-        _, views = self.network.below(view.unbind(dim=1))
-        return self.network.cloud(views, present)  # type: ignore[no-any-return]
-
-
-def _signs(bits: Tensor) -> Tensor:
-    return bits.to(torch.float32) * 2 - 1
-
-
-def section_names(network: DDNN) -> tuple[list[str], list[str], list[str], str]:
-    """File names of the device sections, a name a device, local exits, edge sections and the cloud."""
-    several = len(network.plan.edges) > 1
-    suffixes = [f"-{index}" if several else "" for index in range(len(network.plan.edges))]
-    shared = network.plan.config.shared_weights
-    return (
-        ["device.onnx" if shared else f"device-{index}.onnx" for index in range(len(network.plan.devices))],
-        [f"local{suffix}.onnx" for suffix in suffixes[: len(network.locals)]],
-        [f"edge{suffix}.onnx" for suffix in suffixes[: len(network.edges)]],
-        "cloud.onnx",
-    )
+    def forward(self, views: Tensor) -> Tensor:
+        each = zip(self.inputs, views.unbind(dim=1), strict=True)
+        return torch.stack([normalise(view) for normalise, view in each], dim=1)
 
 
 def write_sections(network: DDNN, folder: Path) -> None:
     """Write every section of `network` (in evaluation mode, on the CPU) into `folder`."""
-    plan = network.plan
-    devices, locals_, edges, cloud = section_names(network)
-    if plan.device_cut is None:
-        inputs = {"view": torch.stack([_view(view) for view in plan.views], dim=1), "present": _everyone(plan.children)}
-        _write(_RawGraph(network), inputs, ("scores",), folder / cloud)
-        return
-    device_bits = math.prod(plan.device_cut)
-    for name, device, view in zip(devices, network.sensors, plan.views, strict=False):  # one, if all share it
-        _write(_DeviceGraph(device), {"view": _view(view)}, ("scores", "features"), folder / name)
-    for name, local, group in zip(locals_, network.locals, plan.edges, strict=True):
-        inputs = {"scores": torch.zeros(2, len(group), plan.classes), "present": _everyone(len(group))}
-        _write(local, inputs, ("scores_out",), folder / name)
-    for name, edge, group in zip(edges, network.gateways, plan.edges, strict=False):
-        inputs = {"features": _bits(len(group), device_bits), "present": _everyone(len(group))}
-        _write(_EdgeGraph(edge, len(group)), inputs, ("scores", "features_out"), folder / name)
-    inputs = {"features": _bits(plan.children, math.prod(plan.child)), "present": _everyone(plan.children)}
-    _write(_CloudGraph(network.cloud, plan.children), inputs, ("scores",), folder / cloud)
+    topology = network.topology
+    for file, spec in {spec.file: spec for spec in reversed(topology.sections)}.items():  # devices may share one
+        _write(_graph(network, topology, spec), dict(_inputs(network, topology, spec)), spec, folder / file)
 
 
-def _view(view: ViewSpec) -> Tensor:
-    return torch.zeros(2, *view.shape, dtype=torch.uint8 if view.uint8 else torch.float32)
+def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> nn.Module:
+    lists = {Exit.DEVICE: network.devices, Exit.LOCAL: network.locals, Exit.EDGE: network.edges}
+    section = network.cloud if spec.exit is Exit.CLOUD else lists[spec.exit][spec.index]
+    take: nn.Module = nn.Identity()
+    given, features = spec.inputs[0], topology.features(spec.inputs[0].child)
+    if given.what == "features" and features:
+        take = _Decode(network.cut(given.child), len(topology.children(spec, given)), features.shape)
+    elif given.what == "view" and spec.tier is Tier.CLOUD:
+        take = _Views(network)
+    return _Graph(section, take, network.cut(spec.tier) if spec.features else None)
 
 
-def _everyone(children: int) -> Tensor:
-    return torch.ones(2, children, dtype=torch.bool)
+def _inputs(network: DDNN, topology: Topology, spec: SectionSpec) -> Iterator[tuple[str, Tensor]]:
+    """Zeros of two events, as a section takes them."""
+    (given,) = spec.inputs
+    children, k = topology.children(spec, given), network.plan.classes
+    shape = topology.shape(given, children[0], k)
+    lead: tuple[int, ...] = (2,) if spec.tier is Tier.DEVICE else (2, len(children))
+    dtype = torch.float32
+    if given.what == "view" and topology.devices[children[0]].view.dtype == "UINT8":
+        dtype = torch.uint8
+    if given.what == "features":
+        levels = network.cut(given.child).encode(torch.zeros(*lead, *shape))
+        yield given.what, levels.flatten(2)
+    else:
+        yield given.what, torch.zeros(*lead, *shape, dtype=dtype)
+    if spec.tier is not Tier.DEVICE:
+        yield "present", torch.ones(*lead, dtype=torch.bool)
 
 
-def _bits(children: int, bits: int) -> Tensor:
-    return torch.zeros(2, children, bits, dtype=torch.uint8)
-
-
-def _write(graph: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], file: Path) -> None:
+def _write(graph: nn.Module, inputs: dict[str, Tensor], spec: SectionSpec, file: Path) -> None:
     """Trace `graph` into one file.
 
     By the TorchScript exporter: a section takes 30 ms and a clean graph results; the newer one takes a second, and
     writes messages of its own. torch is pinned, and the proof after every export would notice a difference.
     """
+    outputs = [f"{name}_out" if name in inputs else name for name in ("scores", "features")[: 1 + bool(spec.features)]]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # it warns that it is the older one
         torch.onnx.export(
@@ -131,7 +110,7 @@ def _write(graph: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str
             tuple(inputs.values()),
             str(file),
             input_names=list(inputs),
-            output_names=list(outputs),
+            output_names=outputs,
             dynamic_axes={name: {0: "B"} for name in (*inputs, *outputs)},
             opset_version=OPSET,
             dynamo=False,

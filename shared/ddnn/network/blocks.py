@@ -1,4 +1,4 @@
-"""Blocks: convolution → batch norm → ReLU, or the paper's with a pool and a sign, over images, series and vectors."""
+"""Blocks: convolution → batch norm → ReLU, the paper's with a pool and a sign, residual; images, series and vectors."""
 
 import math
 from collections.abc import Callable
@@ -9,16 +9,19 @@ from torch import Tensor, nn
 
 from ddnn.network.config import Kind, NetworkConfig
 from ddnn.network.plan import Family, SectionPlan, Shape
-from ddnn.network.residual import Residual
-from ddnn.network.sign import BinaryConv1d, BinaryConv2d, BinaryLinear, Sign
+from ddnn.network.quantise import BinaryConv1d, BinaryConv2d, BinaryLinear, Sign
 
-__all__ = ["Head", "Style", "Tail", "Trunk"]
+__all__ = ["Head", "Residual", "Style", "Tail", "Trunk"]
 
-_CONVOLUTIONS: Final[dict[tuple[Family, bool], Callable[..., nn.Module]]] = {
-    ("series", True): BinaryConv1d,
-    ("image", True): BinaryConv2d,
-    ("series", False): nn.Conv1d,
-    ("image", False): nn.Conv2d,
+_BINARY: Final[dict[Family, Callable[..., nn.Module]]] = {
+    "dense": BinaryLinear,
+    "series": BinaryConv1d,
+    "image": BinaryConv2d,
+}
+_LAYERS: Final[dict[Family, Callable[..., nn.Module]]] = {
+    "dense": nn.Linear,
+    "series": nn.Conv1d,
+    "image": nn.Conv2d,
 }
 _POOLS: Final[dict[Family, Callable[..., nn.Module]]] = {"series": nn.MaxPool1d, "image": nn.MaxPool2d}
 _NORMS: Final[dict[Family, Callable[..., nn.Module]]] = {
@@ -56,16 +59,47 @@ def _block(style: Style, family: Family, inputs: int, outputs: int, *, halve: bo
     norm = _NORMS[family](outputs)
     bias = style.binary and style.bias
     if family == "dense":
-        return [BinaryLinear(inputs, outputs, bias) if style.binary else nn.Linear(inputs, outputs, bias=False), norm]
+        return [(_BINARY if style.binary else _LAYERS)[family](inputs, outputs, bias=bias), norm]
     stride = 2 if halve else 1
     if style.binary:  # the paper pools in every block
         return [
-            _CONVOLUTIONS[family, True](inputs, outputs, 3, padding=1, bias=bias),
+            _BINARY[family](inputs, outputs, 3, padding=1, bias=bias),
             _POOLS[family](3, stride, 1),
             norm,
         ]
     # A stride costs a quarter of a convolution and a pool, and gives as much for as many seconds.
-    return [_CONVOLUTIONS[family, False](inputs, outputs, 3, stride=stride, padding=1, groups=groups, bias=False), norm]
+    return [_LAYERS[family](inputs, outputs, 3, stride=stride, padding=1, groups=groups, bias=False), norm]
+
+
+class Residual(nn.Module):
+    """x + norm(layer(relu(norm(layer(x))))), before its activation (He et al. 2015, the basic block).
+
+    A block that halves does so by the stride of its first convolution; where size or filters change, a 1×1 convolution
+    takes x along.
+    """
+
+    def __init__(self, family: Family, inputs: int, outputs: int, *, halve: bool) -> None:
+        super().__init__()
+        layer, norm = _LAYERS[family], _NORMS[family]
+        size = {} if family == "dense" else {"kernel_size": 3, "padding": 1}
+        stride = {"stride": 2} if halve else {}
+        self.inner = nn.Sequential(
+            layer(inputs, outputs, bias=False, **size, **stride),
+            norm(outputs),
+            nn.ReLU(),
+            layer(outputs, outputs, bias=False, **size),
+            norm(outputs),
+        )
+        point = {} if family == "dense" else {"kernel_size": 1}
+        self.past = (
+            nn.Sequential(layer(inputs, outputs, bias=False, **point, **stride), norm(outputs))
+            if halve or inputs != outputs
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, …) → (B, outputs, …)."""
+        return self.inner(x) + self.past(x)  # type: ignore[no-any-return]
 
 
 class Trunk(nn.Sequential):

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Fusion", "Kind", "NetworkConfig", "SectionConfig"]
+from ddnn.topology import Fusion
 
-Fusion = Literal["max", "mean", "concat", "attention"]
+__all__ = ["Kind", "NetworkConfig", "SectionConfig"]
+
 Kind = Literal["float", "binary", "residual"]
 Count = Annotated[int, Field(ge=1, le=65_536)]
 Index = Annotated[int, Field(ge=0, le=65_536)]
@@ -17,14 +18,22 @@ class SectionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    section: str = "blocks"
+    """What the section is made of: blocks, or a factory of your own as package.module:factory."""
+    weights: str = ""
+    """A .safetensors file with weights that the section starts from."""
     filters: tuple[Count, ...] = Field(default=(16, 32), min_length=1)
     """Filters of each convolution block."""
     widths: tuple[Count, ...] = Field(default=(64,), min_length=1)
     """Outputs of each dense block."""
     cut_filters: Count = 8
-    """Filters of the features sent up, one bit an element (images and series)."""
+    """Filters of the features sent up (images and series)."""
     cut_width: Count = 128
-    """Bits of the features sent up (vectors, and devices of unequal shapes)."""
+    """Elements of the features sent up (vectors, and devices of unequal shapes)."""
+    cut_codec: str = "bits1"
+    """How an element of the features is sent: bits1, bits2, bits4, bits8, float16, or package.module:factory."""
+    cut_range: Literal["tensor", "channel"] = "channel"
+    """Whether several bits have one range for all elements, or each channel its own; it is learnt."""
     cut_bits: Count = 512
     """Most bits sent up; blocks halve the view, the first ones first, until the features fit."""
     flat: bool = False
@@ -43,7 +52,7 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     blocks: Kind = "float"
-    """Weights and values inside a section; features at a cut are always one bit an element."""
+    """Weights and values inside a section made of blocks."""
     bias: bool = False
     """Biases in binary blocks; the paper's code has them, though the batch norm that follows takes them away."""
     devices: tuple[Index, ...] = ()

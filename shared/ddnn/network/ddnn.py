@@ -9,18 +9,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ddnn.network.blocks import Style
-from ddnn.network.device import Device
-from ddnn.network.normalise import Normalise
-from ddnn.network.plan import Plan
-from ddnn.network.sign import sign
-from ddnn.network.upper import Cloud, Edge, Local
+from ddnn.codec import codec_of
+from ddnn.errors import BadConfig
+from ddnn.network.plan import Plan, Shape, Wanted
+from ddnn.network.quantise import Quantiser, quantiser
+from ddnn.network.sections import Local, Normalise, features_of, make_section
+from ddnn.topology import Features, Files, Fusion, Level, Topology, View
+from ddnn.types import Tier
 
 __all__ = ["DDNN", "Scored"]
 
 
 class Scored(NamedTuple):
-    """What every exit says; cuts are features before their sign."""
+    """What every exit says; cuts are features before they are quantised."""
 
     device: Tensor | None
     """(B, D, K), if there are device sections."""
@@ -41,41 +42,60 @@ class DDNN(nn.Module):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
-        config, k, style = plan.config, plan.classes, Style.of(plan.config)
+        config = plan.config
         self.plan = plan
         different = 1 if config.shared_weights else len(plan.views)
-        self.devices = nn.ModuleList(
-            Device(style, view, section, k, config.spectrum)
-            for view, section in zip(plan.views[:different], plan.devices, strict=False)  # none over raw views
-        )
+        self.devices, below = _built([plan.device(index) for index in range(0 if plan.raw else different)])
         # Without device sections the views are still normalised by device, in the cloud.
         self.raw_views = nn.ModuleList(
             Normalise(view, config.spectrum) for view in (plan.views[:different] if plan.raw else ())
         )
         self.locals = nn.ModuleList(
-            Local(config.local_fusion, len(group), k) for group in (() if plan.raw else plan.edges)
+            Local(config.local_fusion, len(group), plan.classes) for group in (() if plan.raw else plan.edges)
         )
-        self.edges = nn.ModuleList(
-            Edge(style, config.edge_fusion, len(group), plan.device_cut or (), section, k)
-            for group, section in zip(plan.edges, plan.edge_sections, strict=False)  # none without edge sections
-        )
-        self.cloud = Cloud(style, config.cloud_fusion, plan.children, plan.child, plan.cloud, k)
+        wanted = [plan.edge(index, below or ()) for index in range(len(plan.edges) if config.edge_section else 0)]
+        self.edges, up = _built(wanted)
+        self.cloud = make_section(last := plan.cloud(up or below, len(plan.edges) if up else len(plan.views)))
+        features_of(self.cloud, last)
+        self.cuts = nn.ModuleDict()
+        """The quantiser between a tier's features and the tier above."""
+        self._features: dict[Tier, Features] = {}
+        for tier, shape, table in ((Tier.DEVICE, below, config.device), (Tier.EDGE, up, config.edge)):
+            if shape:
+                self.cuts[tier] = quantiser(codec_of(table.cut_codec), shape, table.cut_range)
+                self._features[tier] = Features(shape=shape, codec=table.cut_codec)
 
     @property
-    def sensors(self) -> list[Device]:
-        """The device sections by their type, which a `ModuleList` forgets; one, if all devices share it."""
-        return [device for device in self.devices if isinstance(device, Device)]
+    def topology(self) -> Topology:
+        """What is served where, and what goes up."""
+        config = self.plan.config
+        fusion: dict[Level, Fusion] = {"cloud": config.cloud_fusion}
+        if len(self.locals):
+            fusion["local"] = config.local_fusion
+        if len(self.edges):
+            fusion["edge"] = config.edge_fusion
+        devices = 0 if self.plan.raw else len(self.plan.views)
+        files = Files.usual(devices, len(self.plan.edges), section=len(self.edges) > 0, shared=config.shared_weights)
+        return Topology.tiered(
+            [View(shape=view.shape, dtype="UINT8" if view.uint8 else "FP32") for view in self.plan.views],
+            self.plan.edges,
+            self._features.get(Tier.DEVICE),
+            self._features.get(Tier.EDGE),
+            files=files,
+            fusion=fusion,
+        )
 
-    @property
-    def gateways(self) -> list[Edge]:
-        """The edge sections by their type."""
-        return [edge for edge in self.edges if isinstance(edge, Edge)]
+    def cut(self, tier: Tier) -> Quantiser:
+        """The quantiser of what a tier's sections give upward."""
+        found = self.cuts[tier]
+        assert isinstance(found, Quantiser)
+        return found
 
     @property
     def inputs(self) -> list[Normalise]:
         """The input normalisation of each device; the same one D times, if all devices share it."""
-        own = [device.normalise for device in self.sensors]
-        own = own or [module for module in self.raw_views if isinstance(module, Normalise)]
+        modules = [device.normalise for device in self.devices] or [*self.raw_views]
+        own = [module for module in modules if isinstance(module, Normalise)]
         return own if len(own) == len(self.plan.views) else own * len(self.plan.views)
 
     def forward(self, views: Sequence[Tensor], present: Tensor) -> Scored:
@@ -103,18 +123,29 @@ class DDNN(nn.Module):
         if self.plan.raw:
             return Scored(None, None, None, self.cloud(cuts, present), None, None)
         groups = [list(group) for group in self.plan.edges]
-        features = sign(cuts)
+        features = self.cut(Tier.DEVICE)(cuts)
         local = [module(scores[:, group], present[:, group]) for module, group in zip(self.locals, groups, strict=True)]
         if not len(self.edges):
             return Scored(scores, torch.stack(local, 1), None, self.cloud(features, present), cuts, None)
         pairs = [edge(features[:, group], present[:, group]) for edge, group in zip(self.edges, groups, strict=True)]
         edge_scores, edge_cuts = (torch.stack(part, dim=1) for part in zip(*pairs, strict=True))
-        cloud = self.cloud(sign(edge_cuts), self.alive(present))
+        cloud = self.cloud(self.cut(Tier.EDGE)(edge_cuts), self.alive(present))
         return Scored(scores, torch.stack(local, 1), edge_scores, cloud, cuts, edge_cuts)
 
     def alive(self, present: Tensor) -> Tensor:
         """Edges with some device present: (B, D) → (B, E)."""
         return torch.stack([present[:, list(group)].any(dim=1) for group in self.plan.edges], dim=1)
+
+
+def _built(wanted: Sequence[Wanted]) -> tuple[nn.ModuleList, Shape | None]:
+    """A tier's sections, and the shape of the features that each of them gives; raise `BadConfig` where they differ."""
+    sections = nn.ModuleList(make_section(each) for each in wanted)
+    shapes = [features_of(section, each) for section, each in zip(sections, wanted, strict=True)]
+    if len(set(shapes)) > 1:
+        raise BadConfig(
+            f"{wanted[0].key}.section gives features of {sorted(set(map(str, shapes)))}; expected one shape"
+        )
+    return sections, shapes[0] if shapes else None
 
 
 def _by_device(x: Tensor, devices: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What to build: the shapes that follow from the network's configuration and the views.
+"""What must be decided before anything is built: edges, what each section is asked for, and the shapes of its blocks.
 
 Legend: K classes, D devices; a shape is (C, H, W) of an image, (C, L) of a series or (F,) of a vector.
 """
@@ -10,10 +10,13 @@ from typing import Literal
 
 import numpy as np
 
+from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
 from ddnn.network.config import NetworkConfig, SectionConfig
+from ddnn.topology import Fusion
+from ddnn.types import Tier
 
-__all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "ViewSpec", "seen"]
+__all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "ViewSpec", "Wanted"]
 
 Family = Literal["image", "series", "dense"]
 Shape = tuple[int, ...]
@@ -28,8 +31,42 @@ class ViewSpec:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a section is asked for: the one argument of a factory, built in or a user's own.
+
+    The module it makes takes a view (B, *input) at a device, else what its children gave (B, children, *input) and who
+    is present (B, children); it gives scores (B, K) or, where `features` are wanted, (scores, features (B, …)).
+    """
+
+    tier: Tier
+    input: Shape
+    """Of one view, or of what one child gives."""
+    classes: int
+    """K."""
+    features: bool
+    """Whether a tier above wants features, values of any size before they are quantised, beside the scores."""
+    config: SectionConfig
+    """The table of this tier in the user's configuration."""
+    network: NetworkConfig
+    """The whole of it."""
+    view: ViewSpec | None = None
+    """The view as the data have it, at a device; it comes normalised, unless the module has a true `raw_view`."""
+    children: int = 1
+    """How many are fused."""
+    fusion: Fusion = "concat"
+    """How the user wants them fused."""
+    flat: bool = False
+    """Whether features must be flat, since devices with views of other shapes have the same."""
+
+    @property
+    def key(self) -> str:
+        """Where this section stands in the configuration."""
+        return f"network.{self.tier}"
+
+
+@dataclass(frozen=True)
 class SectionPlan:
-    """One section with its shapes."""
+    """The shapes of a section made of blocks."""
 
     family: Family
     input: Shape
@@ -47,97 +84,102 @@ class SectionPlan:
     children: int = 1
     """How many are joined in the input, side by side as channels."""
 
+    @classmethod
+    def of(cls, wanted: Wanted) -> "SectionPlan":
+        """Work the shapes out; raise `BadConfig` where the features cannot be as small as the configuration says."""
+        config, shape, most = wanted.config, wanted.input, wanted.config.cut_bits // _bits_each(wanted.config)
+        if not most:
+            raise BadConfig(f"{wanted.key}.cut_bits is {config.cut_bits}; expected room for one element of cut_codec")
+        children = wanted.children if wanted.fusion == "concat" else 1
+        shape = (shape[0] * children, *shape[1:])  # concatenation stacks channels
+        family = _family(config, shape)
+        width = min(config.cut_width, most)
+        cut: Shape | None
+        if family == "dense":
+            cut = (width if config.tail else config.widths[-1],) if wanted.features else None
+            return cls(family, (math.prod(shape),), config.widths, 0, cut, config.tail)
+        # Raw views halve at the cloud as they would at a device; what devices have made smaller already does not.
+        fit = wanted.features or not wanted.network.device_section
+        filters, places, halvings = _fitted(config, shape[1:], most, fit=fit)
+        # A large view may need more halvings than there are blocks: the last block is repeated.
+        blocks = config.filters + config.filters[-1:] * (halvings - len(config.filters))
+        if any(filters % children for filters in blocks[: config.apart]):
+            raise BadConfig(
+                f"the first {config.apart} of the filters {list(blocks)} keep {children} apart; expected multiples"
+            )
+        cut = ((width,) if wanted.flat else (filters, *places)) if wanted.features else None
+        return cls(family, shape, blocks, halvings, cut, config.tail, config.apart, children)
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole network with its shapes."""
+    """The network before it is built; the shapes between its sections are known when they are."""
 
     config: NetworkConfig
     classes: int
     views: tuple[ViewSpec, ...]
     edges: tuple[tuple[int, ...], ...]
     """Global device indices of each edge, ascending."""
-    devices: tuple[SectionPlan, ...]
-    """One a device, or none at all: raw views go up."""
-    edge_sections: tuple[SectionPlan, ...]
-    """One an edge, or none at all."""
-    cloud: SectionPlan
+
+    @classmethod
+    def of(cls, config: NetworkConfig, views: Sequence[ViewSpec], classes: int) -> "Plan":
+        """Deal the devices to edges; raise `BadConfig` where the configuration does not fit the views."""
+        edges = _edges(config, len(views))
+        _refuse(config, views, edges)
+        return cls(config, classes, tuple(views), edges)
 
     @property
     def raw(self) -> bool:
         """Whether raw views go up to the cloud, the only section (configuration (a))."""
-        return not self.devices
+        return not self.config.device_section
 
-    @property
-    def device_cut(self) -> Shape | None:
-        """Features of every device, all alike, if there are device sections."""
-        return self.devices[0].cut if self.devices else None
-
-    @property
-    def edge_cut(self) -> Shape | None:
-        """Features of every edge, all alike, if there are edge sections."""
-        return self.edge_sections[0].cut if self.edge_sections else None
-
-    @property
-    def child(self) -> Shape:
-        """What the cloud fuses: features of an edge or of a device, or raw views."""
-        return self.edge_cut or self.device_cut or seen(self.config, self.views[0])
-
-    @property
-    def children(self) -> int:
-        """How many of them the cloud fuses."""
-        return len(self.edges) if self.edge_sections else len(self.views)
-
-    @classmethod
-    def of(cls, config: NetworkConfig, views: Sequence[ViewSpec], classes: int) -> "Plan":
-        """Work the shapes out; raise `BadConfig` where the configuration does not fit the views."""
-        edges = _edges(config, len(views))
-        _refuse(config, views, edges)
-        families = [_family(config.device if config.device_section else config.cloud, view.shape) for view in views]
-        # Features must be alike to be fused: devices that differ all end in a dense cut of one width.
-        dense_cut = len({view.shape for view in views}) > 1
-        devices: tuple[SectionPlan, ...] = ()
-        if config.device_section:
-            devices = tuple(
-                _section(config.device, family, seen(config, view), dense_cut=dense_cut)
-                for family, view in zip(families, views, strict=True)
-            )
-        sections: tuple[SectionPlan, ...] = ()
-        if config.edge_section:
-            joined = [_fused(config.edge_fusion, _cut(devices[0]), len(group)) for group in edges]
-            sections = tuple(
-                _section(
-                    config.edge, _family(config.edge, shape), shape, children=_side_by_side(config.edge_fusion, group)
-                )
-                for group, shape in zip(edges, joined, strict=True)
-            )
-        child, children = seen(config, views[0]), len(views)
-        if devices:
-            child, children = (_cut(sections[0]), len(edges)) if sections else (_cut(devices[0]), len(views))
-        shape = _fused(config.cloud_fusion, child, children)
-        family = _family(config.cloud, shape)
-        cloud = _section(
-            config.cloud,
-            family,
-            shape,
-            cut=False,
-            fit=not devices,
-            children=_side_by_side(config.cloud_fusion, range(children)),
+    def device(self, index: int) -> Wanted:
+        """What device number `index` is asked for."""
+        view, mixed = self.views[index], len({view.shape for view in self.views}) > 1
+        config = self.config
+        return Wanted(
+            Tier.DEVICE, _seen(config, view), self.classes, True, config.device, config, view=view, flat=mixed
         )
-        return cls(config, classes, tuple(views), edges, devices, sections, cloud)
+
+    def edge(self, index: int, child: Shape) -> Wanted:
+        """What edge number `index` is asked for, whose devices give features of the shape `child`."""
+        config, children = self.config, len(self.edges[index])
+        return Wanted(
+            Tier.EDGE, child, self.classes, True, config.edge, config, children=children, fusion=config.edge_fusion
+        )
+
+    def cloud(self, child: Shape | None, children: int) -> Wanted:
+        """What the cloud is asked for, whose children give features of the shape `child`, or raw views."""
+        config, shape = self.config, child or _seen(self.config, self.views[0])
+        return Wanted(
+            Tier.CLOUD, shape, self.classes, False, config.cloud, config, children=children, fusion=config.cloud_fusion
+        )
 
 
-def seen(config: NetworkConfig, view: ViewSpec) -> Shape:
-    """Shape of a view as the first block takes it: a series (C, L) may have its spectrum, L // 2 values, behind it."""
+def _seen(config: NetworkConfig, view: ViewSpec) -> Shape:
+    """Shape of a view as a section takes it: a series (C, L) may have its spectrum, L // 2 values, behind it."""
     if config.spectrum and len(view.shape) == 2:
         return (view.shape[0], view.shape[1] + view.shape[1] // 2)
     return view.shape
 
 
-def _cut(section: SectionPlan) -> Shape:
-    if section.cut is None:
-        raise AssertionError("only the cloud has no cut")
-    return section.cut
+def _bits_each(config: SectionConfig) -> int:
+    """Bits of one value of the features on the wire."""
+    return -(-8 * codec_of(config.cut_codec).bytes((1024,)) // 1024)
+
+
+def _fitted(config: SectionConfig, places: Shape, most: int, *, fit: bool) -> tuple[int, Shape, int]:
+    """Filters and places of the last values, and how often they were halved until there were at most so many."""
+    filters = config.cut_filters if config.tail else config.filters[-1]
+    halvings = len(config.filters) if config.halve == "all" else 0
+    places = _halved(places, halvings)
+    while fit and config.halve == "fit" and filters * math.prod(places) > most:
+        if max(places) == 1:
+            name = "cut_filters" if config.tail else "the last filters,"
+            raise BadConfig(f"cut_bits is {config.cut_bits}, less than {name} {filters}; expected at least as many")
+        places = _halved(places, 1)
+        halvings += 1
+    return filters, places, halvings
 
 
 def _edges(config: NetworkConfig, devices: int) -> tuple[tuple[int, ...], ...]:
@@ -170,6 +212,12 @@ def _refuse(config: NetworkConfig, views: Sequence[ViewSpec], edges: tuple[tuple
             )
     if not config.device_section and len(edges) > 1:
         raise BadConfig(f"network.edges makes {len(edges)} edges without device sections; expected one")
+    for name, section in (("device", config.device), ("edge", config.edge)):
+        if section.section == "blocks" and not section.tail and section.cut_codec != "bits1":
+            raise BadConfig(
+                f"network.{name}.tail is false with cut_codec {section.cut_codec!r}; expected true:"
+                " without a tail the exit sees bits"
+            )
     kinds = sorted({f"{'UINT8' if view.uint8 else 'FP32'} {view.shape}" for view in views})
     if len({view.shape for view in views}) > 1 and not config.device.tail and config.device_section:
         raise BadConfig(f"network.device.tail is false, but views are {', '.join(kinds)}; expected true")
@@ -181,51 +229,9 @@ def _refuse(config: NetworkConfig, views: Sequence[ViewSpec], edges: tuple[tuple
 
 
 def _family(config: SectionConfig, shape: Shape) -> Family:
+    """Which blocks a section has over what comes in."""
     natural: dict[int, Family] = {1: "dense", 2: "series", 3: "image"}
     return "dense" if config.flat else natural[len(shape)]
-
-
-def _fused(fusion: str, cut: Shape, children: int) -> Shape:
-    """Shape after fusion: concatenation stacks channels."""
-    return (cut[0] * children, *cut[1:]) if fusion == "concat" else cut
-
-
-def _side_by_side(fusion: str, children: Sequence[int]) -> int:
-    """How many children's channels a section takes in one beside the other."""
-    return len(children) if fusion == "concat" else 1
-
-
-def _section(
-    config: SectionConfig,
-    family: Family,
-    shape: Shape,
-    *,
-    cut: bool = True,
-    fit: bool = True,
-    dense_cut: bool = False,
-    children: int = 1,
-) -> SectionPlan:
-    """Shapes of one section; `fit`: its values halve until they fit `cut_bits`, whether or not they are sent up."""
-    if family == "dense":
-        width = (min(config.cut_width, config.cut_bits) if config.tail else config.widths[-1],)
-        return SectionPlan(family, (math.prod(shape),), config.widths, 0, width if cut else None, config.tail)
-    filters = config.cut_filters if config.tail else config.filters[-1]
-    halvings = len(config.filters) if config.halve == "all" else 0
-    places = _halved(shape[1:], halvings)
-    while fit and config.halve == "fit" and filters * math.prod(places) > config.cut_bits:
-        if max(places) == 1:
-            name = "cut_filters" if config.tail else "the last filters,"
-            raise BadConfig(f"cut_bits is {config.cut_bits}, less than {name} {filters}; expected at least as many")
-        places = _halved(places, 1)
-        halvings += 1
-    # A large view may need more halvings than there are blocks: the last block is repeated.
-    blocks = config.filters + config.filters[-1:] * (halvings - len(config.filters))
-    if any(filters % children for filters in blocks[: config.apart]):
-        raise BadConfig(
-            f"the first {config.apart} of the filters {list(blocks)} keep {children} apart; expected multiples"
-        )
-    sent = (min(config.cut_width, config.cut_bits),) if dense_cut else (filters, *places)
-    return SectionPlan(family, shape, blocks, halvings, sent if cut else None, config.tail, config.apart, children)
 
 
 def _halved(places: Shape, times: int) -> Shape:

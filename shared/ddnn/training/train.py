@@ -13,8 +13,8 @@ from ddnn.data import Dataset
 from ddnn.data.watched import watched
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan, ViewSpec
-from ddnn.network.normalise import Normalise
-from ddnn.network.sign import clip_weights
+from ddnn.network.quantise import clip_weights
+from ddnn.network.sections import Normalise
 from ddnn.training.augment import augment, drop_devices
 from ddnn.training.config import Config
 from ddnn.training.loss import joint_loss
@@ -152,7 +152,7 @@ class _Trainer:
     def _last_exit(self) -> Exit:
         """The highest exit that learns; the best epoch of one that does not would be chosen by chance."""
         there = [exit for exit in Exit if exit is Exit.CLOUD or not self.network.plan.raw]
-        there = [exit for exit in there if exit is not Exit.EDGE or self.network.plan.edge_sections]
+        there = [exit for exit in there if exit is not Exit.EDGE or len(self.network.edges)]
         weights = {exit: getattr(self.config.training, f"{exit.value}_weight") for exit in there}
         return max((exit for exit in there if weights[exit]), key=lambda exit: exit.rank, default=Exit.CLOUD)
 

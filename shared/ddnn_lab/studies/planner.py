@@ -9,7 +9,8 @@ import numpy as np
 
 from ddnn.data import SPLIT_NAMES, Dataset
 from ddnn.data.summary import describe, doubts
-from ddnn.network import Plan, ViewSpec
+from ddnn.network import DDNN, Plan, ViewSpec
+from ddnn.topology import Topology
 from ddnn.types import Exit
 from ddnn_lab.studies.archive import Archive, Record
 from ddnn_lab.studies.job import Job, Source
@@ -52,6 +53,11 @@ class Planner:
         views = [ViewSpec(view.shape[1:], view.dtype == np.uint8) for view in data.views]
         return Plan.of(config, views, len(data.classes))
 
+    @cached_property
+    def topology(self) -> Topology:
+        """What that network would serve, and send up; raise `BadConfig` where its features do not fit."""
+        return DDNN(self.plan).topology
+
     @property
     def devices(self) -> int:
         """How many devices the study's own network has."""
@@ -60,9 +66,7 @@ class Planner:
     @property
     def exits(self) -> tuple[Exit, ...]:
         """The fused exits of the study's own network."""
-        if self.plan.device_cut is None:
-            return (Exit.CLOUD,)
-        return (Exit.LOCAL, Exit.EDGE, Exit.CLOUD) if self.plan.edge_cut else (Exit.LOCAL, Exit.CLOUD)
+        return tuple(exit for exit in self.topology.exits if exit is not Exit.DEVICE)
 
     @cached_property
     def about(self) -> dict[str, Any]:

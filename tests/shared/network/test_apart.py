@@ -6,6 +6,7 @@ import torch
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, NetworkConfig, Plan, ViewSpec
 from ddnn.network.blocks import Style, Trunk
+from ddnn.network.plan import SectionPlan
 
 VIEWS = [ViewSpec((1, 8, 8), False)] * 3
 RAW = {"device_section": False, "edge_section": False}
@@ -18,7 +19,7 @@ def config(apart: int, *filters: int, **changes: object) -> NetworkConfig:
 
 def test_blocks_apart_see_their_own_child_alone() -> None:
     made = Plan.of(config(2, 6, 12), VIEWS, 4)
-    trunk = Trunk(Style.of(made.config), made.cloud).eval()
+    trunk = Trunk(Style.of(made.config), SectionPlan.of(made.cloud(None, 3))).eval()
     one = torch.randn(2, 3, 8, 8)
     other = one.clone()
     other[:, 1] = 0
@@ -45,4 +46,4 @@ def test_what_comes_after_them_sees_all() -> None:
 )
 def test_blocks_that_cannot_be_apart_are_refused(made: NetworkConfig, sentence: str) -> None:
     with pytest.raises(BadConfig, match=sentence):
-        Plan.of(made, VIEWS, 4)
+        DDNN(Plan.of(made, VIEWS, 4))

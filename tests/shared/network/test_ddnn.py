@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+from ddnn.network.sections import Device, Upper
 
 B, K = 48, 4
 SHAPES: dict[str, list[tuple[int, ...]]] = {
@@ -21,6 +22,12 @@ def made(shapes: list[tuple[int, ...]], **config: Any) -> tuple[DDNN, list[torch
     torch.manual_seed(0)
     network = DDNN(Plan.of(NetworkConfig(**config), [ViewSpec(shape, False) for shape in shapes], K))
     return network, [torch.randn(B, *shape) for shape in shapes]
+
+
+def first(network: DDNN) -> Device:
+    device = network.devices[0]
+    assert isinstance(device, Device)
+    return device
 
 
 @pytest.mark.parametrize("blocks", ["float", "binary", "residual"])
@@ -66,7 +73,9 @@ def test_an_edge_without_devices_is_absent_at_the_cloud() -> None:
     assert network.alive(present).tolist() == [[True, False]] * B
     before = network(views, present).cloud
     with torch.no_grad():
-        network.gateways[1].fusion.absent.fill_(3.0)  # type: ignore[operator]
+        edge = network.edges[1]
+        assert isinstance(edge, Upper)
+        edge.fusion.absent.fill_(3.0)  # type: ignore[operator]
     assert torch.equal(network(views, present).cloud, before)
 
 
@@ -120,11 +129,11 @@ def test_without_a_tail_the_exit_sees_the_bits_that_go_up() -> None:
     network, views = made(SHAPES["images"], device=SectionConfig(filters=(4, 4), tail=False))
     scores, cuts = network.below(views)
     bits = torch.where(cuts[:, 0] >= 0, 1.0, -1.0)
-    torch.testing.assert_close(network.sensors[0].fork.head(bits), scores[:, 0])
+    torch.testing.assert_close(first(network).fork.head(bits), scores[:, 0])
     assert (cuts < 0).any()
 
 
 def test_binary_blocks_keep_inner_values_at_one_bit() -> None:
     network, views = made(SHAPES["images"], blocks="binary")
-    seen = network.sensors[0].trunk(views[0])
+    seen = first(network).trunk(views[0])
     assert set(seen.unique().tolist()) == {-1.0, 1.0}

@@ -8,7 +8,8 @@ import torch
 
 from ddnn.errors import BadConfig
 from ddnn.network import NetworkConfig, Plan, SectionConfig, ViewSpec
-from ddnn.network.normalise import magnitudes
+from ddnn.network.plan import SectionPlan
+from ddnn.network.sections import magnitudes
 
 
 @pytest.mark.parametrize("length", [8, 11])
@@ -36,4 +37,5 @@ def test_a_spectrum_needs_flat_devices() -> None:
     with pytest.raises(BadConfig, match=r"network.device.flat is false with network.spectrum"):
         Plan.of(NetworkConfig(spectrum=True), [ViewSpec((2, 9), False)], 3)
     flat = NetworkConfig(spectrum=True, device=SectionConfig(flat=True))
-    assert Plan.of(flat, [ViewSpec((2, 9), False)], 3).devices[0].input == (2 * (9 + 4),)
+    device = Plan.of(flat, [ViewSpec((2, 9), False)], 3).device(0)
+    assert SectionPlan.of(device).input == (2 * (9 + 4),)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ddnn.network import DDNN, NetworkConfig, Plan, ViewSpec
+from ddnn.network.blocks import Residual
 from ddnn.network.plan import Family
-from ddnn.network.residual import Residual
+from ddnn.types import Tier
 
 
 @pytest.mark.parametrize(
@@ -37,4 +38,6 @@ def test_the_cut_is_where_it_is_with_plain_blocks(shape: tuple[int, ...], tail: 
         config = NetworkConfig.model_validate({"blocks": blocks, "device": {"tail": tail, "cut_bits": 64}})
         network = DDNN(Plan.of(config, [ViewSpec(shape, False)] * 2, 3))
         scored = network(views, torch.ones(6, 2, dtype=torch.bool))
-        assert scored.device_cuts.shape == (6, 2, *(network.plan.device_cut or ()))
+        features = network.topology.features(Tier.DEVICE)
+        assert features is not None
+        assert scored.device_cuts.shape == (6, 2, *features.shape)

@@ -2,7 +2,7 @@
 
 import torch
 
-from ddnn.network.sign import BinaryConv2d, BinaryLinear, clip_weights, sign
+from ddnn.network.quantise import BinaryConv2d, BinaryLinear, clip_weights, sign
 
 
 def test_zero_and_above_is_plus_one() -> None:

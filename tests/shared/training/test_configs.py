@@ -12,7 +12,9 @@ from ddnn.configs import config_file, packaged_configs
 from ddnn.data import load
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan, ViewSpec
+from ddnn.network.sections import Device, Upper
 from ddnn.training import Config
+from ddnn.types import Tier
 from networks import TOPOLOGIES
 
 CAMERAS = [ViewSpec((3, 32, 32), False)] * 6
@@ -56,15 +58,18 @@ def test_the_papers_network_has_the_papers_parameters() -> None:
 @pytest.mark.parametrize(("filters", "values"), [([4], 256), ([4, 4], 64)])
 def test_the_papers_features_are_the_bits_of_its_last_convp_block(filters: list[int], values: int) -> None:
     network = paper(filters=filters)
-    cut = network.plan.device_cut
-    assert cut is not None
+    features, device, cloud = network.topology.features(Tier.DEVICE), network.devices[0], network.cloud
+    assert features is not None
+    assert isinstance(device, Device)
+    assert isinstance(cloud, Upper)
+    cut = features.shape
     assert (cut[0], cut[1] * cut[2]) == (4, values)
-    assert network.sensors[0].fork.tail is None
-    layers = [type(layer).__name__ for layer in network.sensors[0].trunk]
+    assert device.fork.tail is None
+    layers = [type(layer).__name__ for layer in device.trunk]
     convp = ["BinaryConv2d", "MaxPool2d", "BatchNorm2d", "Sign"]
     assert layers == (convp * len(filters))[:-1]
-    assert [type(layer).__name__ for layer in network.cloud.trunk] == convp * 2
-    assert network.cloud.trunk.shape == (16, *cut[1:])
+    assert [type(layer).__name__ for layer in cloud.trunk] == convp * 2
+    assert cloud.trunk.shape == (16, *cut[1:])
 
 
 def test_later_configs_win_and_leave_the_others_keys(tmp_path: Path) -> None:

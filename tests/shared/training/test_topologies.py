@@ -103,11 +103,12 @@ def test_blocks_of_every_kind_without_a_tail_and_with_shared_weights(
 ) -> None:
     data = sample_data([shape] * 2, events=90)
     no_tail = {"filters": [4], "widths": [6], "tail": False, "halve": "all"}
-    network, bundle = exported(tmp_path, data, blocks=blocks, bias=True, shared_weights=True, device=no_tail)
+    _, bundle = exported(tmp_path, data, blocks=blocks, bias=True, shared_weights=True, device=no_tail)
     assert {spec.file for spec in bundle.topology.sections if spec.exit is Exit.DEVICE} == {"device.onnx"}
     assert [file.name for file in bundle.path.glob("device*.onnx")] == ["device.onnx"]
-    assert bundle.topology.device_cut is not None
-    assert bundle.topology.device_cut.shape == network.plan.device_cut == (4 if len(shape) > 1 else 6, *halved(shape))
+    features = bundle.topology.features(Tier.DEVICE)
+    assert features is not None
+    assert features.shape == (4 if len(shape) > 1 else 6, *halved(shape))
 
 
 def halved(shape: tuple[int, ...]) -> tuple[int, ...]:

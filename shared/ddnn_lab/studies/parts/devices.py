@@ -3,6 +3,7 @@
 from statistics import fmean
 from typing import Any
 
+from ddnn.types import Exit
 from ddnn_lab.studies.gather import gathered
 from ddnn_lab.studies.parts.joint import JOINT
 from ddnn_lab.studies.planner import Planner, Variant
@@ -48,7 +49,7 @@ def worst_first(planner: Planner) -> list[int]:
     """The devices by their own exit's accuracy in the joint network, on validation, lowest first."""
     records = planner.records("joint", JOINT)
     first = [record for record in records if record.job.seed == planner.study.seeds[0]]
-    if not first or planner.plan.device_cut is None:
+    if not first or Exit.LOCAL not in planner.exits:
         return []
     told = [record.measures["exits"]["validation"]["device"]["accuracy"] for record in first]
     means = [fmean(value or 0.0 for value in values) for values in zip(*told, strict=True)]

@@ -26,7 +26,7 @@ def devices(planner: Planner) -> list[Variant]:
 
     None where the devices have no exit.
     """
-    if planner.plan.device_cut is None:
+    if Exit.LOCAL not in planner.exits:
         return []
     return [Variant("each device alone", training=_only("device"), measures=("exits", "votes"))]
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ddnn.types import Exit
+from ddnn.types import Exit, Tier
 from ddnn_lab.studies.gather import gathered, paired, values
 from ddnn_lab.studies.parts.joint import overall
 from ddnn_lab.studies.planner import Planner, Variant
@@ -17,12 +17,15 @@ AGGREGATIONS: Final = {"MP": "max", "AP": "mean", "CC": "concat"}
 
 def filters(planner: Planner) -> list[Variant]:
     """One for each number of filters; their size stays that of the study's network."""
-    cut = planner.plan.device_cut
-    if cut is None:
+    features = planner.topology.features(Tier.DEVICE)
+    if features is None:
         return []
     values = planner.study.parts.filters.values
     return planner.few(
-        [Variant(f"filters: {value}", network=_sending(planner, cut, value), measures=("exits",)) for value in values]
+        [
+            Variant(f"filters: {value}", network=_sending(planner, features.shape, value), measures=("exits",))
+            for value in values
+        ]
     )
 
 
@@ -52,7 +55,7 @@ def filters_results(planner: Planner) -> dict[str, Any] | None:
 
 def pairs(planner: Planner) -> list[Variant]:
     """The nine pairs local–cloud, in the paper's configuration (c)."""
-    if planner.plan.device_cut is None:
+    if Exit.LOCAL not in planner.exits:
         return []
     return planner.few(
         [

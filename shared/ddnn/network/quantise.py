@@ -1,0 +1,208 @@
+"""Fewer bits with a gradient: the torch twins of codecs, and layers whose weights are signs (DDNN paper, III)."""
+
+from abc import abstractmethod
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ddnn.codec import Bitwise, Codec, Float16, Plain
+from ddnn.errors import BadConfig
+
+__all__ = [
+    "BinaryConv1d",
+    "BinaryConv2d",
+    "BinaryLinear",
+    "Half",
+    "Levels",
+    "Quantiser",
+    "Sign",
+    "clip_weights",
+    "quantiser",
+    "sign",
+]
+
+Range = Literal["tensor", "channel"]
+Shape = tuple[int, ...]
+
+_GAUSSIAN: Final = {2: 1.991, 4: 2.681, 8: 3.942}
+"""Range of the uniform quantiser of n bits with the least error on a unit Gaussian (Max 1960), as batch norms give."""
+
+
+class _Sign(torch.autograd.Function):
+    """sign(x) = +1 iff x ≥ 0; the gradient passes straight through where |x| ≤ 1."""
+
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        context.save_for_backward(x)
+        return torch.where(x >= 0, 1.0, -1.0)
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
+        (x,) = context.saved_tensors  # type: ignore[attr-defined]
+        return torch.where(x.abs() <= 1, gradients[0], 0.0)
+
+
+def sign(x: Tensor) -> Tensor:
+    """±1, with the straight-through gradient."""
+    return _Sign.apply(x) if torch.is_grad_enabled() else torch.where(x >= 0, 1.0, -1.0)  # type: ignore[no-untyped-call]
+
+
+class Quantiser(nn.Module):
+    """The torch twin of a codec, at a cut: what the sections on both sides of it have in their graphs.
+
+    Shapes: (…, *shape), of events and, above the cut, of children.
+    """
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Values at the cut → what the section's file gives and the codec packs."""
+
+    @abstractmethod
+    def decode(self, values: Tensor) -> Tensor:
+        """What the codec unpacked → what the section above takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values at the cut as they arrive above it; the gradient passes straight through."""
+        return x + (self.decode(self.encode(x)) - x).detach()
+
+    def near(self, x: Tensor, margin: float) -> Tensor:
+        """Where a value is so close to the next level that rounding may turn it."""
+        return torch.zeros_like(x, dtype=torch.bool)
+
+
+class Sign(Quantiser):
+    """One bit: ±1. Also the activation of binary blocks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """±1 of the same shape."""
+        return sign(x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """1 for +1, 0 for −1."""
+        return (x >= 0).to(torch.uint8)
+
+    def decode(self, values: Tensor) -> Tensor:
+        """±1."""
+        return values.to(torch.float32) * 2 - 1
+
+    def near(self, x: Tensor, margin: float) -> Tensor:
+        """Closer to zero than the margin."""
+        return x.abs() < margin
+
+
+class Levels(Quantiser):
+    """2^n levels, evenly over a learned range [−r, r]; each value is the middle of its level.
+
+    The gradient of x passes straight through within the range, that of r is the quantiser's (Esser et al. 2020).
+    """
+
+    def __init__(self, bits: int, shape: Shape, per: Range) -> None:
+        super().__init__()
+        self.count, self._start = 1 << bits, _GAUSSIAN[bits]
+        each = (shape[0], *[1] * (len(shape) - 1)) if per == "channel" else ()
+        self.log_range = nn.Parameter(torch.zeros(each))
+        """Of r over its start: what decays goes back there."""
+
+    @property
+    def range(self) -> Tensor:
+        """r, of all values or of each channel."""
+        return self.log_range.exp() * self._start
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The middle of each value's level."""
+        inside = (x / self.range).clamp(-1, 1)
+        return (inside + (self._middle(self._level(inside)) - inside).detach()) * self.range
+
+    def encode(self, x: Tensor) -> Tensor:
+        """0 … 2^n − 1."""
+        return self._level((x / self.range).clamp(-1, 1)).to(torch.uint8)
+
+    def decode(self, values: Tensor) -> Tensor:
+        """The middle of each level."""
+        return self._middle(values.to(torch.float32)) * self.range
+
+    def near(self, x: Tensor, margin: float) -> Tensor:
+        """Closer to the border between two levels than the margin."""
+        place = (x / self.range + 1) * (self.count / 2)
+        border = place.round().clamp(1, self.count - 1)
+        return (place - border).abs() * (2 / self.count) * self.range < margin
+
+    def _level(self, inside: Tensor) -> Tensor:
+        return ((inside + 1) * (self.count / 2)).floor().clamp(max=self.count - 1)
+
+    def _middle(self, level: Tensor) -> Tensor:
+        return (level + 0.5) * (2 / self.count) - 1
+
+
+class Half(Quantiser):
+    """Half precision on the wire, single in the files; with `exact`, single on both."""
+
+    def __init__(self, *, exact: bool = False) -> None:
+        super().__init__()
+        self.exact = exact
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The values; the codec rounds them."""
+        return x
+
+    def decode(self, values: Tensor) -> Tensor:
+        """The values."""
+        return values
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The values as half precision has them."""
+        largest = torch.finfo(torch.float16).max
+        return x if self.exact else x + (x.clamp(-largest, largest).half().float() - x).detach()
+
+
+def quantiser(codec: Codec, shape: Shape, per: Range = "channel") -> Quantiser:
+    """The twin of a codec of features; a user's own codec has the method `twin(shape)`.
+
+    Raises `BadConfig` where there is none.
+    """
+    if isinstance(codec, Bitwise):
+        return Sign() if codec.bits == 1 else Levels(codec.bits, shape, per)
+    if isinstance(codec, Float16) or (isinstance(codec, Plain) and codec.name == "float32"):
+        return Half(exact=codec.name == "float32")
+    twin = getattr(codec, "twin", None)
+    made = twin(shape) if callable(twin) else None
+    if not isinstance(made, Quantiser):
+        raise BadConfig(
+            f"cut_codec is {codec.name!r}, which has no twin in torch; expected a codec of features, with a method"
+            " twin(shape) that gives a ddnn.network.quantise.Quantiser"
+        )
+    return made
+
+
+class BinaryLinear(nn.Linear):
+    """A dense layer that multiplies by the signs of its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) → (B, outputs)."""
+        return functional.linear(x, sign(self.weight), self.bias)
+
+
+class BinaryConv1d(nn.Conv1d):
+    """A convolution over a series with the signs of its weights; stride 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, L) → (B, outputs, L)."""
+        return functional.conv1d(x, sign(self.weight), self.bias, padding=self.padding)
+
+
+class BinaryConv2d(nn.Conv2d):
+    """A convolution over an image with the signs of its weights; stride 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, outputs, H, W)."""
+        return functional.conv2d(x, sign(self.weight), self.bias, padding=self.padding)
+
+
+def clip_weights(network: nn.Module) -> None:
+    """Clip the real weights behind binary ones to [−1, 1], where the sign's gradient still passes; after each step."""
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, BinaryLinear | BinaryConv1d | BinaryConv2d):
+                module.weight.clamp_(-1, 1)

@@ -1,0 +1,193 @@
+"""Sections: what runs at a tier and ends in an exit, built of blocks or by a factory of the user's own.
+
+A factory is named `package.module:factory` in the table of its tier, `[network.device] section = …`. It is called with
+a `Wanted`, which has that table too, and makes a module; the shape of its features is found by running it.
+Legend: B events, n children, K classes.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ddnn.errors import BadConfig
+from ddnn.extensions import resolve
+from ddnn.network.blocks import Head, Style, Tail, Trunk
+from ddnn.network.fusion import FUSIONS, Concat
+from ddnn.network.plan import SectionPlan, Shape, ViewSpec, Wanted
+from ddnn.network.quantise import Sign
+
+__all__ = ["Device", "Foreign", "Fork", "Local", "Normalise", "Upper", "features_of", "magnitudes", "make_section"]
+
+
+class Normalise(nn.Module):
+    """View → (view − mean) / spread, of one device or of all that share their weights; a series with its spectrum."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, view: ViewSpec, spectrum: bool = False) -> None:
+        super().__init__()
+        each = (view.shape[0], *[1] * (len(view.shape) - 1))
+        self.register_buffer("mean", torch.full(each, 127.5 if view.uint8 else 0.0))
+        self.register_buffer("spread", torch.full(each, 127.5 if view.uint8 else 1.0))
+        self.spectrum = spectrum and len(view.shape) == 2
+
+    def forward(self, view: Tensor) -> Tensor:
+        """(B, *shape), bytes or floats → floats of the same shape, or (B, C, L + L // 2) with the spectrum."""
+        x = (view.to(torch.float32) - self.mean) / self.spread
+        return torch.cat([x, magnitudes(x)], dim=2) if self.spectrum else x
+
+
+def magnitudes(x: Tensor) -> Tensor:
+    """ln(1 + |DFT| / √L) of series (B, C, L) around their means, at the frequencies 1 … L // 2.
+
+    As products with cosines and sines: they export to any ONNX runtime, and L is small.
+    """
+    length = x.shape[2]
+    turns = torch.outer(torch.arange(length), torch.arange(1, length // 2 + 1)) * (2 * math.pi / length)
+    around = x - x.mean(dim=2, keepdim=True)
+    power = (around @ turns.cos().to(x)).square() + (around @ turns.sin().to(x)).square()
+    return torch.log1p(((power + 1e-6) / length).sqrt())  # a root has no slope at zero
+
+
+class Fork(nn.Module):
+    """Where a section ends that has something above it: scores here, features before they are quantised on the way up.
+
+    With a tail, a block of its own makes the features, and the head sees the trunk's values. Without, the trunk's
+    output is the features, and the head sees their bits, as the paper's does.
+    """
+
+    def __init__(self, style: Style, plan: SectionPlan, trunk: Trunk, classes: int, cut: Shape) -> None:
+        super().__init__()
+        self.head = Head(style, trunk.shape, classes)
+        self.tail = Tail(style, plan.family, trunk.shape, cut) if plan.tail else None
+        self.seen = nn.Identity() if plan.tail else Sign()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, …) → scores (B, K), features (B, *cut)."""
+        return self.head(self.seen(x)), x if self.tail is None else self.tail(x)
+
+
+class Device(nn.Module):
+    """One device's blocks (or those of all devices), with its input normalisation inside."""
+
+    def __init__(self, wanted: Wanted, view: ViewSpec) -> None:
+        super().__init__()
+        style, plan = Style.of(wanted.network), SectionPlan.of(wanted)
+        self.normalise = Normalise(view, wanted.network.spectrum)
+        self.plan = plan
+        self.trunk = Trunk(style, plan)
+        self.fork = Fork(style, plan, self.trunk, wanted.classes, plan.cut or ())
+
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """View (B, *shape) → scores (B, K), features (B, *cut)."""
+        return self.fork(self.trunk(self.normalise(view).reshape(-1, *self.plan.input)))  # type: ignore[no-any-return]
+
+
+class Upper(nn.Module):
+    """Fusion of the children's features, then blocks: an edge, or the cloud, which has no features of its own."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        super().__init__()
+        style, plan = Style.of(wanted.network), SectionPlan.of(wanted)
+        self.plan = plan
+        self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input)
+        self.trunk = Trunk(style, plan)
+        if plan.cut:
+            self.fork = Fork(style, plan, self.trunk, wanted.classes, plan.cut)
+        else:
+            self.head = Head(style, self.trunk.shape, wanted.classes)
+
+    def forward(self, features: Tensor, present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Features, or normalised views, (B, n, …), present (B, n) → scores (B, K); at an edge features too."""
+        x = self.trunk(self.fusion(features, present).reshape(-1, *self.plan.input))
+        return self.fork(x) if self.plan.cut else self.head(x)  # type: ignore[no-any-return]
+
+
+class Local(nn.Module):
+    """The local exit: the devices' scores, fused; concatenated scores go through a linear layer, n·K → K."""
+
+    def __init__(self, fusion: str, devices: int, classes: int) -> None:
+        super().__init__()
+        self.fusion = FUSIONS[fusion](devices, (classes,))
+        self.score = nn.Linear(devices * classes, classes) if isinstance(self.fusion, Concat) else nn.Identity()
+
+    def forward(self, scores: Tensor, present: Tensor) -> Tensor:
+        """Scores (B, d, K), present (B, d) → (B, K)."""
+        return self.score(self.fusion(scores, present))  # type: ignore[no-any-return]
+
+
+class Foreign(nn.Module):
+    """A module of the user's own, at a device behind the input normalisation."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        super().__init__()
+        key, config = f"{wanted.key}.section", wanted.config
+        try:
+            section = resolve(config.section, key, ["blocks"])(wanted)
+        except TypeError as error:
+            raise BadConfig(f"{key} is {config.section!r}, which cannot be called as a factory ({error})") from error
+        if not isinstance(section, nn.Module):
+            found = type(section).__name__
+            raise BadConfig(f"{key} is {config.section!r}, which makes a {found}; expected a torch module")
+        self.normalise = Normalise(wanted.view, wanted.network.spectrum) if wanted.view else None
+        self.raw_view = bool(getattr(section, "raw_view", False))
+        self.section = section
+
+    def forward(self, x: Tensor, *present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """As the module does."""
+        x = x if self.normalise is None or self.raw_view else self.normalise(x)
+        return self.section(x, *present)  # type: ignore[no-any-return]
+
+
+def make_section(wanted: Wanted) -> nn.Module:
+    """Build a section as its table says, with its weights; raise `BadConfig`."""
+    if wanted.config.section != "blocks":
+        section: nn.Module = Foreign(wanted)
+    else:
+        section = Device(wanted, wanted.view) if wanted.view else Upper(wanted)
+    if wanted.config.weights:
+        _load(section.section if isinstance(section, Foreign) else section, wanted)
+    return section
+
+
+def features_of(section: nn.Module, wanted: Wanted) -> Shape | None:
+    """Shape of one event's features, found by running the section on two; raise `BadConfig` where it gives others."""
+    if wanted.view:
+        view = torch.zeros(2, *wanted.view.shape, dtype=torch.uint8 if wanted.view.uint8 else torch.float32)
+        inputs: tuple[Tensor, ...] = (view,)
+    else:
+        inputs = (torch.zeros(2, wanted.children, *wanted.input), torch.ones(2, wanted.children, dtype=torch.bool))
+    training, where = section.training, f"{wanted.key}.section is {wanted.config.section!r}"
+    try:
+        with torch.no_grad():
+            found = section.eval()(*inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        shapes = " and ".join(str(tuple(each.shape)) for each in inputs)
+        raise BadConfig(f"{where}, which fails on {shapes}: {str(error).splitlines()[0]}") from error
+    finally:
+        section.train(training)
+    given = found if isinstance(found, tuple) else (found,)
+    shapes = ", ".join(str(tuple(each.shape)) if isinstance(each, Tensor) else type(each).__name__ for each in given)
+    features = given[1].shape[1:] if len(given) == 2 and isinstance(given[1], Tensor) and given[1].dim() > 1 else None
+    expected = [(2, wanted.classes)] + [(2, *(features or "…"))] * wanted.features
+    if shapes != ", ".join(map(str, expected)):
+        wish = "scores (2, {}) and features (2, …)" if wanted.features else "scores (2, {}) alone"
+        raise BadConfig(f"{where}, which gives {shapes} of 2 events; expected {wish.format(wanted.classes)}")
+    return tuple(features) if features else None
+
+
+def _load(section: nn.Module, wanted: Wanted) -> None:
+    """Take the weights in the file that the table names."""
+    file, key = Path(wanted.config.weights), f"{wanted.key}.weights"
+    try:
+        section.load_state_dict(load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise BadConfig(f"{key} is {str(file)!r}, which cannot be read ({error}); expected .safetensors") from error
+    except RuntimeError as error:
+        why = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise BadConfig(f"{key} is {str(file)!r}, whose tensors are not those of the section: {why}") from error
