@@ -17,6 +17,7 @@ import numpy as np
 from ddnn.errors import BadConfig, BadInput
 from ddnn.extensions import resolve
 from ddnn.types import Array, Bits
+from ddnn.wire import DATATYPES
 
 __all__ = ["CODECS", "Bitwise", "Codec", "Float16", "Image", "Plain", "codec_of"]
 
@@ -50,9 +51,13 @@ class Codec(ABC):
     def unpack(self, rows: Array, shape: Shape) -> Array:
         """Rows (…, *wire_shape) → values as a section takes them."""
 
-    @abstractmethod
+    def sample(self, shape: Shape) -> Array:
+        """One row (1, *wire_shape), as large as rows are; where they differ in size, that of noise."""
+        return np.zeros((1, *self.wire_shape(shape)), DATATYPES[self.datatype])
+
     def bytes(self, shape: Shape) -> int:
-        """Size of one row; where rows differ in size, that of noise, which no codec makes small."""
+        """Size of one row, as of the sample."""
+        return self.sample(shape).nbytes
 
 
 class Bitwise(Codec):
@@ -65,12 +70,8 @@ class Bitwise(Codec):
         self._shifts = np.arange(0, 8, bits, dtype=np.uint8)
 
     def wire_shape(self, shape: Shape) -> Shape:
-        """(bytes,)"""
-        return (self.bytes(shape),)
-
-    def bytes(self, shape: Shape) -> int:
-        """⌈n · bits / 8⌉"""
-        return -(-math.prod(shape) * self.bits // 8)
+        """(⌈n · bits / 8⌉,)"""
+        return (-(-math.prod(shape) * self.bits // 8),)
 
     def pack(self, values: Array) -> Bits:
         """(…, n) of 0 … 2^bits − 1 → (…, bytes)."""
@@ -102,10 +103,6 @@ class Float16(Codec):
         """(n,)"""
         return (math.prod(shape),)
 
-    def bytes(self, shape: Shape) -> int:
-        """2 n"""
-        return 2 * math.prod(shape)
-
     def pack(self, values: Array) -> Array:
         """(…, n) FP32 → (…, n) FP16."""
         return np.clip(values, -self._LARGEST, self._LARGEST).astype(np.float16)
@@ -120,15 +117,10 @@ class Plain(Codec):
 
     def __init__(self, name: str, datatype: str) -> None:
         self.name, self.datatype = name, datatype
-        self._size = 1 if datatype == "UINT8" else 4
 
     def wire_shape(self, shape: Shape) -> Shape:
         """The same shape, features flat."""
         return shape if self.name == "view" else (math.prod(shape),)
-
-    def bytes(self, shape: Shape) -> int:
-        """1 or 4 bytes an element."""
-        return math.prod(shape) * self._size
 
     def pack(self, values: Array) -> Array:
         """The values."""
@@ -156,10 +148,13 @@ class Image(Codec):
         """()"""
         return ()
 
+    def sample(self, shape: Shape) -> Array:
+        """A picture of noise; others take less."""
+        return self.pack(np.random.default_rng(0).integers(0, 256, (1, *shape)).astype(np.uint8))
+
     def bytes(self, shape: Shape) -> int:
-        """Size of noise; pictures take less."""
-        noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-        return len(self.pack(noise).item())
+        """Size of the sample."""
+        return len(self.sample(shape).item())
 
     def pack(self, values: Array) -> Array:
         """(…, C, H, W) UINT8 → (…) of files."""

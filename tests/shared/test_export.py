@@ -33,6 +33,9 @@ NETWORKS: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
     "no edge section": ([(1, 8, 6)] * 3, {"edge_section": False, "cloud_fusion": "max"}),
     "unequal": ([(1, 8, 6), (2, 11), (5,)], {"blocks": "binary"}),
     "one device": ([(5,)], {"local_fusion": "max"}),
+    "two bits": ([(1, 8, 6)] * 3, {"device": {"cut_codec": "bits2"}, "edge": {"cut_codec": "bits8"}}),
+    "four bits": ([(5,)] * 2, {"edge_section": False, "device": {"cut_codec": "bits4", "cut_range": "tensor"}}),
+    "floats": ([(2, 11)] * 2, {"device": {"cut_codec": "float16"}, "edge": {"cut_codec": "float32"}}),
 }
 
 
@@ -40,18 +43,21 @@ NETWORKS: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
 def test_every_section_says_what_torch_says_under_every_mask(
     tmp_path: Path, shapes: list[tuple[int, ...]], config: dict[str, Any]
 ) -> None:
-    bundle = sample_bundle(tmp_path / "b", shapes, network=NetworkConfig(**TINY, **config), events=90)
+    tables = {tier: TINY[tier].model_copy(update=config.get(tier, {})) for tier in TINY}
+    bundle = sample_bundle(tmp_path / "b", shapes, network=NetworkConfig(**{**config, **tables}), events=90)
     bundle.verify()
     golden, topology = bundle.golden, bundle.topology
     count, devices, edges = 30, len(shapes), len(topology.edges)
-    assert topology.device_cut is not None
     assert golden["device_scores"].shape == (count, devices, 3)
-    assert golden["device_features"].shape == golden["device_ties"].shape == (count, devices, topology.device_cut.bytes)
     assert golden["local_scores"].shape == (count, edges, 3)
     assert golden["cloud_scores"].shape == (count, 3)
-    if topology.edge_cut:
-        assert golden["edge_features"].shape == golden["edge_ties"].shape == (count, edges, topology.edge_cut.bytes)
-    assert (Exit.EDGE in topology.exits) == bool(topology.edge_cut) == ("edge_scores" in golden)
+    for tier, children in ((Tier.DEVICE, devices), (Tier.EDGE, edges)):
+        if features := topology.features(tier):
+            row = features.coded.sample(features.shape)
+            assert golden[f"{tier}_features"].shape == (count, children, *row.shape[1:])
+            assert golden[f"{tier}_features"].dtype == row.dtype
+            assert golden[f"{tier}_ties"].shape == (count, children, -(-features.values // 8))
+    assert (Exit.EDGE in topology.exits) == bool(topology.features(Tier.EDGE)) == ("edge_scores" in golden)
     for index, shape in enumerate(shapes):
         assert golden[f"view_{index}"].shape == (count, *shape)
 

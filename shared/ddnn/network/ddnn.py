@@ -142,9 +142,8 @@ def _built(wanted: Sequence[Wanted]) -> tuple[nn.ModuleList, Shape | None]:
     sections = nn.ModuleList(make_section(each) for each in wanted)
     shapes = [features_of(section, each) for section, each in zip(sections, wanted, strict=True)]
     if len(set(shapes)) > 1:
-        raise BadConfig(
-            f"{wanted[0].key}.section gives features of {sorted(set(map(str, shapes)))}; expected one shape"
-        )
+        found = ", ".join(sorted(set(map(str, shapes))))
+        raise BadConfig(f"{wanted[0].key}.section gives features of the shapes {found}; expected one")
     return sections, shapes[0] if shapes else None
 
 
