@@ -33,7 +33,7 @@ FUSE = """
   centred = Sub(floats, half)
   masked = Mul(centred, wide)
   joined = ReduceSum <keepdims = 0> (masked, middle)
-  fused = MatMul(joined, w)
+  scores = MatMul(joined, w)
 """
 MEAN = """
   masked = Mul(scores, wide)
@@ -42,18 +42,20 @@ MEAN = """
   fused = Div(total, seen)
 """
 SECTIONS = {
-    "device": "(float[B,4] view) => (float[B,3] fused, uint8[B,12] bits) {"
-    + "joined = Identity(view) fused = MatMul(joined, w)"
-    + SIGN,
-    "local": "(float[B,D,3] scores, bool[B,D] present) => (float[B,3] fused) {" + MASK + MEAN,
-    "edge": "(uint8[B,D,12] features, bool[B,D] present) => (float[B,3] fused, uint8[B,12] bits) {"
+    "device": "(float[B,4] view) => (float[B,3] scores, uint8[B,12] features) {"
+    + "joined = Identity(view) scores = MatMul(joined, w)"
+    + SIGN.replace("bits", "features"),
+    "local": "(float[B,D,3] scores, bool[B,D] present) => (float[B,3] scores_out) {"
+    + MASK
+    + MEAN.replace("fused", "scores_out"),
+    "edge": "(uint8[B,D,12] features, bool[B,D] present) => (float[B,3] scores, uint8[B,12] features_out) {"
     + MASK
     + FUSE
-    + SIGN,
-    "cloud": "(uint8[B,D,12] features, bool[B,D] present) => (float[B,3] fused) {" + MASK + FUSE,
-    "raw": "(float[B,D,4] view, bool[B,D] present) => (float[B,3] fused) {"
+    + SIGN.replace("bits", "features_out"),
+    "cloud": "(uint8[B,D,12] features, bool[B,D] present) => (float[B,3] scores) {" + MASK + FUSE,
+    "raw": "(float[B,D,4] view, bool[B,D] present) => (float[B,3] scores) {"
     + MASK
-    + "masked = Mul(view, wide) joined = ReduceSum <keepdims = 0> (masked, middle) fused = MatMul(joined, w)",
+    + "masked = Mul(view, wide) joined = ReduceSum <keepdims = 0> (masked, middle) scores = MatMul(joined, w)",
 }
 
 MakeBundle = Callable[..., Bundle]

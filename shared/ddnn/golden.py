@@ -13,9 +13,9 @@ from ddnn.bundle import Bundle
 from ddnn.errors import BadBundle
 from ddnn.runtime import Section
 from ddnn.topology import Input, SectionSpec, Topology
-from ddnn.types import Array, Bools, Exit, Tier, unpack_bits
+from ddnn.types import Array, Bools, Exit, Ints, Tier, unpack_bits
 
-__all__ = ["TOLERANCE", "check_sections", "compare", "role_of", "section_inputs", "taken"]
+__all__ = ["TOLERANCE", "check_sections", "compare", "role_of", "section_inputs", "taken", "there"]
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a score, and distance from the next level within which a feature may be another one."""
@@ -35,8 +35,8 @@ def check_sections(
     for spec in bundle.topology.sections_of(tier, index):
         section = sections[role_of(spec)]
         given = taken(bundle.topology, spec, golden)
-        there = given.get("present", golden["present"][:, [index]]).astype(np.bool_).any(axis=1)
-        compare(bundle.topology, spec, section.run(**given), golden, np.asarray(there), "golden event")
+        some = there(bundle.topology, spec, golden["present"].astype(np.bool_)).any(axis=1)
+        compare(bundle.topology, spec, section.run(**given), golden, np.asarray(some), "golden event")
     return len(golden["present"])
 
 
@@ -51,26 +51,35 @@ def role_of(spec: SectionSpec) -> str:
     return "local" if spec.exit is Exit.LOCAL else "section"
 
 
-def taken(topology: Topology, spec: SectionSpec, answers: Mapping[str, Array]) -> dict[str, Array]:
-    """What a section takes of events, where torch answered the sections below it."""
-    inputs: dict[str, Array] = {given.what: _of_children(topology, spec, given, answers) for given in spec.inputs}
+def taken(
+    topology: Topology, spec: SectionSpec, answers: Mapping[str, Array], rows: slice | Ints = slice(None)
+) -> dict[str, Array]:
+    """What a section takes of the events at `rows`, where `answers` are those of the sections below it."""
+    inputs: dict[str, Array] = {given.what: _of_children(topology, spec, given, answers, rows) for given in spec.inputs}
     if spec.tier is Tier.DEVICE:
         return inputs
-    present = answers["present"].astype(np.bool_)
+    return {**inputs, "present": there(topology, spec, answers["present"][rows].astype(np.bool_))}
+
+
+def there(topology: Topology, spec: SectionSpec, present: Bools) -> Bools:
+    """(N, n), which of a section's children took part, where `present` (N, D) devices did."""
     given = spec.inputs[0]
-    if given.child is Tier.EDGE:
-        groups = [list(edge.devices) for edge in topology.edges]
-        return {**inputs, "present": np.stack([present[:, group].any(axis=1) for group in groups], axis=1)}
-    return {**inputs, "present": present[:, list(topology.children(spec, given))]}
+    children = topology.children(spec, given)
+    if given.child is Tier.DEVICE:
+        return present[:, list(children)]
+    return np.stack([present[:, list(topology.edges[child].devices)].any(axis=1) for child in children], axis=1)
 
 
-def _of_children(topology: Topology, spec: SectionSpec, given: Input, answers: Mapping[str, Array]) -> Array:
+def _of_children(
+    topology: Topology, spec: SectionSpec, given: Input, answers: Mapping[str, Array], rows: slice | Ints
+) -> Array:
     children = list(topology.children(spec, given))
     if given.what == "view":
-        views = [answers[f"view_{child}"] for child in children]
+        views = [answers[f"view_{child}"][rows] for child in children]
         return views[0] if spec.tier is Tier.DEVICE else np.stack(views, axis=1)
-    values = answers[f"{given.child}_{given.what}"][:, children]
-    return values if given.what == "scores" else topology.unpack(given, values)
+    values = answers[f"{given.child}_{given.what}"][rows][:, children]
+    features = topology.features(given.child)
+    return features.unpack(values) if given.what == "features" and features else values
 
 
 def compare(

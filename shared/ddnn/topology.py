@@ -244,11 +244,6 @@ class Topology(_Frozen):
             return features.shape
         return self.devices[child].view.shape if given.what == "view" else (classes,)
 
-    def unpack(self, given: Input, rows: Array) -> Array:
-        """Rows on the wire, of features in one codec → what the section takes."""
-        features = self.features(given.child)
-        return rows if features is None else features.unpack(rows)
-
     def bytes(self, given: Input, child: int, classes: int) -> int:
         """Size on the wire of what a section takes of child number `child`."""
         return self.codec(given, child).bytes(self.shape(given, child, classes))

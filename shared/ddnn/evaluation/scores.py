@@ -5,16 +5,17 @@ Legend: N events, D devices, E edges, K classes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ddnn.bundle import Bundle, Topology
+from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.errors import BadData
+from ddnn.golden import taken, there
 from ddnn.runtime import Section
-from ddnn.types import Array, Bits, Bools, Exit, Floats, Ints, Tier, pack_bits, unpack_bits
+from ddnn.topology import SectionSpec, Topology
+from ddnn.types import Array, Bools, Exit, Floats, Ints, Tier
 
 __all__ = ["Progress", "Recorder", "Scores", "fits", "record"]
 
@@ -98,68 +99,44 @@ class Recorder:
 
     def __init__(self, bundle: Bundle, data: Dataset, *, batch: int = 256, progress: Progress | None = None) -> None:
         fits(bundle, data)
-        self.topology = topology = bundle.topology
+        self.topology = bundle.topology
         self._data, self._batch, self._classes = data, batch, len(bundle.manifest.classes)
-        self._fusing = [
-            {role: Section(file) for role, file in bundle.sections(Tier.EDGE, index).items()}
-            for index in range(len(topology.edges))
-        ]
-        self._cloud = Section(bundle.sections(Tier.CLOUD)["section"])
-        count, cut = len(topology.devices), topology.device_cut
-        self.device_scores: Floats | None = None
-        """(N, D, K), none where raw views go up."""
-        self.device_features: Bits | None = None
-        """(N, D, bytes), packed; none where raw views go up."""
-        if cut is None:
-            return
-        self.device_scores = np.empty((len(data), count, self._classes), np.float32)
-        self.device_features = np.empty((len(data), count, cut.bytes), np.uint8)
-        loaded: dict[Path, Section] = {}  # devices may share one file
-        for index in range(count):
-            section = loaded.setdefault(file := bundle.sections(Tier.DEVICE, index)["section"], Section(file))
-            for rows in self._batches(np.arange(len(data))):
-                scores, features = _run(section, view=data.views[index][rows])
-                self.device_scores[rows, index], self.device_features[rows, index] = scores, pack_bits(features)
+        self._sections = {spec.file: Section(bundle.checked(spec.file)) for spec in self.topology.sections}
+        self.below: dict[str, Array] = {f"view_{index}": view for index, view in enumerate(data.views)}
+        """Views, and what the devices' sections say of them, as `ddnn.golden` names it."""
+        own = [spec for spec in self.topology.sections if spec.tier is Tier.DEVICE]
+        for done, spec in enumerate(own):
+            self._run(spec, self.below, np.arange(len(data)))
             if progress:
-                progress("device sections", index + 1, count)
+                progress("device sections", done + 1, len(own))
 
     def scores(self, present: Bools | None = None) -> Scores:
         """Run the fusing sections where `present` (N, D) says so; by default, where the data says a device sees."""
         data, topology = self._data, self.topology
         mask = data.present if present is None else present & data.present
-        by_edge = np.stack([mask[:, spec.devices].any(axis=1) for spec in topology.edges], axis=1)
-        local, edge, up = self._edges(mask, by_edge)
-        children = mask if up is None else by_edge
-        cloud = np.zeros((len(data), self._classes), np.float32)
-        for rows in self._batches(np.flatnonzero(mask.any(axis=1))):
-            packed = self.device_features if up is None else up
-            if packed is None or topology.cloud_cut is None:
-                inputs = {"view": np.stack([view[rows] for view in data.views], axis=1)}
-            else:
-                inputs = {"features": unpack_bits(packed[rows], topology.cloud_cut.bits)}
-            (cloud[rows],) = _run(self._cloud, **inputs, present=children[rows])
-        return Scores(self.device_scores, local, edge, cloud, mask, data.y, data.y_dev, topology, _source(data))
+        answers = {**self.below, "present": mask}
+        for spec in sorted(topology.sections, key=lambda spec: spec.exit.rank):
+            if spec.tier is not Tier.DEVICE:
+                self._run(spec, answers, np.flatnonzero(there(topology, spec, mask).any(axis=1)))
+        device, local, edge = (answers.get(f"{exit}_scores") for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE))
+        cloud = answers["cloud_scores"][:, 0]
+        return Scores(device, local, edge, cloud, mask, data.y, data.y_dev, topology, _source(data))
 
-    def _edges(self, mask: Bools, by_edge: Bools) -> tuple[Floats | None, Floats | None, Bits | None]:
-        """Scores of the local exits and of the edge exits, (N, E, K), and packed features (N, E, bytes)."""
-        topology = self.topology
-        if self.device_scores is None or self.device_features is None or topology.device_cut is None:
-            return None, None, None
-        local = np.zeros((*by_edge.shape, self._classes), np.float32)
-        edge = np.zeros_like(local) if topology.edge_cut else None
-        up = np.zeros((*by_edge.shape, topology.edge_cut.bytes), np.uint8) if topology.edge_cut else None
-        for index, (spec, sections) in enumerate(zip(topology.edges, self._fusing, strict=True)):
-            for rows in self._batches(np.flatnonzero(by_edge[:, index])):
-                who = np.ix_(rows, np.asarray(spec.devices))
-                (local[rows, index],) = _run(sections["local"], scores=self.device_scores[who], present=mask[who])
-                if edge is not None and up is not None:
-                    bits = unpack_bits(self.device_features[who], topology.device_cut.bits)
-                    edge[rows, index], features = _run(sections["section"], features=bits, present=mask[who])
-                    up[rows, index] = pack_bits(features)
-        return local, edge, up
-
-    def _batches(self, rows: Ints) -> list[Ints]:
-        return [rows[start : start + self._batch] for start in range(0, len(rows), self._batch)]
+    def _run(self, spec: SectionSpec, answers: dict[str, Array], rows: Ints) -> None:
+        """Add to `answers` what a section says of the events at `rows`: its scores, its features as they are sent."""
+        count = sum(other.exit is spec.exit for other in self.topology.sections)
+        shape = (len(self._data), count)
+        scores = answers.setdefault(f"{spec.exit}_scores", np.zeros((*shape, self._classes), np.float32))
+        sent: Array | None = None
+        if spec.features:
+            row = spec.features.coded.sample(spec.features.shape)
+            sent = answers.setdefault(f"{spec.tier}_features", np.zeros((*shape, *row.shape[1:]), row.dtype))
+        for start in range(0, len(rows), self._batch):
+            few = rows[start : start + self._batch]
+            outputs = self._sections[spec.file].run(**taken(self.topology, spec, answers, few))
+            scores[few, spec.index] = outputs["scores"]
+            if spec.features and sent is not None:
+                sent[few, spec.index] = spec.features.pack(outputs["features"])
 
 
 def record(
@@ -192,11 +169,6 @@ def fits(bundle: Bundle, data: Dataset) -> None:
             )
     if data.y.max() >= classes:
         raise BadData(f"{data.name}: y holds class {data.y.max()}; the bundle knows classes 0 to {classes - 1}")
-
-
-def _run(section: Section, **inputs: Array) -> list[Array]:
-    """Outputs in the section's order: scores, then features if it has them."""
-    return list(section.run(**inputs).values())
 
 
 def _named(view: Array) -> str:

@@ -41,9 +41,7 @@ class Oracle:
         data = golden_data(bundle)
         self._recorder, alone = Recorder(bundle, data), Recorder(bundle, data, batch=1)
         self._known: dict[bytes, _Exits] = {}
-        many, one = self._recorder.device_features, alone.device_features
-        assert many is not None
-        assert one is not None
+        many, one = (recorder.below["device_features"] for recorder in (self._recorder, alone))
         same = (many == one).all(axis=(1, 2)) & ~bundle.golden["edge_ties"].any(axis=(1, 2))
         self.rows: list[int] = np.flatnonzero(same & data.present.all(axis=1)).tolist()
         """Golden events that every device sees and whose features no rounding decides."""

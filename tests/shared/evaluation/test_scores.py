@@ -100,7 +100,7 @@ def test_raw_views_are_what_the_cloud_fuses(make_bundle: MakeBundle, make_data: 
     bundle, data = make_bundle(((0, 2), (1,)), raw=True), make_data(20, hidden=0.4)
     scores = record(bundle, data, batch=7)
     cloud = Section(bundle.sections(Tier.CLOUD)["section"])
-    whole = cloud.run(view=np.stack(data.views, axis=1), present=data.present)["fused"]
+    whole = cloud.run(view=np.stack(data.views, axis=1), present=data.present)["scores"]
     np.testing.assert_allclose(scores.cloud, whole, atol=1e-6)
     with pytest.raises(ValueError, match="no local exit"):
         scores.of(Exit.LOCAL)
