@@ -1,6 +1,8 @@
 """The site of these pages, `make docs`: Sphinx over Markdown, API pages from docstrings; every warning is an error."""
 
 import importlib.util
+import re
+from typing import Any
 
 from ddnn import __version__
 
@@ -8,24 +10,34 @@ project = "ddnn"
 version = release = __version__
 copyright = "the authors of ddnn, Apache-2.0"
 
-exclude_patterns = ["results/serving/targets.md"]  # a table of performance.md
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["results/serving/targets.md"]  # a table of performance.md
 myst_heading_anchors = 3
-suppress_warnings = ["misc.highlighting_failure"]  # JSON with … in it is for readers
+suppress_warnings = [
+    "misc.highlighting_failure",
+    "ref.python",
+]  # JSON with … in it is for readers; two classes have `bytes`
 
 default_role = "code"  # a single backtick in a docstring
-autodoc_default_options = {"members": True, "member-order": "bysource"}
-TRAINING = (
-    "torch",
-    "onnx",
-    "onnxscript",
-    "safetensors",
-    "sklearn",
-    "mlxtend",
-)  # named by their types alone, if need be
+autodoc_default_options = {"member-order": "bysource", "exclude-members": "model_config"}
+TRAINING = ("torch", "onnx", "onnxscript", "safetensors", "sklearn", "mlxtend")  # stand-ins where the extra is missing
 autodoc_mock_imports = [name for name in TRAINING if not importlib.util.find_spec(name)]
 
 html_theme = "furo"
 html_title = "ddnn"
 html_copy_source = False
 html_show_sphinx = False
+
+
+def plain(*event: Any) -> None:
+    """Take a docstring's sentences as they stand: outside of backticks, `*` and `|` are no marks."""
+    lines = event[-1]
+    for number, line in enumerate(lines):
+        parts = re.split(r"(`[^`]*`)", re.sub(r"^(\w+)\.$", r"\1\.", line))  # "K." alone would be a list
+        parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]
+        lines[number] = "".join(parts)
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", plain)
