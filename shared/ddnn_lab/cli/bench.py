@@ -56,22 +56,24 @@ def accuracy(
 
     with needed_for("a study", extra="lab"):
         from ddnn_lab.studies import Study, run_study
-        from ddnn_lab.studies.view import viewer
+        from ddnn_lab.studies.progress import study_progress
     study = Study.read(config)
     study = (study.quick() if quick else study).asked(data=data, seeds=_numbers(seeds), only=only or ())
     folder = out or Path(config.stem)
     command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in _NOT_PART)])
     try:
-        with viewer() as shown:
-            found = run_study(study, folder, workers=workers, command=command, report_only=report_only, viewer=shown)
+        with study_progress() as progress:
+            results = run_study(
+                study, folder, workers=workers, command=command, report_only=report_only, progress=progress
+            )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on after the last whole epoch", err=True)
         raise
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(results, indent=1))
     else:
         typer.echo(f"{folder / 'report.md'}, {folder / 'results.json'}", err=True)
-    raise typer.Exit(1 if found["failed"] else 0)
+    raise typer.Exit(1 if results["failed"] else 0)
 
 
 bench.command()(serve)

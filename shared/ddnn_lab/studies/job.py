@@ -1,26 +1,43 @@
-"""One run of a study: what is trained on what, under a fingerprint that finds it again."""
+"""One run of a study: what is trained on what, under a fingerprint that finds its folder again."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from ddnn.data import Dataset, load
+from ddnn.seal import write_atomically
 from ddnn.training import Config
+from ddnn_lab.studies.measures import MEASURES
 
-__all__ = ["RECIPE", "Job", "Source", "united"]
+__all__ = [
+    "RECIPE",
+    "DataSplit",
+    "Job",
+    "Record",
+    "Replicate",
+    "RunFolder",
+    "StudyFolder",
+    "read_json",
+    "united",
+    "write_json",
+]
 
 RECIPE: Final = 1
 """Grows when a run's outcome changes though nothing in its config did."""
 
+Replicate = tuple[int, int]
+"""Seed and fold: what runs are paired by."""
+
 
 @dataclass(frozen=True)
-class Source:
+class DataSplit:
     """The data of a run, and how they are divided."""
 
     name: str
@@ -37,20 +54,13 @@ class Source:
 
 
 @lru_cache(maxsize=1)
-def _load(source: Source) -> Dataset:
-    data = load(
-        source.name,
-        grid=source.grid,
-        group_by=source.group_by,
-        test_groups=source.test_groups or None,
-        seed=source.seed,
-    )
-    if source.events is None or len(data) <= source.events:
+def _load(split: DataSplit) -> Dataset:
+    groups = split.test_groups or None
+    data = load(split.name, grid=split.grid, group_by=split.group_by, test_groups=groups, seed=split.seed)
+    if split.events is None or len(data) <= split.events:
         return data
-    # Every n-th of each split in the order of a fixed draw, so that classes keep their shares.
-    order = np.random.default_rng(0).permutation(len(data))
-    kept = order[: source.events]
-    return data.take(np.sort(kept))
+    # The first events of a fixed draw, so that splits and classes keep their shares.
+    return data.take(np.sort(np.random.default_rng(0).permutation(len(data))[: split.events]))
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Job:
     """The part that wants it first."""
     label: str
     """What it is, in a few words."""
-    source: Source
+    split: DataSplit
     seed: int
     fold: int
     data: str
@@ -84,7 +94,7 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over what decides the outcome; neither where the data lie nor what is measured."""
-        split = {key: value for key, value in vars(self.source).items() if key != "name"}
+        split = {key: value for key, value in vars(self.split).items() if key != "name"}
         document: dict[str, Any] = {
             "config": self.config.model_dump(mode="json") if self.config else None,
             "data": self.data,
@@ -98,26 +108,100 @@ class Job:
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Seed and fold: what runs are paired by."""
+    def replicate(self) -> Replicate:
+        """Seed and fold."""
         return self.seed, self.fold
 
     @property
     def name(self) -> str:
         """For a person: `joint, seed 0`."""
-        fold = f" fold {self.fold}" if self.source.test_groups else ""
+        fold = f" fold {self.fold}" if self.split.test_groups else ""
         return f"{self.label}, seed {self.seed}{fold}"
 
 
 def united(jobs: Iterable[Job]) -> list[Job]:
     """The jobs in order, those that are the same run made one that measures what each of them wants."""
-    found: dict[str, Job] = {}
+    runs: dict[str, Job] = {}
     for job in jobs:
-        key = job.fingerprint
-        if key in found:
-            wanted = dict.fromkeys((*found[key].measures, *job.measures))
-            qualities = found[key].qualities or job.qualities
-            found[key] = replace(found[key], measures=tuple(wanted), qualities=qualities)
-        else:
-            found[key] = job
-    return list(found.values())
+        first = runs.setdefault(job.fingerprint, job)
+        measures = tuple(dict.fromkeys((*first.measures, *job.measures)))
+        runs[job.fingerprint] = replace(first, measures=measures, qualities=first.qualities or job.qualities)
+    return list(runs.values())
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run."""
+
+    job: Job
+    run: Mapping[str, Any]
+    """How it was made: seconds, samples per second, epochs."""
+    measures: Mapping[str, Any]
+    """Its measures by name."""
+    folder: Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, with its bundle and what was measured of it."""
+
+    path: Path
+
+    @property
+    def bundle(self) -> Path:
+        """The trained network."""
+        return self.path / "bundle"
+
+    @property
+    def run(self) -> dict[str, Any] | None:
+        """How the run was made, once it is."""
+        return read_json(self.path / "run.json")
+
+    def keep_run(self, document: Mapping[str, Any]) -> None:
+        """Write how the run was made; from now on it is."""
+        write_json(self.path / "run.json", document)
+
+    def keep(self, measure: str, result: Any) -> None:
+        """Write the result of a measure, with the version of how it was measured."""
+        write_json(self.path / f"{measure}.json", {"version": MEASURES[measure].version, "found": result})
+
+    def measures(self, job: Job) -> dict[str, Any]:
+        """The results of the measures that `job` wants, those of an older version left out."""
+        kept = {name: read_json(self.path / f"{name}.json") or {} for name in job.measures}
+        return {
+            name: document["found"]
+            for name, document in kept.items()
+            if document.get("version") == MEASURES[name].version
+        }
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The folder of a study, and of every other study with the same folder: each run under its fingerprint."""
+
+    path: Path
+
+    def of(self, job: Job) -> RunFolder:
+        """The folder of a run, whether or not it is there."""
+        return RunFolder(self.path / "runs" / job.fingerprint[:16])
+
+    def record(self, job: Job) -> Record | None:
+        """The run, if it is made and everything that `job` wants is measured."""
+        folder = self.of(job)
+        run, measures = folder.run, folder.measures(job)
+        return None if run is None or len(measures) < len(job.measures) else Record(job, run, measures, folder.path)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write `document`, never half of it."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON file, or None where there is none that can be read: it is then made again."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document

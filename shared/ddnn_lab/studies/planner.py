@@ -12,8 +12,8 @@ from ddnn.data.summary import describe, doubts
 from ddnn.network import DDNN, Plan, ViewSpec
 from ddnn.topology import Topology
 from ddnn.types import Exit
-from ddnn_lab.studies.archive import Archive, Record
-from ddnn_lab.studies.job import Job, Source
+from ddnn_lab.studies.intervals import gathered
+from ddnn_lab.studies.job import DataSplit, Job, Record, Replicate, StudyFolder
 from ddnn_lab.studies.study import Changes, PartName, Study
 
 __all__ = ["Planner", "Variant"]
@@ -37,16 +37,16 @@ class Variant:
 class Planner:
     """Makes the runs of a study, and finds those that are done."""
 
-    def __init__(self, study: Study, archive: Archive) -> None:
-        self.study, self.archive = study, archive
+    def __init__(self, study: Study, folder: StudyFolder) -> None:
+        self.study, self.folder = study, folder
 
     @cached_property
     def data(self) -> Dataset:
         """The data under the first seed and fold."""
-        return self.source(self.study.seeds[0], 0).load()
+        return self.split(self.study.seeds[0], 0).load()
 
     @cached_property
-    def plan(self) -> Plan:
+    def network(self) -> Plan:
         """The study's own network with its shapes; raise `BadConfig` where it does not fit the data."""
         config = self.study.recipe(self.study.settings("joint")).network
         data = self.data.of_devices(config.devices)
@@ -56,12 +56,12 @@ class Planner:
     @cached_property
     def topology(self) -> Topology:
         """What that network would serve, and send up; raise `BadConfig` where its features do not fit."""
-        return DDNN(self.plan).topology
+        return DDNN(self.network).topology
 
     @property
     def devices(self) -> int:
         """How many devices the study's own network has."""
-        return len(self.plan.views)
+        return len(self.network.views)
 
     @property
     def exits(self) -> tuple[Exit, ...]:
@@ -72,7 +72,7 @@ class Planner:
     def about(self) -> dict[str, Any]:
         """What a report says of the data."""
         study = self.study
-        data = self.data.of_devices(self.plan.config.devices)
+        data = self.data.of_devices(self.network.config.devices)
         return {
             "name": data.name,
             "fingerprint": self.data.fingerprint,
@@ -88,22 +88,22 @@ class Planner:
             "raw_bytes": [int(np.prod(view.shape[1:])) * view.dtype.itemsize for view in data.views],
         }
 
-    def source(self, seed: int, fold: int) -> Source:
+    def split(self, seed: int, fold: int) -> DataSplit:
         """The data under a seed and a fold."""
         study = self.study
         groups = tuple(map(str, study.folds[fold])) if study.folds else ()
-        return Source(study.data, study.grid, study.group_by, groups, seed, study.events)
+        return DataSplit(study.data, study.grid, study.group_by, groups, seed, study.events)
 
-    def replicates(self, part: PartName) -> list[tuple[int, int]]:
+    def replicates(self, part: PartName) -> list[Replicate]:
         """Every (seed, fold) of a part."""
         study, count = self.study, max(len(self.study.folds), 1)
-        places = {seed: place for place, seed in enumerate(study.seeds)}
         seeds = study.settings(part).seeds or study.seeds
-        if part == "baselines" and study.every_fold:
+        if not study.every_fold:
+            own = {seed: place for place, seed in enumerate(study.seeds)}
+            return [(seed, own.get(seed, place) % count) for place, seed in enumerate(seeds)]
+        if part == "baselines":
             seeds = seeds[:1]  # they have no chance of their own; what a seed changes is little of their split
-        if study.every_fold:
-            return [(seed, fold) for seed in seeds for fold in range(count)]
-        return [(seed, places.get(seed, place) % count) for place, seed in enumerate(seeds)]
+        return [(seed, fold) for seed in seeds for fold in range(count)]
 
     def jobs(self, part: PartName, variant: Variant) -> list[Job]:
         """The runs of one variant."""
@@ -114,7 +114,7 @@ class Planner:
             Job(
                 part=part,
                 label=variant.label,
-                source=self.source(seed, fold),
+                split=self.split(seed, fold),
                 seed=seed,
                 fold=fold,
                 data=self.data.fingerprint,
@@ -122,15 +122,20 @@ class Planner:
                 measures=variant.measures,
                 drop=study.tune.max_accuracy_drop,
                 qualities=study.parts.uncut.qualities if "jpeg" in variant.measures else (),
-                seen=() if config else self.plan.config.devices,
+                seen=() if config else self.network.config.devices,
             )
             for seed, fold in self.replicates(part)
         ]
 
-    def records(self, part: PartName, variant: Variant) -> list[Record]:
-        """The finished runs of one variant."""
-        found = (self.archive.record(job) for job in self.jobs(part, variant))
-        return [record for record in found if record]
+    def records(self, part: PartName, *variants: Variant) -> list[Record]:
+        """The finished runs of these variants."""
+        made = (self.folder.record(job) for variant in variants for job in self.jobs(part, variant))
+        return [record for record in made if record]
+
+    def results(self, part: PartName, variants: Mapping[str, Variant]) -> dict[str, Any] | None:
+        """The measures of each variant over its runs, under the names given; None where none is made."""
+        made = {name: gathered(self.records(part, variant)) for name, variant in variants.items()}
+        return made if any(made.values()) else None
 
     def few(self, variants: Sequence[Variant]) -> list[Variant]:
         """As many of them as the study wants."""

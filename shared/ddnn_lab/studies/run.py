@@ -1,18 +1,23 @@
-"""A study from its file to its report."""
+"""A study from its file to its results and its report."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ddnn.seal import write_atomically
 from ddnn_lab.plots import write_plots
-from ddnn_lab.studies.archive import Archive, write_json
+from ddnn_lab.studies.job import Job, StudyFolder, united, write_json
+from ddnn_lab.studies.parts import PART
 from ddnn_lab.studies.planner import Planner
-from ddnn_lab.studies.pool import Viewer, work_off
+from ddnn_lab.studies.pool import work_off
+from ddnn_lab.studies.progress import StudyProgress
 from ddnn_lab.studies.report import report
-from ddnn_lab.studies.results import planned, results
 from ddnn_lab.studies.study import Study
 
-__all__ = ["run_study"]
+__all__ = ["FORMAT", "planned", "results", "run_study"]
+
+FORMAT: Final = 1
+"""Of `results.json`."""
 
 
 def run_study(
@@ -22,28 +27,67 @@ def run_study(
     workers: int = 1,
     command: str = "",
     report_only: bool = False,
-    viewer: Viewer | None = None,
+    progress: StudyProgress | None = None,
 ) -> dict[str, Any]:
     """Make what runs are missing, unless `report_only`; write results.json, report.md and plots; return the results.
 
     The report is written after every run, so that an interrupted study has told what it found; plots at the end.
     """
     out.mkdir(parents=True, exist_ok=True)
-    archive = Archive(out)
-    planner = Planner(study, archive)
+    planner = Planner(study, StudyFolder(out))
     failed: dict[str, str] = {}
 
     def write(*, draw: bool = False) -> dict[str, Any]:
-        found = results(planner, command=command, failed=failed)
-        write_json(out / "results.json", found)
-        folder = out / "plots"
-        plots = write_plots(found, folder) if draw else [file.stem for file in folder.glob("*.png")]
-        text = report(found, plots)
+        document = results(planner, command=command, failed=failed)
+        write_json(out / "results.json", document)
+        plots = write_plots(document, out / "plots") if draw else [file.stem for file in out.glob("plots/*.png")]
+        text = report(document, plots)
         write_atomically(out / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
-        return found
+        return document
 
     if not report_only:
         failed = work_off(
-            lambda: planned(planner), archive, workers=workers, command=command, viewer=viewer, after=write
+            lambda: planned(planner), planner.folder, workers=workers, command=command, progress=progress, after=write
         )
     return write(draw=True)
+
+
+def planned(planner: Planner) -> list[Job]:
+    """Every run that is known by now, each once, in the order to make them."""
+    parts = {*planner.study.run}
+    if "added" in parts:
+        parts.add("joint")  # whose devices say which is the worst
+    return united(
+        job
+        for name, part in PART.items()
+        if name in parts
+        for variant in part.variants(planner)
+        for job in planner.jobs(name, variant)
+    )
+
+
+def results(planner: Planner, *, command: str, failed: Mapping[str, str]) -> dict[str, Any]:
+    """The document `results.json`: everything that the study found, as far as its runs are made."""
+    study, jobs = planner.study, planned(planner)
+    records = [record for job in jobs if (record := planner.folder.record(job))]
+    made = {record.job.fingerprint for record in records}
+    return {
+        "format": FORMAT,
+        "study": study.model_dump(mode="json"),
+        "command": command,
+        "data": planner.about,
+        "config": study.recipe(study.settings("joint")).model_dump(mode="json"),
+        "runs": [
+            {"part": record.job.part, "fingerprint": record.job.fingerprint, **_anywhere(record.run)}
+            for record in records
+        ],
+        "missing": [job.name for job in jobs if job.fingerprint not in made],
+        "failed": dict(failed),
+        "parts": {name: part.results(planner) for name, part in PART.items() if name in study.run},
+    }
+
+
+def _anywhere(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run without the folder that its data lay in: another run of the same data may have found them elsewhere."""
+    source = dict(run.get("source") or {})
+    return {**run, "source": {**source, "name": Path(str(source["name"])).name}} if "name" in source else dict(run)

@@ -55,6 +55,6 @@ def test_a_wrong_study_ends_with_a_sentence_and_2(
 def test_without_its_packages_a_sentence_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ddnn_lab.studies.view", None)
+    monkeypatch.setitem(sys.modules, "ddnn_lab.studies", None)
     assert run(monkeypatch, str(ACCURACY / "quick.toml")) == 2
     assert how_to_install("lab") in capsys.readouterr().err

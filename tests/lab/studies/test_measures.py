@@ -16,10 +16,9 @@ from ddnn.export import sample_bundle, sample_data
 from ddnn.network import NetworkConfig
 from ddnn.tuning.calibration import auroc, reliability
 from ddnn.types import Array, Exit
-from ddnn_lab.studies.measures.confidence import confidence
-from ddnn_lab.studies.measures.kept import keep_scores, kept_scores
-from ddnn_lab.studies.measures.subject import Subject
-from ddnn_lab.studies.measures.votes import majority_vote, mean_vote
+from ddnn_lab.studies.measures.devices import majority_vote, mean_vote
+from ddnn_lab.studies.measures.exits import confidence
+from ddnn_lab.studies.measures.subject import Subject, keep_scores, kept_scores
 
 
 def test_auroc_is_one_when_every_wrong_answer_is_less_sure() -> None:

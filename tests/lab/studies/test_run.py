@@ -12,17 +12,16 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn_lab.plots import PLOTS
 from ddnn_lab.studies import Study, run_study
-from ddnn_lab.studies.archive import Archive
-from ddnn_lab.studies.job import Job
+from ddnn_lab.studies.job import Job, StudyFolder
 from ddnn_lab.studies.parts.devices import without
 from ddnn_lab.studies.planner import Planner
-from ddnn_lab.studies.pool import Quiet
+from ddnn_lab.studies.progress import StudyProgress
 
 ACCURACY = Path(__file__).parents[3] / "shared" / "ddnn_lab" / "studies" / "configs"
 PLOT_BYTES = 60_000
 
 
-class Count(Quiet):
+class Count(StudyProgress):
     """Remembers which runs began."""
 
     def __init__(self) -> None:
@@ -32,7 +31,7 @@ class Count(Quiet):
         self.began.append(job.name)
 
 
-class Stop(Quiet):
+class Stop(StudyProgress):
     """Somebody presses Ctrl-C when so many epochs are over."""
 
     def __init__(self, after: int) -> None:
@@ -117,7 +116,7 @@ def test_what_is_equal_but_for_rounding_is_drawn(quick_study: Path) -> None:
 def test_what_is_made_is_not_made_again(quick_study: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(quick_study, tmp_path / "copy"))
     count = Count()
-    found = run_study(Study.read(ACCURACY / "quick.toml").quick(), folder, viewer=count)
+    found = run_study(Study.read(ACCURACY / "quick.toml").quick(), folder, progress=count)
     assert count.began == []
     assert found["parts"] == read(quick_study)["parts"]
 
@@ -129,7 +128,7 @@ def test_a_lost_measure_is_measured_again_without_training(quick_study: Path, tm
     before = votes.read_text()
     votes.write_text('{"version": 0, "found": {}}')
     count = Count()
-    run_study(small(), folder, viewer=count)
+    run_study(small(), folder, progress=count)
     assert count.began == ["joint, seed 0"]
     assert votes.read_text() == before
     assert (votes.parent / "run.json").stat().st_mtime_ns == made
@@ -155,7 +154,7 @@ def test_an_interrupted_run_goes_on_after_its_last_epoch_and_ends_alike(tmp_path
     study = small(training={"epochs": 3, "batch": 32})
     run_study(study, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run_study(study, tmp_path / "broken", viewer=Stop(2))
+        run_study(study, tmp_path / "broken", progress=Stop(2))
     assert not list((tmp_path / "broken").glob("runs/*/bundle"))
     found = run_study(study, tmp_path / "broken")
     (whole,), (broken,) = ([*(tmp_path / name).glob("runs/*/bundle")] for name in ("whole", "broken"))
@@ -201,7 +200,7 @@ def test_parts_vary_the_studys_own_devices(tmp_path: Path) -> None:
 
 
 def test_without_a_device_the_others_stay_at_their_edges(tmp_path: Path) -> None:
-    planner = Planner(small(network={"devices": [5, 3, 1, 0], "edges": 2}, most=4), Archive(tmp_path))
+    planner = Planner(small(network={"devices": [5, 3, 1, 0], "edges": 2}, most=4), StudyFolder(tmp_path))
     networks = [variant.network for variant in without(planner)]
     assert [network["devices"] for network in networks] == [[3, 1, 0], [5, 1, 0], [5, 3, 0], [5, 3, 1]]
     assert [network["edges"] for network in networks] == [[[0], [1, 2]]] * 2 + [[[0, 1], [2]]] * 2

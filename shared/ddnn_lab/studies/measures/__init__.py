@@ -4,15 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ddnn_lab.studies.measures.classifiers import classifiers
-from ddnn_lab.studies.measures.confidence import confidence
-from ddnn_lab.studies.measures.exits import exits
-from ddnn_lab.studies.measures.jpeg import jpeg
-from ddnn_lab.studies.measures.kept import keep_scores
-from ddnn_lab.studies.measures.lost import one_lost, subsets
-from ddnn_lab.studies.measures.subject import Subject
+from ddnn_lab.studies.measures.alternatives import classifiers, jpeg
+from ddnn_lab.studies.measures.devices import one_lost, subsets, votes
+from ddnn_lab.studies.measures.exits import confidence, exits
+from ddnn_lab.studies.measures.subject import Subject, keep_scores
 from ddnn_lab.studies.measures.thresholds import frontier, thresholds
-from ddnn_lab.studies.measures.votes import votes
 
 __all__ = ["MEASURES", "Measure", "Subject"]
 

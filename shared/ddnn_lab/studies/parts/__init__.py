@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ddnn_lab.studies.parts import classifiers, devices, joint, separate, uncut, variations
+from ddnn_lab.studies.intervals import gathered
+from ddnn_lab.studies.parts import apart, devices, variations
 from ddnn_lab.studies.planner import Planner, Variant
 from ddnn_lab.studies.study import PartName
 
@@ -19,12 +20,22 @@ class Part:
     results: Callable[[Planner], dict[str, Any] | None]
 
 
+BASELINES: Final = Variant("baselines", measures=("classifiers",), trained=False)
+"""The classifiers that are no networks."""
+
+
+def _baselines(planner: Planner) -> dict[str, Any] | None:
+    """Accuracy of each."""
+    document = gathered(planner.records("baselines", BASELINES))
+    return {**document.pop("classifiers"), **document} if document else None
+
+
 PART: Final[dict[PartName, Part]] = {
-    "joint": Part(joint.variants, joint.results),
-    "separate_devices": Part(separate.devices, separate.devices_results),
-    "uncut": Part(uncut.variants, uncut.results),
-    "separate_exits": Part(separate.exits, separate.exits_results),
-    "baselines": Part(classifiers.variants, classifiers.results),
+    "joint": Part(lambda _: [apart.JOINT], lambda planner: gathered(planner.records("joint", apart.JOINT))),
+    "separate_devices": Part(apart.devices, apart.devices_results),
+    "uncut": Part(apart.uncut, apart.uncut_results),
+    "separate_exits": Part(apart.exits, apart.exits_results),
+    "baselines": Part(lambda _: [BASELINES], _baselines),
     "without": Part(devices.without, devices.without_results),
     "added": Part(devices.added, devices.added_results),
     "filters": Part(variations.filters, variations.filters_results),

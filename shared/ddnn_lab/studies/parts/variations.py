@@ -1,12 +1,12 @@
 """The network with one thing changed: features sent up, aggregation, anything that the study file names."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ddnn.types import Exit, Tier
-from ddnn_lab.studies.gather import gathered, paired, values
-from ddnn_lab.studies.parts.joint import overall
+from ddnn_lab.studies.intervals import gathered, paired, values
+from ddnn_lab.studies.parts.apart import always, overall
 from ddnn_lab.studies.planner import Planner, Variant
 
 __all__ = ["ablations", "ablations_results", "filters", "filters_results", "pairs", "pairs_results"]
@@ -20,37 +20,30 @@ def filters(planner: Planner) -> list[Variant]:
     features = planner.topology.features(Tier.DEVICE)
     if features is None:
         return []
-    values = planner.study.parts.filters.values
+    sending = {count: _sending(planner, features.shape, count) for count in planner.study.parts.filters.values}
     return planner.few(
-        [
-            Variant(f"filters: {value}", network=_sending(planner, features.shape, value), measures=("exits",))
-            for value in values
-        ]
+        [Variant(f"filters: {count}", network=keys, measures=("exits",)) for count, keys in sending.items()]
     )
 
 
-def _sending(planner: Planner, cut: tuple[int, ...], value: int) -> dict[str, Any]:
-    """Keys of `[network]` that make the devices send `value` filters, or 8 × `value` bits of a dense cut."""
+def _sending(planner: Planner, cut: tuple[int, ...], count: int) -> dict[str, Any]:
+    """Keys of `[network]` that make the devices send `count` filters, or 8 × `count` bits of a dense cut."""
     own = planner.study.recipe(planner.study.settings("joint")).network.device
     if len(cut) == 1:
-        return {} if cut[0] == 8 * value else {"device": {"cut_width": 8 * value}}
-    if cut[0] == value:
+        return {} if cut[0] == 8 * count else {"device": {"cut_width": 8 * count}}
+    if cut[0] == count:
         return {}
     # The places of a filter are what the study's own network has: bits grow with the filters alone.
-    device: dict[str, Any] = {"cut_filters": value, "cut_bits": value * math.prod(cut[1:])}
+    device: dict[str, Any] = {"cut_filters": count, "cut_bits": count * math.prod(cut[1:])}
     if not own.tail:
-        device["filters"] = [*own.filters[:-1], value]
+        device["filters"] = [*own.filters[:-1], count]
     return {"device": device}
 
 
 def filters_results(planner: Planner) -> dict[str, Any] | None:
     """Accuracy and bytes by the number of filters."""
-    counts = planner.study.parts.filters.values
-    found = {
-        str(count): gathered(planner.records("filters", variant))
-        for count, variant in zip(counts, filters(planner), strict=False)
-    }
-    return found if any(found.values()) else None
+    counts = map(str, planner.study.parts.filters.values)
+    return planner.results("filters", dict(zip(counts, filters(planner), strict=False)))
 
 
 def pairs(planner: Planner) -> list[Variant]:
@@ -72,8 +65,7 @@ def pairs(planner: Planner) -> list[Variant]:
 
 def pairs_results(planner: Planner) -> dict[str, Any] | None:
     """Accuracy by the pair's name."""
-    found = {variant.label: gathered(planner.records("pairs", variant)) for variant in pairs(planner)}
-    return found if any(found.values()) else None
+    return planner.results("pairs", {variant.label: variant for variant in pairs(planner)})
 
 
 RECIPE: Final = Variant("the recipe itself")
@@ -88,30 +80,19 @@ def ablations(planner: Planner) -> list[Variant]:
 
 def ablations_results(planner: Planner) -> dict[str, Any] | None:
     """Each change's accuracy, and its paired difference to the study's own recipe."""
-    recipe = planner.records("ablations", RECIPE)
-    found = {}
+    numbers: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
+        "overall": overall,
+        **{exit.value: always(exit) for exit in planner.exits},
+        "one lost, mean": _one_lost,
+    }
+    recipe, document = planner.records("ablations", RECIPE), {}
     for variant in ablations(planner)[1:]:
         records = planner.records("ablations", variant)
-        told = gathered(records)
-        if told:
-            found[variant.label] = {
-                **told,
-                "difference": {
-                    name: paired(values(records, of), values(recipe, of)) for name, of in _compared(planner).items()
-                },
-            }
-    return found or None
+        if told := gathered(records):
+            difference = {name: paired(values(records, of), values(recipe, of)) for name, of in numbers.items()}
+            document[variant.label] = {**told, "difference": difference}
+    return document or None
 
 
-def _compared(planner: Planner) -> dict[str, Any]:
-    def alone(exit: Exit) -> Any:
-        def of(measures: Mapping[str, Any]) -> float | None:
-            told = measures["exits"]["always"].get(exit.value)
-            return float(told["accuracy"]) if told else None
-
-        return of
-
-    def one_lost(measures: Mapping[str, Any]) -> float | None:
-        return float(measures["one_lost"]["mean"]["accuracy"]) if measures["one_lost"] else None
-
-    return {"overall": overall, **{exit.value: alone(exit) for exit in planner.exits}, "one lost, mean": one_lost}
+def _one_lost(measures: Mapping[str, Any]) -> float | None:
+    return float(measures["one_lost"]["mean"]["accuracy"]) if measures["one_lost"] else None

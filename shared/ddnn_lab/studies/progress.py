@@ -9,13 +9,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ddnn.formatting import clock
 from ddnn_lab.studies.job import Job
-from ddnn_lab.studies.pool import Viewer
 
-__all__ = ["viewer"]
+__all__ = ["StudyProgress", "study_progress"]
+
+
+class StudyProgress:
+    """Shows how a study goes on; this one shows nothing."""
+
+    def planned(self, done: int, total: int) -> None:
+        """So many runs of so many that are known of are done."""
+
+    def started(self, job: Job) -> None:
+        """A run begins."""
+
+    def moved(self, job: Job, progress: Mapping[str, Any]) -> None:
+        """A run is somewhere: `{"epoch", "epochs", "seconds", "found"}`."""
+
+    def ended(self, job: Job, seconds: float, error: str | None) -> None:
+        """A run is over, with the sentence that ended it if it failed."""
 
 
 @contextmanager
-def viewer() -> Iterator[Viewer]:
+def study_progress() -> Iterator[StudyProgress]:
     """What fits stderr."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
@@ -32,7 +47,7 @@ def viewer() -> Iterator[Viewer]:
         yield _Bars(progress)
 
 
-class _Bars:
+class _Bars(StudyProgress):
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.all = progress.add_task("[bold]runs[/bold]", total=None, found="")
@@ -46,37 +61,37 @@ class _Bars:
         self.tasks[job.fingerprint] = self.progress.add_task(job.name, total=epochs, found="")
 
     def moved(self, job: Job, progress: Mapping[str, Any]) -> None:
-        self.progress.update(self.tasks[job.fingerprint], completed=progress["epoch"], found=_found(progress))
+        self.progress.update(self.tasks[job.fingerprint], completed=progress["epoch"], found=_exits(progress))
 
     def ended(self, job: Job, seconds: float, error: str | None) -> None:
         self.progress.remove_task(self.tasks.pop(job.fingerprint))
         self.progress.console.print(_end(job, seconds, error), markup=False)
 
 
-class _Lines:
+class _Lines(StudyProgress):
     def __init__(self, console: Console) -> None:
-        self.console, self.place, self.told = console, "", dict[str, int]()
+        self.console, self.runs, self.tenths = console, "", dict[str, int]()
 
     def planned(self, done: int, total: int) -> None:
-        self.place = f"{done} of {total} runs done"
+        self.runs = f"{done} of {total} runs done"
 
     def started(self, job: Job) -> None:
-        self._say(f"{job.name}: begins; {self.place}")
+        self._print(f"{job.name}: begins; {self.runs}")
 
     def moved(self, job: Job, progress: Mapping[str, Any]) -> None:
         tenth = 10 * progress["epoch"] // progress["epochs"]
-        if tenth > self.told.get(job.fingerprint, 0):
-            self.told[job.fingerprint] = tenth
-            self._say(f"{job.name}: epoch {progress['epoch']} of {progress['epochs']}, {_found(progress)}")
+        if tenth > self.tenths.get(job.fingerprint, 0):
+            self.tenths[job.fingerprint] = tenth
+            self._print(f"{job.name}: epoch {progress['epoch']} of {progress['epochs']}, {_exits(progress)}")
 
     def ended(self, job: Job, seconds: float, error: str | None) -> None:
-        self._say(_end(job, seconds, error))
+        self._print(_end(job, seconds, error))
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.console.print(line, markup=False, soft_wrap=True)
 
 
-def _found(progress: Mapping[str, Any]) -> str:
+def _exits(progress: Mapping[str, Any]) -> str:
     exits = " ".join(f"{exit} {share:.1%}" for exit, share in progress["found"].items())
     return f"validation {exits}, {clock(progress['seconds'])}"
 

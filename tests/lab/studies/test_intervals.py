@@ -3,7 +3,7 @@
 import pytest
 
 from ddnn.drift import wilson
-from ddnn_lab.studies.spread import fold, spread
+from ddnn_lab.studies.intervals import fold, spread
 
 
 def test_several_values_get_students_t() -> None:

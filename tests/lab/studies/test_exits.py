@@ -8,9 +8,10 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation import NOBODY, Decisions, Scores, decide, record
+from ddnn.evaluation.decide import exit_alone
 from ddnn.policy import Judging, Policy, Thresholds
 from ddnn.types import Exit
-from ddnn_lab.studies.measures.rules import exit_labels, oracle_exit, random_offload
+from ddnn_lab.studies.measures.exits import oracle_exit, random_offload
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]
@@ -34,16 +35,16 @@ def test_an_exit_alone_says_what_its_scores_say(make_bundle: MakeBundle, make_da
     policy = policy.model_copy(update={"live": {2: Judging(thresholds=Thresholds(local=0.4, edge=0.9))}})
     assert scores.local is not None
     assert scores.edge is not None
-    assert (exit_labels(scores, policy, Exit.LOCAL) == scores.local[:, 0].argmax(axis=1)).all()
-    assert (exit_labels(scores, policy, Exit.EDGE) == scores.edge[:, 0].argmax(axis=1)).all()
-    assert (exit_labels(scores, policy, Exit.CLOUD) == scores.cloud.argmax(axis=1)).all()
+    assert (exit_alone(scores, policy, Exit.LOCAL).label == scores.local[:, 0].argmax(axis=1)).all()
+    assert (exit_alone(scores, policy, Exit.EDGE).label == scores.edge[:, 0].argmax(axis=1)).all()
+    assert (exit_alone(scores, policy, Exit.CLOUD).label == scores.cloud.argmax(axis=1)).all()
 
 
 def test_random_offload_is_the_mean_over_all_ways_to_offload(scores: Scores) -> None:
     policy, decisions = decided(scores, local=0.6, edge=0.6)
     shares = [decisions.share(exit) for exit in (Exit.LOCAL, Exit.EDGE, Exit.CLOUD)]
     assert min(shares) > 0.05
-    rng, labels = np.random.default_rng(0), [exit_labels(scores, policy, exit) for exit in Exit]
+    rng, labels = np.random.default_rng(0), [exit_alone(scores, policy, exit).label for exit in Exit]
     drawn = [np.stack(labels)[rng.permutation(decisions.exit), np.arange(200)] == scores.y for _ in range(2000)]
     assert random_offload(scores, policy, decisions) == pytest.approx(np.mean(drawn), abs=0.003)
 
@@ -56,7 +57,7 @@ def test_random_offload_to_one_exit_is_that_exits_accuracy(scores: Scores) -> No
 def test_the_oracle_is_right_where_any_exit_is_and_leaves_at_the_first_that_is(scores: Scores) -> None:
     policy, decisions = decided(scores)
     oracle = oracle_exit(scores, policy)
-    right = {exit: exit_labels(scores, policy, exit) == scores.y for exit in Exit}
+    right = {exit: exit_alone(scores, policy, exit).label == scores.y for exit in Exit}
     some = right[Exit.LOCAL] | right[Exit.EDGE] | right[Exit.CLOUD]
     assert oracle.accuracy(scores.y) == some.mean() >= decisions.accuracy(scores.y)
     assert oracle.share(Exit.LOCAL) == right[Exit.LOCAL].mean()
@@ -68,7 +69,7 @@ def test_the_device_exit_counts_where_devices_may_answer(scores: Scores) -> None
     policy, _ = decided(scores)
     assert oracle_exit(scores, policy).share(Exit.DEVICE) == 0
     with_devices = oracle_exit(scores, decided(scores, device=0.5)[0])
-    right = exit_labels(scores, policy, Exit.DEVICE) == scores.y
+    right = exit_alone(scores, policy, Exit.DEVICE).label == scores.y
     assert with_devices.share(Exit.DEVICE) == right.mean() > 0
     assert (with_devices.exit == oracle_exit(scores, policy, list(Exit)).exit).all()
 

@@ -1,17 +1,38 @@
-"""The same network on pictures that went through JPEG: what a cloud gets for how many bytes."""
+"""What else could answer: classifiers that are no networks, and the same network on pictures that went through JPEG."""
 
 from typing import Any, Final
 
 import numpy as np
 
+from ddnn.data.leak import near_duplicates
 from ddnn.evaluation import decide, record
+from ddnn_lab.baselines import linear, linear_alone, majority, nearest, presence
 from ddnn_lab.jpeg import jpeg_views
 from ddnn_lab.studies.measures.subject import Subject
 
-__all__ = ["jpeg"]
+__all__ = ["classifiers", "jpeg"]
 
 MOST: Final = 2000
 """Test events that are encoded, evenly spaced: they take longer than the network."""
+
+
+def classifiers(subject: Subject) -> dict[str, Any]:
+    """Accuracy on test of each baseline, and whether test events have near-duplicates in training.
+
+    The best single device of the linear ones is chosen on validation.
+    """
+    data, y = subject.data, subject.test_events.y
+    baselines = {"majority": majority, "presence": presence, "nearest": nearest, "linear": linear}
+    known = data.subset("validation").y
+    best = int((linear_alone(data, part="validation") == known[:, None]).mean(axis=0).argmax())
+    alone = (linear_alone(data) == y[:, None]).mean(axis=0)
+    return {
+        "events": len(y),
+        **{name: {"accuracy": float(np.mean(labels(data) == y))} for name, labels in baselines.items()},
+        "linear_each": {"accuracy": [float(share) for share in alone]},
+        "linear_best": {"accuracy": float(alone[best]), "device": str(best)},
+        "near_duplicates": near_duplicates(data),
+    }
 
 
 def jpeg(subject: Subject) -> dict[str, Any] | None:
@@ -24,11 +45,10 @@ def jpeg(subject: Subject) -> dict[str, Any] | None:
     points = []
     for quality in subject.qualities:
         sent = jpeg_views(test, quality)
-        scores = record(bundle, sent.data)
         points.append(
             {
                 "quality": str(quality),
-                "accuracy": decide(scores, bundle.policy).accuracy(test.y),
+                "accuracy": decide(record(bundle, sent.data), bundle.policy).accuracy(test.y),
                 "file": float(sent.file_bytes.sum() / views),
                 "scan": float(sent.scan_bytes.sum() / views),
             }
