@@ -15,7 +15,7 @@ from ddnn.evaluation.decide import exit_alone
 from ddnn.evaluation.report import accuracies, overall, traffic
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import auroc, reliability
-from ddnn.types import Exit
+from ddnn.types import Exit, Tier
 from ddnn_lab.studies.measures.subject import Subject
 
 __all__ = ["confidence", "exits", "oracle_exit", "random_offload"]
@@ -48,7 +48,7 @@ def exits(subject: Subject) -> dict[str, Any]:
 def _bytes(subject: Subject) -> dict[str, Any]:
     topology = subject.bundle.topology
     sent = traffic(subject.test, subject.decisions, subject.policy)
-    count, cut = len(topology.devices), topology.device_cut
+    count, cut = len(topology.devices), topology.features(Tier.DEVICE)
     return {
         **sent,
         "per_device": sent["device_to_edge"]["payload"] / count,
