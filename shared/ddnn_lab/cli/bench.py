@@ -18,7 +18,7 @@ bench = typer.Typer(
     name="bench",
     help="""Whole studies, with their tables and plots.
 
-    Example: `ddnn bench accuracy shared/ddnn_lab/studies/configs/mnist5k.toml --out study`,
+    Example: `ddnn bench accuracy mnist5k --out study`,
     `ddnn bench serve --out load`
     """,
     no_args_is_help=True,
@@ -34,10 +34,12 @@ def _group() -> None:
 
 @bench.command()
 def accuracy(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file of the study.")],
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A packaged study, `mnist5k` for example, or its TOML file.")
+    ],
     data: Annotated[str | None, typer.Option(metavar="PATH", help="Data instead of those that the file names.")] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the study; by default CONFIG's name.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of the study; by default the study's name.")
     ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="N,N", help="Seeds instead of the file's.")] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="PART", help="Only this part; may be repeated.")] = None,
@@ -50,21 +52,22 @@ def accuracy(
 
     Runs that are made are kept in DIR/runs and not made again; after Ctrl-C the same command goes on.
 
-    Example: `ddnn bench accuracy shared/ddnn_lab/studies/configs/mnist.toml --data mnist.npz --out study --workers 2`
+    Example: `ddnn bench accuracy mnist --data mnist.npz --out study --workers 2`
     """
     from ddnn.data.advice import needed_for
 
     with needed_for("a study", extra="lab"):
-        from ddnn_lab.studies import Study, run_study
+        from ddnn_lab.studies import Study, run_study, study_file
         from ddnn_lab.studies.progress import study_progress
-    study = Study.read(config)
-    study = (study.quick() if quick else study).asked(data=data, seeds=_numbers(seeds), only=only or ())
-    folder = out or Path(config.stem)
+    file = study_file(study)
+    read = Study.read(file)
+    asked = (read.quick() if quick else read).asked(data=data, seeds=_numbers(seeds), only=only or ())
+    folder = out or Path(file.stem)
     command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in _NOT_PART)])
     try:
         with study_progress() as progress:
             results = run_study(
-                study, folder, workers=workers, command=command, report_only=report_only, progress=progress
+                asked, folder, workers=workers, command=command, report_only=report_only, progress=progress
             )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on after the last whole epoch", err=True)

@@ -1,6 +1,6 @@
 """Studies: networks trained over seeds and folds, measured, and told in tables and plots."""
 
 from ddnn_lab.studies.run import run_study
-from ddnn_lab.studies.study import Study
+from ddnn_lab.studies.study import Study, study_file
 
-__all__ = ["Study", "run_study"]
+__all__ = ["Study", "run_study", "study_file"]

@@ -12,7 +12,7 @@ from ddnn.configs.layers import merged, read_toml
 from ddnn.errors import BadConfig
 from ddnn.training import Config
 
-__all__ = ["PARTS", "Ablation", "Changes", "PartName", "PartSettings", "Study"]
+__all__ = ["PARTS", "Ablation", "Changes", "PartName", "PartSettings", "Study", "study_file"]
 
 PartName = Literal[
     "joint",
@@ -162,7 +162,7 @@ class Study(Changes):
     def read(cls, path: Path) -> "Study":
         """Read the TOML file `path`, with the training configs that it names merged into `network` and `training`."""
         study = cls.of(read_toml(path), where=str(path))
-        layers = [read_toml(_config_path(name, path.parent)) for name in study.config]
+        layers = [read_toml(path.parent / config_file(name)) for name in study.config]  # an absolute path stays
         own = {"network": study.network, "training": study.training}
         document: dict[str, Any] = {}
         for layer in (*layers, own):
@@ -212,6 +212,6 @@ class Study(Changes):
         )
 
 
-def _config_path(name: str, beside: Path) -> Path:
-    """The packaged config of that name, or the file, looked for beside the study."""
-    return beside / config_file(name)  # an absolute path stays what it is
+def study_file(name: str) -> Path:
+    """The packaged study of that name; a path, with a folder or an ending in it, is itself."""
+    return config_file(name, folder=Path(__file__).parent / "configs", what="study")

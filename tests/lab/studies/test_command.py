@@ -10,8 +10,6 @@ from ddnn.cli.app import main
 from ddnn.data.advice import how_to_install
 from mvmc_stand_in import write_mvmc
 
-ACCURACY = Path(__file__).parents[3] / "shared" / "ddnn_lab" / "studies" / "configs"
-
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["ddnn", "bench", "accuracy", *words])
@@ -26,7 +24,7 @@ def test_the_papers_tables_come_from_its_own_data_with_one_command(
 ) -> None:
     data, out = write_mvmc(tmp_path), tmp_path / "study"
     parts = [word for part in ("joint", "without", "added", "filters") for word in ("--only", part)]
-    words = [str(ACCURACY / "paper.toml"), "--data", str(data), "--out", str(out), "--quick", "--json", *parts]
+    words = ["paper", "--data", str(data), "--out", str(out), "--quick", "--json", *parts]
     assert run(monkeypatch, *words) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
@@ -45,9 +43,11 @@ def test_a_wrong_study_ends_with_a_sentence_and_2(
 ) -> None:
     assert run(monkeypatch, str(tmp_path / "none.toml")) == 2
     assert "none.toml cannot be read" in capsys.readouterr().err
-    assert run(monkeypatch, str(ACCURACY / "quick.toml"), "--only", "everything") == 2
+    assert run(monkeypatch, "mnist_5k") == 2
+    assert "study mnist_5k is none of the packaged ones (dsads, eth80, " in capsys.readouterr().err
+    assert run(monkeypatch, "quick", "--only", "everything") == 2
     assert "run.0 is 'everything'" in capsys.readouterr().err
-    assert run(monkeypatch, str(ACCURACY / "quick.toml"), "--seeds", "one") == 2
+    assert run(monkeypatch, "quick", "--seeds", "one") == 2
     assert "--seeds is 'one'; expected whole numbers" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -56,5 +56,5 @@ def test_without_its_packages_a_sentence_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ddnn_lab.studies", None)
-    assert run(monkeypatch, str(ACCURACY / "quick.toml")) == 2
+    assert run(monkeypatch, "quick") == 2
     assert how_to_install("lab") in capsys.readouterr().err
