@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ddnn.errors import BadBundle
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
+from ddnn.task import Task, task_of
 from ddnn.topology import DeviceSpec, EdgeSpec, Features, Topology, View
 from ddnn.types import Array, Exit, Tier
 
@@ -138,6 +139,11 @@ class Bundle:
     def topology(self) -> Topology:
         """The manifest's topology."""
         return self.manifest.topology
+
+    @property
+    def task(self) -> Task:
+        """What its scores mean."""
+        return task_of(self.manifest.task)
 
     def sections(self, tier: Tier, index: int = 0) -> dict[str, Path]:
         """Files that `tier` number `index` runs: `section`, and `local` at an edge; checked against the manifest."""

@@ -85,10 +85,14 @@ CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")
 """Those that are built in."""
 
 
-def check_criterion(name: str) -> str:
-    """Return `name` if it is built in or has the form of an extension; raise `BadInput`. Nothing is imported."""
+def check_criterion(name: str, *others: str) -> str:
+    """Return `name` if it is built in or has the form of an extension; raise `BadInput`. Nothing is imported.
+
+    `others` are names that the sentence has, too.
+    """
     if name not in CRITERIA and not is_extension(name):
-        raise BadInput(f"criterion is {name!r}; expected one of {', '.join(CRITERIA)} or package.module:function")
+        expected = ", ".join((*others, *CRITERIA))
+        raise BadInput(f"criterion is {name!r}; expected one of {expected} or package.module:function")
     return name
 
 

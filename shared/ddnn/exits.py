@@ -10,35 +10,18 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ddnn.criteria import (
-    CRITERIA,
-    Votes,
-    agreement,
-    entropy,
-    margin,
-    max_probability,
-    needs_votes,
-    probabilities,
-    uncertainty,
-)
+from ddnn.criteria import Votes
 from ddnn.policy import Policy
+from ddnn.task import CLASSIFICATION, Task
 from ddnn.types import Bools, Exit, Floats, Ints
 
 __all__ = [
-    "CRITERIA",
     "NOBODY",
     "Judged",
-    "agreement",
     "answers",
-    "entropy",
     "judge",
     "judge_under",
-    "margin",
-    "max_probability",
-    "needs_votes",
-    "probabilities",
     "thresholds_under",
-    "uncertainty",
 ]
 
 NOBODY: Final = -1
@@ -61,10 +44,11 @@ def judge(
     temperature: float | npt.ArrayLike,
     criterion: str,
     votes: Votes = None,
+    task: Task = CLASSIFICATION,
 ) -> Judged:
-    """What an exit says by its `scores` (…, K); `temperature` is one for all, or (…) of each; `votes` as above."""
-    p = probabilities(scores, np.asarray(temperature, np.float32))
-    return Judged(p, uncertainty(criterion, p, votes), p.argmax(axis=-1))
+    """What an exit says by its `scores` (…, K); `temperature` is one for all, or (…) of each."""
+    p = task.probabilities(scores, np.asarray(temperature, np.float32))
+    return Judged(p, task.uncertainty(criterion, p, votes), task.labels(p))
 
 
 def answers(uncertainty: Floats, threshold: npt.ArrayLike) -> Bools:
@@ -72,10 +56,12 @@ def answers(uncertainty: Floats, threshold: npt.ArrayLike) -> Bools:
     return np.less(uncertainty, np.asarray(threshold, np.float64))
 
 
-def judge_under(policy: Policy, exit: Exit, scores: Floats, live: Ints, votes: Votes = None) -> Judged:
+def judge_under(
+    policy: Policy, exit: Exit, scores: Floats, live: Ints, votes: Votes = None, task: Task = CLASSIFICATION
+) -> Judged:
     """What `exit` says under `policy` when `live` (…) devices take part in each answer; unsure where none does."""
     temperatures = _by_live(live, lambda count: policy.judging(exit, count).temperatures.of(exit))
-    judged = judge(scores, temperatures, policy.criterion, votes)
+    judged = judge(scores, temperatures, policy.criterion, votes, task)
     return judged._replace(uncertainty=np.where(live > 0, judged.uncertainty, np.float32(np.inf)))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 import ddnn_cloud.app
 from ddnn.bundle import Bundle
-from ddnn.exits import probabilities
+from ddnn.criteria import probabilities
 from ddnn.settings import Settings
 from ddnn.types import Exit
 from ddnn_lab.in_process import Fleet

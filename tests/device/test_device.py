@@ -7,8 +7,8 @@ import pytest
 
 import ddnn_device.app
 from ddnn.bundle import Bundle
+from ddnn.criteria import entropy, probabilities
 from ddnn.errors import BadConfig
-from ddnn.exits import entropy, probabilities
 from ddnn.policy import Thresholds
 from ddnn.settings import Settings
 from ddnn.types import Exit

@@ -1,4 +1,4 @@
-"""A section of a user's own, at any tier: two dense layers over what comes in, children averaged where they are there."""
+"""A section of a user's own, at any tier: two dense layers over what comes in, present children averaged."""
 
 import math
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ddnn.criteria import entropy, probabilities
 from ddnn.errors import BadConfig
-from ddnn.exits import entropy, probabilities
 from ddnn.task import CLASSIFICATION, task_of
 
 

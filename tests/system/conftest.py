@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import Bundle, shipped_bundle
-from ddnn.exits import entropy, probabilities
+from ddnn.criteria import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.types import Exit

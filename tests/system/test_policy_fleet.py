@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from ddnn.bundle import Bundle
 from ddnn.cli.app import app
 from ddnn.client import Client
+from ddnn.criteria import entropy, probabilities
 from ddnn.errors import BadInput, Forbidden
-from ddnn.exits import entropy, probabilities
 from ddnn.fleet.policy import Source, followers
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Thresholds

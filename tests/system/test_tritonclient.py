@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from ddnn.bundle import Bundle
 from ddnn.client import Client
-from ddnn.exits import entropy, probabilities
+from ddnn.criteria import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
 from ddnn.types import Array
 

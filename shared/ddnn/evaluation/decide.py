@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from ddnn.criteria import Votes, needs_votes
 from ddnn.evaluation.scores import Scores
 from ddnn.exits import NOBODY, Judged, answers, judge_under, thresholds_under
 from ddnn.policy import Policy
@@ -96,7 +97,7 @@ def decide(scores: Scores, policy: Policy) -> Decisions:
         elif exit is not Exit.CLOUD:
             who[rows] = on_edge[rows, place[rows]]
     return Decisions(
-        label=np.where(seen, p.argmax(axis=1), NOBODY),
+        label=np.where(seen, scores.task.labels(p), NOBODY),
         exit=np.where(seen, rank, NOBODY),
         probabilities=p,
         uncertainty=held_u[events, best].astype(np.float32),
@@ -139,7 +140,7 @@ def judge(scores: Scores, policy: Policy, exit: Exit) -> Judged:
 
     (N, D, …) of the device exit, (N, E, …) of local and edge, (N, …) of the cloud.
     """
-    return judge_under(policy, exit, scores.of(exit), scores.live(exit), _votes(scores, policy, exit))
+    return judge_under(policy, exit, scores.of(exit), scores.live(exit), _votes(scores, policy, exit), scores.task)
 
 
 def thresholds(scores: Scores, policy: Policy, exit: Exit) -> Array:
@@ -147,9 +148,9 @@ def thresholds(scores: Scores, policy: Policy, exit: Exit) -> Array:
     return thresholds_under(policy, exit, scores.live(exit))
 
 
-def _votes(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Bools] | None:
+def _votes(scores: Scores, policy: Policy, exit: Exit) -> Votes:
     """The scores (N, E, D, K) of the devices under each edge, and which there are, if the criterion needs them."""
-    if policy.criterion != "agreement" or exit not in (Exit.LOCAL, Exit.EDGE):
+    if not needs_votes(policy.criterion) or exit not in (Exit.LOCAL, Exit.EDGE):
         return None
     mine = np.stack([np.isin(np.arange(scores.present.shape[1]), edge.devices) for edge in scores.topology.edges])
     return scores.of(Exit.DEVICE)[:, np.newaxis], scores.present[:, np.newaxis] & mine

@@ -52,12 +52,12 @@ def accuracies(scores: Scores) -> dict[str, Any]:
 
 
 def _accuracy(scores: Scores, exit: Exit) -> float | list[float | None] | None:
-    labels, there = scores.of(exit).argmax(axis=-1), scores.there(exit)
+    labels, there = scores.labels(exit), scores.there(exit)
     if exit is Exit.DEVICE:
         seen = there & (scores.y_dev >= 0)
-        right = labels == scores.y_dev
+        right = scores.task.right(labels, scores.y_dev)
         return [_share(right[:, i], seen[:, i]) for i in range(seen.shape[1])]
-    return _share(labels == (scores.y if labels.ndim == 1 else scores.y[:, None]), there)
+    return _share(scores.right(labels), there)
 
 
 def _share(right: Array, of: Bools) -> float | None:

@@ -14,6 +14,7 @@ from ddnn.data import Dataset
 from ddnn.errors import BadData
 from ddnn.golden import taken, there
 from ddnn.runtime import Section
+from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import SectionSpec, Topology
 from ddnn.types import Array, Bools, Exit, Floats, Ints, Tier
 
@@ -44,6 +45,7 @@ class Scores:
     topology: Topology
     source: Mapping[str, Any]
     """Name, fingerprint and split of the data."""
+    task: Task = CLASSIFICATION
 
     def __len__(self) -> int:
         return len(self.y)
@@ -59,6 +61,14 @@ class Scores:
         if values is None:
             raise ValueError(f"this network has no {exit} exit")
         return values
+
+    def labels(self, exit: Exit) -> Ints:
+        """What an exit says, in the places of its scores."""
+        return self.task.labels(self.of(exit))
+
+    def right(self, labels: Ints) -> Bools:
+        """(N, …) whether labels (N, …) are the event's."""
+        return self.task.right(labels, self.y.reshape(-1, *[1] * (labels.ndim - 1)))
 
     def there(self, exit: Exit) -> Bools:
         """Who took part, place by place of an exit: (N, D), (N, E), or (N,) of the cloud."""
@@ -99,7 +109,7 @@ class Recorder:
 
     def __init__(self, bundle: Bundle, data: Dataset, *, batch: int = 256, progress: Progress | None = None) -> None:
         fits(bundle, data)
-        self.topology = bundle.topology
+        self.topology, self._task = bundle.topology, bundle.task
         self._data, self._batch, self._classes = data, batch, len(bundle.manifest.classes)
         self._sections = {spec.file: Section(bundle.checked(spec.file)) for spec in self.topology.sections}
         self.below: dict[str, Array] = {f"view_{index}": view for index, view in enumerate(data.views)}
@@ -120,7 +130,8 @@ class Recorder:
                 self._run(spec, answers, np.flatnonzero(there(topology, spec, mask).any(axis=1)))
         device, local, edge = (answers.get(f"{exit}_scores") for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE))
         cloud = answers["cloud_scores"][:, 0]
-        return Scores(device, local, edge, cloud, mask, data.y, data.y_dev, topology, _source(data))
+        source = _source(data)
+        return Scores(device, local, edge, cloud, mask, data.y, data.y_dev, topology, source, self._task)
 
     def _run(self, spec: SectionSpec, answers: dict[str, Array], rows: Ints) -> None:
         """Add to `answers` what a section says of the events at `rows`: its scores, its features as they are sent."""

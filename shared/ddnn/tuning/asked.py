@@ -62,7 +62,7 @@ def ask(scores: Scores, policy: Policy) -> Asked:
         judged = judge(scores, policy, exit)
         surest = judged.uncertainty.argmin(axis=1)
         unsure[:, place], labels[:, place] = judged.uncertainty[rows, surest], judged.labels[rows, surest]
-    labels[:, -1] = scores.cloud.argmax(axis=1)
+    labels[:, -1] = scores.labels(Exit.CLOUD)
     return Asked(exits, unsure, np.where(seen[:, None], labels, NOBODY))
 
 

@@ -42,7 +42,7 @@ def answers(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Bools]:
     y = scores.y_dev if exit is Exit.DEVICE else scores.y if there.ndim == 1 else scores.y[:, None]
     y = np.broadcast_to(y, there.shape)
     there = there & (y >= 0)
-    return unsure[there], np.asarray(labels == y)[there]
+    return unsure[there], scores.task.right(labels, y)[there]
 
 
 def auroc(unsure: Floats, right: Bools) -> float | None:

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.errors import BadInput
+from ddnn.criteria import CRITERIA, check_criterion
 from ddnn.evaluation import Scores
-from ddnn.exits import CRITERIA
 from ddnn.policy import Policy
 from ddnn.tuning.asked import Asked, ask, enough
 from ddnn.tuning.binomial import Doubles
@@ -74,9 +73,7 @@ def criterion_of(name: str | None, policy: Policy) -> str:
     """The criterion that a person asked for, by default the policy's own; raise `BadInput` for one that is unknown."""
     if name is None:
         return policy.criterion
-    if name not in CRITERIA:
-        raise BadInput(f"criterion is {name!r}; expected auto or one of {', '.join(CRITERIA)}")
-    return name
+    return check_criterion(name, "auto")
 
 
 def area(points: Array, asked: Asked, y: Ints, costs: Array) -> float:

@@ -124,7 +124,7 @@ def _losses(scores: Scores, policy: Policy, labelled: bool) -> int:
     """Losses of the policy as it is served."""
     cloud = cloud_labels(scores)
     differs = decide(scores, policy).label != cloud
-    return int((differs & (cloud == scores.y) if labelled else differs).sum())
+    return int((differs & scores.right(cloud) if labelled else differs).sum())
 
 
 def _whole(testing: int, learning: float) -> int:

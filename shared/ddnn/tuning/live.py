@@ -54,7 +54,7 @@ def fit_live(recorder: Recorder, policy: Policy, costs: Costs, *, seed: int = 0)
 def points_of(scores: Scores, policy: Policy, costs: Array) -> Frontier:
     """The frontier of wrong answers against cost, under the criterion and temperatures of `policy`."""
     asked = ask(scores, policy)
-    return frontier(asked.uncertainty, asked.labels == scores.y[:, None], costs)
+    return frontier(asked.uncertainty, scores.right(asked.labels), costs)
 
 
 def price_of(points: Frontier, spent: float) -> float:

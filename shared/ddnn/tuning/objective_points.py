@@ -59,7 +59,7 @@ class _All:
 
     def __init__(self, scores: Scores, policy: Policy, price: Price) -> None:
         self.asked = ask(scores, policy)
-        self._right = self.asked.labels == scores.y[:, None]
+        self._right = scores.right(self.asked.labels)
         self._costs = costs(scores, policy.offload, price)
 
     def best(self, limits: Limits, minimise: Minimise) -> Frontier:
@@ -85,7 +85,7 @@ class _Played:
 
     def __init__(self, scores: Scores, policy: Policy, price: Price) -> None:
         self.asked = asked = ask(scores, policy)
-        right, every = asked.labels == scores.y[:, None], [judge(scores, policy, exit)[1] for exit in asked.exits]
+        right, every = scores.right(asked.labels), [judge(scores, policy, exit)[1] for exit in asked.exits]
         values = [np.unique(each[each < 1]).astype(np.float64) for each in every]
         self._combinations = prod(len(each) + 1 for each in values)
         rising = np.maximum.accumulate(costs(scores, policy.offload, price), axis=1)  # telling others may cost more

@@ -48,4 +48,4 @@ def disagreement(scores: Scores, policy: Policy, confidence: float) -> dict[Exit
 
 def cloud_labels(scores: Scores) -> Ints:
     """(N,) what the cloud says of every event, `NOBODY` where no device took part."""
-    return np.where(scores.there(Exit.CLOUD), scores.cloud.argmax(axis=1), NOBODY)
+    return np.where(scores.there(Exit.CLOUD), scores.labels(Exit.CLOUD), NOBODY)

@@ -89,7 +89,7 @@ def _play(scores: Scores, policy: Policy, price: Price, rows: Array) -> list[dic
     if len(scores.topology.edges) > 1:
         others = (policy.model_copy(update={"thresholds": asked.thresholds(row)}) for row in rows)
         return [_of(scores, decide(scores, other), other, price) for other in others]
-    right, cost = asked.labels == scores.y[:, None], costs(scores, policy.offload, price)
+    right, cost = scores.right(asked.labels), costs(scores, policy.offload, price)
     events, seen, exits = np.arange(len(scores)), scores.there(Exit.CLOUD), (*asked.exits, Exit.CLOUD)
     told = []
     for start in range(0, len(rows), _CHUNK):

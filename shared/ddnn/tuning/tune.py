@@ -119,7 +119,7 @@ def limits_of(scores: Scores, objective: Objective) -> Limits:
 
 def _cloud_right(scores: Scores) -> Array:
     """(N,): an event that nobody saw has no answer, so no right one."""
-    return np.asarray(scores.there(Exit.CLOUD) & (scores.cloud.argmax(axis=1) == scores.y))
+    return np.asarray(scores.there(Exit.CLOUD) & scores.right(scores.labels(Exit.CLOUD)))
 
 
 def _infeasible(

@@ -17,10 +17,10 @@ import numpy as np
 from scipy.stats import t as student
 
 from ddnn.bundle import Bundle
+from ddnn.criteria import CRITERIA, probabilities
 from ddnn.data import load
 from ddnn.evaluation import Recorder, Scores
 from ddnn.evaluation.source import load_for
-from ddnn.exits import CRITERIA, probabilities
 from ddnn.policy import Policy, Temperatures
 from ddnn.tuning.asked import FEWEST_EVENTS, ask
 from ddnn.tuning.calibration import fit_temperatures, reliability

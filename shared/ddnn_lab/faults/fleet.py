@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
-from ddnn.exits import entropy, probabilities
+from ddnn.criteria import entropy, probabilities
 from ddnn.fleet.links import LinkProcess
 from ddnn.fleet.processes import LocalFleet, Member
 from ddnn.links import Shape

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ddnn.client import join
+from ddnn.criteria import CRITERIA, probabilities, uncertainty
 from ddnn.evaluation import NOBODY, Scores, decide, judge
 from ddnn.evaluation.decide import thresholds as limits_of
-from ddnn.exits import CRITERIA, probabilities, uncertainty
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.serving.case import Case, Terms, no_answer
 from ddnn.serving.engine import judge_cases

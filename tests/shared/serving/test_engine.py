@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from ddnn.exits import entropy, margin, probabilities
+from ddnn.criteria import entropy, margin, probabilities
 from ddnn.policy import Policy, Temperatures
 from ddnn.serving.case import Case, Terms, no_answer
 from ddnn.serving.engine import judge_cases

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ddnn.criteria import CRITERIA
 from ddnn.errors import BadData, BadInput
 from ddnn.evaluation import Scores
-from ddnn.exits import CRITERIA
 from ddnn.policy import Policy
 from ddnn.tuning.asked import ask
 from ddnn.tuning.criteria import area, compare_criteria, criterion_of
@@ -80,7 +80,7 @@ def test_an_area_by_hand() -> None:
 def test_an_unknown_criterion_is_refused_and_none_is_the_policys_own() -> None:
     assert criterion_of(None, Policy(bundle="b", criterion="margin")) == "margin"
     assert criterion_of("agreement", POLICY) == "agreement"
-    with pytest.raises(BadInput, match="criterion is 'luck'; expected auto or one of entropy"):
+    with pytest.raises(BadInput, match="criterion is 'luck'; expected one of auto, entropy"):
         criterion_of("luck", POLICY)
 
 
