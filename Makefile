@@ -32,7 +32,7 @@ lint: $(VENV)/.testing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.docs
+docs: $(VENV)/.testing
 	$(BIN)/sphinx-build -q -W --keep-going -d site/.doctrees shared/docs site
 	@echo "site/index.html"
 
@@ -53,8 +53,4 @@ $(VENV)/.serving: pyproject.toml | $(BIN)/python
 $(VENV)/.testing: pyproject.toml $(VENV)/.serving | $(BIN)/python
 	@echo "Installing what training and the tests need into $(VENV), with torch: a few minutes, only this once."
 	@$(PIP) install --editable '.[test]'
-	@touch $@
-
-$(VENV)/.docs: pyproject.toml $(VENV)/.serving | $(BIN)/python
-	@$(PIP) install --editable '.[docs]'
 	@touch $@

@@ -1,6 +1,5 @@
 """The site of these pages, `make docs`: Sphinx over Markdown, API pages from docstrings; every warning is an error."""
 
-import importlib.util
 import re
 from typing import Any
 
@@ -20,8 +19,6 @@ suppress_warnings = [
 
 default_role = "code"  # a single backtick in a docstring
 autodoc_default_options = {"member-order": "bysource", "exclude-members": "model_config"}
-TRAINING = ("torch", "onnx", "onnxscript", "safetensors", "sklearn", "mlxtend")  # stand-ins where the extra is missing
-autodoc_mock_imports = [name for name in TRAINING if not importlib.util.find_spec(name)]
 
 html_theme = "furo"
 html_title = "ddnn"
