@@ -8,13 +8,13 @@ import hashlib
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ddnn.errors import BadBundle
+from ddnn.errors import BadBundle, BadConfig
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
 from ddnn.task import Task, task_of
@@ -74,6 +74,13 @@ class Training(_Frozen):
     """Versions of the libraries that made it."""
 
 
+def _known_task(name: str) -> str:
+    try:
+        return task_of(name).name
+    except BadConfig as error:
+        raise ValueError(str(error)) from error
+
+
 class Manifest(_Frozen):
     """`manifest.json`."""
 
@@ -81,7 +88,7 @@ class Manifest(_Frozen):
     """1 is what 0.1.0 wrote: cuts of one bit an element in the sections' place. It is read, and no longer written."""
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
-    task: str = "classification"
+    task: Annotated[str, AfterValidator(_known_task)] = "classification"
     topology: Topology
     files: dict[str, FileEntry]
     """Every file of the bundle but the manifest and the policy, which seal themselves."""

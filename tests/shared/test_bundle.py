@@ -1,15 +1,17 @@
 """The bundle on disk: every byte of it counts."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ddnn.bundle import GOLDEN_FILE, MANIFEST_FILE, WEIGHTS_FILE, Bundle, Cut, View, shipped_bundle
+from ddnn.bundle import GOLDEN_FILE, MANIFEST_FILE, WEIGHTS_FILE, Bundle, shipped_bundle
 from ddnn.errors import BadBundle
 from ddnn.policy import POLICY_FILE, Policy
 from ddnn.seal import fingerprint, read_sealed, write_sealed
+from ddnn.topology import Features, View
 from ddnn.types import Exit, Tier
 
 
@@ -101,6 +103,7 @@ def test_the_policy_of_another_bundle_is_refused(copied_bundle: Path) -> None:
         ({"format": 3}, "format"),
         ({"classes": ["only"]}, "classes"),
         ({"name": 3}, "name"),
+        ({"task": "regression"}, "task"),
     ],
 )
 def test_an_unknown_key_or_impossible_value_in_the_manifest_is_named(
@@ -117,6 +120,30 @@ def test_the_fingerprint_covers_every_key_of_the_manifest(tiny_bundle: Bundle) -
     assert fingerprint(document, "fingerprint") == tiny_bundle.fingerprint
     for key in document.keys() - {"fingerprint"}:
         assert fingerprint(document | {key: "other"}, "fingerprint") != tiny_bundle.fingerprint
+
+
+def test_a_bundle_of_format_1_is_read_under_its_own_fingerprint(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(shipped_bundle(), tmp_path / "bundle"))
+    document, bundle = read_sealed(copy / MANIFEST_FILE, "fingerprint"), open_and_verify(copy)
+    assert (document["format"], bundle.manifest.format, bundle.fingerprint) == (1, 1, document["fingerprint"])
+    assert (bundle.manifest.task, len(bundle.topology.sections)) == ("classification", 6 + 1 + 1 + 1)
+    again = sealed_again(copy)
+    assert (again.manifest.format, again.topology) == (2, bundle.topology)
+    assert again.fingerprint != bundle.fingerprint
+    assert "sections" in read_sealed(copy / MANIFEST_FILE, "fingerprint")["topology"]
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [({"device_cut": {"shape": "wide"}}, "topology"), ({"edges": None}, "topology"), ({"devices": [{}]}, "topology")],
+)
+def test_a_topology_of_format_1_that_is_none_is_refused(tmp_path: Path, change: dict[str, Any], where: str) -> None:
+    copy = Path(shutil.copytree(shipped_bundle(), tmp_path / "bundle"))
+    document = read_sealed(copy / MANIFEST_FILE, "fingerprint")
+    changed = {**document, "topology": document["topology"] | change}
+    write_sealed(copy / MANIFEST_FILE, changed, "fingerprint")
+    with pytest.raises(BadBundle, match=rf"^manifest\.json: {where}"):
+        Bundle.open(copy)
 
 
 def test_sealing_the_same_files_again_gives_the_same_fingerprint(copied_bundle: Path) -> None:
@@ -173,7 +200,8 @@ def test_sections_per_tier_are_those_of_the_topology(tiny_bundle: Bundle) -> Non
 def test_sizes_of_views_and_cuts() -> None:
     assert View(shape=(3, 32, 32), dtype="UINT8").bytes == 3072
     assert View(shape=(6, 60), dtype="FP32").bytes == 1440
-    assert (Cut(shape=(4, 3, 3)).bits, Cut(shape=(4, 3, 3)).bytes) == (36, 5)
+    assert (Features(shape=(4, 3, 3)).values, Features(shape=(4, 3, 3)).bytes) == (36, 5)
+    assert Features(shape=(4, 3, 3), codec="bits4").bytes == 18
 
 
 def test_the_shipped_bundle_verifies_is_small_and_says_how_it_was_made() -> None:
