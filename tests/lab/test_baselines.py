@@ -105,6 +105,7 @@ def test_events_fewer_than_elements_give_the_same_classifier_as_more_do() -> Non
     assert (linear(narrow, strengths=(strength,)) == linear(padded, strengths=(strength * 248 / 47,))).mean() > 0.98
 
 
+@pytest.mark.slow
 def test_the_linear_baseline_of_real_digits_is_where_it_should_be() -> None:
     digits = load("mnist5k", grid="3x2")
     some = digits.take(np.flatnonzero((digits.split != "test") | (np.arange(5000) % 4 == 0)))

@@ -4,13 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib.metadata import version
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from ddnn import __version__
 from ddnn.data import Dataset, load
 from ddnn.seal import write_atomically
 from ddnn.training import Config
@@ -91,7 +91,7 @@ class Job:
         """The devices of the data that it is about; none named: all."""
         return self.config.network.devices if self.config else self.seen
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over what decides the outcome; neither where the data lie nor what is measured."""
         split = {key: value for key, value in vars(self.split).items() if key != "name"}
@@ -101,7 +101,7 @@ class Job:
             "split": split,
             "seed": self.seed,
             "drop": self.drop,
-            "ddnn": version("ddnn"),
+            "ddnn": __version__,
             "recipe": RECIPE,
             **({"seen": self.seen} if self.seen else {}),
         }
@@ -124,8 +124,9 @@ def united(jobs: Iterable[Job]) -> list[Job]:
     runs: dict[str, Job] = {}
     for job in jobs:
         first = runs.setdefault(job.fingerprint, job)
-        measures = tuple(dict.fromkeys((*first.measures, *job.measures)))
-        runs[job.fingerprint] = replace(first, measures=measures, qualities=first.qualities or job.qualities)
+        if first is not job:
+            measures = tuple(dict.fromkeys((*first.measures, *job.measures)))
+            runs[job.fingerprint] = replace(first, measures=measures, qualities=first.qualities or job.qualities)
     return list(runs.values())
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-ACCURACY = Path(__file__).parents[3] / "shared" / "ddnn_lab" / "studies" / "configs"
-
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
@@ -20,12 +18,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def quick_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `quick.toml --quick`, every part."""
-    from ddnn_lab.studies import Study, run_study
+    """The folder of `ddnn bench accuracy quick --quick`, every part."""
+    from ddnn_lab.studies import Study, run_study, study_file
 
     out = tmp_path_factory.mktemp("studies") / "quick"
-    study = Study.read(ACCURACY / "quick.toml").quick()
-    found = run_study(study, out, command="ddnn bench accuracy quick.toml --quick")
+    found = run_study(Study.read(study_file("quick")).quick(), out, command="ddnn bench accuracy quick --quick")
     assert not found["failed"]
     assert not found["missing"]
     return out

@@ -19,10 +19,11 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return ended.value.code
 
 
+@pytest.mark.slow
 def test_the_papers_tables_come_from_its_own_data_with_one_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    data, out = write_mvmc(tmp_path), tmp_path / "study"
+    data, out = write_mvmc(tmp_path, events=240), tmp_path / "study"
     parts = [word for part in ("joint", "without", "added", "filters") for word in ("--only", part)]
     words = ["paper", "--data", str(data), "--out", str(out), "--quick", "--json", *parts]
     assert run(monkeypatch, *words) == 0

@@ -11,13 +11,12 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn_lab.plots import PLOTS
-from ddnn_lab.studies import Study, run_study
-from ddnn_lab.studies.job import Job, StudyFolder
-from ddnn_lab.studies.parts.devices import without
-from ddnn_lab.studies.planner import Planner
+from ddnn_lab.studies import Study, run_study, study_file
+from ddnn_lab.studies.job import Job
 from ddnn_lab.studies.progress import StudyProgress
 
-ACCURACY = Path(__file__).parents[3] / "shared" / "ddnn_lab" / "studies" / "configs"
+pytestmark = pytest.mark.slow
+QUICK = Study.read(study_file("quick")).quick()
 PLOT_BYTES = 60_000
 
 
@@ -48,8 +47,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def small(**changes: Any) -> Study:
-    study = Study.read(ACCURACY / "quick.toml").quick()
-    return Study.of({**study.model_dump(mode="json"), "run": ["joint"], **changes})
+    return Study.of({**QUICK.model_dump(mode="json"), "run": ["joint"], **changes})
 
 
 def test_every_part_has_results(quick_study: Path) -> None:
@@ -67,7 +65,7 @@ def test_every_part_has_results(quick_study: Path) -> None:
 def test_every_table_is_in_the_report_with_the_command_and_the_baselines(quick_study: Path) -> None:
     text = (quick_study / "report.md").read_text()
     for told in (
-        "ddnn bench accuracy quick.toml --quick",
+        "ddnn bench accuracy quick --quick",
         "majority class",
         "presence mask only",
         "1-nearest neighbour",
@@ -116,7 +114,7 @@ def test_what_is_equal_but_for_rounding_is_drawn(quick_study: Path) -> None:
 def test_what_is_made_is_not_made_again(quick_study: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(quick_study, tmp_path / "copy"))
     count = Count()
-    found = run_study(Study.read(ACCURACY / "quick.toml").quick(), folder, progress=count)
+    found = run_study(QUICK, folder, progress=count)
     assert count.began == []
     assert found["parts"] == read(quick_study)["parts"]
 
@@ -144,14 +142,8 @@ def test_a_damaged_network_says_which_folder_to_delete(quick_study: Path, tmp_pa
     assert failed["joint, seed 0"].endswith(f"delete {votes.parent} and the run is made again")
 
 
-def test_without_training_the_report_says_what_is_not_made(tmp_path: Path) -> None:
-    found = run_study(small(), tmp_path / "study", report_only=True)
-    assert found["missing"] == ["joint, seed 0"]
-    assert "**Not made yet**, 1 runs: joint, seed 0." in (tmp_path / "study" / "report.md").read_text()
-
-
 def test_an_interrupted_run_goes_on_after_its_last_epoch_and_ends_alike(tmp_path: Path) -> None:
-    study = small(training={"epochs": 3, "batch": 32})
+    study = small(training={"epochs": 3, "batch": 32}, events=120)
     run_study(study, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run_study(study, tmp_path / "broken", progress=Stop(2))
@@ -164,26 +156,15 @@ def test_an_interrupted_run_goes_on_after_its_last_epoch_and_ends_alike(tmp_path
     assert not list((tmp_path / "broken").glob("runs/*/training/checkpoint*"))
 
 
-def test_a_run_that_cannot_be_made_is_told_and_the_others_are_made(tmp_path: Path) -> None:
-    study = small(
-        run=["joint", "ablations"],
-        ablations=[{"name": "two devices of six", "network": {"edges": [[0, 1]]}}],
-    )
-    found = run_study(study, tmp_path / "study")
-    assert "expected each of the devices" in found["failed"]["two devices of six, seed 0"]
-    assert found["parts"]["joint"]
-    assert "**Failed**: two devices of six, seed 0" in (tmp_path / "study" / "report.md").read_text()
-
-
-def test_several_workers_make_the_same_networks(tmp_path: Path) -> None:
-    study = small(seeds=[0, 1], events=120)
-    found = run_study(study, tmp_path / "two", workers=2)
+def test_several_workers_make_the_same_networks(quick_study: Path, tmp_path: Path) -> None:
+    found = run_study(small(seeds=[0, 1]), tmp_path / "study", workers=2)
     assert not found["failed"]
     assert [run["seed"] for run in found["runs"]] == [0, 1]
-    run_study(small(seeds=[0], events=120), tmp_path / "one")
-    (alone,) = _bundles(tmp_path, "one")
-    beside = tmp_path / "two" / alone.relative_to(tmp_path / "one")
-    assert (alone / "weights.safetensors").read_bytes() == (beside / "weights.safetensors").read_bytes()
+    alone, beside = (
+        folder / "runs" / found["runs"][0]["fingerprint"][:16] / "bundle" / "weights.safetensors"
+        for folder in (quick_study, tmp_path / "study")
+    )
+    assert alone.read_bytes() == beside.read_bytes()
 
 
 def test_parts_vary_the_studys_own_devices(tmp_path: Path) -> None:
@@ -197,20 +178,6 @@ def test_parts_vary_the_studys_own_devices(tmp_path: Path) -> None:
     report = (tmp_path / "study" / "report.md").read_text()
     assert "## Devices added, worst first" in report
     assert "runs: not tuned, so every event goes to the cloud: there are" in report
-
-
-def test_without_a_device_the_others_stay_at_their_edges(tmp_path: Path) -> None:
-    planner = Planner(small(network={"devices": [5, 3, 1, 0], "edges": 2}, most=4), StudyFolder(tmp_path))
-    networks = [variant.network for variant in without(planner)]
-    assert [network["devices"] for network in networks] == [[3, 1, 0], [5, 1, 0], [5, 3, 0], [5, 3, 1]]
-    assert [network["edges"] for network in networks] == [[[0], [1, 2]]] * 2 + [[[0, 1], [2]]] * 2
-
-
-def test_raw_views_have_no_devices_to_train_alone(tmp_path: Path) -> None:
-    study = small(run=["separate_devices"], network={"device_section": False, "edge_section": False})
-    found = run_study(study, tmp_path / "study")
-    assert found["runs"] == found["missing"] == []
-    assert not found["failed"]
 
 
 def test_each_seed_may_have_a_fold_of_its_own(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from ddnn.errors import BadConfig
-from ddnn_lab.studies.study import PARTS, Changes, Study
+from ddnn_lab.studies.study import PARTS, Changes, Study, study_file
 
-ACCURACY = Path(__file__).parents[3] / "shared" / "ddnn_lab" / "studies" / "configs"
+STUDIES = study_file("quick").parent
 LEAST: dict[str, Any] = {"name": "a study", "data": "synthetic"}
 
 
-@pytest.mark.parametrize("file", sorted(ACCURACY.glob("*.toml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.toml")), ids=lambda file: file.stem)
 def test_every_study_of_ours_can_be_read_and_has_a_recipe(file: Path) -> None:
     study = Study.read(file)
     assert study.recipe().training.epochs >= 1
@@ -86,7 +86,7 @@ def test_a_quick_look_is_small_and_leaves_out_no_part() -> None:
 
 
 def test_every_key_flag_and_part_is_in_the_docs() -> None:
-    page = (ACCURACY.parents[2] / "docs" / "bench.md").read_text()
+    page = (STUDIES.parents[2] / "docs" / "bench.md").read_text()
     for key in Study.model_fields:
         assert f"`{key}`" in page, key
     for part in PARTS:
