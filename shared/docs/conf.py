@@ -13,9 +13,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["results/serving/targets.md"]  # a table of performance.md
 myst_heading_anchors = 3
 suppress_warnings = [
-    "misc.highlighting_failure",
-    "ref.python",
-]  # JSON with … in it is for readers; two classes have `bytes`
+    "misc.highlighting_failure",  # JSON with … in it is for readers
+    "ref.python",  # a name that two classes have
+]
 
 default_role = "code"  # a single backtick in a docstring
 autodoc_default_options = {"member-order": "bysource", "exclude-members": "model_config"}
@@ -24,6 +24,16 @@ html_theme = "furo"
 html_title = "ddnn"
 html_copy_source = False
 html_show_sphinx = False
+
+
+ARRAY = re.compile(r"~?(?:numpy\.)?ndarray\[~?tuple\[~?(?:typing\.)?Any, \.\.\.\], ~?(?:\w+\.)?dtype\[~?(?:\w+\.)?(\w+)\]\]")
+NAMES = {"float32": "Floats", "int64": "Ints", "bool": "Bools", "uint8": "Bits"}
+
+
+def short(*event: Any) -> tuple[str | None, str | None]:
+    """Arrays in a signature by their names in `ddnn.types`."""
+    signature, returned = (text and ARRAY.sub(lambda found: NAMES.get(found[1], "Array"), text) for text in event[-2:])
+    return signature, returned
 
 
 def plain(*event: Any) -> None:
@@ -38,3 +48,4 @@ def plain(*event: Any) -> None:
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", plain)
+    app.connect("autodoc-process-signature", short)
