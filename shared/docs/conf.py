@@ -26,7 +26,7 @@ html_copy_source = False
 html_show_sphinx = False
 
 
-ARRAY = re.compile(r"~?(?:numpy\.)?ndarray\[~?tuple\[~?(?:typing\.)?Any, \.\.\.\], ~?[\w.]*dtype\[~?(?:\w+\.)?(\w+)\]\]")
+ARRAY = re.compile(r"~?[\w.]*ndarray\[~?tuple\[~?[\w.]*Any, \.\.\.\], ~?[\w.]*dtype\[~?(?:\w+\.)?(\w+)\]\]")
 NAMES = {"float32": "Floats", "int64": "Ints", "bool": "Bools", "uint8": "Bits"}
 
 
