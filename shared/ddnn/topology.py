@@ -221,7 +221,7 @@ class Topology(_Frozen):
         """What the sections of a tier give upward, all alike; none where it has no section or nothing is above."""
         return next((each.features for each in self.sections if each.tier is tier and each.features), None)
 
-    def sent(self, tier: Tier, when: When) -> tuple[Input, ...]:
+    def sent(self, tier: Tier, when: When = "always") -> tuple[Input, ...]:
         """What a device or an edge sends of an event: always, or when asked.
 
         An edge's first message is of an event that it was not sure of, so it carries what the cloud takes of its

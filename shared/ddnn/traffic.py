@@ -5,7 +5,7 @@ each message as a tier sends it, an event a message: what a tier gathers into on
 Legend: N events, D devices, E edges, K classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,19 +13,14 @@ import numpy as np
 
 from ddnn.answers import answers_to_outputs
 from ddnn.exits import NOBODY
-from ddnn.topology import Topology
-from ddnn.types import Answer, Array, Bools, Exit, Ints
+from ddnn.topology import Input, Topology
+from ddnn.types import Answer, Array, Bools, Exit, Ints, Tier
 from ddnn.wire import HEADER_LENGTH, Parameters, decode_request, encode_request, encode_response
 
 __all__ = ["Crossed", "Messages", "Offload", "Size", "communication_bytes", "crossings", "payload_of"]
 
 Offload = Literal["staged", "eager"]
 _PAYLOAD: Final = ("view", "scores", "features", "present")
-_FIRST: Final[dict[str, tuple[Literal["scores", "features"], ...]]] = {
-    "staged": ("scores",),
-    "eager": ("scores", "features"),
-}
-"""What a device that is not sure sends first."""
 _EVENT: Final = b"0" * 32
 """An event id as the client makes them: 32 characters."""
 
@@ -49,27 +44,21 @@ class Messages:
     def __init__(self, topology: Topology, classes: int) -> None:
         self._topology, self._classes = topology, classes
 
-    def from_device(self, device: int, *carried: Literal["view", "scores", "features", "answered"]) -> Size:
+    def from_device(self, device: int, carried: Sequence[Input], *, answered: bool = False) -> Size:
         """What a device sends its edge; `answered`: it has answered its caller itself."""
-        view, cut = self._topology.devices[device].view, self._topology.device_cut
-        tensors: dict[str, Array] = {
-            "view": np.zeros((1, *view.shape), view.numpy_dtype),
-            "scores": self._scores,
-            "features": np.zeros((1, cut.bytes if cut else 0), np.uint8),
-            "answered": np.ones(1, np.bool_),
-        }
-        parameters: Parameters = {"device": device, "max_exit": Exit.CLOUD.value}
-        return _size(parameters, {name: tensors[name] for name in carried})
+        tensors: dict[str, Array] = {given.what: self._row(given, device) for given in carried}
+        if answered:
+            tensors["answered"] = np.ones(1, np.bool_)
+        return _size({"device": device, "max_exit": Exit.CLOUD.value}, tensors)
 
     def from_edge(self, edge: int) -> Size:
         """What an edge sends the cloud of an event that no exit below was sure of."""
-        topology, devices = self._topology, self._topology.edges[edge].devices
-        view, cut = topology.devices[devices[0]].view, topology.device_cut
-        carried: Array = np.zeros((1, len(devices), *view.shape), view.numpy_dtype)
-        if cut:
-            shape = (1, topology.edge_cut.bytes) if topology.edge_cut else (1, len(devices), cut.bytes)
-            carried = np.zeros(shape, np.uint8)
-        return _size({"edge": edge}, {"features" if cut else "view": carried, "present": self._present(edge)})
+        devices, tensors = self._topology.edges[edge].devices, dict[str, Array]()
+        for given in self._topology.sent(Tier.EDGE):
+            own = given.child is Tier.EDGE
+            rows = [self._row(given, child) for child in ([edge] if own else devices)]
+            tensors[given.what] = rows[0] if own else np.stack(rows, axis=1)
+        return _size({"edge": edge}, {**tensors, "present": self._present(edge)})
 
     def answered(self, edge: int, exit: Exit) -> Size:
         """What one of several edges sends the cloud of an event that it settled at `exit`."""
@@ -95,6 +84,9 @@ class Messages:
         request = decode_request(asked, headers[HEADER_LENGTH])
         body, _ = encode_response(answers_to_outputs([answer], need_features=by_edge), request)
         return Size(payload=0, body=len(body))
+
+    def _row(self, given: Input, child: int) -> Array:
+        return self._topology.codec(given, child).sample(self._topology.shape(given, child, self._classes))
 
     @property
     def _scores(self) -> Array:
@@ -141,18 +133,18 @@ def crossings(
     """
     devices, cloud = Crossed.nothing(len(present)), Crossed.nothing(len(present))
     messages = Messages(topology, classes)
+    always, later = (topology.sent(Tier.DEVICE, when) for when in ("always", "asked"))
+    first = always if offload == "staged" else (*always, *later)
     for index, edge in enumerate(topology.edges):
         mine = settled[:, index]
         asked = np.isin(mine, (NOBODY, Exit.EDGE.rank)) if offload == "staged" else np.zeros_like(present[:, 0])
         for device in edge.devices:
             there, unsure = present[:, device], present[:, device] & ~sure[:, device]
-            if topology.raw:
-                devices.add(there, messages.from_device(device, "view"))
-                continue
             if len(topology.devices) > 1:  # a sure device that is alone is the local exit: nothing waits for it
-                devices.add(there & sure[:, device], messages.from_device(device, "scores", "answered"))
-            devices.add(unsure, messages.from_device(device, *_FIRST[offload]))
-            devices.add(there & asked, messages.from_device(device, "features"))
+                devices.add(there & sure[:, device], messages.from_device(device, always, answered=True))
+            devices.add(unsure, messages.from_device(device, first))
+            if later:
+                devices.add(there & asked, messages.from_device(device, later))
         some = np.asarray(present[:, edge.devices].any(axis=1))
         cloud.add(some & (mine == NOBODY), messages.from_edge(index))
         if len(topology.edges) > 1:

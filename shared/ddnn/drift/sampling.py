@@ -12,7 +12,7 @@ __all__ = ["Bucket", "audited_exits", "sampled"]
 
 def audited_exits(topology: Topology) -> tuple[Exit, ...]:
     """The exits whose answers can be audited: where an event is one tier's alone to send on."""
-    if topology.raw or len(topology.edges) > 1:
+    if len(topology.edges) > 1:
         return ()
     alone = len(topology.devices) == 1  # a sure device of several has not got the event, the edge not its features
     return tuple(exit for exit in topology.exits if exit is not Exit.CLOUD and (exit is not Exit.DEVICE or alone))

@@ -14,7 +14,7 @@ from ddnn.evaluation.decide import Decisions, decide
 from ddnn.evaluation.scores import Progress, Recorder, Scores
 from ddnn.policy import Policy
 from ddnn.traffic import communication_bytes, crossings
-from ddnn.types import Array, Bools, Exit, Ints
+from ddnn.types import Array, Bools, Exit, Ints, Tier
 
 __all__ = ["MOST_DEVICES", "accuracies", "evaluate", "formula", "missing_devices", "overall", "traffic"]
 
@@ -91,11 +91,11 @@ def traffic(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, A
 
 def formula(scores: Scores, decisions: Decisions) -> float:
     """The paper's c × D bytes; l = share that the device or local exit answers. Raw views, where they go up, are it."""
-    topology, cut = scores.topology, scores.topology.device_cut
+    topology, cut = scores.topology, scores.topology.features(Tier.DEVICE)
     if cut is None:
         return float(sum(spec.view.bytes for spec in topology.devices))
     leave = decisions.share(Exit.DEVICE) + decisions.share(Exit.LOCAL)
-    each = communication_bytes(scores.classes, cut.shape[0], cut.bits // cut.shape[0], leave)
+    each = communication_bytes(scores.classes, cut.shape[0], cut.values // cut.shape[0], leave)
     return each * len(topology.devices)
 
 

@@ -12,6 +12,7 @@ from ddnn.export.bundle import seal, write_bundle
 from ddnn.network import DDNN
 from ddnn.policy import Thresholds
 from ddnn.tuning import fit_temperatures, tune
+from ddnn.types import Exit
 
 __all__ = ["finish"]
 
@@ -36,7 +37,7 @@ def finish(
     bundle = write_bundle(folder, network, data, command=command, config=config, seed=seed, golden_events=golden_events)
     try:
         scores = record(bundle, data.subset("validation"))
-        if bundle.topology.raw:
+        if Exit.LOCAL not in bundle.topology.exits:
             policy = bundle.policy.model_copy(update={"temperatures": fit_temperatures(scores)})
         else:
             policy = tune(scores, bundle.policy, max_accuracy_drop=max_accuracy_drop)

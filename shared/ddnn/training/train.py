@@ -151,8 +151,7 @@ class _Trainer:
 
     def _last_exit(self) -> Exit:
         """The highest exit that learns; the best epoch of one that does not would be chosen by chance."""
-        there = [exit for exit in Exit if exit is Exit.CLOUD or not self.network.plan.raw]
-        there = [exit for exit in there if exit is not Exit.EDGE or len(self.network.edges)]
+        there = self.network.topology.exits
         weights = {exit: getattr(self.config.training, f"{exit.value}_weight") for exit in there}
         return max((exit for exit in there if weights[exit]), key=lambda exit: exit.rank, default=Exit.CLOUD)
 

@@ -5,15 +5,17 @@ the waking of a process, and a collector's wait for who is late or gone: all of 
 Legend: N events, D devices, E edges.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from ddnn.evaluation import NOBODY, Scores
+from ddnn.topology import Input
 from ddnn.traffic import Messages
 from ddnn.tuning.links import Links
 from ddnn.tuning.profile import Profile
-from ddnn.types import Array, Bools, Exit, Ints
+from ddnn.types import Array, Bools, Exit, Ints, Tier
 
 __all__ = ["seconds"]
 
@@ -71,19 +73,20 @@ def _settles(
     there = scores.present[:, devices]
     own = _device_seconds(profile, len(topology.devices))[devices]
 
-    def sizes(*carried: Literal["view", "scores", "features", "answered"]) -> Array:
-        return np.array([messages.from_device(int(device), *carried).body for device in devices])
+    def sizes(carried: Sequence[Input], *, answered: bool = False) -> Array:
+        return np.array([messages.from_device(int(device), carried, answered=answered).body for device in devices])
 
-    if topology.raw:
-        return _arrive(there, own, near.seconds(sizes("view")), links)
-    first = sizes("scores", "features") if offload == "eager" else sizes("scores")
-    first = np.where(sure[:, devices], sizes("scores", "answered"), first)
+    always, later = (topology.sent(Tier.DEVICE, when) for when in ("always", "asked"))
+    first = sizes((*always, *later) if offload == "eager" else always)
+    first = np.where(sure[:, devices], sizes(always, answered=True), first)
     arrived = _arrive(there, own, near.seconds(first), links)
+    if Exit.LOCAL not in topology.exits:
+        return arrived
     local = arrived + profile.local[index].median_s
     features = local
     if offload == "staged":
         asking = near.round_trip_s / 2 + near.seconds(messages.answer(Exit.LOCAL, by_edge=True).body)
-        features = local + asking + _arrive(there, np.zeros(len(devices)), near.seconds(sizes("features")), links)
+        features = local + asking + _arrive(there, np.zeros(len(devices)), near.seconds(sizes(later)), links)
     edge = features + (profile.edge[index].median_s if profile.edge else 0.0)
     return np.where(settled == Exit.DEVICE.rank, arrived, np.where(settled == Exit.LOCAL.rank, local, edge))
 

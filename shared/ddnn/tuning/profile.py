@@ -1,6 +1,7 @@
 """How long each section takes: a file that `ddnn profile` writes, and that a person may write for other machines."""
 
 import json
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ddnn.bundle import Bundle, Topology
 from ddnn.errors import BadData
 from ddnn.seal import write_atomically
+from ddnn.types import Exit
 
 __all__ = ["Profile", "Timing"]
 
@@ -86,5 +88,5 @@ class Profile(_Frozen):
 
 def _counts(topology: Topology) -> tuple[int, int, int]:
     """How many device sections, local exits and edge sections there are."""
-    edges = len(topology.edges)
-    return (0, 0, 0) if topology.raw else (len(topology.devices), edges, edges if topology.edge_cut else 0)
+    exits = Counter(section.exit for section in topology.sections)
+    return exits[Exit.DEVICE], exits[Exit.LOCAL], exits[Exit.EDGE]

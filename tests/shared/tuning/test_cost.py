@@ -15,7 +15,7 @@ from ddnn.traffic import Messages
 from ddnn.tuning.cost import KINDS, Kind, Offload, Over, Price, costs, exits_asked, spent
 from ddnn.tuning.links import Link, Links
 from ddnn.tuning.profile import Profile, Timing
-from ddnn.types import Exit, Floats
+from ddnn.types import Exit, Floats, Tier
 from made_scores import make_topology
 
 CLASSES = 4
@@ -141,7 +141,8 @@ def test_latency_is_what_one_counts_by_hand() -> None:
     def passing(message: Any, rate: float) -> float:
         return float(message.body * 8 / rate)
 
-    first, second = (passing(sizes.from_device(0, name), 1e5) for name in ("scores", "features"))
+    always, asked = (scores.topology.sent(Tier.DEVICE, when) for when in ("always", "asked"))
+    first, second = (passing(sizes.from_device(0, inputs), 1e5) for inputs in (always, asked))
     down = passing(sizes.answer(Exit.CLOUD, by_edge=True), 1e5)
     for event, slowest in ((0, 0.030), (1, 0.020)):
         local = slowest + first + 0.05 + 0.001  # section, way up, fusion
@@ -151,7 +152,7 @@ def test_latency_is_what_one_counts_by_hand() -> None:
         want = [at + 0.05 + down for at in (local, edge, cloud)]
         np.testing.assert_allclose(costs(scores, "staged", price)[event], want, rtol=1e-12)
     eager = costs(scores, "eager", price)
-    both = passing(sizes.from_device(0, "scores", "features"), 1e5)
+    both = passing(sizes.from_device(0, (*always, *asked)), 1e5)
     np.testing.assert_allclose(eager[0, 1], 0.030 + both + 0.05 + 0.001 + 0.020 + 0.05 + down)
 
 
@@ -163,7 +164,7 @@ def test_devices_that_share_a_link_queue_on_it() -> None:
         for shared in (False, True)
     )
     sizes = Messages(scores.topology, CLASSES)
-    assert all - one == pytest.approx(2 * sizes.from_device(0, "scores").body * 8 / 1e5)
+    assert all - one == pytest.approx(2 * sizes.from_device(0, scores.topology.sent(Tier.DEVICE)).body * 8 / 1e5)
 
 
 def test_a_sure_device_answers_before_its_neighbours_and_a_sure_edge_before_the_cloud() -> None:
