@@ -10,15 +10,19 @@ from typing import Final
 import numpy as np
 
 from ddnn.bundle import Bundle
+from ddnn.codec import codec_of
 from ddnn.errors import BadBundle
 from ddnn.runtime import Section
 from ddnn.topology import Input, SectionSpec, Topology
-from ddnn.types import Array, Bools, Exit, Ints, Tier, unpack_bits
+from ddnn.types import Array, Bools, Exit, Ints, Tier
 
-__all__ = ["TOLERANCE", "check_sections", "compare", "role_of", "section_inputs", "taken", "there"]
+__all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "role_of", "section_inputs", "taken", "there"]
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a score, and distance from the next level within which a feature may be another one."""
+
+TIES: Final = codec_of("bits1")
+"""How golden events keep which features are ties."""
 
 
 def check_sections(
@@ -112,7 +116,7 @@ def compare(
         return turned
     features, found = spec.features, outputs["features"].astype(np.float64)
     torch = features.unpack(answers[f"{spec.tier}_features"][:, spec.index]).astype(np.float64)
-    ties = unpack_bits(answers[f"{spec.tier}_ties"][:, spec.index], features.values)
+    ties = TIES.unpack(answers[f"{spec.tier}_ties"][:, spec.index], features.shape)
     off = np.abs(found - torch) - features.coded.tolerance * np.maximum(np.abs(torch), 1)
     wrong = ~(off <= TOLERANCE + ties) & sure[:, np.newaxis]
     if wrong.any():

@@ -50,14 +50,14 @@ def test_a_section_takes_any_batch_and_names_its_outputs_as_the_contract_does(ti
     section = Section(tiny_bundle.sections(Tier.EDGE)["section"], threads=1)
     assert set(section.inputs) == {"features", "present"}
     assert set(section.outputs) == {"scores", "features"}
-    topology = tiny_bundle.topology
-    assert topology.edge_cut is not None
-    assert topology.device_cut is not None
+    device, edge = (tiny_bundle.topology.features(tier) for tier in (Tier.DEVICE, Tier.EDGE))
+    assert device is not None
+    assert edge is not None
     for rows in (1, 3):
-        features = np.zeros((rows, 6, topology.device_cut.bits), np.uint8)
+        features = np.zeros((rows, 6, device.values), np.uint8)
         outputs = section.run(features=features, present=np.ones((rows, 6), np.bool_))
         assert outputs["scores"].shape == (rows, len(tiny_bundle.manifest.classes))
-        assert outputs["features"].shape == (rows, topology.edge_cut.bits)
+        assert outputs["features"].shape == (rows, edge.values)
         assert set(np.unique(outputs["features"])) <= {0, 1}
 
 

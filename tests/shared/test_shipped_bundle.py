@@ -10,7 +10,7 @@ from ddnn.data import load
 from ddnn.evaluation import decide, record
 from ddnn.runtime import Section
 from ddnn.training import Config
-from ddnn.types import Tier, unpack_bits
+from ddnn.types import Tier
 
 
 def opened() -> Bundle:
@@ -42,8 +42,9 @@ def test_its_manifest_says_how_to_make_it_again() -> None:
 def test_its_golden_events_are_test_digits_answered_as_torch_answered_them() -> None:
     bundle = opened()
     golden, topology = bundle.golden, bundle.topology
-    assert topology.device_cut is not None
-    assert topology.edge_cut is not None
+    device, edge = (topology.features(tier) for tier in (Tier.DEVICE, Tier.EDGE))
+    assert device is not None
+    assert edge is not None
     data = load("mnist5k", grid="3x2")
     assert len(golden["y"]) == 256
     assert np.bincount(golden["y"]).min() >= 25
@@ -53,24 +54,22 @@ def test_its_golden_events_are_test_digits_answered_as_torch_answered_them() -> 
         assert (view == data.views[index][golden["index"]]).all()
         found = Section(bundle.sections(Tier.DEVICE, index)["section"]).run(view=view)
         np.testing.assert_allclose(found["scores"], golden["device_scores"][:, index], atol=1e-4)
-        bits, ties = (
-            unpack_bits(golden[f"device_{k}"][:, index], topology.device_cut.bits) for k in ("features", "ties")
-        )
+        bits, ties = (device.unpack(golden[f"device_{part}"][:, index]) for part in ("features", "ties"))
         assert not ((found["features"] != bits) & (ties == 0)).any()
     files, present = bundle.sections(Tier.EDGE), golden["present"]
     found = Section(files["local"]).run(scores=golden["device_scores"], present=present)
     np.testing.assert_allclose(found["scores"], golden["local_scores"][:, 0], atol=1e-4)
-    features = unpack_bits(golden["device_features"], topology.device_cut.bits)
+    features = device.unpack(golden["device_features"])
     found = Section(files["section"]).run(features=features, present=present)
     np.testing.assert_allclose(found["scores"], golden["edge_scores"][:, 0], atol=1e-4)
-    features = unpack_bits(golden["edge_features"], topology.edge_cut.bits)
+    features = edge.unpack(golden["edge_features"])
     found = Section(bundle.sections(Tier.CLOUD)["section"]).run(features=features, present=np.ones((256, 1), bool))
     np.testing.assert_allclose(found["scores"], golden["cloud_scores"], atol=1e-4)
 
 
 def test_it_answers_as_well_as_it_must() -> None:
     bundle = opened()
-    cut = bundle.topology.device_cut
+    cut = bundle.topology.features(Tier.DEVICE)
     assert cut is not None
     assert cut.bytes <= 64
     test = load("mnist5k", grid="3x2").subset("test")

@@ -8,13 +8,14 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from ddnn.bundle import Bundle, EdgeSpec
+from ddnn.bundle import Bundle
 from ddnn.evaluation import Decisions, decide, judge, record
 from ddnn.evaluation.agreement import agreement
 from ddnn.evaluation.report import traffic
 from ddnn.evaluation.served import ask
 from ddnn.fleet.rehearsal import golden_data
 from ddnn.policy import Policy, Temperatures, Thresholds
+from ddnn.topology import EdgeSpec
 from ddnn.types import Exit
 from ddnn_lab.in_process import Fleet
 from networks import TOPOLOGIES, make_bundle

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from hashlib import blake2b
 
-from ddnn.bundle import Topology
+from ddnn.topology import Topology
 from ddnn.types import Exit
 
 __all__ = ["Bucket", "audited_exits", "sampled"]

@@ -13,11 +13,12 @@ from typing import Any, Final
 import numpy as np
 from pydantic import ValidationError
 
-from ddnn.bundle import Bundle, Topology
+from ddnn.bundle import Bundle
 from ddnn.data.npz import Archive
 from ddnn.errors import BadData
 from ddnn.evaluation.scores import Scores
 from ddnn.seal import write_atomically
+from ddnn.topology import Topology
 from ddnn.types import Array, Exit
 
 __all__ = ["Recorded", "check"]

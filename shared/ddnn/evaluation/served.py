@@ -10,11 +10,12 @@ from typing import Final
 import httpx
 import numpy as np
 
-from ddnn.bundle import Bundle, Topology
+from ddnn.bundle import Bundle
 from ddnn.client import AsyncFleet, EventAnswer, Options
 from ddnn.data import Dataset
 from ddnn.errors import BadInput, DDNNError, OtherBundle
 from ddnn.evaluation.scores import Progress
+from ddnn.topology import Topology
 from ddnn.types import Bools, Exit, Ints
 
 __all__ = ["ask"]

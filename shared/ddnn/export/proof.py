@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ddnn.data import Dataset
-from ddnn.golden import TOLERANCE, compare, taken
+from ddnn.golden import TIES, TOLERANCE, compare, taken
 from ddnn.network import DDNN, Scored
 from ddnn.network.quantise import Sign
 from ddnn.runtime import Section
-from ddnn.types import Array, Bools, Ints, Tier, pack_bits
+from ddnn.types import Array, Bools, Ints, Tier
 
 __all__ = ["choose", "golden", "masks", "prove"]
 
@@ -123,7 +123,7 @@ def _arrays(network: DDNN, views: Sequence[Array], present: Bools) -> dict[str, 
         with torch.no_grad():
             levels, near = (part.flatten(2).numpy() for part in _coded(network, tier, cut))
         arrays[f"{tier}_features"] = features.pack(levels)
-        arrays[f"{tier}_ties"] = pack_bits(near.astype(np.uint8))
+        arrays[f"{tier}_ties"] = TIES.pack(near.astype(np.uint8))
     return arrays
 
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ddnn.bundle import Topology
 from ddnn.errors import BadInput
 from ddnn.evaluation import NOBODY, Decisions, Scores
 from ddnn.links import LINKS
+from ddnn.topology import Topology
 from ddnn.traffic import Offload, crossings
 from ddnn.tuning.latency import seconds
 from ddnn.tuning.links import Links

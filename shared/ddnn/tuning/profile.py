@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ddnn.bundle import Bundle, Topology
+from ddnn.bundle import Bundle
 from ddnn.errors import BadData
 from ddnn.seal import write_atomically
+from ddnn.topology import Topology
 from ddnn.types import Exit
 
 __all__ = ["Profile", "Timing"]

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.runtime import Section
-from ddnn.types import Tier, unpack_bits
+from ddnn.types import Tier
 
 __all__ = ["PATH", "bare_asgi", "bare_fastapi", "make_run"]
 
@@ -26,7 +26,8 @@ def make_run(tier: Tier, size: int) -> Callable[[bytes, int], bytes]:
     """The section on a body whose tensors begin at a place, for one event; its scores, filled up to `size` bytes."""
     bundle = Bundle.open(shipped_bundle())
     section = Section(bundle.sections(tier, 0)["section"], threads=1)
-    shape, cut, here = bundle.topology.devices[0].view.shape, bundle.topology.cloud_cut, np.ones((1, 1), np.bool_)
+    topology, here = bundle.topology, np.ones((1, 1), np.bool_)
+    shape, cut = topology.devices[0].view.shape, topology.features(Tier.EDGE)
 
     def device(body: bytes, at: int) -> bytes:
         view = np.frombuffer(body, np.uint8, int(np.prod(shape)), at).reshape(1, *shape)
@@ -35,7 +36,7 @@ def make_run(tier: Tier, size: int) -> Callable[[bytes, int], bytes]:
     def cloud(body: bytes, at: int) -> bytes:
         assert cut is not None
         packed = np.frombuffer(body, np.uint8, cut.bytes, at).reshape(1, 1, cut.bytes)
-        return section.run(features=unpack_bits(packed, cut.bits), present=here)["scores"].tobytes().ljust(size)
+        return section.run(features=cut.unpack(packed), present=here)["scores"].tobytes().ljust(size)
 
     return device if tier is Tier.DEVICE else cloud
 

@@ -65,7 +65,6 @@ def test_each_of_the_papers_configurations(tmp_path: Path, name: str) -> None:
     assert [exit.value for exit in topology.exits] == EXITS.get(name, "device local edge cloud").split()
     assert len(topology.devices) == (1 if name in "bd" else 6)
     assert [len(edge.devices) for edge in topology.edges] == ([3, 3] if name == "f" else [len(topology.devices)])
-    assert topology.raw == (name == "a")
     assert (topology.section(Exit.EDGE) is None) == (name in "abc")
 
 

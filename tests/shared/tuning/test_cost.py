@@ -126,7 +126,7 @@ def profile(topology: Topology) -> Profile:
         repeat=1,
         device=tuple(timing(10.0 * (i + 1)) for i in range(len(topology.devices))),
         local=(timing(1.0),) * edges,
-        edge=(timing(20.0),) * edges if topology.edge_cut else (),
+        edge=(timing(20.0),) * edges if Exit.EDGE in topology.exits else (),
         cloud=timing(30.0),
     )
 
