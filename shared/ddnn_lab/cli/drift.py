@@ -102,8 +102,8 @@ def _draw(document: Mapping[str, Any], out: Path) -> None:
     from ddnn.data.advice import needed_for
 
     with needed_for("a plot", extra="lab"):
-        from ddnn_lab.plots import save
         from ddnn_lab.plots.drift import drift as draw
+        from ddnn_lab.plots.style import save
     save(draw(document), out)
 
 

@@ -1,17 +1,24 @@
-"""How a number with its interval is drawn, in the style of all plots."""
+"""How a number with its interval is drawn, in the style of all plots, and how a plot is kept."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ddnn.plot_style import COLOURS, name, panels
+from ddnn.seal import write_atomically
 
-__all__ = ["COLOURS", "axes", "fit", "line", "name", "panels"]
+__all__ = ["COLOURS", "axes", "fit", "line", "name", "panels", "save"]
 
 Spread = Mapping[str, Any]
+SHADES: Final = 96
+"""Colours in a picture."""
 
 
 def axes(title: str, x: str, y: str, *, height: float = 4.8) -> tuple[Figure, Axes]:
@@ -32,29 +39,19 @@ def line(
     style: str = "-",
 ) -> None:
     """Shares as percent over `x`, each with its interval; what is missing is left out."""
-    there = [(place, value) for place, value in zip(x, y, strict=True) if value]
-    if not there:
+    drawn = [(place, value) for place, value in zip(x, y, strict=True) if value]
+    if not drawn:
         return
-    places = [place for place, _ in there]
-    on.plot(
-        places,
-        [100 * value["mean"] for _, value in there],
-        style,
-        marker=marker,
-        markersize=4,
-        label=label,
-        color=colour,
-    )
+    places, means = zip(*((place, 100 * value["mean"]) for place, value in drawn), strict=True)
+    on.plot(places, means, style, marker=marker, markersize=4, label=label, color=colour)
     # Two values span an interval of twelve deviations: nothing else could be seen.
-    told = [(place, value) for place, value in there if value["low"] is not None and len(value["values"]) != 2]
-    if told:
+    known = [(place, value) for place, value in drawn if value["low"] is not None and len(value["values"]) != 2]
+    if known:
         mean, low, high = (
-            [100 * min(max(value[key], 0.0), 1.0) for _, value in told] for key in ("mean", "low", "high")
+            [100 * min(max(value[key], 0.0), 1.0) for _, value in known] for key in ("mean", "low", "high")
         )
-        below, above = np.subtract(mean, low), np.subtract(high, mean)
-        on.errorbar(
-            [place for place, _ in told], mean, [below, above], fmt="none", ecolor=colour, elinewidth=1, alpha=0.4
-        )
+        bars = [np.subtract(mean, low), np.subtract(high, mean)]
+        on.errorbar([place for place, _ in known], mean, bars, fmt="none", ecolor=colour, elinewidth=1, alpha=0.4)
 
 
 def fit(on: Axes) -> None:
@@ -63,3 +60,16 @@ def fit(on: Axes) -> None:
     if shown:
         room = max(0.12 * (max(shown) - min(shown)), 0.5)
         on.set_ylim(max(min(shown) - room, -2.0), min(max(shown) + room, 101.0))
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a PNG, atomically."""
+    write_atomically(file, partial(_save, figure))
+
+
+def _save(figure: Figure, file: Path) -> None:
+    """As a PNG of few colours, a third of the size; without time and version: the same results give the same file."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    picture = Image.frombytes("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
+    picture.convert("RGB").quantize(SHADES, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)

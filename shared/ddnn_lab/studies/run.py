@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ddnn.seal import write_atomically
-from ddnn_lab.plots import write_plots
+from ddnn_lab.plots.study import write_plots
 from ddnn_lab.studies.job import Job, StudyFolder, united, write_json
 from ddnn_lab.studies.parts import PART
 from ddnn_lab.studies.planner import Planner

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import Bundle
-from ddnn_lab.plots import PLOTS
+from ddnn_lab.plots.study import PLOTS
 from ddnn_lab.studies import Study, run_study, study_file
 from ddnn_lab.studies.job import Job
 from ddnn_lab.studies.progress import StudyProgress
@@ -108,7 +108,7 @@ def test_what_is_equal_but_for_rounding_is_drawn(quick_study: Path) -> None:
     told = next(each for each in results["parts"]["without"].values() if each)
     told["exits"]["overall"]["accuracy"]["mean"] = 82 / 86
     results["parts"]["without"] = {str(device): told for device in range(3)}
-    assert PLOTS["lost"](results) is not None
+    assert PLOTS["lost"](results["parts"]) is not None
 
 
 def test_what_is_made_is_not_made_again(quick_study: Path, tmp_path: Path) -> None:
