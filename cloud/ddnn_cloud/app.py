@@ -1,17 +1,55 @@
 """The cloud tier as an ASGI application."""
 
+from collections.abc import Sequence
+
 import httpx
+import numpy as np
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
 from ddnn.serving.app import make_app
+from ddnn.serving.collector import Children, Collector, Place
+from ddnn.serving.engine import Step
+from ddnn.serving.service import Parts, load_parts, make_engine
 from ddnn.settings import Settings
+from ddnn.types import Exit, Tier
 from ddnn_cloud.service import CloudService
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "make_service"]
+
+_EDGES_WAIT_TOO = 2
+"""Times as long as an edge waits for its devices: by then it has sent what it has."""
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
     """Load, verify and self-test the cloud's sections; raise `BadBundle` or `BadConfig`."""
-    settings = settings or Settings.load()
-    return make_app(CloudService(Bundle.open(settings.bundle), settings, transport))
+    return make_app(make_service(settings or Settings.load()))
+
+
+def make_service(settings: Settings) -> CloudService:
+    """Put the cloud together: collector → cloud section, which always answers."""
+    bundle = Bundle.open(settings.bundle)
+    topology = bundle.topology
+    joined = range(len(topology.devices) if len(topology.edges) > 1 else 0)
+    parts = load_parts(Tier.CLOUD, settings, bundle, places=1, joined=joined)
+    step = Step(
+        Exit.CLOUD,
+        parts.sections["section"],
+        needs="view" if topology.raw else "features",
+        cut=topology.cloud_cut,
+    )
+    engine = make_engine(parts, [step])
+    collector = Collector(_children(parts), engine, parts.control, parts.metrics, settings.collector)
+    return CloudService(parts, engine, collector)
+
+
+def _children(parts: Parts) -> Children:
+    """The edges: a place each, or where they have no section those of their devices."""
+    topology, cut = parts.bundle.topology, parts.bundle.topology.cloud_cut
+    by_edge = topology.edge_cut is not None
+    places: Sequence[Place] = [
+        slice(number, number + 1) if by_edge else np.array(edge.devices) for number, edge in enumerate(topology.edges)
+    ]
+    width = len(topology.edges) if by_edge else parts.devices
+    each = cut.bytes if cut else topology.devices[0].view.bytes
+    return Children(places, width, range(parts.devices), width * each, _EDGES_WAIT_TOO)

@@ -5,13 +5,81 @@ from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
 from ddnn.serving.app import make_app
+from ddnn.serving.audits import Audits
+from ddnn.serving.collector import Children, Collector
+from ddnn.serving.engine import Step
+from ddnn.serving.ledger import Ledger
+from ddnn.serving.service import Parts, load_parts, make_engine, make_uplink
 from ddnn.settings import Settings
+from ddnn.types import Exit, Tier
+from ddnn_edge.offload import ToCloud, ToJoiningCloud
 from ddnn_edge.service import EdgeService
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "make_service"]
+
+_MOST_AT_ONCE = 512
+"""Events in one request to the cloud."""
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
     """Load, verify and self-test the edge's sections; raise `BadBundle` or `BadConfig`."""
-    settings = settings or Settings.load()
-    return make_app(EdgeService(Bundle.open(settings.bundle), settings, transport))
+    return make_app(make_service(settings or Settings.load(), transport))
+
+
+def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> EdgeService:
+    """Put an edge together: collector → local exit → edge section → cloud; without sections, collector → cloud."""
+    bundle = Bundle.open(settings.bundle)
+    topology = bundle.topology
+    uplink = make_uplink(settings, bundle, transport)
+    devices = range(len(topology.devices))
+    parts = load_parts(Tier.EDGE, settings, bundle, places=len(topology.edges), joined=devices, uplink=uplink)
+    mine = topology.edges[settings.index].devices
+    steps = []
+    if "local" in parts.sections:
+        steps.append(Step(Exit.LOCAL, parts.sections["local"], needs="scores"))
+    if "section" in parts.sections:
+        steps.append(Step(Exit.EDGE, parts.sections["section"], needs="features", cut=topology.device_cut))
+    offload = _offload(parts, mine)
+    audits = Audits(
+        Tier.EDGE,
+        topology,
+        control=parts.control,
+        metrics=parts.metrics.audits,
+        most=settings.max_background,
+        upward=offload is not None,
+    )
+    ledger = None
+    if steps:
+        exits = parts.exits_up_to(Exit.EDGE)
+        ledger = Ledger(
+            settings.ledger_events, devices=len(mine), classes=parts.classes, exits=exits, edge=settings.index
+        )
+    engine = make_engine(parts, steps, above=Exit.CLOUD, offload=offload, audits=audits, ledger=ledger)
+    collector = Collector(_children(parts, mine), engine, parts.control, parts.metrics, settings.collector)
+    return EdgeService(parts, engine, collector, offload, audits, ledger)
+
+
+def _children(parts: Parts, mine: tuple[int, ...]) -> Children:
+    """The devices of this edge, a place each."""
+    topology, count = parts.bundle.topology, len(mine)
+    cut, view = topology.device_cut, topology.devices[mine[0]].view
+    each = 4 * parts.classes + cut.bytes if cut else view.bytes
+    return Children([slice(place, place + 1) for place in range(count)], count, mine, count * each)
+
+
+def _offload(parts: Parts, mine: tuple[int, ...]) -> ToCloud | None:
+    if not parts.uplink:
+        return None
+    topology, settings = parts.bundle.topology, parts.settings
+    kind = ToJoiningCloud if len(topology.edges) > 1 else ToCloud
+    return kind(
+        parts.uplink,
+        parts.metrics,
+        carries="view" if topology.raw else "features",
+        classes=parts.classes,
+        devices=parts.devices,
+        background=settings.max_background,
+        edge=settings.index,
+        devices_below=mine,
+        max_batch=min(_MOST_AT_ONCE, settings.max_batch),
+    )

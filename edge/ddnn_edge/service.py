@@ -1,122 +1,82 @@
 """An edge: joins its devices' contributions into events, answers those it is sure of."""
 
-from collections.abc import Sequence
-from functools import cached_property
-
-import httpx
 import numpy as np
 
-from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
-from ddnn.serving.case import Contribution, Terms
-from ddnn.serving.engine import Step
-from ddnn.serving.joining import JoiningService
+from ddnn.policy import MOST_VERSIONS
+from ddnn.serving.audits import Audits
+from ddnn.serving.collector import Collector
+from ddnn.serving.engine import Engine
+from ddnn.serving.event import Contribution
 from ddnn.serving.ledger import Ledger
-from ddnn.serving.tensors import TensorSpec
-from ddnn.serving.to_cloud import ToCloud, ToJoiningCloud
-from ddnn.settings import Settings
-from ddnn.types import Answer, Array, Exit, Tier
+from ddnn.serving.request import RequestOptions, TensorSpec, event_ids, row_count
+from ddnn.serving.service import Parts, Service
+from ddnn.types import Answer, Array, Exit
 from ddnn.wire import InferRequest, Parameters
+from ddnn_edge.offload import ToCloud
 
 __all__ = ["EdgeService"]
 
+Parted = tuple[bytes | None, Contribution]
 
-class EdgeService(JoiningService):
-    """Collector → local exit → edge section → cloud; without sections, collector → cloud."""
 
-    tier = Tier.EDGE
+class EdgeService(Service):
+    """Takes a device's scores first, features when asked for, or its raw view; parameter `device` says whose."""
 
-    def __init__(self, bundle: Bundle, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        super().__init__(bundle, settings, transport)
-        topology, count = bundle.topology, len(self._mine)
+    collector: Collector
+
+    def __init__(
+        self,
+        parts: Parts,
+        engine: Engine,
+        collector: Collector,
+        offload: ToCloud | None,
+        audits: Audits,
+        ledger: Ledger | None,
+    ) -> None:
+        topology = parts.bundle.topology
+        self._mine = topology.edges[parts.settings.index].devices
         self._present = np.ones(1, np.bool_)
-        self._alone = np.eye(self.devices, dtype=np.bool_)
-        cut, view = topology.device_cut, topology.devices[self._mine[0]].view
-        self.collect(
-            [slice(place, place + 1) for place in range(count)],
-            width=count,
-            devices=self._mine,
-            event_bytes=count * (4 * self.classes + cut.bytes if cut else view.bytes),
+        self._alone = np.eye(parts.devices, dtype=np.bool_)
+        self._payload = _payload(parts, self._mine[0])
+        answered = [] if topology.raw else [TensorSpec("answered", "BOOL", (-1,), optional=True)]
+        inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._payload, *answered]
+        self._names = tuple(spec.name for spec in inputs)
+        super().__init__(
+            parts,
+            engine,
+            inputs,
+            _example(parts, self._mine[0]),
+            collector=collector,
+            offload=offload,
+            audits=audits,
+            ledger=ledger,
+            need_features=True,
         )
-        steps = []
-        if "local" in self.sections:
-            steps.append(Step(Exit.LOCAL, self.sections["local"], needs="scores"))
-        if "section" in self.sections:
-            steps.append(Step(Exit.EDGE, self.sections["section"], needs="features", cut=cut))
-        if self.uplink:
-            way_up = ToJoiningCloud if len(topology.edges) > 1 else ToCloud
-            self.way_up = way_up(
-                self.uplink,
-                self.metrics,
-                carries="view" if topology.raw else "features",
-                classes=self.classes,
-                devices=self.devices,
-                background=settings.max_background,
-                edge=settings.index,
-                devices_below=self._mine,
-                max_batch=min(512, settings.max_batch),
-            )
-        if steps:
-            self.ledger = Ledger(settings.ledger_events, devices=count, classes=self.classes)
-        self.audits = self.make_audits()
-        self.engine = self.make_engine(steps, above=Exit.CLOUD, ask=self.collector.ask)
 
-    async def infer(self, request: InferRequest, terms: Terms) -> list[Answer]:
+    async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Take contributions, and features that audits have asked for, which are only acknowledged."""
-        if not terms.audit or "features" not in request.inputs or "scores" in request.inputs:
-            return await super().infer(request, terms)
-        parts = self.contributions(request, terms)
-        if audits := self.audits:
+        parts = self._contributions(request, options)
+        if options.audit and parts[0][1].second and self.audits:
             for event, part in parts:
-                audits.take(event, part.child, part.inputs["features"][0])
-        return [self.no_answer(self.policy)] * len(parts)
+                if copy := self.audits.take(event, part.child, part.inputs["features"][0]):
+                    self.engine.start([copy])
+            return [self.control.nothing] * len(parts)
+        if not all(self.collector.knows(event) for event, _ in parts):
+            self.refuse_when_draining()
+        return await self.collector.answer(parts, options)
 
-    @cached_property
-    def _mine(self) -> tuple[int, ...]:
-        return self.bundle.topology.edges[self.settings.index].devices
-
-    @cached_property
-    def _payload(self) -> list[TensorSpec]:
-        """What a device sends of an event, in one message or two."""
-        topology = self.bundle.topology
-        if topology.device_cut is None:
-            view = topology.devices[self._mine[0]].view
-            return [TensorSpec("view", view.dtype, (-1, *view.shape))]
-        return [
-            TensorSpec("scores", "FP32", (-1, self.classes), optional=True),
-            TensorSpec("features", "UINT8", (-1, topology.device_cut.bytes), optional=True),
-        ]
-
-    @cached_property
-    def inputs(self) -> Sequence[TensorSpec]:
-        """Scores first, features when asked for, or the raw view; parameter `device` says whose."""
-        event = TensorSpec("event", "BYTES", (-1,), optional=True)
-        answered = [] if self.bundle.topology.raw else [TensorSpec("answered", "BOOL", (-1,), optional=True)]
-        return [event, *self._payload, *answered]
-
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(spec.name for spec in self.inputs)
-
-    def example(self) -> tuple[dict[str, Array], Parameters]:
-        """The first golden event as its first device contributes it, eagerly and alone."""
-        golden, device = self.bundle.golden, self._mine[0]
-        if self.bundle.topology.raw:
-            return {"view": golden[f"view_{device}"][:1]}, {"device": device}
-        inputs = {"scores": golden["device_scores"][:1, device], "features": golden["device_features"][:1, device]}
-        return inputs, {"device": device}
-
-    def contributions(self, request: InferRequest, terms: Terms) -> list[tuple[bytes | None, Contribution]]:
-        """A device's scores, features, both, or its view."""
+    def _contributions(self, request: InferRequest, options: RequestOptions) -> list[Parted]:
+        """One device's scores, features, both, or its view, of B events, each with its event's id."""
         request.refuse_unknown(self._names)
-        device = request.integer("device", 0, self.devices - 1)
+        device = request.integer("device", 0, len(self._alone) - 1)
         if device is None or device not in self._mine:
             mine = ", ".join(map(str, self._mine))
             raise BadInput(f"parameter 'device' is {device}; this edge joins the devices {mine}")
         given = [spec for spec in self._payload if spec.name in request.inputs] or self._payload[-1:]
         second = given[0].name == "features"
-        rows = self.rows(request, given[0].name)
-        events = self.events(request, rows)
+        rows = row_count(request, given[0].name, self.settings.max_batch)
+        events = event_ids(request, rows)
         if second and "event" not in request.inputs:
             raise BadInput("input tensor 'event' is missing; expected whose features these are, or 'scores' with them")
         tensors = {spec.name: request.take(spec.name, spec.datatype, (rows, *spec.shape[1:])) for spec in given}
@@ -125,13 +85,12 @@ class EdgeService(JoiningService):
         )
         if answered.any() and (second or "event" not in request.inputs):
             raise BadInput("input tensor 'answered' comes alone; expected 'event' and 'scores' with it")
-        child, version = self._mine.index(device), self.version_below(request)
+        child, version = self._mine.index(device), request.integer("policy_version", 1, MOST_VERSIONS)
         return [
             (
                 event,
                 Contribution(
                     child,
-                    terms,
                     # Copies: a row that waits must not keep the whole body of its request in memory.
                     {name: tensor[row : row + 1].copy() for name, tensor in tensors.items()},
                     self._present,
@@ -143,3 +102,24 @@ class EdgeService(JoiningService):
             )
             for row, event in enumerate(events)
         ]
+
+
+def _payload(parts: Parts, device: int) -> list[TensorSpec]:
+    """What a device sends of an event, in one message or two."""
+    topology = parts.bundle.topology
+    if topology.device_cut is None:
+        view = topology.devices[device].view
+        return [TensorSpec("view", view.dtype, (-1, *view.shape))]
+    return [
+        TensorSpec("scores", "FP32", (-1, parts.classes), optional=True),
+        TensorSpec("features", "UINT8", (-1, topology.device_cut.bytes), optional=True),
+    ]
+
+
+def _example(parts: Parts, device: int) -> tuple[dict[str, Array], Parameters]:
+    """The first golden event as this device contributes it, eagerly and alone."""
+    golden = parts.bundle.golden
+    if parts.bundle.topology.raw:
+        return {"view": golden[f"view_{device}"][:1]}, {"device": device}
+    inputs = {"scores": golden["device_scores"][:1, device], "features": golden["device_features"][:1, device]}
+    return inputs, {"device": device}

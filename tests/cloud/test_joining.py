@@ -9,8 +9,9 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
-from ddnn.serving.joining import JoiningService
 from ddnn.types import Answer, Array, Exit
+from ddnn_cloud.service import CloudService
+from ddnn_edge.service import EdgeService
 from ddnn_lab.in_process import INFER, NEVER, Fleet
 from networks import make_bundle
 
@@ -43,9 +44,9 @@ async def alone(three_edges: Bundle) -> AsyncIterator[Fleet]:
     await fleet.close()
 
 
-def service(fleet: Fleet, name: str = "cloud") -> JoiningService:
+def service(fleet: Fleet, name: str = "cloud") -> CloudService | EdgeService:
     found = fleet.switch.apps[name].state.service
-    assert isinstance(found, JoiningService)
+    assert isinstance(found, CloudService | EdgeService)
     return found
 
 
@@ -138,7 +139,7 @@ async def test_sure_edges_tell_the_cloud_and_nobody_waits(fleet: Fleet) -> None:
     row = 4 * len(fleet.bundle.manifest.classes)
     assert sum(answer.bytes_up for answer in answers) == 6 * row + 3 * row + 6  # all devices', all edges', present
     for name in ("edge-0", "edge-1", "edge-2"):
-        await service(fleet, name).way_up.close()  # type: ignore[union-attr]
+        await service(fleet, name).offload.close()  # type: ignore[union-attr]
     assert (service(fleet).collector.held, service(fleet).collector.pending) == (1, 0)
 
 

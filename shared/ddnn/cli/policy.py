@@ -158,7 +158,7 @@ def _try_out(
     """Ask every tier that has recorded decisions; the source alone must take the admin token."""
     from ddnn.errors import DDNNError
     from ddnn.fleet.policy import Source
-    from ddnn.serving.ledger_words import merge
+    from ddnn.serving.ledger import merge
 
     told = [source.try_out(proposal.document)]
     for glance in glances:

@@ -1,49 +1,83 @@
-"""Who is let in: decided from a request's head, before a byte of its body is read.
+"""Which requests are let in: decided from a request's head, before a byte of its body is read.
 
 Three bounds: requests being worked on, bytes of their bodies, and the wait that is to be expected against the time that
 is left. Refusing costs microseconds, so that what is offered beyond the bounds does not take from what is within them.
 """
 
+import asyncio
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive
 
-from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, Overloaded
-from ddnn.serving.case import reserve
+from ddnn.errors import DDNNError, DeadlineExceeded, Overloaded
 from ddnn.serving.metrics import Metrics
-from ddnn.serving.terms import read_budget
+from ddnn.serving.request import reserve
 from ddnn.settings import Settings
 
-__all__ = ["Admission", "Seat", "arrived"]
+__all__ = ["Admission", "LoopLag", "Seat"]
 
 _DEFLATE: Final = 1032
 """Deflate makes at most so many bytes out of one."""
 _LONGEST_RETRY_S: Final = 60
 _CAUTION: Final = 1.25
 """A wait may turn out so many times as long as is expected."""
+_EVERY_S: Final = 0.1
+_LOOKS: Final = 3
+_FLOOR_S: Final = 0.005
+"""A loop that has anything to do is late by so much."""
 
 
-def arrived(scope: Scope) -> float:
-    """When the request's first byte was received, in seconds of `time.monotonic`; now, where the server did not say."""
-    at: float = scope.setdefault("state", {}).setdefault("arrived", monotonic())
-    return at
+class LoopLag:
+    """How late the event loop is: the one queue that stands before everything else, and that no limit bounds by itself.
+
+    A tier whose section is fast is overloaded by reading and writing alone, or by whatever else runs on its machine.
+    What is ready then waits for all that was ready before it, and no count of requests or events shows how long. So ten
+    times a second it is looked at by how much a timer is late; a service starts that with its loop.
+    """
+
+    def __init__(self) -> None:
+        self._late = deque([0.0] * _LOOKS, maxlen=_LOOKS)
+        self._timer: asyncio.TimerHandle | None = None
+        self.standing_s = 0.0
+        """By how much the loop was late at each of the last looks: what one stall, however long, does not raise.
+
+        The least of a window tells a queue that stands from a burst (Nichols & Jacobson, CoDel, 2012).
+        """
+
+    def start(self) -> None:
+        """Look from now on, on the running loop."""
+        self._look_at(asyncio.get_running_loop().time() + _EVERY_S)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer:
+            self._timer.cancel()
+
+    def _look_at(self, due: float) -> None:
+        self._timer = asyncio.get_running_loop().call_at(due, self._look, due)
+
+    def _look(self, due: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._late.append(now - due)
+        least = min(self._late)
+        self.standing_s = least if least > _FLOOR_S else 0.0
+        self._look_at(now + _EVERY_S)
 
 
 class Seat:
     """What one admitted request holds until it is left; of a body without a length, the bytes as they come."""
 
-    def __init__(self, admission: "Admission", size: int, packed: bool) -> None:
+    def __init__(self, admission: "Admission", packed: bool) -> None:
         self._admission, self._packed = admission, packed
         self.size = 0
-        self.take(size)
 
     def take(self, size: int) -> None:
         """Hold the room for `size` more bytes of the body; raise `Overloaded` when there is none."""
-        size = self._admission.charge(size * _DEFLATE if self._packed else size, held=self.size)
-        self.size += size
+        self.size += self._admission.charge(size * _DEFLATE if self._packed else size, held=self.size)
 
     def counted(self, receive: Receive) -> Receive:
         """`receive`, with what comes held."""
@@ -65,43 +99,44 @@ class Seat:
 class Admission:
     """Bounds of one tier; `room` is the most requests at once, `wait_s` what one that comes now would wait."""
 
-    def __init__(
-        self, settings: Settings, metrics: Metrics, *, room: Callable[[], int], wait_s: Callable[[], float]
-    ) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, *, room: int, wait_s: Callable[[], float]) -> None:
         self._most_bytes, self._most_each = settings.max_in_flight_bytes, settings.max_body_bytes
         self._default_s = settings.deadline_ms / 1000
         self._room, self._wait_s = room, wait_s
-        self._late = metrics.late.labels("answer")
+        self._late = metrics.late_answer
         self._shed = {reason: metrics.shed.labels(reason) for reason in ("in_flight", "bytes", "deadline")}
         self.requests = 0
         """Being worked on."""
         self.bytes = 0
         """Of their bodies, as they were announced or as they came; packed ones as large as they may become."""
 
-    def admit(self, headers: Mapping[bytes, bytes], came: float) -> Seat:
-        """Let a request in that came at `came`, or raise `Overloaded` or `DeadlineExceeded`."""
-        if self.requests >= self._room():
+    def admit(self, headers: Mapping[bytes, bytes], came: float, budget_ms: float | None = None) -> Seat:
+        """Let a request in that came at `came`, or raise `Overloaded` or `DeadlineExceeded`.
+
+        `came` is by `time.monotonic`; `budget_ms` is its time, the usual where it does not say.
+        """
+        if self.requests >= self._room:
             raise self._full("in_flight", f"{self.requests} requests are being worked on already")
-        stated = self._stated(headers)
-        budget = self._default_s if stated is None else stated
+        budget = self._default_s if budget_ms is None else budget_ms / 1000
         waited, wait = monotonic() - came, self._wait_s()
-        if stated is not None and waited >= stated:
+        if budget_ms is not None and waited >= budget:
             self._late.inc()
-            raise DeadlineExceeded(f"the deadline had passed: {waited * 1000:.0f} of {stated * 1000:.0f} ms were over")
-        # Whoever is let in with just enough time is the one who is run and comes too late: some is kept for the answer.
+            raise DeadlineExceeded(f"the deadline had passed: {waited * 1000:.0f} of {budget * 1000:.0f} ms were over")
+        # What is let in with just enough time is run and comes too late: some is kept for the answer.
         if wait > 0 and waited + _CAUTION * wait + reserve(budget - waited) > budget:
             more = f"the wait for this tier is {wait * 1000:.0f} ms, and of the time allowed"
             raise self._full("deadline", f"{more} {(budget - waited) * 1000:.0f} ms are left")
+        seat = Seat(self, headers.get(b"content-encoding", b"identity") not in (b"", b"identity"))
         length = headers.get(b"content-length", b"0")
-        packed = headers.get(b"content-encoding", b"identity") not in (b"", b"identity")
-        seat = Seat(self, int(length) if length.isdigit() else 0, packed)
+        if length.isdigit():
+            seat.take(int(length))
         self.requests += 1
         return seat
 
     def charge(self, size: int, *, held: int) -> int:
         """Take room for `size` bytes, no more than a body may have over the `held` ones; raise `Overloaded`.
 
-        Whoever is alone is let in: a body within its own bound would never be answered otherwise.
+        A body that is alone is let in: one within its own bound would never be answered otherwise.
         """
         size = min(size, self._most_each - held)
         if self.bytes > held and self.bytes + size > self._most_bytes:
@@ -110,20 +145,8 @@ class Admission:
         return size
 
     def retry_after(self) -> int:
-        """Whole seconds until who waits here now is through, at least one."""
+        """Whole seconds until what waits here now is through, at least one."""
         return min(max(1, math.ceil(self._wait_s())), _LONGEST_RETRY_S)
-
-    @staticmethod
-    def _stated(headers: Mapping[bytes, bytes]) -> float | None:
-        """Seconds allowed by the head, None where it does not say; one that makes no sense is the route's to refuse."""
-        given = headers.get(b"x-ddnn-deadline-ms")
-        if given is None:
-            return None
-        try:
-            budget_ms = read_budget({"x-ddnn-deadline-ms": given.decode("latin-1")})
-        except BadInput:
-            return None
-        return None if budget_ms is None else budget_ms / 1000
 
     def _full(self, reason: str, found: str) -> DDNNError:
         self._shed[reason].inc()

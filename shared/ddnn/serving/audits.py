@@ -3,33 +3,30 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from ddnn.bundle import Topology
 from ddnn.drift import Bucket, DriftMonitor, audited_exits, sampled
-from ddnn.policy import Policy
-from ddnn.serving.audit_metrics import AuditMetrics, Result
-from ddnn.serving.case import AUDIT_S, Case
+from ddnn.serving.control import PolicyControl
+from ddnn.serving.event import AUDIT_S, Event, Holder
 from ddnn.serving.ledger import scores_behind
-from ddnn.serving.way_up import Up
+from ddnn.serving.metrics import AuditMetrics
 from ddnn.types import Answer, Bits, Exit, Tier
 
 __all__ = ["Audits"]
 
 _log = logging.getLogger("ddnn")
-_AT_ONCE: Final = 256
-"""Audits in one request at most."""
 
 
 @dataclass(slots=True)
 class _Awaited:
-    """An answered event whose features have been asked for."""
+    """The copy of an answered event whose features have been asked for."""
 
-    copy: Case
+    copy: Event
     missing: set[int]
     """Places whose features have not come."""
     features: Bits
@@ -38,88 +35,125 @@ class _Awaited:
 
 
 class Audits:
-    """What one tier audits, and what it learns of the policy in force; another policy begins anew."""
+    """What one tier audits, and what it learns of the policy in force; another policy begins anew.
+
+    An audit is a copy of an event, which the engine takes up as any other.
+    """
 
     def __init__(
         self,
         tier: Tier,
         topology: Topology,
         *,
-        policy: Callable[[], Policy],
-        advance: Callable[[Sequence[Case]], Awaitable[None]],
-        way_up: Up | None,
+        control: PolicyControl,
         metrics: AuditMetrics,
-        waiting: int,
+        most: int,
+        upward: bool = True,
     ) -> None:
-        """`advance` takes events as far as they go; at most `waiting` are held until their features come."""
+        """At most `most` are under way, and as many held until their features come; `upward`: there is a tier above."""
         all_exits = audited_exits(topology)
-        self._exits = frozenset(exit for exit in all_exits if (exit is Exit.DEVICE) == (tier is Tier.DEVICE))
-        self._everywhere = all_exits
-        self._policy, self._advance, self._way_up, self._metrics = policy, advance, way_up, metrics
-        self._cut, self._room = topology.device_cut, waiting
+        mine = frozenset(exit for exit in all_exits if (exit is Exit.DEVICE) == (tier is Tier.DEVICE))
+        self._exits, self._everywhere = mine if upward else frozenset[Exit](), all_exits
+        self._control, self._metrics = control, metrics
+        self._cut, self._most = topology.device_cut, most
         self._awaited: dict[bytes, _Awaited] = {}
-        self._watched = policy()
+        self._under_way: dict[Event, Answer] = {}
+        """Each audit, with the answer that was given."""
+        self._monitored = control.policy
         self._begin()
-        metrics.follow(lambda: self.watch)
+        metrics.follow(lambda: self.monitor)
 
     @property
-    def watch(self) -> DriftMonitor:
+    def monitor(self) -> DriftMonitor:
         """What is known of the policy in force."""
         self._follow()
-        return self._watch
+        return self._monitor
 
     def _follow(self) -> None:
         """Begin anew where another policy has come into force."""
-        if (policy := self._policy()) is not self._watched:
-            same, self._watched = policy == self._watched, policy
+        if (policy := self._control.policy) is not self._monitored:
+            same, self._monitored = policy == self._monitored, policy
             if not same:
                 self._begin()
 
     def _begin(self) -> None:
-        policy = self._watched
-        self._watch = DriftMonitor(policy, exits=self._everywhere, clock=time.time)
+        policy = self._monitored
+        self._monitor = DriftMonitor(policy, exits=self._everywhere, clock=time.time)
         self._bucket = Bucket(policy.audits.per_second, policy.audits.burst, time.monotonic)
 
-    def answered(self, case: Case, answer: Answer) -> None:
+    def answered(self, event: Event, answer: Answer) -> None:
         """Note an answer that the policy in force, and nothing else, has decided."""
-        if answer.label >= 0 and not answer.degraded and self._by_policy(case):
-            self.watch.answered(answer.exit, answer.confidence)
+        if answer.label >= 0 and not answer.degraded and self._by_policy(event):
+            self._follow()
+            self._monitor.answered(answer.exit, answer.confidence)
 
-    def sure(self, cases: Sequence[Case]) -> None:
-        """Audit some of these, which are about to be answered; where features are missing the answer asks for them."""
+    def pick(self, sure: Sequence[Event], *, to: Holder) -> list[Event]:
+        """Copies of some of these, which are about to be answered; where features are missing the answer asks for them.
+
+        `to` is where copies that can go up at once will be.
+        """
         self._follow()
         ready = []
-        for case in cases:
-            if not self._picked(case):
+        for event in sure:
+            if not self._picked(event):
                 continue
-            exit = case.best.exit
-            if not self._has_room(case) or not self._bucket.take():
-                self._metrics.count(exit, "skipped")
-            elif "features" in case.inputs:
-                ready.append(case.audit())
+            if not self._has_room(event) or not self._bucket.take():
+                self._metrics.count(event.best.exit, "skipped")
+            elif "features" in event.inputs:
+                ready.append(self._copy(event, to))
             else:
-                self._await_features(case)
-                case.best = replace(case.best, need_features=True)
-        for start in range(0, len(ready), _AT_ONCE):
-            self._go(ready[start : start + _AT_ONCE])
+                self._await_features(event, to)
+                event.best = replace(event.best, need_features=True)
+        return ready
 
-    def take(self, event: bytes | None, place: int, features: Bits) -> None:
-        """Features (bytes,) of an answered event, as they were asked for; nothing else is kept."""
+    def take(self, event: bytes | None, place: int, features: Bits) -> Event | None:
+        """Features (bytes,) of an answered event, as they were asked for; nothing else is kept.
+
+        The event's copy, to go up, where these were the last.
+        """
         awaited = self._awaited.get(event) if event is not None else None
         if awaited is None or event is None or place not in awaited.missing:
-            return
+            return None
         awaited.missing.discard(place)
         awaited.features[place] = features
-        if not awaited.missing:
-            awaited.timer.cancel()
-            del self._awaited[event]
-            awaited.copy.inputs["features"] = awaited.features
-            self._go([awaited.copy])
+        if awaited.missing:
+            return None
+        awaited.timer.cancel()
+        del self._awaited[event]
+        if len(self._under_way) >= self._most:
+            self._metrics.count(awaited.copy.best.exit, "skipped")
+            return None
+        awaited.copy.inputs["features"] = awaited.features
+        self._under_way[awaited.copy] = awaited.copy.best
+        return awaited.copy
+
+    def compare(self, copy: Event, cloud: Answer) -> None:
+        """Hear what became of an audit; those of the tier below are its own to compare."""
+        answer = self._under_way.pop(copy, None)
+        if answer is None:
+            return
+        if cloud.degraded or cloud.label < 0 or cloud.exit is not Exit.CLOUD:
+            self._metrics.count(answer.exit, "failed")
+            return
+        same = cloud.label == answer.label
+        self._metrics.count(answer.exit, "same" if same else "different")
+        copy.judged[Exit.CLOUD] = scores_behind(cloud, copy.policy)  # the ledger of the event sees it too
+        if copy.policy == self._control.policy and (alarm := self.monitor.audited(answer.exit, same)):
+            known = self.monitor.document()["exits"][alarm.exit.value]
+            _log.warning(
+                "alarm: answers of the %s exit differ from the cloud's more often than the %.2f %% that policy"
+                " version %d promised; %d of %d audits differed",
+                alarm.exit,
+                100 * known["promised"],
+                self._control.policy.version,
+                known["different"],
+                known["audited"],
+            )
 
     def document(self) -> dict[str, Any]:
         """For `GET /v2/status`."""
         why_not = None if self._everywhere else "several edges or raw views: answers cannot be audited"
-        return {"share": self._policy().audits.share, "off": why_not, **self.watch.document()}
+        return {"share": self._control.policy.audits.share, "off": why_not, **self.monitor.document()}
 
     def close(self) -> None:
         """Wait for no features any more."""
@@ -127,65 +161,35 @@ class Audits:
             awaited.timer.cancel()
         self._awaited.clear()
 
-    def _picked(self, case: Case) -> bool:
-        exit, share = case.best.exit, case.policy.audits.share
-        if share == 0 or exit not in self._exits or self._way_up is None or not self._by_policy(case):
+    def _picked(self, event: Event) -> bool:
+        exit, share = event.best.exit, event.policy.audits.share
+        if share == 0 or exit not in self._exits or not self._by_policy(event):
             return False
-        return ("features" in case.inputs or case.event is not None) and sampled(case.event, share)
+        return ("features" in event.inputs or event.id is not None) and sampled(event.id, share)
 
-    def _by_policy(self, case: Case) -> bool:
-        """Whether an event is decided as the policy in force promises: not on terms of its own."""
-        terms, policy = case.terms, self._policy()
-        own = terms.audit or terms.threshold is not None or terms.max_exit is not Exit.CLOUD
-        return not own and (case.policy is policy or case.policy == policy)
+    def _by_policy(self, event: Event) -> bool:
+        """Whether an event is decided as the policy in force promises: not by options of its own."""
+        options, policy = event.options, self._control.policy
+        own = options.audit or options.threshold is not None or options.max_exit is not Exit.CLOUD
+        return not own and (event.policy is policy or event.policy == policy)
 
-    def _has_room(self, case: Case) -> bool:
-        if "features" in case.inputs:
-            return True
-        return len(self._awaited) < self._room and case.event not in self._awaited
+    def _has_room(self, event: Event) -> bool:
+        if "features" in event.inputs:
+            return len(self._under_way) < self._most
+        return len(self._awaited) < self._most and event.id not in self._awaited
 
-    def _await_features(self, case: Case) -> None:
-        event, places, cut = case.event, case.inputs["present"], self._cut
-        assert event is not None  # `_picked` has seen to it
+    def _copy(self, event: Event, to: Holder) -> Event:
+        copy = event.audit(to=to)
+        self._under_way[copy] = event.best
+        return copy
+
+    def _await_features(self, event: Event, to: Holder) -> None:
+        id, places, cut = event.id, event.inputs["present"], self._cut
+        assert id is not None  # `_picked` has seen to it
         assert cut is not None
-        timer = asyncio.get_running_loop().call_later(AUDIT_S, self._forget, event)
+        timer = asyncio.get_running_loop().call_later(AUDIT_S, self._forget, id)
         features = np.zeros((len(places), cut.bytes), np.uint8)
-        self._awaited[event] = _Awaited(case.audit(), set(np.flatnonzero(places).tolist()), features, timer)
+        self._awaited[id] = _Awaited(event.audit(to=to), set(np.flatnonzero(places).tolist()), features, timer)
 
     def _forget(self, event: bytes) -> None:
         self._metrics.count(self._awaited.pop(event).copy.best.exit, "failed")
-
-    def _go(self, copies: Sequence[Case]) -> None:
-        served = {id(copy): copy.best for copy in copies}
-        if not self._way_up or not self._way_up.in_background(self._hear(copies, served)):
-            for answer in served.values():
-                self._metrics.count(answer.exit, "skipped")
-
-    async def _hear(self, copies: Sequence[Case], served: Mapping[int, Answer]) -> None:
-        try:
-            await self._advance(copies)
-        except Exception:  # nobody waits for an audit; it is not there
-            _log.exception("%d audits failed", len(copies))
-        for copy in copies:
-            self._compare(copy, served[id(copy)])
-
-    def _compare(self, copy: Case, answer: Answer) -> None:
-        cloud = copy.outcome.result() if copy.outcome.done() else None
-        if cloud is None or cloud.degraded or cloud.label < 0 or cloud.exit is not Exit.CLOUD:
-            self._metrics.count(answer.exit, "failed")
-            return
-        same = cloud.label == answer.label
-        result: Result = "same" if same else "different"
-        self._metrics.count(answer.exit, result)
-        copy.judged[Exit.CLOUD] = scores_behind(cloud, copy.policy)  # the ledger of the event sees it too
-        if copy.policy == self._policy() and (alarm := self.watch.audited(answer.exit, same)):
-            known = self.watch.document()["exits"][alarm.exit.value]
-            _log.warning(
-                "alarm: answers of the %s exit differ from the cloud's more often than the %.2f %% that policy"
-                " version %d promised; %d of %d audits differed",
-                alarm.exit,
-                100 * known["promised"],
-                self._policy().version,
-                known["different"],
-                known["audited"],
-            )

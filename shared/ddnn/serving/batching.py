@@ -5,15 +5,15 @@ requests keep coming in meanwhile, and are the next batch. A fast one runs on th
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
-from ddnn.serving.case import Case, Stage, reserve
+from ddnn.serving.event import Event
+from ddnn.serving.request import Stage
+from ddnn.serving.states import State
 from ddnn.types import Array
 
 __all__ = ["Outputs", "SectionQueue"]
@@ -28,41 +28,37 @@ _WEIGHT: Final = 0.1
 """Of the newest run in what is usual."""
 
 
-@dataclass(eq=False, slots=True)
-class _Visit:
+class _Group:
     """Events that came together and go on together."""
 
-    missing: int
-    """Of them have not been through yet."""
-    came: float
-    over: asyncio.Future[None]
-    until: float = math.inf
-    """Loop time at which they are answered without this section."""
+    __slots__ = ("events", "missing")
 
-    def through(self) -> None:
-        """One more is."""
-        self.missing -= 1
-        if not self.missing and not self.over.done():
-            self.over.set_result(None)
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events, self.missing = events, len(events)
 
 
 class SectionQueue:
     """Events before one section; at most `most` go through in one run.
 
-    `run` is the section, on a thread perhaps; `decide` hears on the loop what it said, and how many seconds it took.
+    `run` is the section, on a thread perhaps; the rest is called on the loop: `decide` with what it said of a batch and
+    how many seconds it took, `onward` with the events that came together and are not answered once all are through,
+    `failed` where the section, or what followed, raised an error.
     With `delay_s` a section that is free waits so long for more events.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Case]], Outputs],
-        decide: Callable[[Sequence[Case], Outputs, float], None],
+        run: Callable[[Sequence[Event]], Outputs],
+        decide: Callable[[Sequence[Event], Outputs, float], None],
+        onward: Callable[[Sequence[Event]], None] = lambda events: None,
+        failed: Callable[[Sequence[Event], Exception], None] = lambda events, error: None,
         *,
         most: int = 64,
         delay_s: float = 0.0,
     ) -> None:
-        self._run, self._decide, self._most, self._delay_s = run, decide, most, delay_s
-        self._waiting: deque[tuple[Case, _Visit]] = deque()
+        self._run, self._decide, self._onward, self._failed = run, decide, onward, failed
+        self._most, self._delay_s = most, delay_s
+        self._waiting: deque[tuple[Event, _Group]] = deque()
         self._next: asyncio.Handle | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._running_since: float | None = None
@@ -81,29 +77,20 @@ class SectionQueue:
             ahead += max(0.0, self._usual_s - (perf_counter() - self._running_since))
         return ahead
 
-    async def visit(self, cases: Sequence[Case]) -> None:
-        """Return when all are through, or are no longer wanted; raise what the section or `decide` raised."""
-        loop = asyncio.get_running_loop()
-        visit = _Visit(len(cases), perf_counter(), loop.create_future())
-        self._waiting.extend([(case, visit) for case in cases])
-        self._call_next(loop)
-        if not self.slow:
-            await visit.over
-            return
-        left = max(case.left() for case in cases)
-        visit.until = loop.time() + max(0.0, left - reserve(left) / 2)
-        timer = loop.call_at(visit.until, _expire, cases, visit)
-        try:
-            await visit.over
-        finally:
-            timer.cancel()
+    def put(self, events: Sequence[Event]) -> None:
+        """Let events wait for the section."""
+        now, group = perf_counter(), _Group(events)
+        for event in events:
+            event.since = now
+            self._waiting.append((event, group))
+        self._call_next()
 
     def close(self) -> None:
         """Let the thread end."""
         if self._thread:
             self._thread.shutdown(wait=False)
 
-    def _call_next(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _call_next(self) -> None:
         """Run as soon as the section is free, after all that this turn of the loop still brings."""
         if self._running_since is not None or (self._next and not self._delay_s):
             return
@@ -112,7 +99,7 @@ class SectionQueue:
             self._next.cancel()
             self._next = None
         if self._next is None:
-            wait = self._delay_s and not full
+            loop, wait = asyncio.get_running_loop(), self._delay_s and not full
             self._next = loop.call_later(self._delay_s, self._start) if wait else loop.call_soon(self._start)
 
     def _start(self) -> None:
@@ -121,61 +108,65 @@ class SectionQueue:
         if not batch:
             self._busy_since = 0.0
             return
-        cases = [case for case, _ in batch]
+        events = [event for event, _ in batch]
         start = self._running_since = perf_counter()
         self._busy_since = self._busy_since or start
-        waited: dict[int, Stage] = {}
-        for case, visit in batch:  # events that came together share the entry
-            case.stages.append(waited.setdefault(id(visit), Stage("queue", start - visit.came, visit.came)))
+        for event in events:
+            event.stages.append(Stage("queue", start - event.since, event.since))
         if self.slow:
             self._thread = self._thread or ThreadPoolExecutor(1, "section")
-            work = asyncio.get_running_loop().run_in_executor(self._thread, self._timed, cases)
-            work.add_done_callback(lambda work: self._finish(batch, cases, work.result))
+            work = asyncio.get_running_loop().run_in_executor(self._thread, self._timed, events)
+            work.add_done_callback(lambda work: self._finish(batch, events, work.result))
         else:
-            self._finish(batch, cases, lambda: self._timed(cases))
+            self._finish(batch, events, lambda: self._timed(events))
 
-    def _take(self) -> list[tuple[Case, _Visit]]:
-        """The next batch; what is answered, nobody's any more, or too late to come out in time leaves here.
+    def _take(self) -> list[tuple[Event, _Group]]:
+        """The next batch; what is answered, or too late to come out in time leaves here.
 
         Running the late would make those behind them late too, and so on for ever. The last that waits runs if it has
         any time left at all: it may show that runs are shorter than is believed.
         """
-        batch: list[tuple[Case, _Visit]] = []
+        batch: list[tuple[Event, _Group]] = []
         now = asyncio.get_running_loop().time()
         run_s = self._usual_s if self.slow else 0.0
         while self._waiting and len(batch) < self._most:
-            case, visit = self._waiting.popleft()
-            # Whoever waits for a slow section is answered a little before the deadline, whatever comes.
-            late = min(case.deadline, visit.until) - run_s <= now if self._waiting else case.deadline <= now
-            if late:
-                case.degrade("deadline")
-            if case.outcome.done() or visit.over.done():
-                visit.through()
+            event, group = self._waiting.popleft()
+            if event.state is State.DECIDING and event.until - (run_s if self._waiting else 0.0) <= now:
+                event.degrade("deadline")
+            if event.state is State.DECIDING:
+                batch.append((event, group))
             else:
-                batch.append((case, visit))
+                self._through([group])
         return batch
 
-    def _timed(self, cases: Sequence[Case]) -> tuple[Outputs, float]:
+    def _timed(self, events: Sequence[Event]) -> tuple[Outputs, float]:
         start = perf_counter()
-        return self._run(cases), perf_counter() - start
+        return self._run(events), perf_counter() - start
 
     def _finish(
-        self, batch: Sequence[tuple[Case, _Visit]], cases: Sequence[Case], result: Callable[[], tuple[Outputs, float]]
+        self,
+        batch: Sequence[tuple[Event, _Group]],
+        events: Sequence[Event],
+        result: Callable[[], tuple[Outputs, float]],
     ) -> None:
         try:
             outputs, seconds = result()
             self._learn(seconds, len(batch), perf_counter() - self._busy_since)
-            self._decide(cases, outputs, seconds)
-        except Exception as error:  # it is theirs who came for it; the others' next run may go well
-            for _, visit in batch:
-                if not visit.over.done():
-                    visit.over.set_exception(error)
+            self._decide(events, outputs, seconds)
+        except Exception as error:  # the next run may go well
+            self._failed([event for event in events if event.state is State.DECIDING], error)
         self._running_since = None
         self._busy_since = perf_counter() if self._waiting else 0.0
-        for _, visit in batch:
-            visit.through()
+        self._through([group for _, group in batch])
         if self._waiting:
-            self._call_next(asyncio.get_running_loop())
+            self._call_next()
+
+    def _through(self, groups: Sequence[_Group]) -> None:
+        """One more event of each of these groups is through."""
+        for group in groups:
+            group.missing -= 1
+            if not group.missing and (left := [event for event in group.events if event.state is State.DECIDING]):
+                self._onward(left)
 
     def _learn(self, seconds: float, events: int, turn_s: float = 0.0) -> None:
         """A run took `seconds`; a turn is longer by what lies between runs, and that is what those behind it wait."""
@@ -184,11 +175,3 @@ class SectionQueue:
         self._usual_each_s += weight * (max(seconds, turn_s) / events - self._usual_each_s)
         self._last.append(seconds)
         self.slow = len(self._last) == _LAST and min(self._last) > (_FAST_S if self.slow else _SLOW_S)
-
-
-def _expire(cases: Sequence[Case], visit: _Visit) -> None:
-    """Time is over while the section is still at it: whoever waits has the best answer so far."""
-    for case in cases:
-        case.degrade("deadline")
-    if not visit.over.done():
-        visit.over.set_result(None)

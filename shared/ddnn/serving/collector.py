@@ -1,287 +1,393 @@
-"""What waits for an event's contributions: bounded in events, bytes and time.
+"""What joins the contributions of a tier's children into events: bounded in events, bytes and time.
 
-An event is complete when every child that is alive has contributed, or when its wait is over. Used by the edge over its
-devices and by the cloud over its edges. Everything runs on one event loop; nothing here blocks.
+An event is complete when every living child has contributed, or when the straggler timeout is over. Used by the edge
+over its devices and by the cloud over its edges. Everything runs on one event loop; nothing here blocks.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from time import perf_counter
+from typing import Any, Final
 
 import numpy as np
 
 from ddnn.errors import Overloaded
-from ddnn.policy import Policy
-from ddnn.serving.case import Case, Contribution, Terms, no_answer
-from ddnn.serving.pending import Pending, Place, Stage
-from ddnn.serving.waits import Waits
+from ddnn.exits import judge
+from ddnn.serving.control import PolicyControl
+from ddnn.serving.engine import Engine
+from ddnn.serving.event import Contribution, Event, Reply
+from ddnn.serving.metrics import Metrics
+from ddnn.serving.request import RequestOptions, Stage
+from ddnn.serving.states import State
 from ddnn.settings import CollectorSettings
-from ddnn.types import Answer, Bools
+from ddnn.types import Answer, Array, Ints
 
-__all__ = ["Collector", "Reply"]
+__all__ = ["Children", "Collector", "Place", "Stragglers"]
 
-_ROUND_TRIP: Final = 0.1
-"""Features that were asked for get this many seconds to come, however short the wait for absent children is."""
+Place = slice | Ints
+"""Where a child's rows go in the fusion of its tier."""
+
+_ROUND_TRIP_S: Final = 0.1
+"""Features that were asked for get this long to come, however short the straggler timeout is."""
 _CONTRIBUTION_BYTES: Final = 2000
 """What one costs beside its tensors: the arrays' heads, its reply, whoever knows it (benchmarks/scale.py)."""
+_SEEN: Final = 512
+_ENOUGH: Final = 64
+_FLOOR_S: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a contribution will be told."""
+class Stragglers:
+    """How long to wait for late children, learned from how they arrive.
 
-    future: asyncio.Future[Answer]
-    case: Case | None
-    """The event it belongs to, while that is not answered."""
+    Of `children` children one is alive if it contributed to one of the last `alive_events` events.
+    """
+
+    def __init__(self, children: int, alive_events: int) -> None:
+        self._last = [0] * children
+        self._closed = 0
+        self._alive_events = alive_events
+        self._delays: deque[float] = deque(maxlen=_SEEN)
+
+    @property
+    def alive(self) -> list[bool]:
+        """Per child; at start all are."""
+        return [self._closed - last < self._alive_events for last in self._last]
+
+    def complete(self, here: Iterable[int], *, everyone: bool) -> bool:
+        """Whether no other child is to be waited for."""
+        present = set(here)
+        return all(child in present or not (everyone or alive) for child, alive in enumerate(self.alive))
+
+    def closed(self, here: Iterable[int]) -> None:
+        """An event was closed with these children."""
+        self._closed += 1
+        for child in here:
+            self._last[child] = self._closed
+
+    def arrived(self, delay: float) -> None:
+        """A contribution came `delay` seconds after its event's first."""
+        if delay > 0:
+            self._delays.append(delay)
+
+    def late(self, child: int, delay: float) -> None:
+        """A contribution came after its event was closed; its child lives."""
+        self._last[child] = self._closed
+        self._delays.append(delay)
+
+    def timeout(self, cap: float) -> float:
+        """Seconds to wait: twice the 99th percentile of what was seen, at least 10 ms, at most `cap`."""
+        if len(self._delays) < _ENOUGH:
+            return cap
+        return float(min(cap, max(_FLOOR_S, 2 * np.quantile(self._delays, 0.99))))
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    answer: Answer
-    opened: float
-    answered: float
+@dataclass(frozen=True)
+class Children:
+    """Those below a tier, and what an event of all of them is."""
+
+    places: Sequence[Place]
+    """Of each child, in the fusion."""
+    width: int
+    """Places there are."""
+    devices: Sequence[int]
+    """All devices below."""
+    event_bytes: int
+    """What an event's tensors may grow to, when all have sent all."""
+    patience: int = 1
+    """How many times as long as the policy or the request says children are waited for that wait themselves."""
 
 
 class Collector:
-    """Joins the contributions of children, who have their `places` out of `width` in the fusion, into events.
+    """Joins contributions into events, which the engine decides, and holds them for late ones.
 
-    Complete ones go to `advance`, in batches; `gathered` hears which devices were in time, `settled` each event
-    with its answer. An event's tensors may grow to `event_bytes`, when all have sent all; room for that, and for what a
-    contribution costs beside them, is kept from its first contribution on. Children who wait themselves are waited for
-    `patience` times as long as the policy or the request says.
+    Room for all of an event, and for what a contribution costs beside its tensors, is kept from its first contribution
+    on.
     """
 
     def __init__(
         self,
-        places: Sequence[Place],
-        *,
-        width: int,
-        devices: int,
-        classes: int,
-        event_bytes: int,
-        policy: Callable[[], Policy],
-        advance: Callable[[list[Case]], None],
+        children: Children,
+        engine: Engine,
+        control: PolicyControl,
+        metrics: Metrics,
         settings: CollectorSettings,
-        patience: int = 1,
-        gathered: Callable[[Bools], None] = lambda devices: None,
-        settled: Callable[[Case, Answer], None] = lambda case, answer: None,
     ) -> None:
-        self.waits = Waits(len(places), settings.alive_events)
-        self._places, self._width, self._patience = tuple(places), width, patience
-        self._devices, self._classes = devices, classes
-        self._policy, self._advance, self._settings = policy, advance, settings
-        most = settings.bytes // (event_bytes + len(places) * _CONTRIBUTION_BYTES)
+        self.children, self.stragglers = children, Stragglers(len(children.places), settings.alive_events)
+        self._engine, self._control, self._metrics, self._settings = engine, control, metrics, settings
+        most = settings.bytes // (children.event_bytes + len(children.places) * _CONTRIBUTION_BYTES)
         self._room = max(1, min(settings.events, most))
-        self._tell_gathered, self._tell_settled = gathered, settled
-        self._waiting: dict[bytes, Pending] = {}
-        self._held: OrderedDict[bytes, _Held] = OrderedDict()
-        self._of_case: dict[int, Pending] = {}
-        self._ready: list[Case] = []
+        self._open: dict[bytes, Event] = {}
+        self._held: OrderedDict[bytes, Event] = OrderedDict()
+        self._ready: list[Event] = []
         self._gave_up = False
+        metrics.queue_depth.set_function(lambda: self.pending)
 
     @property
     def pending(self) -> int:
         """Events not answered yet."""
-        return len(self._of_case)
+        return len(self._open)
 
     @property
     def held(self) -> int:
         """Answered events kept for late contributions."""
         return len(self._held)
 
-    def offer(self, event: bytes | None, part: Contribution) -> Reply:
-        """Add one contribution. A repeat of the same contribution changes nothing; raise `Overloaded` when full."""
-        now = asyncio.get_running_loop().time()
-        self._forget_old(now)
-        if event is not None and (held := self._held.get(event)):
-            self.waits.late(part.child, now - held.opened)
-            return Reply(_done(replace(held.answer, bytes_up=0)), None)
-        pending = self._waiting.get(event) if event is not None else None
-        if pending is None and part.second:
-            return Reply(_done(self._row(need_features=False)), None)
-        pending = pending or self._open(event, part.terms, now)
-        pending.case.deadline = max(pending.case.deadline, part.terms.deadline)
-        if part.answered:  # nobody waits for the reply
-            self._add(pending, part, now)
-            return Reply(_done(self._row(pending.case, need_features=False)), None)
-        reply = pending.reply_later(part.child)
-        if part.second:
-            self._add_features(pending, part)
-        else:
-            self._add(pending, part, now)
-        return Reply(reply, pending.case)
-
-    def forget(self, reply: Reply) -> None:
-        """The caller of this reply has left; an event that nobody waits for goes no further.
-
-        While it gathers, its other children may still come.
-        """
-        pending = self._of_case.get(id(reply.case))
-        if pending and not reply.future.done():
-            pending.forget(reply.future)
-            if pending.unwanted and pending.stage is Stage.CLIMBING:
-                self._drop(pending)
-
     def knows(self, event: bytes | None) -> bool:
         """Whether the event is waiting here, or answered and still held."""
-        return event in self._waiting or event in self._held
+        return event in self._open or event in self._held
 
-    def ask(self, case: Case) -> None:
+    async def answer(self, parts: Sequence[tuple[bytes | None, Contribution]], options: RequestOptions) -> list[Answer]:
+        """Take one child's contributions to events, and answer, a row each, what became of them.
+
+        A repeat of the same contribution changes nothing; raise `Overloaded` when full.
+        """
+        if all(id is None for id, _ in parts):
+            return await self._engine.answer([self._alone(part, options) for _, part in parts], options)
+        start, reply = perf_counter(), Reply(options, len(parts), parts[0][1].child)
+        try:
+            for row, (id, part) in enumerate(parts):
+                assert id is not None, "either all rows of a request have an id, or none"
+                self.offer(id, part, reply, row)
+            answers = await reply.wait()
+        except Overloaded:
+            reply.leave()
+            self._metrics.shed.labels("collector").inc()
+            raise
+        finally:  # also where the caller has left: or no event goes on before it has heard
+            for event in reply.events:
+                self.delivered(event, reply.child)
+        if reply.events:
+            collected = (reply.complete if reply.complete >= start else perf_counter()) - start
+            options.stages.append(Stage("collect", collected, start))
+            reply.time(start)
+        return answers
+
+    def offer(self, id: bytes, part: Contribution, reply: Reply, row: int) -> None:
+        """Add one contribution, whose answer goes to a row of `reply`."""
+        now = asyncio.get_running_loop().time()
+        self._forget_old(now)
+        if (held := self._held.get(id)) and held.answer:
+            self.stragglers.late(part.child, now - held.opened)
+            reply.give(row, replace(held.answer, bytes_up=0, need_features=False))
+            return
+        event = self._open.get(id)
+        if event is None and part.second:
+            reply.give(row, self._control.nothing)
+            return
+        event = event or self._begin(id, reply.options, now)
+        if part.answered:  # its caller has its answer
+            event.deadline = max(event.deadline, reply.options.deadline)
+            event.until = max(event.until, reply.until)
+            self._add(event, part, now)
+            reply.give(row, self._row(event))
+            return
+        event.wait_for(reply, row)
+        if part.second:
+            self._add_features(event, part)
+        else:
+            self._add(event, part, now)
+
+    def ask(self, event: Event) -> None:
         """Ask those who took part for their features, and wait for them from when the last of them has heard of it.
 
-        Nobody waits for a child to hear whose caller has left meanwhile.
+        A child whose caller has left meanwhile is not waited for.
         """
-        pending = self._of_case[id(case)]
-        pending.stage = Stage.ASKING
-        pending.undelivered = (pending.first.keys() & pending.replies.keys()) - pending.features.keys()
-        if pending.undelivered:
-            self._start_timer(pending, case.left() / 2, self._complete_features)
-        else:
-            self._wait_for_features(pending)
-        for child in list(pending.undelivered):
-            pending.reply(child, self._row(case, need_features=True))
+        event.to(State.ASKING)
         if self._gave_up:
-            case.degrade("draining")
+            event.degrade("draining")
+            return
+        waiting = {reply.child for reply, _ in event.replies}
+        event.unheard = (event.contributions.keys() & waiting) - event.featured.keys()
+        if event.unheard:
+            self._start_timer(event, event.left() / 2, self._featured)
+        else:
+            self._wait_for_features(event)
+        for child in list(event.unheard):
+            event.tell(child, self._row(event, need_features=True))
 
-    def delivered(self, case: Case, child: int) -> None:
+    def delivered(self, event: Event, child: int) -> None:
         """The reply that asks `child` for its features is on its way."""
-        pending = self._of_case.get(id(case))
-        if pending and pending.stage is Stage.ASKING and child in pending.undelivered:
-            pending.undelivered.discard(child)
-            if not pending.undelivered:
-                self._wait_for_features(pending)
+        if event.state is State.ASKING and child in event.unheard:
+            event.unheard.discard(child)
+            if not event.unheard:
+                self._wait_for_features(event)
+
+    def settled(self, event: Event) -> None:
+        """Keep what was answered for late contributions; what failed begins anew when it is tried again."""
+        assert event.id is not None
+        self._open.pop(event.id, None)
+        self._engine.settled(event)
+        if event.answer and event.answer.label >= 0:
+            event.hold()
+            self._held[event.id] = event
+
+    def failed(self, event: Event, error: Exception) -> None:
+        """A section failed; its children answer with what they have."""
+        event.degrade("error")
+
+    def document(self) -> dict[str, Any]:
+        """For `GET /v2/status`."""
+        return {"pending": self.pending, "held": self.held, "alive": self.stragglers.alive}
 
     def give_up(self) -> None:
-        """Wait for nobody any more, now and from now on: the drain is over."""
+        """Wait for no child any more, now and from now on: the drain is over."""
         self._gave_up = True
-        for pending in list(self._of_case.values()):
-            if pending.stage is Stage.GATHERING:
-                self._complete(pending)
-            elif pending.case.reached >= 0:
-                pending.case.degrade("draining")
+        for event in list(self._open.values()):
+            if event.state is State.GATHERING:
+                self._complete(event)
 
     def close(self) -> None:
-        """Stop every wait."""
-        for pending in self._of_case.values():
-            pending.stop_timer()
+        """Stop every timeout."""
+        for event in self._open.values():
+            event.stop_timer()
 
-    def _open(self, event: bytes | None, terms: Terms, now: float) -> Pending:
+    def _alone(self, part: Contribution, options: RequestOptions) -> Event:
+        """An event that waits for no other child."""
+        event = Event(None, self._control.policy, options, {}, part.devices, self._control.nothing, self._engine)
+        if len(part.present) == self.children.width:  # this child alone fills all places
+            event.inputs = {**part.inputs, "present": part.present}
+        else:
+            _fill(event, {part.child: part}, self.children)
+        return event
+
+    def _begin(self, id: bytes, options: RequestOptions, now: float) -> Event:
         self._make_room()
-        outcome: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        nobody, nothing = np.zeros(self._devices, np.bool_), self._row(need_features=False)
-        case = Case(event, self._policy(), terms, {}, nobody, nothing, outcome)
-        pending = Pending(case, now)
-        self._of_case[id(case)] = pending
-        outcome.add_done_callback(lambda _: self._settled(pending))
-        if event is not None:
-            self._waiting[event] = pending
-            cap = self._patience * case.policy.wait_ms / 1000
-            wait = self.waits.wait(cap) if case.policy.adaptive_wait else cap
-            self._start_timer(pending, self._asked(case, wait), self._complete)
-        return pending
+        nothing, policy = self._control.nothing, self._control.policy
+        event = Event(id, policy, options, {}, nothing.devices, nothing, self, State.GATHERING, opened=now)
+        event.deadline = options.deadline
+        self._open[id] = event
+        cap = self.children.patience * policy.wait_ms / 1000
+        timeout = self.stragglers.timeout(cap) if policy.adaptive_wait else cap
+        self._start_timer(event, self._asked(event, timeout), self._complete)
+        return event
 
-    def _add(self, pending: Pending, part: Contribution, now: float) -> None:
-        if part.child in pending.first:
-            if pending.stage is Stage.ASKING and part.child not in pending.features:
-                pending.reply(part.child, self._row(pending.case, need_features=True))
-        elif pending.stage is not Stage.GATHERING:
-            self.waits.late(part.child, now - pending.opened)
+    def _add(self, event: Event, part: Contribution, now: float) -> None:
+        if part.child in event.contributions:
+            if event.state is State.ASKING and part.child not in event.featured:
+                event.tell(part.child, self._row(event, need_features=True))
+        elif event.state is not State.GATHERING:
+            self.stragglers.late(part.child, now - event.opened)
         else:
-            pending.take(part)
-            if len(pending.first) > 1:
-                self.waits.arrived(now - pending.opened)
-            everyone = pending.case.terms.wait_ms is not None
-            if pending.case.event is None or self.waits.complete(pending.first, everyone=everyone):
-                self._complete(pending)
+            event.contributions[part.child] = part
+            if "features" in part.inputs:
+                event.featured[part.child] = part
+            if len(event.contributions) > 1:
+                self.stragglers.arrived(now - event.opened)
+            everyone = event.options.wait_ms is not None
+            if self.stragglers.complete(event.contributions, everyone=everyone):
+                self._complete(event)
 
-    def _add_features(self, pending: Pending, part: Contribution) -> None:
-        if part.child not in pending.first:
-            pending.reply(part.child, self._row(pending.case, need_features=False))
-        elif pending.stage is Stage.ASKING:
-            pending.features.setdefault(part.child, part)
-            if len(pending.features) == len(pending.first):
-                self._complete_features(pending)
+    def _add_features(self, event: Event, part: Contribution) -> None:
+        if part.child not in event.contributions:
+            event.tell(part.child, self._row(event))
+        elif event.state is State.ASKING:
+            event.featured.setdefault(part.child, part)
+            if len(event.featured) == len(event.contributions):
+                self._featured(event)
 
-    def _complete(self, pending: Pending) -> None:
-        self._go(pending, pending.first)
-        if pending.case.event is not None:
-            self.waits.closed(pending.first)
-            self._tell_gathered(pending.case.devices)
+    def _complete(self, event: Event) -> None:
+        self._go_on(event, event.contributions)
+        self.stragglers.closed(event.contributions)
+        self._metrics.gathered(event.devices, self.children.devices)
 
-    def _complete_features(self, pending: Pending) -> None:
-        if pending.features:
-            self._go(pending, pending.features)
+    def _featured(self, event: Event) -> None:
+        if event.featured:
+            self._go_on(event, event.featured)
         else:
-            pending.case.degrade("no_features")
+            event.degrade("no_features")
 
-    def _wait_for_features(self, pending: Pending) -> None:
-        wait = self._asked(pending.case, pending.case.policy.wait_ms / 1000)
-        self._start_timer(pending, max(wait, _ROUND_TRIP), self._complete_features)
+    def _wait_for_features(self, event: Event) -> None:
+        timeout = self._asked(event, event.policy.wait_ms / 1000)
+        self._start_timer(event, max(timeout, _ROUND_TRIP_S), self._featured)
 
-    def _go(self, pending: Pending, parts: Mapping[int, Contribution]) -> None:
+    def _go_on(self, event: Event, parts: Mapping[int, Contribution]) -> None:
         """Hand the event on as `parts` make it, together with all that become complete in this turn of the loop."""
-        if pending.unwanted:
-            self._drop(pending)
+        event.stop_timer()
+        _fill(event, parts, self.children)
+        if event.unwanted:
+            event.settle(replace(event.best, label=-1, degraded_reason="gone"))
             return
-        pending.stop_timer()
-        pending.stage = Stage.CLIMBING
-        pending.fill(parts, self._places, self._width)
-        self._ready.append(pending.case)
+        event.to(State.DECIDING)
+        self._ready.append(event)
         if len(self._ready) == 1:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        ready, self._ready = self._ready, []
-        for case in ready:
-            if case.left() <= 0:
-                case.degrade("deadline")
-        if wanted := [case for case in ready if not case.outcome.done()]:
-            self._advance(wanted)
+        ready, self._ready = [event for event in self._ready if event.state is State.DECIDING], []
+        now = perf_counter()
+        for event in ready:
+            event.complete = now
+            if event.left() <= 0:
+                event.degrade("deadline")
+            elif any(part.answered for part in event.contributions.values()):
+                self._settle_by_child(event)
+        self._engine.start([event for event in ready if event.state is State.DECIDING])
 
-    def _drop(self, pending: Pending) -> None:
-        pending.case.settle(replace(self._row(pending.case, need_features=False), degraded_reason="gone"))
+    def _settle_by_child(self, event: Event) -> None:
+        """The surest child's answer, then the lowest index's, is the event's; nothing is fused."""
+        judged = []
+        for child, part in sorted(event.contributions.items()):
+            if part.answered:
+                policy = self._control.known(part.policy_version) or event.policy
+                scores, version = part.inputs["scores"], part.policy_version or policy.version
+                at = policy.judging(part.answered, int(part.devices.sum())).temperatures.of(part.answered)
+                p, uncertainty, labels = judge(scores, at, policy.criterion)
+                u = float(uncertainty[0])
+                answer = Answer(int(labels[0]), p[0], part.answered, 1 - u, part.devices, version)
+                judged.append((u, child, answer, scores[0]))
+        _, _, event.best, scores = min(judged, key=lambda each: each[:2])
+        event.judged[event.best.exit] = scores
+        if self._engine.offload:
+            self._engine.offload.report([event])
+        event.settle(event.best)
 
-    def _settled(self, pending: Pending) -> None:
-        pending.stop_timer()
-        del self._of_case[id(pending.case)]
-        answer, event = pending.case.outcome.result(), pending.case.event
-        self._tell_settled(pending.case, answer)
-        pending.reply_all(answer)
-        if event is not None:
-            del self._waiting[event]
-        if event is not None and answer.label >= 0:  # whoever tries again what failed begins anew
-            late = replace(answer, need_features=False)  # an audit wants them of those who took part
-            self._held[event] = _Held(late, pending.opened, asyncio.get_running_loop().time())
-
-    def _start_timer(self, pending: Pending, seconds: float, then: Callable[[Pending], None]) -> None:
+    def _start_timer(self, event: Event, seconds: float, then: Callable[[Event], None]) -> None:
         """Wait `seconds`, at most half of what is left, so that time remains to go up."""
-        wait = max(0.0, min(seconds, pending.case.left() / 2))
-        pending.stop_timer()
-        pending.timer = asyncio.get_running_loop().call_later(wait, then, pending)
+        event.stop_timer()
+        wait = max(0.0, min(seconds, event.left() / 2))
+        event.timer = asyncio.get_running_loop().call_later(wait, then, event)
 
-    def _asked(self, case: Case, seconds: float) -> float:
-        """The wait that the request asked for, or `seconds`."""
-        return seconds if case.terms.wait_ms is None else self._patience * case.terms.wait_ms / 1000
+    def _asked(self, event: Event, seconds: float) -> float:
+        """The straggler timeout that the request asked for, or `seconds`."""
+        return seconds if event.options.wait_ms is None else self.children.patience * event.options.wait_ms / 1000
 
-    def _row(self, case: Case | None = None, *, need_features: bool) -> Answer:
-        """No answer, under the policy that the event is decided under where there is one."""
-        version = (case.policy if case else self._policy()).version
-        return no_answer(self._classes, self._devices, version, need_features=need_features)
+    def _row(self, event: Event, *, need_features: bool = False) -> Answer:
+        """No answer, under the policy that the event is decided under."""
+        return replace(self._control.nothing, policy_version=event.policy.version, need_features=need_features)
 
     def _make_room(self) -> None:
         while self._held and self.pending + self.held >= self._settings.events:
-            self._held.popitem(last=False)
+            self._drop_oldest()
         if self.pending >= self._room:
             raise Overloaded(f"{self.pending} events are waiting here already; expected fewer than that")
 
     def _forget_old(self, now: float) -> None:
-        while self._held and now - next(iter(self._held.values())).answered > self._settings.hold_s:
-            self._held.popitem(last=False)
+        while self._held and now - next(iter(self._held.values())).held_since > self._settings.hold_s:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, event = self._held.popitem(last=False)
+        event.to(State.GONE)
 
 
-def _done(answer: Answer) -> asyncio.Future[Answer]:
-    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    future.set_result(answer)
-    return future
+def _fill(event: Event, parts: Mapping[int, Contribution], children: Children) -> None:
+    """Whoever is in `parts` takes part from here on: fill what all of them sent over the places of the fusion.
+
+    Places of absent children are zero and masked out. Where a child was sure, nothing is fused.
+    """
+    event.devices = np.logical_or.reduce([part.devices for part in parts.values()])
+    if any(part.answered for part in parts.values()):
+        return
+    event.inputs["present"] = _spread({child: part.present for child, part in parts.items()}, children)
+    for name in set.intersection(*(set(part.inputs) for part in parts.values())):
+        event.inputs[name] = _spread({child: part.inputs[name] for child, part in parts.items()}, children)
+
+
+def _spread(rows: Mapping[int, Array], children: Children) -> Array:
+    first = next(iter(rows.values()))
+    spread = np.zeros((children.width, *first.shape[1:]), first.dtype)
+    for child, part in rows.items():
+        spread[children.places[child]] = part
+    return spread

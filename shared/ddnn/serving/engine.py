@@ -1,8 +1,11 @@
-"""One engine for three tiers: run section → exit or go on → answer. It knows no HTTP.
+"""One engine for three tiers: an event goes from section to section until an exit is sure, then up. It knows no HTTP.
 
-A tier is a list of steps (device: `device`; edge: `local`, `edge`; cloud: `cloud`) and, below the cloud, a way up.
+A tier is a list of steps (device: `device`; edge: `local`, `edge`; cloud: `cloud`) and, below the cloud, an offload. An
+event knows its step; the engine takes it on from there, when it comes, after each section, and when features that were
+missing have come.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +19,16 @@ from ddnn.bundle import Cut
 from ddnn.exits import answers, judge
 from ddnn.policy import Policy
 from ddnn.runtime import Section
+from ddnn.serving.audits import Audits
 from ddnn.serving.batching import Outputs, SectionQueue
-from ddnn.serving.case import Case, Stage
+from ddnn.serving.event import Event, Reply
+from ddnn.serving.request import RequestOptions, Stage
+from ddnn.serving.states import State
 from ddnn.types import Answer, Array, Bools, Exit, Floats, pack_bits, unpack_bits
 
-__all__ = ["Carried", "Engine", "Step", "WayUp", "judge_cases"]
+__all__ = ["Carried", "Engine", "Step", "Upward", "judge_events"]
+
+_log = logging.getLogger("ddnn")
 
 Carried = Literal["features", "view"]
 """What goes up; raw views where the devices have no section."""
@@ -37,9 +45,9 @@ class Step:
     cut: Cut | None = None
     """What `features` unpack to on the way in."""
 
-    def run(self, cases: Sequence[Case]) -> dict[str, Array]:
+    def run(self, events: Sequence[Event]) -> dict[str, Array]:
         """Run the section on a batch of events; features come out packed."""
-        rows = {name: _rows([case.inputs[name] for case in cases]) for name in self.section.inputs}
+        rows = {name: _rows([event.inputs[name] for event in events]) for name in self.section.inputs}
         if self.cut and "features" in rows:
             rows["features"] = unpack_bits(rows["features"], self.cut.bits)
         outputs = self.section.run(**rows)
@@ -48,119 +56,168 @@ class Step:
         return outputs
 
 
-class WayUp(Protocol):
+class Upward(Protocol):
     """What takes unsure events to the tier above."""
 
     carries: Carried
 
-    async def offload(self, cases: Sequence[Case]) -> None:
-        """Settle every case, with the answer from above or degraded."""
+    def take(self, events: Sequence[Event]) -> None:
+        """Take events that came together, and settle each, with the answer from above or degraded."""
 
-    def tell(self, cases: Sequence[Case]) -> None:
+    def report(self, events: Sequence[Event]) -> None:
         """Let the tier above know, in the background, of events that are answered here."""
 
 
 class Engine:
-    """Takes events through the exits of one tier."""
+    """Takes events through the exits of one tier, and holds them until they are answered."""
 
     def __init__(
         self,
         steps: Sequence[Step],
         *,
         above: Exit | None = None,
-        way_up: WayUp | None = None,
-        ask: Callable[[Case], None] | None = None,
-        audit: Callable[[Sequence[Case]], None] | None = None,
+        offload: Upward | None = None,
+        audits: Audits | None = None,
+        answered: Sequence[Callable[[Event, Answer], None]] = (),
         observe: Callable[[int], None] = lambda events: None,
         most: int = 64,
         delay_s: float = 0.0,
     ) -> None:
-        """`above` is the first exit of the tier above, if there is such a tier; `audit` sees what is sure first.
+        """`above` is the first exit of the tier above, if the network has one; `answered` hear of each event's answer.
 
         At most `most` events go through a section at once, and `observe` hears how many; a section that is free waits
         `delay_s` for more.
         """
-        self.steps = tuple(steps)
-        self.above = above
-        self.way_up = way_up
-        self._ask, self._audit = ask, audit
-        self._observe = observe
-        self._queues = {
-            step.exit: SectionQueue(step.run, partial(self._decide, step.exit), most=most, delay_s=delay_s)
+        self.steps, self.above, self.offload, self.audits = tuple(steps), above, offload, audits
+        self._answered, self._observe = tuple(answered), observe
+        self._open: set[Event] = set()
+        self._gave_up = False
+        self._queues = [
+            SectionQueue(step.run, partial(self._decide, step), self._onward, self._failed, most=most, delay_s=delay_s)
             for step in self.steps
-        }
+        ]
 
     @property
     def wait_s(self) -> float:
         """Seconds that an event which came now would wait for sections, if it had to pass them all."""
-        return sum(queue.wait_s for queue in self._queues.values())
+        return sum(queue.wait_s for queue in self._queues)
+
+    async def answer(self, events: Sequence[Event], options: RequestOptions) -> list[Answer]:
+        """Answer events of one request, a row each, none of which waits for others; raise what a section raised."""
+        reply = Reply(options, len(events))
+        for row, event in enumerate(events):
+            event.wait_for(reply, row)
+        self.start(events)
+        answers = await reply.wait()
+        reply.time()
+        return answers
+
+    def start(self, events: Sequence[Event]) -> None:
+        """Take events on that have come, or whose features have."""
+        self._open.update(events)
+        steps = {event.step for event in events}
+        for step in sorted(steps):
+            self._go_on(step, events if len(steps) == 1 else [event for event in events if event.step == step])
+
+    def give_up(self) -> None:
+        """Answer all that wait for others with what there is, now and from now on: the drain is over."""
+        self._gave_up = True
+        for event in list(self._open):
+            if event.state is State.OFFLOADED or event.reached >= 0:
+                event.degrade("draining")
 
     def close(self) -> None:
         """Let the threads of slow sections end."""
-        for queue in self._queues.values():
+        for queue in self._queues:
             queue.close()
 
-    async def advance(self, cases: Sequence[Case]) -> None:
-        """Take events as far as they can go: settled here, asked for features, or settled from above."""
-        for step in self.steps:
-            done = [case for case in cases if case.reached >= step.exit.rank]
-            todo = [case for case in cases if case.reached < step.exit.rank]
-            if ready := self._holding(step.needs, self._allowed(todo, step.exit)):
-                await self._queues[step.exit].visit(ready)
-            cases = [case for case in (*done, *ready) if not case.outcome.done()]
-        if self.above:
-            cases = self._allowed(cases, self.above)
-        if self.way_up and (cases := self._holding(self.way_up.carries, cases)):
-            start = perf_counter()
-            await self.way_up.offload(cases)
-            uplink = Stage("uplink", perf_counter() - start, start)
-            for case in cases:
-                case.stages.append(uplink)
-        for case in cases:
-            case.degrade("no_upstream")
+    def ask(self, event: Event) -> None:
+        """Nobody can be asked for the features of an event of its own."""
+        event.degrade("no_features")
 
-    @staticmethod
-    def _allowed(cases: Sequence[Case], exit: Exit) -> list[Case]:
-        """Those that may be answered at `exit`; the others keep the answer they have."""
-        for case in cases:
-            if case.reached >= 0 and case.terms.max_exit.rank < exit.rank:
-                case.settle(case.best)
-        return [case for case in cases if not case.outcome.done()]
+    def settled(self, event: Event) -> None:
+        """Tell who wants to know that an event has its answer."""
+        self._open.discard(event)
+        assert event.answer is not None
+        if not event.options.audit:
+            for heard in self._answered:
+                heard(event, event.answer)
+        elif self.audits:
+            self.audits.compare(event, event.answer)
 
-    def _holding(self, needs: str, cases: Sequence[Case]) -> list[Case]:
-        """Those that hold the input; the others are asked for it, or answer with what they have."""
-        holding = [case for case in cases if needs in case.inputs]
-        for case in cases:
-            if needs not in case.inputs:
-                if self._ask and case.event is not None:
-                    self._ask(case)
-                else:
-                    case.degrade("no_features")
-        return holding
+    def failed(self, event: Event, error: Exception) -> None:
+        """Let the caller of an event know what a section raised."""
+        if event.options.audit:
+            event.degrade("error")
+        else:
+            self._open.discard(event)
+            event.fail(error)
 
-    def _decide(self, exit: Exit, cases: Sequence[Case], outputs: Outputs, seconds: float) -> None:
-        """Settle those of a run's events that `exit` is sure of; the others have its answer as their best so far."""
-        self._observe(len(cases))
-        run = Stage(exit.value, seconds, perf_counter() - seconds)
-        sure: list[Case] = []
+    def _go_on(self, step: int, events: Sequence[Event]) -> None:
+        """Take events that came together into their next section, or up."""
+        here = self.steps[step] if step < len(self.steps) else None
+        exit = here.exit if here else self.above
+        needs = here.needs if here else self.offload.carries if self.offload else None
+        ready = []
+        for event in events:
+            if exit and event.reached >= 0 and event.options.max_exit.rank < exit.rank:
+                event.settle(event.best)
+            elif needs is None:
+                event.degrade("no_upstream")
+            elif needs in event.inputs:
+                ready.append(event)
+            else:
+                event.holder.ask(event)
+        if ready and here:
+            self._queues[step].put(ready)
+        elif ready:
+            self._go_up(ready)
+
+    def _go_up(self, events: Sequence[Event]) -> None:
+        assert self.offload is not None
+        now = perf_counter()
+        for event in events:
+            event.to(State.OFFLOADED)
+            event.since = now
+        if self._gave_up:
+            for event in events:
+                event.degrade("draining")
+        else:
+            self.offload.take(events)
+
+    def _onward(self, events: Sequence[Event]) -> None:
+        for event in events:
+            event.step += 1
+        self._go_on(events[0].step, events)
+
+    def _failed(self, events: Sequence[Event], error: Exception) -> None:
+        _log.error("%d events could not be decided", len(events), exc_info=error)
+        for event in events:
+            event.holder.failed(event, error)
+
+    def _decide(self, step: Step, events: Sequence[Event], outputs: Outputs, seconds: float) -> None:
+        """Settle those of a run's events that its exit is sure of; the others have its answer as their best so far."""
+        self._observe(len(events))
+        run = Stage(step.exit.value, seconds, perf_counter() - seconds)
+        sure: list[Event] = []
         scores, features = outputs["scores"], outputs.get("features")
-        best, _, answered = judge_cases(exit, scores, cases)
-        for row, case in enumerate(cases):
-            if case.outcome.done():  # while the section was at it
+        best, answered = judge_events(step.exit, scores, events)
+        for row, event in enumerate(events):
+            if event.state is not State.DECIDING:  # answered while the section was at it
                 continue
-            case.best = best[row]
-            case.scores = case.judged[exit] = scores[row].copy()  # it is kept longer than its batch
-            case.stages.append(run)
+            event.best = best[row]
+            event.judged[step.exit] = scores[row].copy()  # it is kept longer than its batch
+            event.stages.append(run)
             if features is not None:
-                case.inputs["features"] = features[row]
+                event.inputs["features"] = features[row]
             if answered[row]:
-                sure.append(case)
-        if sure and self._audit:
-            self._audit(sure)
-        if sure and self.way_up:
-            self.way_up.tell(sure)
-        for case in sure:
-            case.settle(case.best)
+                sure.append(event)
+        if sure and self.audits:
+            self.start(self.audits.pick(sure, to=self))
+        if sure and self.offload:
+            self.offload.report(sure)
+        for event in sure:
+            event.settle(event.best)
 
 
 def _rows(rows: Sequence[Array]) -> Array:
@@ -168,33 +225,31 @@ def _rows(rows: Sequence[Array]) -> Array:
     return np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis]
 
 
-def judge_cases(exit: Exit, scores: Floats, cases: Sequence[Case]) -> tuple[list[Answer], list[float], list[bool]]:
-    """What `exit` says of each event, how uncertain it is, and whether it answers.
+def judge_events(exit: Exit, scores: Floats, events: Sequence[Event]) -> tuple[list[Answer], list[bool]]:
+    """What `exit` says of each event, and whether it answers.
 
     `scores` are (B, K); each event is judged under its own policy and its request's threshold.
     """
     best: list[Answer] = []
-    criterion: list[float] = []
     sure: list[bool] = []
-    for _, same in groupby(cases, key=lambda case: id(case.policy)):
+    for _, same in groupby(events, key=lambda event: id(event.policy)):
         group = list(same)
-        policy, temperatures = group[0].policy, [case.temperature(exit) for case in group]
+        policy, temperatures = group[0].policy, [event.judging(exit).temperatures.of(exit) for event in group]
         rows = scores[len(best) : len(best) + len(group)]
         p, uncertainty, labels = judge(rows, temperatures, policy.criterion, _votes(exit, policy, group))
         values = uncertainty.tolist()
         best += [
-            Answer(label, p[row], exit, 1 - values[row], case.devices, policy.version)
-            for row, (case, label) in enumerate(zip(group, labels.tolist(), strict=True))
+            Answer(label, p[row], exit, 1 - values[row], event.devices, policy.version)
+            for row, (event, label) in enumerate(zip(group, labels.tolist(), strict=True))
         ]
-        criterion += values
-        sure += answers(uncertainty, [case.threshold(exit) for case in group]).tolist()
-    return best, criterion, sure
+        sure += answers(uncertainty, [event.threshold(exit) for event in group]).tolist()
+    return best, sure
 
 
-def _votes(exit: Exit, policy: Policy, cases: Sequence[Case]) -> tuple[Floats, Bools] | None:
+def _votes(exit: Exit, policy: Policy, events: Sequence[Event]) -> tuple[Floats, Bools] | None:
     """The scores of the devices that are fused here, where the criterion asks for them."""
     if policy.criterion != "agreement" or exit not in (Exit.LOCAL, Exit.EDGE):
         return None
-    if not all("scores" in case.inputs for case in cases):  # of an edge that was sure the cloud has no more than that
+    if not all("scores" in event.inputs for event in events):  # of an edge that was sure the cloud has no more
         return None
-    return tuple(np.stack([case.inputs[name] for case in cases]) for name in ("scores", "present"))  # type: ignore[return-value]
+    return tuple(np.stack([event.inputs[name] for event in events]) for name in ("scores", "present"))  # type: ignore[return-value]

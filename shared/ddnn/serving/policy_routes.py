@@ -3,26 +3,37 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from hmac import compare_digest
 from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ddnn.errors import BadInput, Conflict, DeadlineExceeded
+from ddnn.bundle import Bundle
+from ddnn.errors import (
+    BadInput,
+    Conflict,
+    DeadlineExceeded,
+    Forbidden,
+    OtherBundle,
+    StalePolicy,
+    Unauthorized,
+)
 from ddnn.policy import Policy
 from ddnn.serving import openapi
-from ddnn.serving.base import Service
-from ddnn.serving.body import read_bytes
-from ddnn.serving.follow import POLICY_PATH
-from ddnn.serving.ledger_replay import replay
-from ddnn.serving.ledger_words import compare, merge
-from ddnn.serving.policy_writes import MOST_BYTES, authorise, matches, proposed, refuse_stale
-from ddnn.types import Tier
+from ddnn.serving.control import POLICY_PATH
+from ddnn.serving.http import read_body
+from ddnn.serving.ledger import compare, merge, replay
+from ddnn.serving.service import Service
+from ddnn.settings import Settings
+from ddnn.types import Exit
 
-__all__ = ["make_policy_routes"]
+__all__ = ["authorise", "make_policy_routes", "matches", "proposed", "refuse_stale"]
 
 _log = logging.getLogger("ddnn")
+MOST_BYTES: Final = 256 << 10
+"""A policy's document may have."""
 _FLAGS: Final = {"": False, "false": False, "0": False, "true": True, "1": True}
 
 
@@ -32,7 +43,7 @@ def make_policy_routes(service: Service) -> APIRouter:
 
     async def read(request: Request) -> Response:
         """Thresholds, temperatures, waits and what they were tuned on, as they are in force."""
-        policy, etag = service.policy, service.in_force.etag
+        policy, etag = service.policy, service.control.etag
         if matches(request.headers.get("if-none-match"), etag, weakly=True):
             return Response(status_code=304, headers={"ETag": etag})
         return _json(policy.model_dump(mode="json"), policy)
@@ -49,7 +60,7 @@ def make_policy_routes(service: Service) -> APIRouter:
             _refuse_below(service)
         try:
             async with asyncio.timeout(service.settings.deadline_ms / 1000):
-                body = await read_bytes(request, MOST_BYTES)
+                body = await read_body(request.receive, dict(request.headers.raw), MOST_BYTES)
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline had passed before the body was there") from error
         policy = proposed(body, service.bundle, service.policy)
@@ -62,7 +73,7 @@ def make_policy_routes(service: Service) -> APIRouter:
         authorise(service.settings, request.headers.get("authorization"))
         _refuse_below(service)
         refuse_stale(request.headers.get("if-match"), service.policy)
-        previous = service.in_force.previous
+        previous = service.control.previous
         if previous is None:
             raise Conflict(f"there is nothing to go back to: version {service.policy.version} is the first here")
         return await _change(service, previous.model_copy(update={"version": service.policy.version + 1}))
@@ -74,13 +85,13 @@ async def _change(service: Service, policy: Policy) -> Response:
     """Swap, and say so; no event has been decided between what was checked and this."""
     before = service.policy
     _log.info("policy version %d as an admin wrote it, after version %d", policy.version, before.version)
-    kept = await service.change_policy(policy, "admin")
+    kept = await service.control.change(policy, "admin")
     document = {
         "version": policy.version,
         "etag": policy.etag,
         "previous": before.version,
         "kept": kept,
-        "note": "" if kept else f"this will not outlive a restart: {service.state.problem}",
+        "note": "" if kept else f"this will not outlive a restart: {service.control.problem}",
     }
     return _json(document, policy)
 
@@ -94,8 +105,7 @@ def _tried(service: Service, policy: Policy) -> dict[str, Any]:
         return {**told, **merge([]), "says": says}
     if not decisions:
         return {**told, **merge([])}
-    topology, exits = service.bundle.topology, service.own_exits
-    edge = service.settings.index if service.tier is Tier.EDGE else topology.edge_of(service.settings.index)
+    topology, exits, edge = service.bundle.topology, service.ledger.exits, service.ledger.edge
     outcomes = [replay(decisions, each, topology, exits, edge) for each in (service.policy, policy)]
     return {**told, **compare(*outcomes)}
 
@@ -115,3 +125,72 @@ def _flag(request: Request, name: str) -> bool:
 
 def _json(document: Mapping[str, Any], policy: Policy) -> Response:
     return Response(orjson.dumps(document), headers={"ETag": policy.etag}, media_type="application/json")
+
+
+def authorise(settings: Settings, authorization: str | None) -> None:
+    """Raise `Unauthorized` or `Forbidden` unless the header is `Bearer ` and the admin token."""
+    if settings.admin_token is None:
+        raise Forbidden("this tier has no admin token; set DDNN_ADMIN_TOKEN where its policy shall be written")
+    if not authorization:
+        raise Unauthorized("the admin token is missing; expected `Authorization: Bearer ADMIN_TOKEN`")
+    expected = f"Bearer {settings.admin_token.get_secret_value()}"
+    if not compare_digest(authorization.encode(), expected.encode()):
+        raise Forbidden("this is not the admin token; expected the tier's DDNN_ADMIN_TOKEN after `Bearer `")
+
+
+def proposed(body: bytes, bundle: Bundle, current: Policy) -> Policy:
+    """The policy in `body`, one version after `current`; raise `BadInput` or `OtherBundle`."""
+    try:
+        document: Any = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"the policy is not valid JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise BadInput("the policy is not a JSON object")
+    version = current.version + 1
+    policy = Policy.of({**document, "version": version})
+    if policy.bundle != bundle.fingerprint:
+        raise OtherBundle(
+            f"the policy belongs to the bundle {policy.bundle[:12]!r}; this tier serves {bundle.fingerprint[:12]!r}"
+        )
+    _refuse_missing(document, bundle.topology.exits)
+    if (most := max(policy.live, default=0)) > (devices := len(bundle.topology.devices)):
+        raise BadInput(f"live has the count {most}; this network has {devices} devices")
+    _refuse_uncalibrated(policy, bundle, current)
+    return policy
+
+
+def matches(header: str | None, etag: str, *, weakly: bool = False) -> bool:
+    """Whether one of a header's entity tags is `etag`; `*` is any (RFC 9110, 8.8.3.2 and 13.1)."""
+    tags = [tag.strip() for tag in (header or "").split(",")]
+    return etag in tags or "*" in tags or (weakly and f"W/{etag}" in tags)
+
+
+def refuse_stale(if_match: str | None, current: Policy) -> None:
+    """Raise `StalePolicy` unless `If-Match` names the policy in force; without the header, any will do."""
+    if if_match is not None and not matches(if_match, current.etag):
+        raise StalePolicy(f"If-Match is {if_match[:60]}; the policy in force is {current.etag}: read it again")
+
+
+def _refuse_missing(document: dict[str, Any], exits: tuple[Exit, ...]) -> None:
+    """A key left out must not become a default that nobody chose."""
+    parts = {"": document} | {f"live.{count}.": part for count, part in document.get("live", {}).items()}
+    for where, part in parts.items():
+        for key, wanted in (("thresholds", exits[:-1]), ("temperatures", exits)):
+            values = part.get(key, {})
+            for exit in wanted:
+                if exit not in values:
+                    names = ", ".join(exit.value for exit in wanted)
+                    raise BadInput(f"{where}{key} has no {exit.value!r}; expected a value for each of {names}")
+
+
+def _refuse_uncalibrated(policy: Policy, bundle: Bundle, current: Policy) -> None:
+    """Thresholds found for one criterion mean nothing to another."""
+    if policy.criterion == "agreement" and all(len(edge.devices) < 2 for edge in bundle.topology.edges):
+        raise BadInput("criterion is 'agreement'; this network has no edge with two devices that could agree")
+    tuned_on = (policy.tuned or {}).get("criterion", policy.criterion)
+    carried = policy.tuned is None or policy.tuned == current.tuned
+    if tuned_on != policy.criterion or (policy.criterion != current.criterion and carried):
+        raise BadInput(
+            f"criterion is {policy.criterion!r}; the thresholds were calibrated for"
+            f" {current.criterion if carried else tuned_on!r}: `ddnn tune --criterion {policy.criterion}` finds others"
+        )

@@ -10,11 +10,10 @@ from starlette.responses import PlainTextResponse, Response
 import ddnn
 from ddnn.errors import NotFound, Unavailable
 from ddnn.serving import openapi
-from ddnn.serving.base import Service
+from ddnn.serving.http import MODEL, VERSION
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
 from ddnn.serving.policy_routes import make_policy_routes
-from ddnn.serving.tensors import answer_tensors
-from ddnn.types import Tier
+from ddnn.serving.service import Service
 
 __all__ = ["make_routes"]
 
@@ -24,12 +23,10 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
 def make_routes(service: Service) -> APIRouter:
     """Routes over one service."""
     routes = APIRouter()
-    outputs = answer_tensors(service.classes, service.devices, need_features=service.tier is Tier.EDGE)
-
     page = openapi.infer(service.request_example, token=service.settings.token is not None)
 
     def known(request: Request) -> None:
-        for name, expected in (("model", openapi.MODEL), ("version", openapi.VERSION)):
+        for name, expected in (("model", MODEL), ("version", VERSION)):
             if (found := request.path_params.get(name, expected)) != expected:
                 raise NotFound(f"{name} {found[:40]!r} is unknown; expected {expected!r}")
 
@@ -76,11 +73,11 @@ def make_routes(service: Service) -> APIRouter:
         known(request)
         return _json(
             {
-                "name": openapi.MODEL,
-                "versions": [openapi.VERSION],
+                "name": MODEL,
+                "versions": [VERSION],
                 "platform": "ddnn_onnxruntime",
                 "inputs": [spec.metadata() for spec in service.inputs],
-                "outputs": [spec.metadata() for spec in outputs],
+                "outputs": [spec.metadata() for spec in service.outputs],
                 "parameters": {
                     "classes": list(service.bundle.manifest.classes),
                     "bundle": service.bundle.fingerprint,
@@ -95,13 +92,13 @@ def make_routes(service: Service) -> APIRouter:
         known(request)
         status = service.status()
         counts = {key: status[key] for key in ("exits", "requests", "degraded", "uptime_seconds")}
-        return _json({"model_stats": [{"name": openapi.MODEL, "version": openapi.VERSION, **counts}]})
+        return _json({"model_stats": [{"name": MODEL, "version": VERSION, **counts}]})
 
     @routes.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False)
     @routes.post("/v2/models/{model}/infer", tags=["protocol"], **page)
     async def infer(request: Request, model: openapi.ModelName) -> Response:
         """Answer events, from here up."""
-        # Those for the one model never get here (service/infer.py): this is their page, and the answer to any other.
+        # Those for the one model never get here (serving/http.py): this is their page, and the answer to any other.
         known(request)
         raise NotFound(f"{request.url.path[:200]!r} is not where this tier is asked")
 

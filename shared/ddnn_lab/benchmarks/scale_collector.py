@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Final
 
@@ -9,8 +10,12 @@ import numpy as np
 import psutil
 
 from ddnn.policy import Policy
-from ddnn.serving.case import Case, Contribution, Terms
-from ddnn.serving.collector import Collector
+from ddnn.serving.collector import Children, Collector
+from ddnn.serving.control import PolicyControl
+from ddnn.serving.engine import Engine
+from ddnn.serving.event import Contribution, Event, Reply
+from ddnn.serving.metrics import Metrics
+from ddnn.serving.request import RequestOptions
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Exit
 
@@ -20,6 +25,17 @@ DEVICES: Final = 6
 CLASSES: Final = 10
 PART: Final = 500
 """Contributions timed at each number of waiting events."""
+
+
+class _Complete(Engine):
+    """Keeps what is complete."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.events: list[Event] = []
+
+    def start(self, events: Sequence[Event]) -> None:
+        self.events += events
 
 
 def pending(most: int) -> dict[str, Any]:
@@ -32,17 +48,14 @@ def pending(most: int) -> dict[str, Any]:
 
 
 async def _pending(most: int) -> dict[str, Any]:
-    policy, complete = Policy(bundle="b", wait_ms=60_000, adaptive_wait=False), list[Case]()
+    policy, complete = Policy(bundle="b", wait_ms=60_000, adaptive_wait=False), _Complete()
     places = [slice(n, n + 1) for n in range(DEVICES)]
     collector = Collector(
-        places,
-        width=DEVICES,
-        devices=DEVICES,
-        classes=CLASSES,
-        event_bytes=DEVICES * CLASSES * 4,
-        policy=lambda: policy,
-        advance=complete.extend,
-        settings=CollectorSettings(events=most + 10 * PART, bytes=1 << 34),
+        Children(places, DEVICES, range(DEVICES), DEVICES * CLASSES * 4),
+        complete,
+        PolicyControl(policy, classes=CLASSES, devices=DEVICES),
+        Metrics(Exit, range(DEVICES)),
+        CollectorSettings(events=most + 10 * PART, bytes=1 << 34),
     )
     deadline = asyncio.get_running_loop().time() + 3600
     answer = Answer(1, np.full(CLASSES, 0.1, np.float32), Exit.LOCAL, 0.5, np.ones(DEVICES, np.bool_), 1)
@@ -51,9 +64,8 @@ async def _pending(most: int) -> dict[str, Any]:
         # New objects each, as each request makes them.
         scores: dict[str, Any] = {"scores": np.zeros((1, CLASSES), np.float32)}
         mine = np.arange(DEVICES) == child
-        collector.offer(
-            b"%032d" % number, Contribution(child, Terms(deadline, wait_ms=600_000), scores, np.ones(1, np.bool_), mine)
-        )
+        reply = Reply(RequestOptions(deadline, wait_ms=600_000), 1, child)
+        collector.offer(b"%032d" % number, Contribution(child, scores, np.ones(1, np.bool_), mine), reply, 0)
 
     def microseconds(child: int, numbers: range) -> float:
         begin = perf_counter()
@@ -67,9 +79,9 @@ async def _pending(most: int) -> dict[str, Any]:
             offer(number, DEVICES - 1)
         while collector.pending > before:
             await asyncio.sleep(0)
-            for case in complete:
-                case.outcome.set_result(answer)
-            complete.clear()
+            for event in complete.events:
+                event.settle(answer)
+            complete.events.clear()
         return 1e6 * (perf_counter() - begin) / len(numbers)
 
     process, rows, before = psutil.Process(), [], 0

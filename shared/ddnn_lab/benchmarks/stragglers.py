@@ -11,7 +11,7 @@ import asyncio
 import json
 import selectors
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +24,12 @@ from ddnn.data import load
 from ddnn.evaluation.decide import decide
 from ddnn.evaluation.scores import Recorder
 from ddnn.policy import Policy
-from ddnn.serving.case import Case, Contribution, Terms
-from ddnn.serving.collector import Collector
+from ddnn.serving.collector import Children, Collector
+from ddnn.serving.control import PolicyControl
+from ddnn.serving.engine import Engine
+from ddnn.serving.event import Contribution, Event, Reply
+from ddnn.serving.metrics import Metrics
+from ddnn.serving.request import RequestOptions
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Bools, Exit
 
@@ -110,29 +114,30 @@ def collected(policy: Policy, at: Seconds, delays: Seconds) -> tuple[Bools, Seco
     async def run() -> None:
         loop = asyncio.get_running_loop()
 
-        def advance(cases: list[Case]) -> None:
-            for case in cases:
-                assert case.event is not None
-                row = int(case.event)
-                who[row], waited[row] = case.devices, loop.time() - at[row]
-                nothing = np.zeros(CLASSES, np.float32)
-                case.outcome.set_result(Answer(0, nothing, Exit.LOCAL, 1.0, case.devices, policy.version))
+        class Answering(Engine):
+            """Answers whatever is complete."""
+
+            def start(self, events: Sequence[Event]) -> None:
+                for event in events:
+                    assert event.id is not None
+                    row = int(event.id)
+                    who[row], waited[row] = event.devices, loop.time() - at[row]
+                    nothing = np.zeros(CLASSES, np.float32)
+                    event.settle(Answer(0, nothing, Exit.LOCAL, 1.0, event.devices, policy.version))
 
         collector = Collector(
-            [slice(n, n + 1) for n in range(DEVICES)],
-            width=DEVICES,
-            devices=DEVICES,
-            classes=CLASSES,
-            event_bytes=1000,
-            policy=lambda: policy,
-            advance=advance,
-            settings=CollectorSettings(),
+            Children([slice(n, n + 1) for n in range(DEVICES)], DEVICES, range(DEVICES), 1000),
+            Answering([]),
+            PolicyControl(policy, classes=CLASSES, devices=DEVICES),
+            Metrics(Exit, range(DEVICES)),
+            CollectorSettings(),
         )
         scores, one, mine = np.zeros((1, CLASSES), np.float32), np.ones(1, np.bool_), np.eye(DEVICES, dtype=np.bool_)
 
         def offer(row: int, device: int) -> None:
-            terms = Terms(deadline=loop.time() + 60)
-            collector.offer(str(row).encode(), Contribution(device, terms, {"scores": scores}, one, mine[device]))
+            reply = Reply(RequestOptions(deadline=loop.time() + 60), 1, device)
+            part = Contribution(device, {"scores": scores}, one, mine[device])
+            collector.offer(str(row).encode(), part, reply, 0)
 
         for row, device in np.argwhere(np.isfinite(delays)).tolist():
             loop.call_at(at[row] + delays[row, device], offer, row, device)

@@ -1,6 +1,5 @@
 """Who answers, against a plain loop over events, and against what a tier says of one."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -13,8 +12,9 @@ from ddnn.criteria import CRITERIA, probabilities, uncertainty
 from ddnn.evaluation import NOBODY, Scores, decide, judge
 from ddnn.evaluation.decide import thresholds as limits_of
 from ddnn.policy import Policy, Temperatures, Thresholds
-from ddnn.serving.case import Case, Terms, no_answer
-from ddnn.serving.engine import judge_cases
+from ddnn.serving.engine import Engine, judge_events
+from ddnn.serving.event import Event, no_answer
+from ddnn.serving.request import RequestOptions
 from ddnn.topology import Features, Topology, View
 from ddnn.types import Answer, Array, Exit
 
@@ -141,11 +141,10 @@ async def test_a_tier_judges_each_event_as_all_are_judged_at_once(
             "live": {2: {"thresholds": Thresholds(local=0.2, edge=0.7), "temperatures": Temperatures(local=1.1)}},
         }
     )
-    outcome = asyncio.get_running_loop().create_future()
 
-    def case(devices: Array, inputs: dict[str, Array]) -> Case:
-        best = no_answer(CLASSES, len(devices), 1, need_features=False)
-        return Case(None, judged_by, Terms(deadline=0), inputs, devices, best, outcome)
+    def event(devices: Array, inputs: dict[str, Array]) -> Event:
+        best = no_answer(CLASSES, len(devices), 1)
+        return Event(None, judged_by, RequestOptions(deadline=0), inputs, devices, best, Engine([]))
 
     for exit in scores.topology.exits:
         expected, limits = judge(scores, judged_by, exit), limits_of(scores, judged_by, exit)
@@ -158,7 +157,8 @@ async def test_a_tier_judges_each_event_as_all_are_judged_at_once(
                 mine = list(edges[place[0]])
                 inputs = {"scores": scores.of(Exit.DEVICE)[n, mine], "present": devices[mine]}
                 devices = devices & np.isin(np.arange(len(devices)), mine)
-            (answer,), (uncertainty,), (sure,) = judge_cases(exit, scores.of(exit)[row][None], [case(devices, inputs)])
+            (answer,), (sure,) = judge_events(exit, scores.of(exit)[row][None], [event(devices, inputs)])
+            uncertainty = np.float32(1 - answer.confidence)
             assert (answer.label, uncertainty) == (expected.labels[row], expected.uncertainty[row])
             assert (answer.probabilities == expected.probabilities[row]).all()
             assert sure == (uncertainty < limits[row])

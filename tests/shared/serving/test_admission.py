@@ -16,10 +16,10 @@ from starlette.types import Message
 
 from ddnn.errors import DeadlineExceeded, Overloaded
 from ddnn.serving.admission import Admission
-from ddnn.serving.base import Service
-from ddnn.serving.caller import Caller
-from ddnn.serving.heads import BoundedHeads
+from ddnn.serving.http import Caller
 from ddnn.serving.metrics import Metrics
+from ddnn.serving.server import BoundedHeads
+from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.types import Exit
 from ddnn.wire import encode_request
@@ -40,13 +40,13 @@ class Door:
 
     def __init__(self, *, room: int = 2, **settings: Any) -> None:
         self.metrics, self.wait_s = Metrics(Exit, ()), 0.0
-        self.admission = Admission(Settings(**settings), self.metrics, room=lambda: room, wait_s=lambda: self.wait_s)
+        self.admission = Admission(Settings(**settings), self.metrics, room=room, wait_s=lambda: self.wait_s)
 
-    def admit(self, waited: float = 0.0, **headers: object) -> Any:
+    def admit(self, waited: float = 0.0, budget_ms: float | None = None, **headers: object) -> Any:
         given: Mapping[bytes, bytes] = {
             name.replace("_", "-").encode(): str(value).encode() for name, value in headers.items()
         }
-        return self.admission.admit(given, monotonic() - waited)
+        return self.admission.admit(given, monotonic() - waited, budget_ms)
 
     def shed(self, reason: str) -> float:
         value = self.metrics.registry.get_sample_value("ddnn_shed_total", {"reason": reason})
@@ -103,10 +103,10 @@ def test_a_wait_that_would_outlast_the_deadline_is_refused_at_once_and_says_for_
     with pytest.raises(Overloaded, match="2500 ms"):
         door.admit()
     with pytest.raises(Overloaded, match="ask again in 3 s"):
-        door.admit(x_ddnn_deadline_ms=1000)
-    door.admit(x_ddnn_deadline_ms=3500)
+        door.admit(budget_ms=1000)
+    door.admit(budget_ms=3500)
     with pytest.raises(Overloaded):  # it would be run, and too late
-        door.admit(x_ddnn_deadline_ms=2600)
+        door.admit(budget_ms=2600)
     assert (door.shed("deadline"), door.admission.retry_after()) == (3, 3)
 
 
@@ -114,15 +114,23 @@ def test_what_a_request_has_waited_since_its_first_byte_counts() -> None:
     door = Door()
     door.wait_s = 0.3
     with pytest.raises(Overloaded):
-        door.admit(waited=0.8, x_ddnn_deadline_ms=1000)
+        door.admit(waited=0.8, budget_ms=1000)
     with pytest.raises(DeadlineExceeded):
-        door.admit(waited=1.1, x_ddnn_deadline_ms=1000)
-    door.admit(x_ddnn_deadline_ms=1000)
+        door.admit(waited=1.1, budget_ms=1000)
+    door.admit(budget_ms=1000)
 
 
 @pytest.mark.parametrize("deadline", ["soon", "-3", "nan"])
-def test_a_deadline_that_makes_no_sense_is_left_to_the_route(deadline: str) -> None:
-    Door().admit(waited=60.0, x_ddnn_deadline_ms=deadline)
+async def test_a_deadline_that_makes_no_sense_is_refused_before_the_body_is_read(fleet: Fleet, deadline: str) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    async with fleet.client("device-0") as client:
+        headers = {"x-ddnn-deadline-ms": deadline, "content-length": "10"}
+        refused = await client.post(INFER, content=unread(), headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (400, "BAD_INPUT")
+    assert repr(deadline) in refused.json()["error"]
 
 
 async def test_the_body_of_what_is_refused_is_not_read_and_probes_are_answered(

@@ -13,7 +13,7 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.policy import Audits, Promise, Thresholds
 from ddnn.serving import audits as audits_module
-from ddnn.serving.base import Service
+from ddnn.serving.service import Service
 from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet, Switch
 from networks import TOPOLOGIES, make_bundle
@@ -154,7 +154,7 @@ async def test_no_answer_waits_for_its_audit(slow: Fleet) -> None:
 
 
 async def test_a_tier_ends_though_audits_are_under_way(slow: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddnn.serving.way_up._CLOSING_S", 0.01)
+    monkeypatch.setattr("ddnn.serving.offload._CLOSING_S", 0.01)
     slow.use(thresholds=EDGE, audits=ALL)
     await slow.see(rows=slice(0, 2))
     service(slow).draining = True
@@ -191,9 +191,9 @@ async def test_a_share_is_audited_the_same_events_each_time(fleet: Fleet) -> Non
     fleet.use(thresholds=EDGE, audits=ALL.model_copy(update={"share": 0.4}))
     picked = []
     for _ in range(2):
-        service(fleet).collector._held.clear()  # type: ignore[attr-defined]
+        service(fleet).collector._held.clear()  # type: ignore[union-attr]
         await fleet.see(rows=slice(0, 16), name="again")
-        await until(lambda: not service(fleet).way_up._tasks)  # type: ignore[union-attr]
+        await until(lambda: not service(fleet).offload._tasks)  # type: ignore[union-attr]
         picked.append(sum(counted(fleet, "ddnn_audits").values()))
     assert 0 < picked[0] < 16
     assert picked[1] == 2 * picked[0]

@@ -2,25 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 import numpy as np
 import pytest
 
-from ddnn.policy import Policy, Thresholds
+from ddnn.policy import Thresholds
 from ddnn.serving.batching import Outputs, SectionQueue
-from ddnn.serving.case import Case, Terms, no_answer
+from ddnn.serving.event import Event
 from ddnn.types import Answer, Exit
 from ddnn_lab.in_process import Fleet
+from event_bench import make_event, turn
 
 SURE = Answer(1, np.ones(2, np.float32), Exit.EDGE, 1.0, np.ones(1, np.bool_), 1)
-
-
-def case(left: float = 60.0) -> Case:
-    loop = asyncio.get_running_loop()
-    nothing = no_answer(2, 1, 1, need_features=False)
-    terms = Terms(deadline=loop.time() + left)
-    return Case(None, Policy(bundle="b"), terms, {}, np.ones(1, np.bool_), nothing, loop.create_future())
 
 
 class Section:
@@ -34,66 +28,97 @@ class Section:
         self.begun = threading.Event()
         self.queue = SectionQueue(self.run, self.decide, most=most, delay_s=delay_s)
 
-    def run(self, cases: Sequence[Case]) -> Outputs:
-        self.runs.append(len(cases))
+    def run(self, events: Sequence[Event]) -> Outputs:
+        self.runs.append(len(events))
         self.threads.add(threading.get_ident())
         self.begun.set()
         assert self.gate.wait(30)
         return {}
 
-    def decide(self, cases: Sequence[Case], outputs: Outputs, seconds: float) -> None:
-        for each in cases:
-            each.settle(SURE)
+    def decide(self, events: Sequence[Event], outputs: Outputs, seconds: float) -> None:
+        for event in events:
+            if event.answer is None:
+                event.settle(SURE)
 
-    async def in_thread(self) -> asyncio.Task[None]:
-        """A run that is under way on the thread and stays there until the gate opens."""
+    async def in_thread(self) -> Event:
+        """An event in a run that is under way on the thread and stays there until the gate opens."""
         self.queue.slow = True
         self.gate.clear()
-        first = asyncio.create_task(self.queue.visit([case()]))
+        first = make_event()
+        self.queue.put([first])
         await asyncio.to_thread(self.begun.wait, 30)
         return first
+
+    def put(self, count: int) -> list[Event]:
+        """So many events, one at a time."""
+        events = [make_event() for _ in range(count)]
+        for event in events:
+            self.queue.put([event])
+        return events
+
+
+def answered(*events: Event) -> Coroutine[None, None, None]:
+    """Wait for their callers to have an answer, or raise what they hear instead."""
+    replies = [reply for event in events for reply, _ in event.replies]
+
+    async def wait() -> None:
+        for reply in replies:
+            await reply.wait()
+
+    return wait()
 
 
 async def test_what_comes_in_one_turn_of_the_loop_goes_through_in_one_run() -> None:
     section = Section()
-    await asyncio.gather(*(section.queue.visit([case()]) for _ in range(5)))
+    await answered(*section.put(5))
     assert section.runs == [5]
-    await section.queue.visit([case(), case()])
+    section.queue.put(pair := [make_event(), make_event()])
+    await answered(*pair)
     assert section.runs == [5, 2]
 
 
-async def test_a_run_has_at_most_so_many_events_and_nobody_is_left() -> None:
+async def test_a_run_has_at_most_so_many_events_and_none_is_left() -> None:
     section = Section(most=4)
-    cases = [case() for _ in range(10)]
-    await asyncio.gather(section.queue.visit(cases[:7]), section.queue.visit(cases[7:]))
+    events = [make_event() for _ in range(10)]
+    section.queue.put(events[:7])
+    section.queue.put(events[7:])
+    await answered(*events)
     assert section.runs == [4, 4, 2]
-    assert all(each.outcome.done() for each in cases)
+
+
+async def test_events_that_came_together_go_on_together_once_all_are_through() -> None:
+    section, onward = Section(most=2), list[int]()
+    section.queue._decide = lambda events, outputs, seconds: events[0].settle(SURE)
+    section.queue._onward = lambda events: onward.append(len(events))
+    section.queue.put([make_event() for _ in range(5)])
+    section.queue.put([make_event()])
+    await turn()
+    assert (section.runs, onward) == ([2, 2, 2], [2, 1])  # one of each run is answered
 
 
 async def test_a_free_section_waits_for_more_only_where_it_is_told_to_and_not_once_it_is_full() -> None:
     section = Section(most=3, delay_s=3600)
-    visits = [asyncio.create_task(section.queue.visit([case()])) for _ in range(2)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    waiting = section.put(2)
+    await turn()
     assert section.runs == []
-    await asyncio.gather(*visits, section.queue.visit([case()]))
+    await answered(*waiting, *section.put(1))
     assert section.runs == [3]
 
 
 async def test_while_a_slow_section_is_at_it_others_gather_for_its_next_run() -> None:
     section = Section()
     first = await section.in_thread()
-    visits = [asyncio.create_task(section.queue.visit([case()])) for _ in range(6)]
+    waiting = section.put(6)
     await asyncio.sleep(0)
     assert threading.get_ident() not in section.threads
     section.gate.set()
-    await asyncio.gather(first, *visits)
+    await answered(first, *waiting)
     assert section.runs == [1, 6]
     section.queue.close()
 
 
 async def test_a_section_whose_runs_are_all_slow_goes_to_the_thread_and_comes_back() -> None:
-    queue = SectionQueue(lambda cases: {}, lambda cases, outputs, seconds: None)
+    queue = SectionQueue(lambda events: {}, lambda events, outputs, seconds: None)
     for seconds in (*(0.5,) * 7, 0.00001):  # one quick run of the last ones: the machine was busy
         queue._learn(seconds, 1)
     assert not queue.slow
@@ -109,45 +134,44 @@ async def test_a_section_whose_runs_are_all_slow_goes_to_the_thread_and_comes_ba
 async def test_answered_and_expired_events_and_those_of_callers_who_left_are_dropped_before_the_run() -> None:
     section = Section()
     first = await section.in_thread()
-    answered, expired, wanted = case(), case(left=-1), case()
-    left = asyncio.create_task(section.queue.visit([case()]))
-    visit = asyncio.create_task(section.queue.visit([answered, wanted]))
-    late = asyncio.create_task(section.queue.visit([expired]))
-    await asyncio.sleep(0)
-    left.cancel()
-    answered.settle(SURE)
+    early, expired, wanted, left = make_event(), make_event(left=-1), make_event(), make_event()
+    for events in ([left], [early, wanted], [expired]):
+        section.queue.put(events)
+    left.forget(left.replies[0][0])
+    early.settle(SURE)
     section.gate.set()
-    await asyncio.gather(first, visit, late)
+    await answered(first, wanted, expired)
     assert section.runs == [1, 1]
-    assert wanted.outcome.result() is SURE
-    assert expired.outcome.result().degraded_reason == "deadline"
+    assert wanted.answer is SURE
+    assert expired.answer
+    assert expired.answer.degraded_reason == "deadline"
     section.queue.close()
 
 
-async def test_nobody_waits_for_a_slow_section_past_the_deadline() -> None:
+async def test_no_caller_waits_for_a_slow_section_past_the_deadline() -> None:
     section = Section()
-    hurried = case(left=0.01)
-    first = await section.in_thread()
-    await section.queue.visit([hurried])
-    assert hurried.outcome.result().degraded_reason == "deadline"
+    hurried, first = make_event(left=0.01), await section.in_thread()
+    section.queue.put([hurried])
+    await answered(hurried)
+    assert hurried.answer
+    assert hurried.answer.degraded_reason == "deadline"
     section.gate.set()
-    await first
+    await answered(first)
     assert section.runs[0] == 1
     section.queue.close()
 
 
-async def test_the_wait_grows_with_the_queue_and_is_nothing_when_nobody_is_there() -> None:
+async def test_the_wait_grows_with_the_queue_and_is_nothing_when_it_is_empty() -> None:
     section = Section()
     assert section.queue.wait_s == 0
     section.queue._learn(2.0, 4)
     first = await section.in_thread()
     alone = section.queue.wait_s
-    visits = [asyncio.create_task(section.queue.visit([case()])) for _ in range(4)]
-    await asyncio.sleep(0)
+    waiting = section.put(4)
     assert section.queue.wait_s == pytest.approx(alone + 4 * 0.5, abs=0.5)
     assert 0 < alone <= 2.0
     section.gate.set()
-    await asyncio.gather(first, *visits)
+    await answered(first, *waiting)
     assert section.queue.wait_s == 0
     section.queue.close()
 
@@ -156,17 +180,29 @@ async def test_the_wait_grows_with_the_queue_and_is_nothing_when_nobody_is_there
 async def test_what_a_section_raises_is_raised_where_its_events_came_from_and_the_next_run_is_fine(slow: bool) -> None:
     runs: list[int] = []
 
-    def run(cases: Sequence[Case]) -> Outputs:
-        runs.append(len(cases))
+    def run(events: Sequence[Event]) -> Outputs:
+        runs.append(len(events))
         if len(runs) == 1:
             raise RuntimeError("out of memory")
         return {}
 
-    queue = SectionQueue(run, lambda cases, outputs, seconds: None)
+    def decide(events: Sequence[Event], outputs: Outputs, seconds: float) -> None:
+        for event in events:
+            event.settle(SURE)
+
+    def failed(events: Sequence[Event], error: Exception) -> None:
+        for event in events:
+            event.fail(error)
+
+    queue = SectionQueue(run, decide, failed=failed)
     queue.slow = slow
-    for result in await asyncio.gather(queue.visit([case()]), queue.visit([case()]), return_exceptions=True):
+    both = [make_event(), make_event()]
+    for event in both:
+        queue.put([event])
+    for result in await asyncio.gather(*map(answered, both), return_exceptions=True):
         assert isinstance(result, RuntimeError)
-    await queue.visit([case()])
+    queue.put([after := make_event()])
+    await answered(after)
     assert runs == [2, 1]
     queue.close()
 

@@ -1,44 +1,34 @@
 """The engine: each event under its own policy, each request timed once."""
 
-import asyncio
-
 import numpy as np
 import pytest
 
 from ddnn.criteria import entropy, margin, probabilities
 from ddnn.policy import Policy, Temperatures
-from ddnn.serving.case import Case, Terms, no_answer
-from ddnn.serving.engine import judge_cases
+from ddnn.serving.engine import judge_events
 from ddnn.types import Array, Exit
 from ddnn_lab.in_process import Fleet
+from event_bench import make_event
 
 SCORES = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-
-
-def case(policy: Policy, threshold: float | None = None) -> Case:
-    outcome = asyncio.get_running_loop().create_future()
-    nothing = no_answer(4, 2, policy.version, need_features=False)
-    return Case(None, policy, Terms(deadline=0, threshold=threshold), {}, np.ones(2, np.bool_), nothing, outcome)
 
 
 async def test_every_event_is_judged_under_its_own_policy() -> None:
     first = Policy(bundle="b", version=1)
     second = Policy(bundle="b", version=2, criterion="margin", temperatures=Temperatures(edge=2.0))
-    answers, criterion, sure = judge_cases(Exit.EDGE, SCORES, [case(first), case(second), case(first)])
+    answers, sure = judge_events(Exit.EDGE, SCORES, [make_event(policy=policy) for policy in (first, second, first)])
     assert [answer.policy_version for answer in answers] == [1, 2, 1]
     cool = probabilities(SCORES, 2.0)
     assert np.allclose(answers[1].probabilities, cool[1])
     assert np.allclose(answers[2].probabilities, probabilities(SCORES)[2])
-    assert criterion == pytest.approx(
-        [entropy(probabilities(SCORES))[0], margin(cool)[1], entropy(probabilities(SCORES))[2]]
-    )
+    criterion = [entropy(probabilities(SCORES))[0], margin(cool)[1], entropy(probabilities(SCORES))[2]]
     assert [answer.confidence for answer in answers] == pytest.approx([1 - value for value in criterion])
     assert [answer.label for answer in answers] == SCORES.argmax(axis=1).tolist()
     assert sure == [value < 0.5 for value in criterion]
 
 
 async def test_a_requests_threshold_moves_exits_that_answer_at_all_and_not_the_cloud() -> None:
-    asked = case(Policy(bundle="b"), threshold=0.125)
+    asked = make_event(threshold=0.125)
     assert [asked.threshold(exit) for exit in Exit] == [0, 0.125, 0.125, 2]
 
 

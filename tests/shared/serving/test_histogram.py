@@ -3,7 +3,7 @@
 import numpy as np
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from ddnn.serving.histogram import LoopHistogram
+from ddnn.serving.metrics import LoopHistogram
 
 BUCKETS = (0.5, 1.0, 2.5)
 VALUES = [*np.random.default_rng(0).exponential(size=200).tolist(), *BUCKETS, 0.0, 1e9]

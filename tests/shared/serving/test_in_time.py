@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from starlette.types import Message
 
-from ddnn.policy import Policy
 from ddnn.serving.batching import Outputs, SectionQueue
-from ddnn.serving.caller import caller_left
-from ddnn.serving.case import Case, Terms, no_answer
+from ddnn.serving.event import Event
+from ddnn.serving.http import caller_left
 from ddnn.types import Exit
 from ddnn.uplink.transport import OverHttpx
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, Fleet
+from event_bench import make_event
 
 
 def slow(fleet: Fleet, host: str, seconds: float) -> Any:
@@ -104,25 +104,21 @@ async def test_features_are_not_sent_for_a_caller_who_has_left(fleet: Fleet) -> 
 async def test_a_slow_section_does_not_run_what_would_come_out_too_late_but_tries_the_last() -> None:
     runs: list[int] = []
 
-    def run(cases: Sequence[Case]) -> Outputs:
-        runs.append(len(cases))
+    def run(events: Sequence[Event]) -> Outputs:
+        runs.append(len(events))
         return {}
 
-    def decide(cases: Sequence[Case], outputs: Outputs, seconds: float) -> None:
-        for each in cases:
-            each.settle(replace(each.best, label=1))
-
-    def case(left: float) -> Case:
-        loop = asyncio.get_running_loop()
-        nothing = no_answer(2, 1, 1, need_features=False)
-        terms = Terms(deadline=loop.time() + left)
-        return Case(None, Policy(bundle="b"), terms, {}, np.ones(1, np.bool_), nothing, loop.create_future())
+    def decide(events: Sequence[Event], outputs: Outputs, seconds: float) -> None:
+        for event in events:
+            event.settle(replace(event.best, label=1))
 
     queue = SectionQueue(run, decide)
     queue.slow, queue._usual_s = True, 60.0
-    hurried, patient, last = case(30), case(600), case(30)
-    await asyncio.gather(*(queue.visit([each]) for each in (hurried, patient, last)))
+    events = [make_event(30), make_event(600), make_event(30)]
+    replies = [event.replies[0][0] for event in events]
+    for event in events:
+        queue.put([event])
+    hurried, patient, last = [(await reply.wait())[0] for reply in replies]
     queue.close()
     assert runs == [2]
-    assert (hurried.outcome.result().degraded_reason, patient.outcome.result().label) == ("deadline", 1)
-    assert last.outcome.result().label == 1
+    assert (hurried.degraded_reason, patient.label, last.label) == ("deadline", 1, 1)

@@ -3,9 +3,7 @@
 import asyncio
 import time
 
-import pytest
-
-from ddnn.serving.lag import LoopLag
+from ddnn.serving.admission import LoopLag
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, Fleet
 
@@ -45,9 +43,9 @@ async def test_one_stall_is_not_a_queue() -> None:
 
 
 async def test_who_would_wait_for_the_loop_past_its_deadline_is_refused_and_who_has_time_is_not(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet,
 ) -> None:
-    monkeypatch.setattr(LoopLag, "standing_s", property(lambda lag: 0.2))
+    fleet.switch.apps["device-0"].state.service.lag.standing_s = 0.2
     body, head = encode_request({"view": fleet.view(0, slice(0, 1))})
     async with fleet.client("device-0") as client:
         refused = await client.post(INFER, content=body, headers={**head, "x-ddnn-deadline-ms": "700"})

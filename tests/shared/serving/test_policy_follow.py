@@ -11,8 +11,8 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
-from ddnn.serving.base import Service
-from ddnn.serving.follow import Follower
+from ddnn.serving.control import Follower, PolicyControl
+from ddnn.serving.service import Service
 from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet
 
@@ -48,7 +48,7 @@ async def test_a_change_goes_down_tier_by_tier_and_only_when_there_is_one(fleet:
     await edge.poll()
     await device.poll()
     assert service(fleet, "edge").policy == service(fleet, "device-2").policy == changed
-    assert service(fleet, "edge").in_force.source == "upstream"
+    assert service(fleet, "edge").control.source == "upstream"
     before = len(fleet.switch.requests)
     await edge.poll()
     assert fleet.switch.requests[before].headers["if-none-match"] == changed.etag
@@ -109,15 +109,10 @@ async def test_the_next_of_several_is_asked_when_the_first_has_nothing(tiny_bund
     assert above.uplink
     changed = next_policy(fleet)
     service(fleet, "cloud").policy = changed
-    taken: list[Policy] = []
-
-    async def take(policy: Policy) -> None:
-        taken.append(policy)
-
-    urls = ("http://gone", "http://cloud")
-    asks = Follower(above.uplink, urls, every_s=1, here=above.in_force, take=take)
+    control = PolicyControl(above.policy, classes=2, devices=6)
+    asks = Follower(above.uplink, ("http://gone", "http://cloud"), control, every_s=1)
     await asks.poll()
-    assert (taken, asks.problem) == ([changed], "")
+    assert (control.policy, control.source, asks.problem) == (changed, "upstream", "")
     assert {request.headers["authorization"] for request in fleet.switch.requests} == {"Bearer between-tiers"}
     await fleet.close()
 
@@ -150,7 +145,8 @@ async def test_an_event_is_decided_under_what_was_in_force_when_it_came(fleet: F
     old = service(fleet, "edge").policy
     first = asyncio.create_task(fleet.see(devices=[0], rows=slice(0, 1), name="e"))
     await fleet.switch.reached("edge")
-    collector = service(fleet, "edge").collector  # type: ignore[attr-defined]
+    collector = service(fleet, "edge").collector
+    assert collector
     while not collector.pending:  # noqa: ASYNC110 — a turn of the loop at a time
         await asyncio.sleep(0)
     new = old.model_copy(update={"version": 9, "thresholds": NEVER})

@@ -12,10 +12,8 @@ from ddnn.evaluation import Scores
 from ddnn.evaluation.decide import decide, judge
 from ddnn.evaluation.report import traffic
 from ddnn.policy import Audits, Policy, Temperatures, Thresholds
-from ddnn.serving.base import Service
-from ddnn.serving.ledger import MOST_BYTES, Decision, Ledger
-from ddnn.serving.ledger_replay import replay
-from ddnn.serving.ledger_words import compare, merge, sentence
+from ddnn.serving.ledger import MOST_BYTES, Decision, Ledger, compare, merge, replay, sentence
+from ddnn.serving.service import Service
 from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet
 from networks import TOPOLOGIES, make_bundle
@@ -126,8 +124,8 @@ async def test_what_an_audit_learned_later_is_no_estimate(fleet: Fleet) -> None:
     fleet.use(thresholds=Thresholds(local=1.0), audits=Audits(share=1.0, per_second=1e6, burst=100), offload="eager")
     await fleet.see(rows=ROWS)
     edge = service(fleet, "edge")
-    assert edge.way_up
-    await edge.way_up.close()  # lets the audits end
+    assert edge.offload
+    await edge.offload.close()  # lets the audits end
     told = await dry_run(fleet, Policy(bundle="b", thresholds=NEVER))
     assert (told["estimated"], told["after"]["share"]["cloud"]) == (0, 1)
 

@@ -7,8 +7,9 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
-from ddnn.serving.state import State
+from ddnn.serving.control import PolicyFile
 from ddnn.settings import Settings
+from ddnn_cloud.app import make_service
 from ddnn_cloud.service import CloudService
 
 FILE = "policy-cloud-0.json"
@@ -21,7 +22,7 @@ def changed(tiny_bundle: Bundle) -> Policy:
 
 def start(bundle: Bundle, folder: Path | None) -> CloudService:
     """A cloud that starts with this state folder."""
-    return CloudService(Bundle.open(bundle.path), Settings.load(bundle=bundle.path, state_dir=folder, threads=1))
+    return make_service(Settings.load(bundle=bundle.path, state_dir=folder, threads=1))
 
 
 async def test_a_restart_keeps_the_policy_and_the_one_before(
@@ -29,11 +30,11 @@ async def test_a_restart_keeps_the_policy_and_the_one_before(
 ) -> None:
     caplog.set_level(logging.INFO, "ddnn")
     first = start(tiny_bundle, tmp_path / "made" / "when needed")
-    assert (first.in_force.source, first.in_force.previous) == ("bundle", None)
-    assert await first.change_policy(changed, "admin")
+    assert (first.control.source, first.control.previous) == ("bundle", None)
+    assert await first.control.change(changed, "admin")
     again = start(tiny_bundle, tmp_path / "made" / "when needed")
-    assert (again.policy, again.in_force.source) == (changed, "state")
-    assert again.in_force.previous == tiny_bundle.policy
+    assert (again.policy, again.control.source) == (changed, "state")
+    assert again.control.previous == tiny_bundle.policy
     assert "policy version 4 as kept: the bundle's is version 1" in caplog.text
     assert [file.name for file in (tmp_path / "made" / "when needed").iterdir()] == [FILE]
 
@@ -42,7 +43,7 @@ async def test_a_newer_bundle_s_or_another_bundle_s_policy_is_not_overruled(
     tiny_bundle: Bundle, tmp_path: Path, changed: Policy, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "ddnn")
-    state = State(tmp_path, "cloud-0")
+    state = PolicyFile(tmp_path, "cloud-0")
     await state.keep(changed, None)
     assert state.read(changed.model_copy(update={"version": 5})) is None
     assert "version 5 of the bundle: the one kept is version 4" in caplog.text
@@ -57,15 +58,15 @@ async def test_a_damaged_file_is_a_sentence_and_the_bundle_s_policy(
 ) -> None:
     (tmp_path / FILE).write_bytes(damage)
     service = start(tiny_bundle, tmp_path)
-    assert (service.policy, service.in_force.source) == (tiny_bundle.policy, "bundle")
+    assert (service.policy, service.control.source) == (tiny_bundle.policy, "bundle")
     assert "the one kept is damaged" in caplog.text
     assert FILE in caplog.text
-    assert await service.change_policy(changed, "admin")
+    assert await service.control.change(changed, "admin")
     assert start(tiny_bundle, tmp_path).policy == changed
 
 
 async def test_one_changed_byte_is_found(tmp_path: Path, changed: Policy) -> None:
-    state = State(tmp_path, "cloud-0")
+    state = PolicyFile(tmp_path, "cloud-0")
     await state.keep(changed, None)
     text = (tmp_path / FILE).read_text()
     (tmp_path / FILE).write_text(text.replace("0.25", "0.95"))
@@ -78,7 +79,7 @@ async def test_without_a_disk_the_swap_counts_and_says_that_it_will_not_last(
     (tmp_path / "file").touch()
     for folder, why in ((None, "DDNN_STATE_DIR is not set"), (tmp_path / "file", "cannot be written")):
         service = start(tiny_bundle, folder)
-        assert not await service.change_policy(changed, "admin")
+        assert not await service.control.change(changed, "admin")
         status = service.status()["policy"]
         assert (service.policy, status["kept"]) == (changed, False)
         assert why in status["not_kept_because"]
@@ -87,5 +88,5 @@ async def test_without_a_disk_the_swap_counts_and_says_that_it_will_not_last(
 
 async def test_two_tiers_may_share_a_folder(tmp_path: Path, changed: Policy) -> None:
     for name in ("edge-0", "edge-1"):
-        assert await State(tmp_path, name).keep(changed, None)
-    assert State(tmp_path, "cloud-0").read(changed) is None
+        assert await PolicyFile(tmp_path, name).keep(changed, None)
+    assert PolicyFile(tmp_path, "cloud-0").read(changed) is None

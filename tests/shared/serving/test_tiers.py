@@ -1,16 +1,17 @@
 """Three tiers in one process, joined by ASGI transports: exits, stages and failures."""
 
 import asyncio
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
 from ddnn.policy import Thresholds
-from ddnn.serving.case import Case
+from ddnn.serving.event import Event
+from ddnn.settings import Settings
 from ddnn.types import Exit
 from ddnn.wire import encode_request
+from ddnn_device.app import create_app
 from ddnn_lab.in_process import INFER, NEVER, Fleet
 
 
@@ -119,11 +120,11 @@ async def test_an_edge_that_forgot_the_event_degrades_to_the_devices_exit(fleet:
     edge = fleet.switch.apps["edge"].state.service
     ask = edge.collector.ask
 
-    def ask_and_forget(case: Any) -> None:
-        ask(case)
-        edge.collector._waiting.clear()
+    def ask_and_forget(event: Event) -> None:
+        ask(event)
+        edge.collector._open.clear()
 
-    edge.engine._ask = ask_and_forget
+    edge.collector.ask = ask_and_forget
     (answers,) = await fleet.see(devices=[1], rows=slice(0, 1))
     assert (answers[0].exit, answers[0].degraded_reason) == (Exit.DEVICE, "gone")
 
@@ -228,8 +229,7 @@ async def test_an_impatient_caller_does_not_hurry_the_others(fleet: Fleet) -> No
 
 
 async def test_an_exit_that_was_asked_for_is_not_degraded_when_there_is_no_tier_above(fleet: Fleet) -> None:
-    device = fleet.switch.apps["device-0"].state.service
-    device.engine.way_up = None
+    fleet.switch.apps["device-0"] = create_app(Settings.load(bundle=fleet.bundle.path))
     view = {"view": fleet.view(0, slice(0, 1))}
     (asked,) = await fleet.infer("device-0", view, max_exit="device")
     (wanted,) = await fleet.infer("device-0", view)
@@ -287,13 +287,13 @@ async def test_giving_up_answers_what_waits_above_with_what_there_is(fleet: Flee
 
 async def test_a_draining_edge_still_takes_the_features_it_asked_for(fleet: Fleet) -> None:
     edge = fleet.switch.apps["edge"].state.service
-    ask = edge.engine._ask
+    ask = edge.collector.ask
 
-    def ask_and_drain(case: Case) -> None:
+    def ask_and_drain(event: Event) -> None:
         edge.draining = True
-        ask(case)
+        ask(event)
 
-    edge.engine._ask = ask_and_drain
+    edge.collector.ask = ask_and_drain
     for answers in await fleet.see():
         assert {answer.exit for answer in answers} == {Exit.CLOUD}
     for answers in await fleet.see(name="new"):

@@ -1,14 +1,16 @@
-"""Heads that are too large, too many or no HTTP at all, over real sockets."""
+"""Heads that are too large, too many or no HTTP at all, over real sockets; and responses that go out in one piece."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import orjson
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ddnn.serving import heads
+from ddnn.serving import server
 from ddnn_lab.in_process import Fleet
 
 REQUEST = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n"
@@ -17,11 +19,11 @@ REQUEST = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n"
 @pytest.fixture
 async def port(fleet: Fleet) -> AsyncIterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(fleet.switch.apps["device-0"], http=heads.BoundedHeads, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    config = uvicorn.Config(fleet.switch.apps["device-0"], http=server.BoundedHeads, log_config=None, lifespan="off")
+    uvicorn_server = uvicorn.Server(config)
+    serving = asyncio.create_task(uvicorn_server.serve(sockets=[listening]))
     yield int(listening.getsockname()[1])
-    server.should_exit = True
+    uvicorn_server.should_exit = True
     await serving
     listening.close()
 
@@ -64,7 +66,7 @@ async def test_a_header_without_end_is_cut_off_before_it_is_kept(port: int) -> N
 
 
 async def test_a_head_that_does_not_come_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "_SECONDS", 0.05)
+    monkeypatch.setattr(server, "_SECONDS", 0.05)
     assert await reply(port) == b""
     assert await reply(port, b"GET /v2") == b""
 
@@ -77,7 +79,7 @@ async def test_ordinary_requests_follow_each_other_on_one_connection(port: int) 
 async def test_a_connection_too_many_is_told_so_and_the_others_go_on(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heads, "_CONNECTIONS", 1)
+    monkeypatch.setattr(server, "_CONNECTIONS", 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     refused = await reply(port)
     assert refused.startswith(b"HTTP/1.1 503")
@@ -87,3 +89,68 @@ async def test_a_connection_too_many_is_told_so_and_the_others_go_on(
     async with asyncio.timeout(30):
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
+
+
+HEAD, BODY, MORE = b"HTTP/1.1 200 OK\r\n\r\n", b"body", b"more"
+
+
+class Cycle:
+    """A response, as far as it is looked at."""
+
+    response_started = False
+
+
+class Wire:
+    """Notes what reaches the kernel."""
+
+    def __init__(self) -> None:
+        self.calls: list[bytes] = []
+        self.closed = False
+        self.cycle: Cycle | None = None
+        self.transport = server.OneWrite(cast(asyncio.Transport, self), cast(HttpToolsProtocol, self))
+
+    def write(self, data: bytes) -> None:
+        self.calls.append(data)
+
+    def writelines(self, parts: Any) -> None:
+        self.calls.append(b"".join(parts))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+def begin(wire: Wire) -> None:
+    wire.cycle = Cycle()
+    wire.cycle.response_started = True
+    wire.transport.write(HEAD)
+
+
+def test_head_and_body_go_out_together_and_what_follows_at_once(wire: Wire) -> None:
+    for _ in range(2):
+        begin(wire)
+        wire.transport.write(BODY)
+        wire.transport.write(MORE)
+    assert wire.calls == [HEAD + BODY, MORE] * 2
+
+
+def test_what_is_no_response_goes_out_at_once(wire: Wire) -> None:
+    wire.transport.write(HEAD)
+    wire.cycle = Cycle()
+    wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert wire.calls == [HEAD, b"HTTP/1.1 100 Continue\r\n\r\n"]
+
+
+def test_a_head_without_a_body_goes_out_before_the_connection_closes(wire: Wire) -> None:
+    begin(wire)
+    assert wire.calls == []
+    wire.transport.close()
+    assert wire.calls == [HEAD]
+    assert wire.transport.is_closing()

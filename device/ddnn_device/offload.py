@@ -1,0 +1,82 @@
+"""A device's offload: scores first, features when the edge asks for them; or both at once (eager); or the raw view."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ddnn.serving.event import Event, audit_options
+from ddnn.serving.offload import Offload, charge, event_tensor
+from ddnn.serving.request import RequestOptions
+from ddnn.serving.states import State
+from ddnn.types import Answer, Array
+from ddnn.wire import Parameters
+
+__all__ = ["ToEdge"]
+
+
+class ToEdge(Offload):
+    """Posts at once, the events of a request together: holding one back would hold back its siblings at the edge."""
+
+    def __init__(self, *args: Any, device: int, alone: bool, **kwargs: Any) -> None:
+        """`alone`: the network has no other device, whose edge would have to hear what this one answers."""
+        super().__init__(*args, **kwargs)
+        self._device, self._alone = device, alone
+
+    async def post(self, events: Sequence[Event]) -> None:
+        """Go through the stages."""
+        eager = events[0].id is None or events[0].policy.offload == "eager"
+        first = ("view",) if self.carries == "view" else ("scores", "features") if eager else ("scores",)
+        if wanted := self.in_time(await self._stage(events, *first)):
+            await self._stage(wanted, "features")
+
+    def report(self, events: Sequence[Event]) -> None:
+        """Send the scores of events this device has answered, so that the others' edge knows."""
+        known = [event for event in events if event.id is not None]
+        if known and not self._alone:
+            inputs = self._inputs(known, "scores")
+            inputs["answered"] = np.ones(len(known), np.bool_)
+            charge(known, inputs)
+            self.in_background(self._send(known, inputs, known[0].options))
+
+    async def _stage(self, events: Sequence[Event], *names: str) -> list[Event]:
+        """Post one stage; settle the rows that come back as answers, return those whose features are wanted."""
+        inputs = self._inputs(events, *names)
+        charge(events, inputs)
+        answers = await self._send(events, inputs, events[0].options)
+        wanted, audited = [], []
+        for event, answer in zip(events, answers, strict=True):
+            if answer.label >= 0 and answer.need_features and event.id is not None and "features" in event.inputs:
+                audited.append(event)
+            if event.state is not State.OFFLOADED:
+                continue
+            if answer.label >= 0:
+                event.settle(replace(answer, need_features=False))
+            elif answer.need_features:
+                wanted.append(event)
+            else:
+                event.degrade(answer.degraded_reason or "gone")
+        if audited:
+            options = audit_options(audited[0].options)
+            self.in_background(self._send(audited, self._inputs(audited, "features"), options))
+        return wanted
+
+    async def _send(self, events: Sequence[Event], inputs: dict[str, Array], options: RequestOptions) -> list[Answer]:
+        parameters: Parameters = {"device": self._device, "max_exit": options.max_exit.value}
+        if options.threshold is not None:
+            parameters["threshold"] = options.threshold
+        if options.wait_ms is not None:
+            parameters["wait_ms"] = options.wait_ms
+        if "answered" in inputs:
+            parameters["policy_version"] = events[0].best.policy_version
+        if options.audit:
+            parameters["audit"] = True
+        return await self.send(inputs, parameters, events, options if options.audit else None)
+
+    @staticmethod
+    def _inputs(events: Sequence[Event], *names: str) -> dict[str, Array]:
+        inputs = {} if events[0].id is None else {"event": event_tensor(events)}
+        for name in names:
+            inputs[name] = np.stack([event.scores if name == "scores" else event.inputs[name] for event in events])
+        return inputs

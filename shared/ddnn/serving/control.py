@@ -1,0 +1,245 @@
+"""The policy a tier answers by: in force, kept over a restart, followed from the tier above."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import orjson
+
+from ddnn.errors import BadBundle, BadInput
+from ddnn.policy import Policy
+from ddnn.seal import read_sealed, write_sealed
+from ddnn.serving.event import no_answer
+from ddnn.uplink import NoReply, Uplink
+from ddnn.wire import decode_error
+
+__all__ = [
+    "POLICY_PATH",
+    "Follower",
+    "PolicyControl",
+    "PolicyFile",
+    "Source",
+]
+
+_log = logging.getLogger("ddnn")
+
+Source = Literal["bundle", "state", "admin", "upstream"]
+"""Where a policy came from: the bundle, what was kept over a restart, a person's write, the tier above."""
+POLICY_PATH: Final = "/v2/policy"
+_KNOWN: Final = 16
+_SEAL: Final = "checksum"
+_PATIENCE_S: Final = 2.0
+"""How long a tier above is listened to, once."""
+
+
+class PolicyFile:
+    """What a tier keeps over a restart: its policy and the one before, sealed, in `policy-TIER-INDEX.json`.
+
+    Tiers that share a folder do not share a file.
+    """
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self._file = folder / f"policy-{name}.json" if folder else None
+        self._one_at_a_time = asyncio.Lock()
+        self.problem = "" if folder else "DDNN_STATE_DIR is not set"
+        """Why what is in force would not outlive a restart; empty when it would."""
+
+    def read(self, bundled: Policy) -> tuple[Policy, Policy | None] | None:
+        """The policy kept and the one before it, if that is to be taken instead of the bundle's; the log says why."""
+        if self._file is None:
+            return None
+        try:
+            if not self._file.exists():
+                return None
+            current, previous = _policies(read_sealed(self._file, seal=_SEAL))
+        except (BadInput, OSError) as error:
+            _log.warning("policy version %d of the bundle: the one kept is damaged: %s", bundled.version, error)
+            return None
+        if current.bundle != bundled.bundle:
+            _log.info("policy version %d of the bundle: the one kept belongs to another bundle", bundled.version)
+            return None
+        if current.version < bundled.version:
+            _log.info("policy version %d of the bundle: the one kept is version %d", bundled.version, current.version)
+            return None
+        _log.info("policy version %d as kept: the bundle's is version %d", current.version, bundled.version)
+        return current, previous if previous and previous.bundle == bundled.bundle else None
+
+    async def keep(self, current: Policy, previous: Policy | None) -> bool:
+        """Write both, in the order of the calls; whether that succeeded. A disk that hangs stops nothing else."""
+        if self._file is None:
+            return False
+        async with self._one_at_a_time:
+            try:
+                await asyncio.to_thread(self._write, self._file, current, previous)
+            except OSError as error:
+                self.problem = f"{self._file.parent} cannot be written ({(error.strerror or str(error)).lower()})"
+                _log.warning("policy version %d will not outlive a restart: %s", current.version, self.problem)
+            else:
+                self.problem = ""
+        return not self.problem
+
+    @staticmethod
+    def _write(file: Path, current: Policy, previous: Policy | None) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        document: dict[str, Any] = {
+            "format": 1,
+            "current": current.model_dump(mode="json"),
+            "previous": previous.model_dump(mode="json") if previous else None,
+        }
+        write_sealed(file, document, seal=_SEAL)
+
+
+def _policies(document: dict[str, Any]) -> tuple[Policy, Policy | None]:
+    if document.get("format") != 1 or not isinstance(document.get("current"), dict):
+        raise BadBundle(f"its format is {document.get('format')!r}; expected 1, with a policy in it")
+    previous = document.get("previous")
+    return Policy.of(document["current"]), Policy.of(previous) if isinstance(previous, dict) else None
+
+
+class PolicyControl:
+    """One policy in force at a time, the one before, and the last few by version.
+
+    Everything runs on one event loop, so a swap is one assignment between two events.
+    """
+
+    def __init__(
+        self,
+        bundled: Policy,
+        *,
+        classes: int,
+        devices: int,
+        file: PolicyFile | None = None,
+        changed: Callable[[Policy], None] = lambda policy: None,
+    ) -> None:
+        """`changed` hears of every policy that comes into force, this first one too."""
+        kept = file.read(bundled) if file else None
+        self._classes, self._devices = classes, devices
+        self._file, self._changed = file or PolicyFile(None, ""), changed
+        self._known: OrderedDict[int, Policy] = OrderedDict()
+        self.policy = kept[0] if kept else bundled
+        """What events that arrive now are decided under."""
+        self.previous = kept[1] if kept else None
+        """What was in force before; a rollback goes there."""
+        self._take(self.policy, "state" if kept else "bundle")
+
+    @property
+    def problem(self) -> str:
+        """Why what is in force would not outlive a restart; empty when it would."""
+        return "" if self.source == "bundle" else self._file.problem
+
+    def swap(self, policy: Policy, source: Source) -> None:
+        """Put `policy` in force for every event that arrives from now on."""
+        self.previous = self.policy
+        self._take(policy, source)
+
+    async def change(self, policy: Policy, source: Source) -> bool:
+        """Put `policy` in force at once, then keep it; whether it will outlive a restart."""
+        self.swap(policy, source)
+        return await self._file.keep(policy, self.previous)
+
+    def known(self, version: int | None) -> Policy | None:
+        """The latest policy of that version, if it was in force here lately."""
+        return None if version is None else self._known.get(version)
+
+    def _take(self, policy: Policy, source: Source) -> None:
+        self.policy, self.source, self.etag = policy, source, policy.etag
+        self.nothing = no_answer(self._classes, self._devices, policy.version)
+        """What there is of an event before its first exit: one for all, as nothing writes to it."""
+        self._known[policy.version] = policy
+        self._known.move_to_end(policy.version)
+        while len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+        self._changed(policy)
+
+
+class Follower:
+    """Asks `urls` in order, about every `every_s` seconds; the first that has a policy of this bundle is followed."""
+
+    def __init__(self, uplink: Uplink, urls: Sequence[str], control: PolicyControl, *, every_s: float) -> None:
+        self._uplink, self._urls, self._control, self._every_s = uplink, tuple(urls), control, every_s
+        self._heard: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.problem: str | None = None
+        """Why the tier above is not followed now; empty while it is, None before the first poll."""
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the tier above last said what its policy is."""
+        return None if self._heard is None else time.monotonic() - self._heard
+
+    def start(self) -> None:
+        """Follow until `stop`."""
+        self._task = self._task or asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Follow no longer."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def poll(self) -> None:
+        """Ask once, and take what is another policy than the one in force here."""
+        problems: list[str] = []
+        for url in self._urls:
+            try:
+                policy = await self._ask(url)
+            except (NoReply, BadInput) as error:
+                problems.append(str(error))
+                continue
+            self._heard = time.monotonic()
+            self._note("")
+            if policy and policy.etag != self._control.etag:
+                before = self._control.policy.version
+                _log.info("policy version %d of %s, after version %d", policy.version, url, before)
+                await self._control.change(policy, "upstream")
+            return
+        self._note("; ".join(problems))
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.poll()
+            except Exception:  # whatever it was, the next poll may do better
+                _log.exception("the policy above could not be followed")
+            # Jitter, so that the tiers of a fleet that came up together do not ask together for ever.
+            await asyncio.sleep(self._every_s * random.uniform(0.75, 1.25))
+
+    async def _ask(self, url: str) -> Policy | None:
+        """The policy in force there, None when it is the one here; raise `NoReply` or `BadInput`."""
+        here = self._control.policy
+        status, body = await self._uplink.look(
+            url, POLICY_PATH, headers={"if-none-match": self._control.etag}, seconds=_PATIENCE_S
+        )
+        if status == 304:
+            return None
+        if status != 200:
+            raise BadInput(f"{url} answered {status}: {decode_error(status, body)}")
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise BadInput(f"{url} answered a policy that is not JSON ({error})") from error
+        if not isinstance(document, dict):
+            raise BadInput(f"{url} answered a policy that is not a JSON object")
+        try:
+            policy = Policy.of(document)
+        except BadInput as error:
+            raise BadInput(f"{url} answered a policy with a mistake: {error}") from error
+        if policy.bundle != here.bundle:
+            raise BadInput(
+                f"{url} has the policy of another bundle, {policy.bundle[:12]!r}; here is {here.bundle[:12]!r}"
+            )
+        return policy
+
+    def _note(self, problem: str) -> None:
+        """Log when following begins, fails, or works again; not at every poll."""
+        if problem and not self.problem:
+            _log.warning("policy version %d stays in force: %s", self._control.policy.version, problem)
+        elif self.problem and not problem:
+            _log.info("the tier above is followed again")
+        self.problem = problem

@@ -1,0 +1,353 @@
+"""One event at one tier: its state, and all that belongs to it from its first contribution to its end.
+
+An `Event` is one state machine. The collector, the queue before a section, the offload, timers and leaving callers move
+it, all on one event loop, and only along the table of `ddnn.serving.states`.
+"""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Final, Protocol
+
+import numpy as np
+
+from ddnn.policy import Judging, Policy
+from ddnn.serving.request import RequestOptions, Stage, reserve
+from ddnn.serving.states import NEXT, State
+from ddnn.types import Answer, Array, Bools, Exit, Floats
+
+__all__ = [
+    "AUDIT_S",
+    "Contribution",
+    "Event",
+    "Flight",
+    "Holder",
+    "Reply",
+    "audit_options",
+    "no_answer",
+]
+
+AUDIT_S: Final = 2.0
+"""How long an audit may take, in seconds, at each tier; no caller waits for it."""
+
+
+_WORKED_ON: Final = frozenset({State.DECIDING, State.OFFLOADED})
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one child of this tier sends for one event; a child has one place in this tier's fusion, or several."""
+
+    child: int
+    """Its number among the children."""
+    inputs: dict[str, Array]
+    """`scores`, packed `features` or `view`, a row each of its places."""
+    present: Bools
+    """A flag each of its places."""
+    devices: Bools
+    """[D], who took part."""
+    answered: Exit | None = None
+    """The exit at which the child was sure: its caller has that answer, and `scores` are what it was made of."""
+    policy_version: int | None = None
+    """The child's policy where it was sure, if it said so."""
+    second: bool = False
+    """Features that were asked for; the child has contributed before."""
+
+
+class Reply:
+    """What one request waits for: an answer a row, each from its event or at once, all by the request's deadline."""
+
+    def __init__(self, options: RequestOptions, rows: int, child: int = 0) -> None:
+        """`child` is the number of the child that asks, among those of this tier."""
+        self.options, self.child = options, child
+        self.until = options.deadline - reserve(options.left()) / 2
+        """Loop time at which events that are not answered give the best they have."""
+        self.events: list[Event] = []
+        """Those that it has waited for."""
+        self.complete = 0.0
+        """When the last of them had all its contributions, by `time.perf_counter`; 0 where none has waited for any."""
+        self._answers: list[Answer | None] = [None] * rows
+        self._missing = rows
+        self._over: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._timed: list[tuple[list[Stage], list[str]]] = []
+
+    def give(self, row: int, answer: Answer, event: "Event | None" = None) -> None:
+        """Answer a row, once; `event` is the one that has waited."""
+        assert self._answers[row] is None, "a row is answered once"
+        self._answers[row] = answer
+        if event:
+            self._timed.append((event.stages, event.upper_timings))
+            self.complete = max(self.complete, event.complete)
+        self._missing -= 1
+        if not self._missing and self._over and not self._over.done():
+            self._over.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Let `wait` raise `error`."""
+        self._error = error
+        if self._over and not self._over.done():
+            self._over.set_result(None)
+
+    async def wait(self) -> list[Answer]:
+        """All answers; raise what a section raised. Where the caller leaves, its events know."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(self.until, self._expire) if self._missing else None
+        try:
+            if self._missing and not self._error:
+                self._over = loop.create_future()
+                await self._over
+            if self._error:
+                raise self._error
+        except BaseException:
+            self.leave()
+            raise
+        finally:
+            if timer:
+                timer.cancel()
+        return [answer for answer in self._answers if answer is not None]
+
+    def leave(self) -> None:
+        """No answer is wanted any more."""
+        for event in self.events:
+            event.forget(self)
+
+    def time(self, since: float = 0.0) -> None:
+        """Put on the request's account what its events went through `since` it came, what is shared once."""
+        stages = {(stage.name, stage.began): stage for staged, _ in self._timed for stage in staged}
+        self.options.stages += [stage for stage in stages.values() if stage.began >= since]
+        self.options.upper_timings += dict.fromkeys(text for _, texts in self._timed for text in texts)
+
+    def _expire(self) -> None:
+        for event in self.events:
+            self.options.late += event.expire(self)
+
+
+class Flight:
+    """Events that go up in one request, and the task that works on it, which ends with the last of them."""
+
+    def __init__(self, events: int) -> None:
+        self._open = events
+        self.task: asyncio.Task[None] | None = None
+
+    def landed(self) -> None:
+        """One more of its events is answered."""
+        self._open -= 1
+        if not self._open and self.task and self.task is not asyncio.current_task():
+            self.task.cancel()
+
+
+class Holder(Protocol):
+    """What holds open events: the engine those of one caller, the collector those that are joined."""
+
+    def ask(self, event: "Event") -> None:
+        """Features are missing."""
+
+    def settled(self, event: "Event") -> None:
+        """The event has its answer."""
+
+    def failed(self, event: "Event", error: Exception) -> None:
+        """A section failed."""
+
+
+@dataclass(eq=False, slots=True)
+class Event:
+    """One event at one tier."""
+
+    id: bytes | None
+    """Event id, or None for an event of its own."""
+    policy: Policy
+    """Snapshot taken when the event arrived."""
+    options: RequestOptions
+    """Those of its first contribution."""
+    inputs: dict[str, Array]
+    """`view` (…), packed `features` (bytes,); over n places (n, …), `scores` (n, K) and `present` (n,) too."""
+    devices: Bools
+    """[D], who takes part."""
+    best: Answer
+    """What the highest exit so far would answer; to begin with, that there is no answer."""
+    holder: Holder
+    state: State = State.DECIDING
+    step: int = 0
+    """What comes next: a section of this tier by its number, or one more than there are: the tier above."""
+    answer: Answer | None = None
+    """Once there is one."""
+    replies: list[tuple[Reply, int]] = field(default_factory=list)
+    """Who waits, each with its row."""
+    deadline: float = 0.0
+    """Loop time by which the most patient caller must have the answer."""
+    until: float = 0.0
+    """Loop time by which this tier gives that caller what there is."""
+    opened: float = 0.0
+    """Loop time of the first contribution."""
+    held_since: float = 0.0
+    """Loop time of its answer."""
+    contributions: dict[int, Contribution] = field(default_factory=dict)
+    """Each child's first."""
+    featured: dict[int, Contribution] = field(default_factory=dict)
+    """Of those, or of what came when it was asked for, what has features."""
+    unheard: set[int] = field(default_factory=set)
+    """Children that are asked for features and have not heard of it yet."""
+    timer: asyncio.TimerHandle | None = None
+    """The straggler timeout, or that of features."""
+    flight: Flight | None = None
+    """The request upward that it is part of."""
+    judged: dict[Exit, Floats] = field(default_factory=dict)
+    """(K,), what each exit that ran here said, and a child that was sure."""
+    bytes_up: int = 0
+    """Payload bytes this tier has sent up for the event."""
+    since: float = 0.0
+    """Since when it waits for its section or for the tier above, by `time.perf_counter`."""
+    complete: float = 0.0
+    """When all that it was collected from was there, by `time.perf_counter`; 0 before that."""
+    stages: list[Stage] = field(default_factory=list)
+    """Where its time went."""
+    upper_timings: list[str] = field(default_factory=list)
+    """`Server-Timing` of the tiers above, as it came."""
+
+    def to(self, state: State) -> None:
+        """Go to `state`, along the table."""
+        assert state in NEXT[self.state], f"event {self.id!r}: there is no way from {self.state} to {state}"
+        self.state = state
+
+    @property
+    def reached(self) -> int:
+        """Rank of the highest exit so far; -1 before the first."""
+        return self.best.exit.rank if self.best.label >= 0 else -1
+
+    @property
+    def scores(self) -> Floats:
+        """(K,), what `best` was made of."""
+        return self.judged[self.best.exit]
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether no caller waits, and no child was sure, of which other tiers may have to hear."""
+        return not self.replies and not any(part.answered for part in self.contributions.values())
+
+    def left(self) -> float:
+        """Seconds until the deadline of the most patient caller."""
+        return self.deadline - asyncio.get_running_loop().time()
+
+    def judging(self, exit: Exit) -> Judging | Policy:
+        """What `exit` judges this event by: the policy itself, but where that depends on how many take part."""
+        policy = self.policy
+        return policy.judging(exit, int(self.devices.sum())) if policy.live else policy
+
+    def threshold(self, exit: Exit) -> float:
+        """The threshold of `exit` for this event."""
+        asked, own = self.options.threshold, self.judging(exit).thresholds.of(exit)
+        return own if asked is None or own == 0 or exit is Exit.CLOUD else asked
+
+    def wait_for(self, reply: Reply, row: int) -> None:
+        """`reply` waits for this event's answer in its `row`."""
+        reply.events.append(self)
+        self.replies.append((reply, row))
+        self.deadline = max(self.deadline, reply.options.deadline)
+        self.until = max(self.until, reply.until)
+
+    def forget(self, reply: Reply) -> None:
+        """The caller of `reply` has left; what nobody waits for goes no further, but its children may still come."""
+        self.replies = [waiting for waiting in self.replies if waiting[0] is not reply]
+        if self.state in _WORKED_ON and self.unwanted:
+            self.settle(replace(self.best, label=-1, degraded_reason="gone"))
+
+    def expire(self, reply: Reply) -> bool:
+        """The time of `reply` is over: it gets the best there is; whether it was still waiting."""
+        mine = [row for waiting, row in self.replies if waiting is reply]
+        if mine and len(mine) == len(self.replies) and self.state in _WORKED_ON:
+            self.degrade("deadline")
+        elif mine:
+            self.replies = [waiting for waiting in self.replies if waiting[0] is not reply]
+            reply.give(mine[0], replace(self.best, degraded=True, degraded_reason="deadline"), self)
+        return bool(mine)
+
+    def tell(self, child: int, answer: Answer) -> None:
+        """Reply to one child, while the event goes on."""
+        told = [waiting for waiting in self.replies if waiting[0].child == child]
+        self.replies = [waiting for waiting in self.replies if waiting[0].child != child]
+        for reply, row in told:
+            reply.give(row, answer, self)
+
+    def settle(self, answer: Answer) -> None:
+        """Give the event its answer, and every reply its share of the bytes that were sent up."""
+        if self.state is State.OFFLOADED:
+            self.stages.append(Stage("uplink", perf_counter() - self.since, self.since))
+        self.to(State.ANSWERED)
+        self.answer = replace(answer, bytes_up=answer.bytes_up + self.bytes_up) if self.bytes_up else answer
+        self._stop()
+        replies, self.replies = self.replies, []
+        shares = self._shares(self.answer.bytes_up) if self.contributions and replies else None
+        for reply, row in replies:
+            share = self.answer.bytes_up if shares is None else shares.get(reply.child, 0)
+            reply.give(row, self.answer if shares is None else replace(self.answer, bytes_up=share), self)
+        self.holder.settled(self)
+
+    def degrade(self, reason: str) -> None:
+        """Answer with the best exit reached, and say why it is not a better one."""
+        self.settle(replace(self.best, degraded=True, degraded_reason=reason))
+
+    def fail(self, error: Exception) -> None:
+        """End without an answer; whoever waits hears of `error`."""
+        self.to(State.ANSWERED)
+        self._stop()
+        replies, self.replies = self.replies, []
+        for reply, _ in replies:
+            reply.fail(error)
+
+    def hold(self) -> None:
+        """Keep the answer, and nothing else."""
+        self.to(State.HELD)
+        self.held_since = asyncio.get_running_loop().time()
+        self.inputs, self.contributions, self.featured, self.stages, self.judged = {}, {}, {}, [], {}
+
+    def stop_timer(self) -> None:
+        """Forget the timeout, if one runs."""
+        if self.timer:
+            self.timer.cancel()
+            self.timer = None
+
+    def audit(self, *, to: Holder) -> "Event":
+        """The same event once more and without an id, on its way to the cloud however sure an exit is."""
+        options = audit_options(self.options)
+        copy = Event(None, self.policy, options, dict(self.inputs), self.devices, self.best, to)
+        copy.judged, copy.step = self.judged, self.step + 1
+        copy.deadline = copy.until = options.deadline
+        return copy
+
+    def _stop(self) -> None:
+        self.stop_timer()
+        if self.flight:
+            self.flight.landed()
+            self.flight = None
+
+    def _shares(self, sent: int) -> dict[int, int]:
+        """Of the bytes that were sent up, what each child whose caller waits has on its account; together, all."""
+        waiting = [child for child, part in sorted(self.contributions.items()) if not part.answered]
+        whole, rest = divmod(sent, max(len(waiting), 1))
+        return {child: whole + (rank < rest) for rank, child in enumerate(waiting)}
+
+
+def audit_options(options: RequestOptions) -> RequestOptions:
+    """Those of an audit of an event that came with `options`."""
+    return RequestOptions(
+        asyncio.get_running_loop().time() + AUDIT_S,
+        threshold=0.0,
+        audit=True,
+        request_id=options.request_id,
+        traceparent=options.traceparent,
+    )
+
+
+def no_answer(classes: int, devices: int, version: int, *, need_features: bool = False, reason: str = "") -> Answer:
+    """A row that is not an answer: the edge wants features, or (`need_features` false) there is none, for `reason`."""
+    return Answer(
+        label=-1,
+        probabilities=np.zeros(classes, np.float32),
+        exit=Exit.LOCAL,  # a row has one; without a label it means nothing
+        confidence=0.0,
+        devices=np.zeros(devices, np.bool_),
+        policy_version=version,
+        degraded_reason=reason,
+        need_features=need_features,
+    )

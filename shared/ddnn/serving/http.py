@@ -1,0 +1,269 @@
+"""The middleware before every route, and `POST /v2/models/ddnn/infer`: pure ASGI, as microseconds count there.
+
+A web framework's layers (routing, request and response objects, their headers) take longer than most sections, so that
+inference has none of them; everything else is FastAPI's. A request is admitted, read, decoded, answered, encoded and
+sent, and each of these is timed, so that the stages add up to the whole. Under overload refusing is most of what runs:
+the head is read once, as bytes, and a refusal is two ASGI messages.
+"""
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Mapping
+from hmac import compare_digest
+from time import monotonic, perf_counter
+from typing import Any, Final
+
+from prometheus_client import Counter
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ddnn.answers import encode_answers
+from ddnn.errors import (
+    BadInput,
+    DDNNError,
+    DeadlineExceeded,
+    TooLarge,
+    Unauthorized,
+    UnsupportedEncoding,
+)
+from ddnn.serving.admission import Admission
+from ddnn.serving.request import read_budget, read_options, request_id
+from ddnn.serving.service import Service
+from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error
+
+__all__ = ["CALLER_LEFT", "MODEL", "VERSION", "Caller", "Middleware", "caller_left", "read_body", "refusal"]
+
+_log = logging.getLogger("ddnn")
+
+MODEL: Final = "ddnn"
+VERSION: Final = "1"
+_INFER: Final = frozenset({f"/v2/models/{MODEL}/infer", f"/v2/models/{MODEL}/versions/{VERSION}/infer"})
+_HEADER_LENGTH: Final = HEADER_LENGTH.lower().encode()
+_MEMBERS: Final = 64
+CALLER_LEFT: Final = 499
+"""What a request is counted as whose caller left before it was answered."""
+_CALLER: Final = "caller"
+
+Head = list[tuple[bytes, bytes]]
+
+
+class Caller:
+    """Ends the task that works on a request when its caller leaves; made in that task."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.gone = False
+        self._task = asyncio.current_task()
+        state[_CALLER] = self
+
+    def leave(self) -> None:
+        """The answer is not read any more."""
+        self.gone = True
+        if self._task:
+            self._task.cancel()
+
+
+def caller_left(state: Mapping[str, Any]) -> None:
+    """The connection of a request in this state, which is not answered, was lost."""
+    caller = state.get(_CALLER)
+    if isinstance(caller, Caller):
+        caller.leave()
+
+
+def refusal(error: DDNNError, *, tier: str, request: str, retry_after: int = 1) -> tuple[Head, bytes]:
+    """Head and body of the one error response there is."""
+    body = encode_error(error, request_id=request, tier=tier)
+    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if error.status in (429, 503):
+        head.append((b"retry-after", b"%d" % retry_after))
+    if error.status == 401:
+        head.append((b"www-authenticate", b"Bearer"))
+    return head, body
+
+
+class Middleware:
+    """Admits and serves inference requests, lets everything else through, and gives each request its id."""
+
+    def __init__(self, app: ASGIApp, service: Service, admission: Admission) -> None:
+        self._app, self._service, self._admission = app, service, admission
+        token = service.settings.token
+        self._authorization = f"Bearer {token.get_secret_value()}".encode() if token else None
+        self._outputs = tuple(spec.name for spec in service.outputs)
+        self._need_features = "need_features" in self._outputs
+        self._first_exit = service.bundle.topology.exits[0]
+        self._limits = Limits.of(
+            [(spec.datatype, spec.largest) for spec in service.inputs],
+            rows=service.settings.max_batch,
+            cap=service.settings.max_body_bytes,
+        )
+        self._counted: dict[int, Counter] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state, headers = scope.setdefault("state", {}), dict(scope["headers"])
+        identity = state["request_id"] = request_id(headers.get(b"x-request-id", b""))
+        if scope["method"] == "POST" and scope["path"] in _INFER:
+            await self._infer(state, headers, receive, send)
+            return
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", identity.encode())]
+            await send(message)
+
+        await self._app(scope, receive, send_marked)
+
+    async def _infer(self, state: dict[str, Any], headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+        """Answer an inference request, whatever becomes of it, and count it."""
+        came: float = state.setdefault("arrived", monotonic())  # when its first byte did, where the server says so
+        service, identity, status, seat = self._service, state["request_id"], 500, None
+        stages: dict[str, float] = {}
+        caller = Caller(state)
+        service.in_flight += 1
+        try:
+            try:
+                if self._authorization and not compare_digest(headers.get(b"authorization", b""), self._authorization):
+                    raise Unauthorized("the bearer token is missing or wrong; expected `Authorization: Bearer TOKEN`")
+                budget_ms = read_budget(headers)
+                seat = self._admission.admit(headers, came, budget_ms)
+                if b"transfer-encoding" in headers:
+                    receive = seat.counted(receive)
+                head, body = await self._answer(state, headers, came, budget_ms, receive, stages)
+                status = 200
+            except Exception as error:
+                head, body, status = self._refuse(error, identity)
+            start = perf_counter()
+            head = [*head, (b"x-request-id", identity.encode())]
+            await send({"type": "http.response.start", "status": status, "headers": head})
+            await send({"type": "http.response.body", "body": body})
+            if status == 200:
+                service.metrics.stages({**stages, "send": perf_counter() - start})
+        except asyncio.CancelledError:
+            if not caller.gone:
+                raise
+            status = CALLER_LEFT  # what would be sent would not be read
+        finally:
+            if seat:
+                seat.leave()
+            service.in_flight -= 1
+            self._count(status, monotonic() - came)
+
+    async def _answer(
+        self,
+        state: dict[str, Any],
+        headers: Mapping[bytes, bytes],
+        came: float,
+        budget_ms: float | None,
+        receive: Receive,
+        stages: dict[str, float],
+    ) -> tuple[Head, bytes]:
+        """Read, decode, answer and encode; fill `stages`, in seconds."""
+        # `perf_counter` has its own zero: what was before this line is known by the clock that noted the arrival.
+        first, service = perf_counter() - (monotonic() - came), self._service
+        body = await self._body(state, headers, came, budget_ms, receive)
+        received = perf_counter()
+        length = headers.get(_HEADER_LENGTH)
+        request = decode_request(body, None if length is None else length.decode("latin-1"), self._limits)
+        request.refuse_unknown_outputs(self._outputs)
+        options = read_options(
+            request,
+            headers,
+            arrived=came,
+            budget_ms=budget_ms,
+            default_ms=service.settings.deadline_ms,
+            bundle=service.bundle.fingerprint,
+            first_exit=self._first_exit,
+            request_id=state["request_id"],
+        )
+        decoded = perf_counter()
+        if options.deadline <= monotonic():
+            service.metrics.late_answer.inc()
+            raise DeadlineExceeded("the deadline had passed before there was anything to answer with")
+        answers = await service.infer(request, options)
+        answered = perf_counter()
+        if options.late:
+            service.metrics.late_answer.inc(options.late)
+        content, head = encode_answers(answers, request, need_features=self._need_features)
+        stages |= {"receive": received - first, "decode": decoded - received}
+        for stage in options.stages:
+            stages[stage.name] = stages.get(stage.name, 0.0) + stage.seconds
+        stages["decide"] = max(0.0, answered - decoded - sum(stage.seconds for stage in options.stages))
+        own = [f"{service.tier}-{stage};dur={1000 * seconds:.3f}" for stage, seconds in stages.items()]
+        timing = ", ".join([*own, *options.upper_timings]).encode("latin-1")
+        stages["encode"] = perf_counter() - answered
+        return [*head, (b"content-length", b"%d" % len(content)), (b"server-timing", timing)], content
+
+    async def _body(
+        self,
+        state: Mapping[str, Any],
+        headers: Mapping[bytes, bytes],
+        came: float,
+        budget_ms: float | None,
+        receive: Receive,
+    ) -> bytes:
+        limit = self._limits.body_bytes if _HEADER_LENGTH in headers else self._limits.json_bytes
+        if state.get("whole"):  # it is there, and needs no timer
+            return await read_body(receive, headers, limit)
+        allowed_ms = self._service.settings.deadline_ms if budget_ms is None else budget_ms
+        try:
+            async with asyncio.timeout_at(came + allowed_ms / 1000):
+                return await read_body(receive, headers, limit)
+        except TimeoutError as error:
+            self._service.metrics.late_answer.inc()
+            raise DeadlineExceeded("the deadline had passed before the body was there") from error
+
+    def _refuse(self, error: Exception, identity: str) -> tuple[Head, bytes, int]:
+        if not isinstance(error, DDNNError):
+            _log.error("request %s failed", identity, exc_info=error)
+            error = DDNNError(f"an error of ours; this tier's log has it under {identity}")
+        retry_after = self._admission.retry_after()
+        return *refusal(error, tier=self._service.tier, request=identity, retry_after=retry_after), error.status
+
+    def _count(self, status: int, seconds: float) -> None:
+        if status not in self._counted:
+            self._counted[status] = self._service.metrics.requests.labels(str(status))
+        self._counted[status].inc()
+        self._service.metrics.request_seconds.observe(seconds)
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    """Read at most `limit` bytes, after gzip; raise `TooLarge`, `UnsupportedEncoding` or `BadInput`."""
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    if encoding not in (b"", b"identity", b"gzip"):
+        raise UnsupportedEncoding(f"Content-Encoding is {encoding[:40].decode('latin-1')!r}; expected gzip or none")
+    stated = headers.get(b"content-length", b"0")
+    if stated.isdigit() and int(stated) > limit:
+        raise TooLarge(f"the body is {int(stated)} bytes; expected at most {limit}")
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadInput(f"the caller left after {len(body)} bytes of the body")
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        if len(body) + len(chunk) > limit:
+            raise TooLarge(f"the body is over {limit} bytes; expected at most that")
+        if not more and not body and encoding != b"gzip":
+            return bytes(chunk)  # all at once, as most are: bytes stay as they are, without a copy
+        body += chunk
+    return _gunzip(bytes(body), limit) if encoding == b"gzip" else bytes(body)
+
+
+def _gunzip(packed: bytes, limit: int) -> bytes:
+    """Unpack all members; their number is bounded, as each copies what follows it."""
+    body = bytearray()
+    for _ in range(_MEMBERS):
+        unzip = zlib.decompressobj(wbits=31)
+        try:
+            body += unzip.decompress(packed, limit + 1 - len(body))
+        except zlib.error as error:
+            raise BadInput(f"the body is not valid gzip: {error}") from error
+        if len(body) > limit:
+            raise TooLarge(f"the body is over {limit} bytes after gzip; expected at most that")
+        if not unzip.eof:
+            raise BadInput("the gzip body is cut short")
+        packed = unzip.unused_data
+        if not packed:
+            return bytes(body)
+    raise BadInput(f"the gzip body has more than {_MEMBERS} members; expected fewer")

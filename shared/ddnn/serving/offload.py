@@ -1,0 +1,153 @@
+"""How events get to the tier above: what is the same for a device and an edge."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from ddnn.serving.engine import Carried
+from ddnn.serving.event import Event, Flight
+from ddnn.serving.metrics import Metrics
+from ddnn.serving.request import RequestOptions, reserve
+from ddnn.serving.states import State
+from ddnn.traffic import payload_of
+from ddnn.types import Answer, Array
+from ddnn.uplink import NoReply, Uplink
+from ddnn.wire import Parameters
+
+__all__ = ["Offload", "charge", "event_tensor"]
+
+_log = logging.getLogger("ddnn")
+_CLOSING_S = 1.0
+
+
+class Offload(ABC):
+    """A counted uplink, and background tasks with a bound."""
+
+    def __init__(
+        self, uplink: Uplink, metrics: Metrics, *, carries: Carried, classes: int, devices: int, background: int
+    ) -> None:
+        """At most `background` reports are under way at once."""
+        self.carries = carries
+        self._uplink, self._metrics = uplink, metrics
+        self._classes, self._devices, self._background = classes, devices, background
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @abstractmethod
+    async def post(self, events: Sequence[Event]) -> None:
+        """Send events up in one request, and settle each as the reply says; raise `NoReply`."""
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Send events that came together up at once; the request ends with the last of them."""
+        if events := self.in_time(events):
+            flight = Flight(len(events))
+            for event in events:
+                event.flight = flight
+            flight.task = self.start(self.fly(events))
+
+    @abstractmethod
+    def report(self, events: Sequence[Event]) -> None:
+        """Let the tier above know, in the background, of events that are answered here."""
+
+    async def fly(self, events: Sequence[Event]) -> None:
+        """Post events; whatever is not answered then is degraded."""
+        reason = "error"
+        try:
+            await self.post(events)
+            reason = "gone"  # asked twice
+        except NoReply as failure:
+            reason = failure.reason
+        except Exception:
+            _log.exception("%d events could not be sent up", len(events))
+        for event in events:
+            if event.state is State.OFFLOADED:
+                event.degrade(reason)
+
+    def in_time(self, events: Sequence[Event]) -> list[Event]:
+        """Those that still want an answer and can have it in time; the others are degraded before they cost bytes."""
+        there = []
+        for event in events:
+            left = event.left()
+            if event.state is not State.OFFLOADED:
+                continue
+            if left > 0 and self._uplink.can_answer(left - reserve(left)):
+                there.append(event)
+            else:
+                self._metrics.late.labels("uplink").inc()
+                event.degrade("deadline")
+        return there
+
+    async def send(
+        self,
+        inputs: dict[str, Array],
+        parameters: Parameters,
+        events: Sequence[Event],
+        options: RequestOptions | None = None,
+    ) -> list[Answer]:
+        """One request, a row an event, with `options` of its own or the first event's; raise `NoReply`."""
+        left = options.left() if options else max(event.left() for event in events)
+        options = options or events[0].options
+        try:
+            budget_ms = (left - reserve(left)) * 1000
+            reply = await self._uplink.infer(
+                inputs, parameters=parameters, deadline_ms=budget_ms, headers=options.headers()
+            )
+            answers = reply.answers(rows=len(events), classes=self._classes, devices=self._devices)
+        except NoReply as failure:
+            if not options.audit:
+                self._metrics.offloads.labels(failure.reason).inc()
+                if failure.reason in ("timeout", "deadline"):
+                    self._metrics.late.labels("uplink").inc()
+            raise
+        if options.audit:
+            self._metrics.audits.carried(reply.bytes_sent, reply.bytes_received)
+            return answers
+        self._metrics.offloaded(reply.bytes_sent, reply.bytes_received, reply.seconds)
+        if above := reply.headers.get("server-timing"):
+            for event in events:
+                event.upper_timings.append(above)
+        return answers
+
+    def in_background(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run `work` beside the requests, or drop it when too much runs already."""
+        if len(self._tasks) < self._background:
+            self.start(self._unheard(work))
+        else:
+            work.close()
+
+    @staticmethod
+    async def _unheard(work: Coroutine[Any, Any, object]) -> None:
+        with suppress(NoReply):  # counted; the callers have their answers
+            await work
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` until it ends or this tier does."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Give what runs in the background a moment to end, then stop it."""
+        if self._tasks:
+            _, running = await asyncio.wait(self._tasks, timeout=_CLOSING_S)
+            for task in running:
+                task.cancel()
+
+
+def charge(events: Sequence[Event], inputs: Mapping[str, Array]) -> None:
+    """Put on each event's account its row of the tensors that are about to go up."""
+    size = payload_of(inputs)
+    for event in events:
+        event.bytes_up += size
+
+
+def event_tensor(events: Sequence[Event]) -> Array:
+    """BYTES [B]: the ids of events that all have one."""
+    tensor = np.empty(len(events), np.object_)
+    tensor[:] = [event.id for event in events]
+    return tensor

@@ -1,0 +1,201 @@
+"""What a request asks besides its tensors, read from its headers and parameters, and what its tensors must be."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import getrandbits
+from typing import Any, Final, NamedTuple
+
+from ddnn.answers import OUTPUTS
+from ddnn.errors import BadInput, OtherBundle
+from ddnn.types import Exit
+from ddnn.wire import InferRequest
+
+__all__ = [
+    "RequestOptions",
+    "Stage",
+    "TensorSpec",
+    "answer_tensors",
+    "event_ids",
+    "read_budget",
+    "read_options",
+    "request_id",
+    "reserve",
+    "row_count",
+]
+
+_LONGEST_MS: Final = 600_000.0
+_EXITS: Final = {exit.value: exit for exit in Exit}
+_EVENT_ID_BYTES: Final = 256
+_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
+
+
+class Stage(NamedTuple):
+    """Where time went."""
+
+    name: str
+    """`queue`, an exit's name (its section), `uplink`, …"""
+    seconds: float
+    began: float
+    """By `time.perf_counter`; events that went through a stage together have this in common."""
+
+
+@dataclass(slots=True)
+class RequestOptions:
+    """What one request asks besides its tensors, and where its time went."""
+
+    deadline: float
+    """Loop time, in seconds, by which the answer must be out."""
+    max_exit: Exit = Exit.CLOUD
+    """Answer no higher than this exit."""
+    threshold: float | None = None
+    """Instead of the policy's threshold at every exit that has one above 0."""
+    wait_ms: float | None = None
+    """Instead of the policy's straggler timeout: wait this long for every child, alive or not."""
+    audit: bool = False
+    """This is no question but an audit: its answer is compared with one already given, and counted nowhere."""
+    request_id: str = ""
+    traceparent: bytes = b""
+    stages: list[Stage] = field(default_factory=list)
+    """Where the time of its events went."""
+    upper_timings: list[str] = field(default_factory=list)
+    """`Server-Timing` of the tiers above, as they came."""
+    late: int = 0
+    """Rows that were answered with what there was, because the time was over."""
+
+    def headers(self) -> dict[str, str]:
+        """Headers of the request upward: the same request id, the same trace with this hop as its parent."""
+        if not self.request_id:
+            return {}
+        match = _TRACEPARENT.fullmatch(self.traceparent)
+        trace, flags = (part.decode() for part in match.groups()) if match else (secrets.token_hex(16), "00")
+        return {"x-request-id": self.request_id, "traceparent": f"00-{trace}-{secrets.token_hex(8)}-{flags}"}
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - asyncio.get_running_loop().time()
+
+
+def request_id(given: bytes) -> str:
+    """The caller's `x-request-id` if it is printable and at most 128 characters, else a new one."""
+    # Unique, not secret: a secret costs several times as much.
+    return given.decode() if _REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
+
+
+def read_budget(headers: Mapping[bytes, bytes]) -> float | None:
+    """Milliseconds that the headers allow, None where they do not say; raise `BadInput`."""
+    header = headers.get(b"x-ddnn-deadline-ms")
+    if header is None:
+        return None
+    try:
+        value = float(header)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= _LONGEST_MS:
+        shown = header[:40].decode("latin-1")
+        raise BadInput(f"x-ddnn-deadline-ms is {shown!r}; expected 0 to {_LONGEST_MS:g} milliseconds")
+    return value
+
+
+def read_options(
+    request: InferRequest,
+    headers: Mapping[bytes, bytes],
+    *,
+    arrived: float,
+    budget_ms: float | None,
+    default_ms: float,
+    bundle: str,
+    first_exit: Exit,
+    request_id: str,
+) -> RequestOptions:
+    """Read `max_exit`, `threshold`, `wait_ms` and `audit`; raise `BadInput`, or `OtherBundle`.
+
+    `arrived` is the loop time at which the request came, in seconds. Its time budget is the smaller of `budget_ms`, the
+    headers', and the protocol's `timeout`, in µs; `default_ms` where there is neither.
+    """
+    other = headers.get(b"x-ddnn-bundle")
+    if other is not None and other != bundle.encode():
+        raise OtherBundle(f"x-ddnn-bundle is {other[:12].decode('latin-1')!r}; this tier serves {bundle[:12]!r}")
+    timeout_us = request.number("timeout", 0.0, _LONGEST_MS * 1000)
+    budgets = [budget_ms, timeout_us and timeout_us / 1000]
+    return RequestOptions(
+        deadline=arrived + min((ms for ms in budgets if ms is not None), default=default_ms) / 1000,
+        max_exit=_highest(request.text("max_exit"), first_exit),
+        threshold=request.number("threshold", 0.0, 1.0),
+        wait_ms=request.number("wait_ms", 0.0, _LONGEST_MS),
+        audit=request.flag("audit"),
+        request_id=request_id,
+        traceparent=headers.get(b"traceparent", b""),
+    )
+
+
+def _highest(asked: str | None, first: Exit) -> Exit:
+    """The exit that `max_exit` names, the cloud's without it."""
+    if asked is None:
+        return Exit.CLOUD
+    if asked not in _EXITS:
+        raise BadInput(f"parameter 'max_exit' is {asked[:40]!r}; expected one of {', '.join(Exit)}")
+    if _EXITS[asked].rank < first.rank:
+        raise BadInput(f"parameter 'max_exit' is {asked!r}; this network's first exit is {first.value!r}")
+    return _EXITS[asked]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor as the protocol's metadata describes it; -1 in `shape` is the batch, or any size up to `most`."""
+
+    name: str
+    datatype: str
+    shape: Sequence[int]
+    optional: bool = False
+    most: int = 0
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """Its shape with the largest sizes there may be; the batch stays -1."""
+        return (self.shape[0], *(self.most if size == -1 else size for size in self.shape[1:]))
+
+    def metadata(self) -> dict[str, Any]:
+        """As the model's metadata has it."""
+        entry: dict[str, Any] = {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+        return {**entry, "parameters": {"optional": True}} if self.optional else entry
+
+
+def answer_tensors(classes: int, devices: int, *, need_features: bool) -> list[TensorSpec]:
+    """What every tier gives; `need_features`: it also says whose features it wants."""
+    sizes = {"B": -1, "K": classes, "D": devices}
+    return [
+        TensorSpec(name, datatype, [sizes[letter] for letter in letters])
+        for name, (datatype, letters) in OUTPUTS.items()
+        if need_features or name != "need_features"
+    ]
+
+
+def row_count(request: InferRequest, name: str, most: int) -> int:
+    """Events in the request, by its tensor `name`: 1 to `most`, or raise `BadInput`."""
+    array = request.inputs.get(name)
+    rows = array.shape[0] if array is not None and array.ndim else 1
+    if not 1 <= rows <= most:
+        raise BadInput(f"input tensor {name!r} has {rows} rows; expected 1 to {most}")
+    return rows
+
+
+def event_ids(request: InferRequest, rows: int) -> list[bytes | None]:
+    """The request's event ids, checked; all None when each row is an event of its own."""
+    if "event" not in request.inputs:
+        return [None] * rows
+    ids: list[bytes] = request.take("event", "BYTES", (rows,)).tolist()
+    for event in ids:
+        if not 0 < len(event) <= _EVENT_ID_BYTES:
+            raise BadInput(f"input tensor 'event' holds an id of {len(event)} bytes; expected 1 to {_EVENT_ID_BYTES}")
+    if len(set(ids)) < len(ids):
+        raise BadInput("input tensor 'event' names an event twice; expected each row to be another event")
+    return [*ids]
+
+
+def reserve(left: float) -> float:
+    """Seconds of `left` that a tier keeps for itself when it hands a deadline up: a tenth, 5 to 50 ms."""
+    return min(max(left / 10, 0.005), 0.05)

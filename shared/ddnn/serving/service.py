@@ -1,0 +1,311 @@
+"""What the three tiers have in common: parts made from a bundle and settings, and one question to answer."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+
+import ddnn
+from ddnn.bundle import Bundle
+from ddnn.errors import BadConfig, Unavailable
+from ddnn.golden import check_sections, section_inputs
+from ddnn.policy import Policy
+from ddnn.runtime import Section, with_threads
+from ddnn.serving.admission import LoopLag
+from ddnn.serving.audits import Audits
+from ddnn.serving.collector import Collector
+from ddnn.serving.control import Follower, PolicyControl, PolicyFile
+from ddnn.serving.engine import Engine, Step
+from ddnn.serving.ledger import Ledger
+from ddnn.serving.metrics import CIRCUIT, Metrics
+from ddnn.serving.offload import Offload
+from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
+from ddnn.settings import Settings
+from ddnn.types import Answer, Array, Exit, Tier
+from ddnn.uplink import SILENCE_S, Uplink
+from ddnn.wire import InferRequest, Parameters, encode_request
+
+__all__ = ["Parts", "Service", "load_parts", "make_engine", "make_uplink"]
+
+_SELF_TEST_EVENTS = 16
+_TURNS = 3
+"""A request waits for the event loop when it comes, when it is asked above or run, and when it is answered."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every tier is made of."""
+
+    tier: Tier
+    bundle: Bundle
+    settings: Settings
+    sections: Mapping[str, Section]
+    """By role: `section`, and `local` at an edge."""
+    metrics: Metrics
+    control: PolicyControl
+    uplink: Uplink | None
+    """To the tier above, where there is one."""
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.bundle.manifest.classes)
+
+    @property
+    def devices(self) -> int:
+        """D, of the whole network."""
+        return len(self.bundle.topology.devices)
+
+    def exits_up_to(self, highest: Exit) -> tuple[Exit, ...]:
+        """The exits that the network has up to this one."""
+        return tuple(exit for exit in self.bundle.topology.exits if exit.rank <= highest.rank)
+
+
+def load_parts(
+    tier: Tier,
+    settings: Settings,
+    bundle: Bundle,
+    *,
+    places: int,
+    joined: Iterable[int] = (),
+    uplink: Uplink | None = None,
+) -> Parts:
+    """Load and self-test the sections of one of `places` services of `tier`, which joins the `joined` devices.
+
+    Raises `BadBundle` or `BadConfig`.
+    """
+    if settings.index >= places:
+        raise BadConfig(
+            f"DDNN_INDEX is {settings.index}; the bundle {bundle.manifest.name} has {places} {tier} section(s),"
+            f" so expected 0 to {places - 1}"
+        )
+    metrics = Metrics(bundle.topology.exits, tuple(joined))
+    metrics.build.labels(ddnn.__version__, tier, bundle.fingerprint[:12]).set(1)
+    if uplink:
+        metrics.circuit.set_function(lambda: CIRCUIT[uplink.circuit])
+    control = PolicyControl(
+        bundle.policy,
+        classes=len(bundle.manifest.classes),
+        devices=len(bundle.topology.devices),
+        file=PolicyFile(settings.state_dir, f"{tier}-{settings.index}"),
+        changed=metrics.show_policy,
+    )
+    return Parts(tier, bundle, settings, _load_sections(tier, settings, bundle), metrics, control, uplink)
+
+
+def _load_sections(tier: Tier, settings: Settings, bundle: Bundle) -> dict[str, Section]:
+    files = bundle.sections(tier, settings.index)
+    sections = {role: Section(file, settings.threads or 1) for role, file in files.items()}
+    check_sections(bundle, tier, settings.index, sections, _SELF_TEST_EVENTS)
+    if settings.threads is not None or not sections:
+        return sections
+    inputs = section_inputs(bundle, tier, settings.index)
+    return {
+        role: with_threads(section, {name: rows[:_SELF_TEST_EVENTS] for name, rows in inputs[role].items()})
+        for role, section in sections.items()
+    }
+
+
+def make_uplink(settings: Settings, bundle: Bundle, transport: httpx.AsyncBaseTransport | None = None) -> Uplink | None:
+    """A client of the tier above, if there is one; `transport` replaces the network, for a fleet within one process."""
+    if not settings.upstream:
+        return None
+    return Uplink(
+        settings.upstream,
+        bundle=bundle.fingerprint,
+        token=settings.token.get_secret_value() if settings.token else None,
+        transport=transport,
+        silence_s=None if transport else SILENCE_S,
+        classes=len(bundle.manifest.classes),
+        devices=len(bundle.topology.devices),
+        # Fewer would let events wait here for siblings that wait elsewhere.
+        connections=settings.max_in_flight + settings.max_background,
+    )
+
+
+def make_engine(
+    parts: Parts,
+    steps: Sequence[Step],
+    *,
+    above: Exit | None = None,
+    offload: Offload | None = None,
+    audits: Audits | None = None,
+    ledger: Ledger | None = None,
+) -> Engine:
+    """The exits of a tier; what is answered is counted, audited and kept."""
+    hear = [parts.metrics.answered]
+    hear += [audits.answered] if audits else []
+    hear += [ledger.note] if ledger is not None else []
+    return Engine(
+        steps,
+        above=above,
+        offload=offload,
+        audits=audits,
+        answered=hear,
+        observe=parts.metrics.batch_size.observe,
+        most=parts.settings.max_section_batch,
+        delay_s=parts.settings.max_delay_ms / 1000,
+    )
+
+
+class Service(ABC):
+    """One tier's logic, without HTTP: its parts, put together by the tier's own package."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        engine: Engine,
+        inputs: Sequence[TensorSpec],
+        example: tuple[dict[str, Array], Parameters],
+        *,
+        collector: Collector | None = None,
+        offload: Offload | None = None,
+        audits: Audits | None = None,
+        ledger: Ledger | None = None,
+        need_features: bool = False,
+    ) -> None:
+        """`inputs` are what it takes, `example` a request that it answers; `need_features`: its answers may say so.
+
+        `ledger` is what was decided here lately; none where every decision is another tier's.
+        """
+        self.parts, self.engine = parts, engine
+        self.tier, self.bundle, self.settings = parts.tier, parts.bundle, parts.settings
+        self.sections, self.metrics, self.control = parts.sections, parts.metrics, parts.control
+        self.collector, self.offload, self.audits, self.ledger = collector, offload, audits, ledger
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(answer_tensors(parts.classes, parts.devices, need_features=need_features))
+        self.request_example = _readable(*example)
+        self.uplink, self.follower = parts.uplink, _follower(parts)
+        self.lag = LoopLag()
+        self.started = time.monotonic()
+        self.draining = False
+        self.in_flight = 0
+        """Inference requests being worked on."""
+        self.metrics.in_flight.set_function(lambda: self.in_flight)
+        del parts.bundle.golden  # a tier has no further use for it
+
+    @abstractmethod
+    async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
+        """Answer a request, a row an event; raise `DDNNError`."""
+
+    @property
+    def policy(self) -> Policy:
+        """What events that arrive now are decided under; assigning another swaps it for those that come after."""
+        return self.control.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self.control.swap(policy, "admin")
+
+    @property
+    def room(self) -> int:
+        """Most requests being worked on at once: as many as its children may have under way together.
+
+        A request may wait for one that is still to come.
+        """
+        children = len(self.collector.children.places) if self.collector else 1
+        return self.settings.max_in_flight * children
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that an event which came now would wait for its sections and for the event loop."""
+        return self.engine.wait_s + _TURNS * self.lag.standing_s
+
+    def refuse_when_draining(self) -> None:
+        """Raise `Unavailable` when this tier takes nothing new."""
+        if self.draining:
+            self.metrics.shed.labels("draining").inc()
+            raise Unavailable("this tier is shutting down; ask another one, or again in a second")
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being worked on; events that wait for contributions are."""
+        return self.in_flight == 0 and not (self.collector and self.collector.pending)
+
+    def give_up(self) -> None:
+        """Answer every event with what there is: the drain is over."""
+        if self.collector:
+            self.collector.give_up()
+        self.engine.give_up()
+
+    def start(self) -> None:
+        """Look at the event loop, and follow the tier above."""
+        self.lag.start()
+        if self.follower:
+            self.follower.start()
+
+    async def close(self) -> None:
+        """Let the last contributions out and go of the tier above."""
+        self.lag.stop()
+        if self.follower:
+            await self.follower.stop()
+        if self.audits:
+            self.audits.close()
+        if self.collector:
+            self.collector.close()
+        self.engine.close()
+        if self.offload:
+            await self.offload.close()
+        if self.uplink:
+            await self.uplink.aclose()
+
+    def status(self) -> dict[str, Any]:
+        """`GET /v2/status`."""
+        manifest, policy, uplink = self.bundle.manifest, self.policy, self.uplink
+        exits, degraded = self.metrics.exit_counts(self.bundle.topology.exits)
+        return {
+            "tier": self.tier,
+            "index": self.settings.index,
+            "version": ddnn.__version__,
+            "ready": not self.draining,
+            "draining": self.draining,
+            "bundle": {"name": manifest.name, "fingerprint": manifest.fingerprint},
+            "policy": {
+                **policy.model_dump(mode="json", include={"version", "criterion", "thresholds", "offload"}),
+                **self._policy_status(),
+            },
+            "uplink": uplink
+            and {
+                "urls": list(self.settings.upstream),
+                "circuit": uplink.circuit,
+                "round_trip_ms": uplink.round_trip_ms,
+            },
+            "collector": self.collector and self.collector.document(),
+            "recorded": None if self.ledger is None else len(self.ledger),
+            "audits": self.audits and self.audits.document(),
+            "exits": exits,
+            "requests": self.metrics.request_count(),
+            "degraded": degraded,
+            "uptime_seconds": round(time.monotonic() - self.started, 3),
+        }
+
+    def _policy_status(self) -> dict[str, Any]:
+        """Where the policy is from, whether it will outlive a restart, and how following the tier above goes."""
+        follower, control = self.follower, self.control
+        age = follower.age_s if follower else None
+        return {
+            "etag": control.etag,
+            "source": control.source,
+            "previous": control.previous.version if control.previous else None,
+            "kept": not control.problem,
+            "not_kept_because": control.problem or None,
+            "followed_s_ago": None if age is None else round(age, 3),
+            "not_followed_because": (follower.problem if follower else None) or None,
+        }
+
+
+def _follower(parts: Parts) -> Follower | None:
+    settings = parts.settings
+    if not parts.uplink:
+        return None
+    return Follower(parts.uplink, settings.upstream, parts.control, every_s=settings.policy_poll_s)
+
+
+def _readable(inputs: dict[str, Array], parameters: Parameters) -> dict[str, Any]:
+    body, _ = encode_request(inputs, parameters=parameters, binary=False, binary_output=False)
+    readable: dict[str, Any] = orjson.loads(body)
+    return readable

@@ -1,0 +1,159 @@
+"""Events on a bench: a collector whose complete events wait for the test, and events of no tier at all."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from ddnn.policy import Policy
+from ddnn.serving.collector import Children, Collector
+from ddnn.serving.control import PolicyControl
+from ddnn.serving.engine import Engine
+from ddnn.serving.event import Contribution, Event, Reply, no_answer
+from ddnn.serving.metrics import Metrics
+from ddnn.serving.request import RequestOptions
+from ddnn.settings import CollectorSettings
+from ddnn.types import Answer, Array, Exit
+
+__all__ = [
+    "CLASSES",
+    "DEVICES",
+    "EVENT_BYTES",
+    "FEATURES",
+    "SCORES",
+    "Bench",
+    "Kept",
+    "answer",
+    "expire",
+    "make_event",
+    "make_options",
+    "turn",
+]
+
+DEVICES = 3
+CLASSES = 4
+SCORES = np.arange(CLASSES, dtype=np.float32)
+FEATURES = np.arange(5, dtype=np.uint8)
+EVENT_BYTES = DEVICES * (SCORES.nbytes + FEATURES.nbytes)
+
+
+def make_options(left: float = 60.0, **asked: float) -> RequestOptions:
+    return RequestOptions(deadline=asyncio.get_running_loop().time() + left, **asked)  # type: ignore[arg-type]
+
+
+class _Nobody:
+    """Holds events that belong to no tier."""
+
+    def ask(self, event: Event) -> None:
+        raise AssertionError("features are missing")
+
+    def settled(self, event: Event) -> None:
+        pass
+
+    def failed(self, event: Event, error: Exception) -> None:
+        event.fail(error)
+
+
+def make_event(left: float = 60.0, *, policy: Policy | None = None, threshold: float | None = None) -> Event:
+    """An event of its own over two devices and four classes, which one caller waits for, with so much time left."""
+    options = make_options(left)
+    options.threshold = threshold
+    policy = policy or Policy(bundle="b")
+    nothing = no_answer(4, 2, policy.version)
+    event = Event(None, policy, options, {}, np.ones(2, np.bool_), nothing, _Nobody())
+    event.wait_for(Reply(options, 1), 0)
+    return event
+
+
+def answer(label: int = 1, bytes_up: int = 0) -> Answer:
+    p = np.full(CLASSES, 0.25, np.float32)
+    return Answer(label, p, Exit.LOCAL, 0.5, np.ones(DEVICES, np.bool_), 1, bytes_up=bytes_up)
+
+
+class Kept(Engine):
+    """An engine that keeps what comes for the test to settle."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.batches: list[list[Event]] = []
+        self.came = asyncio.Event()
+
+    def start(self, events: Sequence[Event]) -> None:
+        if events:
+            self.batches.append(list(events))
+            self.came.set()
+
+
+class Bench:
+    """A collector whose complete events are kept for the test to settle."""
+
+    def __init__(self, *, wait_ms: float = 60_000, **bounds: float) -> None:
+        self.kept = Kept()
+        self.control = PolicyControl(
+            Policy(bundle="b", wait_ms=wait_ms, adaptive_wait=False), classes=CLASSES, devices=DEVICES
+        )
+        self.collector = Collector(
+            Children([slice(n, n + 1) for n in range(DEVICES)], DEVICES, range(DEVICES), EVENT_BYTES),
+            self.kept,
+            self.control,
+            Metrics(Exit, range(DEVICES)),
+            CollectorSettings.model_validate(bounds),
+        )
+
+    def offer(
+        self,
+        id: bytes,
+        child: int,
+        *,
+        options: RequestOptions | None = None,
+        answered: bool = False,
+        **inputs: Array,
+    ) -> asyncio.Task[Answer]:
+        return asyncio.ensure_future(self._answer(self.reply(id, child, options=options, answered=answered, **inputs)))
+
+    def reply(
+        self,
+        id: bytes,
+        child: int,
+        *,
+        options: RequestOptions | None = None,
+        answered: bool = False,
+        **inputs: Array,
+    ) -> Reply:
+        """The same, as the reply that waits; who makes it says that it is delivered, or that its caller leaves."""
+        reply = Reply(options or make_options(), 1, child)
+        self.collector.offer(id, self.part(child, answered=answered, **inputs), reply, 0)
+        return reply
+
+    @staticmethod
+    async def _answer(reply: Reply) -> Answer:
+        return (await reply.wait())[0]
+
+    def part(self, child: int, *, answered: bool = False, **inputs: Array) -> Contribution:
+        inputs = {name: row[None] for name, row in (inputs or {"scores": SCORES}).items()}
+        return Contribution(
+            child,
+            inputs,
+            np.ones(1, np.bool_),
+            np.arange(DEVICES) == child,
+            answered=Exit.DEVICE if answered else None,
+            second="scores" not in inputs,
+        )
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for batch in self.kept.batches for event in batch]
+
+
+async def turn() -> None:
+    """Let everything that is due run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def expire(bench: Bench, count: int) -> None:
+    """Let the waits of `count` events run out."""
+    async with asyncio.timeout(30):
+        while len(bench.events) < count:
+            bench.kept.came.clear()
+            await bench.kept.came.wait()

@@ -1,0 +1,83 @@
+"""Who is alive, and how long the others are waited for."""
+
+import pytest
+
+from ddnn.serving.collector import Stragglers
+
+CAP = 0.5
+
+
+def test_at_start_all_are_alive() -> None:
+    assert Stragglers(3, alive_events=2).alive == [True] * 3
+
+
+def test_a_child_dies_after_as_many_events_without_it_and_lives_again_with_the_next() -> None:
+    stragglers = Stragglers(2, alive_events=3)
+    for alive in (True, True, False, False):
+        stragglers.closed([0])
+        assert stragglers.alive == [True, alive]
+    stragglers.closed([0, 1])
+    assert stragglers.alive == [True, True]
+
+
+def test_a_latecomer_lives() -> None:
+    stragglers = Stragglers(2, alive_events=1)
+    stragglers.closed([0])
+    assert stragglers.alive == [True, False]
+    stragglers.late(1, 0.2)
+    assert stragglers.alive == [True, True]
+
+
+def test_an_event_is_complete_with_all_who_live_or_with_everyone_when_asked() -> None:
+    stragglers = Stragglers(3, alive_events=1)
+    stragglers.closed([0, 2])
+    assert stragglers.complete([0, 2], everyone=False)
+    assert stragglers.complete([0, 1, 2], everyone=True)
+    assert not stragglers.complete([0, 2], everyone=True)
+    assert not stragglers.complete([0], everyone=False)
+
+
+def test_the_cap_holds_until_enough_was_seen() -> None:
+    stragglers = Stragglers(2, alive_events=4)
+    for _ in range(63):
+        stragglers.arrived(0.02)
+    assert stragglers.timeout(CAP) == CAP
+    stragglers.arrived(0.02)
+    assert stragglers.timeout(CAP) == pytest.approx(0.04)
+
+
+def test_the_timeout_is_twice_the_99th_percentile() -> None:
+    stragglers = Stragglers(2, alive_events=4)
+    for n in range(1, 102):
+        stragglers.arrived(n / 1000)
+    assert stragglers.timeout(CAP) == pytest.approx(2 * 0.100)
+
+
+def test_the_timeout_stays_between_its_floor_and_its_cap() -> None:
+    quick, slow = Stragglers(2, alive_events=4), Stragglers(2, alive_events=4)
+    for _ in range(100):
+        quick.arrived(0.0001)
+        slow.arrived(3.0)
+    assert quick.timeout(CAP) == 0.01
+    assert slow.timeout(CAP) == CAP
+    assert quick.timeout(0.001) == 0.001
+
+
+def test_what_came_together_says_nothing_and_a_latecomer_lengthens_the_timeout() -> None:
+    stragglers = Stragglers(2, alive_events=4)
+    for _ in range(100):
+        stragglers.arrived(0.0)
+    assert stragglers.timeout(CAP) == CAP
+    for _ in range(64):
+        stragglers.arrived(0.02)
+    before = stragglers.timeout(CAP)
+    for _ in range(5):
+        stragglers.late(1, 0.2)
+    assert stragglers.timeout(CAP) > before
+
+
+def test_old_delays_are_forgotten() -> None:
+    stragglers = Stragglers(2, alive_events=4)
+    for delay in [0.2] * 512 + [0.02] * 512:
+        stragglers.arrived(delay)
+    assert stragglers.timeout(CAP) == pytest.approx(0.04)
