@@ -1,4 +1,4 @@
-"""The pages: no dead link, no page or file named that is not there, and a site that builds without a warning."""
+"""The pages: no dead link, no file, command or flag that is not there, and a site that builds without a warning."""
 
 import re
 import subprocess
@@ -6,8 +6,12 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from ddnn.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "shared" / "docs").rglob("*.md")])
@@ -62,6 +66,37 @@ def test_the_map_names_files_that_exist() -> None:
     rows = [line for line in table.splitlines() if line.startswith("| ") and "](" in line]
     assert len(rows) >= 8
     assert not [link for link in LINK.findall(table) if not (ROOT / link).exists()]
+
+
+def commands_named(page: Path) -> Iterator[tuple[str, Any, list[str]]]:
+    """Each `ddnn …` in a page's code: as written, the command itself or the word that is none, its flags."""
+    text = page.read_text().replace("\\\n", " ")
+    code = [line for block in FENCE.findall(text) for line in block.splitlines()] + re.findall(
+        r"`([^`\n]+)`", prose(page)
+    )
+    for line in code:
+        for words in re.findall(r"(?<![\w/.-])ddnn ([a-z][^|;&#`]*)", line):
+            command: Any = typer.main.get_command(app)
+            for word in words.split():
+                if not hasattr(command, "commands"):
+                    break
+                command = command.commands.get(word, word)
+            yield line, command, re.findall(r"(?<!\S)--[a-z][a-z-]*", words)
+
+
+def test_every_command_and_flag_in_a_page_exists() -> None:
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md" and "results" not in page.parts]
+    named = [(page, *each) for page in pages for each in commands_named(page)]
+    assert len(named) > 60
+    wrong = []
+    for page, line, command, flags in named:
+        known = {
+            "--help",
+            *(flag for one in getattr(command, "params", ()) for flag in (*one.opts, *one.secondary_opts)),
+        }
+        if isinstance(command, str) or not {*flags} <= known:
+            wrong.append(f"{page.relative_to(ROOT)}: {line.strip()}")
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.slow
