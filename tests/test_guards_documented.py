@@ -10,6 +10,7 @@ import typer
 
 from ddnn.cli.app import app
 from ddnn.serving.metrics import Metrics
+from ddnn.serving.states import TRANSITIONS
 from ddnn.settings import Settings, setting_names
 from ddnn.types import Exit
 
@@ -47,6 +48,12 @@ def test_every_metric_has_its_row_with_its_kind_and_labels() -> None:
         for sample in family.samples:
             labels = set(sample.labels) - {"le"}
             assert all(label in documented[name][0] for label in labels)
+
+
+def test_the_state_table_of_the_design_page_is_that_of_the_code() -> None:
+    table = (DOCS / "design.md").read_text().split("| state | next |")[1].split("\n\n")[0]
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in table.splitlines()[2:]]
+    assert rows == [tuple(map(str, transition)) for transition in TRANSITIONS]
 
 
 def commands() -> Iterator[tuple[str, Any]]:
