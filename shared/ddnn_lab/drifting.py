@@ -4,7 +4,6 @@ Views fade towards their mean, blur, and devices get lost: nothing until the cha
 Legend: N events of the stream, D devices.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
@@ -15,7 +14,7 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.drift import DriftMonitor, audited_exits, sampled
 from ddnn.errors import BadInput
-from ddnn.evaluation.decide import NOBODY, Decisions, decide
+from ddnn.evaluation.decide import NOBODY, decide
 from ddnn.evaluation.scores import Progress, Recorder, Scores
 from ddnn.policy import Policy
 from ddnn.types import Array, Bools, Exit, Floats, Ints
@@ -26,6 +25,7 @@ _STEPS: Final = 20
 """Different strengths on the way from nothing to all."""
 _POINTS: Final = 200
 """Of the stream, at which the estimates are noted."""
+_BY_RANK: Final = {exit.rank: exit for exit in Exit}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,94 +100,85 @@ def replay(
 
     Every picked answer is audited: no bucket runs dry. Raises `BadInput` where there is nothing to audit or promised.
     """
-    exits = [exit for exit in audited_exits(bundle.topology) if policy.promise and exit in policy.promise.disagreement]
+    promised = policy.promise.disagreement if policy.promise else {}
+    exits = [exit for exit in audited_exits(bundle.topology) if exit in promised]
     if not exits:
         raise BadInput(
             "no exit of this network has a promise that audits can test; expected one edge and a tuned policy"
         )
     stream, strength = drifting(data, drift, events=events, seed=seed)
     scores = Recorder(bundle, stream, progress=progress).scores()
-    decisions = decide(scores, policy)
-    seen = _Seen(policy, exits, scores, decisions)
+    audits = _Audits(policy, exits, scores)
     for event in range(events):
-        seen.take(event, audited=sampled(b"%d of stream %d" % (event, seed), share))
+        audits.take(event, picked=sampled(b"%d of stream %d" % (event, seed), share))
         if event % max(events // _POINTS, 1) == 0 or event == events - 1:
-            seen.note(event)
+            audits.note(event)
         if progress and event % 1000 == 0:
             progress("events", event, events)
-    alarm = seen.watch.alarm
-    cuts = np.linspace(0, events, windows + 1).astype(np.int64)
+    alarm = audits.monitor.alarm
+    cuts = np.linspace(0, events, windows + 1).astype(np.int64).tolist()
     return {
         "events": events,
         "drift": {"fade": drift.fade, "blur": drift.blur, "lose": drift.lose, "over": drift.over, "seed": seed},
         "begins": int(np.argmax(strength > 0)) if strength.any() else None,
-        "policy": {"version": policy.version, "promised": {exit.value: seen.promised[exit] for exit in exits}},
+        "policy": {"version": policy.version, "promised": {exit.value: promised[exit] for exit in exits}},
         "share": share,
         "false_alarm": policy.audits.false_alarm,
-        "limit": seen.watch.limit,
+        "limit": audits.monitor.limit,
         "alarm": alarm and {"exit": alarm.exit.value, "event": int(alarm.since), "audits": alarm.audits},
         "windows": [
-            seen.window(slice(low, high)) | {"strength": float(strength[low:high].mean())}
-            for low, high in pairwise(cuts.tolist())
+            audits.window(slice(low, high)) | {"strength": float(strength[low:high].mean())}
+            for low, high in pairwise(cuts)
         ],
-        "points": seen.points,
+        "points": audits.points,
     }
 
 
-class _Seen:
-    """A watch over a recorded stream, and the truth beside it."""
+class _Audits:
+    """A drift monitor over a recorded stream, and the truth beside it."""
 
-    def __init__(self, policy: Policy, exits: list[Exit], scores: Scores, decisions: Decisions) -> None:
+    def __init__(self, policy: Policy, exits: list[Exit], scores: Scores) -> None:
         self._now = 0
-        self.watch = DriftMonitor(policy, exits=exits, clock=lambda: float(self._now))
-        self.promised: Mapping[Exit, float] = policy.promise.disagreement if policy.promise else {}
+        self.monitor = DriftMonitor(policy, exits=exits, clock=lambda: float(self._now))
         self.points: list[dict[str, Any]] = []
-        self._exits, self._decisions, self._y = exits, decisions, scores.y
+        """What is known after some of the events, for the plot."""
+        self._exits, self._decisions, self._y = exits, decide(scores, policy), scores.y
         self._cloud: Ints = scores.cloud.argmax(axis=1)
-        self._differs: Bools = decisions.label != self._cloud
+        self._differs: Bools = self._decisions.label != self._cloud
         self._audited = np.zeros(len(scores), np.bool_)
-        self._by_rank = {exit.rank: exit for exit in Exit}
 
-    def take(self, event: int, *, audited: bool) -> None:
-        """One event more."""
+    def take(self, event: int, *, picked: bool) -> None:
+        """One event more; it is audited if it is picked and an exit that audits test answered it."""
         self._now, rank = event, int(self._decisions.exit[event])
         if rank == NOBODY:
             return
-        exit = self._by_rank[rank]
-        self.watch.answered(exit, 1 - float(self._decisions.uncertainty[event]))
-        if audited and exit in self._exits:
+        exit = _BY_RANK[rank]
+        self.monitor.answered(exit, 1 - float(self._decisions.uncertainty[event]))
+        if picked and exit in self._exits:
             self._audited[event] = True
-            self.watch.audited(exit, same=not self._differs[event])
+            self.monitor.audited(exit, same=not self._differs[event])
 
     def note(self, event: int) -> None:
-        """Keep what is known after this event, for the plot."""
-        known = {
-            exit.value: {
-                **self.watch.disagreement(exit).document(),
-                "e_value": self.watch.evidence(exit),
-                "distance": self.watch.distance(exit),
-            }
-            for exit in self._exits
-        }
+        """Keep what is known after this event."""
+        monitor, known = self.monitor, dict[str, dict[str, Any]]()
+        for exit in self._exits:
+            evidence = {"e_value": monitor.evidence(exit), "distance": monitor.distance(exit)}
+            known[exit.value] = {**monitor.disagreement(exit).document(), **evidence}
         self.points.append({"event": event + 1, "exits": known})
 
     def window(self, rows: slice) -> dict[str, Any]:
         """The truth in some events, and what was known after the last of them."""
+        known = next(point for point in self.points if point["event"] >= rows.stop)["exits"]
         exits = {}
-        last = next(point for point in self.points if point["event"] >= rows.stop)["exits"]
         for exit in self._exits:
-            mine = self._decisions.exit[rows] == exit.rank
-            differs = self._differs[rows][mine]
+            answered = self._decisions.exit[rows] == exit.rank
+            differs = self._differs[rows][answered]
             exits[exit.value] = {
-                "answered": float(mine.mean()),
-                "audited": int(self._audited[rows][mine].sum()),
+                "answered": float(answered.mean()),
+                "audited": int(self._audited[rows][answered].sum()),
                 "truth": float(differs.mean()) if len(differs) else None,
-                "estimate": last[exit.value],
+                "estimate": known[exit.value],
             }
-        y = self._y[rows]
-        return {
-            "events": [rows.start, rows.stop],
-            "accuracy": float((self._decisions.label[rows] == y).mean()),
-            "cloud_accuracy": float((self._cloud[rows] == y).mean()),
-            "exits": exits,
-        }
+        labels = {"accuracy": self._decisions.label, "cloud_accuracy": self._cloud}
+        right = {name: float((label[rows] == self._y[rows]).mean()) for name, label in labels.items()}
+        return {"events": [rows.start, rows.stop], **right, "exits": exits}

@@ -3,20 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from ddnn.cli.evaluate import BundleFolder, Data, Grid
 from ddnn.cli.target import Json
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
 __all__ = ["drift"]
-
-_AUDITED: Final = ("audited", "differ", "seen", "unusual", "e-value")
 
 Share = Annotated[
     float | None,
@@ -57,26 +51,23 @@ def drift(
 
     Example: `ddnn drift BUNDLE fashion_mnist.npz --share 0.1 --fade 0.5 --lose 1 --out drift.png`
     """
-    from rich.console import Console
-
     from ddnn.bundle import Bundle
     from ddnn.cli.progress import bars
+    from ddnn.data.advice import needed_for
     from ddnn.errors import BadInput
+    from ddnn.evaluation import record
     from ddnn.evaluation.source import load_for, split_note
+    from ddnn.tuning.promise import promise
     from ddnn_lab.drifting import Drift, replay
 
     if out and (out.is_dir() or not out.parent.is_dir()):
         raise BadInput(f"--out is {out}; expected a file in a folder that exists")
     opened = Bundle.open(bundle)
-    loaded = load_for(opened, data, grid=grid)
+    policy, loaded = opened.policy, load_for(opened, data, grid=grid)
     if note := split_note(opened, loaded):
         typer.echo(f"note: {note}", err=True)
-    policy = opened.policy
     with bars() as progress:
         if policy.promise is None:
-            from ddnn.evaluation import record
-            from ddnn.tuning.promise import promise
-
             typer.echo("note: the policy promises nothing; what it does on validation stands in", err=True)
             policy = policy.model_copy(update={"promise": promise(record(opened, loaded.subset("validation")), policy)})
         document = replay(
@@ -91,78 +82,58 @@ def drift(
             progress=progress,
         )
     if out:
-        _draw(document, out)
+        with needed_for("a plot", extra="lab"):
+            from ddnn_lab.plots.drift import drift as draw
+            from ddnn_lab.plots.style import save
+        save(draw(document), out)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:
-        _show(document, Console(highlight=False))
+        _show(document)
 
 
-def _draw(document: Mapping[str, Any], out: Path) -> None:
-    from ddnn.data.advice import needed_for
-
-    with needed_for("a plot", extra="lab"):
-        from ddnn_lab.plots.drift import drift as draw
-        from ddnn_lab.plots.style import save
-    save(draw(document), out)
-
-
-def _table(*headers: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for header in headers:
-        table.add_column(header, justify="left" if header == "exit" else "right", no_wrap=True)
-    return table
-
-
-def _percent(share: float | None) -> str:
-    return "—" if share is None else f"{100 * share:.1f} %"
-
-
-def _show(document: Mapping[str, Any], console: "Console") -> None:
+def _show(document: Mapping[str, Any]) -> None:
+    """Print what became of the windows, what audits saw in each, and the alarm."""
+    from rich.console import Console
     from rich.markup import escape
 
-    alarm, limit = document["alarm"], document["limit"]
-    answers, audits = _table("events", "drift", "accuracy", "cloud's"), _table("events", "exit", *_AUDITED)
-    exits = dict.fromkeys(exit for window in document["windows"] for exit in window["exits"])
-    for exit in exits:
-        answers.add_column(f"at {exit}", justify="right")
-    for window in document["windows"]:
-        events = "–".join(f"{place:,}" for place in window["events"])
-        shares = [window["exits"][exit]["answered"] if exit in window["exits"] else None for exit in exits]
-        figures = [window["strength"], window["accuracy"], window["cloud_accuracy"], *shares]
-        answers.add_row(events, *map(_percent, figures))
-        for exit, told in window["exits"].items():
-            known = told["estimate"]
-            e, spread = known["e_value"], f"[{100 * known['low']:.1f}, {100 * known['high']:.1f}]"
+    from ddnn.formatting import NONE, percent, table
+
+    windows, alarm, limit = document["windows"], document["alarm"], document["limit"]
+    exits = dict.fromkeys(exit for window in windows for exit in window["exits"])
+    answers = table(None, "events", "drift", "accuracy", "cloud's", *(f"at {exit}" for exit in exits))
+    audits = table(None, "events", "exit", "audited", "differ", "seen", "unusual", "e-value")
+    for window in windows:
+        events = "–".join(f"{event:,}" for event in window["events"])
+        answered = [window["exits"][exit]["answered"] if exit in window["exits"] else None for exit in exits]
+        shares = [window["strength"], window["accuracy"], window["cloud_accuracy"], *answered]
+        answers.add_row(events, *map(percent, shares))
+        for exit, seen in window["exits"].items():
+            estimate = seen["estimate"]
+            e, distance = estimate["e_value"], estimate["distance"]
+            low, high = (100 * estimate[bound] for bound in ("low", "high"))
             audits.add_row(
                 events,
                 exit,
-                f"{told['audited']:,}",
-                _percent(told["truth"]),
-                f"{_percent(known['share'])} {escape(spread)}",
-                "—" if known["distance"] is None else f"{known['distance']:.2f}",
+                f"{seen['audited']:,}",
+                percent(seen["truth"]),
+                f"{percent(estimate['share'])} {escape(f'[{low:.1f}, {high:.1f}]')}",
+                NONE if distance is None else f"{distance:.2f}",
                 f"[red]{e:.3g}[/]" if e >= limit else f"{e:.3g}",
             )
             events = ""
-    console.print(answers)
-    console.print()
-    console.print(audits)
+    promised = ", ".join(f"{percent(most)} at {exit}" for exit, most in document["policy"]["promised"].items())
+    verdict = "No alarm."
+    if alarm:
+        begins = document["begins"]
+        when = "" if begins is None else f", {alarm['event'] - begins:+,} events from the first drift"
+        verdict = f"[red]Alarm[/] of the {alarm['exit']} exit at event {alarm['event']:,}{when}:"
+        verdict += f" after {alarm['audits']:,} of its audits."
+    console = Console(highlight=False)
+    console.print(answers, audits)
     console.print(
-        "\ndiffer: from the cloud, in truth; seen: by the latest audits; unusual: how far the latest confidences are"
-        " from those the policy was tuned on, 0 to 1.",
-        soft_wrap=True,
-    )
-    promised = ", ".join(f"{100 * most:.1f} % at {exit}" for exit, most in document["policy"]["promised"].items())
-    console.print(f"Promised at most: {promised}. Alarm at an e-value of {limit:g}.", soft_wrap=True)
-    begins = document["begins"]
-    if not alarm:
-        console.print("No alarm.")
-        return
-    when = "" if begins is None else f", {alarm['event'] - begins:+,} events from the first drift"
-    console.print(
-        f"[red]Alarm[/] of the {alarm['exit']} exit at event {alarm['event']:,}{when}: after {alarm['audits']:,} of its"
-        " audits.",
+        "differ: from the cloud, in truth; seen: by the latest audits; unusual: how far the latest confidences are from"
+        f" those the policy was tuned on, 0 to 1.\nPromised at most: {promised}. Alarm at an e-value of {limit:g}."
+        f"\n{verdict}",
         soft_wrap=True,
     )
