@@ -9,10 +9,9 @@ from fastapi import FastAPI
 from ddnn.bundle import Bundle
 from ddnn.serving.app import make_app
 from ddnn.serving.collector import Children, Collector, Place
-from ddnn.serving.engine import Step
 from ddnn.serving.service import Parts, load_parts, make_engine
 from ddnn.settings import Settings
-from ddnn.types import Exit, Tier
+from ddnn.types import Tier
 from ddnn_cloud.service import CloudService
 
 __all__ = ["create_app", "make_service"]
@@ -32,24 +31,19 @@ def make_service(settings: Settings) -> CloudService:
     topology = bundle.topology
     joined = range(len(topology.devices) if len(topology.edges) > 1 else 0)
     parts = load_parts(Tier.CLOUD, settings, bundle, places=1, joined=joined)
-    step = Step(
-        Exit.CLOUD,
-        parts.sections["section"],
-        needs="view" if topology.raw else "features",
-        cut=topology.cloud_cut,
-    )
-    engine = make_engine(parts, [step])
+    engine = make_engine(parts, parts.steps())
     collector = Collector(_children(parts), engine, parts.control, parts.metrics, settings.collector)
     return CloudService(parts, engine, collector)
 
 
 def _children(parts: Parts) -> Children:
     """The edges: a place each, or where they have no section those of their devices."""
-    topology, cut = parts.bundle.topology, parts.bundle.topology.cloud_cut
-    by_edge = topology.edge_cut is not None
+    topology = parts.bundle.topology
+    (given,) = topology.sent(Tier.EDGE)
+    by_edge = given.child is Tier.EDGE
     places: Sequence[Place] = [
         slice(number, number + 1) if by_edge else np.array(edge.devices) for number, edge in enumerate(topology.edges)
     ]
     width = len(topology.edges) if by_edge else parts.devices
-    each = cut.bytes if cut else topology.devices[0].view.bytes
-    return Children(places, width, range(parts.devices), width * each, _EDGES_WAIT_TOO)
+    size = width * topology.bytes(given, 0, parts.classes)
+    return Children(places, width, range(parts.devices), size, _EDGES_WAIT_TOO)

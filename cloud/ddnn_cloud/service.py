@@ -6,13 +6,15 @@ from dataclasses import replace
 import numpy as np
 
 from ddnn.errors import BadInput
+from ddnn.golden import sent_by
 from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.collector import Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
-from ddnn.serving.request import RequestOptions, TensorSpec, event_ids, row_count
+from ddnn.serving.request import RequestOptions, TensorSpec, event_ids, input_tensor, row_count
 from ddnn.serving.service import Parts, Service
-from ddnn.types import Answer, Array, Bools, Exit
+from ddnn.topology import Topology
+from ddnn.types import Answer, Array, Bools, Exit, Tier
 from ddnn.wire import InferRequest, Parameters, shown
 
 __all__ = ["CloudService"]
@@ -27,7 +29,8 @@ class CloudService(Service):
 
     def __init__(self, parts: Parts, engine: Engine, collector: Collector) -> None:
         topology = parts.bundle.topology
-        self._by_edge, self._devices, self._classes = topology.edge_cut is not None, parts.devices, parts.classes
+        (given,) = topology.sent(Tier.EDGE)
+        self._by_edge, self._devices, self._classes = given.child is Tier.EDGE, parts.devices, parts.classes
         self._below = [(list(edge.devices), _carried(parts, len(edge.devices))) for edge in topology.edges]
         self._exits_below = {exit.value.encode(): exit for exit in topology.exits[:-1]}
         inputs = _inputs(parts)
@@ -109,13 +112,14 @@ class CloudService(Service):
 def _carried(parts: Parts, devices: int) -> TensorSpec:
     """What an edge of so many devices sends of an event that it was not sure of; -1 = any number."""
     topology = parts.bundle.topology
-    joins = len(topology.edges) > 1
-    if topology.edge_cut:
-        return TensorSpec("features", "UINT8", (-1, topology.edge_cut.bytes), optional=joins)
-    if topology.device_cut:
-        return TensorSpec("features", "UINT8", (-1, devices, topology.device_cut.bytes), optional=joins)
-    view = topology.devices[0].view
-    return TensorSpec("view", view.dtype, (-1, devices, *view.shape))
+    (given,) = topology.sent(Tier.EDGE)
+    places = () if given.child is Tier.EDGE else (devices,)
+    return input_tensor(topology, given, 0, parts.classes, *places, optional=_may_answer(topology))
+
+
+def _may_answer(topology: Topology) -> bool:
+    """Whether an edge may send what it has answered: there are others to be told, and an exit below."""
+    return len(topology.edges) > 1 and len(topology.exits) > 1
 
 
 def _inputs(parts: Parts) -> list[TensorSpec]:
@@ -128,7 +132,7 @@ def _inputs(parts: Parts) -> list[TensorSpec]:
         TensorSpec("present", "BOOL", (-1, devices), most=most),
         TensorSpec("event", "BYTES", (-1,), optional=True),
     ]
-    if len(edges) == 1 or parts.bundle.topology.raw:
+    if not _may_answer(parts.bundle.topology):
         return specs
     return [
         *specs,
@@ -144,10 +148,9 @@ def _example(parts: Parts) -> tuple[dict[str, Array], Parameters]:
     mine = list(topology.edges[0].devices)
     present = golden["present"][:, mine].astype(np.bool_)
     row = slice(first := int(present.any(axis=1).argmax()), first + 1)
-    if topology.raw:
-        inputs = {"view": np.stack([golden[f"view_{device}"][row] for device in mine], axis=1)}
-    elif topology.edge_cut:
-        inputs = {"features": golden["edge_features"][row, 0]}
-    else:
-        inputs = {"features": golden["device_features"][row][:, mine]}
-    return {**inputs, "present": present[row]}, {"edge": 0}
+    (given,) = topology.sent(Tier.EDGE)
+    events = {name: array[row] for name, array in golden.items()}
+    children = [0] if given.child is Tier.EDGE else mine
+    rows = [sent_by(events, given.child, given.what, child) for child in children]
+    sent = rows[0] if given.child is Tier.EDGE else np.stack(rows, axis=1)
+    return {given.what: sent, "present": present[row]}, {"edge": 0}

@@ -6,7 +6,6 @@ from fastapi import FastAPI
 from ddnn.bundle import Bundle
 from ddnn.serving.app import make_app
 from ddnn.serving.audits import Audits
-from ddnn.serving.engine import Step
 from ddnn.serving.ledger import Ledger
 from ddnn.serving.service import Parts, load_parts, make_engine, make_uplink
 from ddnn.settings import Settings
@@ -29,7 +28,7 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
     uplink = make_uplink(settings, bundle, transport)
     parts = load_parts(Tier.DEVICE, settings, bundle, places=len(topology.devices), uplink=uplink)
     alone = len(topology.devices) == 1  # of several, the edge hears of every decision
-    steps = [Step(Exit.DEVICE, section, needs="view") for section in parts.sections.values()]
+    steps = parts.steps()
     offload = _offload(parts, alone=alone)
     audits = ledger = None
     if alone:
@@ -43,7 +42,7 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
         )
     if alone and steps:
         ledger = Ledger(settings.ledger_events, devices=0, classes=parts.classes, exits=parts.exits_up_to(Exit.DEVICE))
-    above = Exit.CLOUD if topology.raw else Exit.LOCAL
+    above = next(exit for exit in topology.exits if exit is not Exit.DEVICE)
     engine = make_engine(parts, steps, above=above, offload=offload, audits=audits, ledger=ledger)
     return DeviceService(parts, engine, offload, audits, ledger)
 
@@ -51,10 +50,14 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
 def _offload(parts: Parts, *, alone: bool) -> ToEdge | None:
     if not parts.uplink:
         return None
+    first, later = (
+        tuple(given.what for given in parts.bundle.topology.sent(Tier.DEVICE, when)) for when in ("always", "asked")
+    )
     return ToEdge(
         parts.uplink,
         parts.metrics,
-        carries="view" if parts.bundle.topology.raw else "features",
+        first=first,
+        later=later,
         classes=parts.classes,
         devices=parts.devices,
         background=parts.settings.max_background,

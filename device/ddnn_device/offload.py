@@ -19,23 +19,29 @@ __all__ = ["ToEdge"]
 class ToEdge(Offload):
     """Posts at once, the events of a request together: holding one back would hold back its siblings at the edge."""
 
-    def __init__(self, *args: Any, device: int, alone: bool, **kwargs: Any) -> None:
-        """`alone`: the network has no other device, whose edge would have to hear what this one answers."""
-        super().__init__(*args, **kwargs)
-        self._device, self._alone = device, alone
+    def __init__(
+        self, *args: Any, first: tuple[str, ...], later: tuple[str, ...], device: int, alone: bool, **kwargs: Any
+    ) -> None:
+        """`first` goes up of every event, `later` when the edge asks for it.
+
+        `alone`: the network has no other device, whose edge would have to hear what this one answers.
+        """
+        # Scores are an event's own, what else goes up is among its inputs.
+        carries = tuple(name for name in (*first, *later) if name != "scores")
+        super().__init__(*args, carries=carries, **kwargs)
+        self._first, self._later, self._device, self._alone = first, later, device, alone
 
     async def post(self, events: Sequence[Event]) -> None:
         """Go through the stages."""
         eager = events[0].id is None or events[0].policy.offload == "eager"
-        first = ("view",) if self.carries == "view" else ("scores", "features") if eager else ("scores",)
-        if wanted := self.in_time(await self._stage(events, *first)):
-            await self._stage(wanted, "features")
+        if wanted := self.in_time(await self._stage(events, *self._first, *(self._later if eager else ()))):
+            await self._stage(wanted, *self._later)
 
     def report(self, events: Sequence[Event]) -> None:
         """Send the scores of events this device has answered, so that the others' edge knows."""
         known = [event for event in events if event.id is not None]
         if known and not self._alone:
-            inputs = self._inputs(known, "scores")
+            inputs = self._inputs(known, *self._first)
             inputs["answered"] = np.ones(len(known), np.bool_)
             charge(known, inputs)
             self.in_background(self._send(known, inputs, known[0].options))
@@ -59,7 +65,7 @@ class ToEdge(Offload):
                 event.degrade(answer.degraded_reason or "gone")
         if audited:
             options = audit_options(audited[0].options)
-            self.in_background(self._send(audited, self._inputs(audited, "features"), options))
+            self.in_background(self._send(audited, self._inputs(audited, *self._later), options))
         return wanted
 
     async def _send(self, events: Sequence[Event], inputs: dict[str, Array], options: RequestOptions) -> list[Answer]:

@@ -7,7 +7,6 @@ from ddnn.bundle import Bundle
 from ddnn.serving.app import make_app
 from ddnn.serving.audits import Audits
 from ddnn.serving.collector import Children, Collector
-from ddnn.serving.engine import Step
 from ddnn.serving.ledger import Ledger
 from ddnn.serving.service import Parts, load_parts, make_engine, make_uplink
 from ddnn.settings import Settings
@@ -34,11 +33,7 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
     devices = range(len(topology.devices))
     parts = load_parts(Tier.EDGE, settings, bundle, places=len(topology.edges), joined=devices, uplink=uplink)
     mine = topology.edges[settings.index].devices
-    steps = []
-    if "local" in parts.sections:
-        steps.append(Step(Exit.LOCAL, parts.sections["local"], needs="scores"))
-    if "section" in parts.sections:
-        steps.append(Step(Exit.EDGE, parts.sections["section"], needs="features", cut=topology.device_cut))
+    steps = parts.steps()
     offload = _offload(parts, mine)
     audits = Audits(
         Tier.EDGE,
@@ -62,8 +57,8 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
 def _children(parts: Parts, mine: tuple[int, ...]) -> Children:
     """The devices of this edge, a place each."""
     topology, count = parts.bundle.topology, len(mine)
-    cut, view = topology.device_cut, topology.devices[mine[0]].view
-    each = 4 * parts.classes + cut.bytes if cut else view.bytes
+    sent = (*topology.sent(Tier.DEVICE), *topology.sent(Tier.DEVICE, "asked"))
+    each = sum(topology.bytes(given, mine[0], parts.classes) for given in sent)
     return Children([slice(place, place + 1) for place in range(count)], count, mine, count * each)
 
 
@@ -75,7 +70,7 @@ def _offload(parts: Parts, mine: tuple[int, ...]) -> ToCloud | None:
     return kind(
         parts.uplink,
         parts.metrics,
-        carries="view" if topology.raw else "features",
+        carries=tuple(given.what for given in topology.sent(Tier.EDGE)),
         classes=parts.classes,
         devices=parts.devices,
         background=settings.max_background,

@@ -51,7 +51,7 @@ class ToCloud(Offload):
 
     async def post(self, events: Sequence[Event]) -> None:
         """One request."""
-        names = (self.carries, "present")
+        names = (*self.carries, "present")
         inputs: dict[str, Array] = {name: np.stack([event.inputs[name] for event in events]) for name in names}
         charge(events, inputs)
         if all(event.id is not None for event in events):

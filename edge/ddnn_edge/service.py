@@ -3,15 +3,16 @@
 import numpy as np
 
 from ddnn.errors import BadInput
+from ddnn.golden import sent_by
 from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.audits import Audits
 from ddnn.serving.collector import Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
 from ddnn.serving.ledger import Ledger
-from ddnn.serving.request import RequestOptions, TensorSpec, event_ids, row_count
+from ddnn.serving.request import RequestOptions, TensorSpec, event_ids, input_tensor, row_count
 from ddnn.serving.service import Parts, Service
-from ddnn.types import Answer, Array, Exit
+from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.wire import InferRequest, Parameters
 from ddnn_edge.offload import ToCloud
 
@@ -39,7 +40,9 @@ class EdgeService(Service):
         self._present = np.ones(1, np.bool_)
         self._alone = np.eye(parts.devices, dtype=np.bool_)
         self._payload = _payload(parts, self._mine[0])
-        answered = [] if topology.raw else [TensorSpec("answered", "BOOL", (-1,), optional=True)]
+        self._second = {given.what for given in topology.sent(Tier.DEVICE, "asked")}
+        can_answer = Exit.DEVICE in topology.exits
+        answered = [TensorSpec("answered", "BOOL", (-1,), optional=True)] if can_answer else []
         inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._payload, *answered]
         self._names = tuple(spec.name for spec in inputs)
         super().__init__(
@@ -74,7 +77,7 @@ class EdgeService(Service):
             mine = ", ".join(map(str, self._mine))
             raise BadInput(f"parameter 'device' is {device}; this edge joins the devices {mine}")
         given = [spec for spec in self._payload if spec.name in request.inputs] or self._payload[-1:]
-        second = given[0].name == "features"
+        second = given[0].name in self._second
         rows = row_count(request, given[0].name, self.settings.max_batch)
         events = event_ids(request, rows)
         if second and "event" not in request.inputs:
@@ -107,19 +110,13 @@ class EdgeService(Service):
 def _payload(parts: Parts, device: int) -> list[TensorSpec]:
     """What a device sends of an event, in one message or two."""
     topology = parts.bundle.topology
-    if topology.device_cut is None:
-        view = topology.devices[device].view
-        return [TensorSpec("view", view.dtype, (-1, *view.shape))]
-    return [
-        TensorSpec("scores", "FP32", (-1, parts.classes), optional=True),
-        TensorSpec("features", "UINT8", (-1, topology.device_cut.bytes), optional=True),
-    ]
+    sent = (*topology.sent(Tier.DEVICE), *topology.sent(Tier.DEVICE, "asked"))
+    return [input_tensor(topology, given, device, parts.classes, optional=len(sent) > 1) for given in sent]
 
 
 def _example(parts: Parts, device: int) -> tuple[dict[str, Array], Parameters]:
     """The first golden event as this device contributes it, eagerly and alone."""
-    golden = parts.bundle.golden
-    if parts.bundle.topology.raw:
-        return {"view": golden[f"view_{device}"][:1]}, {"device": device}
-    inputs = {"scores": golden["device_scores"][:1, device], "features": golden["device_features"][:1, device]}
-    return inputs, {"device": device}
+    golden = {name: array[:1] for name, array in parts.bundle.golden.items()}
+    return {spec.name: sent_by(golden, Tier.DEVICE, spec.name, device) for spec in _payload(parts, device)}, {
+        "device": device
+    }

@@ -18,7 +18,7 @@ from ddnn.errors import BadBundle, BadConfig
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
 from ddnn.task import Task, task_of
-from ddnn.topology import DeviceSpec, EdgeSpec, Features, Topology, View
+from ddnn.topology import Topology
 from ddnn.types import Array, Exit, Tier
 
 __all__ = [
@@ -26,15 +26,9 @@ __all__ = [
     "MANIFEST_FILE",
     "WEIGHTS_FILE",
     "Bundle",
-    "Cut",
-    "DeviceSpec",
-    "EdgeSpec",
-    "Features",
     "FileEntry",
     "Manifest",
-    "Topology",
     "Training",
-    "View",
     "shipped_bundle",
 ]
 
@@ -42,9 +36,6 @@ MANIFEST_FILE: Final = "manifest.json"
 GOLDEN_FILE: Final = "golden.npz"
 WEIGHTS_FILE: Final = "weights.safetensors"
 _CUT: Final = ("features", "ties")
-
-
-Cut = Features
 
 
 class _Frozen(BaseModel):

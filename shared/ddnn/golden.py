@@ -16,7 +16,7 @@ from ddnn.runtime import Section
 from ddnn.topology import Input, SectionSpec, Topology
 from ddnn.types import Array, Bools, Exit, Ints, Tier
 
-__all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "role_of", "section_inputs", "taken", "there"]
+__all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "role_of", "section_inputs", "sent_by", "taken", "there"]
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a score, and distance from the next level within which a feature may be another one."""
@@ -72,6 +72,11 @@ def there(topology: Topology, spec: SectionSpec, present: Bools) -> Bools:
     if given.child is Tier.DEVICE:
         return present[:, list(children)]
     return np.stack([present[:, list(topology.edges[child].devices)].any(axis=1) for child in children], axis=1)
+
+
+def sent_by(answers: Mapping[str, Array], tier: Tier, what: str, child: int) -> Array:
+    """(N, …) the view, scores or features of one device or edge, as it sends them."""
+    return answers[f"view_{child}"] if what == "view" else answers[f"{tier}_{what}"][:, child]
 
 
 def _of_children(

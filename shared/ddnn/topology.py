@@ -59,11 +59,6 @@ class Features(_Frozen):
         return math.prod(self.shape)
 
     @property
-    def bits(self) -> int:
-        """The same; goes with the cuts."""
-        return self.values
-
-    @property
     def bytes(self) -> int:
         """The same on the wire."""
         return self.coded.bytes(self.shape)
@@ -237,8 +232,8 @@ class Topology(_Frozen):
         """The codec of what a section takes of child number `child`."""
         return codec_of(given.codec, self.devices[child].view.dtype if given.what == "view" else "FP32")
 
-    def shape(self, given: Input, child: int, classes: int) -> Shape:
-        """Shape of what a section takes of child number `child`, with K `classes`."""
+    def shape(self, given: Input, child: int, classes: int = 0) -> Shape:
+        """Shape of what a section takes of child number `child`; scores have K `classes`."""
         features = self.features(given.child)
         if given.what == "features" and features:
             return features.shape
@@ -247,28 +242,6 @@ class Topology(_Frozen):
     def bytes(self, given: Input, child: int, classes: int) -> int:
         """Size on the wire of what a section takes of child number `child`."""
         return self.codec(given, child).bytes(self.shape(given, child, classes))
-
-    # The rest goes when its last callers read the sections.
-
-    @property
-    def device_cut(self) -> Features | None:
-        """What devices send."""
-        return self.features(Tier.DEVICE)
-
-    @property
-    def edge_cut(self) -> Features | None:
-        """What edges send."""
-        return self.features(Tier.EDGE)
-
-    @property
-    def cloud_cut(self) -> Features | None:
-        """What goes up to the cloud."""
-        return self.edge_cut or self.device_cut
-
-    @property
-    def raw(self) -> bool:
-        """Whether raw views go up to the cloud, the only section."""
-        return self.device_cut is None
 
 
 def _tiered(

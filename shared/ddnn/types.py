@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Answer", "Array", "Bits", "Bools", "Exit", "Floats", "Ints", "Tier", "pack_bits", "unpack_bits"]
+__all__ = ["Answer", "Array", "Bits", "Bools", "Exit", "Floats", "Ints", "Tier"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -73,13 +73,3 @@ class Answer:
     """Why, in a few words; empty when not degraded."""
     need_features: bool = False
     """The edge wants this row's features."""
-
-
-def pack_bits(bits: Bits) -> Bits:
-    """Pack the last axis of 0/1 `bits` 8 to a byte, least significant first, zero padded: (…, n) → (…, ceil(n / 8))."""
-    return np.packbits(bits, axis=-1, bitorder="little")
-
-
-def unpack_bits(packed: Bits, count: int) -> Bits:
-    """Undo `pack_bits`: (…, ceil(count / 8)) → (…, count) of 0 and 1."""
-    return np.unpackbits(packed, axis=-1, count=count, bitorder="little")

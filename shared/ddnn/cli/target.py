@@ -10,8 +10,9 @@ import typer
 from ddnn.errors import BadInput
 
 if TYPE_CHECKING:
-    from ddnn.bundle import Bundle, Topology
+    from ddnn.bundle import Bundle
     from ddnn.fleet.glance import Glance
+    from ddnn.topology import Topology
 
 __all__ = [
     "BasePort",

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ddnn.bundle import Topology
 from ddnn.drift import Bucket, DriftMonitor, audited_exits, sampled
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.event import AUDIT_S, Event, Holder
 from ddnn.serving.ledger import scores_behind
 from ddnn.serving.metrics import AuditMetrics
-from ddnn.types import Answer, Bits, Exit, Tier
+from ddnn.topology import Topology
+from ddnn.types import Answer, Array, Exit, Tier
 
 __all__ = ["Audits"]
 
@@ -29,8 +29,8 @@ class _Awaited:
     copy: Event
     missing: set[int]
     """Places whose features have not come."""
-    features: Bits
-    """(places, bytes), 0 where nobody is."""
+    features: Array
+    """(places, …), rows as they are sent, zero where nobody is."""
     timer: asyncio.TimerHandle
 
 
@@ -55,7 +55,7 @@ class Audits:
         mine = frozenset(exit for exit in all_exits if (exit is Exit.DEVICE) == (tier is Tier.DEVICE))
         self._exits, self._everywhere = mine if upward else frozenset[Exit](), all_exits
         self._control, self._metrics = control, metrics
-        self._cut, self._most = topology.device_cut, most
+        self._sent, self._most = topology.features(Tier.DEVICE), most
         self._awaited: dict[bytes, _Awaited] = {}
         self._under_way: dict[Event, Answer] = {}
         """Each audit, with the answer that was given."""
@@ -106,8 +106,8 @@ class Audits:
                 event.best = replace(event.best, need_features=True)
         return ready
 
-    def take(self, event: bytes | None, place: int, features: Bits) -> Event | None:
-        """Features (bytes,) of an answered event, as they were asked for; nothing else is kept.
+    def take(self, event: bytes | None, place: int, features: Array) -> Event | None:
+        """Features of an answered event, as they were asked for; nothing else is kept.
 
         The event's copy, to go up, where these were the last.
         """
@@ -184,11 +184,11 @@ class Audits:
         return copy
 
     def _await_features(self, event: Event, to: Holder) -> None:
-        id, places, cut = event.id, event.inputs["present"], self._cut
+        id, places, sent = event.id, event.inputs["present"], self._sent
         assert id is not None  # `_picked` has seen to it
-        assert cut is not None
+        assert sent is not None
         timer = asyncio.get_running_loop().call_later(AUDIT_S, self._forget, id)
-        features = np.zeros((len(places), cut.bytes), np.uint8)
+        features = np.repeat(sent.coded.sample(sent.shape), len(places), axis=0)
         self._awaited[id] = _Awaited(event.audit(to=to), set(np.flatnonzero(places).tolist()), features, timer)
 
     def _forget(self, event: bytes) -> None:

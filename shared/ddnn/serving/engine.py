@@ -6,16 +6,17 @@ missing have come.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from time import perf_counter
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from ddnn.bundle import Cut
+from ddnn.codec import Plain
+from ddnn.criteria import Votes, needs_votes
 from ddnn.exits import answers, judge
 from ddnn.policy import Policy
 from ddnn.runtime import Section
@@ -24,14 +25,12 @@ from ddnn.serving.batching import Outputs, SectionQueue
 from ddnn.serving.event import Event, Reply
 from ddnn.serving.request import RequestOptions, Stage
 from ddnn.serving.states import State
-from ddnn.types import Answer, Array, Bools, Exit, Floats, pack_bits, unpack_bits
+from ddnn.topology import SectionSpec, Topology
+from ddnn.types import Answer, Array, Exit, Floats
 
-__all__ = ["Carried", "Engine", "Step", "Upward", "judge_events"]
+__all__ = ["Engine", "Step", "Upward", "judge_events"]
 
 _log = logging.getLogger("ddnn")
-
-Carried = Literal["features", "view"]
-"""What goes up; raw views where the devices have no section."""
 
 
 @dataclass(frozen=True)
@@ -40,26 +39,41 @@ class Step:
 
     exit: Exit
     section: Section
-    needs: Literal["view", "scores", "features"]
-    """The input without which this step cannot run."""
-    cut: Cut | None = None
-    """What `features` unpack to on the way in."""
+    needs: tuple[str, ...]
+    """The inputs without which this step cannot run."""
+    unpack: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
+    """What rows as they came become on the way in, by input; the others stay as they are."""
+    pack: Callable[[Array], Array] | None = None
+    """What features become on the way out."""
+
+    @classmethod
+    def of(cls, spec: SectionSpec, section: Section, topology: Topology) -> "Step":
+        """The step that runs a section of the topology."""
+        unpack: dict[str, Callable[[Array], Array]] = {}
+        for given in spec.inputs:
+            child = topology.children(spec, given)[0]
+            codec = topology.codec(given, child)
+            if not isinstance(codec, Plain):
+                unpack[given.what] = partial(codec.unpack, shape=topology.shape(given, child))
+        needs = tuple(given.what for given in spec.inputs)
+        return cls(spec.exit, section, needs, unpack, spec.features.pack if spec.features else None)
 
     def run(self, events: Sequence[Event]) -> dict[str, Array]:
         """Run the section on a batch of events; features come out packed."""
         rows = {name: _rows([event.inputs[name] for event in events]) for name in self.section.inputs}
-        if self.cut and "features" in rows:
-            rows["features"] = unpack_bits(rows["features"], self.cut.bits)
+        for name, unpack in self.unpack.items():
+            rows[name] = unpack(rows[name])
         outputs = self.section.run(**rows)
-        if "features" in outputs:
-            outputs["features"] = pack_bits(outputs["features"])
+        if self.pack:
+            outputs["features"] = self.pack(outputs["features"])
         return outputs
 
 
 class Upward(Protocol):
     """What takes unsure events to the tier above."""
 
-    carries: Carried
+    carries: tuple[str, ...]
+    """Inputs without which an event cannot go up."""
 
     def take(self, events: Sequence[Event]) -> None:
         """Take events that came together, and settle each, with the answer from above or degraded."""
@@ -164,7 +178,7 @@ class Engine:
                 event.settle(event.best)
             elif needs is None:
                 event.degrade("no_upstream")
-            elif needs in event.inputs:
+            elif all(name in event.inputs for name in needs):
                 ready.append(event)
             else:
                 event.holder.ask(event)
@@ -246,9 +260,9 @@ def judge_events(exit: Exit, scores: Floats, events: Sequence[Event]) -> tuple[l
     return best, sure
 
 
-def _votes(exit: Exit, policy: Policy, events: Sequence[Event]) -> tuple[Floats, Bools] | None:
+def _votes(exit: Exit, policy: Policy, events: Sequence[Event]) -> Votes:
     """The scores of the devices that are fused here, where the criterion asks for them."""
-    if policy.criterion != "agreement" or exit not in (Exit.LOCAL, Exit.EDGE):
+    if not needs_votes(policy.criterion) or exit not in (Exit.LOCAL, Exit.EDGE):
         return None
     if not all("scores" in event.inputs for event in events):  # of an edge that was sure the cloud has no more
         return None

@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ddnn.bundle import Topology
 from ddnn.exits import NOBODY, answers, judge_under, thresholds_under
 from ddnn.policy import Policy
 from ddnn.serving.event import Event
+from ddnn.topology import Topology
 from ddnn.traffic import Offload, crossings
 from ddnn.types import Answer, Bools, Exit, Floats, Ints
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ddnn.serving.engine import Carried
 from ddnn.serving.event import Event, Flight
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, reserve
@@ -29,7 +28,7 @@ class Offload(ABC):
     """A counted uplink, and background tasks with a bound."""
 
     def __init__(
-        self, uplink: Uplink, metrics: Metrics, *, carries: Carried, classes: int, devices: int, background: int
+        self, uplink: Uplink, metrics: Metrics, *, carries: tuple[str, ...], classes: int, devices: int, background: int
     ) -> None:
         """At most `background` reports are under way at once."""
         self.carries = carries

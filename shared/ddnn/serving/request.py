@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from ddnn.answers import OUTPUTS
 from ddnn.errors import BadInput, OtherBundle
+from ddnn.topology import Input, Topology
 from ddnn.types import Exit
 from ddnn.wire import InferRequest
 
@@ -19,6 +20,7 @@ __all__ = [
     "TensorSpec",
     "answer_tensors",
     "event_ids",
+    "input_tensor",
     "read_budget",
     "read_options",
     "request_id",
@@ -162,6 +164,14 @@ class TensorSpec:
         """As the model's metadata has it."""
         entry: dict[str, Any] = {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
         return {**entry, "parameters": {"optional": True}} if self.optional else entry
+
+
+def input_tensor(
+    topology: Topology, given: Input, child: int, classes: int, *places: int, optional: bool = False
+) -> TensorSpec:
+    """What a section takes of child number `child`, [B, …], or of so many places, [B, places, …]."""
+    codec, shape = topology.codec(given, child), topology.shape(given, child, classes)
+    return TensorSpec(given.what, codec.datatype, (-1, *places, *codec.wire_shape(shape)), optional=optional)
 
 
 def answer_tensors(classes: int, devices: int, *, need_features: bool) -> list[TensorSpec]:

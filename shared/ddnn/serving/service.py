@@ -12,7 +12,7 @@ import orjson
 import ddnn
 from ddnn.bundle import Bundle
 from ddnn.errors import BadConfig, Unavailable
-from ddnn.golden import check_sections, section_inputs
+from ddnn.golden import check_sections, role_of, section_inputs
 from ddnn.policy import Policy
 from ddnn.runtime import Section, with_threads
 from ddnn.serving.admission import LoopLag
@@ -59,6 +59,12 @@ class Parts:
     def devices(self) -> int:
         """D, of the whole network."""
         return len(self.bundle.topology.devices)
+
+    def steps(self) -> list[Step]:
+        """The sections that run here, lowest exit first."""
+        topology = self.bundle.topology
+        specs = topology.sections_of(self.tier, self.settings.index)
+        return [Step.of(spec, self.sections[role_of(spec)], topology) for spec in specs]
 
     def exits_up_to(self, highest: Exit) -> tuple[Exit, ...]:
         """The exits that the network has up to this one."""

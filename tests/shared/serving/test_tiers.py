@@ -9,7 +9,7 @@ import pytest
 from ddnn.policy import Thresholds
 from ddnn.serving.event import Event
 from ddnn.settings import Settings
-from ddnn.types import Exit
+from ddnn.types import Exit, Tier
 from ddnn.wire import encode_request
 from ddnn_device.app import create_app
 from ddnn_lab.in_process import INFER, NEVER, Fleet
@@ -37,10 +37,11 @@ async def test_six_devices_get_one_answer_from_the_exit_that_is_sure(
 
 async def test_the_bytes_of_an_event_add_up_over_its_devices(fleet: Fleet) -> None:
     topology, classes = fleet.bundle.topology, len(fleet.bundle.manifest.classes)
-    assert topology.edge_cut is not None
-    assert topology.device_cut is not None
-    scores, features = 6 * 4 * classes, 6 * topology.device_cut.bytes
-    cloud = topology.edge_cut.bytes + 6
+    device, edge = (topology.features(tier) for tier in (Tier.DEVICE, Tier.EDGE))
+    assert edge is not None
+    assert device is not None
+    scores, features = 6 * 4 * classes, 6 * device.bytes
+    cloud = edge.bytes + 6
     for offload, thresholds, expected in (
         ("staged", Thresholds(local=1.0), scores),
         ("eager", Thresholds(local=1.0), scores + features),
