@@ -20,10 +20,14 @@ from ddnn.types import Exit
 from ddnn_lab.in_process import Fleet
 from networks import TOPOLOGIES, make_bundle
 
+SMALL: Final = {"filters": [4], "cut_filters": 2}
 SPLIT: Final = [[0, 3], [1, 2, 4, 5]]
 CONFIGURATIONS: Final[dict[str, dict[str, Any]]] = TOPOLOGIES | {
     "f, no edge section": {"edges": SPLIT, "edge_section": False},
     "f, three edges": {"edges": 3},
+    "e, two and eight bits": {"device": {**SMALL, "cut_codec": "bits2"}, "edge": {**SMALL, "cut_codec": "bits8"}},
+    "c, four bits": {"edge_section": False, "device": {**SMALL, "cut_codec": "bits4"}},
+    "f, half precision": {"edges": 2, "device": {**SMALL, "cut_codec": "float16"}},
 }
 PAIRS: Final = [(local, cloud) for local in ("max", "mean", "concat") for cloud in ("max", "mean", "concat")]
 
