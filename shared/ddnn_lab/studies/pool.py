@@ -16,55 +16,45 @@ from ddnn_lab.studies.job import Job, StudyFolder, read_json
 from ddnn_lab.studies.progress import StudyProgress
 from ddnn_lab.studies.work import PROGRESS_FILE, carry_out
 
-__all__ = ["work_off"]
+__all__ = ["Pool"]
 
 LOOK_S: Final = 0.5
 """How often the progress of other processes is looked at."""
 ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def work_off(
-    planned: Callable[[], Sequence[Job]],
-    folder: StudyFolder,
-    *,
-    workers: int = 1,
-    command: str = "",
-    progress: StudyProgress | None = None,
-    after: Callable[[], object] = lambda: None,
-) -> dict[str, str]:
-    """Carry out what `planned()` names and `folder` does not hold; return the sentence of each failed run, by name.
+class Pool:
+    """Carries out what `planned()` names and `folder` does not hold.
 
-    `planned` is asked again whenever a run ends, as some runs follow from the results of others; `after` is called then
-    too. With several workers each trains in a process with one thread.
+    `planned` is asked again whenever a run ends, as some runs follow from the results of others. With several workers
+    each trains in a process with one thread, and tells its progress in a file in its folder.
     """
-    with _executor(workers) as executor:
-        pool = _Pool(planned, folder, executor, workers, command, progress or StudyProgress())
-        pool.fill()
-        while pool.running:
-            if pool.look():
-                after()
-                pool.fill()
-    return {job.name: sentence for job, sentence in pool.failed.values()}
-
-
-class _Pool:
-    """The runs that are going on; those in other processes tell their progress in a file in their folder."""
 
     def __init__(
         self,
         planned: Callable[[], Sequence[Job]],
         folder: StudyFolder,
-        executor: Executor,
-        workers: int,
-        command: str,
-        progress: StudyProgress,
+        *,
+        workers: int = 1,
+        command: str = "",
+        progress: StudyProgress | None = None,
     ) -> None:
-        self.planned, self.folder, self.executor, self.workers = planned, folder, executor, workers
-        self.command, self.progress = command, progress
+        self.planned, self.folder, self.workers, self.command = planned, folder, workers, command
+        self.progress = progress or StudyProgress()
         self.running: dict[Future[None], tuple[Job, float]] = {}
         self.failed: dict[str, tuple[Job, str]] = {}
 
-    def fill(self) -> None:
+    def run(self, after: Callable[[], object]) -> dict[str, str]:
+        """Until nothing is left; `after` is called whenever runs have ended. Return the sentence of each failed run."""
+        with _executor(self.workers) as executor:
+            self._fill(executor)
+            while self.running:
+                if self._look():
+                    after()
+                    self._fill(executor)
+        return {job.name: sentence for job, sentence in self.failed.values()}
+
+    def _fill(self, executor: Executor) -> None:
         """Start what is left, as far as there are workers for it."""
         jobs = self.planned()
         left = [job for job in jobs if not self.folder.record(job)]
@@ -73,17 +63,17 @@ class _Pool:
         for job in [job for job in left if job.fingerprint not in busy][: self.workers - len(self.running)]:
             self.progress.started(job)
             # Only a run in this process can call back.
-            moved = partial(self.progress.moved, job) if isinstance(self.executor, _InTurn) else None
-            since = time.monotonic()
-            future = self.executor.submit(carry_out, job, self.folder.of(job).path, command=self.command, moved=moved)
+            moved = partial(self.progress.moved, job) if isinstance(executor, _InTurn) else None
+            since = time.time()
+            future = executor.submit(carry_out, job, self.folder.of(job).path, command=self.command, moved=moved)
             self.running[future] = (job, since)
 
-    def look(self) -> bool:
+    def _look(self) -> bool:
         """Wait a little for a run to end; return whether one has."""
-        ended, going = wait(self.running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
-        for job, since in (self.running[future] for future in going):
+        ended, _ = wait(self.running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+        for job, since in self.running.values():
             file = self.folder.of(job).path / PROGRESS_FILE
-            if (progress := read_json(file)) and file.stat().st_mtime >= time.time() - (time.monotonic() - since):
+            if (progress := read_json(file)) and file.stat().st_mtime >= since:
                 self.progress.moved(job, progress)
         for future in ended:
             job, since = self.running.pop(future)
@@ -93,7 +83,7 @@ class _Pool:
             except DDNNError as raised:
                 error = str(raised)
                 self.failed[job.fingerprint] = job, error
-            self.progress.ended(job, time.monotonic() - since, error)
+            self.progress.ended(job, time.time() - since, error)
         return bool(ended)
 
 

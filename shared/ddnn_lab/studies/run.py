@@ -9,7 +9,7 @@ from ddnn_lab.plots.study import write_plots
 from ddnn_lab.studies.job import Job, StudyFolder, united, write_json
 from ddnn_lab.studies.parts import PART
 from ddnn_lab.studies.planner import Planner
-from ddnn_lab.studies.pool import work_off
+from ddnn_lab.studies.pool import Pool
 from ddnn_lab.studies.progress import StudyProgress
 from ddnn_lab.studies.report import report
 from ddnn_lab.studies.study import Study
@@ -46,9 +46,8 @@ def run_study(
         return document
 
     if not report_only:
-        failed = work_off(
-            lambda: planned(planner), planner.folder, workers=workers, command=command, progress=progress, after=write
-        )
+        pool = Pool(lambda: planned(planner), planner.folder, workers=workers, command=command, progress=progress)
+        failed = pool.run(after=write)
     return write(draw=True)
 
 

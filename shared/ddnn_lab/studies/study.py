@@ -192,24 +192,21 @@ class Study(Changes):
     def quick(self) -> "Study":
         """The same in a few seconds a run: one seed and fold, one epoch, few events, small sections, two of each."""
         small = {"filters": [4], "widths": [16], "cut_filters": 2, "cut_width": 32}
-        network = {"device": small, "edge": small, "cloud": small}
-        training = {"epochs": 1, "batch": 32}
-        cut: dict[str, Any] = {"seeds": (), "training": {}}
-        parts: dict[str, Any] = {name: self.settings(name).model_copy(update=cut) for name in PARTS}
-        parts["uncut"] = parts["uncut"].model_copy(update={"qualities": (10, 80), "network": {}})
-        parts["filters"] = parts["filters"].model_copy(update={"values": (1, 2)})
-        return self.model_copy(
-            update={
-                "seeds": self.seeds[:1],
-                "folds": self.folds[:1],
-                "events": min(self.events or 480, 480),
-                "network": merged(self.network, network),
-                "training": merged(self.training, training),
-                "most": 2,
-                "parts": self.parts.model_copy(update=parts),
-                "ablations": self.ablations[:1],
-            }
-        )
+        document = self.model_dump(mode="json")
+        parts = {name: {**part, "seeds": [], "training": {}} for name, part in document["parts"].items()}
+        parts["uncut"] |= {"qualities": [10, 80], "network": {}}
+        parts["filters"] |= {"values": [1, 2]}
+        changes = {
+            "seeds": document["seeds"][:1],
+            "folds": document["folds"][:1],
+            "events": min(self.events or 480, 480),
+            "network": merged(self.network, {"device": small, "edge": small, "cloud": small}),
+            "training": merged(self.training, {"epochs": 1, "batch": 32}),
+            "most": 2,
+            "parts": parts,
+            "ablations": document["ablations"][:1],
+        }
+        return Study.of({**document, **changes})
 
 
 def study_file(name: str) -> Path:
