@@ -98,15 +98,15 @@ def _by_lost(joint: Document) -> dict[int, list[float]]:
 
 def _added(parts: Document) -> Figure | None:
     """The paper's figure 8: devices added worst first."""
-    found, joint = parts.get("added"), parts.get("joint")
-    if not found or sum(variant is not None for variant in found["first"]) < 2:
+    added, joint = parts.get("added"), parts.get("joint")
+    if not added or sum(variant is not None for variant in added["first"]) < 2:
         return None
     figure, on = axes("Devices added, worst first", "devices in the network", "accuracy on test, %")
-    exits = [variant and variant["exits"] for variant in found["first"]]
+    exits = [variant and variant["exits"] for variant in added["first"]]
     x = list(range(1, len(exits) + 1))
     if joint:
         alone = joint["exits"]["exits"]["device"]["accuracy"]
-        own = [alone[int(device)] for device in found["order"][: len(x)]]
+        own = [alone[int(device)] for device in added["order"][: len(x)]]
         line(on, x, own, "the device added, alone", COLOURS["device"], style=":")
     for exit in next(filter(None, exits))["always"]:
         line(on, x, [one and one["always"][exit]["accuracy"] for one in exits], exit, COLOURS[exit])

@@ -23,9 +23,9 @@ SHADES: Final = 96
 
 def axes(title: str, x: str, y: str, *, height: float = 4.8) -> tuple[Figure, Axes]:
     """A figure with one pair of axes."""
-    figure, found = panels(1, height=height)
-    name(found[0], title, x, y)
-    return figure, found[0]
+    figure, (on,) = panels(1, height=height)
+    name(on, title, x, y)
+    return figure, on
 
 
 def line(

@@ -23,7 +23,7 @@ class StudyProgress:
         """A run begins."""
 
     def moved(self, job: Job, progress: Mapping[str, Any]) -> None:
-        """A run is somewhere: `{"epoch", "epochs", "seconds", "found"}`."""
+        """A run is somewhere: `{"epoch", "epochs", "seconds", "validation"}`."""
 
     def ended(self, job: Job, seconds: float, error: str | None) -> None:
         """A run is over, with the sentence that ended it if it failed."""
@@ -41,7 +41,7 @@ def study_progress() -> Iterator[StudyProgress]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[found]}"),
+        TextColumn("{task.fields[validation]}"),
     )
     with Progress(*columns, console=console) as progress:
         yield _Bars(progress)
@@ -50,7 +50,7 @@ def study_progress() -> Iterator[StudyProgress]:
 class _Bars(StudyProgress):
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.all = progress.add_task("[bold]runs[/bold]", total=None, found="")
+        self.all = progress.add_task("[bold]runs[/bold]", total=None, validation="")
         self.tasks: dict[str, TaskID] = {}
 
     def planned(self, done: int, total: int) -> None:
@@ -58,10 +58,10 @@ class _Bars(StudyProgress):
 
     def started(self, job: Job) -> None:
         epochs = job.config.training.epochs if job.config else None
-        self.tasks[job.fingerprint] = self.progress.add_task(job.name, total=epochs, found="")
+        self.tasks[job.fingerprint] = self.progress.add_task(job.name, total=epochs, validation="")
 
     def moved(self, job: Job, progress: Mapping[str, Any]) -> None:
-        self.progress.update(self.tasks[job.fingerprint], completed=progress["epoch"], found=_exits(progress))
+        self.progress.update(self.tasks[job.fingerprint], completed=progress["epoch"], validation=_exits(progress))
 
     def ended(self, job: Job, seconds: float, error: str | None) -> None:
         self.progress.remove_task(self.tasks.pop(job.fingerprint))
@@ -92,7 +92,7 @@ class _Lines(StudyProgress):
 
 
 def _exits(progress: Mapping[str, Any]) -> str:
-    exits = " ".join(f"{exit} {share:.1%}" for exit, share in progress["found"].items())
+    exits = " ".join(f"{exit} {share:.1%}" for exit, share in progress["validation"].items())
     return f"validation {exits}, {clock(progress['seconds'])}"
 
 

@@ -31,7 +31,11 @@ def report(results: Document, plots: Collection[str] = ()) -> str:
         without=_made(parts["without"], "exits"),
         subsets=of_size,
         thirds=_thirds([pair for _, group, *_ in of_size for pair in group.items()]),
-        added=[(device, told["exits"]) for device, told in zip(added["order"], added["first"], strict=False) if told],
+        added=[
+            (device, figures["exits"])
+            for device, figures in zip(added["order"], added["first"], strict=False)
+            if figures
+        ],
         filters=_made(parts["filters"], "exits"),
         pairs=_made(parts["pairs"], "exits"),
         ablations=_made(parts["ablations"]),
@@ -43,7 +47,7 @@ def report(results: Document, plots: Collection[str] = ()) -> str:
 
 def _made(part: Document | None, measure: str | None = None) -> dict[str, Any]:
     """The variants of a part that are made, in its order; one measure of each, if that is asked for."""
-    return {name: told[measure] if measure else told for name, told in (part or {}).items() if told}
+    return {name: figures[measure] if measure else figures for name, figures in (part or {}).items() if figures}
 
 
 def _bytes_at(sent: Document, exit: str) -> str:
@@ -58,13 +62,15 @@ def _claims(parts: Document) -> Iterator[tuple[str, str, bool]]:
     """What a network of this kind should show, what was found, and whether it is so."""
     joint, separate, alone = (parts[part] for part in ("joint", "separate_exits", "separate_devices"))
     if joint and len(joint["exits"]["always"]) > 1:
-        found = joint["exits"]
-        above = found["overall"]["accuracy"]["mean"] - found["always"]["cloud"]["accuracy"]["mean"]
+        exits = joint["exits"]
+        above = exits["overall"]["accuracy"]["mean"] - exits["always"]["cloud"]["accuracy"]["mean"]
         yield "overall at most 0.5 points below the cloud exit", signed(100 * above), above >= -0.005
-        below = found["below_cloud"]["mean"]
+        below = exits["below_cloud"]["mean"]
         yield "at least half of the events answered below the cloud", percent(below), below >= 0.5
     if separate and separate["overall"]["difference"]:
-        lows = {name: told["difference"]["low"] for name, told in _apart(separate).items() if told["difference"]}
+        lows = {
+            name: figures["difference"]["low"] for name, figures in _apart(separate).items() if figures["difference"]
+        }
         name = min(lows, key=lambda key: lows[key] or 0.0)
         if lows[name] is not None:
             claim = "joint − trained apart: lower bound of every exit's difference at least −0.3 points"
@@ -77,9 +83,9 @@ def _claims(parts: Document) -> Iterator[tuple[str, str, bool]]:
 def _differences(parts: Document) -> Iterator[tuple[str, Any, Any]]:
     """What is trained apart, its accuracy, and the joint network's paired difference to it."""
     separate, alone, uncut = (parts[part] for part in ("separate_exits", "separate_devices", "uncut"))
-    for name, told in _apart(separate).items() if separate else ():
-        if told["accuracy"]:
-            yield f"{name}: joint − trained apart", told["accuracy"], told["difference"]
+    for name, figures in _apart(separate).items() if separate else ():
+        if figures["accuracy"]:
+            yield f"{name}: joint − trained apart", figures["accuracy"], figures["difference"]
     if alone and alone["joint_above_vote"]:
         vote = alone["votes"]["bar"]["accuracy"]
         yield "overall: joint − vote of separately trained devices", vote, alone["joint_above_vote"]
@@ -94,13 +100,13 @@ def _apart(separate: Document) -> dict[str, Any]:
 def _by_size(subsets: Document) -> list[tuple[int, dict[str, Any], float, str, str]]:
     """Subsets of devices by how many are left, most first: their accuracies, the mean, the worst and the best."""
     groups: dict[int, dict[str, Any]] = {}
-    for group, told in subsets.items():
-        groups.setdefault(group.count("+") + 1, {})[group] = told["accuracy"]
+    for left, figures in subsets.items():
+        groups.setdefault(left.count("+") + 1, {})[left] = figures["accuracy"]
     rows = []
-    for size, found in sorted(groups.items(), reverse=True):
-        means = {group: accuracy["mean"] for group, accuracy in found.items()}
+    for size, group in sorted(groups.items(), reverse=True):
+        means = {left: accuracy["mean"] for left, accuracy in group.items()}
         worst, best = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
-        rows.append((size, found, fmean(means.values()), worst, best))
+        rows.append((size, group, fmean(means.values()), worst, best))
     return rows
 
 

@@ -31,7 +31,7 @@ def run_study(
 ) -> dict[str, Any]:
     """Make what runs are missing, unless `report_only`; write results.json, report.md and plots; return the results.
 
-    The report is written after every run, so that an interrupted study has told what it found; plots at the end.
+    The report is written after every run, so that an interrupted study has one; plots at the end.
     """
     out.mkdir(parents=True, exist_ok=True)
     planner = Planner(study, StudyFolder(out))

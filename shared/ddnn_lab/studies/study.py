@@ -153,8 +153,8 @@ class Study(Changes):
             raise BadConfig(f"{where}: {key} is {first['input']!r}: {first['msg']}") from error
         if study.folds and not study.group_by:
             raise BadConfig(f"{where}: folds are given without group_by; expected the name of an array too")
-        for key, found in (("seeds", study.seeds), ("ablations", [each.name for each in study.ablations])):
-            if twice := [each for each in found if list(found).count(each) > 1]:
+        for key, entries in (("seeds", study.seeds), ("ablations", [ablation.name for ablation in study.ablations])):
+            if twice := [entry for entry in entries if list(entries).count(entry) > 1]:
                 raise BadConfig(f"{where}: {key} has {twice[0]!r} twice; expected each once")
         return study
 
@@ -180,13 +180,13 @@ class Study(Changes):
 
     def settings(self, part: PartName) -> PartSettings:
         """The table of one part."""
-        found: PartSettings = getattr(self.parts, part)
-        return found
+        settings: PartSettings = getattr(self.parts, part)
+        return settings
 
     def asked(self, *, data: str | None = None, seeds: Sequence[int] = (), only: Sequence[str] = ()) -> "Study":
         """The same with what a command line asks for."""
-        wanted = {"data": data, "seeds": list(seeds) or None, "run": list(only) or None}
-        given = {key: value for key, value in wanted.items() if value is not None}
+        asked = {"data": data, "seeds": list(seeds) or None, "run": list(only) or None}
+        given = {key: value for key, value in asked.items() if value is not None}
         return Study.of({**self.model_dump(mode="json"), **given}, where="command line")
 
     def quick(self) -> "Study":

@@ -26,7 +26,7 @@ Moved = Callable[[Mapping[str, Any]], object]
 def carry_out(job: Job, path: Path, *, command: str = "", moved: Moved | None = None) -> None:
     """Do what is left of `job` in the folder `path`; an interrupted training goes on after its last whole epoch.
 
-    `moved` is called with `{"epoch", "epochs", "seconds", "found"}` after every epoch.
+    `moved` is called with `{"epoch", "epochs", "seconds", "validation"}` after every epoch.
     """
     path.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(path)
@@ -95,7 +95,7 @@ class _Clock:
             "epoch": record["epoch"] + 1,
             "epochs": self.epochs,
             "seconds": round(self.seconds, 2),
-            "found": {exit: record[exit] for exit in ("local", "edge", "cloud") if record.get(exit) is not None},
+            "validation": {exit: record[exit] for exit in ("local", "edge", "cloud") if record.get(exit) is not None},
         }
         write_json(self.file, progress)
         if self.moved:

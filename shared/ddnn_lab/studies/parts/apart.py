@@ -54,8 +54,8 @@ def always(exit: Exit) -> Callable[[Mapping[str, Any]], float | None]:
     """Accuracy of a run if `exit` answers every event; None where the network has no such exit."""
 
     def accuracy(measures: Mapping[str, Any]) -> float | None:
-        told = measures["exits"]["always"].get(exit.value)
-        return float(told["accuracy"]) if told else None
+        alone = measures["exits"]["always"].get(exit.value)
+        return float(alone["accuracy"]) if alone else None
 
     return accuracy
 

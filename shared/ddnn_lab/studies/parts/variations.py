@@ -74,7 +74,10 @@ RECIPE: Final = Variant("the recipe itself")
 
 def ablations(planner: Planner) -> list[Variant]:
     """The recipe itself, then one for each entry of the study."""
-    changed = [Variant(each.name, network=each.network, training=each.training) for each in planner.study.ablations]
+    changed = [
+        Variant(ablation.name, network=ablation.network, training=ablation.training)
+        for ablation in planner.study.ablations
+    ]
     return [RECIPE, *changed] if changed else []
 
 
@@ -88,9 +91,9 @@ def ablations_results(planner: Planner) -> dict[str, Any] | None:
     recipe, document = planner.records("ablations", RECIPE), {}
     for variant in ablations(planner)[1:]:
         records = planner.records("ablations", variant)
-        if told := gathered(records):
+        if measures := gathered(records):
             difference = {name: paired(values(records, of), values(recipe, of)) for name, of in numbers.items()}
-            document[variant.label] = {**told, "difference": difference}
+            document[variant.label] = {**measures, "difference": difference}
     return document or None
 
 
