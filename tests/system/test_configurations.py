@@ -96,6 +96,9 @@ async def check(bundle: Bundle, *, whole: bool = False) -> Decisions:
         ("f", True),
         ("f, no edge section", True),
         ("f, three edges", False),
+        ("e, two and eight bits", True),
+        ("c, four bits", False),
+        ("f, half precision", False),
     ],
 )
 async def test_a_fleet_answers_as_offline(name: str, device: bool, tmp_path: Path) -> None:
