@@ -5,14 +5,14 @@ classes and gives (…); where its attribute `needs_votes` is true it also takes
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
 
 from ddnn.errors import BadConfig, BadInput
-from ddnn.extensions import is_extension, resolve
+from ddnn.extensions import is_extension, refuse_unlisted, resolve
 from ddnn.types import Bools, Floats
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "agreement",
     "check_criterion",
     "entropy",
+    "load_criterion",
     "margin",
     "max_probability",
     "needs_votes",
@@ -94,6 +95,13 @@ def check_criterion(name: str, *others: str) -> str:
         expected = ", ".join((*others, *CRITERIA))
         raise BadInput(f"criterion is {name!r}; expected one of {expected} or package.module:function")
     return name
+
+
+def load_criterion(name: str, allowed: Collection[str]) -> None:
+    """Import a user's own criterion if `allowed` lists its module; raise `BadConfig` if not, or where that fails."""
+    if name not in CRITERIA:
+        refuse_unlisted([name], allowed)
+        _foreign(name)
 
 
 def needs_votes(criterion: str) -> bool:

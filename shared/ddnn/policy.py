@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from ddnn.criteria import check_criterion
 from ddnn.errors import BadBundle, BadInput
 from ddnn.seal import fingerprint, read_sealed, write_sealed
 from ddnn.types import Exit
@@ -34,6 +35,13 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _criterion(name: str) -> str:
+    try:
+        return check_criterion(name)
+    except BadInput as error:
+        raise ValueError(str(error).partition("; ")[2]) from error
 
 
 class Thresholds(_Frozen):
@@ -115,7 +123,8 @@ class Policy(_Frozen):
     """Grows by one with every change; an answer names the version it was given under."""
     bundle: str
     """Fingerprint of the bundle this policy belongs to."""
-    criterion: Literal["entropy", "max_probability", "margin", "agreement"] = "entropy"
+    criterion: Annotated[str, AfterValidator(_criterion)] = "entropy"
+    """Of those in `ddnn.criteria`, or `package.module:function`."""
     thresholds: Thresholds = Thresholds()
     temperatures: Temperatures = Temperatures()
     live: dict[Annotated[int, Field(ge=1)], Judging] = {}

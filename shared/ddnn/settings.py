@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """Which device, or which edge, this process is."""
     upstream: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses of the tier above, comma-separated, first preferred; none at the cloud."""
+    extensions: Annotated[tuple[str, ...], NoDecode] = ()
+    """Modules, or packages of them, comma-separated, from which codecs and criteria of your own may be imported."""
     host: str = "127.0.0.1"
     """Address to bind."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -89,7 +91,7 @@ class Settings(BaseSettings):
     collector: CollectorSettings = CollectorSettings()
     """Bounds of the collector."""
 
-    @field_validator("upstream", mode="before")
+    @field_validator("upstream", "extensions", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

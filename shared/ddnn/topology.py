@@ -191,6 +191,12 @@ class Topology(_Frozen):
         """The exits this network has, lowest first."""
         return tuple(exit for exit in Exit if any(section.exit is exit for section in self.sections))
 
+    @property
+    def codecs(self) -> set[str]:
+        """Names of all codecs, at every cut."""
+        inputs = [given for section in self.sections for given in section.inputs]
+        return {given.codec for given in inputs} | {each.features.codec for each in self.sections if each.features}
+
     def sections_of(self, tier: Tier, index: int = 0) -> tuple[SectionSpec, ...]:
         """What `tier` number `index` runs, lowest exit first."""
         found = [section for section in self.sections if (section.tier, section.index) == (tier, index)]

@@ -5,12 +5,13 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import orjson
 
+from ddnn.criteria import load_criterion
 from ddnn.errors import BadBundle, BadInput
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
@@ -49,7 +50,7 @@ class PolicyFile:
         self.problem = "" if folder else "DDNN_STATE_DIR is not set"
         """Why what is in force would not outlive a restart; empty when it would."""
 
-    def read(self, bundled: Policy) -> tuple[Policy, Policy | None] | None:
+    def read(self, bundled: Policy, allowed: Collection[str] = ()) -> tuple[Policy, Policy | None] | None:
         """The policy kept and the one before it, if that is to be taken instead of the bundle's; the log says why."""
         if self._file is None:
             return None
@@ -57,6 +58,8 @@ class PolicyFile:
             if not self._file.exists():
                 return None
             current, previous = _policies(read_sealed(self._file, seal=_SEAL))
+            for policy in filter(None, (current, previous)):
+                load_criterion(policy.criterion, allowed)
         except (BadInput, OSError) as error:
             _log.warning("policy version %d of the bundle: the one kept is damaged: %s", bundled.version, error)
             return None
@@ -115,9 +118,15 @@ class PolicyControl:
         devices: int,
         file: PolicyFile | None = None,
         changed: Callable[[Policy], None] = lambda policy: None,
+        extensions: Collection[str] = (),
     ) -> None:
-        """`changed` hears of every policy that comes into force, this first one too."""
-        kept = file.read(bundled) if file else None
+        """`changed` hears of every policy that comes into force, this first one too.
+
+        A criterion of the user's own is imported from the modules in `extensions` alone; raises `BadConfig`.
+        """
+        self._extensions = extensions
+        self.check(bundled)
+        kept = file.read(bundled, extensions) if file else None
         self._classes, self._devices = classes, devices
         self._file, self._changed = file or PolicyFile(None, ""), changed
         self._known: OrderedDict[int, Policy] = OrderedDict()
@@ -131,6 +140,10 @@ class PolicyControl:
     def problem(self) -> str:
         """Why what is in force would not outlive a restart; empty when it would."""
         return "" if self.source == "bundle" else self._file.problem
+
+    def check(self, policy: Policy) -> None:
+        """Raise `BadConfig` unless this tier has the policy's criterion."""
+        load_criterion(policy.criterion, self._extensions)
 
     def swap(self, policy: Policy, source: Source) -> None:
         """Put `policy` in force for every event that arrives from now on."""
@@ -228,6 +241,7 @@ class Follower:
             raise BadInput(f"{url} answered a policy that is not a JSON object")
         try:
             policy = Policy.of(document)
+            self._control.check(policy)
         except BadInput as error:
             raise BadInput(f"{url} answered a policy with a mistake: {error}") from error
         if policy.bundle != here.bundle:

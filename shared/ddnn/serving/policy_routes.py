@@ -64,6 +64,7 @@ def make_policy_routes(service: Service) -> APIRouter:
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline had passed before the body was there") from error
         policy = proposed(body, service.bundle, service.policy)
+        service.control.check(policy)
         refuse_stale(request.headers.get("if-match"), service.policy)
         return _json(_tried(service, policy), service.policy) if dry_run else await _change(service, policy)
 

@@ -12,6 +12,7 @@ import orjson
 import ddnn
 from ddnn.bundle import Bundle
 from ddnn.errors import BadConfig, Unavailable
+from ddnn.extensions import refuse_unlisted
 from ddnn.golden import check_sections, role_of, section_inputs
 from ddnn.policy import Policy
 from ddnn.runtime import Section, with_threads
@@ -89,6 +90,7 @@ def load_parts(
             f"DDNN_INDEX is {settings.index}; the bundle {bundle.manifest.name} has {places} {tier} section(s),"
             f" so expected 0 to {places - 1}"
         )
+    refuse_unlisted(bundle.topology.codecs, settings.extensions)
     metrics = Metrics(bundle.topology.exits, tuple(joined))
     metrics.build.labels(ddnn.__version__, tier, bundle.fingerprint[:12]).set(1)
     if uplink:
@@ -99,6 +101,7 @@ def load_parts(
         devices=len(bundle.topology.devices),
         file=PolicyFile(settings.state_dir, f"{tier}-{settings.index}"),
         changed=metrics.show_policy,
+        extensions=settings.extensions,
     )
     return Parts(tier, bundle, settings, _load_sections(tier, settings, bundle), metrics, control, uplink)
 

@@ -104,7 +104,7 @@ def study(validation: Recorder, test: Recorder, present: Bools, criterion: str, 
 
 def fitted(scores: Scores, criterion: str) -> tuple[Temperatures, Array]:
     """Temperatures, and for each price of a byte the frontier's best thresholds: (prices, m)."""
-    policy = Policy(bundle="benchmark", criterion=criterion, temperatures=fit_temperatures(scores))  # type: ignore[arg-type]
+    policy = Policy(bundle="benchmark", criterion=criterion, temperatures=fit_temperatures(scores))
     asked = ask(scores, policy)
     points = frontier(asked.uncertainty, asked.labels == scores.y[:, None], costs(scores, "staged", Price()))
     best = (points.wrong + PRICES[:, None] * points.cost).argmin(axis=1)
@@ -118,7 +118,7 @@ def played(scores: Scores, criterion: str, arm: Sets) -> tuple[Array, Array]:
     for count in np.unique(live):
         rows = np.flatnonzero(live == count)
         temperatures, thresholds = arm[int(count)]
-        policy = Policy(bundle="benchmark", criterion=criterion, temperatures=temperatures)  # type: ignore[arg-type]
+        policy = Policy(bundle="benchmark", criterion=criterion, temperatures=temperatures)
         asked = ask(scores.take(rows), policy)
         reached, at = asked.reached(thresholds), np.arange(len(rows))
         spent += price[rows][at, reached].sum(axis=1)
