@@ -9,6 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from ddnn.codec import codec_of
 from ddnn.data import Dataset
 from ddnn.errors import BadData, BadInput
 from ddnn.types import Array, Ints
@@ -38,32 +39,29 @@ def jpeg_views(data: Dataset, quality: int) -> Jpeg:
     """
     if not 1 <= quality <= 95:
         raise BadInput(f"JPEG quality is {quality}; expected 1..95")
+    codec, views = codec_of(f"jpeg{quality}"), []
     whole, scan = (np.zeros(data.present.shape, np.int64) for _ in range(2))
-    views = []
     for device, view in enumerate(data.views):
         if view.dtype != np.uint8 or view.ndim != 4 or view.shape[1] not in _CHANNELS:
             shape = "×".join(map(str, view.shape[1:]))
             raise BadData(
                 f"{data.name}: the view of device {device} is {view.dtype} {shape}; JPEG takes uint8 of 1 or 3 channels"
             )
-        decoded = view.copy()
-        for row in np.flatnonzero(data.present[:, device]):
-            decoded[row], whole[row, device], scan[row, device] = _through(view[row], quality)
+        rows, decoded = np.flatnonzero(data.present[:, device]), view.copy()
+        files = codec.pack(view[rows])
+        decoded[rows] = codec.unpack(files, view.shape[1:])
+        fitted = [_fitted_bytes(view[row], quality) for row in rows]
+        whole[rows, device] = np.minimum([len(file) for file in files], fitted)
+        scan[rows, device] = [_scan_bytes(file) for file in files]
         views.append(decoded)
     return Jpeg(replace(data, views=tuple(views)), whole, scan)
 
 
-def _through(view: Array, quality: int) -> tuple[Array, int, int]:
-    """A view (C, H, W) after JPEG, the bytes of its file and of its scan."""
-    picture = Image.fromarray(view[0] if len(view) == 1 else np.ascontiguousarray(view.transpose(1, 2, 0)))
-    standard, fitted = BytesIO(), BytesIO()
-    picture.save(standard, "JPEG", quality=quality)
-    picture.save(fitted, "JPEG", quality=quality, optimize=True)
-    with Image.open(standard) as image:
-        pixels = np.asarray(image)
-    decoded = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    file = standard.getvalue()
-    return decoded, min(len(file), len(fitted.getvalue())), _scan_bytes(file)
+def _fitted_bytes(view: Array, quality: int) -> int:
+    """Length of the file of a view (C, H, W) with code tables fitted to it."""
+    file, picture = BytesIO(), Image.fromarray(view[0] if len(view) == 1 else np.moveaxis(view, 0, 2))
+    picture.save(file, "JPEG", quality=quality, optimize=True)
+    return len(file.getvalue())
 
 
 def _scan_bytes(file: bytes) -> int:
