@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
@@ -74,8 +75,6 @@ def drifting(data: Dataset, drift: Drift, *, events: int, seed: int) -> tuple[Da
 
 def _worn(views: Array, fade: float, blur: float) -> Array:
     """Views (n, …) with less contrast and less detail, each around its own mean."""
-    from scipy.ndimage import gaussian_filter
-
     inner = tuple(range(1, views.ndim))
     worn = views.astype(np.float32)
     if blur and views.ndim > 2:  # over what has an order: rows and columns, or time

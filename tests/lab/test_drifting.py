@@ -1,6 +1,7 @@
 """A drifting stream, and what audits see of it."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
+from ddnn.data.advice import how_to_install
 from ddnn.errors import BadInput
 from ddnn.evaluation import record
 from ddnn.policy import Policy, Promise, Thresholds
@@ -112,3 +114,12 @@ def test_the_command_prints_a_document_alone_and_draws_a_plot(
     assert table.exit_code == 0
     assert "Promised at most:" in table.stdout
     assert "…" not in table.stdout, "it fits a terminal of 80 columns"
+
+
+def test_without_the_laboratorys_packages_a_sentence_says_what_to_install(
+    make_bundle: MakeBundle, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ddnn_lab.drifting", None)
+    with pytest.raises(BadInput, match="a drifting stream needs") as raised:
+        drift(make_bundle().path, str(file))
+    assert how_to_install("lab") in str(raised.value)

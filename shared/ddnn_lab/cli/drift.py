@@ -58,7 +58,9 @@ def drift(
     from ddnn.evaluation import record
     from ddnn.evaluation.source import load_for, split_note
     from ddnn.tuning.promise import promise
-    from ddnn_lab.drifting import Drift, replay
+
+    with needed_for("a drifting stream", extra="lab"):
+        from ddnn_lab.drifting import Drift, replay
 
     if out and (out.is_dir() or not out.parent.is_dir()):
         raise BadInput(f"--out is {out}; expected a file in a folder that exists")
