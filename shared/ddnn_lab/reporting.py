@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ddnn.formatting import NONE, clock, number, percent, signed
 
-__all__ = ["mean", "points", "render", "share"]
+__all__ = ["Spread", "mean", "points", "render", "share"]
 
 Spread = Mapping[str, Any]
 

@@ -1,9 +1,9 @@
 """How a number with its interval is drawn, in the style of all plots, and how a plot is kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +13,10 @@ from PIL import Image
 
 from ddnn.plot_style import COLOURS, name, panels
 from ddnn.seal import write_atomically
+from ddnn_lab.reporting import Spread
 
 __all__ = ["COLOURS", "axes", "fit", "line", "name", "panels", "save"]
 
-Spread = Mapping[str, Any]
 SHADES: Final = 96
 """Colours in a picture."""
 
