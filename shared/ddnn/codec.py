@@ -19,12 +19,13 @@ from ddnn.extensions import resolve
 from ddnn.types import Array, Bits
 from ddnn.wire import DATATYPES
 
-__all__ = ["CODECS", "Bitwise", "Codec", "Float16", "Image", "Plain", "codec_of"]
+__all__ = ["CODECS", "Bitwise", "Codec", "Image", "Plain", "codec_of"]
 
 Shape = tuple[int, ...]
 
 CODECS: Final = ("bits1", "bits2", "bits4", "bits8", "float16", "float32", "view", "jpeg1 … jpeg100", "webp1 … webp100")
 """Names of the built-in codecs; the number of `jpeg` and `webp` is the quality."""
+_HALF: Final = float(np.finfo(np.float16).max)
 
 
 class Codec(ABC):
@@ -93,42 +94,24 @@ class Bitwise(Codec):
         return np.asarray(levels.reshape(*rows.shape[:-1], levels.shape[-2] * levels.shape[-1])[..., :count])
 
 
-class Float16(Codec):
-    """Numbers in half precision, the largest finite one where they would leave its range."""
-
-    name, datatype, tolerance = "float16", "FP16", 2.0**-11
-    _LARGEST: Final = float(np.finfo(np.float16).max)
-
-    def wire_shape(self, shape: Shape) -> Shape:
-        """(n,)"""
-        return (math.prod(shape),)
-
-    def pack(self, values: Array) -> Array:
-        """(…, n) FP32 → (…, n) FP16."""
-        return np.clip(values, -self._LARGEST, self._LARGEST).astype(np.float16)
-
-    def unpack(self, rows: Array, shape: Shape) -> Array:
-        """(…, n) FP16 → (…, n) FP32."""
-        return rows.astype(np.float32)
-
-
 class Plain(Codec):
-    """Values as they are: views in their own shape and type, scores, features in single precision."""
+    """Values as they are, views in their own shape, others flat; half precision has the largest for what leaves it."""
 
     def __init__(self, name: str, datatype: str) -> None:
         self.name, self.datatype = name, datatype
+        self.tolerance = 2.0**-11 if datatype == "FP16" else 0.0
 
     def wire_shape(self, shape: Shape) -> Shape:
-        """The same shape, features flat."""
+        """The same, or (n,)."""
         return shape if self.name == "view" else (math.prod(shape),)
 
     def pack(self, values: Array) -> Array:
-        """The values."""
-        return values
+        """The values, FP32 or bytes, in the datatype of the rows."""
+        return np.clip(values, -_HALF, _HALF).astype(np.float16) if self.datatype == "FP16" else values
 
     def unpack(self, rows: Array, shape: Shape) -> Array:
-        """The rows."""
-        return rows
+        """The rows, as FP32 or bytes."""
+        return rows.astype(np.float32) if self.datatype == "FP16" else rows
 
 
 class Image(Codec):
@@ -179,10 +162,8 @@ def codec_of(name: str, datatype: str = "FP32") -> Codec:
         return Bitwise(int(name[4:]))
     if re.fullmatch("(jpeg|webp)([1-9][0-9]?|100)", name):
         return Image(name)
-    if name == "float16":
-        return Float16()
-    if name in ("float32", "view"):
-        return Plain(name, datatype if name == "view" else "FP32")
+    if name in (plain := {"float16": "FP16", "float32": "FP32", "view": datatype}):
+        return Plain(name, plain[name])
     found = resolve(name, "codec", CODECS)()
     if not isinstance(found, Codec):
         raise BadConfig(f"codec is {name!r}, which makes a {type(found).__name__}; expected a ddnn.codec.Codec")

@@ -6,7 +6,7 @@ Shapes: scores and probabilities are (…, K), labels (…); −1 is no label.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -14,47 +14,25 @@ from ddnn import criteria
 from ddnn.errors import BadConfig, BadInput
 from ddnn.types import Answer, Bools, Floats, Ints
 
-__all__ = ["CLASSIFICATION", "Classification", "Task", "task_of"]
+__all__ = ["CLASSIFICATION", "Task", "task_of"]
 
 Outputs = dict[str, tuple[str, tuple[str, ...]]]
 """Datatype and shape of each tensor, by name."""
 
 
-class Task(Protocol):
-    """What a network is for."""
-
-    name: ClassVar[str]
-    outputs: ClassVar[Outputs]
-    """The answer's tensors that are the task's, B rows."""
-
-    def labels(self, scores: Floats) -> Ints:
-        """What scores, or probabilities, say."""
-
-    def right(self, labels: Ints, y: Ints) -> Bools:
-        """Whether labels are the true ones; without a label nothing is right."""
-
-    def probabilities(self, scores: Floats, temperature: float | Floats = 1.0) -> Floats:
-        """Scores as probabilities."""
-
-    def uncertainty(self, criterion: str, p: Floats, votes: criteria.Votes = None) -> Floats:
-        """How uncertain an exit is, in [0, 1]; `votes` are the scores under it, for criteria that look at them."""
-
-    def join(self, answers: Sequence[Answer | None]) -> int:
-        """Index of the answer that counts, out of those to one event; raise `BadInput` if there is none."""
-
-
-class Classification:
-    """One class of K."""
+class Task:
+    """What a network is for: one class of K; another task overrides what differs."""
 
     name: ClassVar[str] = "classification"
     outputs: ClassVar[Outputs] = {"label": ("INT64", ("B",)), "probabilities": ("FP32", ("B", "K"))}
+    """The answer's tensors that are the task's, B rows."""
 
     def labels(self, scores: Floats) -> Ints:
-        """The class with the highest score."""
+        """What scores, or probabilities, say: the class with the highest."""
         return np.asarray(scores.argmax(axis=-1))
 
     def right(self, labels: Ints, y: Ints) -> Bools:
-        """The same class."""
+        """Whether labels are the true ones; without a label nothing is right."""
         return np.asarray((labels == y) & (y >= 0))
 
     def probabilities(self, scores: Floats, temperature: float | Floats = 1.0) -> Floats:
@@ -62,18 +40,22 @@ class Classification:
         return criteria.probabilities(scores, temperature)
 
     def uncertainty(self, criterion: str, p: Floats, votes: criteria.Votes = None) -> Floats:
-        """By one of the criteria in `ddnn.criteria`, or a user's own."""
+        """How uncertain an exit is, in [0, 1], by a criterion; `votes` are the scores under it, for some criteria."""
         return criteria.uncertainty(criterion, p, votes)
 
     def join(self, answers: Sequence[Answer | None]) -> int:
-        """Not degraded before degraded, then the latest exit, most devices, highest confidence, lowest index."""
+        """Index of the answer that counts, out of those to one event; raise `BadInput` if there is none.
+
+        Not degraded before degraded, then the latest exit, most devices, the highest confidence (the lowest criterion),
+        the lowest index. Rows without a label are no answers.
+        """
         given = [(index, answer) for index, answer in enumerate(answers) if answer is not None and answer.label >= 0]
         if not given:
             raise BadInput("there is no answer to join; expected at least one with a label")
         return min(given, key=lambda pair: (_order(pair[1]), pair[0]))[0]
 
 
-CLASSIFICATION: Final[Task] = Classification()
+CLASSIFICATION: Final = Task()
 
 
 def task_of(name: str) -> Task:

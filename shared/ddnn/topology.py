@@ -154,15 +154,15 @@ class Topology(_Frozen):
             return document
         try:
             devices, edges = document["devices"], document["edges"]
-            cuts = [Features(**document[cut]) if document[cut] else None for cut in ("device_cut", "edge_cut")]
             files = Files(
                 [device["section"] for device in devices if device["section"]],
                 [edge["local"] for edge in edges if edge["local"]],
                 [edge["section"] for edge in edges if edge["section"]],
                 document["cloud"],
             )
-            views = [View(**device["view"]) for device in devices]
-            return _tiered(views, [edge["devices"] for edge in edges], cuts[0], cuts[1], files, document["fusion"])
+            cuts = [Features(**document[cut]) if document[cut] else None for cut in ("device_cut", "edge_cut")]
+            views, groups = [View(**device["view"]) for device in devices], [edge["devices"] for edge in edges]
+            return dict(cls.tiered(views, groups, *cuts, files=files, fusion=document["fusion"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"a topology of format 1 does not have this form ({error!r})") from error
 
@@ -176,7 +176,6 @@ class Topology(_Frozen):
         *,
         files: Files | None = None,
         fusion: Mapping[Level, Fusion] | None = None,
-        view_codec: str = "view",
     ) -> "Topology":
         """The paper's configurations: sections and exits follow from which features go up.
 
@@ -184,7 +183,26 @@ class Topology(_Frozen):
         send; none: they have no section, and pass on what their devices send. `files`: their usual names.
         """
         files = files or Files.usual(len(views) if device else 0, len(edges), section=edge is not None)
-        return cls.model_validate(_tiered(views, edges, device, edge, files, fusion or {}, view_codec))
+        view = Input(child=Tier.DEVICE, what="view", codec="view", when="always")
+        scores = Input(child=Tier.DEVICE, what="scores", codec="float32", when="always")
+        own = device and Input(child=Tier.DEVICE, what="features", codec=device.codec, when="asked")
+        up = edge and Input(child=Tier.EDGE, what="features", codec=edge.codec, when="always")
+        rows: list[tuple[Tier, Exit, Sequence[str], Input, Features | None]] = [
+            (Tier.DEVICE, Exit.DEVICE, files.devices, view, device),
+            (Tier.EDGE, Exit.LOCAL, files.locals, scores, None),
+            (Tier.EDGE, Exit.EDGE, files.edges, own or view, edge),
+            (Tier.CLOUD, Exit.CLOUD, [files.cloud], up or own or view, None),
+        ]
+        return cls(
+            devices=tuple(DeviceSpec(view=view) for view in views),
+            edges=tuple(EdgeSpec(devices=tuple(devices)) for devices in edges),
+            sections=tuple(
+                SectionSpec(tier=tier, index=index, file=file, exit=exit, inputs=(given,), features=features)
+                for tier, exit, names, given, features in rows
+                for index, file in enumerate(names)
+            ),
+            fusion=dict(fusion or {}),
+        )
 
     @property
     def exits(self) -> tuple[Exit, ...]:
@@ -248,41 +266,3 @@ class Topology(_Frozen):
     def bytes(self, given: Input, child: int, classes: int) -> int:
         """Size on the wire of what a section takes of child number `child`."""
         return self.codec(given, child).bytes(self.shape(given, child, classes))
-
-
-def _tiered(
-    views: Sequence[View],
-    edges: Sequence[Sequence[int]],
-    device: Features | None,
-    edge: Features | None,
-    files: Files,
-    fusion: Mapping[Level, Fusion],
-    view_codec: str = "view",
-) -> dict[str, Any]:
-    """The document of `Topology.tiered`."""
-    sensor = Input(child=Tier.DEVICE, what="view", codec="view", when="always")
-    sections = [
-        SectionSpec(tier=Tier.DEVICE, index=index, file=file, exit=Exit.DEVICE, inputs=(sensor,), features=device)
-        for index, file in enumerate(files.devices)
-    ]
-    scores = Input(child=Tier.DEVICE, what="scores", codec="float32", when="always")
-    sections += [
-        SectionSpec(tier=Tier.EDGE, index=index, file=file, exit=Exit.LOCAL, inputs=(scores,))
-        for index, file in enumerate(files.locals)
-    ]
-    top = sensor.model_copy(update={"codec": view_codec})
-    if device:
-        top = Input(child=Tier.DEVICE, what="features", codec=device.codec, when="asked")
-        sections += [
-            SectionSpec(tier=Tier.EDGE, index=index, file=file, exit=Exit.EDGE, inputs=(top,), features=edge)
-            for index, file in enumerate(files.edges)
-        ]
-    if edge:
-        top = Input(child=Tier.EDGE, what="features", codec=edge.codec, when="always")
-    sections.append(SectionSpec(tier=Tier.CLOUD, index=0, file=files.cloud, exit=Exit.CLOUD, inputs=(top,)))
-    return {
-        "devices": [DeviceSpec(view=view) for view in views],
-        "edges": [EdgeSpec(devices=tuple(devices)) for devices in edges],
-        "sections": sections,
-        "fusion": dict(fusion),
-    }

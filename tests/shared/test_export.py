@@ -15,7 +15,7 @@ from ddnn.errors import BadBundle, BadInput
 from ddnn.export import prove, sample_bundle, sample_data, seal, staged, write_bundle
 from ddnn.export.proof import choose, masks
 from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
-from ddnn.network.sections import Device
+from ddnn.network.sections import Blocks
 from ddnn.policy import Policy, Thresholds
 from ddnn.training import Config, initial_network
 from ddnn.types import Exit, Tier
@@ -104,7 +104,7 @@ def test_a_section_that_says_something_else_is_refused(tmp_path: Path) -> None:
 def norm(network: DDNN, device: int) -> nn.BatchNorm1d:
     """The batch norm before a device's sign."""
     section = network.devices[device]
-    assert isinstance(section, Device)
+    assert isinstance(section, Blocks)
     tail = section.fork.tail
     assert tail is not None
     last = tail.block[1]

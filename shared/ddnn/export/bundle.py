@@ -71,9 +71,9 @@ def write_bundle(
     """
     network = network.cpu().eval()
     folder.mkdir(parents=True, exist_ok=True)
-    write_sections(network, folder)
     test = data.subset("test")
     arrays = golden(network, test, golden_events, seed)
+    write_sections(network, arrays, folder)
     turned = prove(network, folder, test.take(np.flatnonzero(np.isin(test.index, arrays["index"]))), seed)
     np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **arrays)
     save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, folder / WEIGHTS_FILE)

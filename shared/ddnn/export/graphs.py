@@ -4,17 +4,19 @@ ONNX lets no output have an input's name: where they would meet, the output's en
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
+from ddnn.golden import taken
 from ddnn.network import DDNN
 from ddnn.network.quantise import Quantiser
 from ddnn.topology import SectionSpec, Topology
-from ddnn.types import Exit, Tier
+from ddnn.types import Array, Exit, Tier
 
 __all__ = ["write_sections"]
 
@@ -59,11 +61,13 @@ class _Views(nn.Module):
         return torch.stack([normalise(view) for normalise, view in each], dim=1)
 
 
-def write_sections(network: DDNN, folder: Path) -> None:
-    """Write every section of `network` (in evaluation mode, on the CPU) into `folder`."""
+def write_sections(network: DDNN, answers: Mapping[str, Array], folder: Path) -> None:
+    """Write every section of `network` (in evaluation mode, on the CPU) into `folder`, traced on torch's `answers`."""
     topology = network.topology
     for file, spec in {spec.file: spec for spec in reversed(topology.sections)}.items():  # devices may share one
-        _write(_graph(network, topology, spec), dict(_inputs(network, topology, spec)), spec, folder / file)
+        rows = taken(topology, spec, answers)
+        inputs = {name: torch.from_numpy(np.resize(array, (2, *array.shape[1:]))) for name, array in rows.items()}
+        _write(_graph(network, topology, spec), inputs, spec, folder / file)
 
 
 def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> nn.Module:
@@ -76,24 +80,6 @@ def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> nn.Module:
     elif given.what == "view" and spec.tier is Tier.CLOUD:
         take = _Views(network)
     return _Graph(section, take, network.cut(spec.tier) if spec.features else None)
-
-
-def _inputs(network: DDNN, topology: Topology, spec: SectionSpec) -> Iterator[tuple[str, Tensor]]:
-    """Zeros of two events, as a section takes them."""
-    (given,) = spec.inputs
-    children, k = topology.children(spec, given), network.plan.classes
-    shape = topology.shape(given, children[0], k)
-    lead: tuple[int, ...] = (2,) if spec.tier is Tier.DEVICE else (2, len(children))
-    dtype = torch.float32
-    if given.what == "view" and topology.devices[children[0]].view.dtype == "UINT8":
-        dtype = torch.uint8
-    if given.what == "features":
-        levels = network.cut(given.child).encode(torch.zeros(*lead, *shape))
-        yield given.what, levels.flatten(2)
-    else:
-        yield given.what, torch.zeros(*lead, *shape, dtype=dtype)
-    if spec.tier is not Tier.DEVICE:
-        yield "present", torch.ones(*lead, dtype=torch.bool)
 
 
 def _write(graph: nn.Module, inputs: dict[str, Tensor], spec: SectionSpec, file: Path) -> None:

@@ -121,15 +121,10 @@ def _arrays(network: DDNN, views: Sequence[Array], present: Bools) -> dict[str, 
         if cut is None or (features := topology.features(tier)) is None:
             continue
         with torch.no_grad():
-            levels, near = (part.flatten(2).numpy() for part in _coded(network, tier, cut))
-        arrays[f"{tier}_features"] = features.pack(levels)
-        arrays[f"{tier}_ties"] = TIES.pack(near.astype(np.uint8))
+            levels, near = network.cut(tier).encode(cut), network.cut(tier).near(cut, TOLERANCE)
+        arrays[f"{tier}_features"] = features.pack(levels.flatten(2).numpy())
+        arrays[f"{tier}_ties"] = TIES.pack(near.flatten(2).to(torch.uint8).numpy())
     return arrays
-
-
-def _coded(network: DDNN, tier: Tier, cut: Tensor) -> tuple[Tensor, Tensor]:
-    quantiser = network.cut(tier)
-    return quantiser.encode(cut), quantiser.near(cut, TOLERANCE)
 
 
 def _answers(network: DDNN, views: Sequence[Array], present: Array) -> Scored:

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddnn.codec import Bitwise, Codec, Float16, Plain
+from ddnn.codec import Bitwise, Codec, Plain
 from ddnn.errors import BadConfig
 
 __all__ = [
     "BinaryConv1d",
     "BinaryConv2d",
     "BinaryLinear",
-    "Half",
+    "Float",
     "Levels",
     "Quantiser",
     "Sign",
@@ -136,25 +136,21 @@ class Levels(Quantiser):
         return (level + 0.5) * (2 / self.count) - 1
 
 
-class Half(Quantiser):
-    """Half precision on the wire, single in the files; with `exact`, single on both."""
+class Float(Quantiser):
+    """Single precision in the files, rounded to half where that is what goes up."""
 
-    def __init__(self, *, exact: bool = False) -> None:
+    def __init__(self, *, half: bool) -> None:
         super().__init__()
-        self.exact = exact
+        self.half_precision = half
 
     def encode(self, x: Tensor) -> Tensor:
-        """The values; the codec rounds them."""
-        return x
+        """The values as they arrive."""
+        largest = torch.finfo(torch.float16).max
+        return x.clamp(-largest, largest).half().float() if self.half_precision else x
 
     def decode(self, values: Tensor) -> Tensor:
         """The values."""
         return values
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The values as half precision has them."""
-        largest = torch.finfo(torch.float16).max
-        return x if self.exact else x + (x.clamp(-largest, largest).half().float() - x).detach()
 
 
 def quantiser(codec: Codec, shape: Shape, per: Range = "channel") -> Quantiser:
@@ -164,8 +160,8 @@ def quantiser(codec: Codec, shape: Shape, per: Range = "channel") -> Quantiser:
     """
     if isinstance(codec, Bitwise):
         return Sign() if codec.bits == 1 else Levels(codec.bits, shape, per)
-    if isinstance(codec, Float16) or (isinstance(codec, Plain) and codec.name == "float32"):
-        return Half(exact=codec.name == "float32")
+    if isinstance(codec, Plain) and codec.name != "view":
+        return Float(half=codec.datatype == "FP16")
     twin = getattr(codec, "twin", None)
     made = twin(shape) if callable(twin) else None
     if not isinstance(made, Quantiser):

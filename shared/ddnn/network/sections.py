@@ -20,7 +20,7 @@ from ddnn.network.fusion import FUSIONS, Concat
 from ddnn.network.plan import SectionPlan, Shape, ViewSpec, Wanted
 from ddnn.network.quantise import Sign
 
-__all__ = ["Device", "Foreign", "Fork", "Local", "Normalise", "Upper", "features_of", "magnitudes", "make_section"]
+__all__ = ["Blocks", "Foreign", "Fork", "Local", "Normalise", "features_of", "magnitudes", "make_section"]
 
 
 class Normalise(nn.Module):
@@ -72,39 +72,27 @@ class Fork(nn.Module):
         return self.head(self.seen(x)), x if self.tail is None else self.tail(x)
 
 
-class Device(nn.Module):
-    """One device's blocks (or those of all devices), with its input normalisation inside."""
-
-    def __init__(self, wanted: Wanted, view: ViewSpec) -> None:
-        super().__init__()
-        style, plan = Style.of(wanted.network), SectionPlan.of(wanted)
-        self.normalise = Normalise(view, wanted.network.spectrum)
-        self.plan = plan
-        self.trunk = Trunk(style, plan)
-        self.fork = Fork(style, plan, self.trunk, wanted.classes, plan.cut or ())
-
-    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        """View (B, *shape) → scores (B, K), features (B, *cut)."""
-        return self.fork(self.trunk(self.normalise(view).reshape(-1, *self.plan.input)))  # type: ignore[no-any-return]
-
-
-class Upper(nn.Module):
-    """Fusion of the children's features, then blocks: an edge, or the cloud, which has no features of its own."""
+class Blocks(nn.Module):
+    """A section of blocks: behind its normalised view at a device, else behind the fusion of what its children gave."""
 
     def __init__(self, wanted: Wanted) -> None:
         super().__init__()
         style, plan = Style.of(wanted.network), SectionPlan.of(wanted)
         self.plan = plan
-        self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input)
+        if wanted.view:
+            self.normalise = Normalise(wanted.view, wanted.network.spectrum)
+        else:
+            self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input)
         self.trunk = Trunk(style, plan)
         if plan.cut:
             self.fork = Fork(style, plan, self.trunk, wanted.classes, plan.cut)
         else:
             self.head = Head(style, self.trunk.shape, wanted.classes)
 
-    def forward(self, features: Tensor, present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Features, or normalised views, (B, n, …), present (B, n) → scores (B, K); at an edge features too."""
-        x = self.trunk(self.fusion(features, present).reshape(-1, *self.plan.input))
+    def forward(self, x: Tensor, *present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """View (B, *shape), or (B, n, …) and present (B, n) → scores (B, K); below the cloud features (B, *cut) too."""
+        x = self.fusion(x, *present) if present else self.normalise(x)
+        x = self.trunk(x.reshape(-1, *self.plan.input))
         return self.fork(x) if self.plan.cut else self.head(x)  # type: ignore[no-any-return]
 
 
@@ -146,10 +134,7 @@ class Foreign(nn.Module):
 
 def make_section(wanted: Wanted) -> nn.Module:
     """Build a section as its table says, with its weights; raise `BadConfig`."""
-    if wanted.config.section != "blocks":
-        section: nn.Module = Foreign(wanted)
-    else:
-        section = Device(wanted, wanted.view) if wanted.view else Upper(wanted)
+    section = Blocks(wanted) if wanted.config.section == "blocks" else Foreign(wanted)
     if wanted.config.weights:
         _load(section.section if isinstance(section, Foreign) else section, wanted)
     return section

@@ -15,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 
-from ddnn.codec import Plain
 from ddnn.criteria import Votes, needs_votes
 from ddnn.exits import answers, judge
 from ddnn.policy import Policy
@@ -53,7 +52,7 @@ class Step:
         for given in spec.inputs:
             child = topology.children(spec, given)[0]
             codec = topology.codec(given, child)
-            if not isinstance(codec, Plain):
+            if codec.name not in ("view", "float32"):
                 unpack[given.what] = partial(codec.unpack, shape=topology.shape(given, child))
         needs = tuple(given.what for given in spec.inputs)
         return cls(spec.exit, section, needs, unpack, spec.features.pack if spec.features else None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
-from ddnn.network.sections import Device, Upper
+from ddnn.network.sections import Blocks
 
 B, K = 48, 4
 SHAPES: dict[str, list[tuple[int, ...]]] = {
@@ -24,9 +24,9 @@ def made(shapes: list[tuple[int, ...]], **config: Any) -> tuple[DDNN, list[torch
     return network, [torch.randn(B, *shape) for shape in shapes]
 
 
-def first(network: DDNN) -> Device:
+def first(network: DDNN) -> Blocks:
     device = network.devices[0]
-    assert isinstance(device, Device)
+    assert isinstance(device, Blocks)
     return device
 
 
@@ -74,7 +74,7 @@ def test_an_edge_without_devices_is_absent_at_the_cloud() -> None:
     before = network(views, present).cloud
     with torch.no_grad():
         edge = network.edges[1]
-        assert isinstance(edge, Upper)
+        assert isinstance(edge, Blocks)
         edge.fusion.absent.fill_(3.0)  # type: ignore[operator]
     assert torch.equal(network(views, present).cloud, before)
 

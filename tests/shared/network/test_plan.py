@@ -8,7 +8,7 @@ import pytest
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
 from ddnn.network.plan import SectionPlan
-from ddnn.network.sections import Device, Upper
+from ddnn.network.sections import Blocks
 from ddnn.types import Tier
 
 
@@ -16,9 +16,9 @@ class Shapes:
     """The shapes of a network that was built."""
 
     def __init__(self, network: DDNN) -> None:
-        self.devices = [section.plan for section in network.devices if isinstance(section, Device)]
-        self.edges = [section.plan for section in network.edges if isinstance(section, Upper)]
-        assert isinstance(network.cloud, Upper)
+        self.devices = [section.plan for section in network.devices if isinstance(section, Blocks)]
+        self.edges = [section.plan for section in network.edges if isinstance(section, Blocks)]
+        assert isinstance(network.cloud, Blocks)
         self.cloud: SectionPlan = network.cloud.plan
         cuts = [network.topology.features(tier) for tier in (Tier.DEVICE, Tier.EDGE)]
         self.device_cut, self.edge_cut = [None if cut is None else cut.shape for cut in cuts]

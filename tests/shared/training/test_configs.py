@@ -12,7 +12,7 @@ from ddnn.configs import config_file, packaged_configs
 from ddnn.data import load
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan, ViewSpec
-from ddnn.network.sections import Device, Upper
+from ddnn.network.sections import Blocks
 from ddnn.training import Config
 from ddnn.types import Tier
 from networks import TOPOLOGIES
@@ -60,8 +60,8 @@ def test_the_papers_features_are_the_bits_of_its_last_convp_block(filters: list[
     network = paper(filters=filters)
     features, device, cloud = network.topology.features(Tier.DEVICE), network.devices[0], network.cloud
     assert features is not None
-    assert isinstance(device, Device)
-    assert isinstance(cloud, Upper)
+    assert isinstance(device, Blocks)
+    assert isinstance(cloud, Blocks)
     cut = features.shape
     assert (cut[0], cut[1] * cut[2]) == (4, values)
     assert device.fork.tail is None
