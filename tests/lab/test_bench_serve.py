@@ -8,7 +8,7 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.cli.app import main
-from ddnn_lab.load.results import COLUMNS, cells
+from ddnn_lab.load.sweep import COLUMNS, cells
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

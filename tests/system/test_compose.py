@@ -15,9 +15,8 @@ from ddnn.client import EventAnswer, Fleet
 from ddnn.fleet.events import golden_events
 from ddnn.types import Exit
 from ddnn_lab.faults.oracle import Oracle
-from ddnn_lab.faults.steady_load import SteadyLoad
 from ddnn_lab.faults.trial import Verdict, try_out, until_whole
-from ddnn_lab.faults.troubles import Trouble
+from ddnn_lab.faults.troubles import SteadyLoad, Trouble
 
 pytestmark = pytest.mark.compose
 

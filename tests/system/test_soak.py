@@ -1,6 +1,6 @@
 """A short soak: random troubles, one after the other; `shared/ddnn_lab/benchmarks/soak.py` is the long one."""
 
-from ddnn_lab.faults.rig import Rig
+from ddnn_lab.faults.fleet import Rig
 from ddnn_lab.faults.soaking import soak
 
 

@@ -205,7 +205,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def plot(found: Mapping[str, Any], file: Path) -> None:
     """Cost over devices, and over waiting events."""
     from ddnn.plot_style import COLOURS, name, panels
-    from ddnn_lab.load.plots import save
+    from ddnn_lab.plots.style import save
 
     figure, (cost, wait) = panels(2, height=6.4)
     rows = [each for each in found["rows"] if each["edges"] == 1]

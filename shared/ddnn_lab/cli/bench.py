@@ -131,8 +131,7 @@ def serve(
     from ddnn.types import Exit
     from ddnn_lab.cli.load import events_for, measured, running_fleet, show, started_fleet
     from ddnn_lab.load import Arrivals, Closed, FleetTarget, Poisson
-    from ddnn_lab.load.results import document, write
-    from ddnn_lab.load.sweep import Plan
+    from ddnn_lab.load.sweep import Plan, document, write
 
     if max_exit is not None and max_exit not in set(Exit):
         raise BadInput(f"--max-exit is {max_exit!r}; expected one of {', '.join(Exit)}")

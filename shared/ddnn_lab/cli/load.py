@@ -17,8 +17,7 @@ from ddnn.fleet.processes import LocalFleet
 from ddnn.formatting import table
 from ddnn.types import Tier
 from ddnn_lab.load import Arrivals, Measured, Processes, Target
-from ddnn_lab.load.results import COLUMNS, cells
-from ddnn_lab.load.sweep import Plan, sweep
+from ddnn_lab.load.sweep import COLUMNS, Plan, cells, sweep
 
 __all__ = ["LoadedFleet", "events_for", "measured", "running_fleet", "show", "started_fleet"]
 

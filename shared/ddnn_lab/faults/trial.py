@@ -10,8 +10,7 @@ import numpy as np
 
 from ddnn.types import Answer
 from ddnn_lab.faults.oracle import Oracle
-from ddnn_lab.faults.steady_load import Sample, SteadyLoad
-from ddnn_lab.faults.troubles import Trouble
+from ddnn_lab.faults.troubles import Sample, SteadyLoad, Trouble
 
 __all__ = ["Trial", "Verdict", "Watched", "try_out", "until_whole"]
 

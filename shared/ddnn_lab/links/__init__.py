@@ -1,6 +1,5 @@
 """A link between two tiers that is slow, narrow, unsteady and broken, as links are: a proxy for tests and studies."""
 
-from ddnn_lab.links.fault import FAULTS, Fault
-from ddnn_lab.links.link import Link
+from ddnn_lab.links.link import FAULTS, Fault, Link
 
 __all__ = ["FAULTS", "Fault", "Link"]

@@ -1,6 +1,6 @@
 """`python -m ddnn_lab.links --to HOST:PORT` runs a link; what it does is changed by lines on stdin.
 
-`shape 40ms,10mbit,5ms`, `fault hang` (see `ddnn_lab.links.fault`) and `state` are each answered by one line on
+`shape 40ms,10mbit,5ms`, `fault hang` (see `ddnn_lab.links.link`) and `state` are each answered by one line on
 stdout, after a first line with the port. It ends when stdin does.
 """
 
@@ -14,8 +14,7 @@ from typing import cast
 
 from ddnn.errors import BadInput
 from ddnn.links import Shape
-from ddnn_lab.links.fault import FAULTS, Fault
-from ddnn_lab.links.link import Link
+from ddnn_lab.links.link import FAULTS, Fault, Link
 
 __all__: list[str] = []
 

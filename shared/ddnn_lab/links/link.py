@@ -1,21 +1,183 @@
-"""A TCP proxy between two tiers whose shape and faults change while it runs."""
+"""A link between two tiers that is slow, narrow, unsteady and broken, as links are: a proxy, for tests and studies."""
 
 import asyncio
 import socket
 import struct
 from asyncio import StreamReader, StreamWriter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import cycle
-from typing import Final, Self
+from random import Random
+from typing import Final, Literal, Self, get_args
+
+import httptools
 
 from ddnn.errors import BadConfig
 from ddnn.links import Shape
-from ddnn_lab.links.fault import ANSWERS, FAULTS, THROUGH, Fault
-from ddnn_lab.links.flow import Flow
-from ddnn_lab.links.imposter import impersonate
-from ddnn_lab.links.lane import Lane
 
-__all__ = ["Link"]
+__all__ = ["ANSWERS", "FAULTS", "THROUGH", "Fault", "Flow", "Lane", "Link", "serve_fault", "until"]
+
+Fault = Literal[
+    "none",
+    "refuse",  # connections are refused, open ones reset
+    "hang",  # connections are taken, and nothing passes either way
+    "garbage",  # bytes that are no HTTP, then the end
+    "nonsense",  # HTTP 200 with a body that means nothing
+    "error500",  # HTTP 500
+    "cut-up",  # nothing passes upward
+    "cut-down",  # nothing passes downward
+    "flap",  # refuses and passes in turn
+]
+FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)
+THROUGH: Final[frozenset[Fault]] = frozenset({"none", "hang", "cut-up", "cut-down"})
+"""Under these the far end is the real one, and open connections outlive a change from one to another."""
+
+
+def _http(status: str, body: bytes, *headers: str) -> bytes:
+    head = [f"HTTP/1.1 {status}", *headers, f"content-length: {len(body)}"]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+_OUTPUT = b'{"name":"label","datatype":"INT64","shape":[1],"parameters":{"binary_data_size":8}}'
+_PROMISING = b'{"model_name":"ddnn","outputs":[' + _OUTPUT + b"]}"
+
+ANSWERS: Final[Mapping[Fault, Sequence[bytes]]] = {
+    "garbage": [b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n", b"\x00" * 512],
+    "nonsense": [
+        _http("200 OK", b"{}", "content-type: application/json"),
+        _http("200 OK", b"<html><body>welcome</body></html>", "content-type: text/html"),
+        # A label, well-formed and alone: not what was asked for.
+        _http("200 OK", _PROMISING + bytes(8), f"inference-header-content-length: {len(_PROMISING)}"),
+        _http("200 OK", b'{"outputs": 3', "inference-header-content-length: 9000"),
+        _http("200 OK", b""),
+    ],
+    "error500": [_http("500 Internal Server Error", b'{"error": "something broke"}', "content-type: application/json")],
+}
+"""What is answered instead of the far end, in turn."""
+
+
+_SMALLEST, _LARGEST = 1460, 16384
+_TURN_S: Final = 0.005
+"""One connection sends for about so long before it is another's turn."""
+
+
+class Lane:
+    """A pipe that sends one bit after the other; all times are seconds of one clock."""
+
+    def __init__(self, shape: Shape, seed: int) -> None:
+        self.shape = shape
+        self._chance = Random(seed)
+        self._free = 0.0
+        self.passed = 0
+        """Bytes delivered."""
+
+    @property
+    def chunk(self) -> int:
+        """Most bytes to send at once, so that connections share the lane fairly."""
+        return int(min(_LARGEST, max(_SMALLEST, self.shape.bits_per_s / 8 * _TURN_S)))
+
+    def send(self, size: int, now: float, *, after: float = 0.0) -> tuple[float, float]:
+        """When the last of `size` bytes has left, and when it is there: never before `after`, so that order is kept."""
+        self._free = max(now, self._free) + 8 * size / self.shape.bits_per_s
+        jitter = self._chance.expovariate(2 / self.shape.jitter_s) if self.shape.jitter_s else 0.0
+        return self._free, max(after, self._free + self.shape.round_trip_s / 2 + jitter)
+
+
+_MOST_CHUNKS: Final = 64
+"""On their way at once; whoever sends more waits."""
+_AHEAD_S: Final = 0.005
+"""So much may stand before the lane, or it would idle whenever the loop wakes up late."""
+
+
+class Flow:
+    """Bytes from `source` to `sink`; they arrive only while `passes` is set."""
+
+    def __init__(
+        self, lane: Lane, source: StreamReader, sink: StreamWriter, passes: asyncio.Event, opens: float
+    ) -> None:
+        """`opens` is when the first byte may leave at the earliest, in loop time."""
+        self._lane, self._source, self._sink, self._passes = lane, source, sink, passes
+        self._opens, self._last = opens, 0.0
+        self._queue: asyncio.Queue[tuple[float, bytes | None]] = asyncio.Queue(_MOST_CHUNKS)
+
+    async def run(self) -> None:
+        """Until the source has ended and all of it is delivered; raise `ConnectionError` for a broken connection."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take())
+            group.create_task(self._give())
+
+    async def _take(self) -> None:
+        now = asyncio.get_running_loop().time
+        await until(self._opens)
+        while True:
+            try:
+                data: bytes | None = await self._source.read(self._lane.chunk)
+            except ConnectionError:
+                data = None
+            sent, self._last = self._lane.send(len(data or b""), now(), after=self._last)
+            await until(sent - _AHEAD_S)
+            await self._queue.put((self._last, data))
+            if not data:
+                return
+
+    async def _give(self) -> None:
+        while True:
+            arrives, data = await self._queue.get()
+            await until(arrives)
+            await self._passes.wait()
+            if data is None or self._sink.is_closing():  # the source broke, or the sink is gone
+                raise ConnectionResetError
+            if not data:
+                if self._sink.can_write_eof():
+                    self._sink.write_eof()
+                return
+            self._sink.write(data)
+            await self._sink.drain()
+            self._lane.passed += len(data)
+
+
+async def until(when: float) -> None:
+    """Sleep until this loop time."""
+    seconds = when - asyncio.get_running_loop().time()
+    if seconds > 0:
+        await asyncio.sleep(seconds)
+
+
+class _Requests:
+    """Counts requests that are there as a whole."""
+
+    def __init__(self) -> None:
+        self.complete = 0
+
+    def on_message_complete(self) -> None:
+        self.complete += 1
+
+
+async def serve_fault(fault: Fault, reader: StreamReader, writer: StreamWriter, up: Lane, down: Lane) -> None:
+    """Answer what comes until the caller has enough; after garbage the connection is over."""
+    answers = cycle(ANSWERS[fault])
+    requests = _Requests()
+    parser = httptools.HttpRequestParser(requests)
+    while data := await reader.read(up.chunk):
+        await _cross(up, len(data))
+        try:
+            parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return
+        for _ in range(requests.complete):
+            answer = next(answers)
+            await _cross(down, len(answer))
+            writer.write(answer)
+            await writer.drain()
+            if fault == "garbage":
+                return
+        requests.complete = 0
+
+
+async def _cross(lane: Lane, size: int) -> None:
+    _, arrives = lane.send(size, asyncio.get_running_loop().time())
+    await until(arrives)
+
 
 _RESET: Final = struct.pack("ii", 1, 0)
 """Linger for no time: the other side sees a reset, not an orderly end."""
@@ -166,7 +328,7 @@ class Link:
             reader, writer = await asyncio.open_connection(sock=near)
             writers.append(writer)
             if self._acts in ANSWERS:
-                await impersonate(self._acts, reader, writer, self._up, self._down)
+                await serve_fault(self._acts, reader, writer, self._up, self._down)
             else:
                 await self._forward(reader, writer, writers)
             broken = False

@@ -1,17 +1,122 @@
-"""The load itself: events begin when they are due, whatever became of those before."""
+"""The load itself: when events come, and what becomes of each; an event begins when it is due."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
 from time import monotonic
-from typing import Final
+from typing import Any, Final, NamedTuple, Protocol
 
-from ddnn_lab.load.arrivals import Arrivals, Closed, Poisson
-from ddnn_lab.load.outcome import Sample, Target
-from ddnn_lab.load.processes import Used
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["Driven", "Window", "drive"]
+from ddnn.errors import BadInput
+from ddnn_lab.load.run import Used
+
+__all__ = ["Arrivals", "Closed", "Driven", "Outcome", "Poisson", "Sample", "Target", "Window", "drive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Closed loop: each client sends its next event when its last was answered; shows what a fleet can do at most."""
+
+    clients: int = 1
+
+    def __post_init__(self) -> None:
+        if self.clients < 1:
+            raise BadInput(f"there are {self.clients} clients; expected at least 1")
+
+    def part(self, place: int, of: int) -> "Closed | None":
+        """The share of one of several processes; None where there is nothing for it to do."""
+        clients = len(range(place, self.clients, of))
+        return Closed(clients) if clients else None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"kind": "closed", "clients": self.clients}
+
+    def __str__(self) -> str:
+        return f"{self.clients} at once"
+
+
+@dataclass(frozen=True, slots=True)
+class Poisson:
+    """Open loop: events come by themselves, independent of each other and of the answers, as those of many sensors do.
+
+    A slow fleet slows nobody down who asks it, so whatever it makes others wait is seen.
+    """
+
+    rate: float
+    """Events a second, on average."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < float("inf"):
+            raise BadInput(f"the rate is {self.rate:g}; expected a positive number of events a second")
+
+    def times(self, seconds: float) -> npt.NDArray[np.float64]:
+        """Seconds from the start at which events come, within `seconds`; the same for the same seed."""
+        chance = np.random.default_rng(self.seed)
+        mean = self.rate * seconds
+        times = np.cumsum(chance.exponential(1 / self.rate, int(mean + 10 * mean**0.5 + 20)))
+        return times[times < seconds]
+
+    def part(self, place: int, of: int) -> "Poisson":
+        """The share of one of several processes: the sum of Poisson processes is one."""
+        return Poisson(self.rate / of, self.seed if of == 1 else self.seed * 1000 + place)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"kind": "poisson", "rate": self.rate, "seed": self.seed}
+
+    def __str__(self) -> str:
+        return f"{self.rate:g}/s"
+
+
+Arrivals = Closed | Poisson
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a target said of one event."""
+
+    ok: bool
+    """There is an answer, in the right format."""
+    label: int = -1
+    right: bool | None = None
+    """Whether the label is the true one, where that is known."""
+    exit: str = ""
+    degraded: bool = False
+    reason: str = ""
+    """Why it is degraded."""
+    bytes_up: int = 0
+    """Payload sent up for the event."""
+    errors: tuple[str, ...] = ()
+    """A code for each request of the event that failed; an event may have an answer all the same."""
+
+
+class Sample(NamedTuple):
+    """One event: seconds on the machine's monotonic clock, and what became of it."""
+
+    due: float
+    """When it was to begin: latency counts from here, so that a generator held up by the fleet hides nothing."""
+    sent: float
+    ended: float
+    outcome: Outcome
+
+
+class Target(Protocol):
+    """What is loaded: answers events by number. It opens its connections when it is first called, so that it can be
+    handed to another process before."""
+
+    async def __call__(self, number: int) -> Outcome:
+        """Ask for event `number`; raises nothing."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
 
 _REST_S: Final = 0.02
 """How long a client of a closed loop rests after it got no answer; refusals come at once."""

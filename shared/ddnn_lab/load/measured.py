@@ -7,10 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn_lab.load.arrivals import Arrivals, Closed
-from ddnn_lab.load.drive import Driven, Window
-from ddnn_lab.load.outcome import Sample
-from ddnn_lab.load.processes import CLIENT
+from ddnn_lab.load.drive import Arrivals, Closed, Driven, Sample, Window
+from ddnn_lab.load.run import CLIENT
 
 __all__ = ["PERCENTILES", "Measured", "percentiles"]
 
@@ -158,7 +156,7 @@ class Measured:
 
     def document(self) -> dict[str, Any]:
         """As JSON; times in ms, shares 0 to 1, None where nothing is known."""
-        share = 1 / self.answered if self.answered else 0.0
+        each = self.answered or 1  # divided by, not multiplied with its inverse: 49 * (1 / 49) is not 1
         return {
             "arrivals": self.arrivals.document(),
             "seconds": self.seconds,
@@ -172,13 +170,13 @@ class Measured:
             "latency_by_exit_ms": dict(self.latency_by_exit_ms),
             "late_ms": self.late_ms,
             "accuracy": self.accuracy,
-            "degraded_share": self.degraded * share,
+            "degraded_share": self.degraded / each,
             "degraded_reasons": dict(self.reasons),
             "errors": dict(self.errors),
-            "exit_share": {exit: count * share for exit, count in self.exits.items()},
-            "bytes_up_per_event": self.bytes_up * share if self.answered else None,
+            "exit_share": {exit: self.share(exit) for exit in self.exits},
+            "bytes_up_per_event": self.bytes_up / each if self.answered else None,
             "passed_per_event": {
-                name: {"up": up * share, "down": down * share} for name, (up, down) in self.passed.items()
+                name: {"up": up / each, "down": down / each} for name, (up, down) in self.passed.items()
             },
             "cpu_s": dict(self.cpu_s),
             "cpu_ms_per_event": self.cpu_ms_per_event(),

@@ -1,16 +1,25 @@
-"""Several loads on one target, one after the other."""
+"""A study of load: points over a range of rates, as a table, a document and a plot."""
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
 
-from ddnn_lab.load.arrivals import Arrivals, Closed, Poisson
+from ddnn.data.advice import needed_for
+from ddnn.seal import write_atomically
+from ddnn.types import Exit
+from ddnn_lab.load.drive import Arrivals, Closed, Poisson, Target
 from ddnn_lab.load.measured import Measured
-from ddnn_lab.load.outcome import Target
-from ddnn_lab.load.processes import Processes
-from ddnn_lab.load.run import measure
+from ddnn_lab.load.run import Processes, measure
 
-__all__ = ["Plan", "sweep"]
+__all__ = ["COLUMNS", "Plan", "cells", "document", "sweep", "write"]
+
+Document = Mapping[str, Any]
 
 _AT_MOST: Final = Closed(16)
 _SHARES: Final = (0.25, 0.5, 0.75, 1.0, 1.5)
@@ -61,3 +70,112 @@ def sweep(
         loads = [Poisson(float(f"{share * most.goodput:.2g}"), plan.seed) for share in _SHARES if most.goodput]
     for load in loads:
         yield one(load)
+
+
+COLUMNS: Final = (
+    *("load", "offered/s", "goodput/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "max ms"),
+    *("accuracy", "degraded", "failed", "answered at", "CPU ms/event", "client"),
+)
+"""Of the table on the terminal and in the report; CPU of the whole fleet, the client's in cores."""
+
+
+def document(points: Sequence[Measured], **about: Any) -> dict[str, Any]:
+    """The whole of `results.json`; `about` says what was loaded and how."""
+    libraries = ("ddnn", "onnxruntime", "fastapi", "uvicorn", "numpy")
+    return {
+        "format": 1,
+        **about,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
+        "cores": os.cpu_count(),
+        "points": [point.document() for point in points],
+    }
+
+
+def cells(point: Document) -> list[str]:
+    """One row of the table: `point` as `Measured.document` made it."""
+    latency, share, client = point["latency_ms"] or {}, point["exit_share"], point["client"]
+    times = [f"{latency[key]:,.1f}" if latency else "—" for key in ("p50", "p90", "p95", "p99", "max")]
+    exits = ", ".join(f"{exit} {100 * share[exit]:.0f} %" for exit in Exit if exit in share)
+    accuracy, cpu = point["accuracy"], point["cpu_ms_per_event"]
+    return [
+        load(point),
+        f"{point['offered_per_s']:,.1f}",
+        f"{point['goodput_per_s']:,.1f}",
+        *times,
+        "—" if accuracy is None else f"{100 * accuracy:.1f} %",
+        f"{100 * point['degraded_share']:.1f} %",
+        f"{point['events'] - point['answered']}",
+        exits,
+        "—" if cpu is None else f"{cpu:.1f}",
+        f"{client['busy']:.2f}" + ("!" if client["was_the_limit"] else ""),
+    ]
+
+
+def load(point: Document) -> str:
+    """`100/s`, or `16 at once`."""
+    arrivals = point["arrivals"]
+    return f"{arrivals['rate']:g}/s" if arrivals["kind"] == "poisson" else f"{arrivals['clients']} at once"
+
+
+def write(results: Document, folder: Path) -> list[Path]:
+    """Write everything into `folder` and return the files; raise `BadInput` where plots cannot be drawn."""
+    with needed_for("a report of load", extra="lab"):
+        from ddnn_lab.plots.load import draw
+    folder.mkdir(parents=True, exist_ok=True)
+    files = draw(results, folder)
+    texts = {"results.json": json.dumps(results, indent=1) + "\n", "report.md": _report(results, files)}
+    for name, text in texts.items():
+        write_atomically(folder / name, partial(_write, text))
+    return [folder / name for name in texts] + files
+
+
+def _report(results: Document, plots: Sequence[Path]) -> str:
+    links = ", ".join(f"{name} {shape}" for name, shape in results["links"].items()) or "loopback, as fast as it goes"
+    lines = [
+        f"# Load on {results['name']}\n",
+        f"`{results['command']}`\n" if results["command"] else "",
+        f"- {results['events']} events of {results['data']}, in turn, to {results['devices']} devices",
+        f"- links: {links}",
+        f"- each point {results['seconds']:g} s after {results['warm_up_s']:g} s of warm-up;"
+        f" deadline {results['deadline_ms']:g} ms; seed {results['seed']}",
+        f"- {results['cores']} cores, the load generator on the same;"
+        f" {', '.join(f'{name} {number}' for name, number in results['versions'].items())}\n",
+        _table(COLUMNS, map(cells, results["points"])),
+        "Latency counts from when an event was due, so a load generator that is held up hides nothing; goodput is",
+        "answers in the right format within the deadline. CPU is that of all tiers, without links and client; the",
+        "client's is in cores, with `!` where it was so busy, or sent so late, that it may have been the limit.\n",
+        _tiers(results),
+        *(f"![{plot.stem}]({plot.name})\n" for plot in plots),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _tiers(results: Document) -> str:
+    """CPU by tier, and what passed the links."""
+    rows = []
+    for point in results["points"]:
+        if not point["answered"] or len(point["cpu_s"]) < 2:
+            continue
+        used = {tier: 0.0 for tier in ("device", "edge", "cloud")}
+        for name, seconds in point["cpu_s"].items():
+            tier = name.partition("-")[0]
+            if tier in used:
+                used[tier] += 1000 * seconds / point["answered"]
+        passed = point["passed_per_event"]
+        wire = [f"{each['up']:,.0f} / {each['down']:,.0f}" for each in passed.values()]
+        rows.append([load(point), *(f"{value:.2f}" for value in used.values()), *wire])
+    if not rows:
+        return ""
+    links = [f"{name} bytes up / down" for name in results["points"][0]["passed_per_event"]]
+    return _table(["load", "devices ms", "edges ms", "cloud ms", *links], rows) + (
+        "CPU in milliseconds for an answered event, all tiers of a kind together.\n"
+    )
+
+
+def _table(columns: Sequence[str], rows: Any) -> str:
+    rule = ["---", *("---:" for _ in columns[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, rule, *rows)) + "\n"
+
+
+def _write(text: str, part: Path) -> None:
+    part.write_text(text, encoding="utf-8")

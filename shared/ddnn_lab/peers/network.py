@@ -1,18 +1,41 @@
-"""The uncut float network: trained here, width by width, until one is as accurate as the fleet."""
+"""The uncut network that peers serve, and how much it computes."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import onnx
 
 from ddnn.bundle import MANIFEST_FILE, Bundle
 from ddnn.configs import config_file
 from ddnn.data import Dataset
 from ddnn.evaluation import decide, record
 from ddnn.types import Tier
-from ddnn_lab.peers.macs import macs
 
-__all__ = ["FILTERS", "WITHIN", "Width", "choose", "make", "model_of"]
+__all__ = ["FILTERS", "WITHIN", "Width", "choose", "macs", "make", "model_of"]
+
+_WEIGHTED: Final = {"Conv": 1, "Gemm": 1, "MatMul": 1}
+"""Which input holds the weights."""
+
+
+def macs(model: Path) -> int:
+    """Multiplications with weights, one event, in convolutions and dense layers."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(model)).graph
+    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    shapes = {
+        value.name: [place.dim_value for place in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output)
+    }
+    total = 0
+    for node in graph.node:
+        weight = weights.get(node.input[_WEIGHTED[node.op_type]]) if node.op_type in _WEIGHTED else None
+        if weight is not None:
+            places = math.prod(shapes[node.output[0]][2:]) if node.op_type == "Conv" else 1
+            total += places * math.prod(weight)
+    return total
+
 
 FILTERS: Final = ((24, 24, 32), (48, 48, 64), (72, 72, 96), (96, 96, 128), (144, 144, 192))
 """Of all six views together in the first two blocks, then of the block over all of them; the smallest first."""

@@ -1,15 +1,15 @@
-"""The peers: what each is, how it is set, its environment, its process, and how it is asked."""
+"""A server that is compared: ours or a peer's, on cores of its own."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import httpx
 import numpy as np
@@ -17,10 +17,60 @@ import orjson
 
 from ddnn.data import Dataset
 from ddnn.errors import DDNNError
-from ddnn_lab.load import HttpTarget, Outcome
-from ddnn_lab.peers.cores import Cores, on
+from ddnn.evaluation import Scores
+from ddnn.evaluation.decide import judge
+from ddnn.fleet.processes import LocalFleet
+from ddnn.links import Shape
+from ddnn.policy import Policy
+from ddnn.types import Exit, Floats, Tier
+from ddnn_lab.load import HttpTarget, Outcome, Processes
 
-__all__ = ["PEERS", "SERVERS", "Peer", "environment", "serving", "target", "versions"]
+__all__ = [
+    "PEERS",
+    "SERVERS",
+    "Cores",
+    "Peer",
+    "PlacedFleet",
+    "environment",
+    "on",
+    "processes",
+    "serving",
+    "target",
+    "threshold_of",
+    "unsure_below",
+    "versions",
+]
+
+
+@dataclass(frozen=True)
+class Cores:
+    """The same division for every system."""
+
+    cloud: frozenset[int]
+    all: frozenset[int]
+
+    @classmethod
+    def of(cls, available: frozenset[int]) -> Self:
+        """The first half for the cloud, one core at least."""
+        order = sorted(available)
+        return cls(frozenset(order[: max(1, len(order) // 2)]), available)
+
+    @classmethod
+    def mine(cls) -> Self:
+        """Of the cores that this process may use."""
+        return cls.of(frozenset(os.sched_getaffinity(0)))
+
+
+@contextmanager
+def on(cores: frozenset[int]) -> Iterator[None]:
+    """Processes started within run on these cores, and so do their children."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
 
 SERVERS: Final = Path(__file__).with_name("servers")
 _HOST: Final = "127.0.0.1"
@@ -152,3 +202,38 @@ def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DDNNError(f"{' '.join(command)} failed: {done.stderr[-400:]}")
+
+
+class PlacedFleet(LocalFleet):
+    """A fleet whose tiers keep to their cores."""
+
+    def __init__(
+        self, bundle: Path, cores: Cores, *, base_port: int, shapes: Mapping[Tier, Shape] | None = None
+    ) -> None:
+        super().__init__(bundle, base_port=base_port, shapes=shapes)
+        self._cores = cores
+
+    def start(self, name: str) -> None:
+        """Start the tier `name` on its cores."""
+        with on(self._cores.cloud if name == "cloud" else self._cores.all):
+            super().start(name)
+
+
+def processes(fleet: LocalFleet) -> Processes:
+    """Of all its tiers, by name."""
+    return Processes({name: fleet.pid(name) for name in fleet.members})
+
+
+def unsure_below(scores: Scores, policy: Policy) -> Floats:
+    """[N], by how much no exit below the cloud is sure: an event goes up under one threshold for all iff this is not
+    below it."""
+    exits = [exit for exit in (Exit.LOCAL, Exit.EDGE) if exit in scores.topology.exits]
+    each = [judge(scores, policy, exit)[1].reshape(len(scores), -1).min(axis=1) for exit in exits]
+    return np.asarray(np.min(each, axis=0), np.float32)
+
+
+def threshold_of(share: float, unsure: Floats) -> float:
+    """The threshold under which about `share` of events with these values goes up to the cloud."""
+    if share >= 1:
+        return 0.0
+    return float(np.quantile(unsure, 1 - share, method="higher"))

@@ -15,11 +15,10 @@ from ddnn.evaluation.report import traffic
 from ddnn.policy import Thresholds
 from ddnn.seal import write_atomically
 from ddnn_lab.peers import digits as other_digits
-from ddnn_lab.peers import jpeg, network, plot, study
-from ddnn_lab.peers.cores import Cores
-from ddnn_lab.peers.macs import macs
-from ddnn_lab.peers.report import report
-from ddnn_lab.peers.targets import targets
+from ddnn_lab.peers import jpeg, network, study
+from ddnn_lab.peers.network import macs
+from ddnn_lab.peers.peer import Cores
+from ddnn_lab.peers.report import draw, report, targets
 
 __all__ = ["run"]
 
@@ -76,7 +75,7 @@ def run(out: Path, networks: Path, cache: Path, *, digits: Path | None, quick: b
     results["targets"] = targets(results)
     _write(out / "results.json", json.dumps(results, indent=1))
     _write(out / "report.md", report(results) + "\n![latency](peers.png)\n")
-    plot.draw(results, out / "peers.png")
+    draw(results, out / "peers.png")
 
 
 def _told(bundle: Bundle, data: Dataset, more: "other_digits.Digits | None") -> dict[str, Any]:

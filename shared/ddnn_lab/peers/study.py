@@ -15,10 +15,19 @@ from ddnn.fleet.links import LinkProcess
 from ddnn.links import Shape
 from ddnn.types import Tier
 from ddnn_lab.load import Arrivals, Closed, FleetTarget, Measured, Poisson, Processes, Target, measure
-from ddnn_lab.peers.clock import FineProcesses, cpu_s
-from ddnn_lab.peers.cores import Cores
-from ddnn_lab.peers.ours import PlacedFleet, processes, threshold_of, unsure_below
-from ddnn_lab.peers.peer import PEERS, Peer, environment, serving, target, versions
+from ddnn_lab.peers.peer import (
+    PEERS,
+    Cores,
+    Peer,
+    PlacedFleet,
+    environment,
+    processes,
+    serving,
+    target,
+    threshold_of,
+    unsure_below,
+    versions,
+)
 
 __all__ = ["DEVICE_EDGE", "EDGE_CLOUD", "Plan", "fleet", "peers"]
 
@@ -71,14 +80,14 @@ def _told(peer: Peer) -> dict[str, Any]:
 
 
 def _peer(plan: Plan, peer: Peer, url: str, pid: int, data: Dataset) -> dict[str, Any]:
-    order, cloud = _order(data), FineProcesses({"cloud": pid})
+    order, cloud = _order(data), Processes({"cloud": pid})
 
     def load(arrivals: Arrivals, seconds: float, at: str = url, used: Processes = cloud) -> Measured:
         return _load(target(peer, at, data, order), arrivals, seconds, used)
 
     # Overload comes last: what was left unanswered may be worked off long after.
     with LinkProcess(url.removeprefix("http://"), EDGE_CLOUD) as link:
-        both = FineProcesses(cloud.ids, {"gateway": lambda: link.state().passed})
+        both = Processes(cloud.ids, {"gateway": lambda: link.state().passed})
         linked = load(Poisson(LINKED_RATE), plan.linked_s, link.url, both).document()
     saturated = [load(Closed(clients), plan.saturated_s / len(plan.clients)).document() for clients in plan.clients]
     rates = [load(Poisson(rate), plan.rate_s).document() for rate in plan.peer_rates]
@@ -121,7 +130,7 @@ def _plain(
 
 def _linked(plan: Plan, running: PlacedFleet, data: Dataset) -> dict[str, Any]:
     edge = running.links["edge"]
-    used = FineProcesses(processes(running).ids, {"edge": lambda: edge.state().passed})
+    used = Processes(processes(running).ids, {"edge": lambda: edge.state().passed})
 
     def load(**parameters: float) -> dict[str, Any]:
         target = FleetTarget(running.device_urls, data.views, data.y, parameters=parameters)
@@ -132,9 +141,10 @@ def _linked(plan: Plan, running: PlacedFleet, data: Dataset) -> dict[str, Any]:
 
 def _idle(pid: int, seconds: float = 5.0) -> dict[str, float]:
     """What the cloud uses while nothing comes."""
-    before = cpu_s(pid) or 0.0
+    cloud = Processes({"cloud": pid})
+    before = cloud.read().cpu_s["cloud"]
     sleep(seconds)
-    return {"seconds": seconds, "cpu_s": (cpu_s(pid) or 0.0) - before}
+    return {"seconds": seconds, "cpu_s": cloud.read().cpu_s["cloud"] - before}
 
 
 def _load(target: Target, arrivals: Arrivals, seconds: float, used: Processes) -> Measured:

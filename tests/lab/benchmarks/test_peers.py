@@ -1,5 +1,7 @@
 """The benchmark beside peers: what it chooses, how it reads peers, and what it makes of figures."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +9,12 @@ import numpy as np
 import pytest
 
 from ddnn.data import load
+from ddnn_lab.load import Processes
 from ddnn_lab.peers import jpeg, network
-from ddnn_lab.peers.clock import cpu_s
-from ddnn_lab.peers.cores import Cores
 from ddnn_lab.peers.jpeg import Quality, side_by_side, taken_apart
 from ddnn_lab.peers.network import Width
-from ddnn_lab.peers.ours import threshold_of
-from ddnn_lab.peers.peer import PEERS, SERVERS, target, versions
-from ddnn_lab.peers.targets import efficiency, same_rate, targets
+from ddnn_lab.peers.peer import PEERS, SERVERS, Cores, target, threshold_of, versions
+from ddnn_lab.peers.report import efficiency, same_rate, targets
 
 
 def test_the_smallest_network_that_is_good_enough_is_chosen() -> None:
@@ -51,12 +51,14 @@ def test_the_cloud_has_half_of_the_cores_and_one_at_least() -> None:
     assert Cores.of(frozenset({5})).cloud == {5}
 
 
-def test_cpu_is_told_of_living_processes_alone() -> None:
-    import os
-
-    mine = cpu_s(os.getpid())
-    assert mine is None or mine > 0  # None where the system does not tell
-    assert cpu_s(2**22 + 1) is None
+def test_cpu_is_counted_of_living_processes_alone() -> None:
+    with subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], stdin=-1, stdout=-1) as living:
+        assert living.stdout is not None
+        living.stdout.readline()
+        used = Processes({"living": living.pid, "none": 2**22 + 1}).read()
+        living.communicate(b"\n")
+    assert used.cpu_s["living"] > 0
+    assert used.cpu_s["none"] == 0
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ddnn.errors import BadInput
 from ddnn.links import Shape
-from ddnn_lab.links.lane import Lane
+from ddnn_lab.links.link import Lane
 
 
 @pytest.mark.parametrize(

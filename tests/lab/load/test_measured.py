@@ -1,9 +1,8 @@
 """What counts, and what is made of it."""
 
 from ddnn_lab.load import Closed, Measured, Outcome, Poisson, percentiles
-from ddnn_lab.load.drive import Driven, Window
-from ddnn_lab.load.outcome import Sample
-from ddnn_lab.load.processes import Used
+from ddnn_lab.load.drive import Driven, Sample, Window
+from ddnn_lab.load.run import Used
 
 WINDOW = Window(begin=0.0, warm_up_s=1.0, seconds=10.0)
 RIGHT = Outcome(True, label=1, right=True, exit="local", bytes_up=100)
@@ -73,3 +72,10 @@ def test_a_generator_that_sends_late_says_that_it_may_be_the_limit() -> None:
     assert Measured.of([seen], Poisson(1), WINDOW, 2.0).client_was_the_limit
     seen = Driven([Sample(2.0, 2.1, 3.0, RIGHT)], seen.before, seen.after)
     assert not Measured.of([seen], Poisson(1), WINDOW, 2.0).client_was_the_limit
+
+
+def test_shares_of_all_events_are_exactly_one_however_many_there_are() -> None:
+    for count in range(1, 400):
+        samples = [Sample(1.0, 1.0, 1.5, RIGHT)] * count
+        document = Measured.of([driven(*samples)], Poisson(1), WINDOW, deadline_s=2.0).document()
+        assert (document["exit_share"], document["bytes_up_per_event"]) == ({"local": 1.0}, 100.0)

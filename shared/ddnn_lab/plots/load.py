@@ -1,17 +1,15 @@
 """Plots of a study of load: latency, goodput and what the answers are worth, over what was offered."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddnn.plot_style import COLOURS, name, panels
-from ddnn.seal import write_atomically
+from ddnn_lab.plots.style import COLOURS, name, panels, save
 
-__all__ = ["draw", "save"]
+__all__ = ["draw"]
 
 Points = Sequence[Mapping[str, Any]]
 _PERCENTILES = {"p50": COLOURS["edge"], "p90": COLOURS["local"], "p95": COLOURS["other"], "p99": COLOURS["cloud"]}
@@ -27,11 +25,6 @@ def draw(results: Mapping[str, Any], folder: Path) -> list[Path]:
             files.append(folder / f"{file}.png")
             save(_load(sorted(points, key=_x), f"{results['name']}, {x.split(',')[0]}", x), files[-1])
     return files
-
-
-def save(figure: Figure, file: Path) -> None:
-    """Write a PNG, atomically."""
-    write_atomically(file, partial(figure.savefig, format="png", metadata={"Software": None}))
 
 
 def _x(point: Mapping[str, Any]) -> float:
