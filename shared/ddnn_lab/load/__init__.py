@@ -7,9 +7,9 @@ measured.goodput, measured.latency_ms["p99"], measured.cpu_ms_per_event()
 ```
 """
 
-from ddnn_lab.load.drive import Arrivals, Closed, Outcome, Poisson, Target
+from ddnn_lab.load.drive import Arrivals, Closed, Outcome, Poisson, Processes, Target
 from ddnn_lab.load.measured import Measured, percentiles
-from ddnn_lab.load.run import Processes, measure, measure_async
+from ddnn_lab.load.run import measure, measure_async
 from ddnn_lab.load.target import FleetTarget, HttpTarget
 
 __all__ = [

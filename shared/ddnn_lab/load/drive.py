@@ -1,19 +1,35 @@
 """The load itself: when events come, and what becomes of each; an event begins when it is due."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ddnn.data.advice import needed_for
 from ddnn.errors import BadInput
-from ddnn_lab.load.run import Used
 
-__all__ = ["Arrivals", "Closed", "Driven", "Outcome", "Poisson", "Sample", "Target", "Window", "drive"]
+__all__ = [
+    "CLIENT",
+    "Arrivals",
+    "Closed",
+    "Driven",
+    "Outcome",
+    "Poisson",
+    "Processes",
+    "Sample",
+    "Target",
+    "Used",
+    "Window",
+    "drive",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,68 @@ class Target(Protocol):
 
 _REST_S: Final = 0.02
 """How long a client of a closed loop rests after it got no answer; refusals come at once."""
+
+
+CLIENT: Final = "client"
+"""Name of the load generator among the processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """By process name."""
+
+    cpu_s: dict[str, float]
+    """CPU seconds since the process began, with those of its children."""
+    memory: dict[str, int]
+    """Resident bytes."""
+    passed: dict[str, tuple[int, int]]
+    """Bytes by link, up and down."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Processes by name; a name's children, a server's workers for example, count as it."""
+
+    ids: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, Callable[[], tuple[int, int]]] = field(default_factory=dict)
+    """By name, what tells how many bytes have passed up and down."""
+
+    def read(self) -> Used:
+        """What each has used until now. A process that is gone has used nothing."""
+        used = Used({CLIENT: time.process_time()}, {}, {name: passed() for name, passed in self.links.items()})
+        if not self.ids:
+            return used
+        with needed_for("reading the CPU of processes", extra="lab"):
+            import psutil
+        for name, number in self.ids.items():
+            used.cpu_s[name], used.memory[name] = 0.0, 0
+            try:
+                process = psutil.Process(number)
+                # A client that is also a parent, of a fleet for example, must not count itself.
+                family = [each for each in (process, *process.children(recursive=True)) if each.pid != os.getpid()]
+            except psutil.NoSuchProcess:
+                continue
+            for each in family:
+                try:
+                    with each.oneshot():
+                        times = each.cpu_times()
+                        used.cpu_s[name] += max(times.user + times.system, _fine(each.pid))
+                        used.memory[name] += each.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+        return used
+
+
+def _fine(process: int) -> float:
+    """CPU seconds of the threads that live, in nanoseconds where Linux tells; 0 where nobody does.
+
+    psutil's figure counts threads that have ended too, but in ticks of 10 ms, too coarse for a tier with little to do.
+    """
+    try:
+        threads = Path(f"/proc/{process}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn_lab.load.drive import Arrivals, Closed, Driven, Sample, Window
-from ddnn_lab.load.run import CLIENT
+from ddnn_lab.load.drive import CLIENT, Arrivals, Closed, Driven, Sample, Window
 
 __all__ = ["PERCENTILES", "Measured", "percentiles"]
 

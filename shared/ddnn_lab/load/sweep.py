@@ -13,9 +13,9 @@ from typing import Any, Final
 from ddnn.data.advice import needed_for
 from ddnn.seal import write_atomically
 from ddnn.types import Exit
-from ddnn_lab.load.drive import Arrivals, Closed, Poisson, Target
+from ddnn_lab.load.drive import Arrivals, Closed, Poisson, Processes, Target
 from ddnn_lab.load.measured import Measured
-from ddnn_lab.load.run import Processes, measure
+from ddnn_lab.load.run import measure
 
 __all__ = ["COLUMNS", "Plan", "cells", "document", "sweep", "write"]
 

@@ -1,8 +1,7 @@
 """What counts, and what is made of it."""
 
 from ddnn_lab.load import Closed, Measured, Outcome, Poisson, percentiles
-from ddnn_lab.load.drive import Driven, Sample, Window
-from ddnn_lab.load.run import Used
+from ddnn_lab.load.drive import Driven, Sample, Used, Window
 
 WINDOW = Window(begin=0.0, warm_up_s=1.0, seconds=10.0)
 RIGHT = Outcome(True, label=1, right=True, exit="local", bytes_up=100)
