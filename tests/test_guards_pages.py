@@ -1,10 +1,12 @@
 """The pages: no dead link, no file, command or flag that is not there, and a site that builds without a warning."""
 
+import ast
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,20 @@ def test_every_command_and_flag_in_a_page_exists() -> None:
         if isinstance(command, str) or not {*flags} <= known:
             wrong.append(f"{page.relative_to(ROOT)}: {line.strip()}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_name_that_a_page_imports_exists() -> None:
+    blocks = [
+        block
+        for page in PAGES
+        for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    ]
+    nodes = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
+    imported = [
+        (node.module, name.name) for node in nodes if (node.module or "").startswith("ddnn") for name in node.names
+    ]
+    assert len(imported) > 15
+    assert not [(module, name) for module, name in imported if not hasattr(import_module(module or ""), name)]
 
 
 @pytest.mark.slow
