@@ -117,7 +117,7 @@ class Trunk(nn.Sequential):
                 layers += _block(style, plan.family, shape[0], outputs, halve=halve, groups=groups)
             layers.append(style.activation())
             shape = (outputs, *(-(-place // 2) if halve else place for place in shape[1:]))
-        if plan.cut and not plan.tail:
+        if plan.features and plan.tail is None:
             layers.pop()
         super().__init__(*layers)
         self.shape: Shape = shape
@@ -146,11 +146,12 @@ class Head(nn.Module):
 class Tail(nn.Module):
     """From a trunk's output to features before their sign, (B, *cut)."""
 
-    def __init__(self, style: Style, family: Family, shape: Shape, cut: Shape) -> None:
+    def __init__(self, style: Style, plan: SectionPlan, shape: Shape, outputs: int) -> None:
         super().__init__()
-        self.input = shape if len(cut) > 1 else (math.prod(shape),)
-        family = family if len(cut) > 1 else "dense"
-        self.block = nn.Sequential(*_block(style, family, self.input[0], cut[0], halve=False))
+        self.input = (math.prod(shape),) if plan.flat else shape
+        self.block = nn.Sequential(
+            *_block(style, "dense" if plan.flat else plan.family, self.input[0], outputs, halve=False)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) → (B, *cut)."""

@@ -66,7 +66,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class SectionPlan:
-    """The shapes of a section made of blocks."""
+    """What a section made of blocks is built from."""
 
     family: Family
     input: Shape
@@ -75,10 +75,12 @@ class SectionPlan:
     """Outputs (filters or widths) of each block."""
     halvings: int
     """So many blocks halve height, width or length, the first ones first."""
-    cut: Shape | None
-    """Features sent up; none at the cloud."""
-    tail: bool = True
-    """Whether a block of its own makes the features."""
+    features: bool
+    """Whether it has something above it."""
+    tail: int | None
+    """Outputs of a block of its own that makes the features; none: they are the last block's."""
+    flat: bool = False
+    """Whether that block is dense."""
     apart: int = 0
     """So many blocks, the first ones, keep `children` apart."""
     children: int = 1
@@ -86,29 +88,25 @@ class SectionPlan:
 
     @classmethod
     def of(cls, wanted: Wanted) -> "SectionPlan":
-        """Work the shapes out; raise `BadConfig` where the features cannot be as small as the configuration says."""
-        config, shape, most = wanted.config, wanted.input, wanted.config.cut_bits // _bits_each(wanted.config)
+        """Decide; raise `BadConfig` where the features cannot be as small as the configuration says."""
+        config, most = wanted.config, wanted.config.cut_bits // _bits_each(wanted.config)
         if not most:
             raise BadConfig(f"{wanted.key}.cut_bits is {config.cut_bits}; expected room for one element of cut_codec")
         children = wanted.children if wanted.fusion == "concat" else 1
-        shape = (shape[0] * children, *shape[1:])  # concatenation stacks channels
+        shape = (wanted.input[0] * children, *wanted.input[1:])  # concatenation stacks channels
         family = _family(config, shape)
-        width = min(config.cut_width, most)
-        cut: Shape | None
+        tail = min(config.cut_width, most) if family == "dense" or wanted.flat else config.cut_filters
+        made = wanted.features, tail if config.tail else None
         if family == "dense":
-            cut = (width if config.tail else config.widths[-1],) if wanted.features else None
-            return cls(family, (math.prod(shape),), config.widths, 0, cut, config.tail)
-        # Raw views halve at the cloud as they would at a device; what devices have made smaller already does not.
-        fit = wanted.features or not wanted.network.device_section
-        filters, places, halvings = _fitted(config, shape[1:], most, fit=fit)
+            return cls(family, (math.prod(shape),), config.widths, 0, *made)
+        halvings = _halvings(config, shape[1:], most, fit=wanted.features or not wanted.network.device_section)
         # A large view may need more halvings than there are blocks: the last block is repeated.
         blocks = config.filters + config.filters[-1:] * (halvings - len(config.filters))
         if any(filters % children for filters in blocks[: config.apart]):
             raise BadConfig(
                 f"the first {config.apart} of the filters {list(blocks)} keep {children} apart; expected multiples"
             )
-        cut = ((width,) if wanted.flat else (filters, *places)) if wanted.features else None
-        return cls(family, shape, blocks, halvings, cut, config.tail, config.apart, children)
+        return cls(family, shape, blocks, halvings, *made, wanted.flat, config.apart, children)
 
 
 @dataclass(frozen=True)
@@ -168,18 +166,20 @@ def _bits_each(config: SectionConfig) -> int:
     return -(-8 * codec_of(config.cut_codec).bytes((1024,)) // 1024)
 
 
-def _fitted(config: SectionConfig, places: Shape, most: int, *, fit: bool) -> tuple[int, Shape, int]:
-    """Filters and places of the last values, and how often they were halved until there were at most so many."""
-    filters = config.cut_filters if config.tail else config.filters[-1]
-    halvings = len(config.filters) if config.halve == "all" else 0
-    places = _halved(places, halvings)
-    while fit and config.halve == "fit" and filters * math.prod(places) > most:
+def _halvings(config: SectionConfig, places: Shape, most: int, *, fit: bool) -> int:
+    """How often to halve height, width or length; `fit`: until there are at most so many values.
+
+    Raw views halve at the cloud as they would at a device; what devices have made smaller already does not.
+    """
+    if config.halve == "all" or not fit:
+        return len(config.filters) if config.halve == "all" else 0
+    filters, halvings = config.cut_filters if config.tail else config.filters[-1], 0
+    while filters * math.prod(places) > most:
         if max(places) == 1:
             name = "cut_filters" if config.tail else "the last filters,"
             raise BadConfig(f"cut_bits is {config.cut_bits}, less than {name} {filters}; expected at least as many")
-        places = _halved(places, 1)
-        halvings += 1
-    return filters, places, halvings
+        places, halvings = tuple(-(-place // 2) for place in places), halvings + 1
+    return halvings
 
 
 def _edges(config: NetworkConfig, devices: int) -> tuple[tuple[int, ...], ...]:
@@ -232,9 +232,3 @@ def _family(config: SectionConfig, shape: Shape) -> Family:
     """Which blocks a section has over what comes in."""
     natural: dict[int, Family] = {1: "dense", 2: "series", 3: "image"}
     return "dense" if config.flat else natural[len(shape)]
-
-
-def _halved(places: Shape, times: int) -> Shape:
-    for _ in range(times):
-        places = tuple(-(-place // 2) for place in places)
-    return places

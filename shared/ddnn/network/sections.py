@@ -61,10 +61,10 @@ class Fork(nn.Module):
     output is the features, and the head sees their bits, as the paper's does.
     """
 
-    def __init__(self, style: Style, plan: SectionPlan, trunk: Trunk, classes: int, cut: Shape) -> None:
+    def __init__(self, style: Style, plan: SectionPlan, shape: Shape, classes: int) -> None:
         super().__init__()
-        self.head = Head(style, trunk.shape, classes)
-        self.tail = Tail(style, plan.family, trunk.shape, cut) if plan.tail else None
+        self.head = Head(style, shape, classes)
+        self.tail = Tail(style, plan, shape, plan.tail) if plan.tail else None
         self.seen = nn.Identity() if plan.tail else Sign()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,8 +84,8 @@ class Blocks(nn.Module):
         else:
             self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input)
         self.trunk = Trunk(style, plan)
-        if plan.cut:
-            self.fork = Fork(style, plan, self.trunk, wanted.classes, plan.cut)
+        if plan.features:
+            self.fork = Fork(style, plan, self.trunk.shape, wanted.classes)
         else:
             self.head = Head(style, self.trunk.shape, wanted.classes)
 
@@ -93,7 +93,7 @@ class Blocks(nn.Module):
         """View (B, *shape), or (B, n, …) and present (B, n) → scores (B, K); below the cloud features (B, *cut) too."""
         x = self.fusion(x, *present) if present else self.normalise(x)
         x = self.trunk(x.reshape(-1, *self.plan.input))
-        return self.fork(x) if self.plan.cut else self.head(x)  # type: ignore[no-any-return]
+        return self.fork(x) if self.plan.features else self.head(x)  # type: ignore[no-any-return]
 
 
 class Local(nn.Module):

@@ -54,7 +54,7 @@ def test_features_fit_the_bits_allowed(shape: tuple[int, ...]) -> None:
 
 def test_devices_of_unequal_shapes_all_end_in_one_dense_cut() -> None:
     made = built((1, 16, 10), (9, 63), (20,))
-    assert {section.cut for section in made.devices} == {(128,)}
+    assert made.device_cut == (128,)
     assert [section.family for section in made.devices] == ["image", "series", "dense"]
     assert made.edges[0].family == made.cloud.family == "dense"
 
@@ -105,9 +105,9 @@ def test_raw_views_leave_the_cloud_alone_and_it_halves_them_as_a_device_would() 
 
 def test_without_a_tail_the_last_block_makes_the_features() -> None:
     made = built((1, 16, 10), device=SectionConfig(filters=(9, 6), tail=False, cut_bits=100))
-    assert (made.devices[0].cut, made.devices[0].blocks, made.devices[0].halvings) == ((6, 4, 3), (9, 6), 2)
+    assert (made.device_cut, made.devices[0].blocks, made.devices[0].halvings) == ((6, 4, 3), (9, 6), 2)
     every = built((1, 16, 10), device=SectionConfig(filters=(9, 6), tail=False, halve="all", cut_bits=1))
-    assert every.devices[0].cut == (6, 4, 3)
+    assert every.device_cut == (6, 4, 3)
     assert built((20,), device=SectionConfig(widths=(50, 30), tail=False)).device_cut == (30,)
 
 
