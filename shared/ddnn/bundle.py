@@ -8,18 +8,18 @@ import hashlib
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ddnn.errors import BadBundle, BadConfig
+from ddnn.errors import BadBundle
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
-from ddnn.task import Task, task_of
+from ddnn.task import TASKS, Task
 from ddnn.topology import Topology
-from ddnn.types import Array, Exit, Tier
+from ddnn.types import Array, Tier
 
 __all__ = [
     "GOLDEN_FILE",
@@ -65,13 +65,6 @@ class Training(_Frozen):
     """Versions of the libraries that made it."""
 
 
-def _known_task(name: str) -> str:
-    try:
-        return task_of(name).name
-    except BadConfig as error:
-        raise ValueError(str(error)) from error
-
-
 class Manifest(_Frozen):
     """`manifest.json`."""
 
@@ -79,7 +72,7 @@ class Manifest(_Frozen):
     """1 is what 0.1.0 wrote: cuts of one bit an element in the sections' place. It is read, and no longer written."""
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
-    task: Annotated[str, AfterValidator(_known_task)] = "classification"
+    task: Literal["classification"] = "classification"
     topology: Topology
     files: dict[str, FileEntry]
     """Every file of the bundle but the manifest and the policy, which seal themselves."""
@@ -141,14 +134,11 @@ class Bundle:
     @property
     def task(self) -> Task:
         """What its scores mean."""
-        return task_of(self.manifest.task)
+        return TASKS[self.manifest.task]
 
     def sections(self, tier: Tier, index: int = 0) -> dict[str, Path]:
         """Files that `tier` number `index` runs: `section`, and `local` at an edge; checked against the manifest."""
-        return {
-            "local" if section.exit is Exit.LOCAL else "section": self.checked(section.file)
-            for section in self.topology.sections_of(tier, index)
-        }
+        return {section.role: self.checked(section.file) for section in self.topology.sections_of(tier, index)}
 
     def checked(self, name: str) -> Path:
         """Path of the file `name` after its size and SHA-256 were checked; raise `BadBundle` naming it."""

@@ -14,9 +14,9 @@ from ddnn.codec import codec_of
 from ddnn.errors import BadBundle
 from ddnn.runtime import Section
 from ddnn.topology import Input, SectionSpec, Topology
-from ddnn.types import Array, Bools, Exit, Ints, Tier
+from ddnn.types import Array, Bools, Ints, Tier
 
-__all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "role_of", "section_inputs", "sent_by", "taken", "there"]
+__all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "section_inputs", "sent_by", "taken", "there"]
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a score, and distance from the next level within which a feature may be another one."""
@@ -37,7 +37,7 @@ def check_sections(
         return 0
     golden = {name: array[:events] for name, array in bundle.golden.items()}
     for spec in bundle.topology.sections_of(tier, index):
-        section = sections[role_of(spec)]
+        section = sections[spec.role]
         given = taken(bundle.topology, spec, golden)
         some = there(bundle.topology, spec, golden["present"].astype(np.bool_)).any(axis=1)
         compare(bundle.topology, spec, section.run(**given), golden, np.asarray(some), "golden event")
@@ -47,12 +47,7 @@ def check_sections(
 def section_inputs(bundle: Bundle, tier: Tier, index: int = 0) -> dict[str, dict[str, Array]]:
     """What each section of a tier takes, by role, of all golden events: torch's own outputs below it."""
     sections = bundle.topology.sections_of(tier, index)
-    return {role_of(spec): taken(bundle.topology, spec, bundle.golden) for spec in sections}
-
-
-def role_of(spec: SectionSpec) -> str:
-    """`local` or `section`: what a tier calls its sections."""
-    return "local" if spec.exit is Exit.LOCAL else "section"
+    return {spec.role: taken(bundle.topology, spec, bundle.golden) for spec in sections}
 
 
 def taken(

@@ -11,10 +11,10 @@ from typing import ClassVar, Final
 import numpy as np
 
 from ddnn import criteria
-from ddnn.errors import BadConfig, BadInput
+from ddnn.errors import BadInput
 from ddnn.types import Answer, Bools, Floats, Ints
 
-__all__ = ["CLASSIFICATION", "Task", "task_of"]
+__all__ = ["CLASSIFICATION", "TASKS", "Task"]
 
 Outputs = dict[str, tuple[str, tuple[str, ...]]]
 """Datatype and shape of each tensor, by name."""
@@ -56,13 +56,8 @@ class Task:
 
 
 CLASSIFICATION: Final = Task()
-
-
-def task_of(name: str) -> Task:
-    """The task that a bundle names; raise `BadConfig` where this version does not know it."""
-    if name != CLASSIFICATION.name:
-        raise BadConfig(f"task is {name!r}; expected {CLASSIFICATION.name}")
-    return CLASSIFICATION
+TASKS: Final = {CLASSIFICATION.name: CLASSIFICATION}
+"""By the name that a bundle has."""
 
 
 def _order(answer: Answer) -> tuple[bool, int, int, float]:

@@ -100,6 +100,11 @@ class SectionSpec(_Frozen):
     features: Features | None = None
     """What it gives upward."""
 
+    @property
+    def role(self) -> str:
+        """What its tier calls it: `section`, or `local`."""
+        return "local" if self.exit is Exit.LOCAL else "section"
+
 
 class DeviceSpec(_Frozen):
     """One device."""

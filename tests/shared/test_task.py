@@ -1,11 +1,10 @@
 """Classification: what scores say."""
 
 import numpy as np
-import pytest
 
+from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.criteria import entropy, probabilities
-from ddnn.errors import BadConfig
-from ddnn.task import CLASSIFICATION, task_of
+from ddnn.task import CLASSIFICATION, TASKS
 
 
 def test_a_label_is_the_class_with_the_highest_score() -> None:
@@ -25,7 +24,5 @@ def test_probabilities_and_uncertainty_are_those_of_the_exits() -> None:
     assert CLASSIFICATION.uncertainty("entropy", p) == entropy(p)
 
 
-def test_another_task_is_refused() -> None:
-    assert task_of("classification") is CLASSIFICATION
-    with pytest.raises(BadConfig, match="task is 'regression'; expected classification"):
-        task_of("regression")
+def test_a_bundle_names_its_task() -> None:
+    assert Bundle.open(shipped_bundle()).task is TASKS["classification"] is CLASSIFICATION

@@ -13,7 +13,7 @@ import ddnn
 from ddnn.bundle import Bundle
 from ddnn.errors import BadConfig, Unavailable
 from ddnn.extensions import refuse_unlisted
-from ddnn.golden import check_sections, role_of, section_inputs
+from ddnn.golden import check_sections, section_inputs
 from ddnn.policy import Policy
 from ddnn.runtime import Section, with_threads
 from ddnn.serving.admission import LoopLag
@@ -65,7 +65,7 @@ class Parts:
         """The sections that run here, lowest exit first."""
         topology = self.bundle.topology
         specs = topology.sections_of(self.tier, self.settings.index)
-        return [Step.of(spec, self.sections[role_of(spec)], topology) for spec in specs]
+        return [Step.of(spec, self.sections[spec.role], topology) for spec in specs]
 
     def exits_up_to(self, highest: Exit) -> tuple[Exit, ...]:
         """The exits that the network has up to this one."""
