@@ -1,7 +1,19 @@
 """Joint training of all exits, resumable."""
 
 from ddnn.training.config import Config, TrainingConfig
+from ddnn.training.loader import Batch, Loader
 from ddnn.training.run import Run
-from ddnn.training.train import Silent, Watcher, initial_network, train
+from ddnn.training.trainer import Silent, Trainer, Watcher, initial_network, train
 
-__all__ = ["Config", "Run", "Silent", "TrainingConfig", "Watcher", "initial_network", "train"]
+__all__ = [
+    "Batch",
+    "Config",
+    "Loader",
+    "Run",
+    "Silent",
+    "Trainer",
+    "TrainingConfig",
+    "Watcher",
+    "initial_network",
+    "train",
+]

@@ -1,13 +1,29 @@
-"""The joint loss: the weighted sum of the cross-entropies of all exits (DDNN paper, section III-C)."""
+"""What training is measured by: the loss of each task, and what every exit gets right on validation events.
+
+Of classification it is the weighted sum of the cross-entropies of all exits (DDNN paper, section III-C).
+Legend: B events, D devices, E edges, K classes.
+"""
+
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddnn.network import Scored
+from ddnn.network import DDNN, Scored
+from ddnn.task import CLASSIFICATION
 from ddnn.training.config import TrainingConfig
+from ddnn.training.loader import Batch
+from ddnn.types import Exit
 
-__all__ = ["joint_loss"]
+__all__ = ["LOSSES", "Loss", "joint_loss", "validate"]
+
+
+class Loss(Protocol):
+    """What a task's network learns by."""
+
+    def __call__(self, scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: TrainingConfig, /) -> Tensor:
+        """The loss () of a batch: y (B,), y_dev (B, D) with -1 ignored, alive (B, E) edges with a device present."""
 
 
 def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: TrainingConfig) -> Tensor:
@@ -53,3 +69,60 @@ def _seen(scores: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of scores (N, K) over labels (N,) that are not −1; 0 where all are, not NaN."""
     total = functional.cross_entropy(scores, labels, ignore_index=-1, reduction="sum")
     return total / (labels >= 0).sum().clamp(min=1)
+
+
+LOSSES: Final[dict[str, Loss]] = {CLASSIFICATION.name: joint_loss}
+"""The loss of each task, by its name."""
+
+
+@torch.no_grad()
+def validate(
+    network: DDNN, events: Batch, *, by: Exit = Exit.CLOUD, lost: bool = True, batch: int = 512
+) -> dict[str, Any]:
+    """Accuracy per exit, with each device lost, and `score`, what the best epoch is chosen by.
+
+    `score` is the mean of the accuracy of the exit `by` with all devices and of its mean accuracy with one lost. Not
+    `lost`, it is the former alone: what never learns to lose a device does so the worse the longer it learns. By the
+    device exits, which lose nothing with another device, it is their mean.
+    """
+    views, y, y_dev, present = events
+    network.eval()
+    parts = [network.below([view[i : i + batch] for view in views]) for i in range(0, len(y), batch)]
+    scores, cuts = (torch.cat(part) for part in zip(*parts, strict=True))
+    whole = network.above(scores, cuts, present)
+    found: dict[str, Any] = {
+        "device": None if whole.device is None else _right_where((y_dev >= 0) & present, whole.device, y_dev),
+        **_fused(whole, y),
+    }
+    devices = present.shape[1]
+    one_lost: list[dict[str, float | None]] = []
+    for device in range(devices if devices > 1 else 0):
+        without = present.clone()
+        without[:, device] = False
+        some = without.any(dim=1)
+        one_lost.append(_fused(network.above(scores[some], cuts[some], without[some]), y[some]))
+    found["cloud_one_lost"] = [lost_one["cloud"] for lost_one in one_lost]
+    if by is Exit.DEVICE:
+        return {**found, "score": sum(found["device"]) / devices}
+    if not lost or not one_lost:
+        return {**found, "score": found[by.value]}
+    kept = [lost_one[by.value] or 0.0 for lost_one in one_lost]
+    return {**found, "score": (found[by.value] + sum(kept) / len(kept)) / 2}
+
+
+def _fused(scored: Scored, y: Tensor) -> dict[str, float | None]:
+    """Accuracy of each exit that joins devices; of several edges, of the mean of their scores."""
+    return {
+        "local": None if scored.local is None else _right(scored.local.mean(dim=1), y),
+        "edge": None if scored.edge is None else _right(scored.edge.mean(dim=1), y),
+        "cloud": _right(scored.cloud, y),
+    }
+
+
+def _right_where(seen: Tensor, scores: Tensor, y_dev: Tensor) -> list[float]:
+    right = (scores.argmax(dim=2) == y_dev) & seen
+    return [float(share) for share in right.sum(dim=0) / seen.sum(dim=0).clamp(min=1)]
+
+
+def _right(scores: Tensor, y: Tensor) -> float:
+    return float((scores.argmax(dim=1) == y).double().mean()) if len(y) else 0.0

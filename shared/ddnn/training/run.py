@@ -1,6 +1,5 @@
 """The run folder beside a bundle, `OUT.run/`: config.toml, metrics.jsonl and a checkpoint to resume from."""
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -9,15 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ddnn.errors import BadConfig, BadInput
+from ddnn.bundle import WEIGHTS_FILE, Bundle
+from ddnn.errors import BadBundle, BadConfig, BadInput
 from ddnn.seal import write_atomically
 from ddnn.training.config import Config
 
-__all__ = ["Checkpoint", "Run"]
+__all__ = ["Checkpoint", "Run", "State", "refuse_other_data", "weights_of"]
+
+State = dict[str, Tensor]
+"""Weights by name."""
 
 CONFIG_FILE: Final = "config.toml"
 METRICS_FILE: Final = "metrics.jsonl"
@@ -52,24 +56,24 @@ class Run:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep every other process off this run; raise `BadInput` when another one has it."""
-        lock = self.path / LOCK_FILE
+        file = self.path / LOCK_FILE
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = lock.open("w")
+            lock = FileLock(file)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            message = f"another process is at work on {self.path}; wait for its end, or give another --out"
+            raise BadInput(message) from error
         except OSError as error:
             raise BadInput(f"{self.path} cannot be made ({error.strerror}); give another --out") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                message = f"another process is at work on {self.path}; wait for its end, or give another --out"
-                raise BadInput(message) from error
-            try:
-                yield
-            finally:
-                if list(self.path.glob("*")) == [lock]:  # nothing came of it
-                    lock.unlink()
-                    self.path.rmdir()
+        try:
+            yield
+        finally:
+            nothing = list(self.path.glob("*")) in ([], [file])
+            lock.release()
+            if nothing:
+                file.unlink(missing_ok=True)
+                self.path.rmdir()
 
     def start(self, config: Config) -> None:
         """Make the folder afresh; the lock stays, as another file of that name would be another lock."""
@@ -111,3 +115,33 @@ class Run:
             raise BadConfig(
                 f"{self.path / CHECKPOINT_FILE} cannot be read ({error}); start again with --force"
             ) from error
+
+
+def weights_of(bundle: Bundle) -> State:
+    """The weights that a bundle keeps for further training, checked; raise `BadBundle` when they cannot be read."""
+    try:
+        return load_file(bundle.checked(WEIGHTS_FILE))
+    except (OSError, SafetensorError) as error:
+        raise BadBundle(f"{WEIGHTS_FILE}: cannot be read ({error})") from error
+
+
+def refuse_other_data(folder: Path, kept: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+    """Raise `BadConfig` unless a checkpoint in `folder` is of the same events under the same split."""
+    was, mine = kept.get("source") or {}, origin["source"]
+    # Where the file lies does not matter, its content and split do.
+    flags = [key for key in mine if key != "name" and was.get(key) != mine[key]]
+    started = [(state.get("initial"), state.get("freeze") or []) for state in (kept, origin)]
+    if kept.get("seed") != origin["seed"]:
+        which = f"seed is {origin['seed']}, it was {kept.get('seed')}"
+    elif kept.get("data") != origin["data"]:
+        which = "its content differs"
+    elif flags:
+        which = "its split differs: " + ", ".join(f"{key} is {mine[key]}, it was {was.get(key)}" for key in flags)
+    elif kept.get("split") != origin["split"]:
+        which = "its split differs"
+    elif started[0] != started[1]:
+        raise BadConfig(f"{folder} was started with --from and --freeze otherwise; give them as then, or --force")
+    else:
+        return
+    name = mine.get("name", origin["name"])
+    raise BadConfig(f"{name} is not the data that {folder} was started with: {which}")

@@ -1,0 +1,376 @@
+"""The trainer: all exits at once, the best epoch kept, each epoch a place to resume from."""
+
+import hashlib
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddnn.bundle import Bundle
+from ddnn.data import Dataset
+from ddnn.data.watched import watched
+from ddnn.errors import BadConfig
+from ddnn.network import DDNN, Plan, ViewSpec
+from ddnn.network.quantise import clip_weights
+from ddnn.network.sections import Normalise
+from ddnn.task import CLASSIFICATION, Task
+from ddnn.training.augment import augment, drop_devices
+from ddnn.training.config import Config
+from ddnn.training.loader import Batch, Batches, Loader, batch_of
+from ddnn.training.loss import LOSSES, validate
+from ddnn.training.run import Checkpoint, Run, State, refuse_other_data, weights_of
+from ddnn.types import Array, Exit, Ints
+
+__all__ = ["Silent", "Trainer", "Watcher", "initial_network", "train"]
+
+PIECE: Final = 2**22
+"""Elements of views that stay in a file that are looked at in one piece, for their mean and spread."""
+
+
+class Watcher(Protocol):
+    """What is called while a training goes on."""
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        """`done` of `steps` steps of `epoch` are made."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch is over; `record` is its line of metrics.jsonl."""
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        """Nothing."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+def train(
+    config: Config,
+    data: Dataset,
+    *,
+    seed: int,
+    run: Run | None = None,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+    initial: Bundle | None = None,
+    freeze: Collection[str] = (),
+) -> DDNN:
+    """Train on `data` and return the network of the best epoch, on the CPU, in evaluation mode.
+
+    With a `run`, every epoch is saved to it; with `resume`, training goes on after the last one saved and gives the
+    same result as if it had never stopped (bit for bit on one kind of CPU). `initial` and `freeze` as in `Trainer`.
+    """
+    trainer = Trainer(config, data, seed=seed, run=run, resume=resume, initial=initial, freeze=freeze)
+    while not trainer.over:
+        trainer.epoch(watcher)
+    return trainer.best()
+
+
+class Trainer:
+    """Trains a network: whole epochs, or step by step on batches from anywhere.
+
+    Args:
+        config: The network and how it learns.
+        data: What it is validated on and, without `batches`, learns from; with its mean and spread, views are
+            normalised. Views that stay in a file are read batch by batch.
+        seed: Makes first weights, order and random changes.
+        run: Folder that every epoch is saved to.
+        resume: Go on after the last epoch that `run` has.
+        initial: Bundle whose weights training starts from; it must have the same sections.
+        freeze: Sections that keep their weights: `device`, `local`, `edge`, `cloud`, or one of several: `device_0`.
+        batches: Epochs of batches of the caller's own, instead of the training events of `data`.
+        task: What scores mean, and so the loss.
+
+    Raises:
+        BadConfig: The configuration does not fit the data, a section to freeze does not exist, weights do not fit, or
+            `run` was made with other data.
+
+    Example:
+        >>> from ddnn.data import load
+        >>> from ddnn.training import Config, Trainer
+        >>> trainer = Trainer(Config().changed(epochs=1), load("synthetic"), seed=0, freeze=["device"])
+        >>> trainer.epoch()["epoch"]
+        0
+        >>> network = trainer.best()
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: Dataset,
+        *,
+        seed: int = 0,
+        run: Run | None = None,
+        resume: bool = False,
+        initial: Bundle | None = None,
+        freeze: Collection[str] = (),
+        batches: Batches | None = None,
+        task: Task = CLASSIFICATION,
+    ) -> None:
+        self.config, self.seed, self.run, self._grid, self._loss = config, seed, run, data.grid, LOSSES[task.name]
+        self._origin = _origin(data, seed, initial, freeze)
+        self.place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        """Where the network is while it learns."""
+        self.network = initial_network(config, data, seed).to(self.place)
+        """What learns; its weights change with every step."""
+        if initial is not None:
+            _load(self.network, weights_of(initial), f"the weights of {initial.path}")
+        self._frozen = _sections(self.network, freeze)
+        for section in self._frozen:
+            section.requires_grad_(False)
+        decay = config.training.weight_decay
+        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=decay, fused=True)
+        rows = np.flatnonzero(data.split == "validation")
+        self._validation = batch_of(data.take(rows[watched(len(rows))])).to(self.place)
+        learning = np.flatnonzero(data.split == "train")
+        self.batches: Batches = batches or Loader(data, learning, batch=config.training.batch, place=self.place)
+        """An epoch's batches."""
+        self.metrics: list[Mapping[str, Any]] = []
+        """What each epoch gave."""
+        self._made = 0
+        self._average, self._best = self.state(), self.state()
+        self._begin(resume)
+
+    def _begin(self, resume: bool) -> None:
+        if resume and self.run:
+            self._restore(self.run.load())
+        elif self.run:
+            self.run.start(self.config)
+            self._save()
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are made, or patience has ended."""
+        scores, patience = [float(record["score"]) for record in self.metrics], self.config.training.patience
+        waited = bool(patience and scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+        return waited or len(scores) >= self.config.training.epochs
+
+    def step(self, batch: Batch) -> Tensor:
+        """Learn from one batch: changed at random, some events with devices lost; return its loss ().
+
+        Chance is torch's global generator. Raise `BadConfig` where no exit with a weight has anything to learn.
+        """
+        config = self.config.training
+        self._learning()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate(self._made)
+        views, y, y_dev, present = batch.to(self.place)
+        views = augment(views, [normalise.spread for normalise in self.network.inputs], self._grid, config)
+        if config.device_dropout and present.shape[1] > 1:
+            present = drop_devices(present, config.device_dropout, config.whole)
+        loss = self._loss(self.network(views, present), y, y_dev, self.network.alive(present), config)
+        if not loss.requires_grad:
+            also = ", or their sections are frozen" if self._frozen else ""
+            raise BadConfig(f"training: the weights of all exits that the network has are 0{also}; expected one above")
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        clip_weights(self.network)
+        self._made += 1
+        self._follow()
+        return loss.detach()
+
+    def epoch(self, watcher: Watcher | None = None) -> Mapping[str, Any]:
+        """Learn from all batches once, validate, keep the best so far, save; return the epoch's line of metrics.
+
+        Chance is made from seed and epoch alone, so an epoch runs alike whether or not the run was interrupted, and
+        torch's global generator is left as it was. Raise `BadConfig` when the loss grows past all bounds.
+        """
+        epoch, steps, watcher = len(self.metrics), len(self.batches), watcher or Silent()
+        self._made = epoch * steps
+        total = torch.zeros((), device=self.place)
+        with torch.random.fork_rng():
+            torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
+            for done, batch in enumerate(self.batches, 1):
+                total += self.step(batch)
+                watcher.step(epoch, done, steps)
+        if not torch.isfinite(total):
+            rate = self.config.training.learning_rate
+            raise BadConfig(f"training.learning_rate is {rate}: the loss grew past all bounds; expected less")
+        found = self.validate()
+        record = {"epoch": epoch, "loss": float(total) / steps, "learning_rate": self._rate(self._made - 1), **found}
+        if found["score"] >= max((float(earlier["score"]) for earlier in self.metrics), default=-1.0):
+            self._best = self.state(averaged=True)
+        self.metrics.append(record)
+        self._save()
+        watcher.epoch(record)
+        return record
+
+    def validate(self) -> dict[str, Any]:
+        """Accuracy per exit of the averaged weights on validation, with each device lost, and `score` over both."""
+        trained = self.state()
+        self.network.load_state_dict(self.state(averaged=True))
+        lost = self.config.training.device_dropout > 0
+        found = validate(self.network, self._validation, by=self._last_exit(), lost=lost)
+        self.network.load_state_dict(trained)
+        return found
+
+    def state(self, *, averaged: bool = False) -> State:
+        """A copy of the weights by name: those that learn, or their average, which is what is validated and kept."""
+        average = averaged and self.config.training.average
+        state = self._average if average else self.network.state_dict()
+        return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put weights into the network, and begin their average anew; raise `BadConfig` naming the first misfit."""
+        _load(self.network, state, "the state")
+        self._average = self.state()
+
+    def best(self) -> DDNN:
+        """The network of the best epoch, on the CPU, in evaluation mode; the trainer ends with it."""
+        self.network.load_state_dict(self._best)
+        return self.network.cpu().eval()
+
+    def _learning(self) -> None:
+        if not self.network.training or any(section.training for section in self._frozen):
+            self.network.train()
+            for section in self._frozen:
+                section.eval()  # its batch norms must not move either
+
+    def _last_exit(self) -> Exit:
+        """The highest exit that learns; the best epoch of one that does not would be chosen by chance."""
+        there = self.network.topology.exits
+        weights = {exit: getattr(self.config.training, f"{exit.value}_weight") for exit in there}
+        return max((exit for exit in there if weights[exit]), key=lambda exit: exit.rank, default=Exit.CLOUD)
+
+    def _rate(self, step: int) -> float:
+        """Warm up linearly, then stay, or fall along a cosine to a hundredth."""
+        config, steps = self.config.training, len(self.batches) * self.config.training.epochs
+        warm = config.warmup * steps
+        if step < warm:
+            return config.learning_rate * (step + 1) / (warm + 1)
+        if config.schedule == "constant":
+            return config.learning_rate
+        done = min((step - warm) / max(steps - warm, 1), 1.0)
+        return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+    def _follow(self) -> None:
+        """Move the averaged weights towards the present ones."""
+        keep = self.config.training.average
+        if not keep:
+            return
+        keep = min(keep, self._made / (self._made + 10))  # the first steps' average would else be of the first weights
+        # All at once: one by one, two hundred small tensors would cost as much as a section.
+        state = self.network.state_dict()
+        floats = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([self._average[name] for name in floats], [state[name] for name in floats], 1 - keep)
+        for name in state.keys() - set(floats):
+            self._average[name].copy_(state[name])
+
+    def _save(self) -> None:
+        if self.run is None:
+            return
+        kinds = {"network": self.network.state_dict(), "average": self._average, "best": self._best}
+        tensors = {f"{kind}.{name}": tensor for kind, state in kinds.items() for name, tensor in state.items()}
+        for index, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+        self.run.save(Checkpoint(tensors, {**self._origin, "metrics": self.metrics}), self.metrics)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        assert self.run is not None
+        refuse_other_data(self.run.path, checkpoint.state, self._origin)
+        kinds: dict[str, State] = {"network": {}, "average": {}, "best": {}, "optimizer": {}}
+        for name, tensor in checkpoint.tensors.items():
+            kind, rest = name.split(".", 1)
+            kinds[kind][rest] = tensor.to(self.place)
+        self.network.load_state_dict(kinds["network"])
+        self._average, self._best = kinds["average"], kinds["best"]
+        states: dict[int, State] = {}
+        for name, tensor in kinds["optimizer"].items():
+            index, entry = name.split(".", 1)
+            states.setdefault(int(index), {})[entry] = tensor.cpu() if entry == "step" else tensor
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
+        self.metrics = list(checkpoint.state["metrics"])
+        self._made = len(self.metrics) * len(self.batches)
+
+
+def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
+    """The network before training: weights by `seed`, input normalisation by the training events."""
+    views = [ViewSpec(view.shape[1:], view.dtype == np.uint8) for view in data.views]
+    plan = Plan.of(config.network, views, len(data.classes))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = DDNN(plan)
+    rows = data.split == "train"
+    parts: dict[Normalise, list[tuple[Array, Ints]]] = {}  # devices that share their weights share this too
+    for index, (normalise, view) in enumerate(zip(network.inputs, data.views, strict=True)):
+        parts.setdefault(normalise, []).append((view, np.flatnonzero(rows & data.present[:, index])))
+    for normalise, seen in parts.items():
+        if any(len(chosen) for _, chosen in seen):
+            mean, spread = _moments(seen)
+            spread[spread < 1e-6] = 1.0  # a channel that never changes tells nothing; do not blow up its rounding
+            normalise.mean.copy_(torch.from_numpy(mean).reshape(normalise.mean.shape))
+            normalise.spread.copy_(torch.from_numpy(spread).reshape(normalise.spread.shape))
+    return network
+
+
+def _moments(parts: list[tuple[Array, Ints]]) -> tuple[Array, Array]:
+    """Mean and standard deviation of each channel over the views (N_i, *shape) at their rows.
+
+    Views in memory are taken at once; those that stay in a file in pieces, joined as Chan et al. (1979) do.
+    """
+    size = sum(len(rows) * math.prod(view.shape[1:]) for view, rows in parts)
+    pieces = 1
+    if any(isinstance(view, np.memmap) for view, _ in parts):
+        pieces = min(-(-size // PIECE), max(len(rows) for _, rows in parts))
+    count = 0
+    mean: Array = np.zeros(())
+    variance = spread = mean
+    for piece in range(pieces):
+        seen = np.concatenate([view[np.array_split(rows, pieces)[piece]] for view, rows in parts]).astype(np.float64)
+        axes, share = (0, *range(2, seen.ndim)), len(seen) / (count + len(seen))
+        delta, spread = seen.mean(axis=axes) - mean, seen.std(axis=axes)
+        if count:
+            variance = (1 - share) * variance + share * spread**2 + share * (1 - share) * delta**2
+            mean, spread = mean + share * delta, np.sqrt(variance)
+        else:
+            mean, variance = delta, spread**2
+        count += len(seen)
+    return mean, spread
+
+
+def _origin(data: Dataset, seed: int, initial: Bundle | None, freeze: Collection[str]) -> dict[str, Any]:
+    """What a run must be resumed with: the same events under the same split, from the same weights."""
+    # The content alone would let a run go on under another split, and learn from the events it is then tested on.
+    split = hashlib.sha256("\n".join(data.split).encode()).hexdigest()
+    return {
+        "name": data.name,
+        "seed": seed,
+        "data": data.fingerprint,
+        "source": dict(data.source),
+        "split": split,
+        "initial": initial.fingerprint if initial else None,
+        "freeze": sorted(freeze),
+    }
+
+
+def _load(network: DDNN, state: Mapping[str, Tensor], what: str) -> None:
+    """Load weights; raise `BadConfig` naming the first tensor that does not fit."""
+    own = network.state_dict()
+    for name in [*own, *sorted(state.keys() - own.keys())]:
+        mine, other = (f"{tuple(kept[name].shape)}" if name in kept else "none" for kept in (own, state))
+        if mine != other:
+            section = ".".join(part for part in name.split(".")[:2] if part.isdigit() or part == name.split(".")[0])
+            raise BadConfig(f"{section}: {what} have {name} of shape {other}; expected {mine}, as the network has it")
+    network.load_state_dict(dict(state))
+
+
+def _sections(network: DDNN, names: Collection[str]) -> list[nn.Module]:
+    """The sections of these names; raise `BadConfig` for one that the network does not have."""
+    known: dict[str, list[nn.Module]] = {"cloud": [network.cloud]}
+    for exit, sections in (("device", network.devices), ("local", network.locals), ("edge", network.edges)):
+        if len(sections):
+            known[exit] = [*sections]
+            known |= {f"{exit}_{index}": [section] for index, section in enumerate(sections)}
+    for name in names:
+        if name not in known:
+            raise BadConfig(
+                f"freeze names {name}, which this network does not have; expected some of {', '.join(known)}"
+            )
+    return [section for name in names for section in known[name]]
