@@ -5,7 +5,7 @@
 
 import pytest
 
-from ddnn_lab.faults.fleet import Rig
+from ddnn_lab.faults.rig import Rig
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A short soak: random troubles, one after the other; `shared/ddnn_lab/benchmarks/soak.py` is the long one."""
 
-from ddnn_lab.faults.fleet import Rig
+from ddnn_lab.faults.rig import Rig
 from ddnn_lab.faults.soaking import soak
 
 
@@ -9,16 +9,16 @@ def test_random_troubles_one_after_the_other_lose_nothing(rig: Rig) -> None:
         rig.fleet,
         rig.bundle,
         rig.oracle,
-        seconds=60,
-        rate=8,
+        seconds=15,
+        rate=20,
         deadline_s=3,
-        lasting_s=(0.3, 1.5),
-        rest_s=0.3,
-        quiet_s=0.4,
+        lasting_s=(0.2, 0.6),
+        rest_s=0.1,
+        quiet_s=0.2,
         seed=3,
     )
     assert not told.lost
     assert not told.wrong
-    assert told.asked > 900
+    assert told.asked > 600
     assert max(told.growth.values()) < 0.2
     assert not rig.leaks()

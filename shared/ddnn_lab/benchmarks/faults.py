@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn_lab.faults.fleet import FaultyFleet, resealed, spread
+from ddnn_lab.faults.footprint import footprints, leaks
 from ddnn_lab.faults.oracle import Oracle
-from ddnn_lab.faults.soaking import footprints, leaks
 from ddnn_lab.faults.trial import Verdict, try_out, until_whole
 from ddnn_lab.faults.troubles import TARGETS, TROUBLES, SteadyLoad
 

@@ -13,8 +13,9 @@ from typing import Final
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn_lab.faults.fleet import FaultyFleet, resealed, spread
+from ddnn_lab.faults.footprint import footprints, leaks
 from ddnn_lab.faults.oracle import Oracle
-from ddnn_lab.faults.soaking import Soaked, footprints, leaks, soak
+from ddnn_lab.faults.soaking import Soaked, soak
 from ddnn_lab.load import Closed, FleetTarget, measure
 
 __all__ = ["main"]

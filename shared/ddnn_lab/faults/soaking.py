@@ -1,7 +1,7 @@
-"""A soak: troubles at random on a loaded fleet, the memory and files of its processes watched meanwhile."""
+"""Random troubles for a fleet under load, one after the other, for as long as one likes; everything is judged."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from random import Random
@@ -9,63 +9,17 @@ from time import monotonic, sleep
 from typing import Any, Final, get_args
 
 import numpy as np
-import psutil
 
 from ddnn.bundle import Bundle
-from ddnn.fleet.processes import LocalFleet
 from ddnn.types import Answer
 from ddnn.uplink import Reason
 from ddnn_lab.faults.fleet import FaultyFleet
+from ddnn_lab.faults.footprint import footprints
 from ddnn_lab.faults.oracle import Oracle
 from ddnn_lab.faults.trial import Trial, Verdict, try_out, until_whole
 from ddnn_lab.faults.troubles import TARGETS, TROUBLES, Sample, SteadyLoad, Trouble
 
-__all__ = ["Footprint", "Soaked", "footprints", "leaks", "soak"]
-
-_SPARE_FILES: Final = 10
-"""Connections that each tier below may keep open: it asks for the policy on each of them in turn."""
-_PATIENCE_S: Final = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """Of one process, at one moment."""
-
-    pid: int
-    memory: int
-    """Resident, in bytes."""
-    files: int
-    """Open files, connections among them."""
-    threads: int
-
-
-def footprints(fleet: LocalFleet) -> dict[str, Footprint]:
-    """Of every tier that runs."""
-    return {name: _of(fleet.pid(name)) for name, member in fleet.members.items() if member.running}
-
-
-def leaks(fleet: LocalFleet, before: dict[str, Footprint]) -> list[str]:
-    """What tiers hold more than `before` and do not let go of; idle connections have seconds to close."""
-    until = monotonic() + _PATIENCE_S
-    while (found := list(_more(fleet, footprints(fleet), before))) and monotonic() < until:
-        sleep(0.2)
-    return found
-
-
-def _more(fleet: LocalFleet, now: dict[str, Footprint], before: dict[str, Footprint]) -> Iterable[str]:
-    for name, was in before.items():
-        files, threads = now[name].files - was.files, now[name].threads - was.threads
-        if files > _SPARE_FILES * (2 + len(fleet.below(fleet.members[name]))):
-            yield f"{name} has {files} more open files"
-        if threads > 2:
-            yield f"{name} has {threads} more threads"
-
-
-def _of(pid: int) -> Footprint:
-    process = psutil.Process(pid)
-    with process.oneshot():
-        return Footprint(pid, process.memory_info().rss, process.num_fds(), process.num_threads())
-
+__all__ = ["Soaked", "soak"]
 
 _RESTARTS: Final = {"killed", "other bundle"}
 _REASONS: Final = frozenset(get_args(Reason))
