@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ddnn.errors import BadInput
 
@@ -45,6 +45,10 @@ class Shape:
             raise BadInput(f"the shape of a link is {text!r}, which has too many of a kind; {_EXPECTED}")
         round_trip, jitter = (*times, 0.0, 0.0)[:2]
         return cls(round_trip, rates[0] if rates else math.inf, jitter)
+
+    def seconds(self, size: Any) -> Any:
+        """How long `size` bytes, a number or an array of them, take to pass, without the way itself."""
+        return size * 8 / self.bits_per_s
 
     def __str__(self) -> str:
         rate = [] if math.isinf(self.bits_per_s) else [f"{self.bits_per_s / 1e3:.12g}kbit"]

@@ -40,7 +40,7 @@ def profile(
     from ddnn.bundle import Bundle
     from ddnn.cli.progress import bars
     from ddnn.errors import BadInput
-    from ddnn.tuning.measure import measure
+    from ddnn.tuning.profile import measure
 
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise BadInput(f"--out is {out}; expected a file in a folder that exists")

@@ -13,10 +13,7 @@ from ddnn.cli.target import Json
 if TYPE_CHECKING:
     from ddnn.bundle import Bundle
     from ddnn.evaluation import Recorder, Scores
-    from ddnn.policy import Policy
-    from ddnn.tuning.cost import Price
-    from ddnn.tuning.objective import Objective
-    from ddnn.tuning.objective_points import Points
+    from ddnn.tuning import CostModel
 
 __all__ = ["tune"]
 
@@ -112,14 +109,10 @@ def tune(
 
     from ddnn.errors import BadInput, Infeasible
     from ddnn.evaluation.source import seen
-    from ddnn.tuning.asked import enough
-    from ddnn.tuning.calibration import fit_temperatures
-    from ddnn.tuning.cost import costs
-    from ddnn.tuning.criteria import compare_criteria, criterion_of
-    from ddnn.tuning.objective import DROP, Objective, parse_shares
-    from ddnn.tuning.page import HTML_FILE, report, write_report
-    from ddnn.tuning.report import change, show
-    from ddnn.tuning.study import study
+    from ddnn.tuning import Objective, Risk, Sample, tune_policy
+    from ddnn.tuning.comparison import comparison
+    from ddnn.tuning.objective import DROP, parse_shares
+    from ddnn.tuning.report import HTML_FILE, report, show, write_report
 
     limited = max_accuracy_drop is not None or max_cost is not None or max_share
     if risk is not None and (limited or live):
@@ -128,130 +121,73 @@ def tune(
         raise BadInput("--unlabelled says what a loss is; expected --risk beside it")
     if confidence is not None and risk is None:
         raise BadInput("--confidence says how sure a promise is; expected --risk beside it")
-    sure = 0.95 if confidence is None else confidence
     if out is not None and out.exists() and not out.is_dir():
         raise BadInput(f"--out is {out}, which is a file; expected a folder")
     if offload not in (None, "staged", "eager"):
         raise BadInput(f"offload is {offload!r}; expected staged or eager")
     opened = _open(bundle)
-    price = _price(opened, cost, over, link or [], shared_link, profile)
-    budget = max_cost / 1000 if max_cost is not None and price.unit == "seconds" else max_cost
+    model = _cost_model(opened, cost, over, link or [], shared_link, profile)
+    budget = max_cost / 1000 if max_cost is not None and model.unit == "seconds" else max_cost
     drop = DROP if max_accuracy_drop is None and max_cost is None else max_accuracy_drop
-    objective = Objective(drop, budget, parse_shares(max_share or []))
+    aim: Objective | Risk = Objective(drop, budget, parse_shares(max_share or []))
+    if risk is not None:
+        aim = Risk(risk, 0.95 if confidence is None else confidence, labelled=not unlabelled)
     groups = test_groups.split(",") if test_groups else None
     scores, recorder = _scores(opened, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
     if live and recorder is None:
         raise BadInput("--live judges events with devices left out, which recorded scores do not have; expected data")
-
-    start = opened.policy.model_copy(update={"offload": offload or opened.policy.offload})
-    compared = None
-    if criterion == "auto" and risk is None:
-        enough(scores["validation"])
-        fitted = start.model_copy(update={"temperatures": fit_temperatures(scores["validation"]), "live": {}})
-        prices = {split: costs(each, start.offload, price) for split, each in scores.items()}
-        compared = compare_criteria(scores, fitted, prices, seed=seed or 0)
-        criterion = str(compared["chosen"])
-    points = None
+    samples = {split: Sample(each, model) for split, each in scores.items()}
     try:
-        if risk is None:
-            start = start.model_copy(update={"criterion": criterion_of(criterion, start)})
-            live_on = recorder if live else None
-            policy, extras, points = _optimised(scores["validation"], start, objective, price, live_on)
-            sentence = objective.sentence(price)
-        else:  # a criterion, too, is chosen on what learns alone
-            rows = seen(opened, scores["validation"])
-            asked_for = {
-                "risk": risk,
-                "confidence": sure,
-                "labelled": not unlabelled,
-                "criterion": criterion,
-                "seen": rows,
-            }
-            policy, extras = _promised(scores["validation"], start, price, seed or 0, **asked_for)
-            sentence = f"The lowest cost found at a risk of at most {risk:g}, with confidence {sure:g}."
+        tuned = tune_policy(
+            samples,
+            opened.policy,
+            aim,
+            offload=offload,  # type: ignore[arg-type]  # checked above
+            criterion=criterion,
+            live=recorder if live else None,
+            seen=seen(opened, scores["validation"]),
+            seed=seed or 0,
+        )
     except Infeasible as error:
         if as_json:
             typer.echo(json.dumps({"infeasible": str(error), "nearest": error.nearest}, indent=1))
         raise
-    document: dict[str, Any] = {
-        **change(opened.policy, policy, scores, price),
-        **extras,
-        "criteria": compared,
-        "written": write,
-    }
+    document: dict[str, Any] = {**tuned.document, "written": write}
     if out is not None:
         source = scores["validation"].source
         document |= {
             "bundle": {"name": opened.manifest.name, "fingerprint": opened.fingerprint},
             "data": {"name": source["data"], "fingerprint": source["fingerprint"]},
-            "asked": sentence,
-            "study": study(scores, policy, price, points),
+            "asked": tuned.sentence,
+            "study": comparison(samples, tuned.policy, tuned.points),
         }
         files = report(document)
         out.mkdir(parents=True, exist_ok=True)
     if write:  # when nothing is left that could be refused
-        policy.write(bundle)
+        tuned.policy.write(bundle)
     if out is not None:
         write_report(out, files)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:
-        show(document, Console(highlight=False), price, sentence)
+        show(document, Console(highlight=False), tuned.sentence)
         if out is not None:
             typer.echo(f"The report is {out / HTML_FILE}.")
 
 
-def _optimised(
-    scores: "Scores", start: "Policy", objective: "Objective", price: "Price", recorder: "Recorder | None"
-) -> "tuple[Policy, dict[str, Any], Points]":
-    """The policy that an objective wants, and the frontier it is on."""
-    from ddnn.tuning.cost import costs
-    from ddnn.tuning.live import fit_live
-    from ddnn.tuning.report import frontier_document
-    from ddnn.tuning.tune import choose, remember
-
-    chosen = choose(scores, start, objective, price=price)
-    policy = chosen.policy
-    if recorder is not None:
-        live = fit_live(recorder, policy, lambda each: costs(each, policy.offload, price))
-        policy = remember(scores, policy, price, live)
-    points = chosen.points
-    told = frontier_document(points.frontier(), points.asked, len(scores))
-    return policy, {"frontier": told, "guarantee": None}, points
-
-
-def _promised(
-    scores: "Scores", start: "Policy", price: "Price", seed: int, **asked_for: Any
-) -> "tuple[Policy, dict[str, Any]]":
-    """The policy that a risk allows, and the evidence."""
-    from ddnn.tuning.cost import costs
-    from ddnn.tuning.guarantee import guarantee
-    from ddnn.tuning.tune import figures
-
-    prices = costs(scores, start.offload, price)
-    policy, evidence = guarantee(scores, start, prices, seed=seed, **asked_for)
-    told = {
-        **scores.source,
-        "events": len(scores),
-        "criterion": policy.criterion,
-        "objective": {"minimise": "cost", **{key: evidence[key] for key in ("risk", "confidence", "loss")}},
-        "cost": price.document(),
-        "validation": figures(scores, policy, price),
-    }
-    return policy.model_copy(update={"tuned": told}), {"frontier": None, "guarantee": evidence}
-
-
-def _price(bundle: "Bundle", kind: str, over: str, links: list[str], shared: bool, profile: Path | None) -> "Price":
-    """What is counted, as told by the options."""
+def _cost_model(
+    bundle: "Bundle", kind: str, over: str, links: list[str], shared: bool, profile: Path | None
+) -> "CostModel":
+    """What is counted, by the options."""
     from ddnn.errors import BadInput
-    from ddnn.tuning.cost import Price
-    from ddnn.tuning.links import parse_links
+    from ddnn.tuning import CostModel
+    from ddnn.tuning.latency import Links
     from ddnn.tuning.profile import Profile
 
     if kind != "latency" and (links or shared or profile):
         raise BadInput(f"--link, --shared-link and --profile are about latency; expected --cost latency, not {kind}")
     times = None if profile is None else Profile.read(profile, bundle)
-    return Price(kind, over, parse_links(links, shared=shared), times)  # type: ignore[arg-type]  # checked by Price
+    return CostModel(kind, over, Links.parse(links, shared=shared), times)  # type: ignore[arg-type]  # it checks them
 
 
 def _scores(bundle: "Bundle", data: str, **how: Any) -> "tuple[dict[str, Scores], Recorder | None]":

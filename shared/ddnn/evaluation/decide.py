@@ -15,9 +15,9 @@ from ddnn.exits import NOBODY, Judged, answers, judge_under, thresholds_under
 from ddnn.policy import Policy
 from ddnn.types import Array, Bools, Exit, Floats, Ints
 
-__all__ = ["NOBODY", "Decisions", "decide", "exit_alone", "judge", "thresholds"]
+__all__ = ["ALWAYS", "NOBODY", "Decisions", "decide", "exit_alone", "judge", "judge_all", "thresholds"]
 
-_ALWAYS: Final = 2.0
+ALWAYS: Final = 2.0
 """A threshold above every criterion."""
 
 
@@ -49,59 +49,40 @@ class Decisions:
         return float((self.exit == exit.rank).mean())
 
 
-def decide(scores: Scores, policy: Policy) -> Decisions:
-    """Answer every event as the fleet would with nobody slow, full or gone.
+def decide(scores: Scores, policy: Policy, judged: Mapping[Exit, Judged] | None = None) -> Decisions:
+    """Answer every event as the fleet would with nobody slow, full or gone; `judged` is `judge_all`'s, if it is known.
 
     A sure device answers its own caller. The other callers of its edge get the answer of the edge's surest device; if
     none is sure, that of the local exit if sure, else of the edge exit if sure; else that of the surest edge that has
     one, else the cloud's. Which of them is the event's answer is as `ddnn.client.join` has it.
     """
-    topology = scores.topology
-    events, places = np.arange(len(scores)), np.arange(len(topology.devices))
-    edge_of = np.array([topology.edge_of(device) for device in range(len(places))])
-    judged = {exit: judge(scores, policy, exit) for exit in topology.exits}
+    judged = judged or judge_all(scores, policy)
     u = {exit: each.uncertainty.reshape(len(scores), -1) for exit, each in judged.items()}
     sure = np.zeros_like(scores.present)
     if Exit.DEVICE in u:
         sure = answers(u[Exit.DEVICE], thresholds(scores, policy, Exit.DEVICE))
+    settled, source, criterion = _settle(scores, policy, u)
+    rank, place = _callers(scores, sure, settled, source, criterion.argmin(axis=1))
 
-    settled, source, u_edge = _edges(scores, policy, u)
-    surest, below = u_edge.argmin(axis=1), (settled != NOBODY).any(axis=1)
-    # Each device's caller holds an answer: the rank of its exit, and the place of its scores there.
-    rank = np.where(below, settled[events, surest], Exit.CLOUD.rank)[:, None]
-    place = np.where(below, source[events, surest], 0)[:, None]
-    mine = settled[:, edge_of]
-    rank = np.where(sure, Exit.DEVICE.rank, np.where(mine != NOBODY, mine, rank))
-    place = np.where(sure, places, np.where(mine != NOBODY, source[:, edge_of], place))
-
-    on_edge = np.stack([scores.present & np.isin(places, edge.devices) for edge in topology.edges], axis=1)
-    held_u, count = np.full(rank.shape, np.inf), np.ones(rank.shape, np.int64)
-    for exit, criterion in u.items():
-        rows, devices = np.nonzero(rank == exit.rank)
-        held_u[rows, devices] = criterion[rows, place[rows, devices]]
-        if exit is not Exit.DEVICE:
-            there = scores.present[:, None] if exit is Exit.CLOUD else on_edge
-            count[rows, devices] = there.sum(axis=2)[rows, place[rows, devices]]
-    # Confidence as it is on the wire: what is equal there is decided by the devices' order.
-    confidence = (1 - held_u).astype(np.float32)
-    best = np.lexsort((-confidence, -count, -rank, ~scores.present), axis=1)[:, 0]
-
-    seen = scores.present.any(axis=1)
+    events, devices = np.arange(len(scores)), np.arange(scores.present.shape[1])
+    under = np.stack([scores.present & np.isin(devices, edge.devices) for edge in scores.topology.edges], axis=1)
+    held, best = _join(scores, u, rank, place, under)
     rank, place = rank[events, best], place[events, best]
-    p, who = np.zeros_like(scores.cloud), scores.present.copy()
-    for exit, (values, _, _) in judged.items():
+    p, present = np.zeros_like(scores.cloud), scores.present.copy()
+    for exit, each in judged.items():
         rows = rank == exit.rank
-        p[rows] = values[rows] if exit is Exit.CLOUD else values[rows, place[rows]]
+        p[rows] = each.probabilities[rows] if exit is Exit.CLOUD else each.probabilities[rows, place[rows]]
         if exit is Exit.DEVICE:
-            who[rows] = places == place[rows, None]
+            present[rows] = devices == place[rows, None]
         elif exit is not Exit.CLOUD:
-            who[rows] = on_edge[rows, place[rows]]
+            present[rows] = under[rows, place[rows]]
+    seen = scores.present.any(axis=1)
     return Decisions(
         label=np.where(seen, scores.task.labels(p), NOBODY),
         exit=np.where(seen, rank, NOBODY),
         probabilities=p,
-        uncertainty=held_u[events, best].astype(np.float32),
-        devices=who,
+        uncertainty=held[events, best].astype(np.float32),
+        devices=present,
         sure=sure,
         settled=settled,
     )
@@ -111,28 +92,14 @@ def exit_alone(scores: Scores, policy: Policy, exit: Exit) -> Decisions:
     """The fleet's answers if `exit` answered every event; of several edges as `ddnn.client.join` has it."""
     below = {other.value: 0.0 for other in Exit if other is not Exit.CLOUD}
     if exit is not Exit.CLOUD:
-        below[exit.value] = _ALWAYS
+        below[exit.value] = ALWAYS
     # A copy is not validated: no policy that a person writes may hold this threshold.
     return decide(scores, policy.at(policy.thresholds.model_copy(update=below)))
 
 
-def _edges(scores: Scores, policy: Policy, u: Mapping[Exit, Floats]) -> tuple[Ints, Ints, Floats]:
-    """Where each edge settled its event, (N, E): the exit's rank, the place of its scores there, and its criterion."""
-    events, edges = np.arange(len(scores)), scores.topology.edges
-    settled = np.full((len(scores), len(edges)), NOBODY, np.int64)
-    source, criterion = np.zeros_like(settled), np.full(settled.shape, np.inf, np.float32)
-    for edge, spec in enumerate(edges):
-        for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE):
-            if exit not in u:
-                continue
-            place = np.full(len(scores), edge)
-            if exit is Exit.DEVICE:
-                place = np.asarray(spec.devices)[u[exit][:, spec.devices].argmin(axis=1)]
-            value = u[exit][events, place]
-            limit = thresholds(scores, policy, exit)
-            rows = answers(value, limit[events, place]) & (settled[:, edge] == NOBODY)
-            settled[rows, edge], source[rows, edge], criterion[rows, edge] = exit.rank, place[rows], value[rows]
-    return settled, source, criterion
+def judge_all(scores: Scores, policy: Policy) -> dict[Exit, Judged]:
+    """What every exit of the network says of every event."""
+    return {exit: judge(scores, policy, exit) for exit in scores.topology.exits}
 
 
 def judge(scores: Scores, policy: Policy, exit: Exit) -> Judged:
@@ -146,6 +113,55 @@ def judge(scores: Scores, policy: Policy, exit: Exit) -> Judged:
 def thresholds(scores: Scores, policy: Policy, exit: Exit) -> Array:
     """The threshold of an exit for each event, in the places of `judge`'s criterion."""
     return thresholds_under(policy, exit, scores.live(exit))
+
+
+def _settle(scores: Scores, policy: Policy, u: Mapping[Exit, Floats]) -> tuple[Ints, Ints, Floats]:
+    """Where each edge settled its event, (N, E): the exit's rank, the place of its scores there, and its criterion."""
+    events, edges = np.arange(len(scores)), scores.topology.edges
+    settled = np.full((len(scores), len(edges)), NOBODY, np.int64)
+    source, criterion = np.zeros_like(settled), np.full(settled.shape, np.inf, np.float32)
+    for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE):
+        if exit not in u:
+            continue
+        limit = thresholds(scores, policy, exit)
+        for index, edge in enumerate(edges):
+            place = np.full(len(scores), index)
+            if exit is Exit.DEVICE:
+                place = np.asarray(edge.devices)[u[exit][:, edge.devices].argmin(axis=1)]
+            value = u[exit][events, place]
+            rows = answers(value, limit[events, place]) & (settled[:, index] == NOBODY)
+            settled[rows, index], source[rows, index], criterion[rows, index] = exit.rank, place[rows], value[rows]
+    return settled, source, criterion
+
+
+def _callers(scores: Scores, sure: Bools, settled: Ints, source: Ints, surest: Ints) -> tuple[Ints, Ints]:
+    """The answer that each device's caller holds, (N, D): the rank of its exit, and the place of its scores there.
+
+    `surest` (N,) is the edge whose answer those get whose own edge has none.
+    """
+    events, places = np.arange(len(scores)), np.arange(scores.present.shape[1])
+    edge_of = [scores.topology.edge_of(device) for device in places.tolist()]
+    below = (settled != NOBODY).any(axis=1)
+    rank = np.where(below, settled[events, surest], Exit.CLOUD.rank)[:, None]
+    place = np.where(below, source[events, surest], 0)[:, None]
+    mine = settled[:, edge_of]
+    rank = np.where(sure, Exit.DEVICE.rank, np.where(mine != NOBODY, mine, rank))
+    place = np.where(sure, places, np.where(mine != NOBODY, source[:, edge_of], place))
+    return rank, place
+
+
+def _join(scores: Scores, u: Mapping[Exit, Floats], rank: Ints, place: Ints, under: Bools) -> tuple[Array, Ints]:
+    """The criterion of what each caller holds, (N, D), and the device whose caller's answer is the event's, (N,)."""
+    held, count = np.full(rank.shape, np.inf), np.ones(rank.shape, np.int64)
+    for exit, criterion in u.items():
+        rows, devices = np.nonzero(rank == exit.rank)
+        held[rows, devices] = criterion[rows, place[rows, devices]]
+        if exit is not Exit.DEVICE:
+            there = scores.present[:, None] if exit is Exit.CLOUD else under
+            count[rows, devices] = there.sum(axis=2)[rows, place[rows, devices]]
+    # Confidence as it is on the wire: what is equal there is decided by the devices' order.
+    confidence = (1 - held).astype(np.float32)
+    return held, np.lexsort((-confidence, -count, -rank, ~scores.present), axis=1)[:, 0]
 
 
 def _votes(scores: Scores, policy: Policy, exit: Exit) -> Votes:

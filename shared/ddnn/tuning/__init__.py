@@ -1,8 +1,23 @@
 """Fitting a policy's temperatures and thresholds on the validation split."""
 
 from ddnn.tuning.calibration import fit_temperature, fit_temperatures
+from ddnn.tuning.cost import CostModel
+from ddnn.tuning.guarantee import Risk
 from ddnn.tuning.objective import Objective
-from ddnn.tuning.report import change, show
-from ddnn.tuning.tune import Chosen, choose, figures, tune
+from ddnn.tuning.sample import Sample
+from ddnn.tuning.tune import Chosen, Tuned, choose, figures, tune, tune_policy
 
-__all__ = ["Chosen", "Objective", "change", "choose", "figures", "fit_temperature", "fit_temperatures", "show", "tune"]
+__all__ = [
+    "Chosen",
+    "CostModel",
+    "Objective",
+    "Risk",
+    "Sample",
+    "Tuned",
+    "choose",
+    "figures",
+    "fit_temperature",
+    "fit_temperatures",
+    "tune",
+    "tune_policy",
+]

@@ -6,13 +6,15 @@ Temperature scaling, too, is theirs: one temperature an exit.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from ddnn.data.advice import needed_for
-from ddnn.evaluation import Scores, judge
-from ddnn.policy import Policy, Temperatures
+from ddnn.evaluation import Scores
+from ddnn.exits import Judged
+from ddnn.policy import Temperatures
 from ddnn.types import Bools, Exit, Floats, Ints
 
 __all__ = ["BINS", "BOUNDS", "answers", "auroc", "calibration", "fit_temperature", "fit_temperatures", "reliability"]
@@ -23,26 +25,30 @@ BOUNDS: Final = (1 / 16, 16.0)
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
-def calibration(scores: Scores, policy: Policy) -> dict[str, Any]:
+def calibration(scores: Scores, judged: Mapping[Exit, Judged]) -> dict[str, Any]:
     """AUROC, ECE and the bins behind it of every exit's confidence, 1 − its criterion, by exit."""
     found = {}
-    for exit in scores.topology.exits:
-        unsure, right = answers(scores, policy, exit)
+    for exit, said in judged.items():
+        unsure, right = answers(scores, exit, said)
         found[exit.value] = {"answers": len(right), "auroc": auroc(unsure, right), **reliability(1 - unsure, right)}
     return found
 
 
-def answers(scores: Scores, policy: Policy, exit: Exit) -> tuple[Floats, Bools]:
+def answers(scores: Scores, exit: Exit, said: Judged) -> tuple[Floats, Bools]:
     """(n,) criterion, and whether it is right, of all that an exit says: of every event that it sees, at every place.
 
     A device's answers are held against what it sees itself; where it sees nothing, they do not count.
     """
-    _, unsure, labels = judge(scores, policy, exit)
+    y, there = _truth(scores, exit)
+    return said.uncertainty[there], scores.task.right(said.labels, y)[there]
+
+
+def _truth(scores: Scores, exit: Exit) -> tuple[Ints, Bools]:
+    """What is right in each place of an exit, and where somebody took part and it is known."""
     there = scores.there(exit)
-    y = scores.y_dev if exit is Exit.DEVICE else scores.y if there.ndim == 1 else scores.y[:, None]
+    y = scores.y_dev if exit is Exit.DEVICE else scores.y.reshape(-1, *[1] * (there.ndim - 1))
     y = np.broadcast_to(y, there.shape)
-    there = there & (y >= 0)
-    return unsure[there], scores.task.right(labels, y)[there]
+    return y, there & (y >= 0)
 
 
 def auroc(unsure: Floats, right: Bools) -> float | None:
@@ -72,11 +78,8 @@ def fit_temperatures(scores: Scores) -> Temperatures:
     """The temperature of every exit, each on the events and devices that took part and carry a label."""
     fitted = {}
     for exit in scores.topology.exits:
-        values, there = scores.of(exit), scores.there(exit)
-        y = scores.y_dev if exit is Exit.DEVICE else scores.y if values.ndim == 2 else scores.y[:, None]
-        y = np.broadcast_to(y, there.shape)
-        seen = there & (y >= 0)
-        fitted[exit.value] = fit_temperature(values[seen], y[seen])
+        y, there = _truth(scores, exit)
+        fitted[exit.value] = fit_temperature(scores.of(exit)[there], y[there])
     return Temperatures(**fitted)
 
 

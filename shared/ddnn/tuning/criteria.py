@@ -9,12 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from ddnn.criteria import CRITERIA, check_criterion
-from ddnn.evaluation import Scores
 from ddnn.policy import Policy
-from ddnn.tuning.asked import Asked, ask, enough
-from ddnn.tuning.binomial import Doubles
 from ddnn.tuning.calibration import calibration
 from ddnn.tuning.frontier import frontier
+from ddnn.tuning.promise import Doubles
+from ddnn.tuning.sample import Asked, Sample
 from ddnn.types import Array, Ints
 
 __all__ = ["DEFAULT", "area", "compare_criteria", "criterion_of"]
@@ -26,46 +25,43 @@ _POINTS: Final = 64
 _CHUNK: Final = 50
 
 
-def compare_criteria(
-    scores: Mapping[str, Scores], policy: Policy, costs: Mapping[str, Array], *, seed: int = 0
-) -> dict[str, Any]:
-    """Each criterion, judged on `scores["validation"]` and shown on every split; `chosen` is what `auto` takes.
+def compare_criteria(samples: Mapping[str, Sample], policy: Policy, *, seed: int = 0) -> dict[str, Any]:
+    """Each criterion, judged on `samples["validation"]` and shown on every split; `chosen` is what `auto` takes.
 
-    `policy` gives the temperatures, fitted on validation, which are the same under every criterion; `costs` has (N, X)
-    of each split, of the exits asked in order. On each split: `calibration` by exit (AUROC, ECE, bins) and `area`, the
-    area under accuracy against mean cost, from all at the cheapest exit to all in the cloud, of the operating points
-    found on validation. `gain` is what a criterion's area has over entropy's on validation, each half of it judged by
-    the points found on the other, with a paired bootstrap interval; a criterion wins clearly when all of it is above 0.
+    `policy` gives the temperatures, fitted on validation, which are the same under every criterion. On each split:
+    `calibration` by exit (AUROC, ECE, bins) and `area`, the area under accuracy against mean cost, from all at the
+    cheapest exit to all in the cloud, of the operating points found on validation. `gain` is what a criterion's area
+    has over entropy's on validation, each half of it judged by the points found on the other, with a paired bootstrap
+    interval; a criterion wins clearly when all of it is above 0.
     """
-    validation = scores["validation"]
-    enough(validation)
-    told: dict[str, Any] = {}
+    validation = samples["validation"]
+    validation.check()
+    criteria: dict[str, Any] = {}
     curves: dict[str, Doubles] = {}
     for name in CRITERIA:
-        judged = policy.model_copy(update={"criterion": name})
-        asked = {split: ask(each, judged) for split, each in scores.items()}
-        points = _points(asked["validation"], validation.y, costs["validation"])
-        told[name] = {
+        judging = policy.model_copy(update={"criterion": name})
+        costs, y = validation.costs(judging), validation.scores.y
+        points = _points(validation.asked(judging), y, costs)
+        criteria[name] = {
             split: {
-                "area": area(points, asked[split], each.y, costs[split]),
-                "calibration": calibration(each, judged),
+                "area": area(points, sample.asked(judging), sample.scores.y, sample.costs(judging)),
+                "calibration": calibration(sample.scores, sample.judged(judging)),
             }
-            for split, each in scores.items()
+            for split, sample in samples.items()
         }
-        curves[name] = _crossed(asked["validation"], validation.y, costs["validation"], seed)
+        curves[name] = _crossed(validation.asked(judging), y, costs, seed)
     for name in CRITERIA:
         gains = curves[name] - curves[DEFAULT]
         low, high = np.quantile(gains[1:], (0.025, 0.975))
-        told[name]["gain"] = {"area": float(gains[0]), "low": float(low), "high": float(high)}
-    clear = [name for name in CRITERIA if told[name]["gain"]["low"] > 0]
-    chosen = max(clear, key=lambda name: told[name]["gain"]["area"], default=DEFAULT)
+        criteria[name]["gain"] = {"area": float(gains[0]), "low": float(low), "high": float(high)}
+    clear = [name for name in CRITERIA if criteria[name]["gain"]["low"] > 0]
     return {
-        "chosen": chosen,
+        "chosen": max(clear, key=lambda name: criteria[name]["gain"]["area"], default=DEFAULT),
         "default": DEFAULT,
-        "events": {split: len(each) for split, each in scores.items()},
+        "events": {split: len(sample) for split, sample in samples.items()},
         "resamples": RESAMPLES,
         "seed": seed,
-        "criteria": told,
+        "criteria": criteria,
     }
 
 
@@ -111,8 +107,8 @@ def _crossed(asked: Asked, y: Ints, costs: Array, seed: int) -> Doubles:
     halves = np.array_split(rng.permutation(len(y)), 2)
     areas = np.zeros(1 + RESAMPLES)
     for mine, other in (halves, halves[::-1]):
-        points = _points(_rows(asked, other), y[other], costs[other])
-        held = _rows(asked, mine)
+        points = _points(asked.take(other), y[other], costs[other])
+        held = asked.take(mine)
         weights = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), size=RESAMPLES).astype(np.float32)
         weights = np.concatenate([np.ones((1, len(mine)), np.float32), weights])
         parts = [
@@ -121,7 +117,3 @@ def _crossed(asked: Asked, y: Ints, costs: Array, seed: int) -> Doubles:
         ]
         areas += np.concatenate(parts) * len(mine) / len(y)
     return areas
-
-
-def _rows(asked: Asked, rows: Ints) -> Asked:
-    return Asked(asked.exits, asked.uncertainty[rows], asked.labels[rows])

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from ddnn.errors import BadInput
-from ddnn.tuning.cost import Price
+from ddnn.tuning.cost import CostModel
 from ddnn.types import Exit
 
-__all__ = ["DROP", "Objective", "amount", "parse_shares"]
+__all__ = ["DROP", "Objective", "parse_shares"]
 
 DROP: Final = 0.005
 """How far accuracy may lie below the cloud's when nothing else is asked for."""
@@ -22,7 +22,7 @@ class Objective:
     max_accuracy_drop: float | None = DROP
     """How far the overall accuracy may lie below the cloud exit's; None: as far as it likes."""
     max_cost: float | None = None
-    """Mean cost of an event, in the unit of the price."""
+    """Mean cost of an event, in the unit of the cost model."""
     max_share: Mapping[Exit, float] = field(default_factory=dict)
     """Of all events, the most that an exit may answer."""
 
@@ -60,23 +60,18 @@ class Objective:
             "max_share": {exit.value: share for exit, share in self.max_share.items()},
         }
 
-    def sentence(self, price: Price) -> str:
+    def sentence(self, cost: CostModel) -> str:
         """For people."""
-        wanted = "The lowest cost" if self.minimise == "cost" else "The best accuracy"
+        aim = "The lowest cost" if self.minimise == "cost" else "The best accuracy"
         limits = []
         if self.max_cost is not None:
-            limits.append(f"at a cost of at most {amount(self.max_cost, price)} an event")
+            limits.append(f"at a cost of at most {cost.text(self.max_cost)} an event")
         if self.max_accuracy_drop is not None:
             limits.append(
                 f"with an overall accuracy at most {100 * self.max_accuracy_drop:.4g} points below the cloud's"
             )
         limits += [f"with at most {100 * share:.4g} % answered at {exit}" for exit, share in self.max_share.items()]
-        return f"{wanted} {', '.join(limits)}."
-
-
-def amount(cost: float, price: Price) -> str:
-    """A mean cost for people: bytes, or milliseconds."""
-    return f"{cost:,.1f} {price.kind} bytes" if price.unit == "bytes" else f"{1000 * cost:,.2f} ms"
+        return f"{aim} {', '.join(limits)}."
 
 
 def parse_shares(given: Sequence[str]) -> dict[Exit, float]:

@@ -2,20 +2,28 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from time import perf_counter
+from typing import Annotated, Final, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadData
+from ddnn.evaluation import Progress
+from ddnn.golden import taken
+from ddnn.runtime import Section
 from ddnn.seal import write_atomically
 from ddnn.topology import Topology
-from ddnn.types import Exit
+from ddnn.types import Array, Exit
 
-__all__ = ["Profile", "Timing"]
+__all__ = ["Profile", "Timing", "measure"]
 
+_WARM: Final = 10
+"""Runs that do not count: the first ones are slower."""
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -85,6 +93,54 @@ class Profile(_Frozen):
         """Write the file, atomically."""
         text = json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
         write_atomically(path, partial(Path.write_text, data=text))
+
+
+def measure(
+    bundle: Bundle,
+    *,
+    batch: int = 1,
+    repeat: int = 200,
+    threads: int = 1,
+    clock: Callable[[], float] = perf_counter,
+    progress: Progress | None = None,
+) -> Profile:
+    """Run each section `repeat` times on `batch` golden events, one section at a time, and keep median and p95.
+
+    Devices that share a file share its times.
+    """
+    sections = sorted(bundle.topology.sections, key=lambda spec: (spec.exit.rank, spec.index))
+    known: dict[str, Timing] = {}
+    times: dict[Exit, list[Timing]] = {exit: [] for exit in Exit}
+    for done, spec in enumerate(sections):
+        if spec.file not in known:
+            inputs = taken(bundle.topology, spec, bundle.golden)
+            rows = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in inputs.items()}
+            known[spec.file] = _time(Section(bundle.checked(spec.file), threads=threads), rows, repeat, clock)
+        times[spec.exit].append(known[spec.file])
+        if progress:
+            progress("sections", done + 1, len(sections))
+    device, local, edge, (cloud,) = (tuple(times[exit]) for exit in Exit)
+    return Profile(
+        bundle=bundle.fingerprint,
+        batch=batch,
+        threads=threads,
+        repeat=repeat,
+        device=device,
+        local=local,
+        edge=edge,
+        cloud=cloud,
+    )
+
+
+def _time(section: Section, inputs: dict[str, Array], repeat: int, clock: Callable[[], float]) -> Timing:
+    for _ in range(_WARM):
+        section.run(**inputs)
+    times = np.empty(repeat)
+    for place in range(repeat):
+        start = clock()
+        section.run(**inputs)
+        times[place] = clock() - start
+    return Timing(median_s=float(np.median(times)), p95_s=float(np.quantile(times, 0.95)))
 
 
 def _counts(topology: Topology) -> tuple[int, int, int]:

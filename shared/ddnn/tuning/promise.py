@@ -1,51 +1,84 @@
-"""How far the answers below the cloud are from what the cloud would have said: what audits are held against."""
+"""What a policy promises for the audits of a running fleet, and the exact binomial bounds behind every promise.
+
+Legend: n events, of which k are losses; `risk` is the share of all events that would be. By hand, not by scipy: a
+machine that only serves may tune on recorded scores.
+"""
+
+import math
 
 import numpy as np
+import numpy.typing as npt
 
-from ddnn.evaluation import NOBODY, Scores, decide
+from ddnn.evaluation import Decisions, Scores, decide
 from ddnn.policy import Policy, Promise, Usual
-from ddnn.tuning.binomial import upper_bound
 from ddnn.types import Exit, Ints
 
-__all__ = ["cloud_labels", "disagreement", "promise", "usual"]
+__all__ = ["Doubles", "fewest_events", "p_value", "p_values", "promise", "upper_bound"]
+
+Doubles = npt.NDArray[np.float64]
 
 
-def promise(scores: Scores, policy: Policy, confidence: float = 0.95) -> Promise:
-    """What `policy` did on the events behind `scores`, for the audits of a running fleet; no risk is promised."""
-    return Promise(
-        disagreement=disagreement(scores, policy, confidence),
-        confidence=confidence,
-        events=len(scores),
-        usual=usual(scores, policy),
-    )
+def promise(scores: Scores, policy: Policy, confidence: float = 0.95, decisions: Decisions | None = None) -> Promise:
+    """What `policy` did on the events behind `scores`: its `decisions`, if they are known; no risk is promised.
 
-
-def usual(scores: Scores, policy: Policy) -> dict[Exit, Usual]:
-    """Each exit's share of the answers, and how sure they were; of the exits that answered."""
-    decisions, found = decide(scores, policy), {}
-    for exit in scores.topology.exits:
-        mine = decisions.exit == exit.rank
-        if mine.any():
-            bins = np.histogram(1 - decisions.uncertainty[mine], bins=10, range=(0, 1))[0] / mine.sum()
-            found[exit] = Usual(share=float(mine.mean()), confidence=tuple(bins.tolist()))
-    return found
-
-
-def disagreement(scores: Scores, policy: Policy, confidence: float) -> dict[Exit, float]:
-    """For each exit below the cloud that answers: an upper bound on the share of its answers that the cloud changes.
-
-    One-sided, exact (Clopper and Pearson), each exit by itself, over the draw of the events behind `scores`.
+    For each exit below the cloud that answers, an upper bound on the share of its answers that the cloud changes:
+    one-sided, exact (Clopper and Pearson), each exit by itself, over the draw of the events.
     """
-    decisions, cloud = decide(scores, policy), cloud_labels(scores)
-    found: dict[Exit, float] = {}
+    decisions = decisions or decide(scores, policy)
+    differs = decisions.label != scores.labels(Exit.CLOUD)
+    disagreement: dict[Exit, float] = {}
+    usual: dict[Exit, Usual] = {}
     for exit in scores.topology.exits:
         mine = decisions.exit == exit.rank
-        if exit is not Exit.CLOUD and mine.any():
-            differ = int((decisions.label[mine] != cloud[mine]).sum())
-            found[exit] = round(upper_bound(differ, int(mine.sum()), confidence), 6)
-    return found
+        count = int(mine.sum())
+        if count:
+            confident = 1 - decisions.uncertainty[mine]
+            bins = np.histogram(confident, bins=10, range=(0, 1))[0] / count
+            usual[exit] = Usual(share=float(mine.mean()), confidence=tuple(bins.tolist()))
+            if exit is not Exit.CLOUD:
+                disagreement[exit] = round(upper_bound(int(differs[mine].sum()), count, confidence), 6)
+    return Promise(disagreement=disagreement, confidence=confidence, events=len(scores), usual=usual)
 
 
-def cloud_labels(scores: Scores) -> Ints:
-    """(N,) what the cloud says of every event, `NOBODY` where no device took part."""
-    return np.where(scores.there(Exit.CLOUD), scores.labels(Exit.CLOUD), NOBODY)
+def p_values(n: int, risk: float) -> Doubles:
+    """(n + 1,) of P(Bin(n, risk) ≤ k), for k = 0 … n; by logarithms, so that no binomial coefficient overflows."""
+    k = np.arange(n + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    ways = factorials[n] - factorials - factorials[::-1]
+    chance = np.exp(ways + k * math.log(risk) + (n - k) * math.log1p(-risk))
+    return np.asarray(np.minimum(np.cumsum(chance), 1.0))
+
+
+def p_value(losses: int | Ints, n: int, risk: float) -> Doubles:
+    """P(Bin(n, risk) ≤ losses): how likely so few losses in n events are if the risk is `risk` or more.
+
+    The exact p-value against "the risk is larger than `risk`", sharper than Hoeffding's for losses of 0 or 1
+    (Bates, Angelopoulos, Lei, Malik and Jordan, 2021).
+    """
+    return np.asarray(p_values(n, risk)[losses])
+
+
+def upper_bound(losses: int, n: int, confidence: float) -> float:
+    """The largest risk that `losses` in `n` events do not rule out at `confidence` (Clopper and Pearson, 1934)."""
+    if losses >= n:
+        return 1.0
+    low, high = losses / n, 1.0
+    while high - low > 1e-9:  # the p-value falls with the risk
+        middle = (low + high) / 2
+        low, high = (middle, high) if p_value(losses, n, middle) > 1 - confidence else (low, middle)
+    return high
+
+
+def fewest_events(risk: float, confidence: float, rate: float = 0.0) -> int | None:
+    """The fewest events, a share `rate` of them losses, that show a risk of at most `risk`; None: no number does.
+
+    Without losses: the smallest n with (1 − risk)ⁿ ≤ 1 − confidence.
+    """
+    if rate >= risk:
+        return None
+    n = math.ceil(math.log(1 - confidence) / math.log1p(-risk) - 1e-12)
+    while rate and p_value(math.ceil(rate * n), n, risk) > 1 - confidence:
+        if n > 10_000_000:
+            return None
+        n = math.ceil(n * 1.05)
+    return n

@@ -1,29 +1,35 @@
-"""What tuning changed: the document of `ddnn tune --json`, and the same for people."""
+"""What tuning changed: the document of `ddnn tune --json`, the same for people, and the report of `ddnn tune --out`.
 
+The report is `tune.json`, everything there is to know, and `tune.html`, a page made of that document alone.
+"""
+
+import json
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from ddnn.evaluation import Scores
+from ddnn.formatting import percent, table
+from ddnn.pages import render
 from ddnn.policy import Policy
-from ddnn.tuning.asked import Asked
-from ddnn.tuning.cost import Price
+from ddnn.seal import write_atomically
+from ddnn.tuning.cost import CostModel
 from ddnn.tuning.frontier import Frontier
-from ddnn.tuning.objective import amount
-from ddnn.tuning.page_tables import tests
-from ddnn.tuning.tune import figures
+from ddnn.tuning.sample import Asked, Sample
 from ddnn.types import Exit
 
-__all__ = ["change", "frontier_document", "show"]
+__all__ = ["HTML_FILE", "JSON_FILE", "change", "frontier_document", "page", "report", "show", "write_report"]
+
+Document = Mapping[str, Any]
+JSON_FILE: Final = "tune.json"
+HTML_FILE: Final = "tune.html"
 
 
-def change(before: Policy, after: Policy, scores: Mapping[str, Scores], price: Price | None = None) -> dict[str, Any]:
-    """Both policies and what each does on every split of `scores`, by split name."""
-    price = price or Price()
-    told = after.tuned or {}
+def change(before: Policy, after: Policy, samples: Mapping[str, Sample]) -> dict[str, Any]:
+    """Both policies and what each does on every split, by split name."""
+    tuned, cost = after.tuned or {}, next(iter(samples.values())).cost
     return {
         name: {
             "version": policy.version,
@@ -31,13 +37,13 @@ def change(before: Policy, after: Policy, scores: Mapping[str, Scores], price: P
             "thresholds": policy.thresholds.model_dump(),
             "temperatures": policy.temperatures.model_dump(),
             "live": sorted(policy.live),
-            **{split: figures(recorded, policy, price) for split, recorded in scores.items()},
+            **{split: sample.figures(sample.outcome(policy)) for split, sample in samples.items()},
         }
         for name, policy in (("before", before), ("after", after))
     } | {
-        "objective": told.get("objective"),
-        "cost": price.document(),
-        "search": told.get("search"),
+        "objective": tuned.get("objective"),
+        "cost": cost.document(),
+        "search": tuned.get("search"),
         "promise": after.promise and after.promise.model_dump(mode="json"),
     }
 
@@ -57,61 +63,114 @@ def frontier_document(points: Frontier, asked: Asked, events: int) -> dict[str, 
     }
 
 
-def show(document: dict[str, Any], console: Console, price: Price, sentence: str) -> None:
+def show(document: Document, console: Console, sentence: str) -> None:
     """Print the document as a table, what was asked for (`sentence`), and what happened to the policy."""
-    before, after = document["before"], document["after"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for told, name in ((before, "before"), (after, "after")):
-        table.add_column(f"{name}, version {told['version']}", justify="right")
-    table.add_row("criterion", before["criterion"], after["criterion"])
-    shares = after["validation"]["exit_share"]
-    there = [exit.value for exit in Exit if shares[exit.value] is not None]
-    for exit in there:
-        if exit != Exit.CLOUD.value:
-            table.add_row(f"threshold, {exit}", *(_threshold(told["thresholds"][exit]) for told in (before, after)))
-    for exit in there:
-        table.add_row(f"temperature, {exit}", *(f"{told['temperatures'][exit]:.4g}" for told in (before, after)))
-    chosen = "learnt and tested on" if document["guarantee"] else "chosen on"
-    for split, purpose in (("validation", chosen), ("test", "for information")):
-        if split not in after:
-            continue
-        table.add_section()
-        table.add_row(f"[bold]{split}[/bold], {after[split]['events']:,} events, {purpose}", "", "")
-        for key, label in (("accuracy", "overall accuracy"), ("cloud_accuracy", "cloud exit's accuracy")):
-            table.add_row(f"  {label}", *(_percent(told[split][key]) for told in (before, after)))
-        for exit in there:
-            shown = (_percent(told[split]["exit_share"][exit]) for told in (before, after))
-            table.add_row(f"  answered at {exit}", *shown)
-        table.add_row("  cost of an event", *(amount(told[split]["cost"]["mean"], price) for told in (before, after)))
-    console.print(table)
-    console.print(f"{sentence} {_searched(document['search'], price)}".rstrip(), soft_wrap=True)
-    if document["guarantee"]:
-        console.print(f"{document['guarantee']['events']['learning']:,} events learnt. {tests(document['guarantee'])}")
+    both, cost = (document["before"], document["after"]), _cost_of(document)
+    made = table(None, "", *(f"{name}, version {document[name]['version']}" for name in ("before", "after")))
+    made.add_row("criterion", *(policy["criterion"] for policy in both))
+    exits, guarantee = _exits(document), document["guarantee"]
+    for exit in exits[:-1]:
+        made.add_row(f"threshold, {exit}", *(_threshold(policy["thresholds"][exit]) for policy in both))
+    for exit in exits:
+        made.add_row(f"temperature, {exit}", *(f"{policy['temperatures'][exit]:.4g}" for policy in both))
+    purposes = {"validation": "learnt and tested on" if guarantee else "chosen on", "test": "for information"}
+    for split in _splits(document):
+        figures = [policy[split] for policy in both]
+        made.add_section()
+        made.add_row(f"[bold]{split}[/bold], {figures[1]['events']:,} events, {purposes[split]}", "", "")
+        made.add_row("  overall accuracy", *(percent(each["accuracy"]) for each in figures))
+        made.add_row("  cloud exit's accuracy", *(percent(each["cloud_accuracy"]) for each in figures))
+        for exit in exits:
+            made.add_row(f"  answered at {exit}", *(percent(each["exit_share"][exit]) for each in figures))
+        made.add_row("  cost of an event", *(cost.text(each["cost"]["mean"]) for each in figures))
+    console.print(made)
+    console.print(f"{sentence} {_searched(document['search'], cost)}".rstrip(), soft_wrap=True)
+    if guarantee:
+        console.print(f"{guarantee['events']['learning']:,} events learnt. {_tests(guarantee)}")
     if bounds := (document["promise"] or {}).get("disagreement"):
-        told = ", ".join(f"{_percent(share)} at {exit}" for exit, share in bounds.items())
+        shares = ", ".join(f"{percent(share)} at {exit}" for exit, share in bounds.items())
         sure = f"with {100 * document['promise']['confidence']:g} % confidence"
-        console.print(f"Answers that the cloud would change, {sure} at most: {told}.", soft_wrap=True)
-    end = f"Written as version {after['version']}." if document["written"] else "Nothing written; --write does."
+        console.print(f"Answers that the cloud would change, {sure} at most: {shares}.", soft_wrap=True)
+    version = document["after"]["version"]
+    end = f"Written as version {version}." if document["written"] else "Nothing written; --write does."
     console.print(f"[bold]{end}[/bold]")
 
 
-def _searched(search: Mapping[str, Any] | None, price: Price) -> str:
+def report(document: Document) -> dict[str, str]:
+    """Both files, by name; `document` is what `ddnn tune --json` prints, with `study`, `bundle`, `data` and `asked`."""
+    return {JSON_FILE: json.dumps(document, indent=1, allow_nan=False) + "\n", HTML_FILE: page(document)}
+
+
+def write_report(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files of `report` into `folder`, which is there; raise `OSError` where that cannot be."""
+    for name, content in files.items():
+        write_atomically(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
+
+
+def page(document: Document) -> str:
+    """The page: one file that asks the network for nothing; without plots where matplotlib is not installed."""
+    guarantee = document["guarantee"]
+    values = {
+        **document,
+        "counted": document["cost"],
+        "search": document["study"]["search"],
+        "tests": guarantee and _tests(guarantee),
+        "exits": _exits(document),
+        "splits": _splits(document),
+        "plots": _plots(document),
+    }
+    return render("tune.html", values, cost=_cost_of(document).text)
+
+
+def _plots(document: Document) -> dict[str, Any] | None:
+    try:
+        from markupsafe import Markup
+
+        from ddnn.tuning import plots
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "matplotlib":
+            raise
+        return None
+    return {draw.__name__: Markup(draw(document)) for draw in (plots.frontier, plots.sweeps, plots.reliability)}
+
+
+def _tests(guarantee: Document) -> str:
+    """How the tests of a guarantee went."""
+    passed, points = sum(each["passed"] for each in guarantee["tested"]), guarantee["points"]
+    went = f"All {points} points passed" if passed == points else f"{passed} of {points} points passed, the next failed"
+    seen = guarantee["events"]["seen"]
+    return (
+        f"{went}; the last that passed is the policy, with {guarantee['losses']:,} losses in"
+        f" {guarantee['events']['testing']:,} testing events, p = {guarantee['p_value']:.2g}."
+        + (f" Training chose its best epoch on {seen:,} of them too." if seen else "")
+    )
+
+
+def _searched(search: Document | None, cost: CostModel) -> str:
     """How far the search went."""
     if search is None:
         return ""
-    loss = search["largest_loss"]["cost"]
+    wrong, saved = search["largest_loss"]["wrong_answers"], search["largest_loss"]["cost"]
     if search["exact"]:
         return f"No other of the {search['combinations']:,} combinations of thresholds does better."
-    if loss is None:
+    if saved is None:
         return f"Searched {search['looked_at']:,} of {search['combinations']:,} combinations; others may do better."
-    wrong = search["largest_loss"]["wrong_answers"]
-    return f"Others could save at most {amount(loss, price)} in all, or have {wrong:,} fewer wrong answers."
+    return f"Others could save at most {cost.text(saved)} in all, or have {wrong:,} fewer wrong answers."
+
+
+def _cost_of(document: Document) -> CostModel:
+    return CostModel(kind=document["cost"]["kind"])
+
+
+def _exits(document: Document) -> list[str]:
+    """Exits of the network, lowest first, the cloud's last."""
+    shares = document["after"]["validation"]["exit_share"]
+    return [exit.value for exit in Exit if shares[exit.value] is not None]
+
+
+def _splits(document: Document) -> list[str]:
+    return [split for split in ("validation", "test") if split in document["after"]]
 
 
 def _threshold(value: float) -> str:
     return f"{value:.4g}" if value else "off"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"

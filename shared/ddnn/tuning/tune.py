@@ -1,26 +1,28 @@
 """Choosing the temperatures and thresholds of a policy on the validation split."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from ddnn.errors import Infeasible
-from ddnn.evaluation import Scores, decide
+from ddnn.evaluation import Recorder, Scores
+from ddnn.formatting import percent
 from ddnn.policy import Judging, Policy
-from ddnn.tuning.asked import enough
+from ddnn.traffic import Offload
 from ddnn.tuning.calibration import fit_temperatures
-from ddnn.tuning.cost import Price, exits_asked, spent
-from ddnn.tuning.criteria import criterion_of
+from ddnn.tuning.cost import CostModel
+from ddnn.tuning.criteria import compare_criteria, criterion_of
 from ddnn.tuning.frontier import Frontier
-from ddnn.tuning.objective import DROP, Objective, amount
-from ddnn.tuning.objective_points import Limits, Points, operating_points
+from ddnn.tuning.guarantee import NOTHING_SEEN, Risk, guarantee
+from ddnn.tuning.live import fit_live
+from ddnn.tuning.objective import DROP, Objective
+from ddnn.tuning.points import Limits, Points, operating_points
 from ddnn.tuning.promise import promise
-from ddnn.types import Array, Exit
+from ddnn.tuning.report import change, frontier_document
+from ddnn.tuning.sample import Sample
+from ddnn.types import Ints
 
-__all__ = ["Chosen", "choose", "figures", "limits_of", "remember", "tune"]
+__all__ = ["Chosen", "Tuned", "choose", "figures", "tune", "tune_policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,108 +33,141 @@ class Chosen:
     points: Points
 
 
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A tuned policy, and all there is to say about it."""
+
+    policy: Policy
+    sentence: str
+    """What was asked for."""
+    document: dict[str, Any]
+    """What `ddnn tune --json` prints, but for whether the policy was written."""
+    points: Points | None
+    """What it was chosen from; none where a risk was promised."""
+
+
 def tune(
     scores: Scores,
     policy: Policy,
     *,
     max_accuracy_drop: float = DROP,
     criterion: str | None = None,
-    price: Price | None = None,
+    cost: CostModel | None = None,
 ) -> Policy:
     """`policy`, one version on, with the lowest cost at an accuracy at most `max_accuracy_drop` below the cloud's."""
-    return choose(scores, policy, Objective(max_accuracy_drop), criterion=criterion, price=price).policy
+    return choose(Sample(scores, cost), policy, Objective(max_accuracy_drop), criterion=criterion).policy
+
+
+def figures(scores: Scores, policy: Policy, cost: CostModel | None = None) -> dict[str, Any]:
+    """What `policy` does on `scores`: events, overall and cloud accuracy, share of events per exit, mean cost."""
+    sample = Sample(scores, cost)
+    return sample.figures(sample.outcome(policy))
+
+
+def tune_policy(
+    samples: Mapping[str, Sample],
+    before: Policy,
+    aim: Objective | Risk,
+    *,
+    offload: Offload | None = None,
+    criterion: str | None = None,
+    live: Recorder | None = None,
+    seen: Ints = NOTHING_SEEN,
+    seed: int = 0,
+) -> Tuned:
+    """Tune `before` on `samples["validation"]`, and report on every split.
+
+    `offload` and `criterion` are the policy's own by default; `auto` is the criterion that compares best. `live` is the
+    recorder of the validation events, where each number of live devices is to have thresholds of its own. `seen` and
+    what is raised are as `choose` and `guarantee` have it.
+    """
+    validation, points, compared = samples["validation"], None, None
+    start = before.model_copy(update={"offload": offload or before.offload})
+    if isinstance(aim, Risk):  # a criterion, too, is chosen on what learns alone
+        policy, evidence = guarantee(validation, start, aim, criterion=criterion, seed=seed, seen=seen)
+        goal = {"minimise": "cost", **{key: evidence[key] for key in ("risk", "confidence", "loss")}}
+        policy = policy.model_copy(update={"tuned": _made_on(validation, policy, goal) | _shown(validation, policy)})
+        sentence, found = aim.sentence(), {"frontier": None, "guarantee": evidence}
+    else:
+        if criterion == "auto":
+            validation.check()
+            fitted = start.model_copy(update={"temperatures": fit_temperatures(validation.scores), "live": {}})
+            compared = compare_criteria(samples, fitted, seed=seed)
+            criterion = str(compared["chosen"])
+        chosen = choose(validation, start, aim, criterion=criterion)
+        policy, points = chosen.policy, chosen.points
+        if live is not None:
+            policy = _remember(validation, policy, fit_live(live, validation, policy))
+        frontier = frontier_document(points.frontier(), points.asked, len(validation))
+        sentence, found = aim.sentence(validation.cost), {"frontier": frontier, "guarantee": None}
+    document = {**change(before, policy, samples), **found, "criteria": compared}
+    return Tuned(policy, sentence, document, points)
 
 
 def choose(
-    scores: Scores,
-    policy: Policy,
-    objective: Objective | None = None,
-    *,
-    criterion: str | None = None,
-    price: Price | None = None,
+    sample: Sample, policy: Policy, objective: Objective | None = None, *, criterion: str | None = None
 ) -> Chosen:
-    """`policy`, one version on, with temperatures and thresholds fitted on `scores`, as `objective` wants them.
+    """`policy`, one version on, with temperatures and thresholds fitted on a sample, as `objective` wants them.
 
-    By default the fewest payload bytes. The device exit stays off in a group; with one device it takes the local exit's
-    place, whose answer would repeat it. Thresholds lie between neighbouring values and serve every number of live
-    devices. Raises `BadData` for too few events, one class or scores that are not finite, `Infeasible`, with what comes
-    nearest, when nothing keeps to the limits.
+    The device exit stays off in a group; with one device it takes the local exit's place, whose answer would repeat it.
+    Thresholds lie between neighbouring values and serve every number of live devices. Raises `BadData` for too few
+    events, one class or scores that are not finite, `Infeasible`, with what comes nearest, when nothing keeps to the
+    limits.
     """
-    objective, price = objective or Objective(), price or Price()
-    enough(scores)
+    objective = objective or Objective()
+    sample.check()
     fitted = policy.model_copy(
         update={
             "version": policy.version + 1,
             "criterion": criterion_of(criterion, policy),
-            "temperatures": fit_temperatures(scores),
+            "temperatures": fit_temperatures(sample.scores),
             "live": {},
             "promise": None,
             "tuned": None,
         }
     )
-    limits = limits_of(scores, objective)
-    points = operating_points(scores, fitted, price)
+    limits = Limits.of(objective, sample)
+    points = operating_points(sample, fitted)
     found = points.best(limits, objective.minimise)
     if not len(found.wrong):
-        raise _infeasible(scores, fitted, objective, limits, points, price)
-    told = {
-        **scores.source,
-        "events": len(scores),
-        "criterion": fitted.criterion,
-        "objective": objective.document(),
-        "cost": price.document(),
-        "search": found.document(),
-    }
-    chosen = fitted.model_copy(update={"thresholds": points.asked.thresholds(found.thresholds[0]), "tuned": told})
-    return Chosen(remember(scores, chosen, price), points)
+        raise _infeasible(sample, fitted, objective, limits, points)
+    made_on = _made_on(sample, fitted, objective.document()) | {"search": found.document()}
+    thresholds = points.asked.thresholds(found.thresholds[0])
+    return Chosen(_remember(sample, fitted.model_copy(update={"thresholds": thresholds, "tuned": made_on})), points)
 
 
-def remember(scores: Scores, policy: Policy, price: Price, live: Mapping[int, Judging] | None = None) -> Policy:
-    """`policy` with what it does on `scores` and so promises; with sets of their own for numbers of `live` devices."""
-    chosen = policy.model_copy(update={"live": dict(live or {})})
-    told = {**(policy.tuned or {}), "validation": figures(scores, chosen, price)}
-    return chosen.model_copy(update={"tuned": told, "promise": promise(scores, chosen)})
-
-
-def figures(scores: Scores, policy: Policy, price: Price | None = None) -> dict[str, Any]:
-    """What `policy` does on `scores`: events, overall and cloud accuracy, share of events per exit, mean cost."""
-    decisions, price = decide(scores, policy), price or Price()
-    cost = spent(scores, decisions, policy.offload, price)
+def _made_on(sample: Sample, policy: Policy, objective: Mapping[str, Any]) -> dict[str, Any]:
+    """What a policy says of its own making."""
     return {
-        "events": len(scores),
-        "accuracy": decisions.accuracy(scores.y),
-        "cloud_accuracy": float(_cloud_right(scores).mean()),
-        "exit_share": {exit.value: decisions.share(exit) if exit in scores.topology.exits else None for exit in Exit},
-        "cost": {"kind": price.kind, "unit": price.unit, "over": price.over, "mean": float(cost.mean())},
+        **sample.scores.source,
+        "events": len(sample),
+        "criterion": policy.criterion,
+        "objective": objective,
+        "cost": sample.cost.document(),
     }
 
 
-def limits_of(scores: Scores, objective: Objective) -> Limits:
-    """What an objective asks for, in events and in cost summed over these."""
-    events, drop = len(scores), objective.max_accuracy_drop
-    return Limits(
-        most_wrong=None if drop is None else events - math.ceil((_cloud_right(scores).mean() - drop) * events - 1e-9),
-        most_cost=None if objective.max_cost is None else objective.max_cost * events,
-        caps=objective.caps(exits_asked(scores.topology), events),
-    )
+def _shown(sample: Sample, policy: Policy) -> dict[str, Any]:
+    return {"validation": sample.figures(sample.outcome(policy))}
 
 
-def _cloud_right(scores: Scores) -> Array:
-    """(N,): an event that nobody saw has no answer, so no right one."""
-    return np.asarray(scores.there(Exit.CLOUD) & scores.right(scores.labels(Exit.CLOUD)))
+def _remember(sample: Sample, policy: Policy, live: Mapping[int, Judging] | None = None) -> Policy:
+    """`policy` with what it does on a sample and so promises; with sets of their own for numbers of `live` devices."""
+    chosen = policy.model_copy(update={"live": dict(live or {})})
+    tuned = {**(policy.tuned or {}), **_shown(sample, chosen)}
+    kept = promise(sample.scores, chosen, decisions=sample.decisions(chosen))
+    return chosen.model_copy(update={"tuned": tuned, "promise": kept})
 
 
-def _infeasible(
-    scores: Scores, policy: Policy, objective: Objective, limits: Limits, points: Points, price: Price
-) -> Infeasible:
+def _infeasible(sample: Sample, policy: Policy, objective: Objective, limits: Limits, points: Points) -> Infeasible:
     """What was asked for, and what there is when one of the limits is given up."""
-    asked, cloud = [], float(_cloud_right(scores).mean())
+    asked, cost, cloud = [], sample.cost, float(sample.cloud_right.mean())
     loosened: dict[str, Frontier] = {}
     if objective.max_accuracy_drop is not None:
         asked.append(f"reach an accuracy of {cloud - objective.max_accuracy_drop:.4f}")
         loosened["accuracy"] = points.best(replace(limits, most_wrong=None), "wrong")
     if objective.max_cost is not None:
-        asked.append(f"cost at most {amount(objective.max_cost, price)} an event")
+        asked.append(f"cost at most {cost.text(objective.max_cost)} an event")
         loosened["cost"] = points.best(replace(limits, most_cost=None), "cost")
     if objective.max_share:
         shares = (f"at most {100 * share:.4g} % at {exit}" for exit, share in objective.max_share.items())
@@ -140,18 +175,16 @@ def _infeasible(
         loosened["shares"] = points.best(replace(limits, caps=(None,) * len(limits.caps)), objective.minimise)
     nearest = []
     for limit, found in loosened.items():
-        for row in found.thresholds:
-            near = policy.model_copy(update={"thresholds": points.asked.thresholds(row)})
-            nearest.append(
-                {"without": limit, "thresholds": near.thresholds.model_dump(), **figures(scores, near, price)}
-            )
+        for row, outcome in zip(found.thresholds, sample.outcomes(policy, found.thresholds), strict=True):
+            thresholds = points.asked.thresholds(row).model_dump()
+            nearest.append({"without": limit, "thresholds": thresholds, **sample.figures(outcome)})
     says = "; ".join(
         f"with no limit on {near['without']}, an accuracy of {near['accuracy']:.4f}"
-        f" at {amount(near['cost']['mean'], price)} an event, {100 * near['exit_share']['cloud']:.1f} % at the cloud"
+        f" at {cost.text(near['cost']['mean'])} an event, {percent(near['exit_share']['cloud'])} at the cloud"
         for near in nearest
     )
     return Infeasible(
-        f"no thresholds {' and '.join(asked)} on {len(scores)} events, where the cloud exit alone has {cloud:.4f};"
+        f"no thresholds {' and '.join(asked)} on {len(sample)} events, where the cloud exit alone has {cloud:.4f};"
         f" nearest: {says or 'nothing with one limit given up'}",
         nearest,
     )

@@ -21,7 +21,8 @@ from ddnn.drift import Evidence
 from ddnn.evaluation import decide, record
 from ddnn.evaluation.source import load_for
 from ddnn.policy import Policy
-from ddnn.tuning.promise import cloud_labels, promise
+from ddnn.tuning.promise import promise
+from ddnn.tuning.sample import Sample
 from ddnn.types import Bools, Exit, Floats, Ints
 from ddnn_lab.drifting import Drift, drifting
 
@@ -103,7 +104,7 @@ def fully(drift: Drift) -> Drift:
 def pool(bundle: Bundle, data: Dataset, policy: Policy) -> tuple[Pool, Mapping[Exit, float], float, float]:
     """Each exit's answers, its share of them, overall accuracy and the cloud's."""
     scores = record(bundle, data)
-    decisions, cloud = decide(scores, policy), cloud_labels(scores)
+    decisions, cloud = decide(scores, policy), Sample(scores).cloud_labels
     answers: dict[Exit, Bools] = {
         exit: (decisions.label != cloud)[decisions.exit == exit.rank]
         for exit in Exit

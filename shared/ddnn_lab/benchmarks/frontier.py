@@ -22,20 +22,20 @@ import numpy as np
 
 from ddnn.evaluation.recorded import Recorded
 from ddnn.policy import Policy
-from ddnn.tuning.asked import ask
 from ddnn.tuning.calibration import fit_temperatures
-from ddnn.tuning.cost import Price, costs
+from ddnn.tuning.cost import CostModel
 from ddnn.tuning.frontier import best, frontier
-from ddnn.tuning.links import parse_links
+from ddnn.tuning.latency import Links
+from ddnn.tuning.sample import ask
 from ddnn.types import Array, Bools, Floats
 
 __all__ = ["main"]
 
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 STEPS = 101
-PRICES = {
-    "payload": Price(),
-    "latency": Price("latency", links=parse_links(["device-edge=5ms,50mbit", "edge-cloud=40ms,10mbit"])),
+COSTS = {
+    "payload": CostModel(),
+    "latency": CostModel("latency", links=Links.parse(["device-edge=5ms,50mbit", "edge-cloud=40ms,10mbit"])),
 }
 
 
@@ -111,8 +111,8 @@ def against_grid(path: Path) -> Iterable[dict[str, Any]]:
     policy = Policy(bundle="benchmark", temperatures=fit_temperatures(scores))
     asked = ask(scores, policy)
     right = asked.labels == scores.y[:, None]
-    for name, price in PRICES.items():
-        each = costs(scores, policy.offload, price)
+    for name, cost_model in COSTS.items():
+        each = cost_model.at_exits(scores, policy.offload)
         start = time.perf_counter()
         found = frontier(asked.uncertainty, right, each)
         seconds = time.perf_counter() - start

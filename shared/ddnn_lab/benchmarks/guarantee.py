@@ -20,13 +20,12 @@ import numpy as np
 from ddnn.evaluation import Scores
 from ddnn.evaluation.recorded import Recorded
 from ddnn.policy import Policy
-from ddnn.tuning.asked import Asked, ask
-from ddnn.tuning.binomial import p_values
 from ddnn.tuning.calibration import fit_temperatures
-from ddnn.tuning.cost import Price, costs
+from ddnn.tuning.cost import CostModel
 from ddnn.tuning.frontier import frontier
-from ddnn.tuning.guarantee import LEARNING
-from ddnn.tuning.guarantee_steps import climb, halves, ladder
+from ddnn.tuning.guarantee import LEARNING, climb, halves, ladder
+from ddnn.tuning.promise import p_values
+from ddnn.tuning.sample import Asked, ask
 from ddnn.types import Array, Bools, Ints
 
 __all__ = ["main"]
@@ -86,7 +85,7 @@ def line(row: dict[str, Any]) -> str:
 def study(scores: Scores, labelled: bool, events: int, draws: int, learning: float, seed: int) -> list[dict[str, Any]]:
     """The rows of one pool and one kind of loss."""
     policy = Policy(bundle="benchmark", temperatures=fit_temperatures(scores))
-    price = costs(scores, policy.offload, Price())
+    price = CostModel().at_exits(scores, policy.offload)
     whole = ask(scores, policy)
     true = whole.losses(scores.y if labelled else None)
     up = np.zeros(price.shape)

@@ -15,9 +15,9 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import Dataset, load
 from ddnn.evaluation import record
 from ddnn.policy import Thresholds
-from ddnn.tuning.cost import Offload, Price, costs
-from ddnn.tuning.links import Links, parse_links
-from ddnn.tuning.measure import measure
+from ddnn.tuning.cost import CostModel, Offload
+from ddnn.tuning.latency import Links
+from ddnn.tuning.profile import measure
 from ddnn_lab.in_process import NEVER, Fleet, Switch
 
 __all__ = ["SlowSwitch", "main", "waited_ms"]
@@ -58,15 +58,15 @@ async def waited_ms(fleet: Fleet, data: Dataset, name: str) -> float:
 
 async def main() -> None:
     """Print one row for each way to offload and each exit."""
-    bundle, switch, links = Bundle.open(shipped_bundle()), SlowSwitch(), parse_links(LINKS)
+    bundle, switch, links = Bundle.open(shipped_bundle()), SlowSwitch(), Links.parse(LINKS)
     fleet = Fleet(bundle, switch)
     fleet.start()
     data = load("mnist5k", grid="3x2").subset("test").take(range(EVENTS))
-    price = Price("latency", links=links, profile=measure(bundle))
-    print(f"links: {links}\n\n| offload | answered at | model: ms | fleet: ms | fleet with fast links: ms |")
+    cost = CostModel("latency", links=links, profile=measure(bundle))
+    print(f"links: {' '.join(LINKS)}\n\n| offload | answered at | model: ms | fleet: ms | fleet with fast links: ms |")
     print("| --- | --- | --- | --- | --- |")
     for offload in OFFLOADS:
-        model = 1000 * costs(record(bundle, data), offload, price).mean(axis=0)
+        model = 1000 * cost.at_exits(record(bundle, data), offload).mean(axis=0)
         for place, (exit, thresholds) in enumerate(EXITS.items()):
             fleet.use(thresholds=thresholds, offload=offload)
             switch.links = links

@@ -22,11 +22,11 @@ from ddnn.data import load
 from ddnn.evaluation import Recorder, Scores
 from ddnn.evaluation.source import load_for
 from ddnn.policy import Policy, Temperatures
-from ddnn.tuning.asked import FEWEST_EVENTS, ask
 from ddnn.tuning.calibration import fit_temperatures, reliability
-from ddnn.tuning.cost import Price, costs
+from ddnn.tuning.cost import CostModel
 from ddnn.tuning.frontier import frontier
 from ddnn.tuning.live import lose, some
+from ddnn.tuning.sample import FEWEST_EVENTS, ask
 from ddnn.types import Array, Bools, Exit
 
 __all__ = ["main"]
@@ -80,7 +80,7 @@ def study(validation: Recorder, test: Recorder, present: Bools, criterion: str, 
             "temperatures by count": {live: (each[0], base[1]) for live, each in sets.items()},
             "temperatures and thresholds by count": sets,
         }
-        low, high = (costs(scores, "staged", Price()).mean(axis=0)[place] for place in (0, -1))
+        low, high = (CostModel().at_exits(scores, "staged").mean(axis=0)[place] for place in (0, -1))
         budgets = low + (high - low) * np.asarray(BUDGETS)
         for name, arm in arms.items():
             spent, right = played(scores, criterion, arm)
@@ -106,14 +106,14 @@ def fitted(scores: Scores, criterion: str) -> tuple[Temperatures, Array]:
     """Temperatures, and for each price of a byte the frontier's best thresholds: (prices, m)."""
     policy = Policy(bundle="benchmark", criterion=criterion, temperatures=fit_temperatures(scores))
     asked = ask(scores, policy)
-    points = frontier(asked.uncertainty, asked.labels == scores.y[:, None], costs(scores, "staged", Price()))
+    points = frontier(asked.uncertainty, asked.labels == scores.y[:, None], CostModel().at_exits(scores, "staged"))
     best = (points.wrong + PRICES[:, None] * points.cost).argmin(axis=1)
     return policy.temperatures, points.thresholds[best]
 
 
 def played(scores: Scores, criterion: str, arm: Sets) -> tuple[Array, Array]:
     """Mean bytes and accuracy on `scores` at every price: (prices,) each."""
-    live, price = scores.present.sum(axis=1), costs(scores, "staged", Price())
+    live, price = scores.present.sum(axis=1), CostModel().at_exits(scores, "staged")
     spent, right = np.zeros(len(PRICES)), np.zeros(len(PRICES))
     for count in np.unique(live):
         rows = np.flatnonzero(live == count)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from ddnn.tuning.binomial import fewest_events, p_value, p_values, upper_bound
+from ddnn.tuning.promise import fewest_events, p_value, p_values, upper_bound
 
 
 @pytest.mark.parametrize("risk", [0.001, 0.02, 0.5, 0.97])

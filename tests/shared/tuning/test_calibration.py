@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ddnn.evaluation.decide import judge_all
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import auroc, calibration, reliability
 from made_scores import make_scores
@@ -29,7 +30,7 @@ def test_ece_by_hand() -> None:
 def test_every_exit_is_judged_and_a_device_only_on_what_it_sees() -> None:
     scores = make_scores(100, devices=3)
     scores.y_dev[:60, 0] = -1
-    found = calibration(scores, Policy(bundle="b"))
+    found = calibration(scores, judge_all(scores, Policy(bundle="b")))
     assert {name: told["answers"] for name, told in found.items()} == {
         "device": 240,
         "local": 100,

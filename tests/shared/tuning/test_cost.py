@@ -9,11 +9,12 @@ import pytest
 from ddnn.errors import BadInput
 from ddnn.evaluation import Scores, decide
 from ddnn.evaluation.report import traffic
+from ddnn.links import Shape as Link
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import Topology
 from ddnn.traffic import Messages
-from ddnn.tuning.cost import KINDS, Kind, Offload, Over, Price, costs, exits_asked, spent
-from ddnn.tuning.links import Link, Links
+from ddnn.tuning.cost import KINDS, CostModel, Kind, Offload, Over, exits_asked
+from ddnn.tuning.latency import Links
 from ddnn.tuning.profile import Profile, Timing
 from ddnn.types import Exit, Floats, Tier
 from made_scores import make_topology
@@ -71,9 +72,9 @@ def test_costs_at_the_exits_that_answer_add_up_to_the_traffic(
             place = np.array([exits.index(list(Exit)[rank]) if rank >= 0 else -1 for rank in decisions.exit])
             for kind in ("payload", "body"):
                 for over, name in LINK.items():
-                    each = costs(scores, offload, Price(kind=kind, over=over))
+                    each = CostModel(kind=kind, over=over).at_exits(scores, offload)
                     assert each[np.arange(len(scores)), place].sum() / len(scores) == told[name][kind]
-                whole = costs(scores, offload, Price(kind=kind))[np.arange(len(scores)), place]
+                whole = CostModel(kind=kind).at_exits(scores, offload)[np.arange(len(scores)), place]
                 assert whole.sum() == pytest.approx(sum(told[name][kind] for name in LINK.values()) * len(scores))
 
 
@@ -86,7 +87,7 @@ def test_what_decisions_spend_is_the_traffic_with_several_edges_and_sure_devices
     decisions = decide(scores, chosen)
     told = traffic(scores, decisions, chosen)
     for over, name in LINK.items():
-        each = spent(scores, decisions, offload, Price(kind="body", over=over))
+        each = CostModel(kind="body", over=over).spent(scores, decisions, offload)
         assert each.sum() / len(scores) == told[name]["body"]
 
 
@@ -94,22 +95,22 @@ def test_what_decisions_spend_is_the_traffic_with_several_edges_and_sure_devices
 @pytest.mark.parametrize(("devices", "edges", "section"), SHAPES)
 def test_a_column_is_what_all_events_cost_at_that_exit(devices: int, edges: int, section: bool, kind: Any) -> None:
     scores = scores_of(devices, edges, section)
-    price = Price(kind=kind, links=Links(Link(0.01, 1e6), Link(0.04, 1e7)), profile=profile(scores.topology))
-    columns = costs(scores, "staged", price)
+    cost = CostModel(kind=kind, links=Links(Link(0.01, 1e6), Link(0.04, 1e7)), profile=profile(scores.topology))
+    columns = cost.at_exits(scores, "staged")
     last = len(exits_asked(scores.topology)) - 1
     for place in range(last + 1):
         first, second = (place == 0) * 1.0, (place == 1 and last == 2) * 1.0
         everywhere = two(scores, first, second)
         sure = decide(scores, everywhere)
         answered = sure.exit == exits_asked(scores.topology)[place].rank
-        np.testing.assert_array_equal(columns[answered, place], spent(scores, sure, "staged", price)[answered])
+        np.testing.assert_array_equal(columns[answered, place], cost.spent(scores, sure, "staged")[answered])
         assert answered.any()
 
 
 def test_an_event_that_nobody_saw_costs_nothing() -> None:
     scores = scores_of(3, 1, True, absent=1.0)
     for kind in KINDS:
-        assert not costs(scores, "staged", Price(kind=kind, links=Links(Link(1.0), Link(1.0)))).any()
+        assert not CostModel(kind=kind, links=Links(Link(1.0), Link(1.0))).at_exits(scores, "staged").any()
 
 
 def profile(topology: Topology) -> Profile:
@@ -136,7 +137,7 @@ def test_latency_is_what_one_counts_by_hand() -> None:
     scores.present[:] = [[True, True, True], [True, True, False]]
     sizes = Messages(scores.topology, CLASSES)
     near, far = Link(0.1, 1e5), Link(0.4, 1e6)
-    price = Price(kind="latency", links=Links(near, far), profile=profile(scores.topology))
+    cost = CostModel(kind="latency", links=Links(near, far), profile=profile(scores.topology))
 
     def passing(message: Any, rate: float) -> float:
         return float(message.body * 8 / rate)
@@ -150,8 +151,8 @@ def test_latency_is_what_one_counts_by_hand() -> None:
         up, from_cloud = passing(sizes.from_edge(0), 1e6), passing(sizes.answer(Exit.CLOUD, by_edge=False), 1e6)
         cloud = edge + up + 0.2 + 0.030 + from_cloud + 0.2
         want = [at + 0.05 + down for at in (local, edge, cloud)]
-        np.testing.assert_allclose(costs(scores, "staged", price)[event], want, rtol=1e-12)
-    eager = costs(scores, "eager", price)
+        np.testing.assert_allclose(cost.at_exits(scores, "staged")[event], want, rtol=1e-12)
+    eager = cost.at_exits(scores, "eager")
     both = passing(sizes.from_device(0, (*always, *asked)), 1e5)
     np.testing.assert_allclose(eager[0, 1], 0.030 + both + 0.05 + 0.001 + 0.020 + 0.05 + down)
 
@@ -159,20 +160,19 @@ def test_latency_is_what_one_counts_by_hand() -> None:
 def test_devices_that_share_a_link_queue_on_it() -> None:
     scores = scores_of(3, 1, True, events=1, absent=0.0)
     times = profile(scores.topology)
-    one, all = (
-        costs(scores, "staged", Price(kind="latency", links=Links(Link(0, 1e5), shared=shared), profile=times))[0, 0]
-        for shared in (False, True)
-    )
+    links = (Links(Link(0, 1e5), shared=shared) for shared in (False, True))
+    models = (CostModel(kind="latency", links=each, profile=times) for each in links)
+    one, all = (model.at_exits(scores, "staged")[0, 0] for model in models)
     sizes = Messages(scores.topology, CLASSES)
     assert all - one == pytest.approx(2 * sizes.from_device(0, scores.topology.sent(Tier.DEVICE)).body * 8 / 1e5)
 
 
 def test_a_sure_device_answers_before_its_neighbours_and_a_sure_edge_before_the_cloud() -> None:
     scores = scores_of(4, 2, True, events=400, absent=0.2)
-    price = Price(kind="latency", links=Links(Link(0.1), Link(0.4)), profile=profile(scores.topology))
+    cost = CostModel(kind="latency", links=Links(Link(0.1), Link(0.4)), profile=profile(scores.topology))
     chosen = policy(device=0.3, local=0.6, edge=0.6)
     decisions = decide(scores, chosen)
-    waited = spent(scores, decisions, "staged", price)
+    waited = cost.spent(scores, decisions, "staged")
     all_sure = (decisions.sure == scores.present).all(axis=1) & scores.present.any(axis=1)
     assert all_sure.any()
     own_times = np.array([0.01, 0.02, 0.03, 0.04])
@@ -193,8 +193,8 @@ def test_views_that_go_up_raw_cost_their_way() -> None:
     raw = Topology.tiered([spec.view for spec in scores.topology.devices], [(0, 1)], None)
     scores = Scores(None, None, None, scores.cloud, scores.present, scores.y, scores.y_dev, raw, {})
     assert exits_asked(raw) == (Exit.CLOUD,)
-    np.testing.assert_array_equal(costs(scores, "staged", Price()), np.full((3, 1), 2 * 16 + 2 * 16 + 2))
-    latency = costs(scores, "staged", Price(kind="latency", links=Links(Link(0.1), Link(0.4))))
+    np.testing.assert_array_equal(CostModel().at_exits(scores, "staged"), np.full((3, 1), 2 * 16 + 2 * 16 + 2))
+    latency = CostModel(kind="latency", links=Links(Link(0.1), Link(0.4))).at_exits(scores, "staged")
     np.testing.assert_allclose(latency, 0.5)
 
 
@@ -208,13 +208,55 @@ def test_views_that_go_up_raw_cost_their_way() -> None:
 )
 def test_a_price_that_makes_no_sense_is_refused(keys: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        Price(**keys)
+        CostModel(**keys)
 
 
 def test_a_price_says_what_it_counts() -> None:
     over: Over = "edge-cloud"
-    assert Price("body", over).document() == {"kind": "body", "unit": "bytes", "over": "edge-cloud"}
-    told = Price("latency", links=Links(Link(0.005, 5e7))).document()
+    assert CostModel("body", over).document() == {"kind": "body", "unit": "bytes", "over": "edge-cloud"}
+    told = CostModel("latency", links=Links(Link(0.005, 5e7))).document()
     assert told["links"]["device-edge"] == {"round_trip_s": 0.005, "bits_per_s": 5e7}
     assert told["links"]["edge-cloud"] == {"round_trip_s": 0.0, "bits_per_s": None}
     assert math.isinf(Link().bits_per_s)
+
+
+@pytest.mark.parametrize(
+    ("text", "link"),
+    [
+        ("5ms,50mbit", Link(0.005, 5e7)),
+        ("50Mbit, 5 ms", Link(0.005, 5e7)),
+        ("0.1s", Link(0.1, math.inf)),
+        ("250kbit", Link(0.0, 2.5e5)),
+        (".5s,1gbit", Link(0.5, 1e9)),
+        ("0ms", Link()),
+    ],
+)
+def test_a_link_is_a_round_trip_and_a_rate(text: str, link: Link) -> None:
+    assert Links.parse([f"device-edge={text}"]) == Links(device_edge=link)
+
+
+def test_links_not_named_take_no_time() -> None:
+    links = Links.parse(["edge-cloud=40ms,10mbit"], shared=True)
+    assert links == Links(Link(), Link(0.04, 1e7), shared=True)
+    assert links.device_edge.seconds(1e9) == 0
+    assert links.edge_cloud.seconds(1250) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["5ms,50mbit"], "expected one like edge-cloud=40ms,10mbit"),
+        (["moon-cloud=5ms"], "the links are device-edge and edge-cloud"),
+        (["device-edge="], "link is 'device-edge='; expected one like"),
+        (["device-edge=5"], "'5' is no part of one"),
+        (["device-edge=5ms,50mb"], "'50mb' is no part of one"),
+        (["device-edge=-5ms"], "'-5ms' is no part of one"),
+        (["device-edge=0mbit"], "'0mbit' is no part of one"),
+        (["device-edge=nanms"], "'nanms' is no part of one"),
+        (["device-edge=5ms,6ms"], "with a jitter; expected a round trip and a rate"),
+        (["device-edge=5ms", "device-edge=6ms"], "given twice"),
+    ],
+)
+def test_what_is_no_link_gets_a_sentence(given: list[str], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        Links.parse(given)

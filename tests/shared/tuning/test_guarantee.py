@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +12,28 @@ from ddnn.data.watched import watched
 from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Judging, Policy, Thresholds
-from ddnn.tuning.asked import Asked, ask
+from ddnn.tuning.cost import CostModel, Offload
 from ddnn.tuning.criteria import compare_criteria
-from ddnn.tuning.guarantee import guarantee
-from ddnn.tuning.guarantee_steps import climb, halves, ladder
+from ddnn.tuning.guarantee import Risk, climb, guarantee, halves, ladder
+from ddnn.tuning.sample import Sample, ask
 from ddnn.types import Array, Exit
 from made_scores import CLASSES, make_scores
 
 POLICY = Policy(bundle="b", version=7)
 
 
-def to_cloud(scores: Scores) -> Array:
+class ToCloud(CostModel):
     """An event costs 1 if it reaches the cloud."""
-    price = np.zeros((len(scores), 3 if scores.edge is not None else 2))
-    price[:, -1] = 1
-    return price
+
+    def at_exits(self, scores: Scores, offload: Offload = "staged") -> Array:
+        costs = np.zeros((len(scores), 3 if scores.edge is not None else 2))
+        costs[:, -1] = 1
+        return costs
+
+
+def promised(scores: Scores, risk: float, *, policy: Policy = POLICY, **how: Any) -> tuple[Policy, dict[str, Any]]:
+    asked_for = Risk(risk, **{key: how.pop(key) for key in ("confidence", "labelled") if key in how})
+    return guarantee(Sample(scores, ToCloud()), policy, asked_for, **how)
 
 
 def test_climbing_stops_at_the_first_point_that_fails() -> None:
@@ -54,12 +62,12 @@ def test_what_the_network_was_chosen_on_does_not_test_where_the_learning_part_ha
 def test_the_evidence_counts_testing_events_that_the_network_was_chosen_on() -> None:
     scores = make_scores(400, strength=2)
     for seen, tested in ((watched(100), 0), (watched(400), 280)):
-        assert guarantee(scores, POLICY, to_cloud(scores), risk=0.05, seen=seen)[1]["events"]["seen"] == tested
+        assert promised(scores, 0.05, seen=seen)[1]["events"]["seen"] == tested
 
 
 def test_the_ladder_starts_gently_and_loses_more_the_cheaper_it_gets() -> None:
     asked = ask(scores := make_scores(400), POLICY)
-    steps = ladder(asked, to_cloud(scores), scores.y)
+    steps = ladder(asked, ToCloud().at_exits(scores), scores.y)
     losses = asked.losses(scores.y)
     reached = asked.reached(steps)
     lost = losses[np.arange(400), reached].sum(axis=1)
@@ -76,8 +84,7 @@ def test_the_losses_in_the_evidence_are_those_of_the_answers_served(
     devices: int, edges: int, section: bool, labelled: bool
 ) -> None:
     scores = make_scores(600, devices=devices, edges=edges, section=section, strength=2)
-    price = to_cloud(scores)
-    chosen, evidence = guarantee(scores, POLICY, price, risk=0.05, labelled=labelled)
+    chosen, evidence = promised(scores, 0.05, labelled=labelled)
     held = scores.take(halves(600, 0.3, 0)[1])
     answers, cloud = decide(held, chosen), held.cloud.argmax(axis=1)
     lost = (answers.label != cloud) & ((cloud == held.y) | (not labelled))
@@ -90,7 +97,7 @@ def test_the_losses_in_the_evidence_are_those_of_the_answers_served(
 def test_the_policy_carries_the_promise_and_the_evidence_its_tests() -> None:
     scores = make_scores(400, strength=2)
     before = POLICY.model_copy(update={"live": {1: Judging()}})
-    chosen, evidence = guarantee(scores, before, to_cloud(scores), risk=0.05, confidence=0.9)
+    chosen, evidence = promised(scores, 0.05, policy=before, confidence=0.9)
     assert chosen.promise is not None
     assert (chosen.version, chosen.live) == (8, {})
     assert (chosen.promise.risk, chosen.promise.confidence, chosen.promise.loss) == (0.05, 0.9, "accuracy")
@@ -105,7 +112,7 @@ def test_the_policy_carries_the_promise_and_the_evidence_its_tests() -> None:
 def test_without_labels_no_label_is_looked_at() -> None:
     scores = make_scores(300, strength=2)
     blind = replace(scores, y=np.zeros_like(scores.y), y_dev=np.zeros_like(scores.y_dev))
-    seen, unseen = (guarantee(each, POLICY, to_cloud(each), risk=0.1, labelled=False)[0] for each in (scores, blind))
+    seen, unseen = (promised(each, 0.1, labelled=False)[0] for each in (scores, blind))
     assert seen == unseen
     assert seen.promise is not None
     assert seen.promise.loss == "disagreement"
@@ -114,12 +121,12 @@ def test_without_labels_no_label_is_looked_at() -> None:
 def test_the_criterion_is_chosen_on_the_learning_part_alone() -> None:
     scores = make_scores(400, strength=2)
     learn, _ = halves(400, 0.3, 0)
-    alone = compare_criteria({"validation": scores.take(learn)}, POLICY, {"validation": to_cloud(scores)[learn]})
-    chosen, evidence = guarantee(scores, POLICY, to_cloud(scores), risk=0.1, criterion="auto")
+    alone = compare_criteria({"validation": Sample(scores.take(learn), ToCloud())}, POLICY)
+    chosen, evidence = promised(scores, 0.1, criterion="auto")
     assert chosen.criterion == evidence["criterion"] == alone["chosen"]
-    assert guarantee(scores, POLICY, to_cloud(scores), risk=0.1, criterion="margin")[0].criterion == "margin"
+    assert promised(scores, 0.1, criterion="margin")[0].criterion == "margin"
     with pytest.raises(BadInput, match="'auto' without labels"):
-        guarantee(scores, POLICY, to_cloud(scores), risk=0.1, criterion="auto", labelled=False)
+        promised(scores, 0.1, criterion="auto", labelled=False)
 
 
 def test_too_few_events_are_refused_with_how_many_would_do() -> None:
@@ -128,7 +135,7 @@ def test_too_few_events_are_refused_with_how_many_would_do() -> None:
         Infeasible,
         match=r"needs 299 testing events without a single loss, so 428 events in all; .* they can show is 0.0212",
     ) as no:
-        guarantee(scores, POLICY, to_cloud(scores), risk=0.01)
+        promised(scores, 0.01)
     assert no.value.exit_code == 3
     assert math.ceil(math.log(0.05) / math.log(0.99)) == 299
     assert len(halves(428, 0.3, 0)[1]) >= 299
@@ -145,22 +152,21 @@ def exit_that_never_doubts(scores: Scores, wrong: int) -> Scores:
 def test_losses_that_more_events_would_bear_are_refused_with_how_many() -> None:
     scores = exit_that_never_doubts(make_scores(400), wrong=50)
     with pytest.raises(Infeasible, match=r"lose \d+ of 280 testing events, .* about [\d,]+ events in all would do"):
-        guarantee(scores, POLICY, to_cloud(scores), risk=0.025)
+        promised(scores, 0.025)
 
 
 def test_losses_above_the_risk_are_refused_however_many_events() -> None:
     scores = exit_that_never_doubts(make_scores(400), wrong=10)
     with pytest.raises(Infeasible, match="more events would not help"):
-        guarantee(scores, POLICY, to_cloud(scores), risk=0.02)
+        promised(scores, 0.02)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, math.nan, math.inf])
 @pytest.mark.parametrize("name", ["risk", "confidence"])
 def test_a_risk_or_confidence_that_is_no_share_is_refused(name: str, value: float) -> None:
-    scores = make_scores(100)
-    asked = {"risk": 0.1, "confidence": 0.9, name: value}
+    asked: dict[str, Any] = {"risk": 0.1, "confidence": 0.9, name: value}
     with pytest.raises(BadInput, match=f"{name} is {value}"):
-        guarantee(scores, POLICY, to_cloud(scores), risk=asked["risk"], confidence=asked["confidence"])
+        Risk(**asked)
 
 
 def test_what_cannot_be_tuned_on_is_refused() -> None:
@@ -169,21 +175,20 @@ def test_what_cannot_be_tuned_on_is_refused() -> None:
     broken.cloud[3, 0] = np.nan
     for scores, said in ((few, "49 events"), (same, "of class 1"), (broken, "cloud is not finite in row 3")):
         with pytest.raises(BadData, match=said):
-            guarantee(scores, POLICY, to_cloud(scores), risk=0.1)
+            promised(scores, 0.1)
 
 
 @pytest.mark.parametrize("risk", [0.05, 0.1])
 def test_promises_are_broken_no_more_often_than_said(risk: float) -> None:
     pool = make_scores(20_000, seed=1, strength=1.5)
     asked = ask(pool, POLICY)
-    losses, price = asked.losses(pool.y), to_cloud(pool)
+    losses, costs = asked.losses(pool.y), ToCloud().at_exits(pool)
     rng, draws, confidence, broken, useful = np.random.default_rng(2), 150, 0.8, 0, 0
     for draw in range(draws):
         drawn = rng.integers(len(pool), size=300)
         learn, test = (drawn[part] for part in halves(300, 0.3, draw))
-        steps = ladder(Asked(asked.exits, asked.uncertainty[learn], asked.labels[learn]), price[learn], pool.y[learn])
-        held = Asked(asked.exits, asked.uncertainty[test], asked.labels[test])
-        lost = losses[test, held.reached(steps)].sum(axis=1)
+        steps = ladder(asked.take(learn), costs[learn], pool.y[learn])
+        lost = losses[test, asked.take(test).reached(steps)].sum(axis=1)
         if passed := sum(rung.passed for rung in climb(lost.tolist(), len(test), risk, confidence)):
             reached = asked.reached(steps[passed - 1 : passed])[0]
             broken += bool(losses[np.arange(len(pool)), reached].mean() > risk)

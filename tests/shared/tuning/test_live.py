@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from ddnn.evaluation import Recorder, Scores
-from ddnn.policy import Policy
+from ddnn.policy import Judging, Policy
+from ddnn.tuning.cost import CostModel, Offload
 from ddnn.tuning.frontier import Frontier, frontier
-from ddnn.tuning.live import at_price, fit_live, lose, price_of, some
+from ddnn.tuning.live import best_at, fit_live, lose, rate_at, some
+from ddnn.tuning.sample import Sample
 from ddnn.types import Array, Bools
 from made_scores import make_scores
 
@@ -29,24 +31,30 @@ class Recorded(Recorder):
         return replace(self._scores, present=there, local=(self._scores.local * seen).astype(np.float32))
 
 
-def costs(scores: Scores) -> Array:
+class Sent(CostModel):
     """A device sends one, and two more if the event goes past the local exit, and the edge one."""
-    return np.stack([scores.present.sum(axis=1) * each + (each > 2) for each in (1, 3, 3.5)], axis=1)
+
+    def at_exits(self, scores: Scores, offload: Offload) -> Array:
+        return np.stack([scores.present.sum(axis=1) * each + (each > 2) for each in (1, 3, 3.5)], axis=1)
+
+
+def fitted(recorder: Recorded) -> dict[int, Judging]:
+    return fit_live(recorder, Sample(recorder.scores(), Sent()), POLICY)
 
 
 def test_each_count_is_fitted_on_events_with_just_so_many_devices() -> None:
     recorder = Recorded(make_scores(300, devices=4))
-    found = fit_live(recorder, POLICY, costs)
+    found = fitted(recorder)
     assert set(found) == {1, 2, 3}
     assert [np.unique(mask.sum(axis=1)).tolist() for mask in recorder.asked] == [[4], [1], [2], [3]]
     # What is half as large needs half the temperature.
     assert found[1].temperatures.local == pytest.approx(found[2].temperatures.local / 2, rel=1e-2)
-    assert fit_live(recorder, POLICY, costs) == found
+    assert fitted(recorder) == found
 
 
 def test_each_edge_keeps_so_many_of_its_own() -> None:
     recorder = Recorded(make_scores(100, devices=5, edges=2))
-    assert set(fit_live(recorder, POLICY, costs)) == {1, 2}
+    assert set(fitted(recorder)) == {1, 2}
     edges = recorder.topology.edges
     kept = [np.stack([mask[:, edge.devices].sum(axis=1) for edge in edges]) for mask in recorder.asked]
     assert [np.unique(each, axis=1).T.tolist() for each in kept[1:]] == [[[1, 1]], [[2, 2]]]
@@ -55,19 +63,19 @@ def test_each_edge_keeps_so_many_of_its_own() -> None:
 def test_counts_that_few_events_have_keep_the_base() -> None:
     scores = make_scores(100, devices=4)
     scores.present[49:, 1:] = False  # the others with one device only
-    assert set(fit_live(Recorded(scores), POLICY, costs)) == {1}
+    assert set(fitted(Recorded(scores))) == {1}
 
 
-def test_the_price_is_the_slope_of_the_hull_where_the_chosen_point_is() -> None:
+def test_the_rate_is_the_slope_of_the_hull_where_the_chosen_point_is() -> None:
     # The hull leaves out (3, 18), which lies above the line from (2, 20) to (4, 10).
     points = made_points(wrong=[50, 20, 18, 10], cost=[1, 2, 3, 4])
-    assert [price_of(points, spent) for spent in (1, 2, 3, 4)] == pytest.approx([30, 30, 5, 5])
-    assert price_of(made_points(wrong=[3], cost=[2]), 2) == 0
+    assert [rate_at(points, cost) for cost in (1, 2, 3, 4)] == pytest.approx([30, 30, 5, 5])
+    assert rate_at(made_points(wrong=[3], cost=[2]), 2) == 0
 
 
-def test_a_price_picks_the_point_where_an_error_costs_as_much() -> None:
+def test_a_rate_picks_the_point_where_an_error_costs_as_much() -> None:
     points = made_points(wrong=[50, 20, 18, 10], cost=[1, 2, 3, 4])
-    assert [at_price(points, price)[0] for price in (40, 20, 4, 0)] == pytest.approx([0.1, 0.2, 0.4, 0.4])
+    assert [best_at(points, rate)[0] for rate in (40, 20, 4, 0)] == pytest.approx([0.1, 0.2, 0.4, 0.4])
 
 
 def made_points(wrong: list[int], cost: list[float]) -> Frontier:

@@ -11,15 +11,14 @@ import pytest
 
 import ddnn.tuning
 from ddnn.evaluation import Scores, decide
+from ddnn.links import Shape
 from ddnn.policy import Policy
-from ddnn.tuning.cost import Price, costs, spent
+from ddnn.tuning import CostModel, Objective, Risk, Sample, choose, figures, tune_policy
+from ddnn.tuning.comparison import DROPS, comparison
 from ddnn.tuning.criteria import compare_criteria
 from ddnn.tuning.guarantee import guarantee
-from ddnn.tuning.links import Link, Links
-from ddnn.tuning.page import page, report, write_report
-from ddnn.tuning.report import change
-from ddnn.tuning.study import DROPS, study
-from ddnn.tuning.tune import choose, figures
+from ddnn.tuning.latency import Links
+from ddnn.tuning.report import page, report, write_report
 from ddnn.types import Exit, Floats
 from made_scores import make_topology
 
@@ -56,17 +55,16 @@ def both(**how: Any) -> dict[str, Scores]:
     return {"validation": made(160, split="validation", **how), "test": made(120, split="test", seed=1, **how)}
 
 
-def document(scores: dict[str, Scores], price: Price | None = None, **extras: Any) -> dict[str, Any]:
-    price = price or Price()
-    chosen = choose(scores["validation"], POLICY, price=price)
+def document(scores: dict[str, Scores], cost: CostModel | None = None, **extras: Any) -> dict[str, Any]:
+    samples = {split: Sample(each, cost) for split, each in scores.items()}
+    tuned = tune_policy(samples, POLICY, Objective())
     return {
-        **change(POLICY, chosen.policy, scores, price),
-        "guarantee": None,
-        "criteria": None,
+        **tuned.document,
+        "written": False,
         "bundle": {"name": "tiny & small", "fingerprint": "0123456789abcdef"},
         "data": {"name": "made <up>", "fingerprint": "f"},
         "asked": "The lowest cost.",
-        "study": study(scores, chosen.policy, price, chosen.points),
+        "study": comparison(samples, tuned.policy, tuned.points),
         **extras,
     }
 
@@ -103,9 +101,10 @@ class Outline(HTMLParser):
 
 @pytest.mark.parametrize(("edges", "section"), [(1, True), (1, False), (2, True)])
 def test_the_study_tells_what_the_policies_do(edges: int, section: bool) -> None:
-    scores, price = both(edges=edges, section=section), Price("body")
-    policy = choose(scores["validation"], POLICY, price=price).policy
-    told = study(scores, policy, price)
+    scores, cost = both(edges=edges, section=section), CostModel("body")
+    samples = {split: Sample(each, cost) for split, each in scores.items()}
+    policy = choose(samples["validation"], POLICY).policy
+    told = comparison(samples, policy)
     assert told["search"]["exact"] == (edges == 1)
     assert set(told) == {"search", "frontier", "alone", "alternatives", "sweeps", "reliability"}
     points = [*told["frontier"], *(point for tried in told["sweeps"].values() for point in tried)]
@@ -115,7 +114,7 @@ def test_the_study_tells_what_the_policies_do(edges: int, section: bool) -> None
         for split, each in scores.items():
             decisions = decide(each, other)
             assert point[split]["accuracy"] == pytest.approx(decisions.accuracy(each.y))
-            assert point[split]["cost"] == pytest.approx(spent(each, decisions, "staged", price).mean())
+            assert point[split]["cost"] == pytest.approx(cost.spent(each, decisions, "staged").mean())
             for exit, share in point[split]["exit_share"].items():
                 assert share == pytest.approx(decisions.share(Exit(exit)))
     assert told["alone"]["cloud"]["test"]["accuracy"] == figures(scores["test"], policy)["cloud_accuracy"]
@@ -123,7 +122,8 @@ def test_the_study_tells_what_the_policies_do(edges: int, section: bool) -> None
 
 
 def test_wider_margins_never_cost_more_and_keep_to_theirs() -> None:
-    told = study(both(), choose(both()["validation"], POLICY).policy, Price())["alternatives"]
+    samples = {split: Sample(each) for split, each in both().items()}
+    told = comparison(samples, choose(samples["validation"], POLICY).policy)["alternatives"]
     assert [each["max_accuracy_drop"] for each in told] == list(DROPS)
     spent_on = [each["validation"]["cost"]["mean"] for each in told]
     assert spent_on == sorted(spent_on, reverse=True)
@@ -167,8 +167,8 @@ def test_plots_take_their_ink_from_the_page() -> None:
 def test_without_matplotlib_there_is_a_sentence_and_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
     told = document(both(section=False))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "ddnn.tuning.page_plots", raising=False)
-    monkeypatch.delattr(ddnn.tuning, "page_plots", raising=False)
+    monkeypatch.delitem(sys.modules, "ddnn.tuning.plots", raising=False)
+    monkeypatch.delattr(ddnn.tuning, "plots", raising=False)
     seen = Outline(page(told))
     assert "svg" not in seen.tags
     assert "There are no plots: they need matplotlib" in seen.said
@@ -177,9 +177,9 @@ def test_without_matplotlib_there_is_a_sentence_and_every_table(monkeypatch: pyt
 
 def test_criteria_and_a_guarantee_are_told_with_their_evidence() -> None:
     scores = both()
-    prices = {name: costs(each, "staged", Price()) for name, each in scores.items()}
-    policy, evidence = guarantee(scores["validation"], POLICY, prices["validation"], risk=0.1, confidence=0.9)
-    compared = compare_criteria(scores, policy, prices)
+    samples = {split: Sample(each) for split, each in scores.items()}
+    policy, evidence = guarantee(samples["validation"], POLICY, Risk(0.1, 0.9))
+    compared = compare_criteria(samples, policy)
     seen = Outline(page(document(scores, guarantee=evidence, criteria=compared)))
     testing = evidence["events"]["testing"]
     for words in (
@@ -193,8 +193,8 @@ def test_criteria_and_a_guarantee_are_told_with_their_evidence() -> None:
 
 
 def test_latency_says_its_links_and_what_is_left_out() -> None:
-    price = Price("latency", links=Links(Link(0.005, 5e7), shared=True))
-    seen = Outline(page(document(both(), price)))
+    cost = CostModel("latency", links=Links(Shape(0.005, 5e7), shared=True))
+    seen = Outline(page(document(both(), cost)))
     for words in (
         "device-edge 5 ms, 50 Mbit/s shared",
         "edge-cloud 0 ms, any rate",

@@ -8,8 +8,7 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadData
-from ddnn.tuning.measure import measure
-from ddnn.tuning.profile import Profile, Timing
+from ddnn.tuning.profile import Profile, Timing, measure
 from networks import TOPOLOGIES, make_bundle
 
 TICK = Timing(median_s=1.0, p95_s=1.0)

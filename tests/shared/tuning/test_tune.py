@@ -13,9 +13,8 @@ import made_scores
 from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import Topology
-from ddnn.tuning import Objective, choose, figures, fit_temperature, objective_points, tune
-from ddnn.tuning.cost import Price
-from ddnn.tuning.links import parse_links
+from ddnn.tuning import CostModel, Objective, Sample, choose, figures, fit_temperature, points, tune
+from ddnn.tuning.latency import Links
 from ddnn.tuning.objective import parse_shares
 from ddnn.types import Exit
 
@@ -27,7 +26,7 @@ make_scores = partial(made_scores.make_scores, bits=(640, 960))
 
 @pytest.fixture(autouse=True)
 def few_plays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objective_points, "PLAYS", 150)
+    monkeypatch.setattr(points, "PLAYS", 150)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -75,39 +74,40 @@ def test_a_larger_margin_never_costs_more(edges: int) -> None:
 def test_within_a_budget_the_best_accuracy_is_chosen(edges: int) -> None:
     scores = make_scores(150, devices=4, edges=edges, seed=4)
     told = [
-        figures(scores, choose(scores, POLICY, Objective(None, max_cost=cost)).policy) for cost in (100, 300, 500, 900)
+        figures(scores, choose(Sample(scores), POLICY, Objective(None, max_cost=cost)).policy)
+        for cost in (100, 300, 500, 900)
     ]
     assert all(each["cost"]["mean"] <= cost for each, cost in zip(told, (100, 300, 500, 900), strict=True))
     accuracies = [each["accuracy"] for each in told]
     assert accuracies == sorted(accuracies)
     assert accuracies[0] < accuracies[-1]
     both = Objective(0.01, max_cost=900, max_share={Exit.CLOUD: 0.9})
-    assert figures(scores, choose(scores, POLICY, both).policy)["accuracy"] == accuracies[-1]
+    assert figures(scores, choose(Sample(scores), POLICY, both).policy)["accuracy"] == accuracies[-1]
 
 
 @pytest.mark.parametrize("edges", [1, 2])
 @pytest.mark.parametrize(("exit", "share"), [(Exit.CLOUD, 0.1), (Exit.LOCAL, 0.2), (Exit.EDGE, 0.05)])
 def test_no_exit_answers_more_than_its_cap(edges: int, exit: Exit, share: float) -> None:
     scores = make_scores(150, devices=4, edges=edges, seed=5)
-    told = figures(scores, choose(scores, POLICY, Objective(0.3, max_share={exit: share})).policy)
+    told = figures(scores, choose(Sample(scores), POLICY, Objective(0.3, max_share={exit: share})).policy)
     assert told["exit_share"][exit] <= share
     assert told["accuracy"] >= told["cloud_accuracy"] - 0.3
 
 
 def test_several_edges_say_how_much_was_searched() -> None:
-    chosen = choose(make_scores(100, devices=4, edges=2), POLICY)
+    chosen = choose(Sample(make_scores(100, devices=4, edges=2)), POLICY)
     search = (chosen.policy.tuned or {})["search"]
     assert (search["exact"], search["largest_loss"]) == (False, {"wrong_answers": None, "cost": None})
     assert 50 < search["looked_at"] <= 150 < search["combinations"]
-    points = chosen.points.frontier()
-    assert (np.diff(points.cost) > 0).all()
-    assert (np.diff(points.wrong) < 0).all()
+    found = chosen.points.frontier()
+    assert (np.diff(found.cost) > 0).all()
+    assert (np.diff(found.wrong) < 0).all()
 
 
 def test_the_lowest_latency_is_a_cost_too() -> None:
-    scores, price = make_scores(100), Price("latency", links=parse_links(["edge-cloud=40ms,10mbit"]))
-    tuned = tune(scores, POLICY, max_accuracy_drop=0.02, price=price)
-    told, cloud = (figures(scores, each, price)["cost"] for each in (tuned, _all_to_cloud(tuned)))
+    scores, cost = make_scores(100), CostModel("latency", links=Links.parse(["edge-cloud=40ms,10mbit"]))
+    tuned = tune(scores, POLICY, max_accuracy_drop=0.02, cost=cost)
+    told, cloud = (figures(scores, each, cost)["cost"] for each in (tuned, _all_to_cloud(tuned)))
     assert (told["kind"], told["unit"]) == ("latency", "seconds")
     assert told["mean"] < cloud["mean"]
 
@@ -163,7 +163,7 @@ def test_what_comes_nearest_gives_up_one_limit_and_keeps_the_others() -> None:
     with pytest.raises(
         Infeasible, match=r"reach an accuracy of .* and cost at most 100\.0 payload bytes .* at cloud"
     ) as told:
-        choose(scores, POLICY, Objective(0.0, max_cost=100, max_share={Exit.CLOUD: 0.5}))
+        choose(Sample(scores), POLICY, Objective(0.0, max_cost=100, max_share={Exit.CLOUD: 0.5}))
     near = {each["without"]: each for each in told.value.nearest}
     assert set(near) == {"accuracy", "cost"}
     assert near["accuracy"]["cost"]["mean"] <= 100 < near["cost"]["cost"]["mean"]
@@ -182,7 +182,7 @@ def test_an_objective_that_makes_no_sense_is_refused() -> None:
         ),
     ):
         with pytest.raises(BadInput, match=sentence):
-            choose(scores, POLICY, Objective(**arguments))
+            choose(Sample(scores), POLICY, Objective(**arguments))
     assert parse_shares(["cloud=0.1", "local=1"]) == {Exit.CLOUD: 0.1, Exit.LOCAL: 1.0}
     for bad in ("cloud", "moon=0.1", "cloud=x"):
         with pytest.raises(BadInput, match="max-share is"):

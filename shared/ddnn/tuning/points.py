@@ -3,18 +3,18 @@
 Legend: N events, m exits below the cloud that are asked, P points.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import product
-from math import prod
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, Self
 
 import numpy as np
 
-from ddnn.evaluation import Scores, decide, judge
 from ddnn.policy import Policy
-from ddnn.tuning.asked import Asked, ask
-from ddnn.tuning.cost import Price, costs, spent
+from ddnn.tuning.cost import exits_asked
 from ddnn.tuning.frontier import Frontier, best, frontier, split_between
+from ddnn.tuning.objective import Objective
+from ddnn.tuning.sample import Asked, Sample
 from ddnn.types import Array, Ints
 
 __all__ = ["PLAYS", "Limits", "Points", "operating_points"]
@@ -34,6 +34,16 @@ class Limits:
     caps: tuple[int | None, ...]
     """(m + 1,) events that each exit may answer."""
 
+    @classmethod
+    def of(cls, objective: Objective, sample: Sample) -> Self:
+        """What an objective asks for, in events and in cost summed over these."""
+        events, drop, right = len(sample), objective.max_accuracy_drop, float(sample.cloud_right.mean())
+        return cls(
+            most_wrong=None if drop is None else events - math.ceil((right - drop) * events - 1e-9),
+            most_cost=None if objective.max_cost is None else objective.max_cost * events,
+            caps=objective.caps(exits_asked(sample.scores.topology), events),
+        )
+
 
 class Points(Protocol):
     """Where operating points come from."""
@@ -47,26 +57,22 @@ class Points(Protocol):
         """All points worth having."""
 
 
-def operating_points(scores: Scores, policy: Policy, price: Price) -> Points:
-    """The points of `policy`'s criterion and temperatures on `scores`."""
-    if len(scores.topology.edges) == 1:
-        return _All(scores, policy, price)
-    return _Played(scores, policy, price)
+def operating_points(sample: Sample, policy: Policy) -> Points:
+    """The points of `policy`'s criterion and temperatures on a sample."""
+    return _All(sample, policy) if len(sample.scores.topology.edges) == 1 else _Played(sample, policy)
 
 
 class _All:
     """One edge: an event's way depends on its own criteria alone, so that the frontier is all there is to know."""
 
-    def __init__(self, scores: Scores, policy: Policy, price: Price) -> None:
-        self.asked = ask(scores, policy)
-        self._right = scores.right(self.asked.labels)
-        self._costs = costs(scores, policy.offload, price)
+    def __init__(self, sample: Sample, policy: Policy) -> None:
+        self.asked = sample.asked(policy)
+        self._matrices = self.asked.uncertainty, sample.right(policy), sample.costs(policy)
+        self._frontier: Frontier | None = None
 
     def best(self, limits: Limits, minimise: Minimise) -> Frontier:
         return best(
-            self.asked.uncertainty,
-            self._right,
-            self._costs,
+            *self._matrices,
             most_wrong=limits.most_wrong,
             most_cost=limits.most_cost,
             minimise=minimise,
@@ -74,7 +80,8 @@ class _All:
         )
 
     def frontier(self) -> Frontier:
-        return frontier(self.asked.uncertainty, self._right, self._costs)
+        self._frontier = self._frontier or frontier(*self._matrices)
+        return self._frontier
 
 
 class _Played:
@@ -83,26 +90,21 @@ class _Played:
     Played are half of them where the frontier would be if the surest edge alone decided, half evenly over all.
     """
 
-    def __init__(self, scores: Scores, policy: Policy, price: Price) -> None:
-        self.asked = asked = ask(scores, policy)
-        right, every = scores.right(asked.labels), [judge(scores, policy, exit)[1] for exit in asked.exits]
+    def __init__(self, sample: Sample, policy: Policy) -> None:
+        self.asked = asked = sample.asked(policy)
+        every = [sample.judged(policy)[exit].uncertainty for exit in asked.exits]
         values = [np.unique(each[each < 1]).astype(np.float64) for each in every]
-        self._combinations = prod(len(each) + 1 for each in values)
-        rising = np.maximum.accumulate(costs(scores, policy.offload, price), axis=1)  # telling others may cost more
-        likely = frontier(asked.uncertainty, right, rising).thresholds
+        self._combinations = math.prod(len(each) + 1 for each in values)
+        rising = np.maximum.accumulate(sample.costs(policy), axis=1)  # telling others may cost more
+        likely = frontier(asked.uncertainty, sample.right(policy), rising).thresholds
         per_exit = max(2, int((PLAYS / 2) ** (1 / len(values))))
         even = np.array(list(product(*(_options(each, per_exit) for each in values))))
         self._thresholds = np.unique(np.concatenate([_thinned(likely, PLAYS - len(even)), even]), axis=0)
-        played = [self._play(scores, policy, price, row) for row in self._thresholds]
-        self._wrong = np.array([wrong for wrong, _, _ in played], np.int64)
-        self._cost = np.array([cost for _, cost, _ in played], np.float64)
-        self._answers = np.array([answers for _, _, answers in played], np.int64)
-
-    def _play(self, scores: Scores, policy: Policy, price: Price, row: Array) -> tuple[int, float, list[int]]:
-        decisions = decide(scores, policy.model_copy(update={"thresholds": self.asked.thresholds(row)}))
-        answers = [int((decisions.exit == exit.rank).sum()) for exit in self.asked.exits]
-        cost = float(spent(scores, decisions, policy.offload, price).sum())
-        return int((decisions.label != scores.y).sum()), cost, [*answers, len(scores) - sum(answers)]
+        played = sample.outcomes(policy, self._thresholds)
+        self._wrong = np.array([each.events - each.right for each in played], np.int64)
+        self._cost = np.array([each.total_cost for each in played], np.float64)
+        below = np.array([[each.answers[exit] for exit in asked.exits] for each in played], np.int64)
+        self._answers = np.column_stack([below, len(sample) - below.sum(axis=1)])
 
     def best(self, limits: Limits, minimise: Minimise) -> Frontier:
         fits = np.ones(len(self._wrong), np.bool_)
@@ -114,14 +116,14 @@ class _Played:
             fits &= True if cap is None else self._answers[:, exit] <= cap
         rows = np.flatnonzero(fits)
         keys = (self._cost[rows], self._wrong[rows])
-        return self._told(rows[np.lexsort(keys[::-1] if minimise == "cost" else keys)][:1])
+        return self._points(rows[np.lexsort(keys[::-1] if minimise == "cost" else keys)][:1])
 
     def frontier(self) -> Frontier:
         order = np.lexsort((self._wrong, self._cost))
         fewest = np.minimum.accumulate(np.concatenate([[np.iinfo(np.int64).max], self._wrong[order]]))
-        return self._told(order[self._wrong[order] < fewest[:-1]])
+        return self._points(order[self._wrong[order] < fewest[:-1]])
 
-    def _told(self, rows: Ints) -> Frontier:
+    def _points(self, rows: Ints) -> Frontier:
         return Frontier(
             thresholds=self._thresholds[rows],
             wrong=self._wrong[rows],

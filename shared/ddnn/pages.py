@@ -1,0 +1,30 @@
+"""Pages of HTML, made of the templates in `ddnn/templates`, which share one style sheet.
+
+A page is one file that asks the network for nothing. Values are escaped unless they are marked as HTML.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ddnn.data.advice import needed_for
+from ddnn.formatting import percent
+
+__all__ = ["render"]
+
+
+def render(template: str, values: Mapping[str, Any], **filters: Callable[..., str]) -> str:
+    """A template filled in; `filters` are its own, beside `percent`, `threshold` and `whole`.
+
+    Raises `BadInput` where jinja2, which comes with the extra `train`, is not installed.
+    """
+    with needed_for("a page"):
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    environment = Environment(
+        loader=PackageLoader("ddnn"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(percent=percent, threshold=_threshold, whole="{:,}".format, **filters)
+    return environment.get_template(template).render(values)
+
+
+def _threshold(value: float) -> str:
+    return f"{value:.4g}" if value else "off"
