@@ -1,7 +1,9 @@
 """Events on a bench: a collector whose complete events wait for the test, and events of no tier at all."""
 
 import asyncio
+import selectors
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,7 @@ __all__ = [
     "SCORES",
     "Bench",
     "Kept",
+    "Loop",
     "answer",
     "expire",
     "make_event",
@@ -157,3 +160,28 @@ async def expire(bench: Bench, count: int) -> None:
         while len(bench.events) < count:
             bench.kept.came.clear()
             await bench.kept.came.wait()
+
+
+class Clock(selectors.DefaultSelector):
+    """Time passes when everything waits, and then at once."""
+
+    now = 1000.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready and timeout:
+            self.now += timeout
+        return ready
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop by that clock; what goes wrong in a callback is kept."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.problems: list[dict[str, Any]] = []
+        super().__init__(self.clock)
+        self.set_exception_handler(lambda loop, context: self.problems.append(context))
+
+    def time(self) -> float:
+        return self.clock.now

@@ -60,6 +60,7 @@ TRANSITIONS: Final = tuple(
         (State.ASKING, State.DECIDING, "features of all that took part came", "collector", ""),
         (State.ASKING, State.DECIDING, "the feature timeout passed, with those that came", "timer", "feature timeout"),
         (State.ASKING, State.ANSWERED, "it passed, and none came: `no_features`", "timer", "feature timeout"),
+        (State.ASKING, State.ANSWERED, "it passed, and the callers have left: `gone`", "timer", "feature timeout"),
         (State.ASKING, State.ANSWERED, "the drain is over: `draining`", "service", "`DDNN_DRAIN_S`"),
         (State.OFFLOADED, State.ANSWERED, "an answer from above, or the reason why there is none", "offload", "upward"),
         (State.OFFLOADED, State.ANSWERED, "`deadline`", "reply", "own"),
