@@ -9,7 +9,7 @@ project = "ddnn"
 version = release = __version__
 copyright = "the authors of ddnn, Apache-2.0"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["results/serving/targets.md"]  # a table of performance.md
 myst_heading_anchors = 3
 suppress_warnings = [
