@@ -10,9 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ddnn.criteria import Votes
 from ddnn.policy import Policy
-from ddnn.task import CLASSIFICATION, Task
+from ddnn.task import CLASSIFICATION, Task, Votes
 from ddnn.types import Bools, Exit, Floats, Ints
 
 __all__ = [

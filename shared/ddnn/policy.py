@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ddnn.criteria import check_criterion
 from ddnn.errors import BadBundle, BadInput
 from ddnn.seal import fingerprint, read_sealed, write_sealed
+from ddnn.task import check_criterion
 from ddnn.types import Exit
 
 __all__ = [
@@ -124,7 +124,7 @@ class Policy(_Frozen):
     bundle: str
     """Fingerprint of the bundle this policy belongs to."""
     criterion: Annotated[str, AfterValidator(_criterion)] = "entropy"
-    """Of those in `ddnn.criteria`, or `package.module:function`."""
+    """Of those in `ddnn.task`, or `package.module:function`."""
     thresholds: Thresholds = Thresholds()
     temperatures: Temperatures = Temperatures()
     live: dict[Annotated[int, Field(ge=1)], Judging] = {}

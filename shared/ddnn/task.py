@@ -1,20 +1,143 @@
-"""The task: what scores mean. Classification is the first, and so far the only one.
+"""The task: what scores mean, and how uncertain an exit is. Classification is the first, and so far the only one.
 
 Everything between a section's scores and an answer asks the task: labels, probabilities, what is right, how uncertain
 an exit is, which tensors an answer has, which of several answers counts. Its loss is in `ddnn.training.loss`.
-Shapes: scores and probabilities are (…, K), labels (…); −1 is no label.
+Criteria measure uncertainty in [0, 1]. A user's own is named `package.module:function`, takes probabilities (…, K) and
+gives (…); where its attribute `needs_votes` is true it also takes the votes, or None, as `agreement` does.
+Shapes: scores and probabilities are (…, K) over K classes, labels and criteria (…); −1 is no label.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar, Final
+import math
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ddnn import criteria
-from ddnn.errors import BadInput
+from ddnn.errors import BadConfig, BadInput
+from ddnn.extensions import is_extension, refuse_unlisted, resolve
 from ddnn.types import Answer, Bools, Floats, Ints
 
-__all__ = ["CLASSIFICATION", "TASKS", "Task"]
+__all__ = [
+    "CLASSIFICATION",
+    "CRITERIA",
+    "TASKS",
+    "Task",
+    "Votes",
+    "agreement",
+    "check_criterion",
+    "entropy",
+    "load_criterion",
+    "margin",
+    "max_probability",
+    "needs_votes",
+    "probabilities",
+    "uncertainty",
+]
+
+Votes = tuple[Floats, Bools] | None
+"""The scores (…, D, K) of the devices under an exit and who is present (…, D); none where nobody holds them."""
+
+_SMALLEST: Final = np.float32(np.finfo(np.float32).smallest_subnormal)
+
+
+def probabilities(scores: Floats, temperature: float | Floats = 1.0) -> Floats:
+    """Softmax over the last axis of `scores / temperature`; uniform, so unsure, where a score is not finite.
+
+    `temperature` is one for all, or (…) of each.
+    """
+    # Ufuncs and their reductions only: of a few events the methods around them take most of the time.
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = scores / np.asarray(temperature, np.float32)[..., np.newaxis]
+        if not np.logical_and.reduce(np.isfinite(scaled), axis=None):
+            scaled = np.where(np.isfinite(scaled).all(axis=-1, keepdims=True), scaled, np.float32(0))
+        scaled -= np.maximum.reduce(scaled, axis=-1, keepdims=True)
+    exps = np.exp(scaled)
+    return np.asarray(exps / np.add.reduce(exps, axis=-1, keepdims=True), dtype=np.float32)
+
+
+def entropy(p: Floats) -> Floats:
+    """Normalised entropy η(p) = −Σ pᵢ ln pᵢ / ln K (DDNN paper, section III-D), with 0 ln 0 = 0."""
+    logs = np.log(np.maximum(p, _SMALLEST))  # finite where p is 0, and the same where it is not
+    mean = np.add.reduce(p * logs, axis=-1) / np.float32(-math.log(p.shape[-1]))
+    return np.asarray(np.minimum(np.maximum(mean, 0.0), 1.0))
+
+
+def max_probability(p: Floats) -> Floats:
+    """1 − the largest probability."""
+    return np.asarray(1 - p.max(axis=-1))
+
+
+def margin(p: Floats) -> Floats:
+    """1 − (largest − second largest probability)."""
+    top = np.partition(p, -2, axis=-1)
+    return np.asarray(1 - (top[..., -1] - top[..., -2]))
+
+
+def agreement(p: Floats, device_scores: Floats, present: Bools) -> Floats:
+    """1 − the share of present devices whose own label is the fused one; scores (…, D, K), mask (…, D).
+
+    Unsure, 1, where nobody is present.
+    """
+    same = (device_scores.argmax(axis=-1) == p.argmax(axis=-1)[..., np.newaxis]) & present
+    return np.asarray(1 - same.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1), dtype=np.float32)
+
+
+_BY_PROBABILITIES: Final[dict[str, Callable[[Floats], Floats]]] = {
+    "entropy": entropy,
+    "max_probability": max_probability,
+    "margin": margin,
+}
+CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")
+"""Those that are built in."""
+
+
+def check_criterion(name: str, *others: str) -> str:
+    """Return `name` if it is built in or has the form of an extension; raise `BadInput`. Nothing is imported.
+
+    `others` are names that the sentence has, too.
+    """
+    if name not in CRITERIA and not is_extension(name):
+        expected = ", ".join((*others, *CRITERIA))
+        raise BadInput(f"criterion is {name!r}; expected one of {expected} or package.module:function")
+    return name
+
+
+def load_criterion(name: str, allowed: Collection[str]) -> None:
+    """Import a user's own criterion if `allowed` lists its module; raise `BadConfig` if not, or where that fails."""
+    if name not in CRITERIA:
+        refuse_unlisted([name], allowed)
+        _foreign(name)
+
+
+def needs_votes(criterion: str) -> bool:
+    """Whether a criterion looks at the scores of the devices under an exit."""
+    return criterion == "agreement" or (
+        criterion not in CRITERIA and getattr(_foreign(criterion), "needs_votes", False)
+    )
+
+
+def uncertainty(criterion: str, p: Floats, votes: Votes = None) -> Floats:
+    """Apply a criterion by name to an exit's probabilities (…, K).
+
+    Agreement needs `votes`; where nobody holds them, at a device and in the cloud, entropy stands in.
+    """
+    if criterion in _BY_PROBABILITIES:
+        return _BY_PROBABILITIES[criterion](p)
+    if criterion == "agreement":
+        return entropy(p) if votes is None else agreement(p, *votes)
+    function = _foreign(check_criterion(criterion))
+    values = np.asarray(function(p, votes) if needs_votes(criterion) else function(p), np.float32)
+    if values.shape != p.shape[:-1]:
+        raise BadConfig(f"criterion {criterion!r} gives the shape {values.shape}; expected {p.shape[:-1]}")
+    return np.clip(np.where(np.isnan(values), np.float32(1), values), 0, 1)
+
+
+@cache
+def _foreign(name: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = resolve(name, "criterion", CRITERIA)
+    return function
+
 
 Outputs = dict[str, tuple[str, tuple[str, ...]]]
 """Datatype and shape of each tensor, by name."""
@@ -35,13 +158,8 @@ class Task:
         """Whether labels are the true ones; without a label nothing is right."""
         return np.asarray((labels == y) & (y >= 0))
 
-    def probabilities(self, scores: Floats, temperature: float | Floats = 1.0) -> Floats:
-        """Softmax at a temperature."""
-        return criteria.probabilities(scores, temperature)
-
-    def uncertainty(self, criterion: str, p: Floats, votes: criteria.Votes = None) -> Floats:
-        """How uncertain an exit is, in [0, 1], by a criterion; `votes` are the scores under it, for some criteria."""
-        return criteria.uncertainty(criterion, p, votes)
+    probabilities = staticmethod(probabilities)
+    uncertainty = staticmethod(uncertainty)
 
     def join(self, answers: Sequence[Answer | None]) -> int:
         """Index of the answer that counts, out of those to one event; raise `BadInput` if there is none.

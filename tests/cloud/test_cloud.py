@@ -6,8 +6,8 @@ import numpy as np
 
 import ddnn_cloud.app
 from ddnn.bundle import Bundle
-from ddnn.criteria import probabilities
 from ddnn.settings import Settings
+from ddnn.task import probabilities
 from ddnn.types import Exit
 from ddnn_lab.in_process import Fleet
 from networks import make_bundle

@@ -7,10 +7,10 @@ import pytest
 
 import ddnn_device.app
 from ddnn.bundle import Bundle
-from ddnn.criteria import entropy, probabilities
 from ddnn.errors import BadConfig
 from ddnn.policy import Thresholds
 from ddnn.settings import Settings
+from ddnn.task import entropy, probabilities
 from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet
 from networks import make_bundle

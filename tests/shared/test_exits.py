@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ddnn.criteria import CRITERIA, agreement, entropy, margin, max_probability, probabilities, uncertainty
 from ddnn.errors import BadInput
+from ddnn.task import CRITERIA, agreement, entropy, margin, max_probability, probabilities, uncertainty
 from ddnn.types import Floats
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from ddnn.bundle import Bundle, shipped_bundle
-from ddnn.criteria import entropy, probabilities
-from ddnn.task import CLASSIFICATION, TASKS
+from ddnn.task import CLASSIFICATION, TASKS, entropy, probabilities
 
 
 def test_a_label_is_the_class_with_the_highest_score() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import Bundle, shipped_bundle
-from ddnn.criteria import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Temperatures, Thresholds
+from ddnn.task import entropy, probabilities
 from ddnn.types import Exit
 from ddnn_lab.faults.rig import Rig
 from real_fleet import ADMIN, Sensors

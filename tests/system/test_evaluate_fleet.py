@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.cli.evaluate import evaluate
-from ddnn.criteria import entropy, probabilities
 from ddnn.errors import BadInput, Unauthorized, Unavailable
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Thresholds
+from ddnn.task import entropy, probabilities
 from ddnn.types import Exit
 
 TOKEN = "between-the-tiers"

@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 from ddnn.bundle import Bundle
 from ddnn.cli.app import app
 from ddnn.client import Client
-from ddnn.criteria import entropy, probabilities
 from ddnn.errors import BadInput, Forbidden
 from ddnn.fleet.policy import Source, followers
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Thresholds
+from ddnn.task import entropy, probabilities
 from ddnn.types import Answer, Exit, Floats
 from real_fleet import ADMIN, PATIENCE_S, Sensors
 

@@ -10,8 +10,8 @@ from tritonclient.utils import InferenceServerException
 
 from ddnn.bundle import Bundle
 from ddnn.client import Client
-from ddnn.criteria import entropy, probabilities
 from ddnn.fleet.processes import LocalFleet
+from ddnn.task import entropy, probabilities
 from ddnn.types import Array
 
 ROWS = 4

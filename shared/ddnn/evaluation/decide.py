@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from ddnn.criteria import Votes, needs_votes
 from ddnn.evaluation.scores import Scores
 from ddnn.exits import NOBODY, Judged, answers, judge_under, thresholds_under
 from ddnn.policy import Policy
+from ddnn.task import Votes, needs_votes
 from ddnn.types import Array, Bools, Exit, Floats, Ints
 
 __all__ = ["ALWAYS", "NOBODY", "Decisions", "decide", "exit_alone", "judge", "judge_all", "thresholds"]

@@ -11,11 +11,11 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from ddnn.criteria import load_criterion
 from ddnn.errors import BadBundle, BadInput
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
 from ddnn.serving.event import no_answer
+from ddnn.task import load_criterion
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import decode_error
 

@@ -15,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 
-from ddnn.criteria import Votes, needs_votes
 from ddnn.exits import answers, judge
 from ddnn.policy import Policy
 from ddnn.runtime import Section
@@ -24,6 +23,7 @@ from ddnn.serving.batching import Outputs, SectionQueue
 from ddnn.serving.event import Event, Reply
 from ddnn.serving.request import RequestOptions, Stage
 from ddnn.serving.states import State
+from ddnn.task import Votes, needs_votes
 from ddnn.topology import SectionSpec, Topology
 from ddnn.types import Answer, Array, Exit, Floats
 
@@ -55,7 +55,7 @@ class Step:
             if codec.name not in ("view", "float32"):
                 unpack[given.what] = partial(codec.unpack, shape=topology.shape(given, child))
         needs = tuple(given.what for given in spec.inputs)
-        return cls(spec.exit, section, needs, unpack, spec.features.pack if spec.features else None)
+        return cls(spec.exit, section, needs, unpack, spec.features.coded.pack if spec.features else None)
 
     def run(self, events: Sequence[Event]) -> dict[str, Array]:
         """Run the section on a batch of events; features come out packed."""

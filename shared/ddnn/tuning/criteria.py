@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.criteria import CRITERIA, check_criterion
 from ddnn.policy import Policy
+from ddnn.task import CRITERIA, check_criterion
 from ddnn.tuning.calibration import calibration
 from ddnn.tuning.frontier import frontier
 from ddnn.tuning.promise import Doubles

@@ -17,11 +17,11 @@ import numpy as np
 from scipy.stats import t as student
 
 from ddnn.bundle import Bundle
-from ddnn.criteria import CRITERIA, probabilities
 from ddnn.data import load
 from ddnn.evaluation import Recorder, Scores
 from ddnn.evaluation.source import load_for
 from ddnn.policy import Policy, Temperatures
+from ddnn.task import CRITERIA, probabilities
 from ddnn.tuning.calibration import fit_temperatures, reliability
 from ddnn.tuning.cost import CostModel
 from ddnn.tuning.frontier import frontier

@@ -14,11 +14,11 @@ import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
-from ddnn.criteria import entropy, probabilities
 from ddnn.fleet.links import LinkProcess
 from ddnn.fleet.processes import LocalFleet, Member
 from ddnn.links import Shape
 from ddnn.policy import Thresholds
+from ddnn.task import entropy, probabilities
 from ddnn.types import Exit, Tier
 
 __all__ = ["ADMIN", "DEVICE", "FaultyFleet", "resealed", "spread"]

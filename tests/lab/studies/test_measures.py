@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import Bundle
-from ddnn.criteria import uncertainty
 from ddnn.data import load
 from ddnn.errors import BadData
 from ddnn.evaluation import Scores, record
 from ddnn.evaluation.decide import exit_alone
 from ddnn.export import sample_bundle, sample_data
 from ddnn.network import NetworkConfig
+from ddnn.task import uncertainty
 from ddnn.tuning.calibration import auroc, reliability
 from ddnn.types import Array, Exit
 from ddnn_lab.studies.measures.devices import majority_vote, mean_vote

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from ddnn.client import join
-from ddnn.criteria import CRITERIA, probabilities, uncertainty
 from ddnn.evaluation import NOBODY, Scores, decide, judge
 from ddnn.evaluation.decide import thresholds as limits_of
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.serving.engine import Engine, judge_events
 from ddnn.serving.event import Event, no_answer
 from ddnn.serving.request import RequestOptions
+from ddnn.task import CRITERIA, probabilities, uncertainty
 from ddnn.topology import Features, Topology, View
 from ddnn.types import Answer, Array, Exit
 

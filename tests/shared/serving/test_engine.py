@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ddnn.criteria import entropy, margin, probabilities
 from ddnn.policy import Policy, Temperatures
 from ddnn.serving.engine import judge_events
+from ddnn.task import entropy, margin, probabilities
 from ddnn.types import Array, Exit
 from ddnn_lab.in_process import Fleet
 from event_bench import make_event

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ddnn.criteria import CRITERIA
 from ddnn.errors import BadData, BadInput
 from ddnn.evaluation import Scores
 from ddnn.policy import Policy
+from ddnn.task import CRITERIA
 from ddnn.tuning.cost import CostModel, Offload
 from ddnn.tuning.criteria import area, compare_criteria, criterion_of
 from ddnn.tuning.sample import Sample, ask

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ddnn.criteria import probabilities
 from ddnn.evaluation import Scores, decide
 from ddnn.evaluation.decide import exit_alone
 from ddnn.evaluation.report import MOST_DEVICES, missing_devices
 from ddnn.policy import Policy
+from ddnn.task import probabilities
 from ddnn.types import Array, Exit
 from ddnn_lab.studies.measures.subject import Subject
 
