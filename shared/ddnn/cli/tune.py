@@ -51,8 +51,8 @@ Offload = Annotated[str | None, typer.Option(help="`staged` or `eager`; by defau
 Criterion = Annotated[
     str | None,
     typer.Option(
-        help="`entropy`, `max_probability`, `margin`, `agreement`, or `auto`: entropy unless another is clearly better."
-        " By default the policy's own."
+        help="`entropy`, `max_probability`, `margin`, `agreement`, your own as `package.module:function`, or `auto`:"
+        " entropy unless another is clearly better. By default the policy's own."
     ),
 ]
 Live = Annotated[
