@@ -13,11 +13,12 @@ from ddnn.data import Dataset
 from ddnn.evaluation import Decisions, decide, evaluate, record
 from ddnn.evaluation.agreement import agreement
 from ddnn.evaluation.served import ask
-from ddnn.export import finish, sample_data
+from ddnn.export import sample_data
 from ddnn.fleet.processes import LocalFleet
 from ddnn.network.quantise import Quantiser, quantiser
+from ddnn.pipeline import make_bundle
 from ddnn.topology import Features
-from ddnn.training import Config, train
+from ddnn.training import Config
 from ddnn.tuning import tune
 from ddnn.types import Exit, Tier
 
@@ -43,9 +44,8 @@ def data() -> Dataset:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory, data: Dataset) -> Bundle:
     """Trained, exported, proved, and tuned by the foreign criterion."""
-    network = train(Config.of(CONFIG), data, seed=0)
     path = tmp_path_factory.mktemp("foreign") / "bundle"
-    made = finish(path, network, data, config=CONFIG, seed=0, golden_events=60)
+    made = make_bundle(data, Config.of(CONFIG), path, golden_events=60)
     made.verify()
     validation = record(made, data.subset("validation"))
     tune(validation, made.policy, max_accuracy_drop=0.01, criterion=CRITERION).write(path)

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ddnn.data import Dataset
-    from ddnn.network import DDNN
-    from ddnn.training import Config, Run, Watcher
+    from ddnn.training import Config, Run
 
 __all__ = ["train"]
 
@@ -44,6 +43,14 @@ def train(
         str | None, typer.Option(help="Array of the file whose groups stay whole in the split.")
     ] = None,
     test_groups: Annotated[str | None, typer.Option(help="Which groups are test: 7,8.")] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="BUNDLE", help="Start from the weights of this bundle, by default its config."),
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SECTION", help="Keep the weights of `device`, `local`, `edge`, `cloud`, or `device_0`."),
+    ] = None,
     max_accuracy_drop: Annotated[
         float, typer.Option(help="How far below the cloud exit's the tuned overall accuracy may be.")
     ] = 0.005,
@@ -58,13 +65,19 @@ def train(
 
     Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with `--resume` continues.
     """
+    from ddnn.bundle import Bundle
     from ddnn.configs import config_file
+    from ddnn.data import load
     from ddnn.data.advice import needed_for
 
     with needed_for("training"):
         from ddnn.export import refuse_existing
         from ddnn.training import Config, Run
-    wanted = Config.read(*map(config_file, config or ()))
+    from ddnn.pipeline import make_bundle
+
+    first = Bundle.open(initial) if initial else None
+    base = Config.of(first.manifest.training.config) if first else None
+    wanted = Config.read(*map(config_file, config or ()), base=base)
     wanted = wanted.changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
     if show_config:
         typer.echo(wanted.to_toml(), nl=False)
@@ -73,8 +86,6 @@ def train(
         raise BadInput(
             "train needs a SOURCE and --out BUNDLE; for example `ddnn train mnist5k --grid 3x2 --out digits`"
         )
-    from ddnn.data import load
-
     refuse_existing(out, force=force)
     run = Run.beside(out)
     if resume:
@@ -82,14 +93,28 @@ def train(
     groups = test_groups.split(",") if test_groups else None
     devices = wanted.network.devices
     data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed, devices=devices)
-    with run.alone():
-        if run.unfinished and not (resume or force):
-            raise BadInput(f"{run.path} holds a run already; add --resume to go on with it, or --force to start again")
-        _introduce(data)
-        network = _train(wanted, data, seed, run, resume=resume)
-        bundle, report = _write(network, data, wanted, out, seed, force=force, drop=max_accuracy_drop)
+    _introduce(data)
+    with _watcher(wanted.training.epochs) as watcher, _resumable(run):
+        bundle = make_bundle(
+            data,
+            wanted,
+            out,
+            seed=seed,
+            run=run,
+            resume=resume,
+            force=force,
+            initial=first,
+            freeze=freeze or (),
+            max_accuracy_drop=max_accuracy_drop,
+            command=_command(),
+            watcher=watcher,
+            phase=watcher.phase,
+            say=lambda doubt: typer.echo(doubt, err=True),
+        )
+    report = bundle.manifest.training.test
     if as_json:
-        document = {"bundle": str(out), "fingerprint": bundle, "training": run.summary(), "test": report}
+        test = {key: value for key, value in report.items() if key != "proof"}
+        document = {"bundle": str(out), "fingerprint": bundle.fingerprint, "training": run.summary(), "test": test}
         typer.echo(json.dumps(document, indent=1))
     else:
         _show(out, report)
@@ -111,19 +136,22 @@ def _introduce(data: "Dataset") -> None:
         typer.echo(f"warning: {doubt}", err=True)
 
 
-def _train(config: "Config", data: "Dataset", seed: int, run: "Run", *, resume: bool) -> "DDNN":
-    from ddnn.training import train as train_network
-
-    with _watcher(config.training.epochs) as watcher:
-        try:
-            return train_network(config, data, seed=seed, run=run, resume=resume, watcher=watcher)
-        except KeyboardInterrupt:
-            typer.echo(f"stopped; `--resume` goes on after the last whole epoch, kept in {run.path}", err=True)
-            raise
+def _command() -> str:
+    """How to make the bundle again: what changes nothing in the network is left out."""
+    return shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
 
 
 @contextmanager
-def _watcher(epochs: int) -> "Iterator[Watcher]":
+def _resumable(run: "Run") -> "Iterator[None]":
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; `--resume` goes on after the last whole epoch, kept in {run.path}", err=True)
+        raise
+
+
+@contextmanager
+def _watcher(epochs: int) -> "Iterator[_Lines | _Bar]":
     """A bar where someone looks at a terminal, lines where the output is kept."""
     if not sys.stderr.isatty():
         yield _Lines(epochs)
@@ -155,6 +183,9 @@ class _Bar:
     def epoch(self, record: "Mapping[str, Any]") -> None:
         self.progress.update(self.task, found=_found(record))
 
+    def phase(self, what: str) -> None:
+        self.progress.update(self.task, description=what, found="")
+
 
 class _Lines:
     """One line on stderr for every epoch."""
@@ -171,39 +202,15 @@ class _Lines:
         line = f"epoch {record['epoch'] + 1} of {self.epochs}: loss {record['loss']:.4f}, validation {_found(record)}"
         typer.echo(f"{line}, {seconds:.1f} s", err=True)
 
+    def phase(self, what: str) -> None:
+        pass
+
 
 def _found(record: "Mapping[str, Any]") -> str:
     """What the exits got right on validation, in a few words."""
     found = " ".join(f"{exit} {record[exit]:.1%}" for exit in ("local", "edge", "cloud") if record[exit] is not None)
     lost = record["cloud_one_lost"]
     return f"{found} one lost {min(lost):.1%}" if lost else found
-
-
-def _write(
-    network: "DDNN", data: "Dataset", config: "Config", out: Path, seed: int, *, force: bool, drop: float
-) -> tuple[str, dict[str, Any]]:
-    """Export, prove, tune on validation, evaluate once on test, seal; return the fingerprint and the report."""
-    from ddnn.evaluation import evaluate
-    from ddnn.export import finish, seal, staged
-
-    # What changes nothing in the network is not part of how to make it again.
-    command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
-    with staged(out, force=force) as folder, _console().status("exporting, proving, tuning") as status:
-        bundle = finish(
-            folder,
-            network,
-            data,
-            config=config.model_dump(mode="json"),
-            seed=seed,
-            command=command,
-            max_accuracy_drop=drop,
-            say=lambda doubt: typer.echo(doubt, err=True),
-        )
-        status.update("evaluating on the test split")
-        report = evaluate(bundle, data.subset("test"), missing=data.devices > 1)
-        training = bundle.manifest.training.model_copy(update={"test": {**bundle.manifest.training.test, **report}})
-        bundle = seal(folder, bundle.manifest.model_copy(update={"training": training}), bundle.policy)
-    return bundle.fingerprint, report
 
 
 def _show(out: Path, report: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from ddnn.export.proof import golden, prove
 from ddnn.network import DDNN
 from ddnn.policy import Policy
 
-__all__ = ["seal", "staged", "write_bundle"]
+__all__ = ["draft_bundle", "refuse_existing", "seal", "staged", "write_bundle"]
 
 GOLDEN_EVENTS: Final = 256
 LIBRARIES: Final = ("ddnn", "torch", "onnx", "onnxruntime", "numpy")
@@ -53,6 +53,14 @@ def refuse_existing(out: Path, *, force: bool) -> None:
         raise BadInput(f"{out} exists and is no bundle; --force replaces bundles only")
 
 
+class _Draft(Bundle):
+    """A bundle that is being made: every file is written, none is sealed, so none can be checked."""
+
+    def checked(self, name: str) -> Path:
+        """Path of a file that was written a moment ago."""
+        return self.path / name
+
+
 def write_bundle(
     folder: Path,
     network: DDNN,
@@ -69,6 +77,24 @@ def write_bundle(
     Golden events come from the test split of `data`; raise `BadBundle` if ONNX Runtime disagrees with torch. What
     ties turned is listed in the manifest's `training.test.proof`.
     """
+    draft = draft_bundle(
+        folder, network, data, name=name, command=command, config=config, seed=seed, golden_events=golden_events
+    )
+    return seal(folder, draft.manifest)
+
+
+def draft_bundle(
+    folder: Path,
+    network: DDNN,
+    data: Dataset,
+    *,
+    name: str | None = None,
+    command: str = "",
+    config: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    golden_events: int = GOLDEN_EVENTS,
+) -> Bundle:
+    """Do all that `write_bundle` does but seal: scores can be recorded on it, `seal` makes a bundle of it."""
     network = network.cpu().eval()
     folder.mkdir(parents=True, exist_ok=True)
     test = data.subset("test")
@@ -92,15 +118,15 @@ def write_bundle(
             versions={library: _version(library) for library in LIBRARIES},
         ),
     )
-    return seal(folder, manifest)
+    return _Draft(folder, manifest, Policy(bundle=""))
 
 
 def seal(folder: Path, manifest: Manifest, policy: Policy | None = None) -> Bundle:
-    """Seal `manifest`, and `policy` (or the default one) with it, into `folder`, and open the bundle."""
+    """Seal `manifest`, and `policy` (or the default one) with it, into `folder`; every file is hashed once."""
     sealed = Bundle.seal(folder, manifest)
     fresh = policy.model_copy(update={"bundle": sealed.fingerprint}) if policy else Policy(bundle=sealed.fingerprint)
     fresh.write(folder)
-    return Bundle.open(folder)
+    return Bundle(folder, sealed, fresh)
 
 
 def _describe(data: Dataset) -> dict[str, Any]:

@@ -97,9 +97,9 @@ class Config(BaseModel):
             raise BadConfig(f"{key} is {first['input']!r}: {first['msg']}") from error
 
     @classmethod
-    def read(cls, *files: Path) -> "Config":
-        """Defaults changed by the TOML `files` in turn: where two set a key, the later one has it."""
-        document: dict[str, Any] = cls().model_dump(mode="json")
+    def read(cls, *files: Path, base: "Config | None" = None) -> "Config":
+        """`base`, or the defaults, changed by the TOML `files` in turn: where two set a key, the later one has it."""
+        document: dict[str, Any] = (base or cls()).model_dump(mode="json")
         for file in files:
             document = merged(document, read_toml(file))
         return cls.of(document)

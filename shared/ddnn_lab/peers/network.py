@@ -92,7 +92,7 @@ def model_of(bundle: Path) -> Path:
 
 
 def _train(bundle: Path, filters: tuple[int, ...], data: Dataset) -> None:
-    from ddnn.export import finish, staged
+    from ddnn.pipeline import finish_bundle
     from ddnn.training import Config, Run, train
 
     recipe = Config.read(config_file("mnist5k"), Path(__file__).with_name("uncut.toml")).model_dump(mode="json")
@@ -105,5 +105,4 @@ def _train(bundle: Path, filters: tuple[int, ...], data: Dataset) -> None:
         # not bear, and would keep one of the first epochs.
         last = {name.removeprefix("average."): tensor for name, tensor in run.load().tensors.items()}
         network.load_state_dict({name: last[name] for name in network.state_dict()})
-        with staged(bundle, force=True) as made:
-            finish(made, network, data, config=config.model_dump(mode="json"), seed=_SEED, golden_events=32)
+        finish_bundle(network, data, bundle, config=config, seed=_SEED, force=True, golden_events=32, tested=False)

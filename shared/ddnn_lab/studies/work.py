@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.errors import BadBundle
-from ddnn.export import finish, staged
-from ddnn.training import Config, Run, train
+from ddnn.pipeline import make_bundle
+from ddnn.training import Config, Run
 from ddnn.training.run import CHECKPOINT_FILE
 from ddnn_lab.studies.job import Job, RunFolder, read_json, write_json
 from ddnn_lab.studies.measures import MEASURES, Subject
@@ -46,33 +45,33 @@ def _make(
     job: Job, config: Config, data: Dataset, folder: RunFolder, command: str, moved: Moved | None
 ) -> dict[str, Any]:
     """Train and export; return how it went."""
-    run, notes = Run(folder.path / "training"), list[str]()
-    document = config.model_dump(mode="json")
-    with run.alone():
-        clock = _Clock(folder.path / PROGRESS_FILE, config.training.epochs, moved, fresh=not run.unfinished)
-        network = train(config, data, seed=job.seed, run=run, resume=run.unfinished, watcher=clock)
-        started = time.monotonic()
-        with staged(folder.bundle, force=True) as staging:
-            finish(
-                staging,
-                network,
-                data,
-                config=document,
-                seed=job.seed,
-                command=command,
-                max_accuracy_drop=job.drop,
-                golden_events=GOLDEN_EVENTS,
-                say=notes.append,
-            )
-        (run.path / CHECKPOINT_FILE).unlink(missing_ok=True)  # by far the largest file, and nothing goes on from it
+    run, notes, ended = Run(folder.path / "training"), list[str](), list[float]()
+    clock = _Clock(folder.path / PROGRESS_FILE, config.training.epochs, moved, fresh=not run.unfinished)
+    bundle = make_bundle(
+        data,
+        config,
+        folder.bundle,
+        seed=job.seed,
+        run=run,
+        resume=run.unfinished,
+        force=True,
+        max_accuracy_drop=job.drop,
+        command=command,
+        golden_events=GOLDEN_EVENTS,
+        tested=False,
+        watcher=clock,
+        phase=lambda _: ended.append(time.monotonic()),
+        say=notes.append,
+    )
+    (run.path / CHECKPOINT_FILE).unlink(missing_ok=True)  # by far the largest file, and nothing goes on from it
     epochs, events = run.summary()["epochs"], int((data.split == "train").sum())
     return {
-        "config": document,
+        "config": config.model_dump(mode="json"),
         "epochs": epochs,
         "training_seconds": round(clock.seconds, 2),
-        "export_seconds": round(time.monotonic() - started, 2),
+        "export_seconds": round(time.monotonic() - ended[0], 2),
         "samples_per_second": round(events * epochs / max(clock.seconds, 1e-9), 1),
-        "versions": Bundle.open(folder.bundle).manifest.training.versions,
+        "versions": bundle.manifest.training.versions,
         "notes": notes,
     }
 

@@ -1,0 +1,175 @@
+"""From data to a tuned bundle in one call: what `ddnn train`, `ddnn tune`, studies and Python users call.
+
+Importing it loads no torch; `make_bundle` and `finish_bundle` do, and need the extra `train`.
+"""
+
+from collections.abc import Callable, Collection
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddnn.bundle import Bundle
+from ddnn.data import Dataset
+from ddnn.errors import BadData, BadInput
+from ddnn.policy import Policy, Thresholds
+from ddnn.types import Exit
+
+if TYPE_CHECKING:
+    from ddnn.network import DDNN
+    from ddnn.training import Config, Run, Watcher
+
+__all__ = ["finish_bundle", "make_bundle"]
+
+Say = Callable[[str], object]
+
+
+def _quiet(_: str) -> None:
+    """Nothing."""
+
+
+def make_bundle(
+    data: Dataset,
+    config: "Config | None",
+    out: Path,
+    *,
+    seed: int = 0,
+    run: "Run | None" = None,
+    resume: bool = False,
+    force: bool = False,
+    initial: Bundle | None = None,
+    freeze: Collection[str] = (),
+    max_accuracy_drop: float = 0.005,
+    name: str | None = None,
+    command: str = "",
+    golden_events: int = 256,
+    tested: bool = True,
+    watcher: "Watcher | None" = None,
+    phase: Say = _quiet,
+    say: Say = _quiet,
+) -> Bundle:
+    """Train a network on `data`, export it, prove the export, tune its policy, evaluate it, seal the bundle `out`.
+
+    Args:
+        data: Events with their split, from `ddnn.data.load`.
+        config: The network and how it learns; None is `initial`'s, or the default.
+        out: Folder to make; it is there only when everything has succeeded.
+        seed: Makes first weights, order and random changes.
+        run: Folder that every epoch is saved to, such as `Run.beside(out)`; held, so that one process works on it.
+        resume: Go on with `run`.
+        force: Replace a bundle that is there, and a run that is not finished.
+        initial: Bundle whose weights training starts from.
+        freeze: Sections that keep their weights: `device`, `local`, `edge`, `cloud`, or one of several: `device_0`.
+        max_accuracy_drop: How far the overall accuracy may lie below the cloud exit's, 0..1, on validation.
+        name: The bundle's; by default the data's.
+        command: How it was made, for the manifest.
+        golden_events: Test events kept with torch's answers to them.
+        tested: Whether the manifest gets what `ddnn.evaluation.evaluate` says of the test events.
+        watcher: Is called after each step and epoch.
+        phase: Is called with what begins after training.
+        say: Is called with a sentence where the policy could not be tuned.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        DDNNError: One sentence about what of config, data, run, weights or `out` does not fit.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from ddnn.data import load
+        >>> from ddnn.pipeline import make_bundle
+        >>> from ddnn.training import Config
+        >>> config = Config.of({"training": {"epochs": 1}})
+        >>> bundle = make_bundle(load("synthetic"), config, Path("scene"))
+        >>> bundle.manifest.training.test["overall"]["accuracy"] > 0.2
+        True
+        >>> again = make_bundle(load("synthetic"), None, Path("more"), initial=bundle, freeze=["device"])
+    """
+    from ddnn.export import refuse_existing
+    from ddnn.training import Config, train
+
+    refuse_existing(out, force=force)
+    if config is None:
+        config = Config.of(initial.manifest.training.config) if initial else Config()
+    with run.alone() if run else nullcontext():
+        if run and run.unfinished and not (resume or force):
+            raise BadInput(f"{run.path} holds a run already; add --resume to go on with it, or --force to start again")
+        network = train(
+            config, data, seed=seed, run=run, resume=resume, watcher=watcher, initial=initial, freeze=freeze
+        )
+        return finish_bundle(
+            network,
+            data,
+            out,
+            config=config,
+            seed=seed,
+            force=force,
+            initial=initial,
+            max_accuracy_drop=max_accuracy_drop,
+            name=name,
+            command=command,
+            golden_events=golden_events,
+            tested=tested,
+            phase=phase,
+            say=say,
+        )
+
+
+def finish_bundle(
+    network: "DDNN",
+    data: Dataset,
+    out: Path,
+    *,
+    config: "Config | None" = None,
+    seed: int = 0,
+    force: bool = False,
+    initial: Bundle | None = None,
+    max_accuracy_drop: float = 0.005,
+    name: str | None = None,
+    command: str = "",
+    golden_events: int = 256,
+    tested: bool = True,
+    phase: Say = _quiet,
+    say: Say = _quiet,
+) -> Bundle:
+    """Make a bundle of a network that is trained already; arguments as in `make_bundle`.
+
+    All files are written, its policy is tuned and its test figures are found before it is sealed, once.
+    """
+    from ddnn.evaluation import evaluate
+    from ddnn.export import draft_bundle, seal, staged
+
+    with staged(out, force=force) as folder:
+        phase("exporting, proving, tuning")
+        document = config.model_dump(mode="json") if config else {}
+        draft = draft_bundle(
+            folder, network, data, name=name, command=command, config=document, seed=seed, golden_events=golden_events
+        )
+        draft.policy = _first_policy(draft, data, max_accuracy_drop, say)
+        training = draft.manifest.training
+        if initial is not None:
+            training = training.model_copy(update={"data": {**training.data, "initial": initial.fingerprint}})
+        if tested:
+            phase("evaluating on the test split")
+            figures = evaluate(draft, data.subset("test"), missing=data.devices > 1)
+            training = training.model_copy(update={"test": {**training.test, **figures}})
+        sealed = seal(folder, draft.manifest.model_copy(update={"training": training}), draft.policy)
+    return Bundle(out, sealed.manifest, sealed.policy)
+
+
+def _first_policy(draft: Bundle, data: Dataset, max_accuracy_drop: float, say: Say) -> Policy:
+    """Tuned on validation; with too few events to choose thresholds by, every event goes to the cloud.
+
+    Where raw views go up there is no threshold, only the cloud's temperature.
+    """
+    from ddnn.evaluation import record
+    from ddnn.tuning import fit_temperatures, tune
+
+    try:
+        scores = record(draft, data.subset("validation"))
+        if Exit.LOCAL not in draft.topology.exits:
+            return draft.policy.model_copy(update={"temperatures": fit_temperatures(scores)})
+        return tune(scores, draft.policy, max_accuracy_drop=max_accuracy_drop)
+    except BadData as error:
+        say(f"not tuned, so every event goes to the cloud: {error}")
+        return draft.policy.model_copy(update={"thresholds": Thresholds(local=0.0, edge=0.0)})
