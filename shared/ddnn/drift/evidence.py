@@ -3,7 +3,7 @@
 An e-process by betting: a fortune that starts at 1, is staked on "this audit differs" at odds fair for the promised
 share, and so, while the truth is at most that share, is a nonnegative supermartingale. By Ville's inequality it ever
 reaches 1/α with probability at most α, however long one looks (Waudby-Smith & Ramdas 2024, "Estimating means of bounded
-random variables by betting"). Legend: S streams watched side by side, J bets, p the promised share, q a bet's share.
+random variables by betting"). Legend: S streams side by side, J bets, p the promised share, q a bet's share.
 """
 
 from collections.abc import Sequence
