@@ -4,6 +4,7 @@
 | --- | --- |
 | `percent(0.984)` | `98.4 %`; a share in 0..1 |
 | `interval(0.98, 0.987)` | `98.0 to 98.7 %` |
+| `threshold(0.0)` | `off` |
 | `signed(-0.25)` | `−0.25`; a difference |
 | `number(1234.5)` | `1,234.5` |
 | `count(2, "device")` | `2 devices` |
@@ -34,6 +35,7 @@ __all__ = [
     "signed",
     "size",
     "table",
+    "threshold",
 ]
 
 NONE: Final = "—"
@@ -47,6 +49,11 @@ def percent(share: float | None, digits: int = 1) -> str:
 def interval(low: float, high: float, digits: int = 1) -> str:
     """`98.0 to 98.7 %` of two shares, or one of them where they are the same."""
     return percent(low, digits) if low == high else f"{100 * low:.{digits}f} to {percent(high, digits)}"
+
+
+def threshold(value: float | None) -> str:
+    """`0.41`, or `off` for 0."""
+    return f"{value:.4g}" if value else "off"
 
 
 def signed(difference: float, digits: int = 2) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ddnn.data.advice import needed_for
-from ddnn.formatting import percent
+from ddnn.formatting import percent, threshold
 
 __all__ = ["render"]
 
@@ -22,9 +22,5 @@ def render(template: str, values: Mapping[str, Any], **filters: Callable[..., st
     environment = Environment(
         loader=PackageLoader("ddnn"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=percent, threshold=_threshold, whole="{:,}".format, **filters)
+    environment.filters.update(percent=percent, threshold=threshold, whole="{:,}".format, **filters)
     return environment.get_template(template).render(values)
-
-
-def _threshold(value: float) -> str:
-    return f"{value:.4g}" if value else "off"

@@ -16,6 +16,8 @@ from ddnn import formatting
         ("percent", (None,), "—"),
         ("interval", (0.98, 0.9871), "98.0 to 98.7 %"),
         ("interval", (0.5, 0.5), "50.0 %"),
+        ("threshold", (0.41,), "0.41"),
+        ("threshold", (0.0,), "off"),
         ("signed", (-0.25,), "−0.25"),
         ("signed", (-0.001,), "+0.00"),
         ("number", (1234.0,), "1,234"),

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ddnn.evaluation.agreement import Agreement
-from ddnn.formatting import count, interval, number, percent, table
+from ddnn.formatting import count, interval, number, percent, table, threshold
 from ddnn.types import Exit
 
 __all__ = ["accuracies_table", "say", "show"]
@@ -55,11 +55,11 @@ def accuracies_table(splits: Mapping[str, Any]) -> Table:
 def _exits(document: Document) -> Table:
     overall, made = document["overall"], table("Exits", "exit", "accuracy if it answered all", "answers", "threshold")
     for exit in Exit:
-        figures, threshold = document["exits"][exit.value], overall["thresholds"].get(exit.value)
+        figures, limit = document["exits"][exit.value], overall["thresholds"].get(exit.value)
         if figures is None:
             made.add_row(exit.value, "-", "-", "-")
             continue
-        answers = "always" if exit is Exit.CLOUD else f"{threshold:.4g}" if threshold else "off"
+        answers = "always" if exit is Exit.CLOUD else threshold(limit)
         made.add_row(exit.value, _accuracy(figures["accuracy"]), percent(overall["exit_share"][exit.value]), answers)
     made.add_section()
     made.add_row("overall", f"[bold]{percent(overall['accuracy'])}[/bold]", "", "")

@@ -5,7 +5,7 @@ from ddnn.tuning.cost import CostModel
 from ddnn.tuning.guarantee import Risk
 from ddnn.tuning.objective import Objective
 from ddnn.tuning.sample import Sample
-from ddnn.tuning.tune import Chosen, Tuned, choose, figures, tune, tune_policy
+from ddnn.tuning.tune import Chosen, Tuned, choose, tune, tune_policy
 
 __all__ = [
     "Chosen",
@@ -15,7 +15,6 @@ __all__ = [
     "Sample",
     "Tuned",
     "choose",
-    "figures",
     "fit_temperature",
     "fit_temperatures",
     "tune",

@@ -23,12 +23,25 @@ from ddnn.errors import BadInput
 from ddnn.tuning.frontier_search import NEVER, NONE, Cells, Found, Wanted, search
 from ddnn.types import Array, Bools, Floats, Ints
 
-__all__ = ["BOXES", "Frontier", "best", "frontier", "split_between"]
+__all__ = ["BOXES", "Frontier", "Limits", "Minimise", "best", "frontier", "split_between"]
+
+Minimise = Literal["cost", "wrong"]
 
 BOXES: Final = 100_000_000
 """Boxes of thresholds looked into before the search ends: a few seconds, the same answer on every machine."""
 _WHOLE: Final = 2**52
 """Costs are counted in whole units so small that the largest sum is near this: sums are then exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a point must keep to; None: no limit."""
+
+    most_wrong: int | None = None
+    most_cost: float | None = None
+    """Summed over the events."""
+    caps: tuple[int | None, ...] | None = None
+    """(m + 1,) events that each exit may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +99,17 @@ def frontier(
 
 
 def best(
-    criteria: Floats,
-    right: Bools,
-    costs: Array,
-    *,
-    most_wrong: int | None = None,
-    most_cost: float | None = None,
-    minimise: Literal["cost", "wrong"] = "cost",
-    caps: Sequence[int | None] | None = None,
-    budget: int = BOXES,
+    criteria: Floats, right: Bools, costs: Array, limits: Limits, minimise: Minimise = "cost", *, budget: int = BOXES
 ) -> Frontier:
     """The one point of the frontier that is cheapest, or least often wrong, within limits; no point: there is none.
 
     Looking for one point is much less work than for all, so that it is exact where `frontier` no longer is. Of equals
     the one that does better by the other measure.
     """
-    problem = _Problem(criteria, right, costs, caps, budget)
+    problem = _Problem(criteria, right, costs, limits.caps, budget)
     events = len(right)
-    wrong_limit = events if most_wrong is None else min(most_wrong, events)
-    cost_limit = problem.units(math.inf if most_cost is None else most_cost)
+    wrong_limit = events if limits.most_wrong is None else min(limits.most_wrong, events)
+    cost_limit = problem.units(math.inf if limits.most_cost is None else limits.most_cost)
     choose = _cheapest if minimise == "cost" else _rightest
 
     found = problem.search(lambda cost: choose(cost, wrong_limit, cost_limit))

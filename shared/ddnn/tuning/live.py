@@ -12,7 +12,7 @@ from ddnn.tuning.frontier import Frontier, frontier
 from ddnn.tuning.sample import FEWEST_EVENTS, Sample
 from ddnn.types import Array, Bools
 
-__all__ = ["best_at", "fit_live", "lose", "rate_at", "some"]
+__all__ = ["best_at", "fit_live", "rate_at", "some"]
 
 
 def fit_live(recorder: Recorder, whole: Sample, policy: Policy, *, seed: int = 0) -> dict[int, Judging]:
@@ -71,14 +71,6 @@ def some(present: Bools, count: int, rng: np.random.Generator) -> Bools:
     """`count` of the present devices of each event (N, D), at random; all of them where there are no more."""
     order = np.where(present, rng.random(present.shape), 2).argsort(axis=1).argsort(axis=1)
     return np.asarray(present & (order < count))
-
-
-def lose(present: Bools, share: float, rng: np.random.Generator) -> Bools:
-    """Each present device of each event (N, D) lost with chance `share`, but never the last."""
-    left = present & (rng.random(present.shape) >= share)
-    empty = np.flatnonzero(~left.any(axis=1))
-    left[empty] = some(present[empty], 1, rng)
-    return np.asarray(left)
 
 
 def _points(sample: Sample, policy: Policy) -> Frontier:

@@ -4,45 +4,22 @@ Legend: N events, m exits below the cloud that are asked, P points.
 """
 
 import math
-from dataclasses import dataclass
 from itertools import product
-from typing import Final, Literal, Protocol, Self
+from typing import Final, Protocol
 
 import numpy as np
 
 from ddnn.policy import Policy
 from ddnn.tuning.cost import exits_asked
-from ddnn.tuning.frontier import Frontier, best, frontier, split_between
+from ddnn.tuning.frontier import Frontier, Limits, Minimise, best, frontier, split_between
 from ddnn.tuning.objective import Objective
 from ddnn.tuning.sample import Asked, Sample
 from ddnn.types import Array, Ints
 
-__all__ = ["PLAYS", "Limits", "Points", "operating_points"]
+__all__ = ["PLAYS", "Points", "limits_of", "operating_points"]
 
 PLAYS: Final = 600
 """Combinations of thresholds played through, where an event's answer depends on all edges."""
-Minimise = Literal["cost", "wrong"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a point must keep to."""
-
-    most_wrong: int | None
-    most_cost: float | None
-    """Summed over the events."""
-    caps: tuple[int | None, ...]
-    """(m + 1,) events that each exit may answer."""
-
-    @classmethod
-    def of(cls, objective: Objective, sample: Sample) -> Self:
-        """What an objective asks for, in events and in cost summed over these."""
-        events, drop, right = len(sample), objective.max_accuracy_drop, float(sample.cloud_right.mean())
-        return cls(
-            most_wrong=None if drop is None else events - math.ceil((right - drop) * events - 1e-9),
-            most_cost=None if objective.max_cost is None else objective.max_cost * events,
-            caps=objective.caps(exits_asked(sample.scores.topology), events),
-        )
 
 
 class Points(Protocol):
@@ -55,6 +32,16 @@ class Points(Protocol):
 
     def frontier(self) -> Frontier:
         """All points worth having."""
+
+
+def limits_of(objective: Objective, sample: Sample) -> Limits:
+    """What an objective asks for, in events and in cost summed over these."""
+    events, drop, right = len(sample), objective.max_accuracy_drop, float(sample.cloud_right.mean())
+    return Limits(
+        most_wrong=None if drop is None else events - math.ceil((right - drop) * events - 1e-9),
+        most_cost=None if objective.max_cost is None else objective.max_cost * events,
+        caps=objective.caps(exits_asked(sample.scores.topology), events),
+    )
 
 
 def operating_points(sample: Sample, policy: Policy) -> Points:
@@ -71,13 +58,7 @@ class _All:
         self._frontier: Frontier | None = None
 
     def best(self, limits: Limits, minimise: Minimise) -> Frontier:
-        return best(
-            *self._matrices,
-            most_wrong=limits.most_wrong,
-            most_cost=limits.most_cost,
-            minimise=minimise,
-            caps=limits.caps,
-        )
+        return best(*self._matrices, limits, minimise)
 
     def frontier(self) -> Frontier:
         self._frontier = self._frontier or frontier(*self._matrices)
@@ -112,7 +93,7 @@ class _Played:
             fits &= self._wrong <= limits.most_wrong
         if limits.most_cost is not None:
             fits &= self._cost <= limits.most_cost * (1 + 1e-12)
-        for exit, cap in enumerate(limits.caps):
+        for exit, cap in enumerate(limits.caps or ()):
             fits &= True if cap is None else self._answers[:, exit] <= cap
         rows = np.flatnonzero(fits)
         keys = (self._cost[rows], self._wrong[rows])

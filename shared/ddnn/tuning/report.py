@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from ddnn.formatting import percent, table
+from ddnn.formatting import percent, table, threshold
 from ddnn.pages import render
 from ddnn.policy import Policy
 from ddnn.seal import write_atomically
@@ -70,7 +70,7 @@ def show(document: Document, console: Console, sentence: str) -> None:
     made.add_row("criterion", *(policy["criterion"] for policy in both))
     exits, guarantee = _exits(document), document["guarantee"]
     for exit in exits[:-1]:
-        made.add_row(f"threshold, {exit}", *(_threshold(policy["thresholds"][exit]) for policy in both))
+        made.add_row(f"threshold, {exit}", *(threshold(policy["thresholds"][exit]) for policy in both))
     for exit in exits:
         made.add_row(f"temperature, {exit}", *(f"{policy['temperatures'][exit]:.4g}" for policy in both))
     purposes = {"validation": "learnt and tested on" if guarantee else "chosen on", "test": "for information"}
@@ -170,7 +170,3 @@ def _exits(document: Document) -> list[str]:
 
 def _splits(document: Document) -> list[str]:
     return [split for split in ("validation", "test") if split in document["after"]]
-
-
-def _threshold(value: float) -> str:
-    return f"{value:.4g}" if value else "off"

@@ -12,17 +12,17 @@ from ddnn.traffic import Offload
 from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.cost import CostModel
 from ddnn.tuning.criteria import compare_criteria, criterion_of
-from ddnn.tuning.frontier import Frontier
+from ddnn.tuning.frontier import Frontier, Limits
 from ddnn.tuning.guarantee import NOTHING_SEEN, Risk, guarantee
 from ddnn.tuning.live import fit_live
 from ddnn.tuning.objective import DROP, Objective
-from ddnn.tuning.points import Limits, Points, operating_points
+from ddnn.tuning.points import Points, limits_of, operating_points
 from ddnn.tuning.promise import promise
 from ddnn.tuning.report import change, frontier_document
 from ddnn.tuning.sample import Sample
 from ddnn.types import Ints
 
-__all__ = ["Chosen", "Tuned", "choose", "figures", "tune", "tune_policy"]
+__all__ = ["Chosen", "Tuned", "choose", "tune", "tune_policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,6 @@ def tune(
 ) -> Policy:
     """`policy`, one version on, with the lowest cost at an accuracy at most `max_accuracy_drop` below the cloud's."""
     return choose(Sample(scores, cost), policy, Objective(max_accuracy_drop), criterion=criterion).policy
-
-
-def figures(scores: Scores, policy: Policy, cost: CostModel | None = None) -> dict[str, Any]:
-    """What `policy` does on `scores`: events, overall and cloud accuracy, share of events per exit, mean cost."""
-    sample = Sample(scores, cost)
-    return sample.figures(sample.outcome(policy))
 
 
 def tune_policy(
@@ -126,7 +120,7 @@ def choose(
             "tuned": None,
         }
     )
-    limits = Limits.of(objective, sample)
+    limits = limits_of(objective, sample)
     points = operating_points(sample, fitted)
     found = points.best(limits, objective.minimise)
     if not len(found.wrong):
@@ -172,7 +166,7 @@ def _infeasible(sample: Sample, policy: Policy, objective: Objective, limits: Li
     if objective.max_share:
         shares = (f"at most {100 * share:.4g} % at {exit}" for exit, share in objective.max_share.items())
         asked.append(f"answer {', '.join(shares)}")
-        loosened["shares"] = points.best(replace(limits, caps=(None,) * len(limits.caps)), objective.minimise)
+        loosened["shares"] = points.best(replace(limits, caps=None), objective.minimise)
     nearest = []
     for limit, found in loosened.items():
         for row, outcome in zip(found.thresholds, sample.outcomes(policy, found.thresholds), strict=True):

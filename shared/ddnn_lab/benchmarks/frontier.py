@@ -24,7 +24,7 @@ from ddnn.evaluation.recorded import Recorded
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.cost import CostModel
-from ddnn.tuning.frontier import best, frontier
+from ddnn.tuning.frontier import Limits, best, frontier
 from ddnn.tuning.latency import Links
 from ddnn.tuning.sample import ask
 from ddnn.types import Array, Bools, Floats
@@ -84,7 +84,7 @@ def timed(events: int, exits: int, seed: int) -> dict[str, Any]:
     found = frontier(*given)
     seconds = time.perf_counter() - start
     start = time.perf_counter()
-    point = best(*given, most_wrong=int((~given[1][:, -1]).sum()))
+    point = best(*given, Limits(most_wrong=int((~given[1][:, -1]).sum())))
     point_seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {

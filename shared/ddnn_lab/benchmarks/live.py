@@ -25,11 +25,11 @@ from ddnn.task import CRITERIA, probabilities
 from ddnn.tuning.calibration import fit_temperatures, reliability
 from ddnn.tuning.cost import CostModel
 from ddnn.tuning.frontier import frontier
-from ddnn.tuning.live import lose, some
+from ddnn.tuning.live import some
 from ddnn.tuning.sample import FEWEST_EVENTS, ask
 from ddnn.types import Array, Bools, Exit
 
-__all__ = ["main"]
+__all__ = ["lose", "main"]
 
 BUDGETS = (0.05, 0.1, 0.2, 0.4)
 PRICES = np.concatenate([[0.0], np.geomspace(1e-6, 1e-2, 80)])
@@ -100,6 +100,14 @@ def study(validation: Recorder, test: Recorder, present: Bools, criterion: str, 
             for mean, more, width in zip(np.mean(each, axis=0), gain.mean(axis=0), half, strict=True)
         ]
         print(f"| {name} | " + " | ".join([*cells, *(f"{e:.3f}" for e in np.mean(ece[name], axis=0))]) + " |")
+
+
+def lose(present: Bools, share: float, rng: np.random.Generator) -> Bools:
+    """Each present device of each event (N, D) lost with chance `share`, but never the last."""
+    left = present & (rng.random(present.shape) >= share)
+    empty = np.flatnonzero(~left.any(axis=1))
+    left[empty] = some(present[empty], 1, rng)
+    return np.asarray(left)
 
 
 def fitted(scores: Scores, criterion: str) -> tuple[Temperatures, Array]:

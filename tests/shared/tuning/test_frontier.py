@@ -8,7 +8,7 @@ import pytest
 
 from ddnn.errors import BadInput
 from ddnn.tuning import frontier_search
-from ddnn.tuning.frontier import best, frontier, split_between
+from ddnn.tuning.frontier import Limits, best, frontier, split_between
 from ddnn.types import Array, Bools, Floats, Ints
 
 Events = tuple[Floats, Bools, Array]
@@ -95,20 +95,20 @@ def test_with_a_cap_on_an_exit_the_frontier_is_that_of_what_is_allowed(seed: int
 def test_the_best_point_is_the_one_of_the_frontier(seed: int, few_boxes: None) -> None:
     given = made(seed, 3, events=10)
     points = brute(given)
-    assert (best(*given, minimise="wrong").wrong.tolist(), best(*given).wrong.tolist()) == (
+    assert (best(*given, Limits(), "wrong").wrong.tolist(), best(*given, Limits()).wrong.tolist()) == (
         [points[-1][0]],
         [points[0][0]],
     )
     for limit in range(-1, 6):
         expected = min(((cost, wrong) for wrong, cost in points if wrong <= limit), default=None)
-        found = best(*given, most_wrong=limit)
+        found = best(*given, Limits(most_wrong=limit))
         assert found.exact
         assert list(zip(found.cost.round(9).tolist(), found.wrong.tolist(), strict=True)) == (
             [expected] if expected else []
         )
     for budget in (0.0, 20.0, points[len(points) // 2][1], 1e9):
         told = min(((wrong, cost) for wrong, cost in points if cost <= budget + 1e-9), default=None)
-        found = best(*given, most_cost=budget, minimise="wrong")
+        found = best(*given, Limits(most_cost=budget), "wrong")
         assert list(zip(found.wrong.tolist(), found.cost.round(9).tolist(), strict=True)) == ([told] if told else [])
 
 

@@ -9,9 +9,10 @@ from ddnn.evaluation import Recorder, Scores
 from ddnn.policy import Judging, Policy
 from ddnn.tuning.cost import CostModel, Offload
 from ddnn.tuning.frontier import Frontier, frontier
-from ddnn.tuning.live import best_at, fit_live, lose, rate_at, some
+from ddnn.tuning.live import best_at, fit_live, rate_at, some
 from ddnn.tuning.sample import Sample
 from ddnn.types import Array, Bools
+from ddnn_lab.benchmarks.live import lose
 from made_scores import make_scores
 
 POLICY = Policy(bundle="b")

@@ -5,15 +5,17 @@ import math
 from dataclasses import replace
 from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 
 import made_scores
 from ddnn.errors import BadData, BadInput, Infeasible
+from ddnn.evaluation import Scores
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import Topology
-from ddnn.tuning import CostModel, Objective, Sample, choose, figures, fit_temperature, points, tune
+from ddnn.tuning import CostModel, Objective, Sample, choose, fit_temperature, points, tune
 from ddnn.tuning.latency import Links
 from ddnn.tuning.objective import parse_shares
 from ddnn.types import Exit
@@ -22,6 +24,11 @@ POLICY = Policy(bundle="b", version=7)
 
 
 make_scores = partial(made_scores.make_scores, bits=(640, 960))
+
+
+def figures(scores: Scores, policy: Policy, cost: CostModel | None = None) -> dict[str, Any]:
+    sample = Sample(scores, cost)
+    return sample.figures(sample.outcome(policy))
 
 
 @pytest.fixture(autouse=True)
