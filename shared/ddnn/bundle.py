@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.errors import BadBundle
 from ddnn.policy import Policy
-from ddnn.seal import read_sealed, write_sealed
+from ddnn.seal import first_problem, read_sealed, write_sealed
 from ddnn.task import TASKS, Task
 from ddnn.topology import Topology
 from ddnn.types import Array, Tier
@@ -98,9 +98,7 @@ class Bundle:
         try:
             manifest = Manifest.model_validate(document)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise BadBundle(f"{MANIFEST_FILE}: {where} is {first['input']!r}: {first['msg']}") from error
+            raise BadBundle(f"{MANIFEST_FILE}: {first_problem(error, 'the manifest')}") from error
         policy = Policy.read(path)
         if policy.bundle != manifest.fingerprint:
             raise BadBundle(

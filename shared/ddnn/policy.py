@@ -8,7 +8,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.errors import BadBundle, BadInput
-from ddnn.seal import fingerprint, read_sealed, write_sealed
+from ddnn.seal import fingerprint, first_problem, read_sealed, write_sealed
 from ddnn.task import check_criterion
 from ddnn.types import Exit
 
@@ -166,7 +166,7 @@ class Policy(_Frozen):
             # As JSON: a text or a flag in a number's place is refused, the counts of `live` are keys.
             return cls.model_validate_json(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS), strict=True)
         except ValidationError as error:
-            raise BadInput(_problem(error)) from error
+            raise BadInput(first_problem(error, "the policy")) from error
 
     @classmethod
     def read(cls, bundle: Path) -> "Policy":
@@ -175,14 +175,8 @@ class Policy(_Frozen):
         try:
             return cls.model_validate({k: v for k, v in document.items() if k != "checksum"})
         except ValidationError as error:
-            raise BadBundle(f"{POLICY_FILE}: {_problem(error)}") from error
+            raise BadBundle(f"{POLICY_FILE}: {first_problem(error, 'the policy')}") from error
 
     def write(self, bundle: Path) -> None:
         """Write this policy into the folder `bundle`, atomically."""
         write_sealed(bundle / POLICY_FILE, self.model_dump(mode="json"), seal="checksum")
-
-
-def _problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where, found = ".".join(map(str, first["loc"])) or "the policy", repr(first["input"])
-    return f"{where[:80]} is {found if len(found) <= 80 else found[:80] + '…'}: {first['msg']}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ddnn.errors import BadBundle
 
-__all__ = ["fingerprint", "read_sealed", "write_atomically", "write_sealed"]
+__all__ = ["fingerprint", "first_problem", "read_sealed", "write_atomically", "write_sealed"]
 
 
 def _text(document: Mapping[str, Any]) -> bytes:
@@ -58,3 +58,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def first_problem(error: Any, whole: str) -> str:
+    """`where is what: why` of the first thing that a `pydantic.ValidationError` found; `whole` names all of it."""
+    first = error.errors()[0]
+    where, value = ".".join(map(str, first["loc"])) or whole, repr(first["input"])
+    return f"{where[:80]} is {value if len(value) <= 80 else value[:80] + '…'}: {first['msg']}"

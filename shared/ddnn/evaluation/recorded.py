@@ -1,31 +1,48 @@
-"""Recorded scores as a file: one `.npz` of plain arrays with all splits, made once, read by whoever studies thresholds.
+"""Recorded scores as a file: one `.npz` of plain arrays with all splits, made once, to study thresholds on.
 
 Its arrays are `about`, a JSON text, and `validation.cloud`, `validation.present`, `validation.y` …, so for each split.
 Legend: N events, D devices, E edges, K classes.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.bundle import Bundle
 from ddnn.data.npz import Archive
 from ddnn.errors import BadData
 from ddnn.evaluation.scores import Scores
-from ddnn.seal import write_atomically
+from ddnn.seal import first_problem, write_atomically
 from ddnn.topology import Topology
 from ddnn.types import Array, Exit
 
 __all__ = ["Recorded", "check"]
 
-_FORMAT: Final = 1
 _ABOUT: Final = "about"
-_KNOWN: Final[dict[str, type]] = {"bundle": str, "name": str, "classes": list, "topology": dict, "splits": dict}
+
+
+class _Source(BaseModel):
+    """Where the events of a split are from."""
+
+    model_config = ConfigDict(extra="allow")
+    data: str
+    fingerprint: str
+    split: str
+
+
+class _About(BaseModel):
+    """What a file says of itself."""
+
+    format: Literal[1] = 1
+    bundle: str
+    name: str
+    classes: tuple[str, ...]
+    topology: Topology
+    splits: dict[str, _Source] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +75,14 @@ class Recorded:
         for split, scores in self.splits.items():
             check(scores, len(self.classes))
             arrays |= {f"{split}.{name}": array for name, array in _arrays(scores).items()}
-        about = {
-            "format": _FORMAT,
-            "bundle": self.bundle,
-            "name": self.name,
-            "classes": list(self.classes),
-            "topology": next(iter(self.splits.values())).topology.model_dump(mode="json"),
-            "splits": {split: dict(scores.source) for split, scores in self.splits.items()},
-        }
-
-        arrays[_ABOUT] = np.array(json.dumps(about))
+        about = _About(
+            bundle=self.bundle,
+            name=self.name,
+            classes=self.classes,
+            topology=next(iter(self.splits.values())).topology,
+            splits={split: _Source(**scores.source) for split, scores in self.splits.items()},
+        )
+        arrays[_ABOUT] = np.array(about.model_dump_json())
 
         def write(part: Path) -> None:
             with part.open("wb") as file:  # an open file: by name, numpy would add its own ending
@@ -84,16 +99,16 @@ class Recorded:
             raise BadData(f"{path} cannot be read ({error.strerror}); expected a file made by `ddnn record`") from error
         with stream:
             archive = Archive(path, stream)
-            about, topology = _about(archive)
-            if bundle is not None and about["bundle"] != bundle.fingerprint:
+            about = _about(archive)
+            if bundle is not None and about.bundle != bundle.fingerprint:
                 raise BadData(
-                    f"{path} holds the scores of bundle {about['name']} ({about['bundle'][:12]});"
+                    f"{path} holds the scores of bundle {about.name} ({about.bundle[:12]});"
                     f" this one is {bundle.manifest.name} ({bundle.fingerprint[:12]})"
                 )
-            splits = {name: _scores(archive, name, topology, source) for name, source in about["splits"].items()}
+            splits = {split: _scores(archive, split, about) for split in about.splits}
         for scores in splits.values():
-            check(scores, len(about["classes"]))
-        return cls(about["bundle"], about["name"], tuple(about["classes"]), splits)
+            check(scores, len(about.classes))
+        return cls(about.bundle, about.name, about.classes, splits)
 
 
 def check(scores: Scores, classes: int | None = None) -> None:
@@ -138,36 +153,24 @@ def _arrays(scores: Scores) -> dict[str, Array]:
     return exits | {"present": scores.present, "y": scores.y, "y_dev": scores.y_dev}
 
 
-def _about(archive: Archive) -> tuple[dict[str, Any], Topology]:
-    path = archive.path
+def _about(archive: Archive) -> _About:
     if _ABOUT not in archive:
-        raise BadData(f"{path} has no array {_ABOUT!r}; expected a file made by `ddnn record`")
+        raise BadData(f"{archive.path} has no array {_ABOUT!r}; expected a file made by `ddnn record`")
     try:
-        about = json.loads(str(archive[_ABOUT]))
-        if not isinstance(about, dict) or about.get("format") != _FORMAT:
-            raise ValueError(f"it is not of format {_FORMAT}")
-        for key, kind in _KNOWN.items():
-            if not isinstance(about.get(key), kind):
-                raise ValueError(f"{key} is {about.get(key)!r}")
-        if not about["splits"] or not all(isinstance(source, dict) for source in about["splits"].values()):
-            raise ValueError("it names no splits")
-        for split, source in about["splits"].items():
-            if not all(isinstance(source.get(key), str) for key in ("data", "fingerprint", "split")):
-                raise ValueError(f"it does not say where the {split} split is from")
-        return about, Topology.model_validate(about["topology"])
-    except (ValueError, RecursionError) as error:
-        said = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
-        raise BadData(f"{path}: {_ABOUT} cannot be understood ({said}); record the scores again") from error
+        return _About.model_validate_json(str(archive[_ABOUT]))
+    except ValidationError as error:
+        why = first_problem(error, _ABOUT)
+        raise BadData(f"{archive.path}: {_ABOUT} cannot be understood ({why}); record the scores again") from error
 
 
-def _scores(archive: Archive, split: str, topology: Topology, source: Mapping[str, Any]) -> Scores:
+def _scores(archive: Archive, split: str, about: _About) -> Scores:
     def array(name: str) -> Array:
         if f"{split}.{name}" not in archive:
             raise BadData(f"{archive.path} has no array '{split}.{name}'; expected a file made by `ddnn record`")
         return archive[f"{split}.{name}"]
 
     def exit_scores(exit: Exit) -> Array | None:
-        return array(exit.value) if exit in topology.exits else None
+        return array(exit.value) if exit in about.topology.exits else None
 
     return Scores(
         device=exit_scores(Exit.DEVICE),
@@ -177,6 +180,6 @@ def _scores(archive: Archive, split: str, topology: Topology, source: Mapping[st
         present=array("present"),
         y=array("y"),
         y_dev=array("y_dev"),
-        topology=topology,
-        source=source,
+        topology=about.topology,
+        source=about.splits[split].model_dump(),
     )

@@ -16,7 +16,7 @@ from ddnn.errors import BadData
 from ddnn.evaluation import Progress
 from ddnn.golden import taken
 from ddnn.runtime import Section
-from ddnn.seal import write_atomically
+from ddnn.seal import first_problem, write_atomically
 from ddnn.topology import Topology
 from ddnn.types import Array, Exit
 
@@ -72,9 +72,7 @@ class Profile(_Frozen):
         except OSError as error:
             raise BadData(f"{path} cannot be read ({error.strerror}); expected what `ddnn profile` wrote") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the profile"
-            raise BadData(f"{path}: {where} is {first['input']!r}: {first['msg']}") from error
+            raise BadData(f"{path}: {first_problem(error, 'the profile')}") from error
         except (ValueError, RecursionError) as error:
             raise BadData(f"{path} is not JSON ({error}); expected what `ddnn profile` wrote") from error
         if profile.bundle != bundle.fingerprint:

@@ -87,7 +87,7 @@ def about(path: Path, **keys: object) -> Array:
         ("cloud", np.array([{}], np.object_), r"test.cloud cannot be read"),
         ("about", None, "has no array 'about'"),
         ("about", np.array("{"), "about cannot be understood"),
-        ("about", np.array('{"format": 2}'), "it is not of format 1"),
+        ("about", np.array('{"format": 2}'), "format is 2: Input should be 1"),
     ],
 )
 def test_a_file_that_is_not_whole_gets_a_sentence(saved: Path, name: str, array: Array | None, sentence: str) -> None:
@@ -100,8 +100,8 @@ def test_what_the_file_says_of_itself_is_checked(saved: Path) -> None:
     whole = about(saved)
     for keys, sentence in (
         ({"topology": {"devices": []}}, "about cannot be understood"),
-        ({"splits": {}}, "it names no splits"),
-        ({"splits": {"test": {"data": "made"}}}, "it does not say where the test split is from"),
+        ({"splits": {}}, "splits is {}: Dictionary should have at least 1 item"),
+        ({"splits": {"test": {"data": "made"}}}, "splits.test.fingerprint is .*: Field required"),
         ({"bundle": 3}, "bundle is 3"),
     ):
         change(saved, about=whole)
