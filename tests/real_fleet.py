@@ -4,8 +4,7 @@ from time import monotonic
 from typing import Final, Unpack
 
 from ddnn.bundle import Bundle
-from ddnn.client import EventAnswer, Fleet
-from ddnn.client.calls import Options
+from ddnn.client import EventAnswer, Fleet, Options
 from ddnn.fleet.processes import LocalFleet
 
 __all__ = ["ADMIN", "Sensors"]

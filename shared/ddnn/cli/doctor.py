@@ -1,23 +1,19 @@
 """`ddnn doctor`: what is wrong, and what to do about it."""
 
-import json
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnn.cli.target import BasePort, BundleArgument, Json, Token, addresses, bundle_path
+from ddnn.cli.options import BasePort, BundleArgument, Json, Token, Urls, bundle_path, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from ddnn.bundle import Bundle
-    from ddnn.fleet.checkup import Finding
+    from ddnn.fleet.diagnostics import Finding
 
 __all__ = ["doctor"]
 
-Urls = Annotated[list[str] | None, typer.Option("--url", metavar="URL", help="Address of a tier, instead of a port.")]
 BundleOnly = Annotated[bool, typer.Option("--bundle-only", help="Check the bundle and the ports, not a running fleet.")]
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]"}
@@ -42,64 +38,29 @@ def doctor(
     from rich.console import Console
     from rich.markup import escape
 
-    from ddnn.bundle import Bundle
-    from ddnn.errors import BadBundle
-    from ddnn.fleet.checkup import check_bundle
-    from ddnn.fleet.glance import bundle_urls, fleet_urls
+    from ddnn.fleet.diagnostics import diagnose
 
-    path = bundle_path(bundle)
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    try:
-        opened = Bundle.open(path)
-    except BadBundle:
-        opened = None  # `check_bundle` says why
-    findings: list[Finding] = []
-
-    def report(found: "Iterator[Finding]") -> None:
-        for finding in found:
-            findings.append(finding)
-            console.print(f"{_MARKS[finding.verdict]} {finding.check:<18} {escape(finding.found)}")
-            if finding.advice:
-                console.print(f"{'':<21}→ {escape(finding.advice)}", style="dim")
-
-    report(check_bundle(path))
-    urls = {each: each for each in addresses(url or ())}
-    if not urls and opened is not None and not bundle_only:
-        urls = (fleet_urls if bundle is None else bundle_urls)(base_port, opened)
-    report(_check_ports(base_port, opened) if bundle_only else _check_running(urls, opened, token))
-    failed = sum(finding.verdict == "failed" for finding in findings)
+    findings = []
+    for finding in diagnose(
+        bundle_path(bundle), base_port=base_port, urls=url or (), bundle_only=bundle_only, token=token
+    ):
+        findings.append(finding)
+        console.print(f"{_MARKS[finding.verdict]} {finding.check:<18} {escape(finding.found)}")
+        if finding.advice:
+            console.print(f"{'':<21}→ {escape(finding.advice)}", style="dim")
+    verdicts = Counter(finding.verdict for finding in findings)
     if as_json:
-        typer.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}, indent=1))
+        print_json({"ok": not verdicts["failed"], "findings": [asdict(finding) for finding in findings]})
     else:
-        console.print(f"\n{_summary(findings)}")
-    if failed:
+        console.print(f"\n{_summary(verdicts)}")
+    if verdicts["failed"]:
         raise typer.Exit(1)
 
 
-def _summary(findings: "Sequence[Finding]") -> str:
-    verdicts = Counter(finding.verdict for finding in findings)
-    if verdicts["ok"] == len(findings):
-        return f"all {len(findings)} checks passed"
-    warnings = verdicts["warning"]
-    said = [f"{verdicts['failed']} failed"] if verdicts["failed"] else []
-    said += [f"{verdicts['ok']} passed"]
-    said += [f"{warnings} warning{'s' if warnings > 1 else ''}"] if warnings else []
-    return ", ".join(said)
-
-
-def _check_ports(base_port: int, bundle: "Bundle | None") -> "Iterator[Finding]":
-    from ddnn.fleet.checkup import check_ports
-    from ddnn.fleet.ports import ports
-
-    if bundle is not None:
-        yield from check_ports(ports(base_port, len(bundle.topology.devices), len(bundle.topology.edges)))
-
-
-def _check_running(urls: "Mapping[str, str]", bundle: "Bundle | None", token: str | None) -> "Iterator[Finding]":
-    from ddnn.fleet.checkup import check_answers, check_fleet
-    from ddnn.fleet.glance import look
-
-    glances = look(urls, token)
-    yield from check_fleet(glances, bundle)
-    if bundle is not None:
-        yield from check_answers(glances, bundle, token)
+def _summary(verdicts: Counter[str]) -> str:
+    failed, passed, warnings = (verdicts[verdict] for verdict in ("failed", "ok", "warning"))
+    if not failed and not warnings:
+        return f"all {passed} checks passed"
+    parts = [f"{failed} failed"] * bool(failed) + [f"{passed} passed"]
+    return ", ".join(parts + [f"{warnings} warning{'s' if warnings > 1 else ''}"] * bool(warnings))

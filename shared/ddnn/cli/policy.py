@@ -1,18 +1,17 @@
 """`ddnn policy`: the running fleet's policy, shown, compared, changed and taken back."""
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ddnn.cli.target import BasePort, Json, Token, addresses, bundle_path
+from ddnn.cli.options import BasePort, Json, Token, Urls, print_json, tier_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from rich.table import Table
 
-    from ddnn.fleet.glance import Glance
-    from ddnn.fleet.policy import Proposal, Source
+    from ddnn.fleet.policy import FleetPolicy
     from ddnn.policy import Policy
 
 __all__ = ["policy"]
@@ -26,21 +25,19 @@ policy = typer.Typer(
     no_args_is_help=True,
 )
 
-Urls = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--url", metavar="URL", help="Address of a tier instead of a port; again for each, the cloud among them."
-    ),
-]
-Wanted = Annotated[
+Proposed = Annotated[
     Path, typer.Argument(metavar="FILE|BUNDLE", help="JSON of a policy, or the folder of a bundle that has one.")
 ]
 AdminToken = Annotated[
     str | None,
     typer.Option(envvar="DDNN_ADMIN_TOKEN", show_envvar=True, help="Admin token that writing a policy demands."),
 ]
-_BACKGROUND = ("tuned.", "promise.usual.")
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Change nothing; try it on the decisions that the tiers recorded.")
+]
 Wait = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for all tiers to follow.")]
+_BACKGROUND: Final = ("tuned.", "promise.usual.")
+"""How a policy was found fills a screen and changes no answer: --json has it."""
 
 
 @policy.command()
@@ -49,40 +46,35 @@ def show(base_port: BasePort = 8000, url: Urls = None, token: Token = None, as_j
 
     Example: `ddnn policy show`, `ddnn policy show --json > policy.json`
     """
-    from ddnn.fleet.policy import Source, source_of
-
-    glances = _look(base_port, url, token)
-    running = Source(source_of(glances).url, token=token).read()
-    document = {"etag": running.etag, "policy": running.model_dump(mode="json"), "tiers": [_tier(g) for g in glances]}
+    fleet = _fleet(base_port, url, token)
+    running = fleet.read()
     if as_json:
-        typer.echo(json.dumps(document, indent=1))
+        print_json({"etag": running.etag, "policy": running.model_dump(mode="json"), "tiers": fleet.tiers()})
     else:
-        _print_policy(running, glances)
+        _print_policy(running, fleet.tiers())
 
 
 @policy.command()
 def diff(
-    wanted: Wanted, base_port: BasePort = 8000, url: Urls = None, token: Token = None, as_json: Json = False
+    wanted: Proposed, base_port: BasePort = 8000, url: Urls = None, token: Token = None, as_json: Json = False
 ) -> None:
     """Show key by key what a policy would change in the running fleet.
 
     Example: `ddnn policy diff BUNDLE`, `ddnn policy diff policy.json --base-port 9000`
     """
-    from ddnn.fleet.policy import Source, propose, source_of
+    from ddnn.fleet.policy import differences, read_policy
 
-    proposal = propose(wanted)
-    running = Source(source_of(_look(base_port, url, token)).url, token=token).read()
-    _report({"differences": _differences(running, proposal)}, as_json, running)
+    proposed = read_policy(wanted)
+    running = _fleet(base_port, url, token).read()
+    _report(running, {"differences": differences(running, proposed)}, as_json)
 
 
 @policy.command()
 def apply(
-    wanted: Wanted,
+    wanted: Proposed,
     base_port: BasePort = 8000,
     url: Urls = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Change nothing; try it on the decisions that the tiers recorded.")
-    ] = False,
+    dry_run: DryRun = False,
     wait: Wait = 10.0,
     admin_token: AdminToken = None,
     token: Token = None,
@@ -94,19 +86,17 @@ def apply(
 
     Example: `ddnn policy apply BUNDLE --dry-run`, `ddnn policy apply policy.json`
     """
-    from ddnn.fleet.policy import Source, propose, source_of
+    from ddnn.fleet.policy import differences, read_policy
 
-    proposal = propose(wanted)
-    glances = _look(base_port, url, token)
-    source = Source(source_of(glances).url, token=token, admin_token=admin_token)
-    running = source.read()
-    document: dict[str, Any] = {"differences": _differences(running, proposal)}
+    proposed = read_policy(wanted)
+    fleet = _fleet(base_port, url, token, admin_token)
+    running = fleet.read()
+    report: dict[str, Any] = {"differences": differences(running, proposed)}
     if dry_run:
-        document |= _try_out(source, proposal, glances, token, admin_token)
-    elif document["differences"]:
-        document |= {"applied": source.write(proposal.document, over=running)}
-        document |= _wait(document["applied"]["etag"], glances, token, wait)
-    _report(document, as_json, running)
+        report |= fleet.try_out(proposed, note=lambda text: typer.echo(f"note: {text}", err=True))
+    elif report["differences"]:
+        report |= _followed(fleet, fleet.apply(proposed, over=running), wait)
+    _report(running, report, as_json)
 
 
 @policy.command()
@@ -122,134 +112,90 @@ def rollback(
 
     Example: `ddnn policy rollback`
     """
-    from ddnn.fleet.policy import Source, source_of
-
-    glances = _look(base_port, url, token)
-    source = Source(source_of(glances).url, token=token, admin_token=admin_token)
-    running = source.read()
-    applied = source.roll_back(over=running)
-    differences = _changes(running, source.read())
-    document = {"differences": differences, "applied": applied, **_wait(applied["etag"], glances, token, wait)}
-    _report(document, as_json, running)
-
-
-def _look(base_port: int, url: "Sequence[str] | None", token: str | None) -> "list[Glance]":
-    from ddnn.bundle import Bundle
-    from ddnn.fleet.glance import fleet_urls, look
-
-    given = addresses(url or ())
-    urls = {each: each for each in given} or fleet_urls(base_port, Bundle.open(bundle_path(None)))
-    return look(urls, token)
-
-
-def _differences(running: "Policy", proposal: "Proposal") -> list[dict[str, Any]]:
-    return _changes(running, proposal.policy)
-
-
-def _changes(running: "Policy", proposed: "Policy") -> list[dict[str, Any]]:
     from ddnn.fleet.policy import differences
 
-    return [{"key": key, "running": was, "proposed": will} for key, was, will in differences(running, proposed)]
+    fleet = _fleet(base_port, url, token, admin_token)
+    running = fleet.read()
+    applied = fleet.roll_back(over=running)
+    report = {"differences": differences(running, fleet.read())}
+    _report(running, report | _followed(fleet, applied, wait), as_json)
 
 
-def _try_out(
-    source: "Source", proposal: "Proposal", glances: "Sequence[Glance]", token: str | None, admin_token: str | None
-) -> dict[str, Any]:
-    """Ask every tier that has recorded decisions; the source alone must take the admin token."""
-    from ddnn.errors import DDNNError
-    from ddnn.fleet.policy import Source
-    from ddnn.serving.ledger import merge
+def _fleet(
+    base_port: int, urls: Sequence[str] | None, token: str | None, admin_token: str | None = None
+) -> "FleetPolicy":
+    from ddnn.fleet.policy import FleetPolicy
 
-    told = [source.try_out(proposal.document)]
-    for glance in glances:
-        if glance.url != source.url and (glance.status or {}).get("recorded"):
-            try:
-                told.append(Source(glance.url, token=token, admin_token=admin_token).try_out(proposal.document))
-            except DDNNError as error:
-                typer.echo(f"note: {glance.name} was not asked: {error}", err=True)
-    return {"dry_run": merge(told), "tiers": [tier for tier in told if tier["events"]]}
+    return FleetPolicy(tier_addresses(urls, base_port), token, admin_token=admin_token)
 
 
-def _wait(etag: str, glances: "Sequence[Glance]", token: str | None, seconds: float) -> dict[str, Any]:
+def _followed(fleet: "FleetPolicy", applied: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     from rich.console import Console
 
-    from ddnn.fleet.policy import followers
-
-    urls = {glance.name: glance.url for glance in glances if glance.status is not None}
     with Console(stderr=True).status("") as status:
 
         def progress(done: int, of: int) -> None:
             status.update(f"{done} of {of} tiers follow")
 
-        return {"followed": followers(urls, etag, token=token, seconds=seconds, progress=progress)}
+        return {"applied": applied, "followed": fleet.wait(applied["etag"], seconds, progress)}
 
 
-def _report(document: dict[str, Any], as_json: bool, running: "Policy") -> None:
+def _report(running: "Policy", report: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"version": running.version, "etag": running.etag, **document}, indent=1))
+        print_json({"version": running.version, "etag": running.etag, **report})
     else:
-        _print(document, running)
-    if not all(document.get("followed", {}).values()):
+        _print_report(running, report)
+    if not all(report.get("followed", {}).values()):
         raise typer.Exit(1)
 
 
-def _print(document: "Mapping[str, Any]", running: "Policy") -> None:
+def _print_report(running: "Policy", report: Mapping[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(highlight=False)
-    changes = document["differences"]
+    changes = report["differences"]
     if not changes:
         console.print(f"nothing differs from version {running.version}, which is in force")
-    else:
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for header in ("key", f"version {running.version}", "instead"):
-            table.add_column(header)
-        # How it was found fills a screen and changes no answer: --json has it.
-        effects = [change for change in changes if not change["key"].startswith(_BACKGROUND)]
+    effects = [change for change in changes if not change["key"].startswith(_BACKGROUND)]
+    if effects:
+        table = _table("key", f"version {running.version}", "instead")
         for change in effects:
             table.add_row(change["key"], _shown(change["running"]), _shown(change["proposed"]))
-        if effects:
-            console.print(table)
-        if more := len(changes) - len(effects):
-            console.print(f"{more} keys of what it was tuned on and what was usual there; --json shows them")
-    if "dry_run" in document:
-        console.print(f"\n{document['dry_run']['says']}", soft_wrap=True, markup=False)
-    if applied := document.get("applied"):
-        late = [name for name, there in document["followed"].items() if not there]
-        behind = f"; not yet at {', '.join(late)}" if late else f" at all {len(document['followed'])} tiers that answer"
+        console.print(table)
+    if more := len(changes) - len(effects):
+        console.print(f"{more} keys of what it was tuned on and what was usual there; --json shows them")
+    if "dry_run" in report:
+        console.print(f"\n{report['dry_run']['says']}", soft_wrap=True, markup=False)
+    if applied := report.get("applied"):
+        late = [name for name, follows in report["followed"].items() if not follows]
+        behind = f"; not yet at {', '.join(late)}" if late else f" at all {len(report['followed'])} tiers that answer"
         console.print(f"\nversion {applied['version']} is in force{behind}", soft_wrap=True, markup=False)
         if applied.get("note"):
             console.print(f"note: {applied['note']}", style="yellow", soft_wrap=True, markup=False)
 
 
-def _print_policy(running: "Policy", glances: "Sequence[Glance]") -> None:
+def _print_policy(running: "Policy", tiers: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from ddnn.fleet.policy import flat
 
-    console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    values = _table()
     for key, value in flat(running.model_dump(mode="json")).items():
-        table.add_row(key, _shown(value))
-    console.print(table)
-    console.print()
-    tiers = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for header in ("tier", "version", "from", "heard", "kept over a restart"):
-        tiers.add_column(header)
-    for tier in map(_tier, glances):
+        values.add_row(key, _shown(value))
+    versions = _table("tier", "version", "from", "heard", "kept over a restart")
+    for tier in tiers:
         heard = "—" if tier["followed_s_ago"] is None else f"{tier['followed_s_ago']:.1f} s ago"
-        why = tier["not_kept_because"]
-        kept = "—" if tier["version"] is None else "yes" if tier["kept"] else f"no: {why}"
-        tiers.add_row(tier["name"], _shown(tier["version"]), tier["source"] or tier["problem"] or "—", heard, kept)
-    console.print(tiers)
+        kept = "—" if tier["version"] is None else "yes" if tier["kept"] else f"no: {tier['not_kept_because']}"
+        versions.add_row(tier["name"], _shown(tier["version"]), tier["source"] or tier["problem"] or "—", heard, kept)
+    Console(highlight=False).print(values, "", versions, sep="\n")
 
 
-def _tier(glance: "Glance") -> dict[str, Any]:
-    said = (glance.status or {}).get("policy") or {}
-    keys = ("version", "etag", "source", "kept", "not_kept_because", "followed_s_ago", "not_followed_because")
-    return {"name": glance.name, "url": glance.url, "problem": glance.problem, **{key: said.get(key) for key in keys}}
+def _table(*headers: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(*headers, box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.show_header = bool(headers)
+    return table
 
 
 def _shown(value: object) -> str:

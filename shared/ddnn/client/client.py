@@ -1,36 +1,91 @@
-"""A client of one tier: `Client`, and `AsyncClient` for code that awaits."""
+"""A client of one tier: `Client`, and `AsyncClient` for code that awaits; requests and answers are the same for both."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, Unpack
+from typing import Any, Final, Generic, Self, TypedDict, TypeVar, Unpack
 
+import aiohttp
 import httpx
+import numpy as np
 import numpy.typing as npt
+import orjson
 from httpx_aiohttp import AiohttpTransport
 
-from ddnn.client.calls import LIVE, METADATA, POLICY, READY, STATUS, Call, Options, infer, session_headers, translated
-from ddnn.errors import DDNNError
+from ddnn.answers import outputs_to_answers
+from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, Unavailable
+from ddnn.resolver import Resolver
 from ddnn.tls import trusted
-from ddnn.types import Answer
+from ddnn.types import Answer, Array
+from ddnn.wire import HEADER_LENGTH, decode_error, decode_response, encode_request, shown
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Call", "Client", "Options", "json_object", "session_headers"]
 
 T = TypeVar("T")
 
+_GRACE_S: Final = 2.0
+"""How much longer than its deadline a tier is listened to: it answers by itself, and the way back takes time."""
+_TIMEOUT_S: Final = 30.0
+"""How long a tier is listened to when no deadline was given."""
 _LIMITS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=4.0)
 """A connection is let go before a server that keeps it for 5 s closes it under a request."""
+
+
+class Options(TypedDict, total=False):
+    """What can be asked of one request."""
+
+    deadline_ms: float | None
+    """Time budget in milliseconds; the tier's own by default."""
+    max_exit: str | None
+    """Answer no higher than this exit: device, local, edge or cloud."""
+    threshold: float | None
+    """In place of the policy's thresholds: answer at the first exit whose criterion is below it."""
+    wait_ms: float | None
+    """How long to wait for every other device of the event, alive or not, in milliseconds."""
+    request_id: str | None
+    """Up to 128 printable characters; comes back in the response, and goes up with a request of its own."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One HTTP request and how to read its answer."""
+
+    method: str
+    path: str
+    decode: Callable[[httpx.Response], T]
+    content: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    """None = the client's own."""
+
+    def result(self, url: str, response: httpx.Response) -> T:
+        """Return what the response says; raise the error it stands for."""
+        if response.status_code != 200:
+            raise decode_error(response.status_code, response.content)
+        try:
+            return self.decode(response)
+        except BadInput as error:
+            raise DDNNError(f"{url} answered nonsense: {error}") from error
 
 
 class Client:
     """Ask one tier, usually a device; keeps its connection and may be used from several threads.
 
-    Every failure is a `DDNNError`: the tier's own, `Unavailable` where nobody listens, `DeadlineExceeded` where nothing
-    came in time.
+    Every failure is a `DDNNError`: the tier's own, `Unavailable` where nothing listens, `DeadlineExceeded` where nothing
+    came in time. A request without a deadline is given up after `timeout_s` seconds.
     """
 
-    def __init__(self, url: str, token: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
-        self.url = url.rstrip("/")
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url, self._timeout_s = url.rstrip("/"), timeout_s
         self._http = httpx.Client(
             transport=transport,
             verify=trusted(self.url),
@@ -44,27 +99,36 @@ class Client:
         self, view: npt.ArrayLike, *, events: Sequence[str] | None = None, **options: Unpack[Options]
     ) -> list[Answer]:
         """Return the answers to views [B, …]; rows with ids in `events` wait for the other devices' views of them."""
-        return self._send(infer(view, events, **options))
+        return self.send(_infer(view, events, **options))
 
     def metadata(self) -> dict[str, Any]:
         """Return the protocol's model metadata: inputs and outputs."""
-        return self._send(METADATA)
+        return self.send(_METADATA)
 
     def status(self) -> dict[str, Any]:
         """Return how the tier is: circuit, round trip, policy, bundle."""
-        return self._send(STATUS)
+        return self.send(_STATUS)
 
     def policy(self) -> dict[str, Any]:
         """Return the policy in force."""
-        return self._send(POLICY)
+        return self.send(_POLICY)
 
     def ready(self) -> bool:
-        """Whether the tier would answer; False too where nobody listens."""
-        return self._says_yes(READY)
+        """Whether the tier would answer; False too where nothing listens."""
+        return self._says_yes(_READY)
 
     def live(self) -> bool:
-        """Whether the tier's process lives; False too where nobody listens."""
-        return self._says_yes(LIVE)
+        """Whether the tier's process lives; False too where nothing listens."""
+        return self._says_yes(_LIVE)
+
+    def send(self, call: Call[T]) -> T:
+        """Make any call."""
+        timeout = self._timeout_s if call.timeout_s is None else call.timeout_s
+        with _translated(self.url):
+            response = self._http.request(
+                call.method, self.url + call.path, content=call.content, headers=call.headers, timeout=timeout
+            )
+        return call.result(self.url, response)
 
     def close(self) -> None:
         """Close the connections."""
@@ -78,56 +142,64 @@ class Client:
 
     def _says_yes(self, call: Call[bool]) -> bool:
         try:
-            return self._send(call)
+            return self.send(call)
         except DDNNError:
             return False
-
-    def _send(self, call: Call[T]) -> T:
-        with translated(self.url):
-            response = self._http.request(
-                call.method, self.url + call.path, content=call.content, headers=call.headers, timeout=call.patience_s
-            )
-        return call.result(self.url, response)
 
 
 class AsyncClient:
     """`Client` for code that awaits; belongs to one event loop."""
 
     def __init__(
-        self, url: str, token: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
-        if transport is None:
-            transport = AiohttpTransport(verify=trusted(self.url), trust_env=False, limits=_LIMITS)
+        self.url, self._timeout_s = url.rstrip("/"), timeout_s
         self._http = httpx.AsyncClient(
-            transport=transport, trust_env=False, headers=session_headers(token), timeout=None
+            transport=transport or AiohttpTransport(client=self._open),
+            trust_env=False,
+            headers=session_headers(token),
+            timeout=None,
         )
 
     async def infer(
         self, view: npt.ArrayLike, *, events: Sequence[str] | None = None, **options: Unpack[Options]
     ) -> list[Answer]:
         """Return the answers to views [B, …]; rows with ids in `events` wait for the other devices' views of them."""
-        return await self._send(infer(view, events, **options))
+        return await self.send(_infer(view, events, **options))
 
     async def metadata(self) -> dict[str, Any]:
         """Return the protocol's model metadata: inputs and outputs."""
-        return await self._send(METADATA)
+        return await self.send(_METADATA)
 
     async def status(self) -> dict[str, Any]:
         """Return how the tier is: circuit, round trip, policy, bundle."""
-        return await self._send(STATUS)
+        return await self.send(_STATUS)
 
     async def policy(self) -> dict[str, Any]:
         """Return the policy in force."""
-        return await self._send(POLICY)
+        return await self.send(_POLICY)
 
     async def ready(self) -> bool:
-        """Whether the tier would answer; False too where nobody listens."""
-        return await self._says_yes(READY)
+        """Whether the tier would answer; False too where nothing listens."""
+        return await self._says_yes(_READY)
 
     async def live(self) -> bool:
-        """Whether the tier's process lives; False too where nobody listens."""
-        return await self._says_yes(LIVE)
+        """Whether the tier's process lives; False too where nothing listens."""
+        return await self._says_yes(_LIVE)
+
+    async def send(self, call: Call[T]) -> T:
+        """Make any call."""
+        with _translated(self.url):
+            async with asyncio.timeout(self._timeout_s if call.timeout_s is None else call.timeout_s):
+                response = await self._http.request(
+                    call.method, self.url + call.path, content=call.content, headers=call.headers
+                )
+        return call.result(self.url, response)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -141,16 +213,85 @@ class AsyncClient:
     ) -> None:
         await self.aclose()
 
+    def _open(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=_LIMITS.max_connections or 0,
+            resolver=Resolver(),
+            keepalive_timeout=_LIMITS.keepalive_expiry,
+            ssl=trusted(self.url),
+        )
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
     async def _says_yes(self, call: Call[bool]) -> bool:
         try:
-            return await self._send(call)
+            return await self.send(call)
         except DDNNError:
             return False
 
-    async def _send(self, call: Call[T]) -> T:
-        with translated(self.url):
-            async with asyncio.timeout(call.patience_s):
-                response = await self._http.request(
-                    call.method, self.url + call.path, content=call.content, headers=call.headers
-                )
-        return call.result(self.url, response)
+
+def session_headers(token: str | None) -> dict[str, str]:
+    """Headers of every request."""
+    return {"accept-encoding": "identity", **({"authorization": f"Bearer {token}"} if token else {})}
+
+
+def json_object(response: httpx.Response) -> dict[str, Any]:
+    """Read a body that is one JSON object; raise `BadInput` for another."""
+    try:
+        document = orjson.loads(response.content)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"invalid JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise BadInput("JSON that is not an object")
+    return document
+
+
+def _infer(view: npt.ArrayLike, events: Sequence[str] | None, **options: Unpack[Options]) -> Call[list[Answer]]:
+    """Ask for the answers to views [B, …], row by row of the events with ids in `events`.
+
+    Floating-point views are sent as FP32.
+    """
+    array: Array = np.asarray(view)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+    if array.ndim == 0:
+        raise BadInput(f"the view is {shown(view)}; expected an array, events first")
+    inputs = {"view": array}
+    if events is not None:
+        if len(events) != len(array):
+            raise BadInput(f"there are {len(events)} event ids for views of shape {list(array.shape)}")
+        inputs["event"] = np.array([event.encode() for event in events], np.object_)
+    deadline_ms, request_id = options.get("deadline_ms"), options.get("request_id")
+    given = {name: options.get(name) for name in ("max_exit", "threshold", "wait_ms")}
+    parameters: Any = {name: value for name, value in given.items() if value is not None}
+    body, headers = encode_request(inputs, id=request_id or "", parameters=parameters)
+    if deadline_ms is not None:
+        headers["x-ddnn-deadline-ms"] = f"{deadline_ms:.0f}"
+    if request_id is not None:
+        headers["x-request-id"] = request_id
+    timeout_s = None if deadline_ms is None else deadline_ms / 1000 + _GRACE_S
+
+    def decode(response: httpx.Response) -> list[Answer]:
+        outputs = decode_response(response.content, response.headers.get(HEADER_LENGTH)).outputs
+        return outputs_to_answers(outputs, rows=len(array))
+
+    return Call("POST", "/v2/models/ddnn/infer", decode, body, headers, timeout_s)
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Turn whatever fails in talking to `url` into a `DDNNError` with a sentence."""
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise Unavailable(f"{url} cannot be reached ({str(error) or type(error).__name__})") from error
+    except (httpx.TimeoutException, TimeoutError) as error:
+        raise DeadlineExceeded(f"{url} gave no answer in time") from error
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+        raise Unavailable(f"{url}: the connection broke ({str(error) or type(error).__name__})") from error
+
+
+_LIVE: Final = Call("GET", "/v2/health/live", lambda _: True)
+_READY: Final = Call("GET", "/v2/health/ready", lambda _: True)
+_METADATA: Final = Call("GET", "/v2/models/ddnn", json_object)
+_STATUS: Final = Call("GET", "/v2/status", json_object)
+_POLICY: Final = Call("GET", "/v2/policy", json_object)

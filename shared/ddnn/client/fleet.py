@@ -14,8 +14,7 @@ from typing import Self, Unpack
 import httpx
 import numpy as np
 
-from ddnn.client.calls import Options
-from ddnn.client.client import AsyncClient, Client
+from ddnn.client.client import AsyncClient, Client, Options
 from ddnn.client.join import EventAnswer, joined
 from ddnn.errors import BadInput, DDNNError
 from ddnn.types import Answer, Array, Bools, Ints

@@ -14,7 +14,7 @@ import numpy as np
 
 from ddnn.answers import outputs_to_answers
 from ddnn.client import join
-from ddnn.client.calls import session_headers
+from ddnn.client.client import session_headers
 from ddnn.errors import BadInput
 from ddnn.types import Answer, Array, Bools, Ints
 from ddnn.wire import HEADER_LENGTH, decode_error, decode_response, encode_request

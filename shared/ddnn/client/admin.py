@@ -1,0 +1,62 @@
+"""A client for administration: the figures of a tier, and its policy, which the admin token may write."""
+
+from typing import Any
+
+import httpx
+
+from ddnn.client.client import Call, Client, json_object
+from ddnn.errors import Forbidden
+from ddnn.policy import Policy
+
+__all__ = ["Admin"]
+
+
+class Admin(Client):
+    """Administer one tier; a policy is written to the one that follows no other, usually the cloud."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        admin_token: str | None = None,
+        timeout_s: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(url, token, timeout_s=timeout_s, transport=transport)
+        self._admin_token = admin_token
+
+    def stats(self) -> dict[str, Any]:
+        """Return the protocol's statistics: requests and their times."""
+        return self.send(Call("GET", "/v2/models/ddnn/stats", json_object))
+
+    def metrics(self) -> str:
+        """Return the metrics in the text format of Prometheus."""
+        return self.send(Call("GET", "/metrics", lambda response: response.text))
+
+    def read_policy(self) -> Policy:
+        """Return the policy in force."""
+        return Policy.of(self.policy())
+
+    def write_policy(self, policy: Policy, *, over: Policy) -> dict[str, Any]:
+        """Put a policy in force; raise `StalePolicy` if another than `over` has come into force meanwhile.
+
+        Return its version, its etag and whether it is kept.
+        """
+        return self._write("PUT", "", policy, over)
+
+    def roll_back_policy(self, *, over: Policy) -> dict[str, Any]:
+        """Put the one before `over` in force again, as a new version."""
+        return self._write("POST", "/rollback", None, over)
+
+    def try_policy(self, policy: Policy) -> dict[str, Any]:
+        """Return what a policy would have made of the decisions recorded at this tier; changes nothing."""
+        return self._write("PUT", "?dry_run=true", policy, None)
+
+    def _write(self, method: str, path: str, policy: Policy | None, over: Policy | None) -> dict[str, Any]:
+        if not self._admin_token:
+            raise Forbidden("writing a policy needs the admin token; give --admin-token or set DDNN_ADMIN_TOKEN")
+        headers = {"authorization": f"Bearer {self._admin_token}", **({"if-match": over.etag} if over else {})}
+        # Only what was set: a tier has defaults of its own for the rest.
+        body = b"" if policy is None else policy.model_dump_json(exclude_unset=True).encode()
+        return self.send(Call(method, f"/v2/policy{path}", json_object, body, headers))
