@@ -14,7 +14,7 @@ import ddnn_device.app
 import ddnn_edge.app
 from ddnn.answers import outputs_to_answers
 from ddnn.bundle import Bundle
-from ddnn.fleet.ports import edge_names
+from ddnn.fleet.addresses import edge_names
 from ddnn.policy import Policy, Thresholds
 from ddnn.settings import Settings
 from ddnn.types import Answer, Array

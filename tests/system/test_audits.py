@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from ddnn.client import Client
-from ddnn.fleet.policy import Source, followers
+from ddnn.client.admin import Admin
+from ddnn.fleet.policy import FleetPolicy
 from ddnn.fleet.processes import LocalFleet
+from ddnn.policy import Audits
 from ddnn.types import Exit
 from real_fleet import ADMIN, PATIENCE_S, Sensors
 
@@ -18,16 +20,16 @@ ROWS = slice(0, 48)
 def follow(fleet: LocalFleet, etag: str) -> None:
     """Wait until every tier has this policy."""
     urls = {name: member.url for name, member in fleet.members.items()}
-    assert all(followers(urls, etag, token=None, seconds=PATIENCE_S).values())
+    assert all(FleetPolicy(urls).wait(etag, PATIENCE_S).values())
 
 
 @pytest.fixture
-def source(served: LocalFleet) -> Iterator[Source]:
+def source(served: LocalFleet) -> Iterator[Admin]:
     """Where the fleet's policy is written; what it was is put back."""
-    source = Source(served.cloud_url, admin_token=ADMIN)
-    before = source.read()
+    source = Admin(served.cloud_url, admin_token=ADMIN)
+    before = source.read_policy()
     yield source
-    follow(served, source.write(before.model_dump(mode="json"), over=source.read())["etag"])
+    follow(served, source.write_policy(before, over=source.read_policy())["etag"])
 
 
 def audits(fleet: LocalFleet) -> dict[str, Any]:
@@ -43,11 +45,11 @@ def answered_by(fleet: LocalFleet) -> dict[str, int]:
     return found
 
 
-def test_audits_compare_every_sure_answer_and_change_none(served: LocalFleet, sensors: Sensors, source: Source) -> None:
+def test_audits_compare_every_sure_answer_and_change_none(served: LocalFleet, sensors: Sensors, source: Admin) -> None:
     plain = sensors.see(ROWS)
-    before = source.read()
-    wanted = before.model_dump(mode="json") | {"audits": {"share": 1.0, "per_second": 1000, "burst": 1000}}
-    follow(served, source.write(wanted, over=before)["etag"])
+    before = source.read_policy()
+    wanted = before.model_copy(update={"audits": Audits(share=1.0, per_second=1000, burst=1000)})
+    follow(served, source.write_policy(wanted, over=before)["etag"])
     counted = answered_by(served)
     audited = sensors.see(ROWS)
     expected = {exit.value: [answer for answer in plain if answer.exit is exit] for exit in (Exit.LOCAL, Exit.EDGE)}

@@ -13,7 +13,7 @@ from ddnn.evaluation import Decisions, decide, judge, record
 from ddnn.evaluation.agreement import agreement
 from ddnn.evaluation.report import traffic
 from ddnn.evaluation.served import ask
-from ddnn.fleet.rehearsal import golden_data
+from ddnn.fleet.diagnostics import golden_data
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.topology import EdgeSpec
 from ddnn.types import Exit

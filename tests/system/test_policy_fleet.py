@@ -15,8 +15,9 @@ from typer.testing import CliRunner, Result
 from ddnn.bundle import Bundle
 from ddnn.cli.app import app
 from ddnn.client import Client
+from ddnn.client.admin import Admin
 from ddnn.errors import BadInput, Forbidden
-from ddnn.fleet.policy import Source, followers
+from ddnn.fleet.policy import FleetPolicy
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Thresholds
 from ddnn.task import entropy, probabilities
@@ -69,35 +70,33 @@ class Versions:
 
 
 @pytest.fixture
-def source(served: LocalFleet) -> Iterator[Source]:
+def source(served: LocalFleet) -> Iterator[Admin]:
     """Where the fleet's policy is written; what it was is put back."""
-    source = Source(served.cloud_url, admin_token=ADMIN)
-    before = source.read()
+    source = Admin(served.cloud_url, admin_token=ADMIN)
+    before = source.read_policy()
     yield source
-    now = source.read()
-    assert follow(served, source.write(before.model_dump(mode="json"), over=now)["etag"])
+    now = source.read_policy()
+    assert follow(served, source.write_policy(before, over=now)["etag"])
 
 
 def follow(fleet: LocalFleet, etag: str) -> bool:
     """Whether every tier comes to have this policy."""
-    there = followers(
-        {name: member.url for name, member in fleet.members.items()}, etag, token=None, seconds=PATIENCE_S
-    )
+    there = FleetPolicy({name: member.url for name, member in fleet.members.items()}).wait(etag, PATIENCE_S)
     return all(there.values())
 
 
-def apply(source: Source, versions: Versions, policy: Policy) -> dict[str, Any]:
+def apply(source: Admin, versions: Versions, policy: Policy) -> dict[str, Any]:
     """Write a policy; it is known before an answer can name it."""
-    now = source.read()
+    now = source.read_policy()
     versions.policies[now.version + 1] = policy
-    return source.write(policy.model_dump(mode="json"), over=now)
+    return source.write_policy(policy, over=now)
 
 
 def test_policies_are_swapped_under_load_taken_back_kept_and_need_no_cloud(
-    served: LocalFleet, sensors: Sensors, source: Source, every_exit: Bundle
+    served: LocalFleet, sensors: Sensors, source: Admin, every_exit: Bundle
 ) -> None:
     versions, over = Versions(every_exit), Event()
-    first = source.read()
+    first = source.read_policy()
     versions.policies[first.version] = first
     answers: list[tuple[int, Answer]] = []
 
@@ -123,9 +122,9 @@ def test_policies_are_swapped_under_load_taken_back_kept_and_need_no_cloud(
                 apply(source, versions, versions.mixture(first, *MIXTURES[swaps % len(MIXTURES)]))
                 swaps += 1
                 sleep(0.3)
-            last = source.read()
+            last = source.read_policy()
             versions.policies[last.version + 1] = versions.policies[last.version - 1]
-            back = source.roll_back(over=last)
+            back = source.roll_back_policy(over=last)
             assert follow(served, back["etag"])
         finally:
             over.set()
@@ -137,7 +136,7 @@ def test_policies_are_swapped_under_load_taken_back_kept_and_need_no_cloud(
     assert len({answer.policy_version for _, answer in answers}) > 2
     assert {answer.exit for _, answer in answers} == set(Exit)
 
-    final = source.read()
+    final = source.read_policy()
     (known,) = {event.policy_version for event in sensors.see(ROWS)}
     assert known == final.version == back["version"]
 
@@ -154,12 +153,12 @@ def test_policies_are_swapped_under_load_taken_back_kept_and_need_no_cloud(
         assert event.policy_version == final.version, row
     served.start("cloud")
     served.wait_until_ready(seconds=120)
-    assert source.read() == final
+    assert source.read_policy() == final
     sensors.until_whole()
 
 
 def test_the_command_line_compares_tries_changes_and_takes_back(
-    served: LocalFleet, source: Source, sensors: Sensors, tmp_path: Path
+    served: LocalFleet, source: Admin, sensors: Sensors, tmp_path: Path
 ) -> None:
     urls = [argument for member in served.members.values() for argument in ("--url", member.url)]
 
@@ -174,7 +173,7 @@ def test_the_command_line_compares_tries_changes_and_takes_back(
 
     sensors.see(ROWS)
     shown = told(ddnn("show"))
-    running = source.read()
+    running = source.read_policy()
     assert shown["policy"] == running.model_dump(mode="json")
     assert {tier["etag"] for tier in shown["tiers"]} == {running.etag} == {shown["etag"]}
 
@@ -191,7 +190,7 @@ def test_the_command_line_compares_tries_changes_and_takes_back(
     assert tried["events"] > 0
     assert tried["after"]["share"]["local"] == 0 < tried["before"]["share"]["local"]
     assert "recorded decisions" in tried["says"]
-    assert source.read() == running
+    assert source.read_policy() == running
 
     for given, error in (("guessed", Forbidden), (None, Forbidden)):
         refused = ddnn("apply", str(file), admin=given)
@@ -202,7 +201,7 @@ def test_the_command_line_compares_tries_changes_and_takes_back(
     assert all(applied["followed"].values())
     back = told(ddnn("rollback"))
     assert back["applied"]["version"] == running.version + 2
-    assert source.read() == running.model_copy(update={"version": running.version + 2})
+    assert source.read_policy() == running.model_copy(update={"version": running.version + 2})
 
     for content, words in (("{", "not valid JSON"), ("[]", "not a JSON object"), ('{"bundle": 7}', "bundle is 7")):
         file.write_text(content)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import shipped_bundle
-from ddnn.fleet.ports import HOST, is_free, ports
+from ddnn.fleet.addresses import HOST, is_free, ports
 from ddnn.fleet.processes import LocalFleet
 
 ROOT = Path(__file__).parents[2]

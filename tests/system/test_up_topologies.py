@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from ddnn.bundle import Bundle
-from ddnn.fleet.checkup import check_answers, check_fleet
-from ddnn.fleet.glance import look
+from ddnn.fleet.diagnostics import check_answers, check_fleet
 from ddnn.fleet.processes import LocalFleet
+from ddnn.fleet.status import read_statuses
 from ddnn.types import Exit
 from networks import TOPOLOGIES, make_bundle
 from real_fleet import Sensors
@@ -38,8 +38,8 @@ def test_every_device_is_joined_by_its_edge_and_answers_as_offline(bundle: Bundl
     importlib.import_module("ddnn.cli.up")._say_where(fleet, Console(file=out, width=200), None)
     joins = [line.partition("joins ")[2] for line in out.getvalue().splitlines() if " joins " in line]
     assert joins == ["edge-0, edge-1", "device-0, device-2, device-4", "device-1, device-3, device-5"]
-    glances = look({name: member.url for name, member in fleet.members.items()})
-    findings = [*check_fleet(glances, bundle), *check_answers(glances, bundle)]
+    tiers = read_statuses({name: member.url for name, member in fleet.members.items()})
+    findings = [*check_fleet(tiers, bundle), *check_answers(tiers, bundle)]
     assert {finding.verdict for finding in findings} == {"ok"}, findings
     assert findings[-1].check == "answers"
 

@@ -1,16 +1,12 @@
 """`ddnn doctor`: what is wrong, and what to do about it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ddnn.cli.options import BasePort, BundleArgument, Json, Token, Urls, bundle_path, print_json
-
-if TYPE_CHECKING:
-    from ddnn.fleet.diagnostics import Finding
 
 __all__ = ["doctor"]
 
@@ -58,7 +54,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _summary(verdicts: Counter[str]) -> str:
+def _summary(verdicts: Counter[Any]) -> str:
     failed, passed, warnings = (verdicts[verdict] for verdict in ("failed", "ok", "warning"))
     if not failed and not warnings:
         return f"all {passed} checks passed"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ddnn.cli.target import Json, Token, addresses
+from ddnn.cli.options import Json, Token
 
 __all__ = ["BundleFolder", "Data", "Grid", "GroupBy", "Seed", "TestGroups", "evaluate"]
 
@@ -63,6 +63,7 @@ def evaluate(
     from ddnn.evaluation.served import ask
     from ddnn.evaluation.source import load_for, split_note
     from ddnn.evaluation.table import say, show
+    from ddnn.fleet.addresses import parse_addresses
 
     opened = Bundle.open(bundle)
     groups = test_groups.split(",") if test_groups else None
@@ -75,7 +76,7 @@ def evaluate(
         document = evaluated(opened, events, missing=missing, progress=progress)
         if fleet:
             seen = events.take([row for row, present in enumerate(events.present) if present.any()])
-            answers = asyncio.run(ask(addresses(fleet), opened, seen, token=token, progress=progress))
+            answers = asyncio.run(ask(parse_addresses(fleet), opened, seen, token=token, progress=progress))
             served = agreement(opened, seen, answers)
             document["fleet"] = served.document
     if as_json:

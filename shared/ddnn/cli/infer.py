@@ -1,13 +1,12 @@
 """`ddnn infer`: ask a running fleet about one event."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddnn.cli.target import BasePort, Devices, Json, Token, bundle_path, device_addresses, look_at_devices
+from ddnn.cli.options import BasePort, Devices, Json, Token, bundle_path, print_json
 from ddnn.errors import BadInput, DDNNError
 
 if TYPE_CHECKING:
@@ -59,9 +58,9 @@ def infer(
     import asyncio
 
     from ddnn.bundle import Bundle
-    from ddnn.fleet.eventfile import read_events
-    from ddnn.fleet.glance import NOBODY
-    from ddnn.fleet.request import write_requests
+    from ddnn.fleet.addresses import device_addresses
+    from ddnn.fleet.events import read_events, write_requests
+    from ddnn.fleet.status import NO_TIER, check_served, read_statuses
 
     opened = Bundle.open(bundle_path(bundle))
     if file is not None:
@@ -74,13 +73,14 @@ def infer(
         for written in write_requests(save, events[0], event):
             typer.echo(written)
         return
-    urls = device_addresses(device, base_port, opened.topology)
-    glances = look_at_devices(urls, opened, token, "--bundle")
-    if not any(glance.listens for glance in glances):
-        raise DDNNError(NOBODY)
+    urls = device_addresses(device or (), base_port, opened.topology)
+    tiers = read_statuses(urls, token)
+    check_served(tiers, opened, "--bundle")
+    if not any(tier.listens for tier in tiers):
+        raise DDNNError(NO_TIER)
     answers = asyncio.run(_ask(urls, events, event, deadline_ms, token))
     if as_json:
-        typer.echo(json.dumps([_document(answer, opened.manifest.classes) for answer in answers], indent=1))
+        print_json([_document(answer, opened.manifest.classes) for answer in answers])
     else:
         _print(events, answers, opened.manifest.classes)
 

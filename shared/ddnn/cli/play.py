@@ -5,16 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnn.cli.target import (
-    BasePort,
-    BundleArgument,
-    Devices,
-    Json,
-    Token,
-    bundle_path,
-    device_addresses,
-    look_at_devices,
-)
+from ddnn.cli.options import BasePort, BundleArgument, Count, Devices, Json, Rate, Token, bundle_path, print_json
 
 if TYPE_CHECKING:
     from ddnn.bundle import Bundle
@@ -29,10 +20,6 @@ Grid = Annotated[
     str | None, typer.Option(help="How one image becomes views, for example 3x2; by default as in training.")
 ]
 Split = Annotated[str, typer.Option(help="Which part of --data: train, validation, test or all.")]
-Rate = Annotated[
-    float | None, typer.Option(min=0.001, help="Events a second; by default the next when the last was answered.")
-]
-Count = Annotated[int | None, typer.Option(min=0, help="How many events; each once by default, 0 = without end.")]
 Jitter = Annotated[float, typer.Option("--jitter-ms", min=0, help="Each view comes up to this much later.")]
 Drop = Annotated[float, typer.Option(min=0, max=1, help="Share of the views that are lost.")]
 Seed = Annotated[int, typer.Option(help="Seed of the order, of what is lost and what is late.")]
@@ -67,18 +54,19 @@ def play(
     Example: `ddnn play --rate 5 --drop 0.1`, `ddnn play --data mnist5k --grid 3x2 --count 100`
     """
     import asyncio
-    import json
 
     from rich.console import Console
 
     from ddnn.bundle import Bundle
+    from ddnn.fleet.addresses import device_addresses
     from ddnn.fleet.events import golden_events
     from ddnn.fleet.player import Pace, Played
-    from ddnn.fleet.show import show
+    from ddnn.fleet.status import check_served, read_statuses
+    from ddnn.fleet.table import show
 
     opened = Bundle.open(bundle_path(bundle))
-    urls = device_addresses(device, base_port, opened.topology)
-    look_at_devices(urls, opened, token, "its BUNDLE")
+    urls = device_addresses(device or (), base_port, opened.topology)
+    check_served(read_statuses(urls, token), opened, "its BUNDLE")
     events = _events(opened, data, grid, split) if data else golden_events(opened)
 
     def note(played: Played) -> None:
@@ -97,7 +85,7 @@ def play(
         )
     )
     if as_json:
-        typer.echo(json.dumps(tally.document(), indent=1))
+        print_json(tally.document())
     if tally.failed:
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnn.cli.target import BundleArgument, Json, bundle_path
+from ddnn.cli.options import BundleArgument, Json, bundle_path
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ddnn.cli.evaluate import BundleFolder, Data, Grid, GroupBy, Seed, TestGroups
-from ddnn.cli.target import Json
+from ddnn.cli.options import Json
 
 __all__ = ["record"]
 

@@ -5,17 +5,15 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-
-from ddnn.types import Tier
 
 __all__ = ["serve"]
 
 
 def serve(
-    tier: Annotated[Tier, typer.Argument(help="Which kind of tier.")],
+    tier: Annotated[Literal["device", "edge", "cloud"], typer.Argument(help="Which kind of tier.")],
     bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle; the shipped one by default.")] = None,
     index: Annotated[int | None, typer.Option(help="Which device, or which edge, this is.")] = None,
     upstream: Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddnn.cli.target import command_name
+from ddnn.cli.options import command_name
 from ddnn.errors import BadInput
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddnn.cli.evaluate import BundleFolder, Grid, GroupBy, Seed, TestGroups
-from ddnn.cli.target import Json
+from ddnn.cli.options import Json
 
 if TYPE_CHECKING:
     from ddnn.bundle import Bundle

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ddnn.cli.target import BasePort, BundleArgument, Token, bundle_path, command_name
+from ddnn.cli.options import BasePort, BundleArgument, Count, Rate, Token, bundle_path, command_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["LinkShapes", "MaxBatch", "MaxDelay", "up"]
 
 NoPlay = Annotated[bool, typer.Option("--no-play", help="Start the fleet and play nothing.")]
-Count = Annotated[
-    int | None, typer.Option(min=0, help="How many golden events to play; each once by default, 0 = without end.")
-]
-Rate = Annotated[
-    float | None, typer.Option(min=0.001, help="Events a second; by default the next when the last was answered.")
-]
 Once = Annotated[bool, typer.Option("--once", help="Stop the fleet when the events are played; for scripts.")]
 
 State = Annotated[
@@ -78,7 +72,7 @@ def up(
     from ddnn.fleet.links import parse_shapes
     from ddnn.fleet.player import Pace
     from ddnn.fleet.processes import LocalFleet
-    from ddnn.fleet.show import show
+    from ddnn.fleet.table import show
 
     # SIGTERM is a Ctrl-C to whoever handles that at the moment, also where a shell had Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -121,8 +115,7 @@ def _wait(fleet: "LocalFleet", console: "Console") -> None:
 
 def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> None:
     from ddnn.bundle import shipped_bundle
-    from ddnn.fleet.events import golden_events
-    from ddnn.fleet.request import request_text
+    from ddnn.fleet.events import golden_events, request_text
 
     views = [view for view in golden_events(fleet.bundle)[0].views if view is not None]
     device = max(range(len(views)), key=lambda device: float(views[device].std()))  # the one that sees most

@@ -1,4 +1,4 @@
-"""A client of one tier: `Client`, and `AsyncClient` for code that awaits; requests and answers are the same for both."""
+"""A client of one tier: `Client`, and `AsyncClient` for code that awaits; both ask and read the same."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -73,8 +73,8 @@ class Call(Generic[T]):
 class Client:
     """Ask one tier, usually a device; keeps its connection and may be used from several threads.
 
-    Every failure is a `DDNNError`: the tier's own, `Unavailable` where nothing listens, `DeadlineExceeded` where nothing
-    came in time. A request without a deadline is given up after `timeout_s` seconds.
+    Every failure is a `DDNNError`: the tier's own, `Unavailable` where nothing listens, `DeadlineExceeded` where
+    nothing came in time. A request without a deadline is given up after `timeout_s` seconds.
     """
 
     def __init__(

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
-from ddnn.bundle import Topology
 from ddnn.errors import BadConfig, BadInput
+from ddnn.topology import Topology
 
 __all__ = [
     "HOST",

@@ -1,18 +1,34 @@
 """What is wrong with a bundle or a running fleet, and what to do about it."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ddnn.bundle import Bundle
+import numpy as np
+
+from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.client import EventAnswer
+from ddnn.data import Dataset
 from ddnn.errors import BadBundle, DDNNError
-from ddnn.fleet.glance import Glance
-from ddnn.fleet.ports import is_free
+from ddnn.evaluation.agreement import agreement
+from ddnn.evaluation.served import ask
+from ddnn.fleet.addresses import is_free, local_addresses, parse_addresses, ports
+from ddnn.fleet.status import TierStatus, read_statuses, running_addresses
 from ddnn.types import Tier
 
-__all__ = ["Finding", "check_answers", "check_bundle", "check_fleet", "check_ports"]
+__all__ = [
+    "Finding",
+    "check_answers",
+    "check_bundle",
+    "check_fleet",
+    "check_ports",
+    "diagnose",
+    "golden_data",
+    "smoke_test",
+]
 
 Verdict = Literal["ok", "warning", "failed"]
 _SHORT: Final = 12
@@ -28,6 +44,34 @@ class Finding:
     """What was found, as a sentence."""
     advice: str = ""
     """What to do; empty when all is well."""
+
+
+def diagnose(
+    path: Path, *, base_port: int, urls: Sequence[str], bundle_only: bool, token: str | None
+) -> Iterator[Finding]:
+    """Check the bundle in `path`, and the fleet at `urls` or on `base_port`; `bundle_only`: the ports it would have."""
+    yield from check_bundle(path)
+    try:
+        bundle = Bundle.open(path)
+    except BadBundle:
+        bundle = None  # as `check_bundle` has said
+    if bundle_only:
+        if bundle:
+            yield from check_ports(ports(base_port, len(bundle.topology.devices), len(bundle.topology.edges)))
+        return
+    named: dict[str, str] = {url: url for url in parse_addresses(urls)}
+    if not named and bundle:
+        topology = bundle.topology
+        shipped = path.resolve() == shipped_bundle().resolve()
+        named = (
+            running_addresses(base_port, topology)
+            if shipped
+            else local_addresses(base_port, len(topology.devices), len(topology.edges))
+        )
+    tiers = read_statuses(named, token)
+    yield from check_fleet(tiers, bundle)
+    if bundle:
+        yield from check_answers(tiers, bundle, token)
 
 
 def check_bundle(path: Path) -> Iterator[Finding]:
@@ -55,14 +99,14 @@ def check_bundle(path: Path) -> Iterator[Finding]:
             yield _check_sections(bundle, tier, index, tier.value if count == 1 else f"{tier.value}-{index}")
 
 
-def check_fleet(glances: Sequence[Glance], bundle: Bundle | None) -> Iterator[Finding]:
+def check_fleet(tiers: Sequence[TierStatus], bundle: Bundle | None) -> Iterator[Finding]:
     """Check that every tier is there and ready, and that they agree with each other and with `bundle`."""
-    for glance in glances:
-        yield _check_tier(glance)
-    seen = {glance.name: glance.fingerprint for glance in glances if glance.fingerprint}
+    for tier in tiers:
+        yield _check_tier(tier)
+    seen = {tier.name: tier.fingerprint for tier in tiers if tier.fingerprint}
     if seen:
         yield _check_fingerprints(seen, bundle)
-    versions = {glance.name: glance.policy_version for glance in glances if glance.policy_version is not None}
+    versions = {tier.name: tier.policy_version for tier in tiers if tier.policy_version is not None}
     if len(set(versions.values())) > 1:
         said = ", ".join(f"{name} {version}" for name, version in versions.items())
         yield Finding("policy", "warning", f"tiers follow different policies: {said}", "restart those that lag behind")
@@ -70,24 +114,22 @@ def check_fleet(glances: Sequence[Glance], bundle: Bundle | None) -> Iterator[Fi
         yield Finding("policy", "ok", f"all follow policy version {next(iter(versions.values()))}")
 
 
-def check_answers(glances: Sequence[Glance], bundle: Bundle, token: str | None = None) -> Iterator[Finding]:
-    """Check that the devices among `glances` answer golden events as `bundle` does offline; if they are fit to."""
-    if any(glance.fingerprint != bundle.fingerprint for glance in glances if glance.status):
+def check_answers(tiers: Sequence[TierStatus], bundle: Bundle, token: str | None = None) -> Iterator[Finding]:
+    """Check that the devices among `tiers` answer golden events as `bundle` does offline; if they are fit to."""
+    if any(tier.fingerprint != bundle.fingerprint for tier in tiers if tier.status):
         return  # `check_fleet` says so
-    if not all(glance.ready for glance in glances):
+    if not all(tier.ready for tier in tiers):
         return
-    found = [glance for glance in glances if glance.name.startswith(Tier.DEVICE)]
+    found = [tier for tier in tiers if tier.name.startswith(Tier.DEVICE)]
     if not found:  # addresses a person gave, in any order
-        given = [(glance.status["index"], glance) for glance in glances if glance.status and _is_device(glance.status)]
-        found = [glance for _, glance in sorted(given, key=lambda pair: pair[0])]
+        given = [(tier.status["index"], tier) for tier in tiers if tier.status and _is_device(tier.status)]
+        found = [tier for _, tier in sorted(given, key=lambda pair: pair[0])]
     if len(found) < len(bundle.topology.devices):
         said = f"not asked: {len(found)} of {len(bundle.topology.devices)} devices are among these addresses"
         yield Finding("answers", "warning", said, "name every device with --url to have golden events asked")
         return
-    from ddnn.fleet.rehearsal import rehearse
-
     try:
-        answers = rehearse([glance.url for glance in found], bundle, token)
+        answers = smoke_test([tier.url for tier in found], bundle, token)
     except DDNNError as error:
         advice = "does each tier have the index, the policy and the --upstream it should? start it again with those"
         yield Finding("answers", "failed", str(error), advice)
@@ -124,23 +166,23 @@ def _check_sections(bundle: Bundle, tier: Tier, index: int, name: str) -> Findin
     return Finding(f"{name} section", "ok", found)
 
 
-def _check_tier(glance: Glance) -> Finding:
-    if glance.status is None:
+def _check_tier(tier: TierStatus) -> Finding:
+    if tier.status is None:
         advice = "start the fleet with `ddnn up`, or say where it is with --url or --base-port"
-        if glance.hangs:
+        if tier.hangs:
             advice = "if its log says nothing, end its process and start it again"
-        elif glance.listens:
+        elif tier.listens:
             advice = "is this a tier of ddnn? its log says more; a token is given with --token or DDNN_TOKEN"
-        return Finding(glance.name, "failed", f"{glance.url}: {glance.problem}", advice)
-    if not glance.ready:
-        why = "is draining" if glance.status.get("draining") else "is not ready"
-        return Finding(glance.name, "failed", f"{glance.url} {why}", "wait a moment; its log says more")
-    uplink = glance.status.get("uplink") or {}
+        return Finding(tier.name, "failed", f"{tier.url}: {tier.problem}", advice)
+    if not tier.ready:
+        why = "is draining" if tier.status.get("draining") else "is not ready"
+        return Finding(tier.name, "failed", f"{tier.url} {why}", "wait a moment; its log says more")
+    uplink = tier.status.get("uplink") or {}
     if uplink.get("circuit", "closed") != "closed":
         where = ", ".join(uplink.get("urls", ())) or "the tier above"
-        found = f"{glance.url} is ready, but its way up to {where} is {uplink['circuit']}: it answers degraded"
-        return Finding(glance.name, "warning", found, "see why the tier above is away")
-    return Finding(glance.name, "ok", f"{glance.url} is ready, {glance.milliseconds:.0f} ms away")
+        found = f"{tier.url} is ready, but its uplink to {where} is {uplink['circuit']}: it answers degraded"
+        return Finding(tier.name, "warning", found, "see why the tier above is away")
+    return Finding(tier.name, "ok", f"{tier.url} is ready, {tier.milliseconds:.0f} ms away")
 
 
 def _check_fingerprints(seen: Mapping[str, str], bundle: Bundle | None) -> Finding:
@@ -154,3 +196,46 @@ def _check_fingerprints(seen: Mapping[str, str], bundle: Bundle | None) -> Findi
         found = f"the fleet serves {served[:_SHORT]}; the bundle checked here is {bundle.fingerprint[:_SHORT]}"
         return Finding("fingerprints", "warning", found, "name the bundle the fleet serves: `ddnn doctor BUNDLE`")
     return Finding("fingerprints", "ok", f"all serve bundle {served[:_SHORT]}")
+
+
+_SMOKE_EVENTS: Final = 12
+_DEADLINE_MS: Final = 8000.0
+"""A device whose contribution goes elsewhere is waited for, for half of this."""
+
+
+def smoke_test(urls: Sequence[str], bundle: Bundle, token: str | None = None) -> list[EventAnswer]:
+    """Return what the devices at `urls` say of a few golden events of `bundle`.
+
+    Raises `DDNNError` unless label, exit, probabilities and the devices that took part are those of the offline run.
+    """
+    data = golden_data(bundle)
+    answers = asyncio.run(ask(urls, bundle, data, token=token, deadline_ms=_DEADLINE_MS))
+    found = agreement(bundle, data, answers)
+    if not found.ok:
+        first = found.differing[0]
+        raise DDNNError(
+            f"{len(found.differing)} of {len(data)} golden events came back otherwise than offline, first event"
+            f" {first['index']}: label {first['label_served']} at {first['exit_served']}, expected"
+            f" {first['label_offline']} at {first['exit_offline']} ({first['why']})"
+        )
+    return answers
+
+
+def golden_data(bundle: Bundle, most: int = _SMOKE_EVENTS) -> Dataset:
+    """The first golden events of `bundle` that some device sees, as a data set."""
+    golden = bundle.golden
+    present = golden["present"].astype(np.bool_)
+    whole = Dataset(
+        name="golden",
+        views=tuple(golden[f"view_{device}"] for device in range(len(bundle.topology.devices))),
+        y=golden["y"],
+        y_dev=golden["y_dev"],
+        present=present,
+        classes=bundle.manifest.classes,
+        split=np.full(len(present), "test"),
+        grid=None,
+        index=golden["index"],
+        fingerprint=bundle.fingerprint,
+        source={},
+    )
+    return whole.take(np.flatnonzero(present.any(axis=1))[:most])

@@ -1,18 +1,27 @@
-"""Where played events come from: the golden events of a bundle, or a data file."""
+"""Events to show to devices: a bundle's golden ones, a file's, a data set's; and each as request bodies."""
 
+import json
 import random
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ddnn.bundle import Bundle
+from ddnn.errors import BadData
+from ddnn.seal import write_atomically
 from ddnn.types import Array, Bools, Ints
+from ddnn.wire.tensors import datatype_of
+
+__all__ = ["Event", "Events", "events_of", "golden_events", "read_events", "request_text", "write_requests"]
 
 if TYPE_CHECKING:
     from ddnn.data import Dataset
-
-__all__ = ["Event", "Events", "events_of", "golden_events"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +81,87 @@ def events_of(bundle: Bundle, data: "Dataset", split: str = "test") -> Events:
     part = data if split == "all" else data.subset(split)
     fits(bundle, part)
     return Events(part.views, part.y, part.present, part.index)
+
+
+def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
+    """Read the events in `file` for D devices whose views have `shapes`; raise `BadData` naming the array.
+
+    One event is `X` (D, …), or `X_0` … with each a view; N events have N in front. A device without its `X_i` has no
+    view of them.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name]) for name in archive.files if name.startswith("X")}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise BadData(f"{file} cannot be read as .npz ({error})") from error
+    views = [
+        None if view is None else _with_rows(name, view, shape)
+        for (name, view), shape in zip(_views(file, arrays, shapes), shapes, strict=True)
+    ]
+    rows = {len(view) for view in views if view is not None}
+    if len(rows) > 1:
+        raise BadData(
+            f"{file} has {' and '.join(map(str, sorted(rows)))} events; expected the same number in every X_i"
+        )
+    return [
+        Event(f"#{row}", None, tuple(None if view is None else view[row] for view in views))
+        for row in range(rows.pop())
+    ]
+
+
+def _views(file: Path, arrays: dict[str, Array], shapes: Sequence[tuple[int, ...]]) -> list[tuple[str, Array | None]]:
+    devices = len(shapes)
+    if "X" in arrays:
+        whole = arrays["X"]
+        axis = whole.ndim - len(shapes[0]) - 1
+        if axis not in (0, 1) or whole.shape[axis] != devices:
+            like = ", ".join(map(str, shapes[0]))
+            raise BadData(
+                f"X in {file} has shape {whole.shape}; expected ({devices}, {like}) for one event on {devices} devices,"
+                f" or (N, {devices}, {like})"
+            )
+        return [(f"X, device {device},", np.take(whole, device, axis)) for device in range(devices)]
+    names = [f"X_{device}" for device in range(devices)]
+    stray = [name for name in arrays if name.startswith("X_") and name not in names]
+    if stray or not arrays:
+        found = f"{stray[0]} is in {file}" if stray else f"{file} has no view"
+        raise BadData(f"{found}; expected X, or some of {names[0]} to {names[-1]}")
+    return [(name, arrays.get(name)) for name in names]
+
+
+def _with_rows(name: str, view: Array, shape: tuple[int, ...]) -> Array:
+    if view.shape == shape:
+        return view[None]
+    if view.ndim == len(shape) + 1 and view.shape[1:] == shape and len(view):
+        return view
+    raise BadData(f"{name} has shape {view.shape}; expected {shape} for one event, or (N, …)")
+
+
+def request_text(view: Array, event: str | None = None) -> str:
+    """The body of one request with one view; without `event` the view is an event of its own.
+
+    The last axis is a line of text: an image can be seen.
+    """
+    shape = [1, *view.shape]
+    data = json.dumps(view[None].tolist(), separators=(",", ":")).replace("],[", "],\n [")
+    entries = [f'{{"name":"view","shape":{json.dumps(shape)},"datatype":"{datatype_of(view)}","data":\n {data}}}']
+    if event is not None:
+        entries.append(json.dumps({"name": "event", "shape": [1], "datatype": "BYTES", "data": [event]}))
+    return '{"inputs":[' + ",\n ".join(entries) + "]}\n"
+
+
+def write_requests(folder: Path, event: Event, id: str | None = None) -> list[Path]:
+    """Write `device-0.json`, … into `folder`, one for each view there is; return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for device, view in enumerate(event.views):
+        if view is None:
+            continue
+        file, text = folder / f"device-{device}.json", request_text(view, id).encode()
+        write_atomically(file, partial(_fill, text))
+        files.append(file)
+    return files
+
+
+def _fill(text: bytes, part: Path) -> None:
+    part.write_bytes(text)

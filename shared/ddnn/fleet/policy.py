@@ -11,7 +11,7 @@ from ddnn.errors import BadInput, DDNNError, Unavailable
 from ddnn.fleet.status import NO_TIER, TierStatus, read_statuses
 from ddnn.policy import POLICY_FILE, Policy
 from ddnn.seal import read_sealed
-from ddnn.serving.ledger_words import merge
+from ddnn.serving.ledger import merge
 
 __all__ = ["FleetPolicy", "differences", "flat", "read_policy"]
 

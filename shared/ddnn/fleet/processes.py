@@ -17,8 +17,8 @@ import httpx
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadConfig, DDNNError
+from ddnn.fleet.addresses import HOST, edge_names, ports, refuse_ports_in_use
 from ddnn.fleet.links import LinkProcess
-from ddnn.fleet.ports import HOST, edge_names, ports, refuse_ports_in_use
 from ddnn.links import Shape
 from ddnn.types import Tier
 
@@ -163,7 +163,7 @@ class LocalFleet:
         # Not `python -m ddnn` itself: a tether ends the tier when this process is gone, even if it was killed.
         # A session of its own keeps the terminal's Ctrl-C away: this process stops the tiers in order.
         member.process = subprocess.Popen(
-            [sys.executable, "-m", "ddnn.fleet.tether", *self._arguments(member)],
+            [sys.executable, "-m", "ddnn.fleet.watchdog", *self._arguments(member)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import httpx
 
-from ddnn.bundle import Bundle, Topology
+from ddnn.bundle import Bundle
 from ddnn.client import Client
 from ddnn.errors import BadInput, DDNNError
 from ddnn.fleet.addresses import HOST, local_addresses
+from ddnn.topology import Topology
 
 __all__ = ["NO_TIER", "TierStatus", "check_served", "read_statuses", "running_addresses"]
 

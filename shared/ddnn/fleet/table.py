@@ -1,7 +1,7 @@
 """The live table: one row an event, running totals below; plain lines where there is no terminal."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from types import TracebackType
 from typing import Final, Self
@@ -11,11 +11,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ddnn.fleet.player import Played
-from ddnn.fleet.tally import Tally
+from ddnn.client import AsyncFleet
+from ddnn.fleet.events import Event
+from ddnn.fleet.player import Pace, Played, Tally, play
 from ddnn.types import Bools, Exit
 
-__all__ = ["LiveTable"]
+__all__ = ["LiveTable", "show"]
 
 _COLORS: Final = {Exit.DEVICE: "cyan", Exit.LOCAL: "green", Exit.EDGE: "yellow", Exit.CLOUD: "magenta"}
 _LINES_AROUND_ROWS: Final = 8
@@ -143,3 +144,22 @@ class LiveTable:
 
 def _dots(devices: Bools) -> Text:
     return Text("".join("●" if present else "○" for present in devices), style="dim" if devices.all() else "yellow")
+
+
+async def show(
+    urls: Sequence[str],
+    events: Iterator[Event],
+    pace: Pace,
+    *,
+    classes: Sequence[str],
+    token: str | None = None,
+    console: Console | None = None,
+    then: Callable[[Played], object] = lambda _: None,
+) -> Tally:
+    """Play `events` to the devices at `urls` with a live table, and call `then` with each."""
+    async with AsyncFleet(urls, token=token) as fleet:
+        with LiveTable(classes, len(urls), console) as table:
+            async for played in play(fleet, events, pace):
+                table.show(played)
+                then(played)
+    return table.tally

@@ -15,7 +15,9 @@ __all__ = ["audit_line", "plain_table", "print_statuses"]
 
 def plain_table(*headers: str) -> Table:
     """A table without lines."""
-    return Table(*headers, box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0), show_header=bool(headers))
+    return Table(
+        *headers, box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0), show_header=bool(headers)
+    )
 
 
 def print_statuses(tiers: Sequence[TierStatus], console: Console) -> None:
@@ -80,7 +82,9 @@ def _row(tier: TierStatus) -> tuple[str, ...]:
     if status is None:
         return name, address, f"[red]{'no answer' if tier.listens else 'not there'}[/]", "—", "—", "—"
     if name == tier.url:
-        name = str(status.get("tier", "?")) + (f"-{status['index']}" if status.get("tier") in ("device", "edge") else "")
+        name = str(status.get("tier", "?")) + (
+            f"-{status['index']}" if status.get("tier") in ("device", "edge") else ""
+        )
     away = "[yellow]draining[/]" if status.get("draining") else "[red]not ready[/]"
     state = "[green]ready[/]" if tier.ready else away
     return name, address, state, f"{status.get('requests', 0):,}", _exits(status), _uplink(tier.part("uplink"))

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ddnn.cli.target import BundleArgument, Json, Token, bundle_path
+from ddnn.cli.options import BundleArgument, Json, Token, bundle_path
 from ddnn.cli.up import LinkShapes, MaxBatch, MaxDelay
 from ddnn.errors import BadInput
 

@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from ddnn.bundle import Bundle
-from ddnn.cli.target import addresses, look_at_devices
 from ddnn.errors import BadInput
 from ddnn.evaluation.source import load_for
+from ddnn.fleet.addresses import parse_addresses
 from ddnn.fleet.events import Events, events_of, golden_events
 from ddnn.fleet.links import LOWER, parse_shapes
 from ddnn.fleet.processes import LocalFleet
+from ddnn.fleet.status import check_served, read_statuses
 from ddnn.formatting import table
 from ddnn.types import Tier
 from ddnn_lab.load import Arrivals, Measured, Processes, Target
@@ -45,10 +46,12 @@ class LoadedFleet(NamedTuple):
 
 def running_fleet(bundle: Bundle, given: Sequence[str], token: str | None) -> LoadedFleet:
     """A fleet that runs already; raise `BadInput` where it does not, or serves another bundle."""
-    urls, devices = addresses(given), len(bundle.topology.devices)
+    urls, devices = parse_addresses(given), len(bundle.topology.devices)
     if len(urls) != devices:
         raise BadInput(f"--fleet names {len(urls)} addresses; the bundle has {devices} devices")
-    if not any(glance.fingerprint for glance in look_at_devices(urls, bundle, token, "its BUNDLE")):
+    tiers = read_statuses(urls, token)
+    check_served(tiers, bundle, "its BUNDLE")
+    if not any(tier.fingerprint for tier in tiers):
         raise BadInput(f"none of the addresses of --fleet answers, {urls[0]} for example; is it up?")
     return LoadedFleet(urls, Processes(), {})
 

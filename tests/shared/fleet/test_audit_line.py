@@ -3,13 +3,13 @@
 from typing import Any
 
 from ddnn.drift import DriftMonitor
-from ddnn.fleet.audits import audit_line
+from ddnn.fleet.view import audit_line
 from ddnn.policy import Audits, Policy, Promise
 from ddnn.types import Exit
 
 
 def said(watch: DriftMonitor, share: float = 0.1) -> dict[str, Any]:
-    return {"audits": {"share": share, "off": None, **watch.document()}}
+    return {"share": share, "off": None, **watch.document()}
 
 
 def watch(promised: float) -> DriftMonitor:
@@ -19,14 +19,13 @@ def watch(promised: float) -> DriftMonitor:
 
 def test_a_tier_that_audits_nothing_says_nothing() -> None:
     assert audit_line({}) is None
-    assert audit_line({"audits": None}) is None
     assert audit_line(said(watch(0.1), share=0.0)) is None
-    assert audit_line({"audits": {"share": 0.0, "off": "several edges", "exits": {}}}) is None
+    assert audit_line({"share": 0.0, "off": "several edges", "exits": {}}) is None
 
 
 def test_one_that_would_and_has_not_says_so() -> None:
-    assert audit_line(said(watch(0.1))) == "audits 10.0% of its sure answers; none yet"
-    assert audit_line({"audits": {"share": 0.1, "off": "several edges", "exits": {}}}) == "no audits: several edges"
+    assert audit_line(said(watch(0.1))) == "audits 10.0 % of its sure answers; none yet"
+    assert audit_line({"share": 0.1, "off": "several edges", "exits": {}}) == "no audits: several edges"
 
 
 def test_estimates_with_what_was_promised_and_red_on_alarm() -> None:
@@ -34,7 +33,7 @@ def test_estimates_with_what_was_promised_and_red_on_alarm() -> None:
     for n in range(100):
         watched.audited(Exit.LOCAL, same=n % 20 != 0)
     line = audit_line(said(watched)) or ""
-    assert line.startswith("audits: local 5.0% unlike the cloud (2.2% to 11.2%, 100 audited), promised 10.0%")
+    assert line.startswith("audits: local 5.0 % unlike the cloud (2.2 % to 11.2 %, 100 audited), promised 10.0 %")
     assert "alarm" not in line
     for _ in range(30):
         watched.audited(Exit.LOCAL, same=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ddnn.errors import BadData
-from ddnn.fleet.eventfile import read_events
+from ddnn.fleet.events import read_events
 
 SHAPE = (1, 2, 3)
 

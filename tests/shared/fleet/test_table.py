@@ -13,11 +13,9 @@ import pytest
 from rich.console import Console
 
 from ddnn.client import EventAnswer
-from ddnn.fleet.events import Event, Events
-from ddnn.fleet.player import Played
-from ddnn.fleet.request import write_requests
+from ddnn.fleet.events import Event, Events, write_requests
+from ddnn.fleet.player import Played, Tally
 from ddnn.fleet.table import LiveTable
-from ddnn.fleet.tally import Tally
 from ddnn.types import Exit
 from ddnn.wire import decode_request
 

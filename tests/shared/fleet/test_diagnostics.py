@@ -6,10 +6,11 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
-from ddnn.fleet.checkup import Finding, check_answers, check_fleet
-from ddnn.fleet.glance import Glance, look
+from ddnn.fleet.diagnostics import Finding, check_answers, check_fleet, smoke_test
 from ddnn.fleet.processes import LocalFleet
-from ddnn.fleet.rehearsal import rehearse
+from ddnn.fleet.status import TierStatus, read_statuses
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +20,12 @@ def fleet(tiny_bundle: Bundle) -> Iterator[LocalFleet]:
         yield fleet
 
 
-def glances(fleet: LocalFleet, **instead: str) -> list[Glance]:
+def statuses(fleet: LocalFleet, **instead: str) -> list[TierStatus]:
     urls = {name: member.url for name, member in fleet.members.items()}
-    return look({**urls, **{name.replace("_", "-"): url for name, url in instead.items()}})
+    return read_statuses({**urls, **{name.replace("_", "-"): url for name, url in instead.items()}})
 
 
-def answers(found: list[Glance], bundle: Bundle) -> Finding:
+def answers(found: list[TierStatus], bundle: Bundle) -> Finding:
     """What is found of the answers, where every tier by itself is well."""
     assert not [finding for finding in check_fleet(found, bundle) if finding.verdict != "ok"]
     (finding,) = check_answers(found, bundle)
@@ -32,14 +33,14 @@ def answers(found: list[Glance], bundle: Bundle) -> Finding:
 
 
 def test_a_sound_fleet_answers_as_offline(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
-    assert len(rehearse(fleet.device_urls, tiny_bundle)) == 12
-    assert answers(glances(fleet), tiny_bundle).verdict == "ok"
+    assert len(smoke_test(fleet.device_urls, tiny_bundle)) == 12
+    assert answers(statuses(fleet), tiny_bundle).verdict == "ok"
 
 
 def test_swapped_devices_are_found(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
     with pytest.raises(BadInput, match="is device 5; expected device 4"):
-        rehearse([*fleet.device_urls[:4], fleet.device_urls[5], fleet.device_urls[4]], tiny_bundle)
-    swapped = glances(fleet, device_4=fleet.device_urls[5], device_5=fleet.device_urls[4])
+        smoke_test([*fleet.device_urls[:4], fleet.device_urls[5], fleet.device_urls[4]], tiny_bundle)
+    swapped = statuses(fleet, device_4=fleet.device_urls[5], device_5=fleet.device_urls[4])
     finding = answers(swapped, tiny_bundle)
     assert (finding.verdict, bool(finding.advice)) == ("failed", True)
     assert "is device 5; expected device 4" in finding.found
@@ -52,7 +53,7 @@ def test_a_device_below_something_else_is_found(fleet: LocalFleet, tiny_bundle: 
     try:
         fleet.start("device-1")
         fleet.wait_until_ready()
-        finding = answers(glances(fleet), tiny_bundle)
+        finding = answers(statuses(fleet), tiny_bundle)
         assert finding.verdict == "failed"
         assert "12 of 12 golden events came back otherwise than offline" in finding.found or (
             "was sent to devices 0, 1, 2, 3, 4, 5 and came back from 0, 2, 3, 4, 5" in finding.found

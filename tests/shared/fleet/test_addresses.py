@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from ddnn.errors import BadConfig
-from ddnn.fleet.ports import HOST, ports, refuse_ports_in_use
+from ddnn.fleet.addresses import HOST, ports, refuse_ports_in_use
 
 
 def test_the_cloud_is_on_the_base_port_the_edge_next_devices_from_ten() -> None:

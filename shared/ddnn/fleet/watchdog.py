@@ -1,15 +1,14 @@
-"""`python -m ddnn.fleet.tether ARGS` runs `ddnn ARGS` for as long as whoever holds the other end of stdin lives.
+"""`python -m ddnn.fleet.watchdog ARGS` runs `ddnn ARGS` for as long as whoever holds the other end of stdin lives.
 
 A parent that is killed hard cannot stop its children; the pipe it held closes all the same, on every system.
 """
 
 import os
+import runpy
 import signal
 import sys
 import threading
 import time
-
-from ddnn.cli.app import main
 
 __all__: list[str] = []
 
@@ -25,5 +24,5 @@ def _follow() -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_follow, name="tether", daemon=True).start()
-    main()
+    threading.Thread(target=_follow, name="watchdog", daemon=True).start()
+    runpy.run_module("ddnn", run_name="__main__")
