@@ -26,10 +26,10 @@ def follow(fleet: LocalFleet, etag: str) -> None:
 @pytest.fixture
 def source(served: LocalFleet) -> Iterator[Admin]:
     """Where the fleet's policy is written; what it was is put back."""
-    source = Admin(served.cloud_url, admin_token=ADMIN)
-    before = source.read_policy()
-    yield source
-    follow(served, source.write_policy(before, over=source.read_policy())["etag"])
+    with Admin(served.cloud_url, admin_token=ADMIN) as source:
+        before = source.read_policy()
+        yield source
+        follow(served, source.write_policy(before, over=source.read_policy())["etag"])
 
 
 def audits(fleet: LocalFleet) -> dict[str, Any]:

@@ -72,11 +72,11 @@ class Versions:
 @pytest.fixture
 def source(served: LocalFleet) -> Iterator[Admin]:
     """Where the fleet's policy is written; what it was is put back."""
-    source = Admin(served.cloud_url, admin_token=ADMIN)
-    before = source.read_policy()
-    yield source
-    now = source.read_policy()
-    assert follow(served, source.write_policy(before, over=now)["etag"])
+    with Admin(served.cloud_url, admin_token=ADMIN) as source:
+        before = source.read_policy()
+        yield source
+        now = source.read_policy()
+        assert follow(served, source.write_policy(before, over=now)["etag"])
 
 
 def follow(fleet: LocalFleet, etag: str) -> bool:
