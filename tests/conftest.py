@@ -18,13 +18,14 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
     from ddnn.data import load
     from ddnn.export import write_bundle
-    from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+    from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig
+    from ddnn.topology import View
 
     data = load("synthetic", seed=3)
     small = SectionConfig(filters=(4,), cut_filters=2)
     config = NetworkConfig(device=small, edge=small, cloud=small)
     torch.manual_seed(3)
-    views = [ViewSpec(view.shape[1:], view.dtype.kind == "u") for view in data.views]
+    views = [View.of(view) for view in data.views]
     network = DDNN(Plan.of(config, views, len(data.classes)))
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", network, data, golden_events=24)
 

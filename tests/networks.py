@@ -30,14 +30,15 @@ def make_bundle(path: Path, *, devices: int | Sequence[int] = 6, **keys: Any) ->
 
     from ddnn.data import load
     from ddnn.export import write_bundle
-    from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+    from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig
+    from ddnn.topology import View
 
     data = load("synthetic", seed=3).of_devices(range(devices) if isinstance(devices, int) else devices)
     data = data.take(np.flatnonzero(data.present.any(axis=1)))
     small = SectionConfig(filters=(4,), cut_filters=2)
     # As from a file: lists are welcome where the network has tuples.
     config = NetworkConfig.model_validate({"device": small, "edge": small, "cloud": small} | keys)
-    views = [ViewSpec(view.shape[1:], view.dtype.kind == "u") for view in data.views]
+    views = [View.of(view) for view in data.views]
     with torch.random.fork_rng():
         torch.manual_seed(5)
         network = DDNN(Plan.of(config, views, len(data.classes)))

@@ -36,6 +36,11 @@ class View(_Frozen):
     """(C, H, W) an image, (C, L) a series, (F,) a vector."""
     dtype: Literal["UINT8", "FP32"]
 
+    @classmethod
+    def of(cls, views: Array) -> "View":
+        """What an array of views (N, …) has of each event: bytes 0..255, or numbers."""
+        return cls(shape=views.shape[1:], dtype="UINT8" if views.dtype == np.uint8 else "FP32")
+
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The same as a numpy type."""

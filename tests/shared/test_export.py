@@ -14,9 +14,10 @@ from ddnn.data import load
 from ddnn.errors import BadBundle, BadInput
 from ddnn.export import prove, sample_bundle, sample_data, seal, staged, write_bundle
 from ddnn.export.proof import choose, masks
-from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig
 from ddnn.network.sections import Blocks
 from ddnn.policy import Policy, Thresholds
+from ddnn.topology import View
 from ddnn.training import Config, initial_network
 from ddnn.types import Exit, Tier
 
@@ -94,7 +95,7 @@ def test_sections_are_small_single_files_with_a_dynamic_batch(tmp_path: Path) ->
 
 def test_a_section_that_says_something_else_is_refused(tmp_path: Path) -> None:
     data = sample_data([(5,)] * 2)
-    network = DDNN(Plan.of(NetworkConfig(**TINY), [ViewSpec((5,), False)] * 2, 3)).eval()
+    network = DDNN(Plan.of(NetworkConfig(**TINY), [View(shape=(5,), dtype="FP32")] * 2, 3)).eval()
     write_bundle(tmp_path, network, data)
     (tmp_path / "device-1.onnx").write_bytes((tmp_path / "device-0.onnx").read_bytes())
     with pytest.raises(BadBundle, match=r"device-1\.onnx \(devices: as seen\): scores of event \d+ are off by"):
@@ -114,7 +115,7 @@ def norm(network: DDNN, device: int) -> nn.BatchNorm1d:
 
 def test_a_features_bit_that_is_no_tie_is_refused(tmp_path: Path) -> None:
     data = sample_data([(5,)] * 2)
-    network = DDNN(Plan.of(NetworkConfig(**TINY), [ViewSpec((5,), False)] * 2, 3)).eval()
+    network = DDNN(Plan.of(NetworkConfig(**TINY), [View(shape=(5,), dtype="FP32")] * 2, 3)).eval()
     write_bundle(tmp_path, network, data)
     norm(network, 1).bias.data += 0.5
     with pytest.raises(BadBundle, match=r"device-1\.onnx .* features of event \d+ differ .* not close to another"):
@@ -123,7 +124,7 @@ def test_a_features_bit_that_is_no_tie_is_refused(tmp_path: Path) -> None:
 
 def test_a_value_at_the_sign_is_listed_as_a_tie(tmp_path: Path) -> None:
     data = sample_data([(5,)] * 2)
-    network = DDNN(Plan.of(NetworkConfig(**TINY), [ViewSpec((5,), False)] * 2, 3)).eval()
+    network = DDNN(Plan.of(NetworkConfig(**TINY), [View(shape=(5,), dtype="FP32")] * 2, 3)).eval()
     norm(network, 0).weight.data.zero_()
     bundle = write_bundle(tmp_path, network, data)
     assert (bundle.golden["device_ties"][:, 0] == 0xFF).all()

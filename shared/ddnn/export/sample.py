@@ -10,7 +10,8 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.data.dataset import digest
 from ddnn.export.bundle import write_bundle
-from ddnn.network import DDNN, NetworkConfig, Plan, ViewSpec
+from ddnn.network import DDNN, NetworkConfig, Plan
+from ddnn.topology import View
 
 __all__ = ["sample_bundle", "sample_data"]
 
@@ -59,7 +60,7 @@ def sample_bundle(
     `network` sets fusion, edges and blocks; golden events come from `sample_data` with the same arguments.
     """
     data = sample_data(shapes, classes=classes, events=events, uint8=uint8, seed=seed)
-    views = [ViewSpec(tuple(shape), uint8) for shape in shapes]
+    views = [View.of(view) for view in data.views]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = DDNN(Plan.of(network or NetworkConfig(), views, classes))

@@ -2,6 +2,6 @@
 
 from ddnn.network.config import NetworkConfig, SectionConfig
 from ddnn.network.ddnn import DDNN, Scored
-from ddnn.network.plan import Plan, ViewSpec, Wanted
+from ddnn.network.plan import Plan, Wanted
 
-__all__ = ["DDNN", "NetworkConfig", "Plan", "Scored", "SectionConfig", "ViewSpec", "Wanted"]
+__all__ = ["DDNN", "NetworkConfig", "Plan", "Scored", "SectionConfig", "Wanted"]

@@ -14,7 +14,7 @@ from ddnn.errors import BadConfig
 from ddnn.network.plan import Plan, Shape, Wanted
 from ddnn.network.quantise import Quantiser, quantiser
 from ddnn.network.sections import Local, Normalise, features_of, make_section
-from ddnn.topology import Features, Files, Fusion, Level, Topology, View
+from ddnn.topology import Features, Files, Fusion, Level, Topology
 from ddnn.types import Tier
 
 __all__ = ["DDNN", "Scored"]
@@ -77,7 +77,7 @@ class DDNN(nn.Module):
         devices = 0 if self.plan.raw else len(self.plan.views)
         files = Files.usual(devices, len(self.plan.edges), section=len(self.edges) > 0, shared=config.shared_weights)
         return Topology.tiered(
-            [View(shape=view.shape, dtype="UINT8" if view.uint8 else "FP32") for view in self.plan.views],
+            self.plan.views,
             self.plan.edges,
             self._features.get(Tier.DEVICE),
             self._features.get(Tier.EDGE),

@@ -13,21 +13,13 @@ import numpy as np
 from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
 from ddnn.network.config import NetworkConfig, SectionConfig
-from ddnn.topology import Fusion
+from ddnn.topology import Fusion, View
 from ddnn.types import Tier
 
-__all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "ViewSpec", "Wanted"]
+__all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "Wanted"]
 
 Family = Literal["image", "series", "dense"]
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ViewSpec:
-    """What one device sees: shape of one view, and whether its numbers are bytes 0..255."""
-
-    shape: Shape
-    uint8: bool
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class Wanted:
     """The table of this tier in the user's configuration."""
     network: NetworkConfig
     """The whole of it."""
-    view: ViewSpec | None = None
+    view: View | None = None
     """The view as the data have it, at a device; it comes normalised, unless the module has a true `raw_view`."""
     children: int = 1
     """How many are fused."""
@@ -115,12 +107,12 @@ class Plan:
 
     config: NetworkConfig
     classes: int
-    views: tuple[ViewSpec, ...]
+    views: tuple[View, ...]
     edges: tuple[tuple[int, ...], ...]
     """Global device indices of each edge, ascending."""
 
     @classmethod
-    def of(cls, config: NetworkConfig, views: Sequence[ViewSpec], classes: int) -> "Plan":
+    def of(cls, config: NetworkConfig, views: Sequence[View], classes: int) -> "Plan":
         """Deal the devices to edges; raise `BadConfig` where the configuration does not fit the views."""
         edges = _edges(config, len(views))
         _refuse(config, views, edges)
@@ -154,7 +146,7 @@ class Plan:
         )
 
 
-def _seen(config: NetworkConfig, view: ViewSpec) -> Shape:
+def _seen(config: NetworkConfig, view: View) -> Shape:
     """Shape of a view as a section takes it: a series (C, L) may have its spectrum, L // 2 values, behind it."""
     if config.spectrum and len(view.shape) == 2:
         return (view.shape[0], view.shape[1] + view.shape[1] // 2)
@@ -196,7 +188,7 @@ def _edges(config: NetworkConfig, devices: int) -> tuple[tuple[int, ...], ...]:
     return edges
 
 
-def _refuse(config: NetworkConfig, views: Sequence[ViewSpec], edges: tuple[tuple[int, ...], ...]) -> None:
+def _refuse(config: NetworkConfig, views: Sequence[View], edges: tuple[tuple[int, ...], ...]) -> None:
     """Raise `BadConfig` where two keys, or a key and the views, do not go together."""
     if config.devices and len(config.devices) != len(views):
         raise BadConfig(f"network.devices names {len(config.devices)} devices; the data have {len(views)}")
@@ -218,7 +210,7 @@ def _refuse(config: NetworkConfig, views: Sequence[ViewSpec], edges: tuple[tuple
                 f"network.{name}.tail is false with cut_codec {section.cut_codec!r}; expected true:"
                 " without a tail the exit sees bits"
             )
-    kinds = sorted({f"{'UINT8' if view.uint8 else 'FP32'} {view.shape}" for view in views})
+    kinds = sorted({f"{view.dtype} {view.shape}" for view in views})
     if len({view.shape for view in views}) > 1 and not config.device.tail and config.device_section:
         raise BadConfig(f"network.device.tail is false, but views are {', '.join(kinds)}; expected true")
     if len(kinds) > 1:

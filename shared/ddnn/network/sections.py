@@ -17,8 +17,9 @@ from ddnn.errors import BadConfig
 from ddnn.extensions import resolve
 from ddnn.network.blocks import Head, Style, Tail, Trunk
 from ddnn.network.fusion import FUSIONS, Concat
-from ddnn.network.plan import SectionPlan, Shape, ViewSpec, Wanted
+from ddnn.network.plan import SectionPlan, Shape, Wanted
 from ddnn.network.quantise import Sign
+from ddnn.topology import View
 
 __all__ = ["Blocks", "Foreign", "Fork", "Local", "Normalise", "features_of", "magnitudes", "make_section"]
 
@@ -29,11 +30,11 @@ class Normalise(nn.Module):
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, view: ViewSpec, spectrum: bool = False) -> None:
+    def __init__(self, view: View, spectrum: bool = False) -> None:
         super().__init__()
         each = (view.shape[0], *[1] * (len(view.shape) - 1))
-        self.register_buffer("mean", torch.full(each, 127.5 if view.uint8 else 0.0))
-        self.register_buffer("spread", torch.full(each, 127.5 if view.uint8 else 1.0))
+        self.register_buffer("mean", torch.full(each, 127.5 if view.dtype == "UINT8" else 0.0))
+        self.register_buffer("spread", torch.full(each, 127.5 if view.dtype == "UINT8" else 1.0))
         self.spectrum = spectrum and len(view.shape) == 2
 
     def forward(self, view: Tensor) -> Tensor:
@@ -143,7 +144,7 @@ def make_section(wanted: Wanted) -> nn.Module:
 def features_of(section: nn.Module, wanted: Wanted) -> Shape | None:
     """Shape of one event's features, found by running the section on two; raise `BadConfig` where it gives others."""
     if wanted.view:
-        view = torch.zeros(2, *wanted.view.shape, dtype=torch.uint8 if wanted.view.uint8 else torch.float32)
+        view = torch.zeros(2, *wanted.view.shape, dtype=torch.uint8 if wanted.view.dtype == "UINT8" else torch.float32)
         inputs: tuple[Tensor, ...] = (view,)
     else:
         inputs = (torch.zeros(2, wanted.children, *wanted.input), torch.ones(2, wanted.children, dtype=torch.bool))

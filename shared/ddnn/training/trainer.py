@@ -13,10 +13,11 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.data.watched import watched
 from ddnn.errors import BadConfig
-from ddnn.network import DDNN, Plan, ViewSpec
+from ddnn.network import DDNN, Plan
 from ddnn.network.quantise import clip_weights
 from ddnn.network.sections import Normalise
 from ddnn.task import CLASSIFICATION, Task
+from ddnn.topology import View
 from ddnn.training.augment import augment, drop_devices
 from ddnn.training.config import Config
 from ddnn.training.loader import Batch, Batches, Loader, batch_of
@@ -292,7 +293,7 @@ class Trainer:
 
 def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
     """The network before training: weights by `seed`, input normalisation by the training events."""
-    views = [ViewSpec(view.shape[1:], view.dtype == np.uint8) for view in data.views]
+    views = [View.of(view) for view in data.views]
     plan = Plan.of(config.network, views, len(data.classes))
     with torch.random.fork_rng():
         torch.manual_seed(seed)

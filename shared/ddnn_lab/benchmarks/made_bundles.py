@@ -19,7 +19,8 @@ def make(folder: Path, devices: int, edges: int = 1) -> Bundle:
 
     from ddnn.data import load
     from ddnn.export import write_bundle
-    from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+    from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig
+    from ddnn.topology import View
 
     folder.mkdir(parents=True)
     chance, file = np.random.default_rng(0), folder / "noise.npz"
@@ -29,7 +30,7 @@ def make(folder: Path, devices: int, edges: int = 1) -> Bundle:
     small = SectionConfig(filters=(4,), cut_filters=4)
     config = NetworkConfig(device=small, edge=small, cloud=small, shared_weights=True, edges=edges if edges > 1 else ())
     torch.manual_seed(0)
-    network = DDNN(Plan.of(config, [ViewSpec(view.shape[1:], True) for view in data.views], CLASSES))
+    network = DDNN(Plan.of(config, [View.of(view) for view in data.views], CLASSES))
     with torch.no_grad():  # batch norms that have seen something
         network([torch.from_numpy(view) for view in data.views], torch.from_numpy(data.present))
     return write_bundle(folder / "bundle", network, data, name=f"{devices} devices", golden_events=4)

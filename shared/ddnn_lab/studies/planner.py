@@ -9,8 +9,8 @@ import numpy as np
 
 from ddnn.data import SPLIT_NAMES, Dataset
 from ddnn.data.summary import describe, doubts
-from ddnn.network import DDNN, Plan, ViewSpec
-from ddnn.topology import Topology
+from ddnn.network import DDNN, Plan
+from ddnn.topology import Topology, View
 from ddnn.types import Exit
 from ddnn_lab.studies.intervals import gathered
 from ddnn_lab.studies.job import DataSplit, Job, Record, Replicate, StudyFolder
@@ -50,7 +50,7 @@ class Planner:
         """The study's own network with its shapes; raise `BadConfig` where it does not fit the data."""
         config = self.study.recipe(self.study.settings("joint")).network
         data = self.data.of_devices(config.devices)
-        views = [ViewSpec(view.shape[1:], view.dtype == np.uint8) for view in data.views]
+        views = [View.of(view) for view in data.views]
         return Plan.of(config, views, len(data.classes))
 
     @cached_property

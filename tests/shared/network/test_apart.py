@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from ddnn.errors import BadConfig
-from ddnn.network import DDNN, NetworkConfig, Plan, ViewSpec
+from ddnn.network import DDNN, NetworkConfig, Plan
 from ddnn.network.blocks import Style, Trunk
 from ddnn.network.plan import SectionPlan
+from ddnn.topology import View
 
-VIEWS = [ViewSpec((1, 8, 8), False)] * 3
+VIEWS = [View(shape=(1, 8, 8), dtype="FP32")] * 3
 RAW = {"device_section": False, "edge_section": False}
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig
 from ddnn.network.sections import Blocks
+from ddnn.topology import View
 
 B, K = 48, 4
 SHAPES: dict[str, list[tuple[int, ...]]] = {
@@ -20,7 +21,7 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
 
 def made(shapes: list[tuple[int, ...]], **config: Any) -> tuple[DDNN, list[torch.Tensor]]:
     torch.manual_seed(0)
-    network = DDNN(Plan.of(NetworkConfig(**config), [ViewSpec(shape, False) for shape in shapes], K))
+    network = DDNN(Plan.of(NetworkConfig(**config), [View(shape=shape, dtype="FP32") for shape in shapes], K))
     return network, [torch.randn(B, *shape) for shape in shapes]
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from ddnn.errors import BadConfig
-from ddnn.network import NetworkConfig, Plan, SectionConfig, ViewSpec
+from ddnn.network import NetworkConfig, Plan, SectionConfig
 from ddnn.network.plan import SectionPlan
 from ddnn.network.sections import magnitudes
+from ddnn.topology import View
 
 
 @pytest.mark.parametrize("length", [8, 11])
@@ -35,7 +36,7 @@ def test_a_still_series_has_a_slope() -> None:
 
 def test_a_spectrum_needs_flat_devices() -> None:
     with pytest.raises(BadConfig, match=r"network.device.flat is false with network.spectrum"):
-        Plan.of(NetworkConfig(spectrum=True), [ViewSpec((2, 9), False)], 3)
+        Plan.of(NetworkConfig(spectrum=True), [View(shape=(2, 9), dtype="FP32")], 3)
     flat = NetworkConfig(spectrum=True, device=SectionConfig(flat=True))
-    device = Plan.of(flat, [ViewSpec((2, 9), False)], 3).device(0)
+    device = Plan.of(flat, [View(shape=(2, 9), dtype="FP32")], 3).device(0)
     assert SectionPlan.of(device).input == (2 * (9 + 4),)

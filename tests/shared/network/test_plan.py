@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from ddnn.errors import BadConfig
-from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig, ViewSpec
+from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig
 from ddnn.network.plan import SectionPlan
 from ddnn.network.sections import Blocks
+from ddnn.topology import View
 from ddnn.types import Tier
 
 
@@ -25,7 +26,7 @@ class Shapes:
 
 
 def plan(*shapes: tuple[int, ...], **config: Any) -> Plan:
-    return Plan.of(NetworkConfig(**config), [ViewSpec(shape, False) for shape in shapes], 4)
+    return Plan.of(NetworkConfig(**config), [View(shape=shape, dtype="FP32") for shape in shapes], 4)
 
 
 def built(*shapes: tuple[int, ...], **config: Any) -> Shapes:
@@ -131,7 +132,7 @@ RAW = {"device_section": False, "edge_section": False}
 )
 def test_what_needs_views_of_one_kind_is_told(config: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadConfig, match=sentence):
-        Plan.of(NetworkConfig(**config), [ViewSpec((1, 8, 8), uint8) for uint8 in (False, True)], 4)
+        Plan.of(NetworkConfig(**config), [View(shape=(1, 8, 8), dtype=dtype) for dtype in ("FP32", "UINT8")], 4)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from ddnn.network import DDNN, NetworkConfig, Plan, ViewSpec
+from ddnn.network import DDNN, NetworkConfig, Plan
 from ddnn.network.blocks import Residual
 from ddnn.network.plan import Family
+from ddnn.topology import View
 from ddnn.types import Tier
 
 
@@ -36,7 +37,7 @@ def test_the_cut_is_where_it_is_with_plain_blocks(shape: tuple[int, ...], tail: 
     views = [torch.randn(6, *shape)] * 2
     for blocks in ("float", "residual"):
         config = NetworkConfig.model_validate({"blocks": blocks, "device": {"tail": tail, "cut_bits": 64}})
-        network = DDNN(Plan.of(config, [ViewSpec(shape, False)] * 2, 3))
+        network = DDNN(Plan.of(config, [View(shape=shape, dtype="FP32")] * 2, 3))
         scored = network(views, torch.ones(6, 2, dtype=torch.bool))
         features = network.topology.features(Tier.DEVICE)
         assert features is not None

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ddnn.errors import BadConfig
-from ddnn.network import DDNN, NetworkConfig, Plan, ViewSpec, Wanted
+from ddnn.network import DDNN, NetworkConfig, Plan, Wanted
 from ddnn.network.sections import Foreign
+from ddnn.topology import View
 from ddnn.types import Tier
 
 HERE = "test_foreign_sections"
@@ -60,7 +61,7 @@ def network(name: str, *tiers: str, **table: Any) -> DDNN:
     """Two devices, an edge and the cloud; the section called `name` at some of the tiers."""
     tables = {tier: {"section": f"{HERE}:{name}", **table} for tier in tiers}
     config = NetworkConfig.model_validate(tables)
-    return DDNN(Plan.of(config, [ViewSpec((5,), False)] * 2, 4))
+    return DDNN(Plan.of(config, [View(shape=(5,), dtype="FP32")] * 2, 4))
 
 
 @pytest.mark.parametrize("tiers", [("device",), ("edge",), ("cloud",), ("device", "edge", "cloud")])
@@ -107,14 +108,18 @@ def test_what_cannot_be_a_section_is_refused_in_a_sentence(name: str, tier: str,
 
 def test_a_name_that_is_none_is_told_what_there_is() -> None:
     with pytest.raises(BadConfig, match=r"network.edge.section is 'transformer'; expected one of blocks, pack"):
-        DDNN(Plan.of(NetworkConfig.model_validate({"edge": {"section": "transformer"}}), [ViewSpec((5,), False)], 4))
+        DDNN(
+            Plan.of(
+                NetworkConfig.model_validate({"edge": {"section": "transformer"}}), [View(shape=(5,), dtype="FP32")], 4
+            )
+        )
 
 
 @pytest.mark.parametrize("name", [f"{HERE}:Mine", "blocks"])
 def test_a_section_starts_from_weights_in_a_file(tmp_path: Path, name: str) -> None:
     def device(**table: Any) -> nn.Module:
         config = NetworkConfig.model_validate({"device": {"section": name, **table}})
-        made = DDNN(Plan.of(config, [ViewSpec((5,), False)], 4)).devices[0]
+        made = DDNN(Plan.of(config, [View(shape=(5,), dtype="FP32")], 4)).devices[0]
         return made.section if isinstance(made, Foreign) else made
 
     kept = {key: tensor + 1 for key, tensor in device().state_dict().items()}
@@ -136,10 +141,10 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_factory_is_told_all_that_it_needs() -> None:
-    plan = Plan.of(NetworkConfig(), [ViewSpec((3, 8, 8), True)] * 4, 7)
+    plan = Plan.of(NetworkConfig(), [View(shape=(3, 8, 8), dtype="UINT8")] * 4, 7)
     device, edge, cloud = plan.device(1), plan.edge(0, (9,)), plan.cloud((2,), 1)
     assert (device.tier, device.input, device.classes, device.features) == (Tier.DEVICE, (3, 8, 8), 7, True)
-    assert device.view == ViewSpec((3, 8, 8), True)
+    assert device.view == View(shape=(3, 8, 8), dtype="UINT8")
     assert (edge.children, edge.input, edge.fusion, edge.features) == (4, (9,), "concat", True)
     assert isinstance(cloud, Wanted)
     assert (cloud.children, cloud.input, cloud.features, cloud.view) == (1, (2,), False, None)

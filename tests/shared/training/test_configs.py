@@ -11,13 +11,14 @@ from ddnn.cli.app import main
 from ddnn.configs import config_file, packaged_configs
 from ddnn.data import load
 from ddnn.errors import BadConfig
-from ddnn.network import DDNN, Plan, ViewSpec
+from ddnn.network import DDNN, Plan
 from ddnn.network.sections import Blocks
+from ddnn.topology import View
 from ddnn.training import Config
 from ddnn.types import Tier
 from networks import TOPOLOGIES
 
-CAMERAS = [ViewSpec((3, 32, 32), False)] * 6
+CAMERAS = [View(shape=(3, 32, 32), dtype="FP32")] * 6
 
 
 def paper(**device: object) -> DDNN:

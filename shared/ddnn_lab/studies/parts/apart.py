@@ -86,7 +86,7 @@ def uncut(planner: Planner) -> list[Variant]:
     None where views differ in shape, as nothing joins them. Over images its cloud does to each view what a device does,
     in float, then joins them in a block of `LAST` filters.
     """
-    if len({(view.shape, view.uint8) for view in planner.network.views}) > 1:
+    if len({(view.shape, view.dtype) for view in planner.network.views}) > 1:
         return []
     before: tuple[Changes, ...] = (RAW,)
     if all(len(view.shape) == 3 for view in planner.network.views):
