@@ -11,7 +11,7 @@ from ddnn.cli.options import BundleArgument, Json, bundle_path
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ddnn.tuning.profile import Profile, Timing
+    from ddnn.tuning.profile import Profile
 
 __all__ = ["profile"]
 
@@ -40,6 +40,7 @@ def profile(
     from ddnn.bundle import Bundle
     from ddnn.cli.progress import bars
     from ddnn.errors import BadInput
+    from ddnn.formatting import count
     from ddnn.tuning.profile import measure
 
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
@@ -53,30 +54,19 @@ def profile(
         typer.echo(json.dumps(found.model_dump(mode="json"), indent=1))
         return
     console = Console(highlight=False)
-    console.print(f"A run of {_some(batch, 'event')} on {_some(threads, 'thread')}, {repeat} runs of each section.")
+    console.print(f"A run of {count(batch, 'event')} on {count(threads, 'thread')}, {repeat} runs of each section.")
     console.print(_table(found))
     if out is not None:
         console.print(f"Written to {out}.", soft_wrap=True)
 
 
-def _table(found: "Profile") -> "Table":
-    from rich import box
-    from rich.table import Table
+def _table(times: "Profile") -> "Table":
+    from ddnn.formatting import milliseconds, table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("section")
-    table.add_column("median", justify="right")
-    table.add_column("p95", justify="right")
-
-    def row(name: str, timing: "Timing") -> None:
-        table.add_row(name, f"{1000 * timing.median_s:.3f} ms", f"{1000 * timing.p95_s:.3f} ms")
-
-    for name, timings in (("device", found.device), ("local exit", found.local), ("edge", found.edge)):
+    made = table(None, "section", "median", "p95")
+    named = {"device": times.device, "local exit": times.local, "edge": times.edge, "cloud": (times.cloud,)}
+    for name, timings in named.items():
         for index, timing in enumerate(timings):
-            row(f"{name} {index}" if len(timings) > 1 else name, timing)
-    row("cloud", found.cloud)
-    return table
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+            both = (milliseconds(seconds, 3) for seconds in (timing.median_s, timing.p95_s))
+            made.add_row(f"{name} {index}" if len(timings) > 1 else name, *both)
+    return made

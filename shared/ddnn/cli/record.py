@@ -43,6 +43,7 @@ def record(
     from ddnn.evaluation.report import accuracies
     from ddnn.evaluation.source import load_for, split_note
     from ddnn.evaluation.table import accuracies_table
+    from ddnn.formatting import size
 
     if out.is_dir() or not out.parent.is_dir():
         raise BadInput(f"--out is {out}; expected a file in a folder that exists")
@@ -71,4 +72,4 @@ def record(
         return
     console = Console(highlight=False)
     console.print(accuracies_table(document["splits"]))
-    console.print(f"Written to {out}, {document['bytes'] / 1e6:.1f} MB.", soft_wrap=True)
+    console.print(f"Written to {out}, {size(document['bytes'])}.", soft_wrap=True)

@@ -22,6 +22,7 @@ from typing import Any, Final
 from ddnn.bundle import Bundle
 from ddnn.fleet.events import golden_events
 from ddnn.fleet.processes import LocalFleet
+from ddnn.formatting import markdown
 from ddnn.seal import write_atomically
 from ddnn_lab.benchmarks.made_bundles import make
 from ddnn_lab.benchmarks.scale_collector import pending
@@ -162,7 +163,10 @@ def report(found: Mapping[str, Any]) -> str:
             p50 = "—" if told["p50_ms"] is None else f"{told['p50_ms']:,.0f}"
             there = f"{100 * told['share_there']:.0f} %"
             rows.append([str(each["devices"]), str(each["edges"]), *costs, f"{told['events_per_s']:,.1f}", p50, there])
-        lines += [f"{title}; CPU in milliseconds for a device and event, three events a second:\n", table(head, rows)]
+        lines += [
+            f"{title}; CPU in milliseconds for a device and event, three events a second:\n",
+            markdown(head, rows),
+        ]
     rows = [
         [str(each["devices"]), str(each["edges"])]
         + [f"{each['memory_mb'][tier]:.0f}" for tier in TIERS]
@@ -170,7 +174,7 @@ def report(found: Mapping[str, Any]) -> str:
         for each in found["rows"]
     ]
     memory = [f"MB a {tier}" for tier in TIERS]
-    lines += ["Memory a process:\n", table(["devices", "edges", *memory, "s to start all"], rows)]
+    lines += ["Memory a process:\n", markdown(["devices", "edges", *memory, "s to start all"], rows)]
     for each in found["rows"]:
         if idle := each.get("following_ms_per_s"):
             told = f"{idle['device']:.1f} ms of CPU a second at itself and {idle['edge']:.1f} ms at its edge"
@@ -189,17 +193,12 @@ def report(found: Mapping[str, Any]) -> str:
         [
             *lines,
             "The collector alone, five of six devices' scores there; µs a contribution:\n",
-            table(columns, rows),
+            markdown(columns, rows),
             f"Cost a device and event with {found['verdict']['devices']} devices against one: {ratios};"
             f" flat or falling: {'yes' if found['verdict']['flat_or_falling'] else 'no'}.\n",
             "![scale](scale.png)\n",
         ]
     )
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(each)} |" for each in (columns, ["---:"] * len(columns), *rows)) + "\n"
 
 
 def plot(found: Mapping[str, Any], file: Path) -> None:

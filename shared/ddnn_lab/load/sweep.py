@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ddnn.data.advice import needed_for
+from ddnn.formatting import markdown
 from ddnn.seal import write_atomically
 from ddnn.types import Exit
 from ddnn_lab.load.drive import Arrivals, Closed, Poisson, Processes, Target
@@ -140,7 +141,7 @@ def _report(results: Document, plots: Sequence[Path]) -> str:
         f" deadline {results['deadline_ms']:g} ms; seed {results['seed']}",
         f"- {results['cores']} cores, the load generator on the same;"
         f" {', '.join(f'{name} {number}' for name, number in results['versions'].items())}\n",
-        _table(COLUMNS, map(cells, results["points"])),
+        markdown(COLUMNS, map(cells, results["points"])),
         "Latency counts from when an event was due, so a load generator that is held up hides nothing; goodput is",
         "answers in the right format within the deadline. CPU is that of all tiers, without links and client; the",
         "client's is in cores, with `!` where it was so busy, or sent so late, that it may have been the limit.\n",
@@ -167,14 +168,9 @@ def _tiers(results: Document) -> str:
     if not rows:
         return ""
     links = [f"{name} bytes up / down" for name in results["points"][0]["passed_per_event"]]
-    return _table(["load", "devices ms", "edges ms", "cloud ms", *links], rows) + (
+    return markdown(["load", "devices ms", "edges ms", "cloud ms", *links], rows) + (
         "CPU in milliseconds for an answered event, all tiers of a kind together.\n"
     )
-
-
-def _table(columns: Sequence[str], rows: Any) -> str:
-    rule = ["---", *("---:" for _ in columns[1:])]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, rule, *rows)) + "\n"
 
 
 def _write(text: str, part: Path) -> None:
