@@ -8,6 +8,7 @@ comparison with peers takes MNIST by `--digits`. Tables of what is in the folder
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,10 +19,41 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ddnn.bundle import shipped_bundle
+from ddnn.errors import BadInput
 from ddnn.seal import write_atomically
-from ddnn_lab.benchmarks.serving_page import fill
 
-__all__ = ["main"]
+__all__ = ["fill", "main"]
+
+_BLOCK: Final = re.compile(r"(<!-- made: (\S+)((?: \d+)*) -->\n).*?(<!-- /made -->)", re.DOTALL)
+"""`<!-- made: load/report.md 0 -->` … `<!-- /made -->` holds table 0 of that file; no number: all of its tables."""
+
+
+def fill(page: Path, out: Path) -> list[str]:
+    """Rewrite the blocks of `page` whose files are in `out`; return the files that are not there."""
+    missing: list[str] = []
+
+    def block(match: re.Match[str]) -> str:
+        begin, file, numbers, end = match.groups()
+        if not (out / file).is_file():
+            missing.append(file)
+            return match[0]
+        tables = _tables((out / file).read_text(encoding="utf-8"))
+        wanted = [tables[int(number)] for number in numbers.split()] or tables
+        return f"{begin}\n" + "\n".join(wanted) + f"\n{end}"
+
+    text = _BLOCK.sub(block, page.read_text(encoding="utf-8"))
+    write_atomically(page, partial(_write, text))
+    return missing
+
+
+def _tables(text: str) -> list[str]:
+    found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [str(each) for each in found]
+
+
+def _write(text: str, part: Path) -> None:
+    part.write_text(text, encoding="utf-8")
+
 
 ROOT: Final = Path(__file__).parents[2]
 LINKS: Final = ("--link", "device-edge=2ms,100mbit", "--link", "edge-cloud=40ms,10mbit")
@@ -113,13 +145,12 @@ READERS: Final[dict[str, tuple[str, Callable[[Any], Iterator[Row]]]]] = {
 
 
 def rows(out: Path) -> Iterator[Row]:
-    """Every target, measured or not."""
+    """Every target; raise `BadInput` where a benchmark has not been run: its rows are not to be lost."""
     for name, (file, read) in READERS.items():
         try:
             found = json.loads((out / name / file).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            yield Row(f"what {name} measures", "", "not measured", None, name)
-            continue
+            raise BadInput(f"{out / name / file} is not there; expected what `--only {name}` writes") from None
         yield from read(found)
 
 
@@ -161,7 +192,11 @@ def main() -> int:
     digits = ["--digits", os.path.relpath(given.digits, ROOT)] if given.digits else []
     # A benchmark that finds its own target missed may say so by its exit code; the table does.
     codes = {name: run(name, out, digits if name == "peers" else []) for name in wanted}
-    text = table(rows(out))
+    try:
+        text = table(rows(out))
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     write_atomically(out / "targets.md", partial(_write, text))
     print(f"\n{text}")
     if given.page:
@@ -171,10 +206,6 @@ def main() -> int:
     if failed:
         print(f"could not be run: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _write(text: str, part: Path) -> None:
-    part.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
