@@ -1,17 +1,21 @@
-"""A user's own codec, section, criterion or task, named as `package.module:attribute`.
+"""What may not be installed: a user's own codec, section, criterion or task, named as `package.module:attribute`, and
+packages of an extra.
 
 The command line loads what its user's own configuration names. A served tier gets names from bundles and policies, so
 it first refuses every module that its setting `DDNN_EXTENSIONS` does not list.
 """
 
 import re
-from collections.abc import Collection, Iterable
+import shlex
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
-from ddnn.errors import BadConfig
+from ddnn.errors import BadConfig, BadInput
 
-__all__ = ["is_extension", "refuse_unlisted", "resolve"]
+__all__ = ["how_to_install", "is_extension", "needed_for", "refuse_unlisted", "resolve"]
 
 _NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -50,3 +54,19 @@ def refuse_unlisted(names: Iterable[str], allowed: Collection[str]) -> None:
                 f"{name!r} is an extension that DDNN_EXTENSIONS does not list; it is"
                 f" {','.join(allowed) or 'empty'}, and expected to have {module}"
             )
+
+
+def how_to_install(extra: str = "train") -> str:
+    """The pip command for the interpreter that runs now, from the registry and from a clone."""
+    pip = f"{shlex.quote(sys.executable)} -m pip install"
+    return f"run `{pip} \"ddnn[{extra}]\"`, or in a clone of the repository `{pip} -e '.[{extra}]'`"
+
+
+@contextmanager
+def needed_for(what: str, *, extra: str = "train") -> Iterator[None]:
+    """Make of an import that fails meanwhile a `BadInput` that says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        sentence = f"{what} needs {error.name}, which is not installed; {how_to_install(extra)}"
+        raise BadInput(sentence) from error

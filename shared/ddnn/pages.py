@@ -6,7 +6,7 @@ A page is one file that asks the network for nothing. Values are escaped unless 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ddnn.data.advice import needed_for
+from ddnn.extensions import needed_for
 from ddnn.formatting import percent, threshold
 
 __all__ = ["render"]

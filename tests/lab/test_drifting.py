@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
-from ddnn.data.advice import how_to_install
 from ddnn.errors import BadInput
 from ddnn.evaluation import record
+from ddnn.extensions import how_to_install
 from ddnn.policy import Policy, Promise, Thresholds
 from ddnn.tuning.promise import promise
 from ddnn.types import Exit

@@ -68,7 +68,7 @@ def train(
     from ddnn.bundle import Bundle
     from ddnn.configs import config_file
     from ddnn.data import load
-    from ddnn.data.advice import needed_for
+    from ddnn.extensions import needed_for
 
     with needed_for("training"):
         from ddnn.export import refuse_existing

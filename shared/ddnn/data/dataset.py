@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ddnn.data.checks import pieces
 from ddnn.data.split import SPLIT_NAMES
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools, Ints
@@ -20,7 +21,7 @@ class Dataset:
 
     name: str
     views: tuple[Array, ...]
-    """D arrays (N, *shape_i), uint8 or float32."""
+    """D arrays (N, *shape_i), uint8 or float32; large ones that a file holds uncompressed are mapped from it."""
     y: Ints
     """(N,) class of the event."""
     y_dev: Ints
@@ -104,5 +105,6 @@ def digest(views: Sequence[Array], y: Ints, y_dev: Ints, present: Bools, classes
     total = hashlib.sha256("\0".join(classes).encode())
     for array in (*views, y, y_dev, present):
         total.update(f"{array.dtype.str}{array.shape}".encode())
-        total.update(np.ascontiguousarray(array).data)
+        for part in pieces(array):
+            total.update(np.ascontiguousarray(part).data)
     return total.hexdigest()

@@ -12,13 +12,25 @@ import numpy as np
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools, Ints
 
-__all__ = ["SPLIT_NAMES", "TEST_SHARE", "VALIDATION_SHARE", "blocks", "by_group", "mark", "named_groups", "stratified"]
+__all__ = [
+    "SPLIT_NAMES",
+    "TEST_SHARE",
+    "VALIDATION_SHARE",
+    "blocks",
+    "by_group",
+    "mark",
+    "named_groups",
+    "stratified",
+    "watched",
+]
 
 SPLIT_NAMES: Final = ("train", "validation", "test")
 TEST_SHARE: Final = 0.2
 """Of all events, where the data do not say which are test."""
 VALIDATION_SHARE: Final = 0.15
 """Of the training part."""
+WATCHED: Final = 2000
+"""Validation events looked at after each epoch of training; more would cost a third of its time."""
 
 
 def stratified(y: Ints, candidates: Bools, share: float, seed: int) -> Bools:
@@ -70,3 +82,8 @@ def blocks(name: str, values: Array, length: str, count: int) -> Ints:
 def mark(test: Bools, validation: Bools) -> Array:
     """Masks (N,) → (N,) of `train`, `validation`, `test`."""
     return np.where(test, "test", np.where(validation, "validation", "train"))
+
+
+def watched(events: int) -> Ints:
+    """Rows, evenly taken, of the validation events by which training keeps its best epoch."""
+    return np.linspace(0, events - 1, min(events, WATCHED)).astype(np.int64)

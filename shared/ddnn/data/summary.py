@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from ddnn.data.dataset import Dataset
-from ddnn.data.leak import WORRYING, near_duplicates
+from ddnn.data.neighbours import WORRYING, near_duplicates
 from ddnn.data.split import SPLIT_NAMES
 
 __all__ = ["describe", "doubts"]

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.bundle import Bundle
-from ddnn.data.npz import Archive
+from ddnn.data.formats import Archive
 from ddnn.errors import BadData
 from ddnn.evaluation.scores import Scores
 from ddnn.seal import first_problem, write_atomically

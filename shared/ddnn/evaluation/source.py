@@ -7,7 +7,7 @@ from typing import Any
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset, load
-from ddnn.data.watched import watched
+from ddnn.data.split import watched
 from ddnn.evaluation.scores import Scores
 from ddnn.types import Ints
 

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
-from ddnn.data.watched import watched
+from ddnn.data.checks import PIECE
+from ddnn.data.split import watched
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan
 from ddnn.network.quantise import clip_weights
@@ -26,9 +27,6 @@ from ddnn.training.run import Checkpoint, Run, State, refuse_other_data, weights
 from ddnn.types import Array, Exit, Ints
 
 __all__ = ["Silent", "Trainer", "Watcher", "initial_network", "train"]
-
-PIECE: Final = 2**22
-"""Elements of views that stay in a file that are looked at in one piece, for their mean and spread."""
 
 
 class Watcher(Protocol):

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.data.advice import needed_for
 from ddnn.evaluation import Scores
 from ddnn.exits import Judged
+from ddnn.extensions import needed_for
 from ddnn.policy import Temperatures
 from ddnn.types import Bools, Exit, Floats, Ints
 

@@ -47,7 +47,7 @@ def accuracy(
 
     Example: `ddnn bench accuracy mnist --data mnist.npz --out study --workers 2`
     """
-    from ddnn.data.advice import needed_for
+    from ddnn.extensions import needed_for
 
     with needed_for("a study", extra="lab"):
         from ddnn_lab.studies import Study, run_study, study_file

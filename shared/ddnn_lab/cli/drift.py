@@ -53,10 +53,10 @@ def drift(
     """
     from ddnn.bundle import Bundle
     from ddnn.cli.progress import bars
-    from ddnn.data.advice import needed_for
     from ddnn.errors import BadInput
     from ddnn.evaluation import record
     from ddnn.evaluation.source import load_for, split_note
+    from ddnn.extensions import needed_for
     from ddnn.tuning.promise import promise
 
     with needed_for("a drifting stream", extra="lab"):

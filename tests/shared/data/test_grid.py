@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ddnn.data import load
-from ddnn.data.grid import cut
+from ddnn.data.formats import cut
 from ddnn.errors import BadData
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from ddnn.data import Dataset, load
-from ddnn.data.leak import WORRYING, near_duplicates
-from ddnn.data.standard import Standard, squared_distances
+from ddnn.data.neighbours import WORRYING, Standard, near_duplicates, squared_distances
 
 
 def made(folder: Path, views: np.ndarray[tuple[int, ...], np.dtype[np.float64]], **arrays: object) -> Dataset:

@@ -14,7 +14,7 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.cli.app import main
-from ddnn.data.advice import how_to_install
+from ddnn.extensions import how_to_install
 from ddnn.training import Config, Run
 
 COMMAND = importlib.import_module("ddnn.cli.train")  # the package's own name `train` is the function

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from ddnn.data.watched import watched
+from ddnn.data.split import watched
 from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.evaluation import Scores, decide
 from ddnn.policy import Judging, Policy, Thresholds

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.data.leak import near_duplicates
+from ddnn.data.neighbours import near_duplicates
 from ddnn.evaluation import decide, record
 from ddnn_lab.baselines import linear, linear_alone, majority, nearest, presence
 from ddnn_lab.jpeg import jpeg_views

@@ -1,6 +1,7 @@
 """What a reader hands over before the split, and the checks that every reader's events pass."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,8 +10,10 @@ import numpy as np
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools, Ints
 
-__all__ = ["Events", "check_visible", "checked_labels", "checked_view", "name_classes"]
+__all__ = ["Events", "check_visible", "checked_labels", "checked_view", "name_classes", "pieces"]
 
+PIECE: Final = 2**22
+"""Elements of views that are looked at at once."""
 MOST_CLASSES: Final = 10_000
 """A larger label is a mistake (an identifier, a time), not a class."""
 
@@ -33,6 +36,12 @@ class Events:
     grid: tuple[int, int] | None = None
 
 
+def pieces(array: Array) -> Iterator[Array]:
+    """An array cut along its first axis, so that one that lies in a file is never in memory as a whole."""
+    step = max(PIECE // max(math.prod(array.shape[1:]), 1), 1)
+    return (array[start : start + step] for start in range(0, len(array), step))
+
+
 def checked_view(name: str, array: Array) -> Array:
     """An array (N, *shape) of views as uint8 or float32; raise `BadData` for any other type, for NaN and infinity."""
     if array.dtype == np.uint8:
@@ -40,8 +49,8 @@ def checked_view(name: str, array: Array) -> Array:
     if array.dtype.kind != "f":
         raise BadData(f"{name} has type {array.dtype}; expected uint8 (images 0..255) or a float type")
     with np.errstate(over="ignore"):
-        view = array.astype(np.float32)
-    bad = ~np.isfinite(view).reshape(len(view), -1).all(axis=1)
+        view = array.astype(np.float32, copy=False)
+    bad = ~np.concatenate([np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in pieces(view)])
     if bad.any():
         raise BadData(
             f"{name} holds NaN or infinity in {bad.sum()} events, first in row {bad.argmax()}; expected finite numbers"

@@ -1,24 +1,114 @@
-"""A `.npz` file, opened without pickles: the contract's own form, Keras' image sets, the paper's MVMC."""
+"""A `.npz` file, opened without pickles: the contract's own form, Keras' image sets, the paper's MVMC.
+
+One image is cut into a grid of views as the authors' PyTorch code cuts: pad to 32×32, then device i sees rows
+16·(i mod 2) … +16 and columns 10·(i div 2) … +10; what is left over at the right and the bottom is unseen.
+"""
 
 import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 
-from ddnn.data.events import Events, check_visible, checked_labels, checked_view, name_classes
-from ddnn.data.grid import channels_first, cut
-from ddnn.data.npz import Archive
+from ddnn.data.checks import Events, check_visible, checked_labels, checked_view, name_classes
 from ddnn.data.split import SPLIT_NAMES, blocks
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools
 
-__all__ = ["read_archive"]
+__all__ = ["Archive", "boxes", "cut", "parse_grid", "read_archive"]
 
 KERAS: Final = ("x_train", "y_train", "x_test", "y_test")
 MVMC_CLASSES: Final = ("car", "bus", "person")
 MVMC_VIEWS: Final = [(3, 32, 32)] * 6
 MVMC_SPLIT_FILE: Final = "mvmc_split.json"
+SIDE: Final = 32
+"""Images smaller than this are padded to it, equally on both sides."""
+MAPPED: Final = 2**28
+"""Bytes from which an array that is stored uncompressed stays in its file, and is read as it is used."""
+
+
+class Archive(Mapping[str, Array]):
+    """Arrays of a file by name, each read when asked for; raises `BadData` for what cannot be read."""
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        try:
+            file = np.load(stream, allow_pickle=False)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise BadData(f"{path} cannot be read as .npz ({error}); expected a file made by numpy.savez") from error
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise BadData(f"{path} holds one bare array; expected a .npz file with named arrays")
+        self.path, self._file, self._zip = path, file, zipfile.ZipFile(stream)
+
+    def __getitem__(self, name: str) -> Array:
+        try:
+            return self._mapped(name)
+        except KeyError:
+            raise
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise BadData(f"{name} cannot be read ({error}); expected a plain array, no pickled objects") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.files)
+
+    def __len__(self) -> int:
+        return len(self._file.files)
+
+    def _mapped(self, name: str) -> Array:
+        """The array in memory, or, where it is large and lies in the file as it is, mapped from there."""
+        entry = next((each for each in self._zip.infolist() if each.filename == f"{name}.npy"), None)
+        if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < MAPPED:
+            return np.asarray(self._file[name])
+        with self._zip.open(entry) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(stream)
+            header = stream.tell()
+        with self.path.open("rb") as file:
+            file.seek(entry.header_offset + 26)  # a local header's lengths of name and extra field, its last parts
+            ends = int(np.frombuffer(file.read(4), "<u2").sum())
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded")
+        start = entry.header_offset + 30 + ends + header
+        return np.memmap(self.path, dtype, "r", start, shape, "F" if fortran else "C")
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    """Read `3x2` as (3 columns, 2 rows)."""
+    match = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", text.strip().lower())
+    if not match:
+        raise BadData(f"grid is {text!r}; expected columns x rows such as 3x2")
+    return int(match[1]), int(match[2])
+
+
+def boxes(grid: tuple[int, int], height: int, width: int) -> list[tuple[slice, slice]]:
+    """Rows and columns that each device sees of an image; device i is at row i mod R, column i div R."""
+    columns, rows = grid
+    high, wide = height // rows, width // columns
+    if not high or not wide:
+        raise BadData(f"grid is {columns}x{rows}, the image {height}x{width}; expected a grid not finer than the image")
+    places = [(i % rows, i // rows) for i in range(columns * rows)]
+    return [(slice(high * r, high * (r + 1)), slice(wide * c, wide * (c + 1))) for r, c in places]
+
+
+def cut(images: Array, grid: tuple[int, int]) -> tuple[Array, ...]:
+    """Cut images (N, C, H, W) into one array (N, C, h, w) a device."""
+    high, wide = (max(SIDE - side, 0) for side in images.shape[2:])
+    padding = ((0, 0), (0, 0), (high // 2, high - high // 2), (wide // 2, wide - wide // 2))
+    padded = np.pad(images, padding)
+    return tuple(np.ascontiguousarray(padded[:, :, r, c]) for r, c in boxes(grid, *padded.shape[2:]))
+
+
+def _channels_first(name: str, images: Array) -> Array:
+    """(N, H, W) or (N, H, W, C) → (N, C, H, W)."""
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and images.shape[3] in (1, 2, 3, 4):
+        return images.transpose(0, 3, 1, 2)
+    raise BadData(f"{name} has shape {images.shape}; expected images (N, H, W) or (N, H, W, C) with up to 4 channels")
 
 
 def read_archive(path: Path, *, grid: tuple[int, int] | None, group_by: str | None) -> Events:
@@ -68,7 +158,8 @@ def _views(archive: Archive) -> tuple[Array, ...]:
         if 0 in whole.shape:
             raise BadData(f"X has shape {whole.shape}, which is empty; expected at least one event, device and element")
         whole = checked_view("X", whole)
-        return tuple(np.ascontiguousarray(whole[:, i]) for i in range(whole.shape[1]))
+        each = (whole[:, i] for i in range(whole.shape[1]))
+        return tuple(view if isinstance(view, np.memmap) else np.ascontiguousarray(view) for view in each)
     if not names:
         raise BadData(f"X is missing from {archive.path.name}; it holds {', '.join(archive) or 'nothing'}")
     if names != [f"X_{i}" for i in range(len(names))]:
@@ -149,7 +240,7 @@ def _keras(archive: Archive, grid: tuple[int, int] | None) -> Events:
         images = archive[f"x_{part}"]
         if 0 in images.shape:
             raise BadData(f"x_{part} has shape {images.shape}, which is empty; expected images")
-        images = checked_view(f"x_{part}", channels_first(f"x_{part}", images))
+        images = checked_view(f"x_{part}", _channels_first(f"x_{part}", images))
         labels = archive[f"y_{part}"]
         labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # CIFAR's labels are (N, 1)
         parts.append((images, checked_labels(f"y_{part}", labels, (len(images),), 0)))
