@@ -4,7 +4,7 @@ Legend: N events, D devices, E edges, K classes.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.client import EventAnswer
 from ddnn.data import Dataset
-from ddnn.evaluation.decide import Decisions, decide, judge
+from ddnn.evaluation.decide import Decisions, decide, judge_all, thresholds
 from ddnn.evaluation.scores import Recorder, Scores
+from ddnn.exits import Judged
 from ddnn.policy import Policy
 from ddnn.types import Bools, Exit
 
@@ -47,27 +48,30 @@ class Agreement:
 
 def agreement(bundle: Bundle, data: Dataset, answers: Sequence[EventAnswer]) -> Agreement:
     """Compare the served `answers` with what `bundle` says of `data` offline, event by event."""
-    version = bundle.policy.version
     scores = Recorder(bundle, data).scores()
-    offline = decide(scores, bundle.policy)
+    judged = judge_all(scores, bundle.policy)
+    offline = decide(scores, bundle.policy, judged)
     degraded = np.array([answer.degraded for answer in answers])
     same_label = (np.array([answer.label for answer in answers]) == offline.label) & ~degraded
     same_exit = (np.array([answer.exit.rank for answer in answers]) == offline.exit) & ~degraded
     apart = np.abs(np.stack([answer.probabilities for answer in answers]) - offline.probabilities).max(axis=1)
     same = same_label & same_exit & (apart <= TIE)
-    reasons = _near_thresholds(scores, bundle.policy, offline, answers)
-    odd = np.flatnonzero(~same & ~degraded)
-    reasons |= {row: "two answers are equally sure" for row in odd.tolist() if _twins(answers[row])}
-    for odd_row in odd[_flipping(bundle, data.take(odd))].tolist():
-        reasons.setdefault(odd_row, "a feature bit is at its sign")
-    # Rounding explains neither of these, however near to a threshold the event is.
-    faults = {
-        row: answer.degraded_reason or f"answered under policy version {answer.policy_version}, not {version}"
-        for row, answer in enumerate(answers)
-        if answer.degraded or answer.policy_version != version
-    }
 
-    def told(row: int, why: str) -> dict[str, Any]:
+    ties = _near_thresholds(scores, bundle.policy, judged, offline, answers)
+    odd = np.flatnonzero(~same & ~degraded)
+    ties |= {row: "two answers are equally sure" for row in odd.tolist() if _twins(answers[row])}
+    flipping = odd[_flipping(bundle, data.take(odd))].tolist()
+    ties = dict.fromkeys(flipping, "a feature bit is at its sign") | ties
+    answer_differs = ~(same_label & same_exit)
+    differing = {
+        row: "served and offline differ" if answer_differs[row] else f"probabilities differ by {apart[row]:.2g}"
+        for row in np.flatnonzero(~same).tolist()
+        if row not in ties
+    }
+    # Rounding does not explain these, however near to a threshold the event is.
+    differing |= _faults(bundle.policy.version, answers)
+
+    def event(row: int, why: str) -> dict[str, Any]:
         return {
             "index": int(data.index[row]),
             "why": why,
@@ -82,15 +86,20 @@ def agreement(bundle: Bundle, data: Dataset, answers: Sequence[EventAnswer]) -> 
             "label_agreement": float(same_label.mean()),
             "exit_agreement": float(same_exit.mean()),
             "max_probability_difference": float(apart[same_exit].max(initial=0.0)),
-            "ties": [told(row, why) for row, why in sorted(reasons.items())],
+            "ties": [event(row, why) for row, why in sorted(ties.items())],
         },
-        differing=tuple(
-            told(row, faults.get(row) or _how(bool(same_label[row] & same_exit[row]), float(apart[row])))
-            for row in range(len(answers))
-            if row in faults or not (same[row] or row in reasons)
-        ),
+        differing=tuple(event(row, why) for row, why in sorted(differing.items())),
         degraded=Counter(answer.degraded_reason for answer in answers if answer.degraded),
     )
+
+
+def _faults(version: int, answers: Sequence[EventAnswer]) -> dict[int, str]:
+    """Answers that were degraded, or given under another version of the policy."""
+    return {
+        row: answer.degraded_reason or f"answered under policy version {answer.policy_version}, not {version}"
+        for row, answer in enumerate(answers)
+        if answer.degraded or answer.policy_version != version
+    }
 
 
 def _twins(answer: EventAnswer) -> bool:
@@ -104,24 +113,25 @@ def _twins(answer: EventAnswer) -> bool:
     )
 
 
-def _how(same_answer: bool, apart: float) -> str:
-    return f"probabilities differ by {apart:.2g}" if same_answer else "served and offline differ"
-
-
 def _near_thresholds(
-    scores: Scores, policy: Policy, offline: Decisions, answers: Sequence[EventAnswer]
+    scores: Scores,
+    policy: Policy,
+    judged: Mapping[Exit, Judged],
+    offline: Decisions,
+    answers: Sequence[EventAnswer],
 ) -> dict[int, str]:
     """Events one of whose criteria, at an exit they came to, is within `TIE` of its threshold; and which."""
     reached = np.maximum(offline.exit, [answer.exit.rank for answer in answers])
     found: dict[int, str] = {}
-    for exit in scores.topology.exits:
-        threshold = policy.thresholds.of(exit)
-        if exit is Exit.CLOUD or threshold == 0:
+    for exit, said in judged.items():
+        limits = thresholds(scores, policy, exit)
+        if exit is Exit.CLOUD or not limits.any():
             continue
-        u = judge(scores, policy, exit)[1]
-        near = (np.abs(u - threshold) < TIE) & (reached >= exit.rank)[:, None]
+        u = said.uncertainty
+        near = (np.abs(u - limits) < TIE) & (limits > 0) & (reached >= exit.rank)[:, None]
         for row, place in np.argwhere(near).tolist():
-            found.setdefault(row, f"{exit} criterion {u[row, place]:.6f} is at its threshold {threshold:.6g}")
+            why = f"{exit} criterion {u[row, place]:.6f} is at its threshold {limits[row, place]:.6g}"
+            found.setdefault(row, why)
     return found
 
 

@@ -93,13 +93,7 @@ def guarantee(
     """
     sample.check(labelled=asked_for.labelled)
     learn, test = halves(len(sample), asked_for.learning, seed, seen)
-    need = fewest_events(asked_for.risk, asked_for.confidence) or 0
-    if len(test) < need:
-        raise Infeasible(
-            f"{asked_for} needs {need:,} testing events without a single loss, so {asked_for.whole(need):,} events in"
-            f" all; there are {len(sample):,}, of which {len(test):,} test:"
-            f" the lowest risk they can show is {asked_for.lowest(0, len(test)):g}"
-        )
+    need = _enough(asked_for, len(sample), len(test))
     learning, testing = sample.take(learn), sample.take(test)
     fitted = _fitted(learning, policy, asked_for, criterion)
     asked = learning.asked(fitted)
@@ -110,21 +104,19 @@ def guarantee(
     passed = sum(rung.passed for rung in rungs)
     if not passed:
         raise Infeasible(f"{asked_for} is not shown: {_why(rungs, len(test), asked_for)}")
-    chosen = candidates[passed - 1]
+    chosen, last = candidates[passed - 1], rungs[passed - 1]
     kept = promise(testing.scores, chosen, asked_for.confidence, testing.decisions(chosen))
-    chosen = chosen.model_copy(
-        update={"promise": kept.model_copy(update={"risk": asked_for.risk, "loss": asked_for.loss})}
-    )
+    kept = kept.model_copy(update={"risk": asked_for.risk, "loss": asked_for.loss})
     events = {"learning": len(learn), "testing": len(test), "fewest": need, "seen": int(np.isin(test, seen).sum())}
-    return chosen, {
+    return chosen.model_copy(update={"promise": kept}), {
         "risk": asked_for.risk,
         "confidence": asked_for.confidence,
         "loss": asked_for.loss,
         "events": events,
         "seed": seed,
         "criterion": chosen.criterion,
-        "losses": rungs[passed - 1].losses,
-        "p_value": rungs[passed - 1].p_value,
+        "losses": last.losses,
+        "p_value": last.p_value,
         "tested": [rung.document(asked.exits, step) for step, rung in zip(steps, rungs, strict=False)],
         "points": len(steps),
     }
@@ -188,6 +180,18 @@ def climb(losses: Iterable[int], events: int, risk: float, confidence: float) ->
         if not rungs[-1].passed:
             break
     return rungs
+
+
+def _enough(asked_for: Risk, events: int, testing: int) -> int:
+    """The fewest testing events that can show the risk; raise `Infeasible` where there are fewer."""
+    need = fewest_events(asked_for.risk, asked_for.confidence) or 0
+    if testing < need:
+        raise Infeasible(
+            f"{asked_for} needs {need:,} testing events without a single loss, so {asked_for.whole(need):,} events in"
+            f" all; there are {events:,}, of which {testing:,} test:"
+            f" the lowest risk they can show is {asked_for.lowest(0, testing):g}"
+        )
+    return need
 
 
 def _fitted(learning: Sample, policy: Policy, asked_for: Risk, criterion: str | None) -> Policy:
