@@ -181,7 +181,7 @@ def _cost_model(
     """What is counted, by the options."""
     from ddnn.errors import BadInput
     from ddnn.tuning import CostModel
-    from ddnn.tuning.latency import Links
+    from ddnn.tuning.cost import Links
     from ddnn.tuning.profile import Profile
 
     if kind != "latency" and (links or shared or profile):

@@ -11,8 +11,7 @@ import numpy as np
 from ddnn.evaluation.decide import ALWAYS
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import answers, auroc, reliability
-from ddnn.tuning.objective import Objective
-from ddnn.tuning.points import Points, limits_of, operating_points
+from ddnn.tuning.objective import Objective, Points, operating_points
 from ddnn.tuning.sample import Sample
 from ddnn.types import Array, Exit
 
@@ -73,7 +72,7 @@ def _alone(samples: Mapping[str, Sample], policy: Policy, exits: tuple[Exit, ...
 
 def _alternative(samples: Mapping[str, Sample], policy: Policy, points: Points, drop: float) -> dict[str, Any]:
     """The cheapest point so far below the cloud, and what it does; the margin alone where there is none."""
-    found = points.best(limits_of(Objective(drop), samples["validation"]), "cost").thresholds
+    found = points.best(Objective(drop).limits(samples["validation"]), "cost").thresholds
     if not len(found):
         return {"max_accuracy_drop": drop, "thresholds": None}
     by_split = {split: sample.figures(sample.outcomes(policy, found)[0]) for split, sample in samples.items()}

@@ -15,8 +15,7 @@ from ddnn.tuning.criteria import compare_criteria, criterion_of
 from ddnn.tuning.frontier import Frontier, Limits
 from ddnn.tuning.guarantee import NOTHING_SEEN, Risk, guarantee
 from ddnn.tuning.live import fit_live
-from ddnn.tuning.objective import DROP, Objective
-from ddnn.tuning.points import Points, limits_of, operating_points
+from ddnn.tuning.objective import DROP, Objective, Points, operating_points
 from ddnn.tuning.promise import promise
 from ddnn.tuning.report import change, frontier_document
 from ddnn.tuning.sample import Sample
@@ -120,7 +119,7 @@ def choose(
             "tuned": None,
         }
     )
-    limits = limits_of(objective, sample)
+    limits = objective.limits(sample)
     points = operating_points(sample, fitted)
     found = points.best(limits, objective.minimise)
     if not len(found.wrong):

@@ -23,9 +23,8 @@ import numpy as np
 from ddnn.evaluation.recorded import Recorded
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import fit_temperatures
-from ddnn.tuning.cost import CostModel
+from ddnn.tuning.cost import CostModel, Links
 from ddnn.tuning.frontier import Limits, best, frontier
-from ddnn.tuning.latency import Links
 from ddnn.tuning.sample import ask
 from ddnn.types import Array, Bools, Floats
 

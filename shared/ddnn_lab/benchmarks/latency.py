@@ -15,8 +15,7 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import Dataset, load
 from ddnn.evaluation import record
 from ddnn.policy import Thresholds
-from ddnn.tuning.cost import CostModel, Offload
-from ddnn.tuning.latency import Links
+from ddnn.tuning.cost import CostModel, Links, Offload
 from ddnn.tuning.profile import measure
 from ddnn_lab.in_process import NEVER, Fleet, Switch
 

@@ -13,8 +13,7 @@ from ddnn.links import Shape as Link
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import Topology
 from ddnn.traffic import Messages
-from ddnn.tuning.cost import KINDS, CostModel, Kind, Offload, Over, exits_asked
-from ddnn.tuning.latency import Links
+from ddnn.tuning.cost import KINDS, CostModel, Kind, Links, Offload, Over, exits_asked
 from ddnn.tuning.profile import Profile, Timing
 from ddnn.types import Exit, Floats, Tier
 from made_scores import make_topology

@@ -15,9 +15,9 @@ from ddnn.links import Shape
 from ddnn.policy import Policy
 from ddnn.tuning import CostModel, Objective, Risk, Sample, choose, tune_policy
 from ddnn.tuning.comparison import DROPS, comparison
+from ddnn.tuning.cost import Links
 from ddnn.tuning.criteria import compare_criteria
 from ddnn.tuning.guarantee import guarantee
-from ddnn.tuning.latency import Links
 from ddnn.tuning.report import page, report, write_report
 from ddnn.types import Exit, Floats
 from made_scores import make_topology

@@ -15,8 +15,8 @@ from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.evaluation import Scores
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import Topology
-from ddnn.tuning import CostModel, Objective, Sample, choose, fit_temperature, points, tune
-from ddnn.tuning.latency import Links
+from ddnn.tuning import CostModel, Objective, Sample, choose, fit_temperature, objective, tune
+from ddnn.tuning.cost import Links
 from ddnn.tuning.objective import parse_shares
 from ddnn.types import Exit
 
@@ -33,7 +33,7 @@ def figures(scores: Scores, policy: Policy, cost: CostModel | None = None) -> di
 
 @pytest.fixture(autouse=True)
 def few_plays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(points, "PLAYS", 150)
+    monkeypatch.setattr(objective, "PLAYS", 150)
 
 
 @pytest.mark.parametrize("seed", range(3))
