@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,6 +34,15 @@ class Events:
     groups: Array | None = None
     """(N,) what stays whole in a split, if asked for."""
     grid: tuple[int, int] | None = None
+
+    @classmethod
+    def all_seen(
+        cls, views: tuple[Array, ...], y: Ints, classes: tuple[str, ...], test: Bools | None = None, **rest: Any
+    ) -> "Events":
+        """Events that every device sees."""
+        shape = len(y), len(views)
+        y_dev = np.broadcast_to(y[:, None], shape).copy()
+        return cls(views, y, y_dev, np.ones(shape, dtype=bool), classes, test, **rest)
 
 
 def pieces(array: Array) -> Iterator[Array]:

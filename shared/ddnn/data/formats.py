@@ -250,11 +250,8 @@ def _keras(archive: Archive, grid: tuple[int, int] | None) -> Events:
             f"x_test is {test.dtype} {test.shape}; expected images like x_train's, {train.dtype} {train.shape}"
         )
     y = np.concatenate([y_train, y_test])
-    views = cut(np.concatenate([train, test]), grid)
-    present = np.ones((len(y), len(views)), dtype=bool)
-    y_dev = np.repeat(y[:, None], len(views), axis=1)
-    is_test = np.arange(len(y)) >= len(train)
-    return Events(views, y, y_dev, present, name_classes(y, archive.get("classes")), is_test, grid=grid)
+    is_test, classes = np.arange(len(y)) >= len(train), name_classes(y, archive.get("classes"))
+    return Events.all_seen(cut(np.concatenate([train, test]), grid), y, classes, is_test, grid=grid)
 
 
 def _mvmc(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:

@@ -97,10 +97,7 @@ def _moments(view: Array) -> Sequence[Floats]:
     axes = (0, *range(2, view.ndim))
     if not len(view):
         return np.zeros(view.shape[1:], np.float32), np.ones(view.shape[1:], np.float32)
-    mean, deviation = (
-        view.mean(axis=axes, keepdims=True, dtype=np.float64),
-        view.std(axis=axes, keepdims=True, dtype=np.float64),
-    )
+    mean, deviation = (moment(view, axis=axes, keepdims=True, dtype=np.float64) for moment in (np.mean, np.std))
     deviation = np.where(deviation > 0, deviation, 1.0)
     return tuple(np.broadcast_to(m, (1, *view.shape[1:])).astype(np.float32) for m in (mean, deviation))
 

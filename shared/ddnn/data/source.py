@@ -10,7 +10,7 @@ import numpy as np
 from ddnn.data.checks import Events
 from ddnn.data.dataset import Dataset, digest
 from ddnn.data.formats import cut, parse_grid, read_archive
-from ddnn.data.split import SPLIT_NAMES, TEST_SHARE, VALIDATION_SHARE, by_group, mark, named_groups, stratified
+from ddnn.data.split import SPLIT_NAMES, TEST_SHARE, VALIDATION_SHARE, by_group, named_groups, stratified
 from ddnn.errors import BadData
 from ddnn.extensions import how_to_install
 from ddnn.types import Array, Bits, Bools, Ints
@@ -77,38 +77,36 @@ def load(
 
 def _division(events: Events, group_by: str | None, split: Array) -> dict[str, Any]:
     """How the events were divided, for reports: who chose test and validation, which groups, how many events."""
-    drawn = f"whole groups of {group_by}" if events.groups is not None else "at random within each class"
-    held_out = [part for part in SPLIT_NAMES if part != "train"]
+    drawn = "at random within each class" if events.groups is None else f"whole groups of {group_by}"
+    groups = None
+    if events.groups is not None:
+        groups = {part: list(map(str, np.unique(events.groups[split == part]))) for part in ("validation", "test")}
     return {
         "test": drawn if events.test is None else "given by the data",
         "validation": drawn if events.validation is None else "given by the data",
-        "groups": {part: list(map(str, np.unique(events.groups[split == part]))) for part in held_out}
-        if events.groups is not None
-        else None,
+        "groups": groups,
         "events": {part: int((split == part).sum()) for part in SPLIT_NAMES},
     }
 
 
 def _split(events: Events, name: str, group_by: str, test_groups: Sequence[str], seed: int) -> Array:
     """(N,) split names: what the source says first, then groups, then at random within each class."""
-    y, everything = events.y, np.ones(len(events.y), dtype=bool)
-    test = events.test
+    y, groups, test, validation = events.y, events.groups, events.test, events.validation
+
+    def draw(candidates: Bools, share: float) -> Bools:
+        if groups is None:
+            return stratified(y, candidates, share, seed)
+        return by_group(groups, candidates, share, seed)
+
     if test is not None and test_groups:
         raise BadData(f"test-groups is {', '.join(test_groups)}, but {name} already says which of its events are test")
+    if test is None and test_groups and groups is not None:
+        test = named_groups(group_by, groups, test_groups)
     if test is None:
-        if events.groups is None:
-            test = stratified(y, everything, TEST_SHARE, seed)
-        elif test_groups:
-            test = named_groups(group_by, events.groups, test_groups)
-        else:
-            test = by_group(events.groups, everything, TEST_SHARE, seed)
-    validation = events.validation
+        test = draw(np.ones(len(y), dtype=bool), TEST_SHARE)
     if validation is None:
-        if events.groups is None:
-            validation = stratified(y, ~test, VALIDATION_SHARE, seed)
-        else:
-            validation = by_group(events.groups, ~test, VALIDATION_SHARE, seed)
-    split = mark(test, validation)
+        validation = draw(~test, VALIDATION_SHARE)
+    split = np.where(test, "test", np.where(validation, "validation", "train"))
     for part in SPLIT_NAMES:
         if part not in split:
             raise BadData(
@@ -125,10 +123,8 @@ def mnist5k(grid: tuple[int, int] | None) -> Events:
     if grid is None:
         raise BadData("mnist5k is a set of whole images; add --grid 3x2 to cut each into six views")
     images, y = _digits()
-    views = cut(images, grid)
-    everything = np.ones(len(y), dtype=bool)
-    test = stratified(y, everything, 0.2, TEST_SEED)
-    return _all_seen(views, y, tuple("0123456789"), test, grid)
+    test = stratified(y, np.ones(len(y), dtype=bool), 0.2, TEST_SEED)
+    return Events.all_seen(cut(images, grid), y, tuple("0123456789"), test, grid=grid)
 
 
 @cache
@@ -160,11 +156,4 @@ def synthetic(seed: int, events: int = 480) -> Events:
         drawn = np.take_along_axis(shapes, y[None, :, None, None], axis=0)[0]
         noisy = 60 + 120 * drawn + random.normal(0, 40, drawn.shape)
         views.append(noisy.clip(0, 255).astype(np.uint8)[:, None])
-    return _all_seen(tuple(views), y, SCENE, None, None)
-
-
-def _all_seen(
-    views: tuple[Array, ...], y: Ints, classes: tuple[str, ...], test: Bools | None, grid: tuple[int, int] | None
-) -> Events:
-    present = np.ones((len(y), len(views)), dtype=bool)
-    return Events(views, y, np.repeat(y[:, None], len(views), axis=1), present, classes, test, grid=grid)
+    return Events.all_seen(tuple(views), y, SCENE)

@@ -18,7 +18,6 @@ __all__ = [
     "VALIDATION_SHARE",
     "blocks",
     "by_group",
-    "mark",
     "named_groups",
     "stratified",
     "watched",
@@ -77,11 +76,6 @@ def blocks(name: str, values: Array, length: str, count: int) -> Ints:
     if values.shape != (count,) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         raise BadData(f"{name} has type {values.dtype} and shape {values.shape}; expected finite numbers ({count},)")
     return np.asarray(((values - values.min()) // step).astype(np.int64))
-
-
-def mark(test: Bools, validation: Bools) -> Array:
-    """Masks (N,) → (N,) of `train`, `validation`, `test`."""
-    return np.where(test, "test", np.where(validation, "validation", "train"))
 
 
 def watched(events: int) -> Ints:

@@ -22,8 +22,11 @@ def describe(data: Dataset) -> str:
     kinds = Counter(f"{_times(view.shape[1:])} {view.dtype}" for view in data.views)
     views = ", ".join(f"{count} of {kind}" for kind, count in kinds.items())
     parts = ", ".join(f"{np.count_nonzero(data.split == part)} {part}" for part in SPLIT_NAMES)
-    events = f"{len(data)} events ({parts}; {_division(data)})"
-    return f"{data.name}: {events}, {data.devices} devices (views: {views}), {_classes(data)}"
+    division, groups = f"test {data.division.get('test', 'as it came')}", data.division.get("groups")
+    if groups:
+        division += f": {_few(groups['test'])}, validation {_few(groups['validation'])}"
+    classes = f"{len(data.classes)} classes ({_few(data.classes)})"
+    return f"{data.name}: {len(data)} events ({parts}; {division}), {data.devices} devices (views: {views}), {classes}"
 
 
 def doubts(data: Dataset) -> list[str]:
@@ -54,17 +57,6 @@ def doubts(data: Dataset) -> list[str]:
 
 def _channels_last(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[2] in CHANNELS and shape[0] not in CHANNELS and shape[0] > shape[2]
-
-
-def _division(data: Dataset) -> str:
-    """Who chose the test events, or which groups they are."""
-    groups = data.division.get("groups")
-    named = f": {_few(groups['test'])}, validation {_few(groups['validation'])}" if groups else ""
-    return f"test {data.division.get('test', 'as it came')}{named}"
-
-
-def _classes(data: Dataset) -> str:
-    return f"{len(data.classes)} classes ({_few(data.classes)})"
 
 
 def _few(names: list[str] | tuple[str, ...]) -> str:
