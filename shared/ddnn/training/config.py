@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ddnn.configs.layers import merged, read_toml
+from ddnn.configs import merged, read_toml
 from ddnn.errors import BadConfig
 from ddnn.network.config import NetworkConfig
 

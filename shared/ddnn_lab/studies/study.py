@@ -7,8 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ddnn.configs import config_file
-from ddnn.configs.layers import merged, read_toml
+from ddnn.configs import config_file, merged, read_toml
 from ddnn.errors import BadConfig
 from ddnn.training import Config
 
