@@ -58,8 +58,6 @@ def _offload(parts: Parts, *, alone: bool) -> ToEdge | None:
         parts.metrics,
         first=first,
         later=later,
-        classes=parts.classes,
-        devices=parts.devices,
         background=parts.settings.max_background,
         device=parts.settings.index,
         alone=alone,

@@ -71,8 +71,6 @@ def _offload(parts: Parts, mine: tuple[int, ...]) -> ToCloud | None:
         parts.uplink,
         parts.metrics,
         carries=tuple(given.what for given in topology.sent(Tier.EDGE)),
-        classes=parts.classes,
-        devices=parts.devices,
         background=settings.max_background,
         edge=settings.index,
         devices_below=mine,

@@ -5,6 +5,7 @@ Shapes: B rows, D devices, K classes.
 
 import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -85,6 +86,7 @@ def encode_answers(
     return b"".join((header[0], *raw)), header[1]
 
 
+@lru_cache(256)
 def _text(text: str) -> bytes:
     """An element of a BYTES tensor."""
     content = text.encode()
@@ -116,41 +118,40 @@ def outputs_to_answers(
     for name in ("policy_version", "bytes_up"):
         if (columns[name] < 0).any():
             raise BadInput(f"output {name!r} is negative")
-    need = columns.get(_ONLY_EDGE, np.zeros(len(labels), np.bool_))
+    exits = columns["exit"].tolist()
+    if unknown := set(exits) - _EXITS.keys():
+        raise BadInput(f"output 'exit' holds {unknown.pop()[:20]!r}; expected one of {', '.join(Exit)}")
+    given = {name: column.tolist() for name, column in columns.items() if column.ndim == 1}
+    need = given.get(_ONLY_EDGE, [False] * len(labels))
     return [
         Answer(
-            label=int(labels[row]),
+            label=given["label"][row],
             probabilities=probabilities[row],
-            exit=_exit(columns["exit"][row]),
-            confidence=float(columns["confidence"][row]),
+            exit=_EXITS[exits[row]],
+            confidence=given["confidence"][row],
             devices=columns["devices"][row],
-            policy_version=int(columns["policy_version"][row]),
-            bytes_up=int(columns["bytes_up"][row]),
-            degraded=bool(columns["degraded"][row]),
-            degraded_reason=columns["degraded_reason"][row].decode(errors="replace"),
-            need_features=bool(need[row]),
+            policy_version=given["policy_version"][row],
+            bytes_up=given["bytes_up"][row],
+            degraded=given["degraded"][row],
+            degraded_reason=given["degraded_reason"][row].decode(errors="replace"),
+            need_features=need[row],
         )
         for row in range(len(labels))
     ]
 
 
 def _column(outputs: Mapping[str, Array], name: str, sizes: dict[str, int | None]) -> Array:
+    """An output of the datatype and the shape it must have; sizes that are not known yet are, from here on."""
     array = outputs.get(name)
     if array is None:
         raise BadInput(f"output {name!r} is missing; found {', '.join(outputs) or 'none'}")
     datatype, letters = OUTPUTS[name]
-    expected = ", ".join(str(letter if sizes[letter] is None else sizes[letter]) for letter in letters)
-    fits = len(letters) == array.ndim
+    known, fits = dict(sizes), len(letters) == array.ndim and datatype_of(array) == datatype
     for letter, size in zip(letters, array.shape, strict=False):
         if sizes[letter] is None:
             sizes[letter] = size
         fits = fits and sizes[letter] == size
-    if not fits or datatype_of(array) != datatype:
+    if not fits:
+        expected = ", ".join(str(letter if known[letter] is None else known[letter]) for letter in letters)
         raise BadInput(f"output {name!r} is {datatype_of(array)} {list(array.shape)}; expected {datatype} [{expected}]")
     return array
-
-
-def _exit(value: bytes) -> Exit:
-    if value not in _EXITS:
-        raise BadInput(f"output 'exit' holds {value[:20]!r}; expected one of {', '.join(Exit)}")
-    return _EXITS[value]

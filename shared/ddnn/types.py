@@ -35,13 +35,11 @@ class Exit(StrEnum):
     EDGE = "edge"
     CLOUD = "cloud"
 
-    @property
-    def rank(self) -> int:
-        """0 for `device` … 3 for `cloud`: a later exit has seen more."""
-        return _RANKS[self]
+    rank: int
+    """0 for `device` … 3 for `cloud`: a later exit has seen more."""
 
-
-_RANKS = {exit: rank for rank, exit in enumerate(Exit)}
+    def __init__(self, name: str) -> None:
+        self.rank = len(type(self).__members__)
 
 
 @dataclass(frozen=True, slots=True)

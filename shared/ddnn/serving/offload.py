@@ -27,13 +27,11 @@ _CLOSING_S = 1.0
 class Offload(ABC):
     """A counted uplink, and background tasks with a bound."""
 
-    def __init__(
-        self, uplink: Uplink, metrics: Metrics, *, carries: tuple[str, ...], classes: int, devices: int, background: int
-    ) -> None:
+    def __init__(self, uplink: Uplink, metrics: Metrics, *, carries: tuple[str, ...], background: int) -> None:
         """At most `background` reports are under way at once."""
         self.carries = carries
         self._uplink, self._metrics = uplink, metrics
-        self._classes, self._devices, self._background = classes, devices, background
+        self._background = background
         self._tasks: set[asyncio.Task[None]] = set()
 
     @abstractmethod
@@ -95,7 +93,6 @@ class Offload(ABC):
             reply = await self._uplink.infer(
                 inputs, parameters=parameters, deadline_ms=budget_ms, headers=options.headers()
             )
-            answers = reply.answers(rows=len(events), classes=self._classes, devices=self._devices)
         except NoReply as failure:
             if not options.audit:
                 self._metrics.offloads.labels(failure.reason).inc()
@@ -104,12 +101,12 @@ class Offload(ABC):
             raise
         if options.audit:
             self._metrics.audits.carried(reply.bytes_sent, reply.bytes_received)
-            return answers
+            return reply.answers
         self._metrics.offloaded(reply.bytes_sent, reply.bytes_received, reply.seconds)
         if above := reply.headers.get("server-timing"):
             for event in events:
                 event.upper_timings.append(above)
-        return answers
+        return reply.answers
 
     def in_background(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` beside the requests, or drop it when too much runs already."""

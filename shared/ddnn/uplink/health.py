@@ -56,11 +56,10 @@ class Breaker:
 
     def admit(self) -> int | None:
         """A ticket if a call may start now, else None; in half open the ticket makes it the probe."""
-        circuit = self.circuit
-        if circuit == "open" or self._probe is not None:
+        if self._opened is not None and (self.circuit == "open" or self._probe is not None):
             return None
         self._tickets += 1
-        if circuit == "half_open":
+        if self._opened is not None:
             self._probe = self._tickets
         return self._tickets
 
@@ -143,6 +142,10 @@ class RoundTrips:
         self._last: deque[float] = deque()
         self._sorted: list[float] = []
         self._tried = float("-inf")
+        self.quick: float | None = None
+        """What hardly any reply was faster than; None before the first."""
+        self.usual: float | None = None
+        """The median."""
 
     def add(self, seconds: float) -> None:
         """A reply took this long."""
@@ -150,23 +153,15 @@ class RoundTrips:
             del self._sorted[bisect_left(self._sorted, self._last.popleft())]
         self._last.append(seconds)
         insort(self._sorted, seconds)
-
-    def quantile(self, share: float) -> float | None:
-        """The round trip that `share` of the last ones did not exceed; None before the first."""
-        return self._sorted[round(share * (len(self._sorted) - 1))] if self._sorted else None
-
-    @property
-    def quick(self) -> float | None:
-        """What hardly any reply was faster than."""
-        return self.quantile(_QUICK)
+        last = len(self._sorted) - 1
+        self.quick, self.usual = self._sorted[round(_QUICK * last)], self._sorted[round(last / 2)]
 
     def within(self, left: float, now: float) -> bool:
         """Whether a reply can still come in `left` seconds.
 
         Where none can, one in half a second is tried all the same: replies that come after all change the estimate.
         """
-        quick = self.quick
-        if quick is None or left >= quick:
+        if self.quick is None or left >= self.quick:
             return True
         if now - self._tried < _TRY_AGAIN_S:
             return False
@@ -217,7 +212,7 @@ class Target:
         """How long it may say nothing before it is asked; infinite where it never is."""
         if self._silence_s is None:
             return math.inf
-        return max(self._silence_s, min(2 * (self.trips.quantile(0.5) or 0.0), _LONGEST_S))
+        return max(self._silence_s, min(2 * (self.trips.usual or 0.0), _LONGEST_S))
 
     def waits(self, ticket: int, bound: asyncio.Timeout) -> None:
         """A call has been sent, which `bound` can end."""
@@ -241,7 +236,7 @@ class Target:
         self._calls.pop(ticket, None)
 
     def close(self) -> None:
-        """DriftMonitor no more."""
+        """Ask no more."""
         if self._timer:
             self._timer.cancel()
         if self._asking:

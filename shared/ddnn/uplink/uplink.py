@@ -50,19 +50,8 @@ class Reply:
     """HTTP body bytes down."""
     seconds: float
     """The whole exchange."""
-    decoded: list[Answer]
-    """The answers, which make sense among themselves, one to each row sent."""
-
-    def answers(self, *, rows: int, classes: int, devices: int | None = None) -> list[Answer]:
-        """Return the answers in the reply; raise `NoReply` (bad_answer) if there are not as many of everything."""
-        for found, expected, what in (
-            (len(self.decoded), rows, "rows"),
-            (self.decoded[0].probabilities.size, classes, "classes"),
-            (self.decoded[0].devices.size, devices, "devices"),
-        ):
-            if expected not in (None, found):
-                raise NoReply("bad_answer", f"the tier above answered nonsense: {found} {what}; expected {expected}")
-        return self.decoded
+    answers: list[Answer]
+    """One to each row sent, over as many classes and devices as the uplink expects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +126,7 @@ class Uplink:
     @property
     def round_trip_ms(self) -> float | None:
         """How long a reply usually takes, the median of the latest, in milliseconds; None before the first."""
-        usual = self._next().trips.quantile(0.5)
+        usual = self._next().trips.usual
         return None if usual is None else usual * 1000
 
     def can_answer(self, left: float) -> bool:
@@ -263,7 +252,7 @@ class Uplink:
         return result
 
     def _judge(self, admitted: _Pass, failure: NoReply, budget_s: float, spent_s: float) -> None:
-        breaker, usual = admitted.target.breaker, admitted.target.trips.quantile(0.5)
+        breaker, usual = admitted.target.breaker, admitted.target.trips.usual
         # Who is refused a connection at once has learned something, however little time there was.
         hurried = failure.reason in ("timeout", "refused") or (
             failure.reason == "unreachable" and spent_s > _CONNECTING * budget_s

@@ -8,11 +8,11 @@ from typing import Final, Self
 from ddnn.errors import TooLarge
 from ddnn.wire.tensors import DATATYPES
 
-__all__ = ["Limits"]
+__all__ = ["HARMLESS", "Limits"]
 
-_SMALL: Final = 64 << 10
+HARMLESS: Final = 64 << 10
 """JSON up to this many bytes is harmless whatever it holds."""
-_SMALL_VALUES: Final = _SMALL // 8
+_SMALL_VALUES: Final = HARMLESS // 8
 _TEXT: Final = 256
 """Bytes of an element of a BYTES tensor."""
 
@@ -37,14 +37,14 @@ class Limits:
         sizes = [_row(datatype, shape) for datatype, shape in tensors]
         characters, values, raw = (sum(size) for size in zip(*sizes, strict=True))
         as_json = min(rows, max(1, cap // characters))
-        json_bytes = min(cap, _SMALL + rows * characters)
+        json_bytes = min(cap, HARMLESS + rows * characters)
         return cls(json_bytes, _SMALL_VALUES + as_json * values, min(cap, json_bytes + rows * raw))
 
     def check_json(self, text: memoryview) -> None:
         """Raise `TooLarge` for JSON that must not be parsed."""
         if len(text) > self.json_bytes:
             raise TooLarge(f"the body has {len(text)} bytes of JSON; expected at most {self.json_bytes}")
-        if len(text) <= _SMALL:
+        if len(text) <= HARMLESS:
             return
         # Every value is the first in its brackets or follows a comma.
         values = sum(text.tobytes().count(mark) for mark in (b",", b"[", b"{"))

@@ -1,16 +1,18 @@
 """An inference request and its response, both ways: a JSON header, then the raw tensors in its order."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 import orjson
 
 from ddnn.errors import BadInput
 from ddnn.types import Array
-from ddnn.wire.limits import Limits
+from ddnn.wire.limits import HARMLESS, Limits
 from ddnn.wire.tensors import (
     DATATYPES,
     MAX_TENSORS,
@@ -38,12 +40,12 @@ __all__ = [
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """HTTP header: how many bytes of the body are JSON; without it the whole body is."""
 
-_Head = TypeVar("_Head")
 Parameters = dict[str, bool | int | float | str]
 
 _MAX_ID: Final = 256
 _MAX_PARAMETERS: Final = 64
 _MAX_TEXT: Final = 1024
+_WHOLE: Final = re.compile("[0-9]{1,19}").fullmatch
 
 
 def _cut_body(
@@ -51,8 +53,14 @@ def _cut_body(
 ) -> tuple[memoryview, memoryview]:
     """Return the text of the header and the raw bytes behind it; `header_length` is the HTTP header's value."""
     view = memoryview(body)
-    end = len(view) if header_length is None else _length(header_length, len(view))
-    if limits:
+    end = len(view)
+    if header_length is not None:
+        if isinstance(header_length, str) and not _WHOLE(header_length):
+            raise BadInput(f"{HEADER_LENGTH} is {shown(header_length)}; expected a whole number")
+        end = int(header_length)
+        if not 0 <= end <= len(view):
+            raise BadInput(f"{HEADER_LENGTH} is {end}; expected 0 to {len(view)}, the length of the body")
+    if limits and end > min(HARMLESS, limits.json_bytes):
         limits.check_json(view[:end])
     return view[:end], view[end:]
 
@@ -106,17 +114,8 @@ def _read_id(document: dict[str, Any]) -> str:
     return id
 
 
-def _length(value: int | str, total: int) -> int:
-    if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) < 20):
-        raise BadInput(f"{HEADER_LENGTH} is {shown(value)}; expected a whole number")
-    length = int(value)
-    if not 0 <= length <= total:
-        raise BadInput(f"{HEADER_LENGTH} is {length}; expected 0 to {total}, the length of the body")
-    return length
-
-
 _SHORT: Final = 2048
-"""Bytes of a header that is worth remembering."""
+"""Bytes of a header that is worth remembering: messages of one sender have the same, which is never written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +136,16 @@ class InferRequest:
     def take(self, name: str, datatype: str, shape: tuple[int | None, ...]) -> Array:
         """Return the input `name` if it is of `datatype` and `shape`, finite too; None = any size but 0."""
         array = self.inputs.get(name)
+        fits = array is not None and array.shape == shape and array.dtype == DATATYPES[datatype]
+        if array is None or not fits or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+            return self._fitting(name, datatype, shape)
+        return array
+
+    def _fitting(self, name: str, datatype: str, shape: tuple[int | None, ...]) -> Array:
+        """The same, with a sentence for what does not fit."""
+        array = self.inputs.get(name)
         if array is None:
             raise BadInput(f"input tensor {shown(name)} is missing; found {_names(self.inputs)}")
-        if array.shape == shape and array.dtype == DATATYPES[datatype]:
-            if array.dtype.kind == "f":
-                check_finite(array, f"input tensor {shown(name)}")
-            return array
         fits = len(array.shape) == len(shape) and all(
             have == want if want is not None else have > 0 for have, want in zip(array.shape, shape, strict=True)
         )
@@ -217,7 +220,8 @@ def decode_request(
     with `body`.
     """
     text, raw = _cut_body(body, header_length, limits)
-    id, parameters, announced, outputs, binary = _head_of(text, _known_request, _request_head)
+    read = _known_request(bytes(text)) if len(text) <= _SHORT else _request_head(text)
+    id, parameters, announced, outputs, binary = read
     return InferRequest(id, parameters, read_tensors(announced, raw), outputs, binary)
 
 
@@ -313,7 +317,8 @@ def encode_response(
 def decode_response(body: bytes | memoryview, header_length: int | str | None = None) -> InferResponse:
     """Read a response; raises `BadInput`, and nothing else, whatever the bytes are."""
     text, raw = _cut_body(body, header_length)
-    id, version, parameters, announced = _head_of(text, _known_response, _response_head)
+    read = _known_response(bytes(text)) if len(text) <= _SHORT else _response_head(text)
+    id, version, parameters, announced = read
     return InferResponse(id, version, parameters, read_tensors(announced, raw))
 
 
@@ -328,8 +333,3 @@ def _response_head(text: bytes | memoryview) -> tuple[str, str, Parameters, list
 
 
 _known_response = lru_cache(256)(_response_head)
-
-
-def _head_of(text: memoryview, known: Callable[[bytes], _Head], read: Callable[[memoryview], _Head]) -> _Head:
-    """Read a header; messages of one sender have the same, byte for byte: it is read once, and never written to."""
-    return known(bytes(text)) if len(text) <= _SHORT else read(text)

@@ -167,8 +167,6 @@ class Events(RuleBasedStateMachine):
             cast(Uplink, self.above),
             metrics,
             carries=("features",),
-            classes=CLASSES,
-            devices=DEVICES,
             background=10_000,
             edge=0,
             devices_below=range(DEVICES),
@@ -275,7 +273,7 @@ class Events(RuleBasedStateMachine):
         p, who = np.full(CLASSES, 0.25, np.float32), np.ones(DEVICES, np.bool_)
         answer = Answer(label, p, Exit.CLOUD, 0.9, who, 1, bytes_up=0, degraded_reason="" if label >= 0 else "error")
         answers = [answer] * rows
-        reply = SimpleNamespace(decoded=answers, answers=lambda **_: answers, headers={}, seconds=0.01)
+        reply = SimpleNamespace(answers=answers, headers={}, seconds=0.01)
         reply.bytes_sent = reply.bytes_received = 1
         future.set_result(reply)
         self.run(self._turn)

@@ -104,7 +104,7 @@ async def test_a_reply_has_answers_headers_and_sizes() -> None:
             INPUTS, deadline_ms=250.9, parameters={"edge": 0}, headers={"x-request-id": "r", "traceparent": "t"}
         )
         assert link.round_trip_ms == pytest.approx(10)
-    assert [row.label for row in reply.answers(rows=1, classes=2, devices=2)] == [1]
+    assert [row.label for row in reply.answers] == [1]
     sent = upper.requests[0]
     assert reply.bytes_sent == len(sent.content)
     assert reply.seconds == pytest.approx(0.01)
@@ -145,10 +145,9 @@ async def test_every_failure_has_its_reason_and_is_not_tried_again(step: int | E
 
 
 async def test_an_answer_of_wrong_sizes_is_a_bad_answer() -> None:
-    async with uplink(Upper()) as link:
-        reply = await link.infer(INPUTS, deadline_ms=1000)
-    with pytest.raises(NoReply, match="nonsense") as caught:
-        reply.answers(rows=1, classes=10)
+    async with uplink(Upper(), classes=10) as link:
+        with pytest.raises(NoReply, match=r"nonsense.*expected FP32 \[1, 10\]") as caught:
+            await link.infer(INPUTS, deadline_ms=1000)
     assert caught.value.reason == "bad_answer"
 
 
