@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ddnn.exits import Rule
 from ddnn.policy import Policy
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.control import PolicyControl
@@ -63,7 +64,7 @@ def make_event(left: float = 60.0, *, policy: Policy | None = None, threshold: f
     options.threshold = threshold
     policy = policy or Policy(bundle="b")
     nothing = no_answer(4, 2, policy.version)
-    event = Event(None, policy, options, {}, np.ones(2, np.bool_), nothing, _Nobody())
+    event = Event(None, Rule(policy, 2), options, {}, np.ones(2, np.bool_), nothing, _Nobody())
     event.wait_for(Reply(options, 1), 0)
     return event
 
@@ -81,10 +82,9 @@ class Kept(Engine):
         self.batches: list[list[Event]] = []
         self.came = asyncio.Event()
 
-    def start(self, events: Sequence[Event]) -> None:
-        if events:
-            self.batches.append(list(events))
-            self.came.set()
+    def _go_on(self, events: Sequence[Event]) -> None:
+        self.batches.append(list(events))
+        self.came.set()
 
 
 class Bench:

@@ -11,7 +11,7 @@ from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.collector import Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
-from ddnn.serving.request import RequestOptions, TensorSpec, event_ids, input_tensor, row_count
+from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
 from ddnn.serving.service import Parts, Service
 from ddnn.topology import Topology
 from ddnn.types import Answer, Array, Bools, Exit, Tier
@@ -40,13 +40,14 @@ class CloudService(Service):
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Take an edge's contributions to B events and answer, a row each, what became of them."""
         parts = self._contributions(request)
-        if not all(self.collector.knows(event) for event, _ in parts):
-            self.refuse_when_draining()
+        if self.draining and not all(self.collector.knows(event) for event, _ in parts):
+            raise self.refused()
         return await self.collector.answer(parts, options)
 
     def _contributions(self, request: InferRequest) -> list[tuple[bytes | None, Contribution]]:
         """An edge's features or views [B, …] of events in which `present` [B, D_edge] took part, or its own answers."""
-        request.refuse_unknown(self._names)
+        if not request.inputs.keys() <= set(self._names):
+            request.refuse_unknown(self._names)
         edges = len(self._below)
         edge = request.integer("edge", 0, edges - 1)
         if edge is None and edges > 1:
@@ -54,7 +55,8 @@ class CloudService(Service):
         child = edge or 0
         mine, carried = self._below[child]
         answered = "answered" in request.inputs
-        rows = row_count(request, "scores" if answered else carried.name, self.settings.max_batch)
+        ids = row_ids(request, "scores" if answered else carried.name, self.settings.max_batch)
+        rows = len(ids)
         version = request.integer("policy_version", 1, MOST_VERSIONS) if answered else None
         if answered:
             exits: Sequence[Exit | None] = self._answered(request, rows, carried.name)
@@ -72,7 +74,7 @@ class CloudService(Service):
         if one_place:
             tensor = tensor[:, np.newaxis]
         # One edge's events wait for no other. A copy, as a row that waits must not keep the whole body in memory.
-        events = event_ids(request, rows) if edges > 1 else [None] * rows
+        events = ids if edges > 1 else [None] * rows
         return [
             (
                 event,

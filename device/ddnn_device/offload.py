@@ -29,18 +29,19 @@ class ToEdge(Offload):
         # Scores are an event's own, what else goes up is among its inputs.
         carries = tuple(name for name in (*first, *later) if name != "scores")
         super().__init__(*args, carries=carries, **kwargs)
-        self._first, self._later, self._device, self._alone = first, later, device, alone
+        self._first, self._later, self._device = first, later, device
+        self.reports = not alone
 
     async def post(self, events: Sequence[Event]) -> None:
         """Go through the stages."""
-        eager = events[0].id is None or events[0].policy.offload == "eager"
+        eager = events[0].id is None or events[0].rule.policy.offload == "eager"
         if wanted := self.in_time(await self._stage(events, *self._first, *(self._later if eager else ()))):
             await self._stage(wanted, *self._later)
 
     def report(self, events: Sequence[Event]) -> None:
         """Send the scores of events this device has answered, so that the others' edge knows."""
         known = [event for event in events if event.id is not None]
-        if known and not self._alone:
+        if known:
             inputs = self._inputs(known, *self._first)
             inputs["answered"] = np.ones(len(known), np.bool_)
             charge(known, inputs)
@@ -84,5 +85,7 @@ class ToEdge(Offload):
     def _inputs(events: Sequence[Event], *names: str) -> dict[str, Array]:
         inputs = {} if events[0].id is None else {"event": event_tensor(events)}
         for name in names:
-            inputs[name] = np.stack([event.scores if name == "scores" else event.inputs[name] for event in events])
+            inputs[name] = np.stack(
+                [event.judged[event.best.exit] if name == "scores" else event.inputs[name] for event in events]
+            )
         return inputs

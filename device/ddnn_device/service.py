@@ -7,7 +7,7 @@ from ddnn.serving.audits import Audits
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
 from ddnn.serving.ledger import Ledger
-from ddnn.serving.request import RequestOptions, TensorSpec, event_ids, row_count
+from ddnn.serving.request import RequestOptions, TensorSpec, row_ids
 from ddnn.serving.service import Parts, Service
 from ddnn.types import Answer
 from ddnn.wire import InferRequest
@@ -15,7 +15,7 @@ from ddnn_device.offload import ToEdge
 
 __all__ = ["DeviceService"]
 
-_NAMES = ("view", "event")
+_NAMES = frozenset({"view", "event"})
 
 
 class DeviceService(Service):
@@ -35,14 +35,17 @@ class DeviceService(Service):
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Answer views [B, …]."""
-        self.refuse_when_draining()
-        request.refuse_unknown(_NAMES)
-        rows = row_count(request, "view", self.settings.max_batch)
+        if self.draining:
+            raise self.refused()
+        if not request.inputs.keys() <= _NAMES:
+            request.refuse_unknown(sorted(_NAMES, reverse=True))
+        ids = row_ids(request, "view", self.settings.max_batch)
+        rows = len(ids)
         views = request.take("view", self._view.dtype, (rows, *self._view.shape))
-        policy, nothing = self.control.policy, self.control.nothing
+        rule, nothing = self.control.rule, self.control.nothing
         events = [
-            Event(id, policy, options, {"view": view}, self._alone, nothing, self.engine)
-            for id, view in zip(event_ids(request, rows), views, strict=True)
+            Event(id, rule, options, {"view": view}, self._alone, nothing, self.engine)
+            for id, view in zip(ids, views, strict=True)
         ]
         answers = await self.engine.answer(events, options)
         if not any(answer.label >= 0 for answer in answers):  # there is no exit here to fall back on

@@ -46,9 +46,6 @@ class ToCloud(Offload):
             self._queue.extend(events)
             self._send_queued()
 
-    def report(self, events: Sequence[Event]) -> None:
-        """No tier above joins one edge's events."""
-
     async def post(self, events: Sequence[Event]) -> None:
         """One request."""
         names = (*self.carries, "present")
@@ -101,6 +98,8 @@ class ToCloud(Offload):
 class ToJoiningCloud(ToCloud):
     """To a cloud that joins several edges: what is held back here is what another edge's event waits for there."""
 
+    reports = True
+
     def take(self, events: Sequence[Event]) -> None:
         """Post at once."""
         for alike in _alike(events):
@@ -112,7 +111,7 @@ class ToJoiningCloud(ToCloud):
         for alike, version in _under(named):
             inputs: dict[str, Array] = {
                 "event": event_tensor(alike),
-                "scores": np.stack([event.scores for event in alike]),
+                "scores": np.stack([event.judged[event.best.exit] for event in alike]),
                 "exit": np.array([event.best.exit.value.encode() for event in alike], np.object_),
                 "present": np.stack([event.best.devices[self._below] for event in alike]),
                 "answered": np.ones(len(alike), np.bool_),

@@ -10,10 +10,10 @@ from ddnn.serving.collector import Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
 from ddnn.serving.ledger import Ledger
-from ddnn.serving.request import RequestOptions, TensorSpec, event_ids, input_tensor, row_count
+from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
 from ddnn.serving.service import Parts, Service
 from ddnn.types import Answer, Array, Exit, Tier
-from ddnn.wire import InferRequest, Parameters
+from ddnn.wire import InferRequest, Parameters, shown
 from ddnn_edge.offload import ToCloud
 
 __all__ = ["EdgeService"]
@@ -65,21 +65,22 @@ class EdgeService(Service):
                 if copy := self.audits.take(event, part.child, part.inputs["features"][0]):
                     self.engine.start([copy])
             return [self.control.nothing] * len(parts)
-        if not all(self.collector.knows(event) for event, _ in parts):
-            self.refuse_when_draining()
+        if self.draining and not all(self.collector.knows(event) for event, _ in parts):
+            raise self.refused()
         return await self.collector.answer(parts, options)
 
     def _contributions(self, request: InferRequest, options: RequestOptions) -> list[Parted]:
         """One device's scores, features, both, or its view, of B events, each with its event's id."""
-        request.refuse_unknown(self._names)
-        device = request.integer("device", 0, len(self._alone) - 1)
-        if device is None or device not in self._mine:
+        if not request.inputs.keys() <= set(self._names):
+            request.refuse_unknown(self._names)
+        device = request.parameters.get("device")
+        if type(device) is not int or device not in self._mine:
             mine = ", ".join(map(str, self._mine))
-            raise BadInput(f"parameter 'device' is {device}; this edge joins the devices {mine}")
+            raise BadInput(f"parameter 'device' is {shown(device)}; this edge joins the devices {mine}")
         given = [spec for spec in self._payload if spec.name in request.inputs] or self._payload[-1:]
         second = given[0].name in self._second
-        rows = row_count(request, given[0].name, self.settings.max_batch)
-        events = event_ids(request, rows)
+        events = row_ids(request, given[0].name, self.settings.max_batch)
+        rows = len(events)
         if second and "event" not in request.inputs:
             raise BadInput("input tensor 'event' is missing; expected whose features these are, or 'scores' with them")
         tensors = {spec.name: request.take(spec.name, spec.datatype, (rows, *spec.shape[1:])) for spec in given}
@@ -88,7 +89,9 @@ class EdgeService(Service):
         )
         if answered.any() and (second or "event" not in request.inputs):
             raise BadInput("input tensor 'answered' comes alone; expected 'event' and 'scores' with it")
-        child, version = self._mine.index(device), request.integer("policy_version", 1, MOST_VERSIONS)
+        child, version = self._mine.index(device), None
+        if "policy_version" in request.parameters:
+            version = request.integer("policy_version", 1, MOST_VERSIONS)
         return [
             (
                 event,

@@ -13,7 +13,7 @@ import numpy as np
 from ddnn.errors import BadInput
 from ddnn.task import CLASSIFICATION
 from ddnn.types import Answer, Array, Exit
-from ddnn.wire import HEADER_LENGTH, InferRequest, datatype_of, encode_response
+from ddnn.wire import DATATYPES, HEADER_LENGTH, InferRequest, datatype_of, encode_response
 
 __all__ = ["OUTPUTS", "answers_to_outputs", "encode_answers", "outputs_to_answers"]
 
@@ -146,7 +146,7 @@ def _column(outputs: Mapping[str, Array], name: str, sizes: dict[str, int | None
     if array is None:
         raise BadInput(f"output {name!r} is missing; found {', '.join(outputs) or 'none'}")
     datatype, letters = OUTPUTS[name]
-    known, fits = dict(sizes), len(letters) == array.ndim and datatype_of(array) == datatype
+    known, fits = dict(sizes), len(letters) == array.ndim and array.dtype == DATATYPES[datatype]
     for letter, size in zip(letters, array.shape, strict=False):
         if sizes[letter] is None:
             sizes[letter] = size

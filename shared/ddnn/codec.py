@@ -8,6 +8,7 @@ Legend: `…` any leading axes, events B and often children; `shape` is that of 
 import math
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from typing import Final
@@ -19,9 +20,10 @@ from ddnn.extensions import resolve
 from ddnn.types import Array, Bits
 from ddnn.wire import DATATYPES
 
-__all__ = ["CODECS", "Bitwise", "Codec", "Image", "Plain", "codec_of"]
+__all__ = ["CODECS", "Bitwise", "Codec", "Image", "Plain", "codec_of", "payload_of"]
 
 Shape = tuple[int, ...]
+_PAYLOAD: Final = ("view", "scores", "features", "present")
 
 CODECS: Final = ("bits1", "bits2", "bits4", "bits8", "float16", "float32", "view", "jpeg1 … jpeg100", "webp1 … webp100")
 """Names of the built-in codecs; the number of `jpeg` and `webp` is the quality."""
@@ -193,3 +195,8 @@ def _decode(row: bytes, shape: Shape, codec: Image) -> Array:
     except (OSError, ValueError, SyntaxError) as error:
         raise BadInput(f"a picture cannot be decoded ({error}); expected {codec.format}") from error
     return pixels[np.newaxis] if shape[0] == 1 else np.moveaxis(pixels, 2, 0)
+
+
+def payload_of(tensors: Mapping[str, Array]) -> int:
+    """Payload bytes of one row of a message's tensors: of those that are the network's own."""
+    return sum(tensors[name][0].nbytes for name in _PAYLOAD if name in tensors)

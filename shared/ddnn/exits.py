@@ -4,7 +4,7 @@ Criteria measure uncertainty in [0, 1]; an exit answers iff its criterion is bel
 probabilities are (…, K) over K classes, criteria (…).
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from ddnn.types import Bools, Exit, Floats, Ints
 __all__ = [
     "NOBODY",
     "Judged",
+    "Rule",
     "answers",
     "judge",
     "judge_under",
@@ -55,19 +56,31 @@ def answers(uncertainty: Floats, threshold: npt.ArrayLike) -> Bools:
     return np.less(uncertainty, np.asarray(threshold, np.float64))
 
 
+class Rule:
+    """A policy as exits apply it: by exit, and by how many of up to `devices` devices take part in its answer."""
+
+    def __init__(self, policy: Policy, devices: int, task: Task = CLASSIFICATION) -> None:
+        judging = {exit: [policy.judging(exit, live) for live in range(devices + 1)] for exit in Exit}
+        self.policy, self.task = policy, task
+        self.by_live = bool(policy.live)
+        """Whether it matters how many."""
+        self.temperatures = {exit: np.array([by.temperatures.of(exit) for by in judging[exit]]) for exit in Exit}
+        self.thresholds = {exit: np.array([by.thresholds.of(exit) for by in judging[exit]]) for exit in Exit}
+
+    def judge(self, exit: Exit, scores: Floats, live: Ints | Sequence[int] | int, votes: Votes = None) -> Judged:
+        """What `exit` says by its `scores` (…, K) when `live` devices, (…) or as many for all, take part."""
+        return judge(scores, self.temperatures[exit][live], self.policy.criterion, votes, self.task)
+
+
 def judge_under(
     policy: Policy, exit: Exit, scores: Floats, live: Ints, votes: Votes = None, task: Task = CLASSIFICATION
 ) -> Judged:
     """What `exit` says under `policy` when `live` (…) devices take part in each answer; unsure where none does."""
-    temperatures = _by_live(live, lambda count: policy.judging(exit, count).temperatures.of(exit))
-    judged = judge(scores, temperatures, policy.criterion, votes, task)
+    judged = Rule(policy, int(live.max(initial=0)), task).judge(exit, scores, live, votes)
     return judged._replace(uncertainty=np.where(live > 0, judged.uncertainty, np.float32(np.inf)))
 
 
 def thresholds_under(policy: Policy, exit: Exit, live: Ints) -> npt.NDArray[np.float64]:
     """(…) thresholds of `exit` under `policy` when `live` (…) devices take part."""
-    return _by_live(live, lambda count: policy.judging(exit, count).thresholds.of(exit))
-
-
-def _by_live(live: Ints, value: Callable[[int], float]) -> npt.NDArray[np.float64]:
-    return np.array([value(count) for count in range(int(live.max(initial=0)) + 1)], np.float64)[live]
+    thresholds: npt.NDArray[np.float64] = Rule(policy, int(live.max(initial=0))).thresholds[exit][live]
+    return thresholds

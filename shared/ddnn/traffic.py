@@ -5,29 +5,24 @@ each message as a tier sends it, an event a message: what a tier gathers into on
 Legend: N events, D devices, E edges, K classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 
 from ddnn.answers import answers_to_outputs
+from ddnn.codec import payload_of
 from ddnn.exits import NOBODY
 from ddnn.topology import Input, Topology
 from ddnn.types import Answer, Array, Bools, Exit, Ints, Tier
 from ddnn.wire import HEADER_LENGTH, Parameters, decode_request, encode_request, encode_response
 
-__all__ = ["Crossed", "Messages", "Offload", "Size", "communication_bytes", "crossings", "payload_of"]
+__all__ = ["Crossed", "Messages", "Offload", "Size", "communication_bytes", "crossings"]
 
 Offload = Literal["staged", "eager"]
-_PAYLOAD: Final = ("view", "scores", "features", "present")
 _EVENT: Final = b"0" * 32
 """An event id as the client makes them: 32 characters."""
-
-
-def payload_of(tensors: Mapping[str, Array]) -> int:
-    """Payload bytes of one row of a message's tensors."""
-    return sum(tensors[name][0].nbytes for name in _PAYLOAD if name in tensors)
 
 
 @dataclass(frozen=True, slots=True)

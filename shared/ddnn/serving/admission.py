@@ -7,9 +7,10 @@ is left. Refusing costs microseconds, so that what is offered beyond the bounds 
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.types import Message, Receive
 
@@ -25,6 +26,8 @@ _DEFLATE: Final = 1032
 _LONGEST_RETRY_S: Final = 60
 _CAUTION: Final = 1.25
 """A wait may turn out so many times as long as is expected."""
+_TURNS: Final = 3
+"""A request waits for the event loop when it comes, when it is asked above or run, and when it is answered."""
 _EVERY_S: Final = 0.1
 _LOOKS: Final = 3
 _FLOOR_S: Final = 0.005
@@ -68,16 +71,26 @@ class LoopLag:
         self._look_at(now + _EVERY_S)
 
 
+@dataclass(eq=False, slots=True)
 class Seat:
     """What one admitted request holds until it is left; of a body without a length, the bytes as they come."""
 
-    def __init__(self, admission: "Admission", packed: bool) -> None:
-        self._admission, self._packed = admission, packed
-        self.size = 0
+    admission: "Admission"
+    packed: bool
+    size: int = 0
 
     def take(self, size: int) -> None:
-        """Hold the room for `size` more bytes of the body; raise `Overloaded` when there is none."""
-        self.size += self._admission.charge(size * _DEFLATE if self._packed else size, held=self.size)
+        """Hold the room for `size` more bytes of the body, of which there are no more than it may have.
+
+        Raise `Overloaded` when there is none. A body that is alone is let in: one within its own bound would never be
+        answered otherwise.
+        """
+        admission = self.admission
+        size = min(size * _DEFLATE if self.packed else size, admission.most_each - self.size)
+        if admission.bytes > self.size and admission.bytes + size > admission.most_bytes:
+            raise admission.full("bytes", f"bodies of {admission.bytes} bytes are being worked on already")
+        admission.bytes += size
+        self.size += size
 
     def counted(self, receive: Receive) -> Receive:
         """`receive`, with what comes held."""
@@ -91,18 +104,29 @@ class Seat:
 
     def leave(self) -> None:
         """Free the room."""
-        self._admission.bytes -= self.size
-        self._admission.requests -= 1
+        self.admission.bytes -= self.size
+        self.admission.requests -= 1
         self.size = 0
 
 
-class Admission:
-    """Bounds of one tier; `room` is the most requests at once, `wait_s` what one that comes now would wait."""
+class Queue(Protocol):
+    """What an event waits in."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, *, room: int, wait_s: Callable[[], float]) -> None:
-        self._most_bytes, self._most_each = settings.max_in_flight_bytes, settings.max_body_bytes
+    @property
+    def wait_s(self) -> float:
+        """Seconds."""
+
+
+class Admission:
+    """Bounds of one tier, of which `room` is the most requests at once."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, *, room: int, queues: Sequence[Queue], lag: LoopLag
+    ) -> None:
+        """A request that comes now would wait for the sections' `queues`, and for the event loop, late by `lag`."""
+        self.most_bytes, self.most_each = settings.max_in_flight_bytes, settings.max_body_bytes
         self._default_s = settings.deadline_ms / 1000
-        self._room, self._wait_s = room, wait_s
+        self._room, self._queues, self._lag = room, queues, lag
         self._late = metrics.late_answer
         self._shed = {reason: metrics.shed.labels(reason) for reason in ("in_flight", "bytes", "deadline")}
         self.requests = 0
@@ -110,22 +134,27 @@ class Admission:
         self.bytes = 0
         """Of their bodies, as they were announced or as they came; packed ones as large as they may become."""
 
+    @property
+    def wait_s(self) -> float:
+        """Seconds that an event which came now would wait for all sections and for the event loop."""
+        return sum([queue.wait_s for queue in self._queues], _TURNS * self._lag.standing_s)
+
     def admit(self, headers: Mapping[bytes, bytes], came: float, budget_ms: float | None = None) -> Seat:
         """Let a request in that came at `came`, or raise `Overloaded` or `DeadlineExceeded`.
 
         `came` is by `time.monotonic`; `budget_ms` is its time, the usual where it does not say.
         """
         if self.requests >= self._room:
-            raise self._full("in_flight", f"{self.requests} requests are being worked on already")
+            raise self.full("in_flight", f"{self.requests} requests are being worked on already")
         budget = self._default_s if budget_ms is None else budget_ms / 1000
-        waited, wait = monotonic() - came, self._wait_s()
+        waited, wait = monotonic() - came, self.wait_s
         if budget_ms is not None and waited >= budget:
             self._late.inc()
             raise DeadlineExceeded(f"the deadline had passed: {waited * 1000:.0f} of {budget * 1000:.0f} ms were over")
         # What is let in with just enough time is run and comes too late: some is kept for the answer.
         if wait > 0 and waited + _CAUTION * wait + reserve(budget - waited) > budget:
             more = f"the wait for this tier is {wait * 1000:.0f} ms, and of the time allowed"
-            raise self._full("deadline", f"{more} {(budget - waited) * 1000:.0f} ms are left")
+            raise self.full("deadline", f"{more} {(budget - waited) * 1000:.0f} ms are left")
         seat = Seat(self, headers.get(b"content-encoding", b"identity") not in (b"", b"identity"))
         length = headers.get(b"content-length", b"0")
         if length.isdigit():
@@ -133,21 +162,11 @@ class Admission:
         self.requests += 1
         return seat
 
-    def charge(self, size: int, *, held: int) -> int:
-        """Take room for `size` bytes, no more than a body may have over the `held` ones; raise `Overloaded`.
-
-        A body that is alone is let in: one within its own bound would never be answered otherwise.
-        """
-        size = min(size, self._most_each - held)
-        if self.bytes > held and self.bytes + size > self._most_bytes:
-            raise self._full("bytes", f"bodies of {self.bytes} bytes are being worked on already")
-        self.bytes += size
-        return size
-
     def retry_after(self) -> int:
         """Whole seconds until what waits here now is through, at least one."""
-        return min(max(1, math.ceil(self._wait_s())), _LONGEST_RETRY_S)
+        return min(max(1, math.ceil(self.wait_s)), _LONGEST_RETRY_S)
 
-    def _full(self, reason: str, found: str) -> DDNNError:
+    def full(self, reason: str, found: str) -> DDNNError:
+        """Count a refusal, and say when to ask again."""
         self._shed[reason].inc()
         return Overloaded(f"{found}; ask again in {self.retry_after()} s")

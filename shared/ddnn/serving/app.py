@@ -3,7 +3,6 @@
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -11,9 +10,7 @@ from starlette.responses import Response
 
 import ddnn
 from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge
-from ddnn.serving import openapi
-from ddnn.serving.admission import Admission
-from ddnn.serving.http import Middleware, refusal
+from ddnn.serving.http import App, refusal
 from ddnn.serving.routes import make_routes
 from ddnn.serving.service import Service
 
@@ -21,16 +18,6 @@ __all__ = ["make_app"]
 
 _log = logging.getLogger("ddnn")
 _ERRORS: dict[int, type[DDNNError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
-
-
-class _App(FastAPI):
-    """FastAPI, with how a token is shown on its page."""
-
-    def openapi(self) -> dict[str, Any]:
-        """The page."""
-        page = super().openapi()
-        page.setdefault("components", {})["securitySchemes"] = openapi.SECURITY
-        return page
 
 
 def make_app(service: Service) -> FastAPI:
@@ -45,13 +32,13 @@ def make_app(service: Service) -> FastAPI:
         await service.close()
         _log.info("%s %d drained", service.tier, service.settings.index)
 
-    app = _App(
+    app = App(
+        service,
         title=f"ddnn {service.tier}",
         version=ddnn.__version__,
         description="One tier of a distributed neural network, by the Open Inference Protocol v2.",
         lifespan=lifespan,
     )
-    app.state.service = service
     app.include_router(make_routes(service))
 
     def respond(request: Request, error: DDNNError, headers: Mapping[str, str] | None = None) -> Response:
@@ -74,8 +61,6 @@ def make_app(service: Service) -> FastAPI:
         _log.error("request %s failed", _id(request), exc_info=error)
         return respond(request, DDNNError(f"an error of ours; this tier's log has it under {_id(request)}"))
 
-    admission = Admission(service.settings, service.metrics, room=service.room, wait_s=lambda: service.wait_s)
-    app.middleware_stack = Middleware(app.build_middleware_stack(), service, admission)
     return app
 
 

@@ -84,7 +84,8 @@ class Audits:
     def answered(self, event: Event, answer: Answer) -> None:
         """Note an answer that the policy in force, and nothing else, has decided."""
         if answer.label >= 0 and not answer.degraded and self._by_policy(event):
-            self._follow()
+            if self._control.policy is not self._monitored:
+                self._follow()
             self._monitor.answered(answer.exit, answer.confidence)
 
     def pick(self, sure: Sequence[Event], *, to: Holder) -> list[Event]:
@@ -92,10 +93,11 @@ class Audits:
 
         `to` is where copies that can go up at once will be.
         """
-        self._follow()
-        ready = []
+        ready: list[Event] = []
+        if self._control.policy is not self._monitored:
+            self._follow()
         for event in sure:
-            if not self._picked(event):
+            if not event.rule.policy.audits.share or not self._picked(event):
                 continue
             if not self._has_room(event) or not self._bucket.take():
                 self._metrics.count(event.best.exit, "skipped")
@@ -137,8 +139,8 @@ class Audits:
             return
         same = cloud.label == answer.label
         self._metrics.count(answer.exit, "same" if same else "different")
-        copy.judged[Exit.CLOUD] = scores_behind(cloud, copy.policy)  # the ledger of the event sees it too
-        if copy.policy == self._control.policy and (alarm := self.monitor.audited(answer.exit, same)):
+        copy.judged[Exit.CLOUD] = scores_behind(cloud, copy.rule.policy)  # the ledger of the event sees it too
+        if copy.rule.policy == self._control.policy and (alarm := self.monitor.audited(answer.exit, same)):
             known = self.monitor.document()["exits"][alarm.exit.value]
             _log.warning(
                 "alarm: answers of the %s exit differ from the cloud's more often than the %.2f %% that policy"
@@ -162,8 +164,8 @@ class Audits:
         self._awaited.clear()
 
     def _picked(self, event: Event) -> bool:
-        exit, share = event.best.exit, event.policy.audits.share
-        if share == 0 or exit not in self._exits or not self._by_policy(event):
+        share = event.rule.policy.audits.share
+        if event.best.exit not in self._exits or not self._by_policy(event):
             return False
         return ("features" in event.inputs or event.id is not None) and sampled(event.id, share)
 
@@ -171,7 +173,7 @@ class Audits:
         """Whether an event is decided as the policy in force promises: not by options of its own."""
         options, policy = event.options, self._control.policy
         own = options.audit or options.threshold is not None or options.max_exit is not Exit.CLOUD
-        return not own and (event.policy is policy or event.policy == policy)
+        return not own and (event.rule is self._control.rule or event.rule.policy == policy)
 
     def _has_room(self, event: Event) -> bool:
         if "features" in event.inputs:

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
@@ -28,13 +29,13 @@ _WEIGHT: Final = 0.1
 """Of the newest run in what is usual."""
 
 
+@dataclass(eq=False, slots=True)
 class _Group:
     """Events that came together and go on together."""
 
-    __slots__ = ("events", "missing")
-
-    def __init__(self, events: Sequence[Event]) -> None:
-        self.events, self.missing = events, len(events)
+    events: Sequence[Event]
+    missing: int
+    """Of them have not been through yet."""
 
 
 class SectionQueue:
@@ -79,7 +80,7 @@ class SectionQueue:
 
     def put(self, events: Sequence[Event]) -> None:
         """Let events wait for the section."""
-        now, group = perf_counter(), _Group(events)
+        now, group = perf_counter(), _Group(events, len(events))
         for event in events:
             event.since = now
             self._waiting.append((event, group))

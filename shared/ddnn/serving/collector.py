@@ -145,7 +145,7 @@ class Collector:
         """
         if all(id is None for id, _ in parts):
             return await self._engine.answer([self._alone(part, options) for _, part in parts], options)
-        start, reply = perf_counter(), Reply(options, len(parts), parts[0][1].child)
+        reply = Reply(options, len(parts), parts[0][1].child)
         try:
             for row, (id, part) in enumerate(parts):
                 assert id is not None, "either all rows of a request have an id, or none"
@@ -159,9 +159,8 @@ class Collector:
             for event in reply.events:
                 self.delivered(event, reply.child)
         if reply.events:
-            collected = (reply.complete if reply.complete >= start else perf_counter()) - start
-            options.stages.append(Stage("collect", collected, start))
-            reply.time(start)
+            collected = (reply.complete if reply.complete >= reply.began else perf_counter()) - reply.began
+            options.stages.append(Stage("collect", collected, reply.began))
         return answers
 
     def offer(self, id: bytes, part: Contribution, reply: Reply, row: int) -> None:
@@ -245,7 +244,7 @@ class Collector:
 
     def _alone(self, part: Contribution, options: RequestOptions) -> Event:
         """An event that waits for no other child."""
-        event = Event(None, self._control.policy, options, {}, part.devices, self._control.nothing, self._engine)
+        event = Event(None, self._control.rule, options, {}, part.devices, self._control.nothing, self._engine)
         if len(part.present) == self.children.width:  # this child alone fills all places
             event.inputs = {**part.inputs, "present": part.present}
         else:
@@ -255,7 +254,9 @@ class Collector:
     def _begin(self, id: bytes, options: RequestOptions, now: float) -> Event:
         self._make_room()
         nothing, policy = self._control.nothing, self._control.policy
-        event = Event(id, policy, options, {}, nothing.devices, nothing, self, State.GATHERING, opened=now)
+        event = Event(
+            id, self._control.rule, options, {}, nothing.devices, nothing, self, state=State.GATHERING, opened=now
+        )
         event.deadline = options.deadline
         self._open[id] = event
         cap = self.children.patience * policy.wait_ms / 1000
@@ -299,7 +300,7 @@ class Collector:
             event.degrade("no_features")
 
     def _wait_for_features(self, event: Event) -> None:
-        timeout = self._asked(event, event.policy.wait_ms / 1000)
+        timeout = self._asked(event, event.rule.policy.wait_ms / 1000)
         self._start_timer(event, max(timeout, _ROUND_TRIP_S), self._featured)
 
     def _go_on(self, event: Event, parts: Mapping[int, Contribution]) -> None:
@@ -330,7 +331,7 @@ class Collector:
         judged = []
         for child, part in sorted(event.contributions.items()):
             if part.answered:
-                policy = self._control.known(part.policy_version) or event.policy
+                policy = self._control.known(part.policy_version) or event.rule.policy
                 scores, version = part.inputs["scores"], part.policy_version or policy.version
                 at = policy.judging(part.answered, int(part.devices.sum())).temperatures.of(part.answered)
                 p, uncertainty, labels = judge(scores, at, policy.criterion)
@@ -339,7 +340,7 @@ class Collector:
                 judged.append((u, child, answer, scores[0]))
         _, _, event.best, scores = min(judged, key=lambda each: each[:2])
         event.judged[event.best.exit] = scores
-        if self._engine.offload:
+        if self._engine.offload and self._engine.offload.reports:
             self._engine.offload.report([event])
         event.settle(event.best)
 
@@ -355,7 +356,7 @@ class Collector:
 
     def _row(self, event: Event, *, need_features: bool = False) -> Answer:
         """No answer, under the policy that the event is decided under."""
-        return replace(self._control.nothing, policy_version=event.policy.version, need_features=need_features)
+        return replace(self._control.nothing, policy_version=event.rule.policy.version, need_features=need_features)
 
     def _make_room(self) -> None:
         while self._held and self.pending + self.held >= self._settings.events:

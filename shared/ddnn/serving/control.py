@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from ddnn.errors import BadBundle, BadInput
+from ddnn.exits import Rule
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
 from ddnn.serving.event import no_answer
@@ -161,6 +162,7 @@ class PolicyControl:
 
     def _take(self, policy: Policy, source: Source) -> None:
         self.policy, self.source, self.etag = policy, source, policy.etag
+        self.rule = Rule(policy, self._devices)
         self.nothing = no_answer(self._classes, self._devices, policy.version)
         """What there is of an event before its first exit: one for all, as nothing writes to it."""
         self._known[policy.version] = policy

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from time import perf_counter
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
-from ddnn.exits import answers, judge
+from ddnn.exits import judge
 from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.serving.audits import Audits
@@ -23,13 +24,14 @@ from ddnn.serving.batching import Outputs, SectionQueue
 from ddnn.serving.event import Event, Reply
 from ddnn.serving.request import RequestOptions, Stage
 from ddnn.serving.states import State
-from ddnn.task import Votes, needs_votes
+from ddnn.task import CRITERIA, Votes, needs_votes
 from ddnn.topology import SectionSpec, Topology
 from ddnn.types import Answer, Array, Exit, Floats
 
 __all__ = ["Engine", "Step", "Upward", "judge_events"]
 
 _log = logging.getLogger("ddnn")
+_WITHOUT_VOTES: Final = frozenset(CRITERIA) - {"agreement"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,11 @@ class Step:
 
     def run(self, events: Sequence[Event]) -> dict[str, Array]:
         """Run the section on a batch of events; features come out packed."""
-        rows = {name: _rows([event.inputs[name] for event in events]) for name in self.section.inputs}
+        each, alone = events[0].inputs, len(events) == 1  # one row needs no copy
+        rows = {
+            name: each[name][np.newaxis] if alone else np.stack([event.inputs[name] for event in events])
+            for name in self.section.inputs
+        }
         for name, unpack in self.unpack.items():
             rows[name] = unpack(rows[name])
         outputs = self.section.run(**rows)
@@ -73,12 +79,14 @@ class Upward(Protocol):
 
     carries: tuple[str, ...]
     """Inputs without which an event cannot go up."""
+    reports: bool
+    """Whether the tier above has to know of events that are answered here."""
 
     def take(self, events: Sequence[Event]) -> None:
         """Take events that came together, and settle each, with the answer from above or degraded."""
 
     def report(self, events: Sequence[Event]) -> None:
-        """Let the tier above know, in the background, of events that are answered here."""
+        """Let the tier above know of them, in the background."""
 
 
 class Engine:
@@ -105,32 +113,26 @@ class Engine:
         self._answered, self._observe = tuple(answered), observe
         self._open: set[Event] = set()
         self._gave_up = False
-        self._queues = [
-            SectionQueue(step.run, partial(self._decide, step), self._onward, self._failed, most=most, delay_s=delay_s)
+        self.queues = [
+            SectionQueue(step.run, partial(self._decide, step), self._go_on, self._failed, most=most, delay_s=delay_s)
             for step in self.steps
         ]
-
-    @property
-    def wait_s(self) -> float:
-        """Seconds that an event which came now would wait for sections, if it had to pass them all."""
-        return sum(queue.wait_s for queue in self._queues)
 
     async def answer(self, events: Sequence[Event], options: RequestOptions) -> list[Answer]:
         """Answer events of one request, a row each, none of which waits for others; raise what a section raised."""
         reply = Reply(options, len(events))
         for row, event in enumerate(events):
             event.wait_for(reply, row)
-        self.start(events)
-        answers = await reply.wait()
-        reply.time()
-        return answers
+        self._open.update(events)
+        self._go_on(events)
+        return await reply.wait()
 
     def start(self, events: Sequence[Event]) -> None:
-        """Take events on that have come, or whose features have."""
+        """Take events on that are collected, or whose features have come."""
         self._open.update(events)
         steps = {event.step for event in events}
         for step in sorted(steps):
-            self._go_on(step, events if len(steps) == 1 else [event for event in events if event.step == step])
+            self._go_on(events if len(steps) == 1 else [event for event in events if event.step == step])
 
     def give_up(self) -> None:
         """Answer all that wait for others with what there is, now and from now on: the drain is over."""
@@ -141,7 +143,7 @@ class Engine:
 
     def close(self) -> None:
         """Let the threads of slow sections end."""
-        for queue in self._queues:
+        for queue in self.queues:
             queue.close()
 
     def ask(self, event: Event) -> None:
@@ -166,14 +168,15 @@ class Engine:
             self._open.discard(event)
             event.fail(error)
 
-    def _go_on(self, step: int, events: Sequence[Event]) -> None:
-        """Take events that came together into their next section, or up."""
-        here = self.steps[step] if step < len(self.steps) else None
-        exit = here.exit if here else self.above
-        needs = here.needs if here else self.offload.carries if self.offload else None
+    def _go_on(self, events: Sequence[Event]) -> None:
+        """Take events that came together, and are as far, into their next section, or up."""
+        at = events[0].step
+        step = self.steps[at] if at < len(self.steps) else None
+        exit = step.exit if step else self.above
+        needs = step.needs if step else self.offload.carries if self.offload else None
         ready = []
         for event in events:
-            if exit and event.reached >= 0 and event.options.max_exit.rank < exit.rank:
+            if exit and event.options.max_exit.rank < exit.rank and event.reached >= 0:
                 event.settle(event.best)
             elif needs is None:
                 event.degrade("no_upstream")
@@ -181,8 +184,8 @@ class Engine:
                 ready.append(event)
             else:
                 event.holder.ask(event)
-        if ready and here:
-            self._queues[step].put(ready)
+        if ready and step:
+            self.queues[at].put(ready)
         elif ready:
             self._go_up(ready)
 
@@ -192,16 +195,10 @@ class Engine:
         for event in events:
             event.to(State.OFFLOADED)
             event.since = now
-        if self._gave_up:
-            for event in events:
+            if self._gave_up:
                 event.degrade("draining")
-        else:
+        if not self._gave_up:
             self.offload.take(events)
-
-    def _onward(self, events: Sequence[Event]) -> None:
-        for event in events:
-            event.step += 1
-        self._go_on(events[0].step, events)
 
     def _failed(self, events: Sequence[Event], error: Exception) -> None:
         _log.error("%d events could not be decided", len(events), exc_info=error)
@@ -218,44 +215,40 @@ class Engine:
         for row, event in enumerate(events):
             if event.state is not State.DECIDING:  # answered while the section was at it
                 continue
-            event.best = best[row]
+            event.best, event.reached = best[row], step.exit.rank
             event.judged[step.exit] = scores[row].copy()  # it is kept longer than its batch
             event.stages.append(run)
             if features is not None:
                 event.inputs["features"] = features[row]
+            event.step += 1
             if answered[row]:
                 sure.append(event)
-        if sure and self.audits:
-            self.start(self.audits.pick(sure, to=self))
-        if sure and self.offload:
+        if sure and self.audits and (copies := self.audits.pick(sure, to=self)):
+            self.start(copies)
+        if sure and self.offload and self.offload.reports:
             self.offload.report(sure)
         for event in sure:
             event.settle(event.best)
 
 
-def _rows(rows: Sequence[Array]) -> Array:
-    """[B, …]; one row needs no copy."""
-    return np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis]
-
-
 def judge_events(exit: Exit, scores: Floats, events: Sequence[Event]) -> tuple[list[Answer], list[bool]]:
     """What `exit` says of each event, and whether it answers.
 
-    `scores` are (B, K); each event is judged under its own policy and its request's threshold.
+    `scores` are (B, K); each event is judged by its own rule and its request's threshold.
     """
     best: list[Answer] = []
     sure: list[bool] = []
-    for _, same in groupby(events, key=lambda event: id(event.policy)):
-        group = list(same)
-        policy, temperatures = group[0].policy, [event.judging(exit).temperatures.of(exit) for event in group]
+    for rule, same in groupby(events, key=attrgetter("rule")):
+        group, policy = list(same), rule.policy
         rows = scores[len(best) : len(best) + len(group)]
-        p, uncertainty, labels = judge(rows, temperatures, policy.criterion, _votes(exit, policy, group))
-        values = uncertainty.tolist()
-        best += [
-            Answer(label, p[row], exit, 1 - values[row], event.devices, policy.version)
-            for row, (event, label) in enumerate(zip(group, labels.tolist(), strict=True))
-        ]
-        sure += answers(uncertainty, [event.threshold(exit) for event in group]).tolist()
+        live = [int(event.devices.sum()) if rule.by_live else 0 for event in group]
+        votes = None if policy.criterion in _WITHOUT_VOTES else _votes(exit, policy, group)
+        p, uncertainty, labels = judge(rows, rule.temperatures[exit][live], policy.criterion, votes, rule.task)
+        limits = rule.thresholds[exit][live].tolist()
+        for event, values, u, label, own in zip(group, p, uncertainty.tolist(), labels.tolist(), limits, strict=True):
+            best.append(Answer(label, values, exit, 1 - u, event.devices, policy.version))
+            asked = event.options.threshold
+            sure.append(u < (own if asked is None or own == 0 or exit is Exit.CLOUD else asked))
     return best, sure
 
 

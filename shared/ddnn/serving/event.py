@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from ddnn.policy import Judging, Policy
+from ddnn.exits import Rule
 from ddnn.serving.request import RequestOptions, Stage, reserve
 from ddnn.serving.states import NEXT, State
 from ddnn.types import Answer, Array, Bools, Exit, Floats
@@ -59,8 +59,8 @@ class Reply:
 
     def __init__(self, options: RequestOptions, rows: int, child: int = 0) -> None:
         """`child` is the number of the child that asks, among those of this tier."""
-        self.options, self.child = options, child
-        self.until = options.deadline - reserve(options.left()) / 2
+        self.options, self.child, self.began = options, child, perf_counter()
+        self.until = options.deadline - reserve(options.deadline - asyncio.get_running_loop().time()) / 2
         """Loop time at which events that are not answered give the best they have."""
         self.events: list[Event] = []
         """Those that it has waited for."""
@@ -105,6 +105,10 @@ class Reply:
         finally:
             if timer:
                 timer.cancel()
+        # Where the time of its events went since it came; what several went through together counts once.
+        stages = {(stage.name, stage.began): stage for staged, _ in self._timed for stage in staged}
+        self.options.stages += [stage for stage in stages.values() if stage.began >= self.began]
+        self.options.upper_timings += dict.fromkeys(text for _, texts in self._timed for text in texts)
         return [answer for answer in self._answers if answer is not None]
 
     def leave(self) -> None:
@@ -112,28 +116,23 @@ class Reply:
         for event in self.events:
             event.forget(self)
 
-    def time(self, since: float = 0.0) -> None:
-        """Put on the request's account what its events went through `since` it came, what is shared once."""
-        stages = {(stage.name, stage.began): stage for staged, _ in self._timed for stage in staged}
-        self.options.stages += [stage for stage in stages.values() if stage.began >= since]
-        self.options.upper_timings += dict.fromkeys(text for _, texts in self._timed for text in texts)
-
     def _expire(self) -> None:
         for event in self.events:
             self.options.late += event.expire(self)
 
 
+@dataclass(eq=False, slots=True)
 class Flight:
     """Events that go up in one request, and the task that works on it, which ends with the last of them."""
 
-    def __init__(self, events: int) -> None:
-        self._open = events
-        self.task: asyncio.Task[None] | None = None
+    open: int
+    """Of its events are not answered."""
+    task: asyncio.Task[None] | None = None
 
     def landed(self) -> None:
-        """One more of its events is answered."""
-        self._open -= 1
-        if not self._open and self.task and self.task is not asyncio.current_task():
+        """One more of them is answered."""
+        self.open -= 1
+        if not self.open and self.task and self.task is not asyncio.current_task():
             self.task.cancel()
 
 
@@ -156,8 +155,8 @@ class Event:
 
     id: bytes | None
     """Event id, or None for an event of its own."""
-    policy: Policy
-    """Snapshot taken when the event arrived."""
+    rule: Rule
+    """The policy that was in force when the event arrived, as its exits apply it."""
     options: RequestOptions
     """Those of its first contribution."""
     inputs: dict[str, Array]
@@ -167,6 +166,8 @@ class Event:
     best: Answer
     """What the highest exit so far would answer; to begin with, that there is no answer."""
     holder: Holder
+    reached: int = -1
+    """Rank of that exit; -1 before the first."""
     state: State = State.DECIDING
     step: int = 0
     """What comes next: a section of this tier by its number, or one more than there are: the tier above."""
@@ -211,16 +212,6 @@ class Event:
         self.state = state
 
     @property
-    def reached(self) -> int:
-        """Rank of the highest exit so far; -1 before the first."""
-        return self.best.exit.rank if self.best.label >= 0 else -1
-
-    @property
-    def scores(self) -> Floats:
-        """(K,), what `best` was made of."""
-        return self.judged[self.best.exit]
-
-    @property
     def unwanted(self) -> bool:
         """Whether no caller waits, and no child was sure, of which other tiers may have to hear."""
         return not self.replies and not any(part.answered for part in self.contributions.values())
@@ -228,16 +219,6 @@ class Event:
     def left(self) -> float:
         """Seconds until the deadline of the most patient caller."""
         return self.deadline - asyncio.get_running_loop().time()
-
-    def judging(self, exit: Exit) -> Judging | Policy:
-        """What `exit` judges this event by: the policy itself, but where that depends on how many take part."""
-        policy = self.policy
-        return policy.judging(exit, int(self.devices.sum())) if policy.live else policy
-
-    def threshold(self, exit: Exit) -> float:
-        """The threshold of `exit` for this event."""
-        asked, own = self.options.threshold, self.judging(exit).thresholds.of(exit)
-        return own if asked is None or own == 0 or exit is Exit.CLOUD else asked
 
     def wait_for(self, reply: Reply, row: int) -> None:
         """`reply` waits for this event's answer in its `row`."""
@@ -275,12 +256,13 @@ class Event:
             self.stages.append(Stage("uplink", perf_counter() - self.since, self.since))
         self.to(State.ANSWERED)
         self.answer = replace(answer, bytes_up=answer.bytes_up + self.bytes_up) if self.bytes_up else answer
-        self._stop()
+        if self.timer:
+            self.stop_timer()
+        if self.flight:
+            self.flight.landed()
         replies, self.replies = self.replies, []
-        shares = self._shares(self.answer.bytes_up) if self.contributions and replies else None
         for reply, row in replies:
-            share = self.answer.bytes_up if shares is None else shares.get(reply.child, 0)
-            reply.give(row, self.answer if shares is None else replace(self.answer, bytes_up=share), self)
+            reply.give(row, self._share_of(reply.child) if self.contributions else self.answer, self)
         self.holder.settled(self)
 
     def degrade(self, reason: str) -> None:
@@ -290,7 +272,6 @@ class Event:
     def fail(self, error: Exception) -> None:
         """End without an answer; whoever waits hears of `error`."""
         self.to(State.ANSWERED)
-        self._stop()
         replies, self.replies = self.replies, []
         for reply, _ in replies:
             reply.fail(error)
@@ -310,22 +291,19 @@ class Event:
     def audit(self, *, to: Holder) -> "Event":
         """The same event once more and without an id, on its way to the cloud however sure an exit is."""
         options = audit_options(self.options)
-        copy = Event(None, self.policy, options, dict(self.inputs), self.devices, self.best, to)
-        copy.judged, copy.step = self.judged, self.step + 1
+        copy = Event(None, self.rule, options, dict(self.inputs), self.devices, self.best, to, self.reached)
+        copy.judged, copy.step = self.judged, self.step
         copy.deadline = copy.until = options.deadline
         return copy
 
-    def _stop(self) -> None:
-        self.stop_timer()
-        if self.flight:
-            self.flight.landed()
-            self.flight = None
-
-    def _shares(self, sent: int) -> dict[int, int]:
-        """Of the bytes that were sent up, what each child whose caller waits has on its account; together, all."""
-        waiting = [child for child, part in sorted(self.contributions.items()) if not part.answered]
-        whole, rest = divmod(sent, max(len(waiting), 1))
-        return {child: whole + (rank < rest) for rank, child in enumerate(waiting)}
+    def _share_of(self, child: int) -> Answer:
+        """The answer for one child: its share of the bytes that were sent up, all of which the children share."""
+        assert self.answer
+        sharing = sorted(child for child, part in self.contributions.items() if not part.answered)
+        if child not in sharing:
+            return replace(self.answer, bytes_up=0)
+        whole, rest = divmod(self.answer.bytes_up, len(sharing))
+        return replace(self.answer, bytes_up=whole + (sharing.index(child) < rest))
 
 
 def audit_options(options: RequestOptions) -> RequestOptions:

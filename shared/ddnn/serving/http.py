@@ -14,8 +14,9 @@ from hmac import compare_digest
 from time import monotonic, perf_counter
 from typing import Any, Final
 
+from fastapi import FastAPI
 from prometheus_client import Counter
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ddnn.answers import encode_answers
 from ddnn.errors import (
@@ -27,46 +28,31 @@ from ddnn.errors import (
     UnsupportedEncoding,
 )
 from ddnn.serving.admission import Admission
+from ddnn.serving.openapi import MODEL, SECURITY, VERSION
 from ddnn.serving.request import read_budget, read_options, request_id
 from ddnn.serving.service import Service
+from ddnn.types import Exit
 from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error
 
-__all__ = ["CALLER_LEFT", "MODEL", "VERSION", "Caller", "Middleware", "caller_left", "read_body", "refusal"]
+__all__ = ["CALLER_LEFT", "App", "caller_left", "read_body", "refusal"]
 
 _log = logging.getLogger("ddnn")
 
-MODEL: Final = "ddnn"
-VERSION: Final = "1"
 _INFER: Final = frozenset({f"/v2/models/{MODEL}/infer", f"/v2/models/{MODEL}/versions/{VERSION}/infer"})
 _HEADER_LENGTH: Final = HEADER_LENGTH.lower().encode()
 _MEMBERS: Final = 64
 CALLER_LEFT: Final = 499
 """What a request is counted as whose caller left before it was answered."""
-_CALLER: Final = "caller"
+_TASK, _GONE = "task", "gone"
 
 Head = list[tuple[bytes, bytes]]
 
 
-class Caller:
-    """Ends the task that works on a request when its caller leaves; made in that task."""
-
-    def __init__(self, state: dict[str, Any]) -> None:
-        self.gone = False
-        self._task = asyncio.current_task()
-        state[_CALLER] = self
-
-    def leave(self) -> None:
-        """The answer is not read any more."""
-        self.gone = True
-        if self._task:
-            self._task.cancel()
-
-
-def caller_left(state: Mapping[str, Any]) -> None:
-    """The connection of a request in this state, which is not answered, was lost."""
-    caller = state.get(_CALLER)
-    if isinstance(caller, Caller):
-        caller.leave()
+def caller_left(state: dict[str, Any]) -> None:
+    """The connection of a request in this state, which is not answered, was lost: end the task that works on it."""
+    if task := state.get(_TASK):
+        state[_GONE] = True
+        task.cancel()
 
 
 def refusal(error: DDNNError, *, tier: str, request: str, retry_after: int = 1) -> tuple[Head, bytes]:
@@ -80,27 +66,32 @@ def refusal(error: DDNNError, *, tier: str, request: str, retry_after: int = 1) 
     return head, body
 
 
-class Middleware:
-    """Admits and serves inference requests, lets everything else through, and gives each request its id."""
+class App(FastAPI):
+    """FastAPI behind a middleware that admits and serves inference requests, and gives every request its id."""
 
-    def __init__(self, app: ASGIApp, service: Service, admission: Admission) -> None:
-        self._app, self._service, self._admission = app, service, admission
+    def __init__(self, service: Service, **given: Any) -> None:
+        super().__init__(**given)
+        self.state.service = self._service = service
+        self._admission = Admission(
+            service.settings, service.metrics, room=service.room, queues=service.engine.queues, lag=service.lag
+        )
         token = service.settings.token
         self._authorization = f"Bearer {token.get_secret_value()}".encode() if token else None
         self._outputs = tuple(spec.name for spec in service.outputs)
-        self._need_features = "need_features" in self._outputs
-        self._first_exit = service.bundle.topology.exits[0]
+        self._bundle, exits = service.bundle.fingerprint, service.bundle.topology.exits
+        self._exits = {exit.value: exit for exit in Exit if exit.rank >= exits[0].rank}
         self._limits = Limits.of(
             [(spec.datatype, spec.largest) for spec in service.inputs],
             rows=service.settings.max_batch,
             cap=service.settings.max_body_bytes,
         )
         self._counted: dict[int, Counter] = {}
+        self._seconds = service.metrics.request_seconds.labels()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await super().__call__(scope, receive, send)
             return
         state, headers = scope.setdefault("state", {}), dict(scope["headers"])
         identity = state["request_id"] = request_id(headers.get(b"x-request-id", b""))
@@ -113,14 +104,20 @@ class Middleware:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", identity.encode())]
             await send(message)
 
-        await self._app(scope, receive, send_marked)
+        await super().__call__(scope, receive, send_marked)
+
+    def openapi(self) -> dict[str, Any]:
+        """The page, with how a token is shown."""
+        page = super().openapi()
+        page.setdefault("components", {})["securitySchemes"] = SECURITY
+        return page
 
     async def _infer(self, state: dict[str, Any], headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
         """Answer an inference request, whatever becomes of it, and count it."""
         came: float = state.setdefault("arrived", monotonic())  # when its first byte did, where the server says so
         service, identity, status, seat = self._service, state["request_id"], 500, None
         stages: dict[str, float] = {}
-        caller = Caller(state)
+        state[_TASK] = asyncio.current_task()
         service.in_flight += 1
         try:
             try:
@@ -141,14 +138,17 @@ class Middleware:
             if status == 200:
                 service.metrics.stages({**stages, "send": perf_counter() - start})
         except asyncio.CancelledError:
-            if not caller.gone:
+            if _GONE not in state:
                 raise
             status = CALLER_LEFT  # what would be sent would not be read
         finally:
             if seat:
                 seat.leave()
             service.in_flight -= 1
-            self._count(status, monotonic() - came)
+            if status not in self._counted:
+                self._counted[status] = service.metrics.requests.labels(str(status))
+            self._counted[status].inc()
+            self._seconds.observe(monotonic() - came)
 
     async def _answer(
         self,
@@ -162,19 +162,21 @@ class Middleware:
         """Read, decode, answer and encode; fill `stages`, in seconds."""
         # `perf_counter` has its own zero: what was before this line is known by the clock that noted the arrival.
         first, service = perf_counter() - (monotonic() - came), self._service
-        body = await self._body(state, headers, came, budget_ms, receive)
+        allowed_ms = service.settings.deadline_ms if budget_ms is None else budget_ms
+        body = await self._body(state, headers, came + allowed_ms / 1000, receive)
         received = perf_counter()
         length = headers.get(_HEADER_LENGTH)
         request = decode_request(body, None if length is None else length.decode("latin-1"), self._limits)
-        request.refuse_unknown_outputs(self._outputs)
+        if request.outputs:
+            request.refuse_unknown_outputs(self._outputs)
         options = read_options(
             request,
             headers,
             arrived=came,
             budget_ms=budget_ms,
             default_ms=service.settings.deadline_ms,
-            bundle=service.bundle.fingerprint,
-            first_exit=self._first_exit,
+            bundle=self._bundle,
+            exits=self._exits,
             request_id=state["request_id"],
         )
         decoded = perf_counter()
@@ -185,7 +187,7 @@ class Middleware:
         answered = perf_counter()
         if options.late:
             service.metrics.late_answer.inc(options.late)
-        content, head = encode_answers(answers, request, need_features=self._need_features)
+        content, head = encode_answers(answers, request, need_features=service.need_features)
         stages |= {"receive": received - first, "decode": decoded - received}
         for stage in options.stages:
             stages[stage.name] = stages.get(stage.name, 0.0) + stage.seconds
@@ -196,19 +198,13 @@ class Middleware:
         return [*head, (b"content-length", b"%d" % len(content)), (b"server-timing", timing)], content
 
     async def _body(
-        self,
-        state: Mapping[str, Any],
-        headers: Mapping[bytes, bytes],
-        came: float,
-        budget_ms: float | None,
-        receive: Receive,
+        self, state: Mapping[str, Any], headers: Mapping[bytes, bytes], deadline: float, receive: Receive
     ) -> bytes:
         limit = self._limits.body_bytes if _HEADER_LENGTH in headers else self._limits.json_bytes
         if state.get("whole"):  # it is there, and needs no timer
             return await read_body(receive, headers, limit)
-        allowed_ms = self._service.settings.deadline_ms if budget_ms is None else budget_ms
         try:
-            async with asyncio.timeout_at(came + allowed_ms / 1000):
+            async with asyncio.timeout_at(deadline):
                 return await read_body(receive, headers, limit)
         except TimeoutError as error:
             self._service.metrics.late_answer.inc()
@@ -220,12 +216,6 @@ class Middleware:
             error = DDNNError(f"an error of ours; this tier's log has it under {identity}")
         retry_after = self._admission.retry_after()
         return *refusal(error, tier=self._service.tier, request=identity, retry_after=retry_after), error.status
-
-    def _count(self, status: int, seconds: float) -> None:
-        if status not in self._counted:
-            self._counted[status] = self._service.metrics.requests.labels(str(status))
-        self._counted[status].inc()
-        self._service.metrics.request_seconds.observe(seconds)
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:

@@ -79,7 +79,7 @@ class Ledger:
         if answer.label < 0 or not self._decisions.maxlen:
             return
         if answer.exit not in event.judged:
-            event.judged[answer.exit] = scores_behind(answer, event.policy)
+            event.judged[answer.exit] = scores_behind(answer, event.rule.policy)
         scores, here = event.inputs.get("scores"), event.inputs.get("present")
         if scores is None or here is None:
             scores = np.zeros((self._devices, self._classes), np.float32)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ddnn.codec import payload_of
 from ddnn.serving.event import Event, Flight
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, reserve
 from ddnn.serving.states import State
-from ddnn.traffic import payload_of
 from ddnn.types import Answer, Array
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import Parameters
@@ -26,6 +26,8 @@ _CLOSING_S = 1.0
 
 class Offload(ABC):
     """A counted uplink, and background tasks with a bound."""
+
+    reports = False
 
     def __init__(self, uplink: Uplink, metrics: Metrics, *, carries: tuple[str, ...], background: int) -> None:
         """At most `background` reports are under way at once."""
@@ -46,9 +48,9 @@ class Offload(ABC):
                 event.flight = flight
             flight.task = self.start(self.fly(events))
 
-    @abstractmethod
     def report(self, events: Sequence[Event]) -> None:
-        """Let the tier above know, in the background, of events that are answered here."""
+        """Let the tier above know, in the background, of events that are answered here, where it has to."""
+        raise NotImplementedError
 
     async def fly(self, events: Sequence[Event]) -> None:
         """Post events; whatever is not answered then is degraded."""
@@ -66,9 +68,9 @@ class Offload(ABC):
 
     def in_time(self, events: Sequence[Event]) -> list[Event]:
         """Those that still want an answer and can have it in time; the others are degraded before they cost bytes."""
-        there = []
+        there, now = [], asyncio.get_running_loop().time()
         for event in events:
-            left = event.left()
+            left = event.deadline - now
             if event.state is not State.OFFLOADED:
                 continue
             if left > 0 and self._uplink.can_answer(left - reserve(left)):
@@ -86,8 +88,8 @@ class Offload(ABC):
         options: RequestOptions | None = None,
     ) -> list[Answer]:
         """One request, a row an event, with `options` of its own or the first event's; raise `NoReply`."""
-        left = options.left() if options else max(event.left() for event in events)
-        options = options or events[0].options
+        deadline = options.deadline if options else max(event.deadline for event in events)
+        options, left = options or events[0].options, deadline - asyncio.get_running_loop().time()
         try:
             budget_ms = (left - reserve(left)) * 1000
             reply = await self._uplink.infer(

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Final
 from fastapi import Path
 
 from ddnn.policy import Policy
-from ddnn.serving.http import MODEL
 from ddnn.wire import HEADER_LENGTH
 
 __all__ = [
+    "MODEL",
     "NOT_FOUND",
     "SECURITY",
     "UNAVAILABLE",
+    "VERSION",
     "ModelName",
     "get_policy",
     "infer",
@@ -20,6 +21,8 @@ __all__ = [
     "roll_back",
 ]
 
+MODEL: Final = "ddnn"
+VERSION: Final = "1"
 SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "admin": {"type": "http", "scheme": "bearer", "description": "The tier's DDNN_ADMIN_TOKEN"},

@@ -1,6 +1,5 @@
 """What a request asks besides its tensors, read from its headers and parameters, and what its tensors must be."""
 
-import asyncio
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -19,17 +18,15 @@ __all__ = [
     "Stage",
     "TensorSpec",
     "answer_tensors",
-    "event_ids",
     "input_tensor",
     "read_budget",
     "read_options",
     "request_id",
     "reserve",
-    "row_count",
+    "row_ids",
 ]
 
 _LONGEST_MS: Final = 600_000.0
-_EXITS: Final = {exit.value: exit for exit in Exit}
 _EVENT_ID_BYTES: Final = 256
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
@@ -76,10 +73,6 @@ class RequestOptions:
         trace, flags = (part.decode() for part in match.groups()) if match else (secrets.token_hex(16), "00")
         return {"x-request-id": self.request_id, "traceparent": f"00-{trace}-{secrets.token_hex(8)}-{flags}"}
 
-    def left(self) -> float:
-        """Seconds until the deadline."""
-        return self.deadline - asyncio.get_running_loop().time()
-
 
 def request_id(given: bytes) -> str:
     """The caller's `x-request-id` if it is printable and at most 128 characters, else a new one."""
@@ -110,39 +103,38 @@ def read_options(
     budget_ms: float | None,
     default_ms: float,
     bundle: str,
-    first_exit: Exit,
+    exits: Mapping[str, Exit],
     request_id: str,
 ) -> RequestOptions:
     """Read `max_exit`, `threshold`, `wait_ms` and `audit`; raise `BadInput`, or `OtherBundle`.
 
     `arrived` is the loop time at which the request came, in seconds. Its time budget is the smaller of `budget_ms`, the
-    headers', and the protocol's `timeout`, in µs; `default_ms` where there is neither.
+    headers', and the protocol's `timeout`, in µs; `default_ms` where there is neither. `exits` may be asked for.
     """
-    other = headers.get(b"x-ddnn-bundle")
+    other, asked = headers.get(b"x-ddnn-bundle"), request.parameters
     if other is not None and other != bundle.encode():
         raise OtherBundle(f"x-ddnn-bundle is {other[:12].decode('latin-1')!r}; this tier serves {bundle[:12]!r}")
-    timeout_us = request.number("timeout", 0.0, _LONGEST_MS * 1000)
-    budgets = [budget_ms, timeout_us and timeout_us / 1000]
+    max_exit = exits.get(asked.get("max_exit", Exit.CLOUD))  # type: ignore[arg-type]
+    if max_exit is None:
+        raise _no_exit(request.text("max_exit") or "", exits)
+    budgets = [] if budget_ms is None else [budget_ms]
+    if "timeout" in asked:
+        budgets.append((request.number("timeout", 0.0, _LONGEST_MS * 1000) or 0.0) / 1000)
     return RequestOptions(
-        deadline=arrived + min((ms for ms in budgets if ms is not None), default=default_ms) / 1000,
-        max_exit=_highest(request.text("max_exit"), first_exit),
-        threshold=request.number("threshold", 0.0, 1.0),
-        wait_ms=request.number("wait_ms", 0.0, _LONGEST_MS),
-        audit=request.flag("audit"),
+        deadline=arrived + min(budgets, default=default_ms) / 1000,
+        max_exit=max_exit,
+        threshold=request.number("threshold", 0.0, 1.0) if "threshold" in asked else None,
+        wait_ms=request.number("wait_ms", 0.0, _LONGEST_MS) if "wait_ms" in asked else None,
+        audit="audit" in asked and request.flag("audit"),
         request_id=request_id,
         traceparent=headers.get(b"traceparent", b""),
     )
 
 
-def _highest(asked: str | None, first: Exit) -> Exit:
-    """The exit that `max_exit` names, the cloud's without it."""
-    if asked is None:
-        return Exit.CLOUD
-    if asked not in _EXITS:
-        raise BadInput(f"parameter 'max_exit' is {asked[:40]!r}; expected one of {', '.join(Exit)}")
-    if _EXITS[asked].rank < first.rank:
-        raise BadInput(f"parameter 'max_exit' is {asked!r}; this network's first exit is {first.value!r}")
-    return _EXITS[asked]
+def _no_exit(asked: str, exits: Mapping[str, Exit]) -> BadInput:
+    if asked not in set(Exit):
+        return BadInput(f"parameter 'max_exit' is {asked[:40]!r}; expected one of {', '.join(Exit)}")
+    return BadInput(f"parameter 'max_exit' is {asked!r}; this network's first exit is {next(iter(exits))!r}")
 
 
 @dataclass(frozen=True)
@@ -184,17 +176,15 @@ def answer_tensors(classes: int, devices: int, *, need_features: bool) -> list[T
     ]
 
 
-def row_count(request: InferRequest, name: str, most: int) -> int:
-    """Events in the request, by its tensor `name`: 1 to `most`, or raise `BadInput`."""
+def row_ids(request: InferRequest, name: str, most: int) -> list[bytes | None]:
+    """The event ids of a request, all None when each row is an event of its own; raise `BadInput`.
+
+    There are as many rows as the tensor `name` has, 1 to `most`.
+    """
     array = request.inputs.get(name)
     rows = array.shape[0] if array is not None and array.ndim else 1
     if not 1 <= rows <= most:
         raise BadInput(f"input tensor {name!r} has {rows} rows; expected 1 to {most}")
-    return rows
-
-
-def event_ids(request: InferRequest, rows: int) -> list[bytes | None]:
-    """The request's event ids, checked; all None when each row is an event of its own."""
     if "event" not in request.inputs:
         return [None] * rows
     ids: list[bytes] = request.take("event", "BYTES", (rows,)).tolist()

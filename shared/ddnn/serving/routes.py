@@ -10,8 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 import ddnn
 from ddnn.errors import NotFound, Unavailable
 from ddnn.serving import openapi
-from ddnn.serving.http import MODEL, VERSION
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
+from ddnn.serving.openapi import MODEL, VERSION
 from ddnn.serving.policy_routes import make_policy_routes
 from ddnn.serving.service import Service
 

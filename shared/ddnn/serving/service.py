@@ -33,8 +33,6 @@ from ddnn.wire import InferRequest, Parameters, encode_request
 __all__ = ["Parts", "Service", "load_parts", "make_engine", "make_uplink"]
 
 _SELF_TEST_EVENTS = 16
-_TURNS = 3
-"""A request waits for the event loop when it comes, when it is asked above or run, and when it is answered."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ def make_engine(
         offload=offload,
         audits=audits,
         answered=hear,
-        observe=parts.metrics.batch_size.observe,
+        observe=parts.metrics.batch_size.labels().observe,
         most=parts.settings.max_section_batch,
         delay_s=parts.settings.max_delay_ms / 1000,
     )
@@ -186,6 +184,7 @@ class Service(ABC):
         self.sections, self.metrics, self.control = parts.sections, parts.metrics, parts.control
         self.collector, self.offload, self.audits, self.ledger = collector, offload, audits, ledger
         self.inputs = tuple(inputs)
+        self.need_features = need_features
         self.outputs = tuple(answer_tensors(parts.classes, parts.devices, need_features=need_features))
         self.request_example = _readable(*example)
         self.uplink, self.follower = parts.uplink, _follower(parts)
@@ -219,16 +218,10 @@ class Service(ABC):
         children = len(self.collector.children.places) if self.collector else 1
         return self.settings.max_in_flight * children
 
-    @property
-    def wait_s(self) -> float:
-        """Seconds that an event which came now would wait for its sections and for the event loop."""
-        return self.engine.wait_s + _TURNS * self.lag.standing_s
-
-    def refuse_when_draining(self) -> None:
-        """Raise `Unavailable` when this tier takes nothing new."""
-        if self.draining:
-            self.metrics.shed.labels("draining").inc()
-            raise Unavailable("this tier is shutting down; ask another one, or again in a second")
+    def refused(self) -> Unavailable:
+        """What a request hears while this tier takes nothing new."""
+        self.metrics.shed.labels("draining").inc()
+        return Unavailable("this tier is shutting down; ask another one, or again in a second")
 
     @property
     def idle(self) -> bool:

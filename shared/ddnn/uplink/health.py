@@ -43,23 +43,24 @@ class Breaker:
         self._hold_s = hold_s
         self._failures = 0
         self._first_fault: float | None = None
-        self._opened: float | None = None
+        self.opened: float | None = None
+        """When, unless it is closed."""
         self._tickets = 0
         self._probe: int | None = None
 
     @property
     def circuit(self) -> Circuit:
         """Closed: calls pass. Open: none does. Half open: one probe may."""
-        if self._opened is None:
+        if self.opened is None:
             return "closed"
-        return "open" if self._clock() - self._opened < self._hold_s else "half_open"
+        return "open" if self._clock() - self.opened < self._hold_s else "half_open"
 
     def admit(self) -> int | None:
         """A ticket if a call may start now, else None; in half open the ticket makes it the probe."""
-        if self._opened is not None and (self.circuit == "open" or self._probe is not None):
+        if self.opened is not None and (self.circuit == "open" or self._probe is not None):
             return None
         self._tickets += 1
-        if self._opened is not None:
+        if self.opened is not None:
             self._probe = self._tickets
         return self._tickets
 
@@ -69,7 +70,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The other side lives, whoever found out: close."""
-        self._failures, self._opened, self._probe, self._hold_s = 0, None, None, self._base_s
+        self._failures, self.opened, self._probe, self._hold_s = 0, None, None, self._base_s
         self._first_fault = None
 
     def failed(self, ticket: int, *, refused: bool = False) -> None:
@@ -77,7 +78,7 @@ class Breaker:
 
         Who `refused` lives, so that only the number of refusals counts, not how long they have been going on.
         """
-        if self._opened is not None:
+        if self.opened is not None:
             if ticket == self._probe:
                 self._reopen()
             return
@@ -85,14 +86,14 @@ class Breaker:
         self._failures += 1
         lasting = self._first_fault is not None and now - self._first_fault >= self._fault_s
         if self._failures >= self._limit or (lasting and not refused):
-            self._opened = now
+            self.opened = now
         elif self._first_fault is None and not refused:
             self._first_fault = now
 
     def silent(self) -> None:
         """The other side gave no sign of life when it was asked for one: open at once, whatever the count."""
-        if self._opened is None:
-            self._opened = self._clock()
+        if self.opened is None:
+            self.opened = self._clock()
         elif self._probe is not None:
             self._reopen()
 
@@ -103,7 +104,7 @@ class Breaker:
 
     def _reopen(self) -> None:
         self._hold_s = min(2 * self._hold_s, self._cap_s)
-        self._opened, self._probe = self._clock(), None
+        self.opened, self._probe = self._clock(), None
 
 
 class RetryBudget:

@@ -131,7 +131,8 @@ class Uplink:
 
     def can_answer(self, left: float) -> bool:
         """Whether a reply may be expected within `left` seconds, by the latest round trips of whom would be asked."""
-        return self._next().trips.within(left, self._clock())
+        first = self._targets[0]
+        return (first if first.breaker.opened is None else self._next()).trips.within(left, self._clock())
 
     async def infer(
         self,

@@ -137,7 +137,7 @@ def read_tensors(announced: Iterable[Announced], raw: memoryview) -> dict[str, A
 
 def write_tensor(name: str, array: Array, binary: bool) -> tuple[Entry, bytes]:
     """Return the JSON entry of a tensor and its raw bytes, empty when the data is in the entry."""
-    datatype = datatype_of(array)
+    datatype = _NAMES.get(array.dtype) or datatype_of(array)
     entry: Entry = {"name": name, "datatype": datatype, "shape": list(array.shape)}
     if datatype == "BYTES":
         items = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()]
@@ -199,7 +199,7 @@ def _binary_size(entry: Entry, where: str) -> int | None:
 def _from_bytes(raw: memoryview, datatype: str, shape: tuple[int, ...], where: str) -> Array:
     dtype, count = DATATYPES[datatype], math.prod(shape)
     if datatype == "BYTES":
-        return _objects(_byte_strings(raw, count, where), shape)
+        return _byte_strings(raw, shape, where)
     if len(raw) != count * dtype.itemsize:
         raise BadInput(
             f"{where} is {datatype} {list(shape)}, {count * dtype.itemsize} bytes; its binary_data_size is {len(raw)}"
@@ -211,12 +211,13 @@ def _from_bytes(raw: memoryview, datatype: str, shape: tuple[int, ...], where: s
     return array if array.flags.aligned else array.copy()
 
 
-def _byte_strings(raw: memoryview, count: int, where: str) -> list[bytes]:
+def _byte_strings(raw: memoryview, shape: tuple[int, ...], where: str) -> Array:
+    count = math.prod(shape)
     if len(raw) < count * _LENGTH.size:
         raise BadInput(
             f"{where} has {count} elements, each with a length of 4 bytes; its binary_data_size is {len(raw)}"
         )
-    items: list[bytes] = []
+    items: Array = np.empty(count, dtype=np.object_)
     at = 0
     for index in range(count):
         start = at + _LENGTH.size
@@ -227,10 +228,10 @@ def _byte_strings(raw: memoryview, count: int, where: str) -> list[bytes]:
             raise BadInput(
                 f"{where} element {index} says {at - start} bytes; {len(raw) - start} are left in the tensor"
             )
-        items.append(bytes(raw[start:at]))
+        items[index] = bytes(raw[start:at])
     if at != len(raw):
         raise BadInput(f"{where} has {len(raw) - at} bytes after its {count} elements; expected none")
-    return items
+    return items.reshape(shape)
 
 
 def _from_json(data: object, datatype: str, shape: tuple[int, ...], where: str) -> Array:

@@ -10,6 +10,7 @@ import pytest
 from ddnn.client import join
 from ddnn.evaluation import NOBODY, Scores, decide, judge
 from ddnn.evaluation.decide import thresholds as limits_of
+from ddnn.exits import Rule
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.serving.engine import Engine, judge_events
 from ddnn.serving.event import Event, no_answer
@@ -144,7 +145,7 @@ async def test_a_tier_judges_each_event_as_all_are_judged_at_once(
 
     def event(devices: Array, inputs: dict[str, Array]) -> Event:
         best = no_answer(CLASSES, len(devices), 1)
-        return Event(None, judged_by, RequestOptions(deadline=0), inputs, devices, best, Engine([]))
+        return Event(None, Rule(judged_by, len(devices)), RequestOptions(deadline=0), inputs, devices, best, Engine([]))
 
     for exit in scores.topology.exits:
         expected, limits = judge(scores, judged_by, exit), limits_of(scores, judged_by, exit)

@@ -15,11 +15,9 @@ import uvicorn
 from starlette.types import Message
 
 from ddnn.errors import DeadlineExceeded, Overloaded
-from ddnn.serving.admission import Admission
-from ddnn.serving.http import Caller
+from ddnn.serving.admission import Admission, LoopLag
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.server import BoundedHeads
-from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.types import Exit
 from ddnn.wire import encode_request
@@ -36,11 +34,11 @@ async def until(happened: Callable[[], bool]) -> None:
 
 
 class Door:
-    """An admission of its own, with a wait that the test sets."""
+    """An admission of its own, before a queue with a wait that the test sets."""
 
     def __init__(self, *, room: int = 2, **settings: Any) -> None:
         self.metrics, self.wait_s = Metrics(Exit, ()), 0.0
-        self.admission = Admission(Settings(**settings), self.metrics, room=room, wait_s=lambda: self.wait_s)
+        self.admission = Admission(Settings(**settings), self.metrics, room=room, queues=[self], lag=LoopLag())
 
     def admit(self, waited: float = 0.0, budget_ms: float | None = None, **headers: object) -> Any:
         given: Mapping[bytes, bytes] = {
@@ -136,7 +134,7 @@ async def test_a_deadline_that_makes_no_sense_is_refused_before_the_body_is_read
 async def test_the_body_of_what_is_refused_is_not_read_and_probes_are_answered(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Service, "wait_s", 7.2)
+    monkeypatch.setattr(Admission, "wait_s", 7.2)
 
     async def unread() -> AsyncIterator[bytes]:
         raise AssertionError("the body was read")
@@ -187,7 +185,7 @@ async def test_a_refusal_leaves_its_connection_usable(
     served: tuple[Fleet, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, port = served
-    monkeypatch.setattr(Service, "wait_s", 7.2)
+    monkeypatch.setattr(Admission, "wait_s", 7.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n".encode()
     writer.write(head + b"x" * 1_000_000)
@@ -224,7 +222,7 @@ async def test_a_connection_that_is_lost_leaves_nothing_for_the_collector(served
     head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n" % INFER.encode()
 
     def kept() -> int:
-        return sum(type(each) in (BoundedHeads, Caller) for each in gc.get_objects())
+        return sum(type(each) is BoundedHeads for each in gc.get_objects())
 
     gc.collect()
     gc.disable()

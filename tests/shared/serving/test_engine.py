@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddnn.policy import Policy, Temperatures
+from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.serving.engine import judge_events
 from ddnn.task import entropy, margin, probabilities
 from ddnn.types import Array, Exit
@@ -27,9 +27,12 @@ async def test_every_event_is_judged_under_its_own_policy() -> None:
     assert sure == [value < 0.5 for value in criterion]
 
 
-async def test_a_requests_threshold_moves_exits_that_answer_at_all_and_not_the_cloud() -> None:
-    asked = make_event(threshold=0.125)
-    assert [asked.threshold(exit) for exit in Exit] == [0, 0.125, 0.125, 2]
+@pytest.mark.parametrize("asked", [0.0, 0.999])
+async def test_a_requests_threshold_moves_exits_that_answer_at_all_and_not_the_cloud(asked: float) -> None:
+    policy = Policy(bundle="b", thresholds=Thresholds(device=0.0, local=0.5, edge=0.5))
+    event = make_event(policy=policy, threshold=asked)
+    sure = [judge_events(exit, SCORES[:1], [event])[1] for exit in Exit]
+    assert sure == [[False], [asked > 0], [asked > 0], [True]]
 
 
 @pytest.mark.parametrize("host", ["device-0", "edge", "cloud"])

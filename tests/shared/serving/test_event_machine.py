@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ddnn.codec import payload_of
 from ddnn.policy import Policy, Thresholds
 from ddnn.runtime import Section
+from ddnn.serving.batching import SectionQueue
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine, Step
@@ -27,7 +29,6 @@ from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions
 from ddnn.serving.states import NEXT, State
 from ddnn.settings import CollectorSettings
-from ddnn.traffic import payload_of
 from ddnn.types import Answer, Array, Exit
 from ddnn.uplink import NoReply, Uplink
 from ddnn_edge.offload import ToCloud, ToJoiningCloud
@@ -143,6 +144,7 @@ class Events(RuleBasedStateMachine):
                 shares = [row.bytes_up for child, row in rows.items() if row and child in waiting]
                 assert sum(shares) == event.answer.bytes_up == answer.bytes_up + event.bytes_up
 
+        self.patch.setattr(SectionQueue, "_learn", lambda *_: None)  # by the real clock: no section is slow here
         self.patch.setattr(Event, "__init__", made)
         self.patch.setattr(Event, "to", moved)
         self.patch.setattr(Event, "settle", settled)
