@@ -3,22 +3,27 @@
 Importing it loads no torch; `make_bundle` and `finish_bundle` do, and need the extra `train`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ddnn.bundle import Bundle
+from ddnn.bundle import MANIFEST_FILE, Bundle, Manifest
 from ddnn.data import Dataset
-from ddnn.errors import BadData, BadInput
-from ddnn.policy import Policy, Thresholds
+from ddnn.errors import BadBundle, BadData, BadInput
+from ddnn.policy import POLICY_FILE, Policy, Thresholds
+from ddnn.seal import read_sealed
 from ddnn.types import Exit
 
 if TYPE_CHECKING:
+    from ddnn.evaluation import Progress
+    from ddnn.evaluation.recorded import Recorded
     from ddnn.network import DDNN
     from ddnn.training import Config, Run, Watcher
+    from ddnn.tuning import CostModel, Objective, Risk, Tuned
 
-__all__ = ["finish_bundle", "make_bundle"]
+__all__ = ["finish_bundle", "make_bundle", "tunable", "tune_bundle"]
 
 Say = Callable[[str], object]
 
@@ -173,3 +178,111 @@ def _first_policy(draft: Bundle, data: Dataset, max_accuracy_drop: float, say: S
     except BadData as error:
         say(f"not tuned, so every event goes to the cloud: {error}")
         return draft.policy.model_copy(update={"thresholds": Thresholds(local=0.0, edge=0.0)})
+
+
+def tune_bundle(
+    bundle: Bundle,
+    data: "Dataset | Recorded",
+    aim: "Objective | Risk | None" = None,
+    *,
+    cost: "CostModel | None" = None,
+    offload: str | None = None,
+    criterion: str | None = None,
+    live: bool = False,
+    seed: int = 0,
+    write: bool = False,
+    report: Path | None = None,
+    progress: "Progress | None" = None,
+) -> "Tuned":
+    """Choose a bundle's next policy on the validation events, and report it on the test events too.
+
+    Args:
+        bundle: What is tuned; its policy is where tuning starts.
+        data: Events with their split, or their scores as `ddnn record` kept them.
+        aim: An `Objective` (by default the fewest bytes at most half a point below the cloud) or a `Risk`.
+        cost: What an event costs; by default payload bytes.
+        offload: `staged` or `eager`; by default the policy's own.
+        criterion: One by name, or `auto` for the one that compares best; by default the policy's own.
+        live: Whether each number of live devices gets thresholds of its own; needs events.
+        seed: Where chance plays.
+        write: Whether the policy is written into the bundle, when nothing is left that could be refused.
+        report: Folder for `tune.json` and `tune.html`.
+        progress: Is called with what is done, how much of it, and how much there is.
+
+    Returns:
+        The policy, and figures as `ddnn tune --json` prints them.
+
+    Raises:
+        Infeasible: Nothing keeps to `aim`; it has the nearest points.
+        DDNNError: One sentence about what else does not fit.
+
+    Example:
+        >>> from ddnn.bundle import Bundle, shipped_bundle
+        >>> from ddnn.data import load
+        >>> from ddnn.pipeline import tune_bundle
+        >>> from ddnn.tuning import Objective
+        >>> bundle = Bundle.open(shipped_bundle())
+        >>> tuned = tune_bundle(bundle, load("mnist5k", grid="3x2"), Objective(max_accuracy_drop=0.01))
+        >>> tuned.policy.version == bundle.policy.version + 1
+        True
+    """
+    from ddnn.evaluation import Recorder
+    from ddnn.evaluation.source import seen
+    from ddnn.tuning import Objective, Sample, tune_policy
+    from ddnn.tuning.comparison import comparison
+    from ddnn.tuning.report import report as pages
+    from ddnn.tuning.report import write_report
+
+    if offload not in (None, "staged", "eager"):
+        raise BadInput(f"offload is {offload!r}; expected staged or eager")
+    if report is not None and report.exists() and not report.is_dir():
+        raise BadInput(f"--out is {report}, which is a file; expected a folder")
+    if isinstance(data, Dataset):
+        parts = {split: data.subset(split) for split in ("validation", "test")}
+        recorders = {split: Recorder(bundle, part, progress=progress) for split, part in parts.items()}
+        scores = {split: recorder.scores() for split, recorder in recorders.items()}
+        recorder = recorders["validation"]
+    elif live:
+        raise BadInput("--live judges events with devices left out, which recorded scores do not have; expected data")
+    else:
+        scores = {"validation": data.split("validation")} | {n: s for n, s in data.splits.items() if n == "test"}
+    samples = {split: Sample(each, cost) for split, each in scores.items()}
+    tuned = tune_policy(
+        samples,
+        bundle.policy,
+        aim or Objective(),
+        offload=offload,  # type: ignore[arg-type]  # checked above
+        criterion=criterion,
+        live=recorder if live else None,
+        seen=seen(bundle, scores["validation"]),
+        seed=seed,
+    )
+    document: dict[str, Any] = {**tuned.document, "written": write}
+    files: Mapping[str, str] = {}
+    if report:
+        source = scores["validation"].source
+        document |= {
+            "bundle": {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint},
+            "data": {"name": source["data"], "fingerprint": source["fingerprint"]},
+            "asked": tuned.sentence,
+            "study": comparison(samples, tuned.policy, tuned.points),
+        }
+        files = pages(document)
+        report.mkdir(parents=True, exist_ok=True)
+    if write:  # when nothing is left that could be refused
+        tuned.policy.write(bundle.path)
+    if report:
+        write_report(report, files)
+    return replace(tuned, document=document)
+
+
+def tunable(path: Path, say: Say = _quiet) -> Bundle:
+    """Open a bundle for tuning, with a fresh policy where the one it has is none of its own, which `say` is told."""
+    try:
+        return Bundle.open(path)
+    except BadBundle as error:
+        if not str(error).startswith(POLICY_FILE):
+            raise
+        say(f"starting from a fresh policy, because {error}")
+        manifest = Manifest.model_validate(read_sealed(path / MANIFEST_FILE, seal="fingerprint"))
+        return Bundle(path, manifest, Policy(bundle=manifest.fingerprint))

@@ -3,13 +3,29 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddnn.cli.options import Json, Token
+from ddnn.errors import BadInput
 
-__all__ = ["BundleFolder", "Data", "Grid", "GroupBy", "Seed", "TestGroups", "evaluate"]
+if TYPE_CHECKING:
+    from ddnn.bundle import Bundle
+    from ddnn.data import Dataset
+
+__all__ = [
+    "BundleFolder",
+    "Data",
+    "Grid",
+    "GroupBy",
+    "Seed",
+    "TestGroups",
+    "evaluate",
+    "load_events",
+    "note",
+    "refuse_folder",
+]
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="`mnist5k`, `synthetic`, or a `.npz` file.")]
@@ -61,16 +77,11 @@ def evaluate(
     from ddnn.evaluation import evaluate as evaluated
     from ddnn.evaluation.agreement import agreement
     from ddnn.evaluation.served import ask
-    from ddnn.evaluation.source import load_for, split_note
     from ddnn.evaluation.table import say, show
     from ddnn.fleet.addresses import parse_addresses
 
     opened = Bundle.open(bundle)
-    groups = test_groups.split(",") if test_groups else None
-    events = load_for(opened, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
-    if note := split_note(opened, events):
-        typer.echo(f"note: {note}", err=True)
-    events = events.subset(split)
+    events = load_events(opened, data, grid, group_by, test_groups, seed).subset(split)
     served = None
     with bars() as progress:
         document = evaluated(opened, events, missing=missing, progress=progress)
@@ -86,3 +97,27 @@ def evaluate(
     if served:
         say(served, Console(stderr=True, highlight=False, soft_wrap=True))
         raise typer.Exit(0 if served.ok else 1)
+
+
+def load_events(
+    bundle: "Bundle", data: str, grid: str | None, group_by: str | None, test_groups: str | None, seed: int | None
+) -> "Dataset":
+    """The events that the options name, as in training where they do not say; a note where that is doubtful."""
+    from ddnn.evaluation.source import load_for, split_note
+
+    groups = test_groups.split(",") if test_groups else None
+    events = load_for(bundle, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
+    if sentence := split_note(bundle, events):
+        note(sentence)
+    return events
+
+
+def note(sentence: str) -> None:
+    """Print a note on stderr."""
+    typer.echo(f"note: {sentence}", err=True)
+
+
+def refuse_folder(out: Path | None) -> None:
+    """Raise `BadInput` unless the file `out` can be written, as far as its place tells."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise BadInput(f"--out is {out}; expected a file in a folder that exists")

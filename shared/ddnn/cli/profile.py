@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddnn.cli.evaluate import refuse_folder
 from ddnn.cli.options import BundleArgument, Json, bundle_path
 
 if TYPE_CHECKING:
@@ -39,12 +40,10 @@ def profile(
 
     from ddnn.bundle import Bundle
     from ddnn.cli.progress import bars
-    from ddnn.errors import BadInput
     from ddnn.formatting import count
     from ddnn.tuning.profile import measure
 
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise BadInput(f"--out is {out}; expected a file in a folder that exists")
+    refuse_folder(out)
     opened = Bundle.open(bundle_path(bundle))
     with bars() as progress:
         found = measure(opened, batch=batch, repeat=repeat, threads=threads, progress=progress)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ddnn.cli.evaluate import BundleFolder, Data, Grid, GroupBy, Seed, TestGroups
+from ddnn.cli.evaluate import BundleFolder, Data, Grid, GroupBy, Seed, TestGroups, load_events, refuse_folder
 from ddnn.cli.options import Json
 
 __all__ = ["record"]
@@ -37,21 +37,15 @@ def record(
 
     from ddnn.bundle import Bundle
     from ddnn.cli.progress import bars
-    from ddnn.errors import BadInput
     from ddnn.evaluation import record as recorded
     from ddnn.evaluation.recorded import Recorded
     from ddnn.evaluation.report import accuracies
-    from ddnn.evaluation.source import load_for, split_note
     from ddnn.evaluation.table import accuracies_table
     from ddnn.formatting import size
 
-    if out.is_dir() or not out.parent.is_dir():
-        raise BadInput(f"--out is {out}; expected a file in a folder that exists")
+    refuse_folder(out)
     opened = Bundle.open(bundle)
-    groups = test_groups.split(",") if test_groups else None
-    events = load_for(opened, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
-    if note := split_note(opened, events):
-        typer.echo(f"note: {note}", err=True)
+    events = load_events(opened, data, grid, group_by, test_groups, seed)
     parts = {name: events.subset(name) for name in split or ("validation", "test")}
     with bars() as progress:
         scores = {
@@ -65,7 +59,7 @@ def record(
         "bundle": opened.fingerprint,
         "data": events.name,
         "fingerprint": events.fingerprint,
-        "splits": {name: {"events": len(told), "exits": accuracies(told)} for name, told in scores.items()},
+        "splits": {name: {"events": len(part), "exits": accuracies(part)} for name, part in scores.items()},
     }
     if as_json:
         typer.echo(json.dumps(document, indent=1))

@@ -3,17 +3,18 @@
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnn.cli.evaluate import BundleFolder, Grid, GroupBy, Seed, TestGroups
+from ddnn.cli.evaluate import BundleFolder, Grid, GroupBy, Seed, TestGroups, load_events, note
 from ddnn.cli.options import Json
 
 if TYPE_CHECKING:
     from ddnn.bundle import Bundle
-    from ddnn.evaluation import Recorder, Scores
-    from ddnn.tuning import CostModel
+    from ddnn.evaluation.recorded import Recorded
+    from ddnn.tuning import CostModel, Objective
+    from ddnn.tuning import Risk as RiskAim
 
 __all__ = ["tune"]
 
@@ -107,12 +108,10 @@ def tune(
     """
     from rich.console import Console
 
+    from ddnn.cli.progress import bars
     from ddnn.errors import BadInput, Infeasible
-    from ddnn.evaluation.source import seen
-    from ddnn.tuning import Objective, Risk, Sample, tune_policy
-    from ddnn.tuning.comparison import comparison
-    from ddnn.tuning.objective import DROP, parse_shares
-    from ddnn.tuning.report import HTML_FILE, report, show, write_report
+    from ddnn.pipeline import tunable, tune_bundle
+    from ddnn.tuning.report import HTML_FILE, show
 
     limited = max_accuracy_drop is not None or max_cost is not None or max_share
     if risk is not None and (limited or live):
@@ -121,58 +120,58 @@ def tune(
         raise BadInput("--unlabelled says what a loss is; expected --risk beside it")
     if confidence is not None and risk is None:
         raise BadInput("--confidence says how sure a promise is; expected --risk beside it")
-    if out is not None and out.exists() and not out.is_dir():
-        raise BadInput(f"--out is {out}, which is a file; expected a folder")
-    if offload not in (None, "staged", "eager"):
-        raise BadInput(f"offload is {offload!r}; expected staged or eager")
-    opened = _open(bundle)
+    opened = tunable(bundle, note)
     model = _cost_model(opened, cost, over, link or [], shared_link, profile)
-    budget = max_cost / 1000 if max_cost is not None and model.unit == "seconds" else max_cost
-    drop = DROP if max_accuracy_drop is None and max_cost is None else max_accuracy_drop
-    aim: Objective | Risk = Objective(drop, budget, parse_shares(max_share or []))
-    if risk is not None:
-        aim = Risk(risk, 0.95 if confidence is None else confidence, labelled=not unlabelled)
-    groups = test_groups.split(",") if test_groups else None
-    scores, recorder = _scores(opened, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
-    if live and recorder is None:
-        raise BadInput("--live judges events with devices left out, which recorded scores do not have; expected data")
-    samples = {split: Sample(each, model) for split, each in scores.items()}
+    aim = _aim(model, max_accuracy_drop, max_cost, max_share, risk, confidence, labelled=not unlabelled)
+    events = _recorded(opened, data, grid, group_by, test_groups) or load_events(
+        opened, data, grid, group_by, test_groups, seed
+    )
     try:
-        tuned = tune_policy(
-            samples,
-            opened.policy,
-            aim,
-            offload=offload,  # type: ignore[arg-type]  # checked above
-            criterion=criterion,
-            live=recorder if live else None,
-            seen=seen(opened, scores["validation"]),
-            seed=seed or 0,
-        )
+        with bars() as progress:
+            tuned = tune_bundle(
+                opened,
+                events,
+                aim,
+                cost=model,
+                offload=offload,
+                criterion=criterion,
+                live=live,
+                seed=seed or 0,
+                write=write,
+                report=out,
+                progress=progress,
+            )
     except Infeasible as error:
         if as_json:
             typer.echo(json.dumps({"infeasible": str(error), "nearest": error.nearest}, indent=1))
         raise
-    document: dict[str, Any] = {**tuned.document, "written": write}
-    if out is not None:
-        source = scores["validation"].source
-        document |= {
-            "bundle": {"name": opened.manifest.name, "fingerprint": opened.fingerprint},
-            "data": {"name": source["data"], "fingerprint": source["fingerprint"]},
-            "asked": tuned.sentence,
-            "study": comparison(samples, tuned.policy, tuned.points),
-        }
-        files = report(document)
-        out.mkdir(parents=True, exist_ok=True)
-    if write:  # when nothing is left that could be refused
-        tuned.policy.write(bundle)
-    if out is not None:
-        write_report(out, files)
     if as_json:
-        typer.echo(json.dumps(document, indent=1))
+        typer.echo(json.dumps(tuned.document, indent=1))
     else:
-        show(document, Console(highlight=False), tuned.sentence)
+        show(tuned.document, Console(highlight=False), tuned.sentence)
         if out is not None:
             typer.echo(f"The report is {out / HTML_FILE}.")
+
+
+def _aim(
+    model: "CostModel",
+    drop: float | None,
+    budget: float | None,
+    shares: list[str] | None,
+    risk: float | None,
+    confidence: float | None,
+    *,
+    labelled: bool,
+) -> "Objective | RiskAim":
+    """What the options ask for."""
+    from ddnn.tuning import Objective
+    from ddnn.tuning import Risk as RiskAim
+    from ddnn.tuning.objective import DROP, parse_shares
+
+    if risk is not None:
+        return RiskAim(risk, 0.95 if confidence is None else confidence, labelled=labelled)
+    most = budget / 1000 if budget is not None and model.unit == "seconds" else budget
+    return Objective(DROP if drop is None and budget is None else drop, most, parse_shares(shares or []))
 
 
 def _cost_model(
@@ -190,50 +189,19 @@ def _cost_model(
     return CostModel(kind, over, Links.parse(links, shared=shared), times)  # type: ignore[arg-type]  # it checks them
 
 
-def _scores(bundle: "Bundle", data: str, **how: Any) -> "tuple[dict[str, Scores], Recorder | None]":
-    """The scores of validation, and of test where there are, and what recorded validation, unless a file has them."""
-    from ddnn.cli.progress import bars
+def _recorded(
+    bundle: "Bundle", data: str, grid: str | None, group_by: str | None, test_groups: str | None
+) -> "Recorded | None":
+    """The scores in `data`, where it is a file by `ddnn record`: it says of itself what it is about."""
     from ddnn.errors import BadInput
-    from ddnn.evaluation import Recorder
     from ddnn.evaluation.recorded import Recorded
-    from ddnn.evaluation.source import load_for, split_note
 
-    if _has_scores(Path(data)):
-        for option in ("grid", "group_by", "test_groups"):
-            if how[option] is not None:
-                raise BadInput(f"--{option.replace('_', '-')} divides data; the scores in {data} are divided")
-        kept = Recorded.load(Path(data), bundle)
-        return {"validation": kept.split("validation"), **{n: s for n, s in kept.splits.items() if n == "test"}}, None
-    events = load_for(bundle, data, **how)
-    if note := split_note(bundle, events):
-        typer.echo(f"note: {note}", err=True)
-    with bars() as progress:
-        recorders = {
-            split: Recorder(bundle, events.subset(split), progress=progress) for split in ("validation", "test")
-        }
-        return {split: recorder.scores() for split, recorder in recorders.items()}, recorders["validation"]
-
-
-def _has_scores(path: Path) -> bool:
-    """Whether this is a file that `ddnn record` made: it says of itself what it is about."""
-    if not (path.is_file() and zipfile.is_zipfile(path)):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "about.npy" in archive.namelist()
-
-
-def _open(path: Path) -> "Bundle":
-    """Open a bundle, with a fresh policy where the one it has is none of its own: tuning makes the next."""
-    from ddnn.bundle import MANIFEST_FILE, Bundle, Manifest
-    from ddnn.errors import BadBundle
-    from ddnn.policy import POLICY_FILE, Policy
-    from ddnn.seal import read_sealed
-
-    try:
-        return Bundle.open(path)
-    except BadBundle as error:
-        if not str(error).startswith(POLICY_FILE):
-            raise
-        typer.echo(f"note: starting from a fresh policy, because {error}", err=True)
-        manifest = Manifest.model_validate(read_sealed(path / MANIFEST_FILE, seal="fingerprint"))
-        return Bundle(path, manifest, Policy(bundle=manifest.fingerprint))
+    if not (Path(data).is_file() and zipfile.is_zipfile(data)):
+        return None
+    with zipfile.ZipFile(data) as archive:
+        if "about.npy" not in archive.namelist():
+            return None
+    for option, given in (("grid", grid), ("group-by", group_by), ("test-groups", test_groups)):
+        if given is not None:
+            raise BadInput(f"--{option} divides data; the scores in {data} are divided")
+    return Recorded.load(Path(data), bundle)
