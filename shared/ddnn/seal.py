@@ -26,7 +26,7 @@ def write_sealed(path: Path, document: Mapping[str, Any], seal: str) -> str:
     """Write `document` with its fingerprint under the key `seal`; return the fingerprint."""
     value = fingerprint(document, seal)
     text = _text({**document, seal: value})
-    write_atomically(path, lambda part: part.write_bytes(text))
+    write_atomically(path, text)
     return value
 
 
@@ -47,13 +47,19 @@ def read_sealed(path: Path, seal: str) -> dict[str, Any]:
     return document
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it over `path`: never half a file."""
+def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
+    """Fill a temporary file beside `path`, then rename it over `path`: never half a file.
+
+    `content` is text, bytes, or a function that writes the file it is given.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:
-        write(part)
+        if callable(content):
+            content(part)
+        else:
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
         part.chmod(0o644)
         part.replace(path)
     finally:

@@ -12,7 +12,7 @@ import pytest
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.client import EventAnswer, Fleet
-from ddnn.fleet.events import golden_events
+from ddnn.fleet.events import Event, golden_events
 from ddnn.types import Exit
 from ddnn_lab.faults.oracle import Oracle
 from ddnn_lab.faults.trial import Verdict, try_out, until_whole
@@ -71,7 +71,9 @@ def ask(*, threshold: float | None = None, events: int = EVENTS) -> list[EventAn
     """Answers to the first golden events, one by one."""
     golden = golden_events(Bundle.open(shipped_bundle()))
     with Fleet(DEVICES) as fleet:
-        return [fleet.answer_event(golden[row].views, threshold=threshold, wait_ms=5000) for row in range(events)]
+        return [
+            fleet.answer_event(Event.of(golden, row).views, threshold=threshold, wait_ms=5000) for row in range(events)
+        ]
 
 
 def test_nine_containers_are_healthy(up: None) -> None:
@@ -83,7 +85,7 @@ def test_golden_events_are_answered(up: None) -> None:
     answers = ask()
     assert not any(answer.degraded for answer in answers)
     assert all(answer.devices.all() for answer in answers)
-    right = sum(answer.label == golden[row].label for row, answer in enumerate(answers))
+    right = sum(answer.label == golden.y[row] for row, answer in enumerate(answers))
     assert right >= 0.9 * len(answers)
 
 

@@ -13,7 +13,7 @@ from ddnn.evaluation import Decisions, decide, judge, record
 from ddnn.evaluation.agreement import agreement
 from ddnn.evaluation.report import traffic
 from ddnn.evaluation.served import ask
-from ddnn.fleet.diagnostics import golden_data
+from ddnn.fleet.events import golden_events
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.topology import EdgeSpec
 from ddnn.types import Exit
@@ -34,7 +34,7 @@ PAIRS: Final = [(local, cloud) for local in ("max", "mean", "concat") for cloud 
 
 def tuned(bundle: Bundle, *, device: bool = False, local: float = 0.3, edge: float = 0.4) -> Bundle:
     """`bundle` under thresholds that let such a share of each exit's answers leave there."""
-    data = golden_data(bundle, 16)
+    data = golden_events(bundle)
     # An untrained network is hardly ever sure; cooled, it is now and then.
     cool = Temperatures(device=0.1, local=0.1, edge=0.1, cloud=0.1)
     scores, loose = record(bundle, data), Policy(bundle=bundle.fingerprint, temperatures=cool)
@@ -61,7 +61,7 @@ async def running(bundle: Bundle) -> AsyncIterator[Fleet]:
 
 async def check(bundle: Bundle, *, whole: bool = False) -> Decisions:
     """The golden events, or those all devices see, through a fleet: what it answers is what `bundle` says offline."""
-    data = golden_data(bundle, 16)
+    data = golden_events(bundle)
     if whole:
         data = data.take(np.flatnonzero(data.present.all(axis=1)))
     urls = [f"http://device-{n}" for n in range(len(bundle.topology.devices))]

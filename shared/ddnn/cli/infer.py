@@ -86,12 +86,12 @@ def infer(
 
 
 def _golden_event(bundle: "Bundle", number: int) -> "Event":
-    from ddnn.fleet.events import golden_events
+    from ddnn.fleet.events import Event, golden_events
 
     events = golden_events(bundle)
     if number >= len(events):
         raise BadInput(f"--golden is {number}; {bundle.manifest.name} has golden events 0 to {len(events) - 1}")
-    return events[number]
+    return Event.of(events, number)
 
 
 async def _ask(

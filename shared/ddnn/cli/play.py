@@ -9,7 +9,7 @@ from ddnn.cli.options import BasePort, BundleArgument, Count, Devices, Json, Rat
 
 if TYPE_CHECKING:
     from ddnn.bundle import Bundle
-    from ddnn.fleet.events import Events
+    from ddnn.data import Dataset
 
 __all__ = ["play"]
 
@@ -59,7 +59,7 @@ def play(
 
     from ddnn.bundle import Bundle
     from ddnn.fleet.addresses import device_addresses
-    from ddnn.fleet.events import golden_events
+    from ddnn.fleet.events import golden_events, shuffled
     from ddnn.fleet.player import Pace, Played
     from ddnn.fleet.status import check_served, read_statuses
     from ddnn.fleet.table import show
@@ -76,7 +76,7 @@ def play(
     tally = asyncio.run(
         show(
             urls,
-            events.take(count, seed),
+            shuffled(events, count, seed),
             Pace(rate, jitter_ms, drop, seed, threshold),
             classes=opened.manifest.classes,
             token=token,
@@ -90,7 +90,7 @@ def play(
         raise typer.Exit(1)
 
 
-def _events(bundle: "Bundle", source: str, grid: str | None, split: str) -> "Events":
+def _events(bundle: "Bundle", source: str, grid: str | None, split: str) -> "Dataset":
     from ddnn.evaluation.source import load_for, split_note
     from ddnn.fleet.events import events_of
 

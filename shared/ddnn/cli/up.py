@@ -68,7 +68,7 @@ def up(
 
     from rich.console import Console
 
-    from ddnn.fleet.events import golden_events
+    from ddnn.fleet.events import golden_events, shuffled
     from ddnn.fleet.links import parse_shapes
     from ddnn.fleet.player import Pace
     from ddnn.fleet.processes import LocalFleet
@@ -88,7 +88,7 @@ def up(
             tally = asyncio.run(
                 show(
                     fleet.device_urls,
-                    golden_events(fleet.bundle).take(count),
+                    shuffled(golden_events(fleet.bundle), count),
                     Pace(rate),
                     classes=fleet.bundle.manifest.classes,
                     token=token,
@@ -115,9 +115,9 @@ def _wait(fleet: "LocalFleet", console: "Console") -> None:
 
 def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> None:
     from ddnn.bundle import shipped_bundle
-    from ddnn.fleet.events import golden_events, request_text
+    from ddnn.fleet.events import Event, golden_events, request_text
 
-    views = [view for view in golden_events(fleet.bundle)[0].views if view is not None]
+    views = [view for view in Event.of(golden_events(fleet.bundle), 0).views if view is not None]
     device = max(range(len(views)), key=lambda device: float(views[device].std()))  # the one that sees most
     body = fleet.folder / "view.json"
     body.write_text(request_text(views[device]))

@@ -10,6 +10,7 @@ from ddnn.topology import Topology
 
 __all__ = [
     "HOST",
+    "addresses_of",
     "device_addresses",
     "edge_names",
     "is_free",
@@ -39,9 +40,14 @@ def edge_names(edges: int) -> list[str]:
     return ["edge"] if edges == 1 else [f"edge-{index}" for index in range(edges)]
 
 
-def local_addresses(base: int, devices: int, edges: int) -> dict[str, str]:
-    """Addresses by name of the fleet that `ddnn up --base-port` starts for so many devices and edges."""
-    return {name: f"http://{HOST}:{port}" for name, port in ports(base, devices, edges).items()}
+def local_addresses(base: int, topology: Topology) -> dict[str, str]:
+    """Addresses by name of the fleet that `ddnn up --base-port` starts."""
+    return addresses_of(ports(base, len(topology.devices), len(topology.edges)))
+
+
+def addresses_of(ports: Mapping[str, int]) -> dict[str, str]:
+    """Addresses on this machine by name."""
+    return {name: f"http://{HOST}:{port}" for name, port in ports.items()}
 
 
 def parse_addresses(given: Sequence[str]) -> list[str]:
@@ -57,8 +63,7 @@ def device_addresses(given: Sequence[str], base: int, topology: Topology, *, fla
     """The given addresses of the devices, else those of `ddnn up --base-port`; raise `BadInput` if some are missing."""
     devices, urls = len(topology.devices), parse_addresses(given)
     if not urls:
-        found = local_addresses(base, devices, len(topology.edges))
-        return [found[f"device-{index}"] for index in range(devices)]
+        return list(local_addresses(base, topology).values())[-devices:]
     if len(urls) != devices:
         raise BadInput(f"{len(urls)} {flag} addresses given; the bundle has {devices} devices")
     return urls

@@ -5,23 +5,21 @@ import random
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 
 from ddnn.bundle import Bundle
+from ddnn.data import Dataset
 from ddnn.errors import BadData
+from ddnn.evaluation.scores import fits
 from ddnn.seal import write_atomically
-from ddnn.types import Array, Bools, Ints
+from ddnn.types import Array
 from ddnn.wire.tensors import datatype_of
 
-__all__ = ["Event", "Events", "events_of", "golden_events", "read_events", "request_text", "write_requests"]
-
-if TYPE_CHECKING:
-    from ddnn.data import Dataset
+__all__ = ["Event", "events_of", "golden_events", "read_events", "request_text", "shuffled", "write_requests"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,52 +33,47 @@ class Event:
     views: tuple[Array | None, ...]
     """What each device sees, without a batch axis; None where a device sees nothing."""
 
-
-@dataclass(frozen=True)
-class Events:
-    """N events of D devices."""
-
-    views: tuple[Array, ...]
-    """D arrays (N, …)."""
-    y: Ints
-    present: Bools
-    """(N, D)."""
-    index: Ints
-    """(N,) rows in the data set they come from."""
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def __getitem__(self, row: int) -> Event:
-        seen = self.present[row]
-        views = tuple(view[row] if seen[device] else None for device, view in enumerate(self.views))
-        return Event(f"#{int(self.index[row])}", int(self.y[row]), views)
-
-    def take(self, wanted: int | None, seed: int = 0) -> Iterator[Event]:
-        """The first `wanted` events in a shuffled order, from the start again when they run out.
-
-        None = each once, 0 = without end. Files are often sorted by class; what is shown should not be.
-        """
-        order = random.Random(seed).sample(range(len(self)), len(self))
-        numbers = range(len(self)) if wanted is None else range(wanted) if wanted else count()
-        for number in numbers:
-            yield self[order[number % len(self)]]
+    @classmethod
+    def of(cls, data: Dataset, row: int) -> Self:
+        """The event in `row` of a data set."""
+        views = tuple(view[row] if seen else None for view, seen in zip(data.views, data.present[row], strict=True))
+        return cls(f"#{int(data.index[row])}", int(data.y[row]), views)
 
 
-def golden_events(bundle: Bundle) -> Events:
+def golden_events(bundle: Bundle) -> Dataset:
     """The real events that come with `bundle`."""
     golden = bundle.golden
-    views = tuple(golden[f"view_{device}"] for device in range(len(bundle.topology.devices)))
-    return Events(views, golden["y"], golden["present"].astype(bool), golden["index"])
+    return Dataset(
+        name="golden",
+        views=tuple(golden[f"view_{device}"] for device in range(len(bundle.topology.devices))),
+        y=golden["y"],
+        y_dev=golden["y_dev"],
+        present=golden["present"].astype(np.bool_),
+        classes=bundle.manifest.classes,
+        split=np.full(len(golden["y"]), "test"),
+        grid=None,
+        index=golden["index"],
+        fingerprint=bundle.fingerprint,
+        source={},
+    )
 
 
-def events_of(bundle: Bundle, data: "Dataset", split: str = "test") -> Events:
+def events_of(bundle: Bundle, data: Dataset, split: str = "test") -> Dataset:
     """The events of one split of `data`, or of `all`; raise `BadData` unless they fit `bundle`."""
-    from ddnn.evaluation.scores import fits
-
     part = data if split == "all" else data.subset(split)
     fits(bundle, part)
-    return Events(part.views, part.y, part.present, part.index)
+    return part
+
+
+def shuffled(data: Dataset, wanted: int | None = None, seed: int = 0) -> Iterator[Event]:
+    """The first `wanted` events of `data` in a shuffled order, from the start again when they run out.
+
+    None = each once, 0 = without end. Files are often sorted by class; what is shown should not be.
+    """
+    order = random.Random(seed).sample(range(len(data)), len(data))
+    numbers = range(len(data)) if wanted is None else range(wanted) if wanted else count()
+    for number in numbers:
+        yield Event.of(data, order[number % len(data)])
 
 
 def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
@@ -155,13 +148,7 @@ def write_requests(folder: Path, event: Event, id: str | None = None) -> list[Pa
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for device, view in enumerate(event.views):
-        if view is None:
-            continue
-        file, text = folder / f"device-{device}.json", request_text(view, id).encode()
-        write_atomically(file, partial(_fill, text))
-        files.append(file)
+        if view is not None:
+            files.append(folder / f"device-{device}.json")
+            write_atomically(files[-1], request_text(view, id))
     return files
-
-
-def _fill(text: bytes, part: Path) -> None:
-    part.write_bytes(text)

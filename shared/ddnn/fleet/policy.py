@@ -64,7 +64,7 @@ class FleetPolicy:
         with self._admin(self._source) as source:
             reports = [source.try_policy(policy)]
         for tier in self.statuses:
-            if tier.url != self._source.url and (tier.status or {}).get("recorded"):
+            if tier.url != self._source.url and tier.of("recorded"):
                 try:
                     with self._admin(tier) as other:
                         reports.append(other.try_policy(policy))

@@ -13,7 +13,7 @@ import httpx
 from ddnn.bundle import Bundle
 from ddnn.client import Client
 from ddnn.errors import BadInput, DDNNError
-from ddnn.fleet.addresses import HOST, local_addresses
+from ddnn.fleet.addresses import HOST, addresses_of, local_addresses, ports
 from ddnn.topology import Topology
 
 __all__ = ["NO_TIER", "TierStatus", "check_served", "read_statuses", "running_addresses"]
@@ -42,7 +42,7 @@ class TierStatus:
     @property
     def ready(self) -> bool:
         """Whether it answers and says it is ready."""
-        return self.status is not None and bool(self.status.get("ready"))
+        return bool(self.of("ready"))
 
     @property
     def fingerprint(self) -> str | None:
@@ -54,9 +54,13 @@ class TierStatus:
         """Version of the policy it follows."""
         return self.part("policy").get("version")
 
+    def of(self, key: str) -> Any:
+        """One value of its status; None when there is none."""
+        return (self.status or {}).get(key)
+
     def part(self, key: str) -> Mapping[str, Any]:
         """One part of its status, such as `policy`; empty when there is none."""
-        return (self.status or {}).get(key) or {}
+        return self.of(key) or {}
 
     def document(self) -> dict[str, Any]:
         """The same as data, for `--json`."""
@@ -89,8 +93,8 @@ def running_addresses(base_port: int, topology: Topology) -> dict[str, str]:
         ):
             edges = [len(devices) for devices in client.metadata()["parameters"]["edges"]]
             if edges:
-                return local_addresses(base_port, sum(edges), len(edges))
-    return local_addresses(base_port, len(topology.devices), len(topology.edges))
+                return addresses_of(ports(base_port, sum(edges), len(edges)))
+    return local_addresses(base_port, topology)
 
 
 def check_served(devices: Sequence[TierStatus], bundle: Bundle, flag: str) -> None:

@@ -83,7 +83,7 @@ class Run:
                 shutil.rmtree(entry)
             elif entry.name != LOCK_FILE:
                 entry.unlink()
-        write_atomically(self.path / CONFIG_FILE, lambda part: part.write_text(config.to_toml(), encoding="utf-8"))
+        write_atomically(self.path / CONFIG_FILE, config.to_toml())
 
     def config(self) -> Config:
         """The config that the run was started with."""
@@ -97,7 +97,7 @@ class Run:
         state = {"state": json.dumps(checkpoint.state)}
         write_atomically(self.path / CHECKPOINT_FILE, lambda part: save_file(tensors, part, metadata=state))
         lines = "".join(json.dumps(record) + "\n" for record in metrics)
-        write_atomically(self.path / METRICS_FILE, lambda part: part.write_text(lines, encoding="utf-8"))
+        write_atomically(self.path / METRICS_FILE, lines)
 
     def summary(self) -> dict[str, Any]:
         """Epochs made and the best of them, from the metrics file."""

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Final, Literal
@@ -90,7 +89,7 @@ class Profile(_Frozen):
     def write(self, path: Path) -> None:
         """Write the file, atomically."""
         text = json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
-        write_atomically(path, partial(Path.write_text, data=text))
+        write_atomically(path, text)
 
 
 def measure(

@@ -5,7 +5,6 @@ The report is `tune.json`, everything there is to know, and `tune.html`, a page 
 
 import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,7 +103,7 @@ def report(document: Document) -> dict[str, str]:
 def write_report(folder: Path, files: Mapping[str, str]) -> None:
     """Write the files of `report` into `folder`, which is there; raise `OSError` where that cannot be."""
     for name, content in files.items():
-        write_atomically(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
+        write_atomically(folder / name, content)
 
 
 def page(document: Document) -> str:

@@ -349,12 +349,8 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     plot(found, given.out / "scale.png")
     for name, text in (("results.json", json.dumps(found, indent=1) + "\n"), ("report.md", report(found))):
-        write_atomically(given.out / name, partial(_write, text))
+        write_atomically(given.out / name, text)
     print(report(found))
-
-
-def _write(text: str, part: Path) -> None:
-    part.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

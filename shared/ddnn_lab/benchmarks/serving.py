@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -42,17 +41,13 @@ def fill(page: Path, out: Path) -> list[str]:
         return f"{begin}\n" + "\n".join(wanted) + f"\n{end}"
 
     text = _BLOCK.sub(block, page.read_text(encoding="utf-8"))
-    write_atomically(page, partial(_write, text))
+    write_atomically(page, text)
     return missing
 
 
 def _tables(text: str) -> list[str]:
     found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     return [str(each) for each in found]
-
-
-def _write(text: str, part: Path) -> None:
-    part.write_text(text, encoding="utf-8")
 
 
 ROOT: Final = Path(__file__).parents[2]
@@ -197,7 +192,7 @@ def main() -> int:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    write_atomically(out / "targets.md", partial(_write, text))
+    write_atomically(out / "targets.md", text)
     print(f"\n{text}")
     if given.page:
         for file in fill(given.page, out):

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from ddnn.bundle import Bundle
+from ddnn.data import Dataset
 from ddnn.errors import BadInput
 from ddnn.evaluation.source import load_for
 from ddnn.fleet.addresses import parse_addresses
-from ddnn.fleet.events import Events, events_of, golden_events
+from ddnn.fleet.events import events_of, golden_events
 from ddnn.fleet.links import LOWER, parse_shapes
 from ddnn.fleet.processes import LocalFleet
 from ddnn.fleet.status import check_served, read_statuses
@@ -28,7 +29,7 @@ _WIDEST: Final = 200
 """Characters; a table that is cut tells nothing."""
 
 
-def events_for(bundle: Bundle, source: str | None) -> tuple[Events, str]:
+def events_for(bundle: Bundle, source: str | None) -> tuple[Dataset, str]:
     """The test events of a data source, or the golden ones, and what a report calls them."""
     if source is None:
         return golden_events(bundle), "the bundle's golden set"

@@ -6,12 +6,12 @@ from typing import Final
 import numpy as np
 
 from ddnn.bundle import Bundle
-from ddnn.data import Dataset
 from ddnn.evaluation.decide import judge, thresholds
 from ddnn.evaluation.scores import Recorder
+from ddnn.fleet.events import golden_events
 from ddnn.types import Answer, Array, Bools, Exit
 
-__all__ = ["Oracle", "golden_data"]
+__all__ = ["Oracle"]
 
 _TIE: Final = 1e-4
 """How near to its threshold rounding may decide."""
@@ -21,16 +21,6 @@ _SAME: Final = 1e-3
 _Exits = Mapping[Exit, tuple[Array, Array, Array]]
 
 
-def golden_data(bundle: Bundle) -> Dataset:
-    """The golden events as a data set."""
-    golden, classes = bundle.golden, tuple(map(str, bundle.manifest.classes))
-    views = tuple(golden[f"view_{n}"] for n in range(len(bundle.topology.devices)))
-    present, split = golden["present"].astype(bool), np.full(len(golden["y"]), "test")
-    return Dataset(
-        "golden", views, golden["y"], golden["y_dev"], present, classes, split, None, golden["index"], "golden", {}
-    )
-
-
 class Oracle:
     """Says what is wrong with an answer, if anything."""
 
@@ -38,7 +28,7 @@ class Oracle:
         """`threshold` is what requests ask for instead of the policy's."""
         self._policy, self._threshold = bundle.policy, threshold
         self._events = len(bundle.golden["y"])
-        data = golden_data(bundle)
+        data = golden_events(bundle)
         self._recorder, alone = Recorder(bundle, data), Recorder(bundle, data, batch=1)
         self._known: dict[bytes, _Exits] = {}
         many, one = (recorder.below["device_features"] for recorder in (self._recorder, alone))

@@ -5,7 +5,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -126,7 +125,7 @@ def write(results: Document, folder: Path) -> list[Path]:
     files = draw(results, folder)
     texts = {"results.json": json.dumps(results, indent=1) + "\n", "report.md": _report(results, files)}
     for name, text in texts.items():
-        write_atomically(folder / name, partial(_write, text))
+        write_atomically(folder / name, text)
     return [folder / name for name in texts] + files
 
 
@@ -171,7 +170,3 @@ def _tiers(results: Document) -> str:
     return markdown(["load", "devices ms", "edges ms", "cloud ms", *links], rows) + (
         "CPU in milliseconds for an answered event, all tiers of a kind together.\n"
     )
-
-
-def _write(text: str, part: Path) -> None:
-    part.write_text(text, encoding="utf-8")

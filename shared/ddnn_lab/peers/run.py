@@ -71,10 +71,10 @@ def run(out: Path, networks: Path, cache: Path, *, digits: Path | None, quick: b
     results["bytes"] = _bytes(fleet, uncut, data)
     results["peers"] = study.peers(plan, cores, cache, network.model_of(networks / width.name), data, say)
     results["ours"] = study.fleet(plan, cores, fleet, data, say)
-    _write(out / "results.json", json.dumps(results, indent=1))  # as measured, whatever comes of it
+    write_atomically(out / "results.json", json.dumps(results, indent=1))  # as measured, whatever comes of it
     results["targets"] = targets(results)
-    _write(out / "results.json", json.dumps(results, indent=1))
-    _write(out / "report.md", report(results) + "\n![latency](peers.png)\n")
+    write_atomically(out / "results.json", json.dumps(results, indent=1))
+    write_atomically(out / "report.md", report(results) + "\n![latency](peers.png)\n")
     draw(results, out / "peers.png")
 
 
@@ -112,7 +112,3 @@ def _accuracy(bundle: Bundle, data: Dataset) -> float:
     scores: Scores = record(bundle, data)
     answers: Decisions = decide(scores, bundle.policy)
     return answers.accuracy(data.y)
-
-
-def _write(file: Path, text: str) -> None:
-    write_atomically(file, lambda part: part.write_text(text, encoding="utf-8"))

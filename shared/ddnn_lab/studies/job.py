@@ -196,7 +196,7 @@ class StudyFolder:
 def write_json(path: Path, document: Any) -> None:
     """Write `document`, never half of it."""
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_atomically(path, text)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

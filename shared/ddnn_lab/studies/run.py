@@ -42,7 +42,7 @@ def run_study(
         write_json(out / "results.json", document)
         plots = write_plots(document, out / "plots") if draw else [file.stem for file in out.glob("plots/*.png")]
         text = report(document, plots)
-        write_atomically(out / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
+        write_atomically(out / "report.md", text)
         return document
 
     if not report_only:

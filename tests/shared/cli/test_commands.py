@@ -252,5 +252,4 @@ def test_what_up_says_to_do_next_works_as_it_is(fleet: LocalFleet, tiny_bundle: 
 
 def test_a_named_bundle_says_how_many_tiers_to_look_for(tiny_bundle: Bundle) -> None:
     names = ["cloud", "edge", *(f"device-{n}" for n in range(6))]
-    topology = tiny_bundle.topology
-    assert list(local_addresses(9000, len(topology.devices), len(topology.edges))) == names
+    assert list(local_addresses(9000, tiny_bundle.topology)) == names

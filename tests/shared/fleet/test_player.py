@@ -7,7 +7,7 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.client import AsyncFleet
 from ddnn.errors import BadInput
-from ddnn.fleet.events import golden_events
+from ddnn.fleet.events import golden_events, shuffled
 from ddnn.fleet.player import Pace, play
 from ddnn_lab.in_process import Fleet
 
@@ -36,7 +36,7 @@ async def test_a_delay_is_given_for_each_device_or_none() -> None:
 async def test_jittered_events_are_all_answered_by_the_devices_that_saw_them(fleet: Fleet, tiny_bundle: Bundle) -> None:
     async with sensors(fleet) as client:
         pace = Pace(jitter_ms=2, drop=0.3, seed=4)
-        found = [played async for played in play(client, golden_events(tiny_bundle).take(4), pace)]
+        found = [played async for played in play(client, shuffled(golden_events(tiny_bundle), 4), pace)]
     assert [played.error for played in found] == [""] * 4
     for played in found:
         assert played.answer is not None
@@ -59,6 +59,6 @@ async def test_a_fleet_that_refuses_is_asked_ever_more_slowly(
     monkeypatch.setattr("ddnn.fleet.player.time.monotonic", lambda: now[0])
     monkeypatch.setattr("ddnn.fleet.player.asyncio.sleep", sleep)
     async with refusing as client:
-        found = [played async for played in play(client, golden_events(tiny_bundle).take(9), Pace())]
+        found = [played async for played in play(client, shuffled(golden_events(tiny_bundle), 9), Pace())]
     assert [played.answer for played in found] == [None] * 9
     assert rests == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]

@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from ddnn.client import EventAnswer
-from ddnn.fleet.events import Event, Events, write_requests
+from ddnn.data import Dataset
+from ddnn.fleet.events import Event, shuffled, write_requests
 from ddnn.fleet.player import Played, Tally
 from ddnn.fleet.table import LiveTable
 from ddnn.types import Exit
@@ -102,10 +103,11 @@ def test_played_events_are_shuffled_start_again_and_know_who_saw_nothing() -> No
     y = np.arange(5)
     present = np.ones((5, 1), np.bool_)
     present[3] = False
-    events = Events((np.zeros((5, 2), np.float32),), y, present, y + 100)
-    assert sorted(event.label or 0 for event in events.take(None)) == [0, 1, 2, 3, 4]
-    assert [event.name for event in events.take(7)][:2] == [event.name for event in events.take(7)][5:]
-    assert events[3].views == (None,)
+    views, split = (np.zeros((5, 2), np.float32),), np.full(5, "test")
+    data = Dataset("five", views, y, y[:, None], present, tuple("abcde"), split, None, y + 100, "", {})
+    assert sorted(event.label or 0 for event in shuffled(data)) == [0, 1, 2, 3, 4]
+    assert [event.name for event in shuffled(data, 7)][:2] == [event.name for event in shuffled(data, 7)][5:]
+    assert Event.of(data, 3).views == (None,)
 
 
 def test_saved_requests_are_what_a_device_reads(tmp_path: Path) -> None:
