@@ -10,6 +10,8 @@ from ddnn.bundle import Bundle
 from ddnn.cli.app import main
 from ddnn_lab.load.sweep import COLUMNS, cells
 
+pytestmark = pytest.mark.slow
+
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["ddnn", "bench", "serve", *words])

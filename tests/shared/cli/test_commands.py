@@ -19,6 +19,8 @@ from ddnn.bundle import Bundle
 from ddnn.fleet.addresses import local_addresses
 from ddnn.fleet.processes import LocalFleet
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {
     "doctor",
     "drift",

@@ -19,6 +19,8 @@ from ddnn.evaluation.recorded import Recorded
 from ddnn.evaluation.source import load_for
 from ddnn.policy import Policy
 
+pytestmark = pytest.mark.slow
+
 MakeBundle = Callable[..., Bundle]
 
 app = typer.Typer()

@@ -16,6 +16,8 @@ from ddnn.client import Client
 from ddnn.errors import BadBundle, BadConfig
 from ddnn.fleet.processes import LocalFleet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def fleet(tiny_bundle: Bundle) -> Iterator[LocalFleet]:

@@ -17,6 +17,8 @@ from ddnn.cli.app import main
 from ddnn.extensions import how_to_install
 from ddnn.training import Config, Run
 
+pytestmark = pytest.mark.slow
+
 COMMAND = importlib.import_module("ddnn.cli.train")  # the package's own name `train` is the function
 TINY = """
 [network.device]
