@@ -100,13 +100,13 @@ def _complete(topology: Topology, answer: EventAnswer, sent: Bools) -> bool:
     """
     if answer.degraded or answer.exit is Exit.DEVICE:
         return True
-    wanted = sent.copy()
+    expected = sent.copy()
     for edge in topology.edges:
         mine = list(edge.devices)
         if answer.exit is not Exit.CLOUD and not answer.devices[mine].any():
-            wanted[mine] = False
+            expected[mine] = False
     came_back = all(given is not None for given, was in zip(answer.answers, sent, strict=True) if was)
-    return came_back and bool((answer.devices == wanted).all())
+    return came_back and bool((answer.devices == expected).all())
 
 
 def _incomplete(data: Dataset, row: int, answer: EventAnswer, count: int) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from ddnn.errors import BadInput
-from ddnn.tuning.frontier_search import NEVER, NONE, Cells, Found, Wanted, search
+from ddnn.tuning.frontier_search import NEVER, NONE, Ceiling, Cells, Found, search
 from ddnn.types import Array, Bools, Floats, Ints
 
 __all__ = ["BOXES", "Frontier", "Limits", "Minimise", "best", "frontier", "split_between"]
@@ -66,7 +66,7 @@ class Frontier:
     """How many of them, or of boxes of them, were looked at."""
 
     def some(self, most: int = 300) -> Ints:
-        """At most so many rows of the points, evenly by rank, to be told or tried."""
+        """At most so many rows of the points, evenly by rank, to be shown or tried."""
         return _evenly(np.arange(len(self.wrong)), most)
 
     def document(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def frontier(
     before = np.concatenate([[NONE], found.cost[:-1]])
     points = np.flatnonzero(found.own < before)[::-1]
     gains = np.diff(found.own[points], append=NONE) > len(right)  # a cost is rounded once an event: less is no gain
-    return problem.told(found, points[gains])
+    return problem.points(found, points[gains])
 
 
 def best(
@@ -115,7 +115,7 @@ def best(
     found = problem.search(lambda cost: choose(cost, wrong_limit, cost_limit))
     feasible = np.flatnonzero((np.arange(events + 1) <= wrong_limit) & (found.own <= cost_limit))
     order = np.lexsort((feasible, found.own[feasible]) if minimise == "cost" else (found.own[feasible], feasible))
-    point = problem.told(found, feasible[order[:1]])
+    point = problem.points(found, feasible[order[:1]])
     may = np.flatnonzero(found.left < NONE)
     if not len(may) or not len(point.wrong):
         return point
@@ -186,11 +186,11 @@ class _Problem:
         """A limit in whole units, with room for the rounding of every event."""
         return int(min(cost * self.scale + len(self._cells.wrong) / 2, NONE - 2))
 
-    def search(self, wanted: Wanted) -> Found:
-        """Look for what is wanted."""
-        return search(self._cells, wanted, self._budget, whole=not self._bounded)
+    def search(self, ceiling: Ceiling) -> Found:
+        """Look for what is below the ceiling."""
+        return search(self._cells, ceiling, self._budget, whole=not self._bounded)
 
-    def told(self, found: Found, rows: Ints) -> Frontier:
+    def points(self, found: Found, rows: Ints) -> Frontier:
         """The points with these numbers of wrong answers, as thresholds and costs."""
         may = np.flatnonzero(found.left < NONE)
         fewest = np.searchsorted(-found.cost, -found.left[may])

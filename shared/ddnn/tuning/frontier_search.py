@@ -19,7 +19,7 @@ import numpy as np
 
 from ddnn.types import Array, Bools, Ints
 
-__all__ = ["NEVER", "NONE", "Cells", "Found", "Wanted", "search"]
+__all__ = ["NEVER", "NONE", "Ceiling", "Cells", "Found", "search"]
 
 NEVER: Final = 1 << 40
 """Place of an event that an exit never answers."""
@@ -27,13 +27,13 @@ NONE: Final = 1 << 60
 """A cost above every cost."""
 _FIRST: Final = 1 << 18
 """Boxes looked at first, at most."""
-_WINDOW: Final = 1 << 18
-"""Boxes of one window at most; of many events more, as each window looks at all of them."""
+_BLOCK: Final = 1 << 18
+"""Boxes of one block at most; of many events more, as each block looks at all of them."""
 
-Window = tuple[Ints, Bools]
+Block = tuple[Ints, Bools]
 """Where it starts, (m,), and which of its boxes count, one axis an exit."""
-Wanted = Callable[[Ints], Ints]
-"""From `Found.cost` to what a box's cost must be below to be wanted, by the same numbers of wrong answers."""
+Ceiling = Callable[[Ints], Ints]
+"""From `Found.cost` to what a box's cost must be below to be looked into, by the same numbers of wrong answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,20 @@ class Found:
     """How many boxes were looked at."""
 
 
-def search(cells: Cells, wanted: Wanted, budget: int, *, whole: bool = False) -> Found:
-    """Look for what is wanted, into at most about `budget` boxes; `whole`: into every combination from the start."""
+def search(cells: Cells, ceiling: Ceiling, budget: int, *, whole: bool = False) -> Found:
+    """Look below the ceiling, into at most about `budget` boxes; `whole`: into every combination from the start."""
     events, exits = cells.wrong.shape[0], len(cells.sizes)
     found = Found(_none(events), np.zeros((events + 1, exits), np.int64), _none(events), _none(events))
     shift = np.zeros(exits, np.int64)
     while not whole and prod(_boxes(cells, shift)) > _FIRST:
         shift[np.argmax(_boxes(cells, shift))] += 1
-    most = max(_WINDOW, 4 * events)
-    windows = list(_cut(np.zeros(exits, np.int64), np.ones(_boxes(cells, shift), np.bool_), most))
+    most = max(_BLOCK, 4 * events)
+    blocks = list(_cut(np.zeros(exits, np.int64), np.ones(_boxes(cells, shift), np.bool_), most))
     while True:
-        found.boxes += sum(mask.size for _, mask in windows)
+        found.boxes += sum(mask.size for _, mask in blocks)
         found.left = _none(events)
         level = _Level(cells, shift)
-        kept = [(start, level.keep(start, mask, found, wanted)) for start, mask in windows]
+        kept = [(start, level.keep(start, mask, found, ceiling)) for start, mask in blocks]
         halved = shift > 0
         parents = [part for start, mask in kept for part in _cut(start, mask, max(most >> int(halved.sum()), 1))]
         room, inside = budget - found.boxes, sum(mask.size for _, mask in parents)
@@ -90,7 +90,7 @@ def search(cells: Cells, wanted: Wanted, budget: int, *, whole: bool = False) ->
         if not parents or not halved.any():
             return found
         shift = shift - halved
-        windows = [_halve(window, halved, _boxes(cells, shift)) for window in parents]
+        blocks = [_halve(block, halved, _boxes(cells, shift)) for block in parents]
 
 
 class _Level:
@@ -115,11 +115,11 @@ class _Level:
                 least = [*places[:exit], *surely[exit : exit + 1], *places[exit + 1 :]]
                 self._caps.append((Sums(places, answered), Sums(least, answered), cap))
 
-    def keep(self, start: Ints, mask: Bools, found: Found, wanted: Wanted) -> Bools:
-        """Which boxes of a window may hold something wanted; `found` learns of their corners and bounds."""
+    def keep(self, start: Ints, mask: Bools, found: Found, ceiling: Ceiling) -> Bools:
+        """Which boxes of a block may hold something below the ceiling; `found` learns of their corners and bounds."""
         origin, shape = start.tolist(), mask.shape
         cost, fewest = self._cost.over(origin, shape), self._fewest.over(origin, shape)
-        keep = mask & (wanted(found.cost)[fewest] > cost)
+        keep = mask & (ceiling(found.cost)[fewest] > cost)
         allowed = np.ones(shape, np.bool_) if self._caps else mask
         for most, least, cap in self._caps:
             keep &= least.over(origin, shape) <= cap
@@ -137,7 +137,7 @@ class _Level:
             found.own[wrong[new]] = cost[new]
             found.at[wrong[new]] = np.minimum(((corners + 1) << self._shift) - 1, self._top)
             found.cost = np.minimum.accumulate(found.own)
-            still = wanted(found.cost)[fewest] > cost
+            still = ceiling(found.cost)[fewest] > cost
             rows, cost, fewest = rows[still], cost[still], fewest[still]
         np.minimum.at(found.left, fewest, cost)
         keep[:] = False
@@ -154,8 +154,8 @@ def _boxes(cells: Cells, shift: Ints) -> tuple[int, ...]:
     return tuple(((size - 1) >> int(s)) + 1 for size, s in zip(cells.sizes, shift, strict=True))
 
 
-def _cut(start: Ints, mask: Bools, most: int) -> Iterator[Window]:
-    """The set part of a window, without its empty margins, in windows of at most `most` boxes."""
+def _cut(start: Ints, mask: Bools, most: int) -> Iterator[Block]:
+    """The set part of a block, without its empty margins, in blocks of at most `most` boxes."""
     todo = [(start, mask)]
     while todo:
         start, mask = todo.pop()
@@ -175,9 +175,9 @@ def _cut(start: Ints, mask: Bools, most: int) -> Iterator[Window]:
             todo += [(start, low), (start + middle * (np.arange(mask.ndim) == axis), high)]
 
 
-def _halve(window: Window, halved: Bools, limits: tuple[int, ...]) -> Window:
+def _halve(block: Block, halved: Bools, limits: tuple[int, ...]) -> Block:
     """The same part in boxes half as long along the exits `halved`."""
-    start, mask = window
+    start, mask = block
     start = start << halved
     for axis in np.flatnonzero(halved):
         mask = mask.repeat(2, axis=axis)
@@ -202,7 +202,7 @@ class Sums:
             self._parts.append(([place[rows] for place in places[: exit + 1]], gain[rows]))
 
     def over(self, start: Sequence[int], shape: Sequence[int]) -> Ints:
-        """W at every combination of indices in the window from `start`: `shape`, one axis an exit."""
+        """W at every combination of indices in the block from `start`: `shape`, one axis an exit."""
         total = np.full(tuple(shape), self._base, np.int64)
         for exit, (places, gain) in enumerate(self._parts):
             part = _histogram(places, gain, start, shape)
@@ -215,7 +215,7 @@ class Sums:
 
 
 def _histogram(places: list[Ints], gain: Ints, start: Sequence[int], shape: Sequence[int]) -> Ints:
-    """Sums of `gain` by index, those below the window in its first cells, those above in one more cell an axis."""
+    """Sums of `gain` by index, those below the block in its first cells, those above in one more cell an axis."""
     sizes = [size + 1 for size in shape[: len(places)]]
     cell = np.zeros(len(gain), np.int64)
     for place, low, size in zip(places, start, sizes, strict=False):

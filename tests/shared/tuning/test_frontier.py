@@ -53,7 +53,7 @@ def brute(given: Events, allowed: Callable[[Ints], bool] = lambda _: True) -> li
 def few_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start with large boxes and small windows, as many events make it do."""
     monkeypatch.setattr(frontier_search, "_FIRST", 8)
-    monkeypatch.setattr(frontier_search, "_WINDOW", 16)
+    monkeypatch.setattr(frontier_search, "_BLOCK", 16)
 
 
 @pytest.mark.parametrize("seed", range(40))
