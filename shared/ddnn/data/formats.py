@@ -6,11 +6,13 @@ One image is cut into a grid of views as the authors' PyTorch code cuts: pad to 
 
 import json
 import re
+import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 import numpy as np
 
@@ -28,7 +30,7 @@ MVMC_SPLIT_FILE: Final = "mvmc_split.json"
 SIDE: Final = 32
 """Images smaller than this are padded to it, equally on both sides."""
 MAPPED: Final = 2**28
-"""Bytes from which an array that is stored uncompressed stays in its file, and is read as it is used."""
+"""Bytes from which an array stays in its file, read as it is used; a compressed one is unpacked to a temporary file."""
 
 
 class Archive(Mapping[str, Array]):
@@ -58,22 +60,28 @@ class Archive(Mapping[str, Array]):
         return len(self._file.files)
 
     def _mapped(self, name: str) -> Array:
-        """The array in memory, or, where it is large and lies in the file as it is, mapped from there."""
+        """The array in memory, or, where it is large, mapped from the file, or from a temporary one if compressed."""
         entry = next((each for each in self._zip.infolist() if each.filename == f"{name}.npy"), None)
-        if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < MAPPED:
+        if entry is None or entry.file_size < MAPPED:
             return np.asarray(self._file[name])
         with self._zip.open(entry) as stream:
             version = np.lib.format.read_magic(stream)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(stream)
+            if dtype.hasobject:
+                raise ValueError("Object arrays cannot be loaded")
             header = stream.tell()
+            order: Literal["F", "C"] = "F" if fortran else "C"
+            if entry.compress_type != zipfile.ZIP_STORED:
+                with tempfile.TemporaryFile() as unpacked:  # its blocks live as long as the map
+                    shutil.copyfileobj(stream, unpacked)
+                    unpacked.flush()
+                    return np.memmap(unpacked, dtype, "r", 0, shape, order)
         with self.path.open("rb") as file:
             file.seek(entry.header_offset + 26)  # a local header's lengths of name and extra field, its last parts
             ends = int(np.frombuffer(file.read(4), "<u2").sum())
-        if dtype.hasobject:
-            raise ValueError("Object arrays cannot be loaded")
         start = entry.header_offset + 30 + ends + header
-        return np.memmap(self.path, dtype, "r", start, shape, "F" if fortran else "C")
+        return np.memmap(self.path, dtype, "r", start, shape, order)
 
 
 def parse_grid(text: str) -> tuple[int, int]:

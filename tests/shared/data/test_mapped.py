@@ -22,19 +22,20 @@ def everything_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "PIECE", 2**14)
 
 
-def saved(path: Path, *, whole: bool, dtype: type = np.float32) -> str:
+def saved(path: Path, *, whole: bool, dtype: type = np.float32, compressed: bool = False) -> str:
     values: Any = np.random.default_rng(0).normal(100, 20, (EVENTS, 2, *SHAPE)).clip(0, 255).astype(dtype)
     views = {"X": values} if whole else {f"X_{index}": values[:, index] for index in range(2)}
-    np.savez(path, **views, y=Y)
+    (np.savez_compressed if compressed else np.savez)(path, **views, y=Y)
     return str(path)
 
 
 @pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_mapped_views_are_those_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool, dtype: type
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool, compressed: bool, dtype: type
 ) -> None:
-    file = saved(tmp_path / "mine.npz", whole=whole, dtype=dtype)
+    file = saved(tmp_path / "mine.npz", whole=whole, dtype=dtype, compressed=compressed)
     memory = load(file)
     assert not any(isinstance(view, np.memmap) for view in memory.views)
     monkeypatch.setattr(formats, "MAPPED", 1)
@@ -50,9 +51,11 @@ def test_mapped_views_are_those_in_memory(
 
 
 @pytest.mark.usefixtures("everything_mapped")
-@pytest.mark.parametrize("whole", [False, True])
-def test_loading_and_an_epoch_of_batches_take_a_small_part_of_the_views_memory(tmp_path: Path, whole: bool) -> None:
-    file = saved(tmp_path / "mine.npz", whole=whole)
+@pytest.mark.parametrize(("whole", "compressed"), [(False, False), (True, False), (True, True)])
+def test_loading_and_an_epoch_of_batches_take_a_small_part_of_the_views_memory(
+    tmp_path: Path, whole: bool, compressed: bool
+) -> None:
+    file = saved(tmp_path / "mine.npz", whole=whole, compressed=compressed)
     size = EVENTS * 2 * int(np.prod(SHAPE)) * 4
     tracemalloc.start()
     data = load(file)
