@@ -4,7 +4,6 @@ import json
 import shlex
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +13,10 @@ from ddnn.cli.options import command_name
 from ddnn.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from rich.console import Console
-    from rich.progress import Progress
+    from collections.abc import Mapping
 
     from ddnn.data import Dataset
+    from ddnn.evaluation.scores import Progress
     from ddnn.training import Config, Run
 
 __all__ = ["train"]
@@ -66,6 +63,7 @@ def train(
     Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with `--resume` continues.
     """
     from ddnn.bundle import Bundle
+    from ddnn.cli.progress import bars
     from ddnn.configs import config_file
     from ddnn.data import load
     from ddnn.extensions import needed_for
@@ -94,23 +92,27 @@ def train(
     devices = wanted.network.devices
     data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed, devices=devices)
     _introduce(data)
-    with _watcher(wanted.training.epochs) as watcher, _resumable(run):
-        bundle = make_bundle(
-            data,
-            wanted,
-            out,
-            seed=seed,
-            run=run,
-            resume=resume,
-            force=force,
-            initial=first,
-            freeze=freeze or (),
-            max_accuracy_drop=max_accuracy_drop,
-            command=_command(),
-            watcher=watcher,
-            phase=watcher.phase,
-            say=lambda doubt: typer.echo(doubt, err=True),
-        )
+    try:
+        with bars() as progress:
+            bundle = make_bundle(
+                data,
+                wanted,
+                out,
+                seed=seed,
+                run=run,
+                resume=resume,
+                force=force,
+                initial=first,
+                freeze=freeze or (),
+                max_accuracy_drop=max_accuracy_drop,
+                command=_command(),
+                watcher=_Watcher(wanted.training.epochs, progress),
+                phase=lambda what: progress(what, 0, 1),
+                say=lambda doubt: typer.echo(doubt, err=True),
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; `--resume` goes on after the last whole epoch, kept in {run.path}", err=True)
+        raise
     report = bundle.manifest.training.test
     if as_json:
         test = {key: value for key, value in report.items() if key != "proof"}
@@ -141,69 +143,20 @@ def _command() -> str:
     return shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
 
 
-@contextmanager
-def _resumable(run: "Run") -> "Iterator[None]":
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; `--resume` goes on after the last whole epoch, kept in {run.path}", err=True)
-        raise
+class _Watcher:
+    """A line on stderr for every epoch, and a bar above which they pass where a terminal is looked at."""
 
-
-@contextmanager
-def _watcher(epochs: int) -> "Iterator[_Lines | _Bar]":
-    """A bar where someone looks at a terminal, lines where the output is kept."""
-    if not sys.stderr.isatty():
-        yield _Lines(epochs)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[found]}"),
-    )
-    with Progress(*columns, console=_console()) as progress:
-        yield _Bar(progress, epochs)
-
-
-class _Bar:
-    """A progress bar over the epochs, moved with every step."""
-
-    def __init__(self, progress: "Progress", epochs: int) -> None:
-        self.progress = progress
-        self.task = progress.add_task("training", total=epochs, found="")
+    def __init__(self, epochs: int, progress: "Progress") -> None:
+        self.epochs, self.progress, self.since = epochs, progress, time.monotonic()
 
     def step(self, epoch: int, done: int, steps: int) -> None:
-        self.progress.update(self.task, completed=epoch + done / steps)
-
-    def epoch(self, record: "Mapping[str, Any]") -> None:
-        self.progress.update(self.task, found=_found(record))
-
-    def phase(self, what: str) -> None:
-        self.progress.update(self.task, description=what, found="")
-
-
-class _Lines:
-    """One line on stderr for every epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs, self.since = epochs, time.monotonic()
-
-    def step(self, epoch: int, done: int, steps: int) -> None:
-        pass
+        self.progress("training", epoch * steps + done, self.epochs * steps)
 
     def epoch(self, record: "Mapping[str, Any]") -> None:
         now = time.monotonic()
         seconds, self.since = now - self.since, now
         line = f"epoch {record['epoch'] + 1} of {self.epochs}: loss {record['loss']:.4f}, validation {_found(record)}"
         typer.echo(f"{line}, {seconds:.1f} s", err=True)
-
-    def phase(self, what: str) -> None:
-        pass
 
 
 def _found(record: "Mapping[str, Any]") -> str:
@@ -214,23 +167,9 @@ def _found(record: "Mapping[str, Any]") -> str:
 
 
 def _show(out: Path, report: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table("exit", "accuracy", "answers", title=f"{out} on {report['events']} test events")
-    for exit, share in report["overall"]["exit_share"].items():
-        accuracy = (report["exits"][exit] or {}).get("accuracy")
-        if isinstance(accuracy, list):
-            known = [value for value in accuracy if value is not None]
-            text = f"{min(known):.1%} to {max(known):.1%}" if known else "-"
-        else:
-            text = "-" if accuracy is None else f"{accuracy:.1%}"
-        table.add_row(exit, text, "-" if share is None else f"{share:.1%}")
-    table.add_row("overall", f"{report['overall']['accuracy']:.1%}", "100.0%", style="bold")
-    _console().print(table)
-    typer.echo(f"serve it with `{shlex.join([command_name(), 'up', str(out)])}`", err=True)
-
-
-def _console() -> "Console":
     from rich.console import Console
 
-    return Console(stderr=True)
+    from ddnn.evaluation.table import exits_table
+
+    Console(stderr=True).print(exits_table(report, f"{out} on {report['events']} test events"))
+    typer.echo(f"serve it with `{shlex.join([command_name(), 'up', str(out)])}`", err=True)

@@ -10,7 +10,7 @@ from ddnn.evaluation.agreement import Agreement
 from ddnn.formatting import count, interval, number, percent, table, threshold
 from ddnn.types import Exit
 
-__all__ = ["accuracies_table", "say", "show"]
+__all__ = ["accuracies_table", "exits_table", "say", "show"]
 
 Document = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ def show(document: Document, console: Console) -> None:
         f" · {count(document['devices'], 'device')}\n"
     )
     missing = document.get("missing") or {}
-    console.print(_exits(document))
+    console.print(exits_table(document))
     console.print(_bytes(document["bytes"]))
     console.print(_devices(document, missing.get("one")))
     if missing.get("subsets"):
@@ -52,8 +52,9 @@ def accuracies_table(splits: Mapping[str, Any]) -> Table:
     return made
 
 
-def _exits(document: Document) -> Table:
-    overall, made = document["overall"], table("Exits", "exit", "accuracy if it answered all", "answers", "threshold")
+def exits_table(document: Document, title: str = "Exits") -> Table:
+    """Every exit's accuracy, share of the answers and threshold, and the accuracy overall."""
+    overall, made = document["overall"], table(title, "exit", "accuracy if it answered all", "answers", "threshold")
     for exit in Exit:
         figures, limit = document["exits"][exit.value], overall["thresholds"].get(exit.value)
         if figures is None:

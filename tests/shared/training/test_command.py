@@ -16,6 +16,7 @@ from ddnn.bundle import Bundle
 from ddnn.cli.app import main
 from ddnn.extensions import how_to_install
 from ddnn.training import Config, Run
+from ddnn.types import Exit
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +98,7 @@ def test_ctrl_c_leaves_a_resumable_run_and_no_half_bundle(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(COMMAND._Lines, "epoch", interrupt)
+        patch.setattr(COMMAND._Watcher, "epoch", interrupt)
         assert run(monkeypatch, "synthetic", "--out", out, "--config", config) == 130
     assert "`--resume` goes on" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.run", "tiny.toml"]
@@ -170,17 +171,22 @@ def test_a_second_run_of_the_same_bundle_is_refused(
 def test_the_command_to_serve_it_can_be_typed_as_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report: dict[str, Any] = {"events": 1, "overall": {"accuracy": 1.0, "exit_share": {}}, "exits": {}}
+    exits = {exit.value: None for exit in Exit}
+    report: dict[str, Any] = {"events": 1, "overall": {"accuracy": 1.0, "thresholds": {}}, "exits": exits}
     for called, typed in ((".venv/bin/ddnn", ".venv/bin/ddnn"), ("/somewhere/__main__.py", "ddnn")):
         monkeypatch.setattr(sys, "argv", [called])
         COMMAND._show(Path("out ser"), report)
         assert f"serve it with `{typed} up 'out ser'`" in capsys.readouterr().err
 
 
-def test_a_terminal_has_a_bar_instead_of_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with COMMAND._watcher(2) as watcher:
-        assert isinstance(watcher, COMMAND._Bar)
+def test_a_bar_moves_with_every_step_and_an_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    moved = list[tuple[str, int, int]]()
+    watcher = COMMAND._Watcher(2, lambda *step: moved.append(step))
+    watcher.step(1, 3, 4)
+    watcher.epoch({"epoch": 0, "loss": 0.5, "local": 0.5, "edge": None, "cloud": 0.75, "cloud_one_lost": [0.25, 0.5]})
+    assert moved == [("training", 7, 8)]
+    line = "epoch 1 of 2: loss 0.5000, validation local 50.0% cloud 75.0% one lost 25.0%, "
+    assert capsys.readouterr().err.startswith(line)
 
 
 def test_help_shows_an_example() -> None:
