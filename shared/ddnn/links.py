@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from ddnn.errors import BadInput
+from ddnn.types import Tier
 
-__all__ = ["LINKS", "Shape", "parse_links"]
+__all__ = ["LINKS", "LinkShape", "parse_links"]
 
 _NUMBER: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+)", re.IGNORECASE)
 _SECONDS: Final = {"ms": 1e-3, "s": 1.0}
@@ -17,7 +18,7 @@ _EXPECTED: Final = "expected one like 40ms,10mbit,5ms: a round trip, a rate in k
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class LinkShape:
     """Round trip, rate and jitter; by default nothing takes any time."""
 
     round_trip_s: float = 0.0
@@ -56,22 +57,22 @@ class Shape:
         return ",".join([f"{1e3 * self.round_trip_s:.12g}ms", *rate, *jitter])
 
 
-LINKS: Final = ("device-edge", "edge-cloud")
-"""By name, lowest first."""
+LINKS: Final = {"device-edge": Tier.DEVICE, "edge-cloud": Tier.EDGE}
+"""The tier at the lower end by name, lowest first; each device, or edge, has a link of its own."""
 _EXPECTED_LINK: Final = "expected one like edge-cloud=40ms,10mbit: a round trip, a rate in kbit, mbit or gbit"
 
 
-def parse_links(given: Sequence[str]) -> dict[str, Shape]:
+def parse_links(given: Sequence[str]) -> dict[str, LinkShape]:
     """Shapes by name, out of `device-edge=5ms,50mbit` and `edge-cloud=40ms,10mbit,5ms`.
 
     Any part of a shape may be left out, not all of it; raise `BadInput` for what is none.
     """
-    found: dict[str, Shape] = {}
+    found: dict[str, LinkShape] = {}
     for text in given:
         name, _, value = (part.strip() for part in text.partition("="))
         if not value or name not in LINKS:
             raise BadInput(f"link is {text!r}; {_EXPECTED_LINK}; the links are {' and '.join(LINKS)}")
         if name in found:
             raise BadInput(f"link {name} is given twice; expected each once")
-        found[name] = Shape.parse(value)
+        found[name] = LinkShape.parse(value)
     return found

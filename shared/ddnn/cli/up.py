@@ -69,10 +69,10 @@ def up(
     from rich.console import Console
 
     from ddnn.fleet.events import golden_events, shuffled
-    from ddnn.fleet.links import parse_shapes
     from ddnn.fleet.player import Pace
     from ddnn.fleet.processes import LocalFleet
     from ddnn.fleet.table import show
+    from ddnn.links import LINKS, parse_links
 
     # SIGTERM is a Ctrl-C to whoever handles that at the moment, also where a shell had Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -80,7 +80,7 @@ def up(
     console = Console(highlight=False)
     told = {"DDNN_TOKEN": token, "DDNN_MAX_SECTION_BATCH": max_batch, "DDNN_MAX_DELAY_MS": max_delay_ms}
     env = {name: str(value) for name, value in told.items() if value is not None}
-    shapes = parse_shapes(link or ())
+    shapes = {LINKS[name]: shape for name, shape in parse_links(link or ()).items()}
     with LocalFleet(bundle_path(bundle), base_port=base_port, env=env, state=state, shapes=shapes) as fleet:
         _wait(fleet, console)
         tally = None

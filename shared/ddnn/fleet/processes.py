@@ -11,25 +11,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import httpx
+from typing import Final, Self
 
 from ddnn.bundle import Bundle
+from ddnn.client import Client
 from ddnn.errors import BadConfig, DDNNError
 from ddnn.fleet.addresses import HOST, edge_names, ports, refuse_ports_in_use
 from ddnn.fleet.links import LinkProcess
-from ddnn.links import Shape
+from ddnn.links import LinkShape
 from ddnn.types import Tier
 
 __all__ = ["LocalFleet", "Member"]
 
-_SET_BY_THE_FLEET = {
+_SET_BY_THE_FLEET: Final = {
     f"DDNN_{name}"
     for name in ("BUNDLE", "INDEX", "UPSTREAM", "HOST", "PORT", "STATE_DIR", "TLS_CERTIFICATE", "TLS_KEY")
 }
-_SECONDS_TO_STOP = 12.0
-_LINES_TO_SHOW = 5
+_SECONDS_TO_STOP: Final = 12.0
+_LINES_TO_SHOW: Final = 5
 
 
 @dataclass
@@ -54,6 +53,24 @@ class Member:
     def running(self) -> bool:
         """Whether its process lives."""
         return self.process is not None and self.process.poll() is None
+
+    def send(self, how: signal.Signals) -> None:
+        """Send its process a signal, if it lives."""
+        if self.process is not None and self.running:
+            self.process.send_signal(how)
+
+    def end(self, how: signal.Signals) -> None:
+        """Send its process a signal and wait until it is no more; kill it when that takes too long."""
+        if self.process is None:
+            return
+        self.send(how)
+        try:
+            self.process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
 
     def how_it_ended(self) -> str:
         """Why its process is no more, as a sentence without its full stop."""
@@ -86,23 +103,20 @@ class LocalFleet:
         *,
         base_port: int = 8000,
         env: Mapping[str, str] | None = None,
-        tier_env: Mapping[Tier, Mapping[str, str]] | None = None,
         state: Path | None = None,
-        shapes: Mapping[Tier, Shape] | None = None,
+        shapes: Mapping[Tier, LinkShape] | None = None,
         niceness: int = 0,
     ) -> None:
         """`state` is where the tiers keep what must outlive them; by default it ends with the fleet.
 
         `shapes`, by the tier at its lower end, puts links between devices and edges, or edges and cloud.
-        Tiers of some `niceness` leave the processor to whoever loads them from this machine.
+        Tiers of some `niceness` leave the processor to whatever loads them from this machine.
         """
-        opened = Bundle.open(bundle)
-        opened.verify()
-        self.bundle = opened
-        self._env, self._tier_env = dict(env or {}), dict(tier_env or {})
-        self._state, self._shapes, self._niceness = state, dict(shapes or {}), niceness
+        self.bundle = Bundle.open(bundle)
+        self.bundle.verify()
+        self._env, self._state, self._shapes, self._niceness = dict(env or {}), state, dict(shapes or {}), niceness
         self._stack = ExitStack()
-        topology = opened.topology
+        topology = self.bundle.topology
         self._ports = ports(base_port, len(topology.devices), len(topology.edges))
         self.members: dict[str, Member] = {}
         self.links: dict[str, LinkProcess] = {}
@@ -114,7 +128,7 @@ class LocalFleet:
         self.members = {member.name: member for member in self._plan()}
         try:
             self.links = dict(self._lay())
-            self._stack.callback(self.stop)  # before the links go: whoever drains needs its way up
+            self._stack.callback(self.stop)  # before the links go: a tier that drains needs its uplink
             for name in self.members:
                 self.start(name)
         except BaseException:
@@ -140,12 +154,12 @@ class LocalFleet:
     @property
     def edge_urls(self) -> tuple[str, ...]:
         """Addresses of the edges."""
-        return self._urls(Tier.EDGE)
+        return tuple(member.url for member in self.members.values() if member.tier is Tier.EDGE)
 
     @property
     def device_urls(self) -> tuple[str, ...]:
         """Addresses of the devices, in order."""
-        return self._urls(Tier.DEVICE)
+        return tuple(member.url for member in self.members.values() if member.tier is Tier.DEVICE)
 
     def pid(self, name: str) -> int:
         """Process id of the tier `name`, which must have been started."""
@@ -160,7 +174,7 @@ class LocalFleet:
         if member.running:
             return
         log = self._stack.enter_context(member.log.open("ab"))
-        # Not `python -m ddnn` itself: a tether ends the tier when this process is gone, even if it was killed.
+        # Not `python -m ddnn` itself: the watchdog ends the tier when this process is gone, even if it was killed.
         # A session of its own keeps the terminal's Ctrl-C away: this process stops the tiers in order.
         member.process = subprocess.Popen(
             [sys.executable, "-m", "ddnn.fleet.watchdog", *self._arguments(member)],
@@ -175,52 +189,59 @@ class LocalFleet:
 
     def kill(self, name: str) -> None:
         """End the tier `name` at once, as a power cut would."""
-        self._end(self._member(name), signal.SIGKILL)
+        self._member(name).end(signal.SIGKILL)
 
     def terminate(self, name: str) -> None:
         """Ask the tier `name` to drain and end, and wait for it."""
-        self._end(self._member(name), signal.SIGTERM)
+        self._member(name).end(signal.SIGTERM)
 
     def stop(self, *, seconds: float = _SECONDS_TO_STOP) -> None:
         """Stop the devices, then the edges, then the cloud: ask, wait `seconds` for each kind of tier, then kill.
 
-        Whoever drains still has a tier above to answer it.
+        A tier that drains still has a tier above to answer it.
         """
         try:
             for tier in (Tier.DEVICE, Tier.EDGE, Tier.CLOUD):
                 members = [member for member in self.members.values() if member.tier is tier]
                 for member in members:
-                    _signal(member, signal.SIGTERM)
+                    member.send(signal.SIGTERM)
                 until = time.monotonic() + seconds
                 while any(member.running for member in members) and time.monotonic() < until:
                     time.sleep(0.02)
                 for member in members:
-                    self._end(member, signal.SIGKILL)
+                    member.end(signal.SIGKILL)
         finally:  # also when a second Ctrl-C ends the wait
             for member in self.members.values():
-                self._end(member, signal.SIGKILL)
+                member.end(signal.SIGKILL)
+
+    def is_ready(self, name: str) -> bool:
+        """Whether the tier `name` says it is ready; raise `DDNNError` when its process has ended."""
+        member = self._member(name)
+        if not member.running:
+            raise DDNNError(f"the fleet did not come up: {member.how_it_ended()}")
+        with Client(member.url, timeout_s=2.0) as client:
+            return client.ready()
 
     def wait_until_ready(self, *, seconds: float = 60.0, progress: Callable[[int, int], object] | None = None) -> None:
         """Return when every tier says it is ready; `progress(ready, all)` is called at every step."""
         until = time.monotonic() + seconds
-        waiting = list(self.members.values())
-        with httpx.Client(trust_env=False, timeout=2.0) as client:
-            while waiting:
-                waiting = [member for member in waiting if not self._is_ready(client, member)]
-                if progress:
-                    progress(len(self.members) - len(waiting), len(self.members))
-                if waiting and time.monotonic() > until:
-                    names = ", ".join(member.name for member in waiting)
-                    raise DDNNError(f"not ready after {seconds:.0f} s: {names}; {waiting[0].last_words()}")
-                if waiting:
-                    time.sleep(0.05)
+        waiting = list(self.members)
+        while waiting:
+            waiting = [name for name in waiting if not self.is_ready(name)]
+            if progress:
+                progress(len(self.members) - len(waiting), len(self.members))
+            if waiting and time.monotonic() > until:
+                words = self.members[waiting[0]].last_words()
+                raise DDNNError(f"not ready after {seconds:.0f} s: {', '.join(waiting)}; {words}")
+            if waiting:
+                time.sleep(0.05)
 
     def stopped(self) -> list[Member]:
         """Tiers whose process was started and has ended."""
         return [member for member in self.members.values() if member.process is not None and not member.running]
 
     def below(self, member: Member) -> list[str]:
-        """Names of the tiers whose way up leads to `member`."""
+        """Names of the tiers whose uplink leads to `member`."""
         return [other.name for other in self.members.values() if other.upstream == member.url]
 
     def _plan(self) -> Iterator[Member]:
@@ -255,38 +276,9 @@ class LocalFleet:
         inherited = {name: value for name, value in os.environ.items() if name not in _SET_BY_THE_FLEET}
         # One thread each: the tiers share this machine's cores with each other.
         own = {"DDNN_THREADS": "1", "DDNN_STATE_DIR": str(state), "PYTHONUNBUFFERED": "1"}
-        return {**own, **inherited, **self._env, **self._tier_env.get(member.tier, {})}
-
-    def _is_ready(self, client: httpx.Client, member: Member) -> bool:
-        if not member.running:
-            raise DDNNError(f"the fleet did not come up: {member.how_it_ended()}")
-        try:
-            return client.get(f"{member.url}/v2/health/ready").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def _end(self, member: Member, how: signal.Signals) -> None:
-        process = member.process
-        if process is None:
-            return
-        _signal(member, how)
-        try:
-            process.wait(_SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdin:
-            process.stdin.close()
+        return {**own, **inherited, **self._env}
 
     def _member(self, name: str) -> Member:
         if name not in self.members:
             raise BadConfig(f"no tier {name!r} in this fleet; it has {', '.join(self.members)}")
         return self.members[name]
-
-    def _urls(self, tier: Tier) -> tuple[str, ...]:
-        return tuple(member.url for member in self.members.values() if member.tier is tier)
-
-
-def _signal(member: Member, how: signal.Signals) -> None:
-    if member.process is not None and member.running:
-        member.process.send_signal(how)

@@ -16,7 +16,7 @@ import numpy as np
 from ddnn.errors import BadInput
 from ddnn.evaluation import NOBODY, Decisions, Scores
 from ddnn.formatting import milliseconds
-from ddnn.links import LINKS, Shape, parse_links
+from ddnn.links import LINKS, LinkShape, parse_links
 from ddnn.topology import Input, Topology
 from ddnn.traffic import Messages, Offload, crossings
 from ddnn.tuning.profile import Profile
@@ -42,8 +42,8 @@ def exits_asked(topology: Topology) -> tuple[Exit, ...]:
 class Links:
     """Both links of a fleet; jitter does not count, as means are counted."""
 
-    device_edge: Shape = field(default_factory=Shape)
-    edge_cloud: Shape = field(default_factory=Shape)
+    device_edge: LinkShape = field(default_factory=LinkShape)
+    edge_cloud: LinkShape = field(default_factory=LinkShape)
     shared: bool = False
     """Whether the devices of an edge share one link; else each has its own."""
 
@@ -59,7 +59,7 @@ class Links:
                 raise BadInput(
                     f"link {name} is {shape}, with a jitter; expected a round trip and a rate: means are counted"
                 )
-        near, far = (shapes.get(name, Shape()) for name in LINKS)
+        near, far = (shapes.get(name, LinkShape()) for name in LINKS)
         return cls(near, far, shared)
 
     def document(self) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from ddnn.errors import BadInput
 from ddnn.evaluation.source import load_for
 from ddnn.fleet.addresses import parse_addresses
 from ddnn.fleet.events import events_of, golden_events
-from ddnn.fleet.links import LOWER, parse_shapes
 from ddnn.fleet.processes import LocalFleet
 from ddnn.fleet.status import check_served, read_statuses
 from ddnn.formatting import table
+from ddnn.links import LINKS, parse_links
 from ddnn.types import Tier
+from ddnn_lab.links import passed
 from ddnn_lab.load import Arrivals, Measured, Processes, Target
 from ddnn_lab.load.sweep import COLUMNS, Plan, cells, sweep
 
@@ -62,28 +63,25 @@ def started_fleet(
     bundle: Bundle, links: Sequence[str], settings: Mapping[str, object], console: Console
 ) -> Iterator[LoadedFleet]:
     """A fleet on this machine for the time of the block, with links as slow as asked and settings of its tiers."""
-    shapes = parse_shapes(links)
+    named = parse_links(links)
+    shapes = {LINKS[name]: shape for name, shape in named.items()}
     env = {name: str(value) for name, value in settings.items() if value is not None}
     with LocalFleet(bundle.path, base_port=0, env=env, shapes=shapes, niceness=_NICENESS) as fleet:
         with console.status("") as status:
             fleet.wait_until_ready(
                 progress=lambda ready, count: status.update(f"starting: {ready} of {count} processes ready")
             )
-        shaped = {name: str(shapes[tier]) for name, tier in LOWER.items() if tier in shapes}
-        passed = {name: _passed(fleet, LOWER[name]) for name in shaped}
+        counted = {name: _passed(fleet, LINKS[name]) for name in named}
         ids = {name: fleet.pid(name) for name in fleet.members}
-        yield LoadedFleet(fleet.device_urls, Processes(ids, passed), shaped)
+        yield LoadedFleet(
+            fleet.device_urls, Processes(ids, counted), {name: str(shape) for name, shape in named.items()}
+        )
 
 
 def _passed(fleet: LocalFleet, lower: Tier) -> Callable[[], tuple[int, int]]:
     """What tells how many bytes have passed the links above a kind of tier, up and down."""
     links = [link for name, link in fleet.links.items() if fleet.members[name].tier is lower]
-
-    def passed() -> tuple[int, int]:
-        each = [link.state().passed for link in links]
-        return sum(up for up, _ in each), sum(down for _, down in each)
-
-    return passed
+    return lambda: passed(*links)
 
 
 def measured(

@@ -4,19 +4,21 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, prlimit
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Final, Self
 
-import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
+from ddnn.client.admin import Admin
+from ddnn.errors import DDNNError
 from ddnn.fleet.links import LinkProcess
 from ddnn.fleet.processes import LocalFleet, Member
-from ddnn.links import Shape
+from ddnn.links import LinkShape
 from ddnn.policy import Thresholds
 from ddnn.task import entropy, probabilities
 from ddnn.types import Exit, Tier
@@ -36,7 +38,7 @@ class FaultyFleet(LocalFleet):
 
     def __init__(self, bundle: Path, *, other: Path | None = None) -> None:
         """`other` is a bundle for tiers restarted with another one."""
-        shapes = {Tier.DEVICE: Shape(), Tier.EDGE: Shape()}
+        shapes = {Tier.DEVICE: LinkShape(), Tier.EDGE: LinkShape()}
         super().__init__(bundle, base_port=0, shapes=shapes, env={"DDNN_ADMIN_TOKEN": ADMIN})
         self._other, self._estranged = other, set[str]()
 
@@ -44,7 +46,6 @@ class FaultyFleet(LocalFleet):
         super().__enter__()
         self.front = self._stack.enter_context(LinkProcess(self.members[f"device-{DEVICE}"].url))
         """What callers of the troubled device go through."""
-        self._http = self._stack.enter_context(httpx.Client(trust_env=False, timeout=5.0))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -70,11 +71,11 @@ class FaultyFleet(LocalFleet):
 
     def pause(self, name: str) -> None:
         """Let it stand still, as a machine that swaps, or a switch that blocks, does."""
-        self._signal(name, signal.SIGSTOP)
+        self.members[name].send(signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
         """Let it go on."""
-        self._signal(name, signal.SIGCONT)
+        self.members[name].send(signal.SIGCONT)
 
     def restart(self, name: str, *, estranged: bool = False) -> None:
         """Drain it, and start it with its own bundle or with the other one."""
@@ -86,7 +87,7 @@ class FaultyFleet(LocalFleet):
     def wait_for(self, name: str) -> None:
         """Return when the tier `name` is ready."""
         until = monotonic() + _PATIENCE_S
-        while not self._is_ready(self._http, self.members[name]):
+        while not self.is_ready(name):
             assert monotonic() < until, f"{name} is not ready: {self.members[name].last_words()}"
             sleep(0.05)
 
@@ -101,19 +102,14 @@ class FaultyFleet(LocalFleet):
 
     def swap_policy(self) -> int:
         """Put a policy in force that decides as before; its version."""
-        document = self.bundle.policy.model_dump(mode="json")
-        headers = {"authorization": f"Bearer {ADMIN}"}
-        answer = self._http.put(f"{self.cloud_url}/v2/policy", json=document, headers=headers)
-        assert answer.status_code == 200, answer.text
-        return int(answer.json()["version"])
+        with self._admin("cloud") as cloud:
+            return int(cloud.write_policy(self.bundle.policy, over=cloud.read_policy())["version"])
 
     def status(self, name: str) -> dict[str, Any] | None:
-        """`GET /v2/status`; None where nobody answers."""
-        try:
-            document: dict[str, Any] = self._http.get(f"{self.members[name].url}/v2/status", timeout=0.5).json()
-        except (httpx.TransportError, ValueError):
-            return None
-        return document
+        """`GET /v2/status`; None where there is no answer."""
+        with suppress(DDNNError), self._admin(name, timeout_s=0.5) as tier:
+            return tier.status()
+        return None
 
     def statuses(self) -> Iterator[dict[str, Any] | None]:
         """The same of every tier."""
@@ -121,8 +117,9 @@ class FaultyFleet(LocalFleet):
 
     def busy(self) -> Iterator[str]:
         """What is still being worked on, tier by tier."""
-        for name, member in self.members.items():
-            text = self._http.get(f"{member.url}/metrics").text
+        for name in self.members:
+            with self._admin(name) as tier:
+                text = tier.metrics()
             for line in text.splitlines():
                 metric, _, value = line.partition(" ")
                 if metric in ("ddnn_in_flight", "ddnn_queue_depth") and float(value):
@@ -135,10 +132,8 @@ class FaultyFleet(LocalFleet):
             assert monotonic() < until, f"something stays: {'; '.join(left)}"
             sleep(0.05)
 
-    def _signal(self, name: str, how: signal.Signals) -> None:
-        process = self.members[name].process
-        assert process is not None
-        process.send_signal(how)
+    def _admin(self, name: str, timeout_s: float = 5.0) -> Admin:
+        return Admin(self.members[name].url, admin_token=ADMIN, timeout_s=timeout_s)
 
     def _clock(self, name: str) -> Path:
         return self.folder / f"{name}.clock"

@@ -17,11 +17,11 @@ from ddnn.answers import outputs_to_answers
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
 from ddnn.fleet.links import LinkProcess
-from ddnn.links import Shape
+from ddnn.links import LinkShape
 from ddnn.types import Answer
 from ddnn.wire import HEADER_LENGTH, decode_error, decode_response, encode_request
 from ddnn_lab.faults.fleet import DEVICE, FaultyFleet
-from ddnn_lab.links import Fault
+from ddnn_lab.links import Fault, set_fault, set_shape
 from ddnn_lab.load.target import Connections, request_head
 
 __all__ = ["TARGETS", "TROUBLES", "Sample", "SteadyLoad", "Trouble"]
@@ -180,7 +180,7 @@ def _fault(name: str, fault: Fault, reasons: frozenset[str], *, lasting: bool = 
     """Whoever reaches the tier meets `fault`."""
 
     def change(to: Fault) -> Act:
-        return _each(FaultyFleet.towards, lambda link: setattr(link, "fault", to))
+        return _each(FaultyFleet.towards, lambda link: set_fault(link, to))
 
     return Trouble(name, change(fault), change("none"), reasons | _OPEN, lasting=lasting)
 
@@ -189,14 +189,14 @@ def _cut(name: str, fault: Fault) -> Trouble:
     """The way to the tier, of a device its way up, is silent in one direction."""
 
     def change(to: Fault) -> Act:
-        return _each(FaultyFleet.above, lambda link: setattr(link, "fault", to))
+        return _each(FaultyFleet.above, lambda link: set_fault(link, to))
 
     return Trouble(name, change(fault), change("none"), _SILENT | _OPEN, lasting=True, own=False)
 
 
 def _shaped(name: str, shape: str) -> Trouble:
     def change(to: str) -> Act:
-        return _each(FaultyFleet.above, lambda link: setattr(link, "shape", Shape.parse(to)))
+        return _each(FaultyFleet.above, lambda link: set_shape(link, LinkShape.parse(to)))
 
     return Trouble(name, change(shape), change(""), _SILENT | _OPEN | _AWAY, own=False)
 

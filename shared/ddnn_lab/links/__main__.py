@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ddnn.errors import BadInput
-from ddnn.links import Shape
+from ddnn.links import LinkShape
 from ddnn_lab.links.link import FAULTS, Fault, Link
 
 __all__: list[str] = []
@@ -23,7 +23,7 @@ def _obey(link: Link, line: str) -> str:
     command, _, value = line.strip().partition(" ")
     try:
         if command == "shape":
-            link.shape = Shape.parse(value)
+            link.shape = LinkShape.parse(value)
         elif command == "fault":
             link.fault = cast(Fault, value.strip())
         elif command == "state":
@@ -66,7 +66,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the jitter")
     given = parser.parse_args()
     try:
-        link = Link(given.to, Shape.parse(given.shape), listen=given.listen, seed=given.seed, fault=given.fault)
+        link = Link(given.to, LinkShape.parse(given.shape), listen=given.listen, seed=given.seed, fault=given.fault)
         _runner()(_run(link))
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)

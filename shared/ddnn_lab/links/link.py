@@ -13,7 +13,7 @@ from typing import Final, Literal, Self, get_args
 import httptools
 
 from ddnn.errors import BadConfig
-from ddnn.links import Shape
+from ddnn.links import LinkShape
 
 __all__ = ["ANSWERS", "FAULTS", "THROUGH", "Fault", "Flow", "Lane", "Link", "serve_fault", "until"]
 
@@ -64,7 +64,7 @@ _TURN_S: Final = 0.005
 class Lane:
     """A pipe that sends one bit after the other; all times are seconds of one clock."""
 
-    def __init__(self, shape: Shape, seed: int) -> None:
+    def __init__(self, shape: LinkShape, seed: int) -> None:
         self.shape = shape
         self._chance = Random(seed)
         self._free = 0.0
@@ -194,7 +194,7 @@ class Link:
     def __init__(
         self,
         to: str,
-        shape: Shape | None = None,
+        shape: LinkShape | None = None,
         *,
         listen: str = "127.0.0.1:0",
         seed: int = 0,
@@ -203,8 +203,8 @@ class Link:
     ) -> None:
         """`to` and `listen` are `HOST:PORT`; a link that flaps refuses for `flap_s` and passes for `flap_s` in turn."""
         self._to, self._listen, self._flap_s = _address(to), _address(listen), flap_s
-        self._up, self._down = Lane(shape or Shape(), 2 * seed), Lane(shape or Shape(), 2 * seed + 1)
-        self._shape = shape or Shape()
+        self._up, self._down = Lane(shape or LinkShape(), 2 * seed), Lane(shape or LinkShape(), 2 * seed + 1)
+        self._shape = shape or LinkShape()
         self._fault: Fault = fault
         self._acts: Fault = "none"
         self._passes_up, self._passes_down, self._connects = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -221,12 +221,12 @@ class Link:
         return f"http://{self._listen[0]}:{self.port}"
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> LinkShape:
         """What it does to whatever passes; what is on its way already keeps its time of arrival."""
         return self._shape
 
     @shape.setter
-    def shape(self, shape: Shape) -> None:
+    def shape(self, shape: LinkShape) -> None:
         self._shape = self._up.shape = self._down.shape = shape
 
     @property

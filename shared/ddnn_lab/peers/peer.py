@@ -20,7 +20,7 @@ from ddnn.errors import DDNNError
 from ddnn.evaluation import Scores
 from ddnn.evaluation.decide import judge
 from ddnn.fleet.processes import LocalFleet
-from ddnn.links import Shape
+from ddnn.links import LinkShape
 from ddnn.policy import Policy
 from ddnn.types import Exit, Floats, Tier
 from ddnn_lab.load import HttpTarget, Outcome, Processes
@@ -208,7 +208,7 @@ class PlacedFleet(LocalFleet):
     """A fleet whose tiers keep to their cores."""
 
     def __init__(
-        self, bundle: Path, cores: Cores, *, base_port: int, shapes: Mapping[Tier, Shape] | None = None
+        self, bundle: Path, cores: Cores, *, base_port: int, shapes: Mapping[Tier, LinkShape] | None = None
     ) -> None:
         super().__init__(bundle, base_port=base_port, shapes=shapes)
         self._cores = cores

@@ -12,8 +12,9 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation import record
 from ddnn.fleet.links import LinkProcess
-from ddnn.links import Shape
+from ddnn.links import LinkShape
 from ddnn.types import Tier
+from ddnn_lab.links import passed
 from ddnn_lab.load import Arrivals, Closed, FleetTarget, Measured, Poisson, Processes, Target, measure
 from ddnn_lab.peers.peer import (
     PEERS,
@@ -31,9 +32,9 @@ from ddnn_lab.peers.peer import (
 
 __all__ = ["DEVICE_EDGE", "EDGE_CLOUD", "Plan", "fleet", "peers"]
 
-EDGE_CLOUD: Final = Shape(0.040, 10e6)
+EDGE_CLOUD: Final = LinkShape(0.040, 10e6)
 """The way to the cloud: of the fleet's edge, and of the gateway of a cloud-only system."""
-DEVICE_EDGE: Final = Shape(0.002, 100e6)
+DEVICE_EDGE: Final = LinkShape(0.002, 100e6)
 """From each device to the edge; cloud-only systems are spared it."""
 SHARES: Final = (0.015, 0.1, 0.3, 1.0)
 """Shares of events that go up to the cloud, beside the policy's own."""
@@ -87,7 +88,7 @@ def _peer(plan: Plan, peer: Peer, url: str, pid: int, data: Dataset) -> dict[str
 
     # Overload comes last: what was left unanswered may be worked off long after.
     with LinkProcess(url.removeprefix("http://"), EDGE_CLOUD) as link:
-        both = Processes(cloud.ids, {"gateway": lambda: link.state().passed})
+        both = Processes(cloud.ids, {"gateway": lambda: passed(link)})
         linked = load(Poisson(LINKED_RATE), plan.linked_s, link.url, both).document()
     saturated = [load(Closed(clients), plan.saturated_s / len(plan.clients)).document() for clients in plan.clients]
     rates = [load(Poisson(rate), plan.rate_s).document() for rate in plan.peer_rates]
@@ -130,7 +131,7 @@ def _plain(
 
 def _linked(plan: Plan, running: PlacedFleet, data: Dataset) -> dict[str, Any]:
     edge = running.links["edge"]
-    used = Processes(processes(running).ids, {"edge": lambda: edge.state().passed})
+    used = Processes(processes(running).ids, {"edge": lambda: passed(edge)})
 
     def load(**parameters: float) -> dict[str, Any]:
         target = FleetTarget(running.device_urls, data.views, data.y, parameters=parameters)

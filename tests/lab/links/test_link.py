@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ddnn.errors import BadConfig
-from ddnn.links import Shape
+from ddnn.links import LinkShape
 from ddnn_lab.links import Fault, Link
 
 PATIENCE_S = 20
@@ -105,7 +105,7 @@ async def test_what_goes_in_comes_back_whole_and_in_order(link: Link) -> None:
 
 
 async def test_bytes_take_their_way_and_a_connection_costs_a_round_trip(link: Link) -> None:
-    link.shape = Shape(round_trip_s=0.1, bits_per_s=800_000)
+    link.shape = LinkShape(round_trip_s=0.1, bits_per_s=800_000)
     now = asyncio.get_running_loop().time
     start = now()
     async with call(link) as caller:

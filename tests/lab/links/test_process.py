@@ -9,7 +9,8 @@ import pytest
 
 from ddnn.errors import BadConfig, DDNNError
 from ddnn.fleet.links import LinkProcess
-from ddnn.links import Shape
+from ddnn.links import LinkShape
+from ddnn_lab.links import link_state, passed, set_fault, set_shape
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def far() -> Iterator[socket.socket]:
 
 
 def test_it_passes_bytes_and_changes_shape_and_fault_while_it_runs(far: socket.socket) -> None:
-    with LinkProcess(f"127.0.0.1:{far.getsockname()[1]}", Shape(0.01)) as link:
+    with LinkProcess(f"127.0.0.1:{far.getsockname()[1]}", LinkShape(0.01)) as link:
         with socket.create_connection(("127.0.0.1", link.port), 20) as near:
             near.sendall(b"up")
             taken, _ = far.accept()
@@ -28,19 +29,19 @@ def test_it_passes_bytes_and_changes_shape_and_fault_while_it_runs(far: socket.s
                 assert taken.recv(9) == b"up"
                 taken.sendall(b"down")
                 assert near.recv(9) == b"down"
-                state = link.state()
-                assert (state.passed, state.connections, state.fault) == ((2, 4), 1, "none")
-                link.shape = Shape(0.04, 1e7, 0.005)
-                link.fault = "refuse"
-                state = link.state()
-                assert (state.shape, state.fault) == ("40ms,10000kbit,5ms", "refuse")
+                assert passed(link) == (2, 4)
+                assert link_state(link) == {"shape": "10ms", "fault": "none", "connections": 1, "passed": [2, 4]}
+                set_shape(link, LinkShape(0.04, 1e7, 0.005))
+                set_fault(link, "refuse")
+                state = link_state(link)
+                assert (state["shape"], state["fault"]) == ("40ms,10000kbit,5ms", "refuse")
                 with pytest.raises(ConnectionResetError):
                     near.recv(9)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", link.port), 20)
         with pytest.raises(BadConfig, match="fault is 'fire'"):
-            link.fault = "fire"
-        assert link.fault == "refuse"
+            link.ask("fault fire")
+        assert link_state(link)["fault"] == "refuse"
 
 
 def test_it_ends_with_its_stdin_and_says_so(far: socket.socket) -> None:
@@ -48,7 +49,7 @@ def test_it_ends_with_its_stdin_and_says_so(far: socket.socket) -> None:
     link.close()
     link.close()
     with pytest.raises(DDNNError, match="exit code 0"):
-        link.fault = "hang"
+        set_fault(link, "hang")
 
 
 def test_bad_arguments_are_told_in_a_sentence() -> None:

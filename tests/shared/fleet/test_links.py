@@ -3,17 +3,17 @@
 import pytest
 
 from ddnn.errors import BadInput
-from ddnn.fleet.links import parse_shapes
-from ddnn.links import Shape
+from ddnn.links import LINKS, LinkShape, parse_links
 from ddnn.types import Tier
 
 
 def test_a_link_is_named_by_the_tiers_at_its_ends() -> None:
-    assert parse_shapes(["device-edge=5ms,50mbit", "edge-cloud=40ms,10mbit,5ms"]) == {
-        Tier.DEVICE: Shape(0.005, 50e6),
-        Tier.EDGE: Shape(0.04, 10e6, 0.005),
+    assert parse_links(["device-edge=5ms,50mbit", "edge-cloud=40ms,10mbit,5ms"]) == {
+        "device-edge": LinkShape(0.005, 50e6),
+        "edge-cloud": LinkShape(0.04, 10e6, 0.005),
     }
-    assert not parse_shapes([])
+    assert not parse_links([])
+    assert list(LINKS.values()) == [Tier.DEVICE, Tier.EDGE]
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_a_link_is_named_by_the_tiers_at_its_ends() -> None:
 )
 def test_what_is_no_link_is_refused(given: list[str], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        parse_shapes(given)
+        parse_links(given)

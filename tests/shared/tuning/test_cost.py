@@ -9,7 +9,7 @@ import pytest
 from ddnn.errors import BadInput
 from ddnn.evaluation import Scores, decide
 from ddnn.evaluation.report import traffic
-from ddnn.links import Shape as Link
+from ddnn.links import LinkShape as Link
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import Topology
 from ddnn.traffic import Messages

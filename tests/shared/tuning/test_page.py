@@ -11,7 +11,7 @@ import pytest
 
 import ddnn.tuning
 from ddnn.evaluation import Scores, decide
-from ddnn.links import Shape
+from ddnn.links import LinkShape
 from ddnn.policy import Policy
 from ddnn.tuning import CostModel, Objective, Risk, Sample, choose, tune_policy
 from ddnn.tuning.comparison import DROPS, comparison
@@ -193,7 +193,7 @@ def test_criteria_and_a_guarantee_are_told_with_their_evidence() -> None:
 
 
 def test_latency_says_its_links_and_what_is_left_out() -> None:
-    cost = CostModel("latency", links=Links(Shape(0.005, 5e7), shared=True))
+    cost = CostModel("latency", links=Links(LinkShape(0.005, 5e7), shared=True))
     seen = Outline(page(document(both(), cost)))
     for words in (
         "device-edge 5 ms, 50 Mbit/s shared",

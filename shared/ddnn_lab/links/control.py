@@ -1,0 +1,32 @@
+"""What a link that runs as a process is told while it runs."""
+
+import json
+from typing import Any
+
+from ddnn.fleet.links import LinkProcess
+from ddnn.links import LinkShape
+from ddnn_lab.links.link import Fault
+
+__all__ = ["link_state", "passed", "set_fault", "set_shape"]
+
+
+def set_shape(link: LinkProcess, shape: LinkShape) -> None:
+    """Change what it does to whatever passes."""
+    link.ask(f"shape {shape}")
+
+
+def set_fault(link: LinkProcess, fault: Fault) -> None:
+    """Change what is wrong with it; raise `BadConfig` for what is no fault."""
+    link.ask(f"fault {fault}")
+
+
+def link_state(link: LinkProcess) -> dict[str, Any]:
+    """Its `shape`, its `fault`, the `connections` that are open, and the bytes that have `passed` to and fro."""
+    state: dict[str, Any] = json.loads(link.ask("state"))
+    return state
+
+
+def passed(*links: LinkProcess) -> tuple[int, int]:
+    """Bytes that these links have delivered together, to the far end and from it."""
+    states = [link_state(link)["passed"] for link in links]
+    return sum(up for up, _ in states), sum(down for _, down in states)
