@@ -184,7 +184,7 @@ class LocalFleet:
             env=self._environment(member),
             start_new_session=True,
         )
-        if self._niceness and sys.platform != "win32":
+        if self._niceness:
             os.setpriority(os.PRIO_PROCESS, member.process.pid, self._niceness)
 
     def kill(self, name: str) -> None:

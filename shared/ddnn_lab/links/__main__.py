@@ -9,8 +9,9 @@ import asyncio
 import json
 import sys
 import threading
-from collections.abc import Callable
 from typing import cast
+
+import uvloop
 
 from ddnn.errors import BadInput
 from ddnn.links import LinkShape
@@ -67,21 +68,13 @@ def main() -> int:
     given = parser.parse_args()
     try:
         link = Link(given.to, LinkShape.parse(given.shape), listen=given.listen, seed=given.seed, fault=given.fault)
-        _runner()(_run(link))
+        uvloop.run(_run(link))
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def _runner() -> Callable[..., object]:
-    if sys.platform == "win32":
-        return asyncio.run
-    import uvloop
-
-    return uvloop.run
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Measuring a target: load from one process or from several."""
 
-import asyncio
 import multiprocessing
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import uvloop
 
 from ddnn.errors import DDNNError
 from ddnn_lab.load.drive import Arrivals, Driven, Processes, Target, Used, Window, drive
@@ -132,9 +133,4 @@ def _end(worker: BaseProcess) -> None:
 
 
 def _run(job: Coroutine[Any, Any, T]) -> T:
-    try:
-        import uvloop
-    except ImportError:  # not on every system
-        return asyncio.run(job)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(job)
+    return uvloop.run(job)
