@@ -36,7 +36,7 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
             Tier.DEVICE,
             topology,
             control=parts.control,
-            metrics=parts.metrics.audits,
+            metrics=parts.metrics,
             most=settings.max_background,
             upward=offload is not None,
         )

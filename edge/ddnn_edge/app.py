@@ -39,7 +39,7 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
         Tier.EDGE,
         topology,
         control=parts.control,
-        metrics=parts.metrics.audits,
+        metrics=parts.metrics,
         most=settings.max_background,
         upward=offload is not None,
     )

@@ -13,7 +13,7 @@ from ddnn.drift import Bucket, DriftMonitor, audited_exits, sampled
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.event import AUDIT_S, Event, Holder
 from ddnn.serving.ledger import scores_behind
-from ddnn.serving.metrics import AuditMetrics
+from ddnn.serving.metrics import AuditResult, Metrics
 from ddnn.topology import Topology
 from ddnn.types import Answer, Array, Exit, Tier
 
@@ -46,7 +46,7 @@ class Audits:
         topology: Topology,
         *,
         control: PolicyControl,
-        metrics: AuditMetrics,
+        metrics: Metrics,
         most: int,
         upward: bool = True,
     ) -> None:
@@ -61,7 +61,7 @@ class Audits:
         """Each audit, with the answer that was given."""
         self._monitored = control.policy
         self._begin()
-        metrics.follow(lambda: self.monitor)
+        metrics.drift.monitor = lambda: self.monitor
 
     @property
     def monitor(self) -> DriftMonitor:
@@ -100,7 +100,7 @@ class Audits:
             if not event.rule.policy.audits.share or not self._picked(event):
                 continue
             if not self._has_room(event) or not self._bucket.take():
-                self._metrics.count(event.best.exit, "skipped")
+                self._count(event.best.exit, "skipped")
             elif "features" in event.inputs:
                 ready.append(self._copy(event, to))
             else:
@@ -123,7 +123,7 @@ class Audits:
         awaited.timer.cancel()
         del self._awaited[event]
         if len(self._under_way) >= self._most:
-            self._metrics.count(awaited.copy.best.exit, "skipped")
+            self._count(awaited.copy.best.exit, "skipped")
             return None
         awaited.copy.inputs["features"] = awaited.features
         self._under_way[awaited.copy] = awaited.copy.best
@@ -135,10 +135,10 @@ class Audits:
         if answer is None:
             return
         if cloud.degraded or cloud.label < 0 or cloud.exit is not Exit.CLOUD:
-            self._metrics.count(answer.exit, "failed")
+            self._count(answer.exit, "failed")
             return
         same = cloud.label == answer.label
-        self._metrics.count(answer.exit, "same" if same else "different")
+        self._count(answer.exit, "same" if same else "different")
         copy.judged[Exit.CLOUD] = scores_behind(cloud, copy.rule.policy)  # the ledger of the event sees it too
         if copy.rule.policy == self._control.policy and (alarm := self.monitor.audited(answer.exit, same)):
             known = self.monitor.document()["exits"][alarm.exit.value]
@@ -162,6 +162,9 @@ class Audits:
         for awaited in self._awaited.values():
             awaited.timer.cancel()
         self._awaited.clear()
+
+    def _count(self, exit: Exit, result: AuditResult) -> None:
+        self._metrics.audits.labels(exit, result).inc()
 
     def _picked(self, event: Event) -> bool:
         share = event.rule.policy.audits.share
@@ -194,4 +197,4 @@ class Audits:
         self._awaited[id] = _Awaited(event.audit(to=to), set(np.flatnonzero(places).tolist()), features, timer)
 
     def _forget(self, event: bytes) -> None:
-        self._metrics.count(self._awaited.pop(event).copy.best.exit, "failed")
+        self._count(self._awaited.pop(event).copy.best.exit, "failed")

@@ -102,7 +102,8 @@ class Offload(ABC):
                     self._metrics.late.labels("uplink").inc()
             raise
         if options.audit:
-            self._metrics.audits.carried(reply.bytes_sent, reply.bytes_received)
+            self._metrics.audit_bytes.labels("up").inc(reply.bytes_sent)
+            self._metrics.audit_bytes.labels("down").inc(reply.bytes_received)
             return reply.answers
         self._metrics.offloaded(reply.bytes_sent, reply.bytes_received, reply.seconds)
         if above := reply.headers.get("server-timing"):

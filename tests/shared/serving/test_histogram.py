@@ -16,20 +16,20 @@ def lines(registry: CollectorRegistry) -> dict[str, float]:
 
 def test_it_is_scraped_as_the_librarys_is() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    mine = LoopHistogram("m", "Help", buckets=BUCKETS, registry=ours)
+    ours.register(mine := LoopHistogram("m", "Help", BUCKETS))
     its = Histogram("m", "Help", buckets=BUCKETS, registry=theirs)
     for value in VALUES:
-        mine.observe(value)
+        mine.labels().observe(value)
         its.observe(value)
     assert lines(ours) == lines(theirs)
     assert (mine.labels().count, mine.labels().total) == (len(VALUES), sum(VALUES))
 
 
-def test_each_value_of_a_label_has_its_series_from_the_moment_it_is_named() -> None:
+def test_each_value_of_a_label_has_its_series_from_the_start() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    mine = LoopHistogram("m", "Help", buckets=BUCKETS, registry=ours, label="kind")
+    ours.register(mine := LoopHistogram("m", "Help", BUCKETS, kind=("a", "b")))
     its = Histogram("m", "Help", ["kind"], buckets=BUCKETS, registry=theirs)
-    for histogram in (mine, its):
-        histogram.labels("a").observe(0.7)
-        histogram.labels("b")
+    mine.labels("a").observe(0.7)
+    its.labels("a").observe(0.7)
+    its.labels("b")
     assert lines(ours) == lines(theirs)
