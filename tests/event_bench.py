@@ -78,7 +78,7 @@ class Kept(Engine):
     """An engine that keeps what comes for the test to settle."""
 
     def __init__(self) -> None:
-        super().__init__([])
+        super().__init__([], Metrics(Exit, ()))
         self.batches: list[list[Event]] = []
         self.came = asyncio.Event()
 

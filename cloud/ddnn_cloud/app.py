@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from ddnn.bundle import Bundle
 from ddnn.serving.app import make_app
 from ddnn.serving.collector import Children, Collector, Place
-from ddnn.serving.service import Parts, load_parts, make_engine
+from ddnn.serving.service import Parts, load_parts
 from ddnn.settings import Settings
 from ddnn.types import Tier
 from ddnn_cloud.service import CloudService
@@ -31,7 +31,7 @@ def make_service(settings: Settings) -> CloudService:
     topology = bundle.topology
     joined = range(len(topology.devices) if len(topology.edges) > 1 else 0)
     parts = load_parts(Tier.CLOUD, settings, bundle, places=1, joined=joined)
-    engine = make_engine(parts, parts.steps())
+    engine = parts.engine()
     collector = Collector(_children(parts), engine, parts.control, parts.metrics, settings.collector)
     return CloudService(parts, engine, collector)
 

@@ -40,8 +40,6 @@ class CloudService(Service):
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Take an edge's contributions to B events and answer, a row each, what became of them."""
         parts = self._contributions(request)
-        if self.draining and not all(self.collector.knows(event) for event, _ in parts):
-            raise self.refused()
         return await self.collector.answer(parts, options)
 
     def _contributions(self, request: InferRequest) -> list[tuple[bytes | None, Contribution]]:

@@ -3,15 +3,12 @@
 import numpy as np
 
 from ddnn.errors import DDNNError, DeadlineExceeded, Unavailable
-from ddnn.serving.audits import Audits
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
-from ddnn.serving.ledger import Ledger
 from ddnn.serving.request import RequestOptions, TensorSpec, row_ids
 from ddnn.serving.service import Parts, Service
 from ddnn.types import Answer
 from ddnn.wire import InferRequest
-from ddnn_device.offload import ToEdge
 
 __all__ = ["DeviceService"]
 
@@ -21,9 +18,7 @@ _NAMES = frozenset({"view", "event"})
 class DeviceService(Service):
     """Runs the section on views; unsure events go to the edge, all of them raw where there is no section."""
 
-    def __init__(
-        self, parts: Parts, engine: Engine, offload: ToEdge | None, audits: Audits | None, ledger: Ledger | None
-    ) -> None:
+    def __init__(self, parts: Parts, engine: Engine) -> None:
         index, self._view = parts.settings.index, parts.bundle.topology.devices[parts.settings.index].view
         self._alone = np.arange(parts.devices) == index
         inputs = [
@@ -31,12 +26,10 @@ class DeviceService(Service):
             TensorSpec("event", "BYTES", (-1,), optional=True),
         ]
         example = {"view": parts.bundle.golden[f"view_{index}"][:1]}
-        super().__init__(parts, engine, inputs, (example, {}), offload=offload, audits=audits, ledger=ledger)
+        super().__init__(parts, engine, inputs, (example, {}))
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Answer views [B, …]."""
-        if self.draining:
-            raise self.refused()
         if not request.inputs.keys() <= _NAMES:
             request.refuse_unknown(sorted(_NAMES, reverse=True))
         ids = row_ids(request, "view", self.settings.max_batch)

@@ -5,10 +5,8 @@ from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
 from ddnn.serving.app import make_app
-from ddnn.serving.audits import Audits
 from ddnn.serving.collector import Children, Collector
-from ddnn.serving.ledger import Ledger
-from ddnn.serving.service import Parts, load_parts, make_engine, make_uplink
+from ddnn.serving.service import Parts, load_parts, make_uplink
 from ddnn.settings import Settings
 from ddnn.types import Exit, Tier
 from ddnn_edge.offload import ToCloud, ToJoiningCloud
@@ -28,30 +26,18 @@ def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTrans
 def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> EdgeService:
     """Put an edge together: collector → local exit → edge section → cloud; without sections, collector → cloud."""
     bundle = Bundle.open(settings.bundle)
-    topology = bundle.topology
-    uplink = make_uplink(settings, bundle, transport)
+    topology, uplink = bundle.topology, make_uplink(settings, bundle, transport)
     devices = range(len(topology.devices))
     parts = load_parts(Tier.EDGE, settings, bundle, places=len(topology.edges), joined=devices, uplink=uplink)
     mine = topology.edges[settings.index].devices
-    steps = parts.steps()
-    offload = _offload(parts, mine)
-    audits = Audits(
-        Tier.EDGE,
-        topology,
-        control=parts.control,
-        metrics=parts.metrics,
-        most=settings.max_background,
-        upward=offload is not None,
+    engine = parts.engine(
+        above=Exit.CLOUD,
+        offload=_offload(parts, mine),
+        audits=parts.audits(),
+        ledger=parts.ledger(Exit.EDGE, devices=len(mine), edge=settings.index),
     )
-    ledger = None
-    if steps:
-        exits = parts.exits_up_to(Exit.EDGE)
-        ledger = Ledger(
-            settings.ledger_events, devices=len(mine), classes=parts.classes, exits=exits, edge=settings.index
-        )
-    engine = make_engine(parts, steps, above=Exit.CLOUD, offload=offload, audits=audits, ledger=ledger)
     collector = Collector(_children(parts, mine), engine, parts.control, parts.metrics, settings.collector)
-    return EdgeService(parts, engine, collector, offload, audits, ledger)
+    return EdgeService(parts, engine, collector)
 
 
 def _children(parts: Parts, mine: tuple[int, ...]) -> Children:

@@ -5,16 +5,13 @@ import numpy as np
 from ddnn.errors import BadInput
 from ddnn.golden import sent_by
 from ddnn.policy import MOST_VERSIONS
-from ddnn.serving.audits import Audits
 from ddnn.serving.collector import Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
-from ddnn.serving.ledger import Ledger
 from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
 from ddnn.serving.service import Parts, Service
 from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.wire import InferRequest, Parameters, shown
-from ddnn_edge.offload import ToCloud
 
 __all__ = ["EdgeService"]
 
@@ -26,15 +23,7 @@ class EdgeService(Service):
 
     collector: Collector
 
-    def __init__(
-        self,
-        parts: Parts,
-        engine: Engine,
-        collector: Collector,
-        offload: ToCloud | None,
-        audits: Audits,
-        ledger: Ledger | None,
-    ) -> None:
+    def __init__(self, parts: Parts, engine: Engine, collector: Collector) -> None:
         topology = parts.bundle.topology
         self._mine = topology.edges[parts.settings.index].devices
         self._present = np.ones(1, np.bool_)
@@ -45,28 +34,17 @@ class EdgeService(Service):
         answered = [TensorSpec("answered", "BOOL", (-1,), optional=True)] if can_answer else []
         inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._payload, *answered]
         self._names = tuple(spec.name for spec in inputs)
-        super().__init__(
-            parts,
-            engine,
-            inputs,
-            _example(parts, self._mine[0]),
-            collector=collector,
-            offload=offload,
-            audits=audits,
-            ledger=ledger,
-            need_features=True,
-        )
+        example = _example(parts, self._mine[0])
+        super().__init__(parts, engine, inputs, example, collector=collector, need_features=True)
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Take contributions, and features that audits have asked for, which are only acknowledged."""
         parts = self._contributions(request, options)
-        if options.audit and parts[0][1].second and self.audits:
+        if options.audit and parts[0][1].second and self.engine.audits:
             for event, part in parts:
-                if copy := self.audits.take(event, part.child, part.inputs["features"][0]):
+                if copy := self.engine.audits.take(event, part.child, part.inputs["features"][0]):
                     self.engine.start([copy])
             return [self.control.nothing] * len(parts)
-        if self.draining and not all(self.collector.knows(event) for event, _ in parts):
-            raise self.refused()
         return await self.collector.answer(parts, options)
 
     def _contributions(self, request: InferRequest, options: RequestOptions) -> list[Parted]:

@@ -139,7 +139,7 @@ async def test_sure_edges_tell_the_cloud_and_nobody_waits(fleet: Fleet) -> None:
     row = 4 * len(fleet.bundle.manifest.classes)
     assert sum(answer.bytes_up for answer in answers) == 6 * row + 3 * row + 6  # all devices', all edges', present
     for name in ("edge-0", "edge-1", "edge-2"):
-        await service(fleet, name).offload.close()  # type: ignore[union-attr]
+        await service(fleet, name).engine.offload.close()  # type: ignore[union-attr]
     assert (service(fleet).collector.held, service(fleet).collector.pending) == (1, 0)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.errors import Overloaded
+from ddnn.errors import DDNNError, Overloaded
 from ddnn.exits import judge
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
@@ -134,10 +134,6 @@ class Collector:
         """Answered events kept for late contributions."""
         return len(self._held)
 
-    def knows(self, event: bytes | None) -> bool:
-        """Whether the event is waiting here, or answered and still held."""
-        return event in self._open or event in self._held
-
     async def answer(self, parts: Sequence[tuple[bytes | None, Contribution]], options: RequestOptions) -> list[Answer]:
         """Take one child's contributions to events, and answer, a row each, what became of them.
 
@@ -151,9 +147,8 @@ class Collector:
                 assert id is not None, "either all rows of a request have an id, or none"
                 self.offer(id, part, reply, row)
             answers = await reply.wait()
-        except Overloaded:
+        except DDNNError:  # of another row
             reply.leave()
-            self._metrics.shed.labels("collector").inc()
             raise
         finally:  # also where the caller has left: or no event goes on before it has heard
             for event in reply.events:
@@ -252,6 +247,8 @@ class Collector:
         return event
 
     def _begin(self, id: bytes, options: RequestOptions, now: float) -> Event:
+        if self._engine.draining:
+            raise self._engine.refused()
         self._make_room()
         nothing, policy = self._control.nothing, self._control.policy
         event = Event(
@@ -362,6 +359,7 @@ class Collector:
         while self._held and self.pending + self.held >= self._settings.events:
             self._drop_oldest()
         if self.pending >= self._room:
+            self._metrics.shed.labels("collector").inc()
             raise Overloaded(f"{self.pending} events are waiting here already; expected fewer than that")
 
     def _forget_old(self, now: float) -> None:

@@ -16,12 +16,15 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from ddnn.errors import Unavailable
 from ddnn.exits import judge
 from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.serving.audits import Audits
 from ddnn.serving.batching import Outputs, SectionQueue
 from ddnn.serving.event import Event, Reply
+from ddnn.serving.ledger import Ledger
+from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, Stage
 from ddnn.serving.states import State
 from ddnn.task import CRITERIA, Votes, needs_votes
@@ -88,6 +91,9 @@ class Upward(Protocol):
     def report(self, events: Sequence[Event]) -> None:
         """Let the tier above know of them, in the background."""
 
+    async def close(self) -> None:
+        """Give what is under way a moment to end."""
+
 
 class Engine:
     """Takes events through the exits of one tier, and holds them until they are answered."""
@@ -95,24 +101,25 @@ class Engine:
     def __init__(
         self,
         steps: Sequence[Step],
+        metrics: Metrics,
         *,
         above: Exit | None = None,
         offload: Upward | None = None,
         audits: Audits | None = None,
-        answered: Sequence[Callable[[Event, Answer], None]] = (),
-        observe: Callable[[int], None] = lambda events: None,
+        ledger: Ledger | None = None,
         most: int = 64,
         delay_s: float = 0.0,
     ) -> None:
-        """`above` is the first exit of the tier above, if the network has one; `answered` hear of each event's answer.
+        """`above` is the first exit of the tier above, if the network has one.
 
-        At most `most` events go through a section at once, and `observe` hears how many; a section that is free waits
-        `delay_s` for more.
+        `ledger` keeps what is decided here, unless every decision is another tier's. At most `most` events go through a
+        section at once; a section that is free waits `delay_s` for more.
         """
-        self.steps, self.above, self.offload, self.audits = tuple(steps), above, offload, audits
-        self._answered, self._observe = tuple(answered), observe
+        self.steps, self.above, self.offload, self.audits, self.ledger = tuple(steps), above, offload, audits, ledger
+        self._metrics, self._batch_size = metrics, metrics.batch_size.labels()
         self._open: set[Event] = set()
-        self._gave_up = False
+        self.draining = self._gave_up = False
+        """Whether no new events are taken."""
         self.queues = [
             SectionQueue(step.run, partial(self._decide, step), self._go_on, self._failed, most=most, delay_s=delay_s)
             for step in self.steps
@@ -120,6 +127,8 @@ class Engine:
 
     async def answer(self, events: Sequence[Event], options: RequestOptions) -> list[Answer]:
         """Answer events of one request, a row each, none of which waits for others; raise what a section raised."""
+        if self.draining:
+            raise self.refused()
         reply = Reply(options, len(events))
         for row, event in enumerate(events):
             event.wait_for(reply, row)
@@ -134,6 +143,11 @@ class Engine:
         for step in sorted(steps):
             self._go_on(events if len(steps) == 1 else [event for event in events if event.step == step])
 
+    def refused(self) -> Unavailable:
+        """What a request with new events hears while this tier is draining."""
+        self._metrics.shed.labels("draining").inc()
+        return Unavailable("this tier is shutting down; ask another one, or again in a second")
+
     def give_up(self) -> None:
         """Answer all that wait for others with what there is, now and from now on: the drain is over."""
         self._gave_up = True
@@ -141,24 +155,33 @@ class Engine:
             if event.state is State.OFFLOADED or event.reached >= 0:
                 event.degrade("draining")
 
-    def close(self) -> None:
-        """Let the threads of slow sections end."""
+    async def close(self) -> None:
+        """Let what is on its way up out, and the threads of slow sections end."""
+        if self.audits:
+            self.audits.close()
         for queue in self.queues:
             queue.close()
+        if self.offload:
+            await self.offload.close()
 
     def ask(self, event: Event) -> None:
         """Nobody can be asked for the features of an event of its own."""
         event.degrade("no_features")
 
     def settled(self, event: Event) -> None:
-        """Tell who wants to know that an event has its answer."""
+        """Count, audit and keep an event's answer; that of an audit is only compared."""
         self._open.discard(event)
-        assert event.answer is not None
-        if not event.options.audit:
-            for heard in self._answered:
-                heard(event, event.answer)
-        elif self.audits:
-            self.audits.compare(event, event.answer)
+        answer, audits = event.answer, self.audits
+        assert answer is not None
+        if event.options.audit:
+            if audits:
+                audits.compare(event, answer)
+            return
+        self._metrics.answered(answer)
+        if audits:
+            audits.answered(event, answer)
+        if self.ledger is not None:
+            self.ledger.note(event, answer)
 
     def failed(self, event: Event, error: Exception) -> None:
         """Let the caller of an event know what a section raised."""
@@ -207,7 +230,7 @@ class Engine:
 
     def _decide(self, step: Step, events: Sequence[Event], outputs: Outputs, seconds: float) -> None:
         """Settle those of a run's events that its exit is sure of; the others have its answer as their best so far."""
-        self._observe(len(events))
+        self._batch_size.observe(len(events))
         run = Stage(step.exit.value, seconds, perf_counter() - seconds)
         sure: list[Event] = []
         scores, features = outputs["scores"], outputs.get("features")

@@ -14,7 +14,6 @@ from prometheus_client.utils import floatToGoString
 from ddnn.drift import DriftMonitor
 from ddnn.drift.monitor import Interval
 from ddnn.policy import Policy
-from ddnn.serving.event import Event
 from ddnn.types import Answer, Bools, Exit
 from ddnn.uplink import Reason
 
@@ -88,7 +87,7 @@ class Metrics:
         self.registry.register(histogram)
         return histogram
 
-    def answered(self, event: Event, answer: Answer) -> None:
+    def answered(self, answer: Answer) -> None:
         """Count what was answered here; a row that only asks for features, or could not be answered, is no answer."""
         if answer.label >= 0:
             reason = answer.degraded_reason or "sure"

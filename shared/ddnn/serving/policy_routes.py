@@ -99,14 +99,14 @@ async def _change(service: Service, policy: Policy) -> Response:
 
 def _tried(service: Service, policy: Policy) -> dict[str, Any]:
     """What `policy` would have made of the decisions recorded here."""
-    decisions = [*service.ledger] if service.ledger is not None else []
+    decisions = [*service.engine.ledger] if service.engine.ledger is not None else []
     told = {"tier": service.tier, "index": service.settings.index, "version": service.policy.version, "dry_run": True}
-    if service.ledger is None:
+    if service.engine.ledger is None:
         says = f"this {service.tier} does not see the events that are decided elsewhere; ask the edges"
         return {**told, **merge([]), "says": says}
     if not decisions:
         return {**told, **merge([])}
-    topology, exits, edge = service.bundle.topology, service.ledger.exits, service.ledger.edge
+    topology, exits, edge = service.bundle.topology, service.engine.ledger.exits, service.engine.ledger.edge
     outcomes = [replay(decisions, each, topology, exits, edge) for each in (service.policy, policy)]
     return {**told, **compare(*outcomes)}
 

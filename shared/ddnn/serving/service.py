@@ -11,7 +11,7 @@ import orjson
 
 import ddnn
 from ddnn.bundle import Bundle
-from ddnn.errors import BadConfig, Unavailable
+from ddnn.errors import BadConfig
 from ddnn.extensions import refuse_unlisted
 from ddnn.golden import check_sections, section_inputs
 from ddnn.policy import Policy
@@ -30,7 +30,7 @@ from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.uplink import SILENCE_S, Uplink
 from ddnn.wire import InferRequest, Parameters, encode_request
 
-__all__ = ["Parts", "Service", "load_parts", "make_engine", "make_uplink"]
+__all__ = ["Parts", "Service", "load_parts", "make_uplink"]
 
 _SELF_TEST_EVENTS = 16
 
@@ -59,15 +59,44 @@ class Parts:
         """D, of the whole network."""
         return len(self.bundle.topology.devices)
 
-    def steps(self) -> list[Step]:
-        """The sections that run here, lowest exit first."""
-        topology = self.bundle.topology
-        specs = topology.sections_of(self.tier, self.settings.index)
-        return [Step.of(spec, self.sections[spec.role], topology) for spec in specs]
+    def engine(
+        self,
+        *,
+        above: Exit | None = None,
+        offload: Offload | None = None,
+        audits: Audits | None = None,
+        ledger: Ledger | None = None,
+    ) -> Engine:
+        """The sections that run here, lowest exit first, and what is done with events."""
+        topology, settings = self.bundle.topology, self.settings
+        specs = topology.sections_of(self.tier, settings.index)
+        return Engine(
+            [Step.of(spec, self.sections[spec.role], topology) for spec in specs],
+            self.metrics,
+            above=above,
+            offload=offload,
+            audits=audits,
+            ledger=ledger,
+            most=settings.max_section_batch,
+            delay_s=settings.max_delay_ms / 1000,
+        )
 
-    def exits_up_to(self, highest: Exit) -> tuple[Exit, ...]:
-        """The exits that the network has up to this one."""
-        return tuple(exit for exit in self.bundle.topology.exits if exit.rank <= highest.rank)
+    def audits(self) -> Audits:
+        """Audits of what is answered here."""
+        return Audits(
+            self.tier,
+            self.bundle.topology,
+            control=self.control,
+            metrics=self.metrics,
+            most=self.settings.max_background,
+            upward=self.uplink is not None,
+        )
+
+    def ledger(self, highest: Exit, *, devices: int, edge: int = 0) -> Ledger | None:
+        """Decisions at the exits up to this one, over so many devices; none where no section decides."""
+        exits = [exit for exit in self.bundle.topology.exits if exit.rank <= highest.rank]
+        events = self.settings.ledger_events
+        return Ledger(events, devices=devices, classes=self.classes, exits=exits, edge=edge) if self.sections else None
 
 
 def load_parts(
@@ -134,31 +163,6 @@ def make_uplink(settings: Settings, bundle: Bundle, transport: httpx.AsyncBaseTr
     )
 
 
-def make_engine(
-    parts: Parts,
-    steps: Sequence[Step],
-    *,
-    above: Exit | None = None,
-    offload: Offload | None = None,
-    audits: Audits | None = None,
-    ledger: Ledger | None = None,
-) -> Engine:
-    """The exits of a tier; what is answered is counted, audited and kept."""
-    hear = [parts.metrics.answered]
-    hear += [audits.answered] if audits else []
-    hear += [ledger.note] if ledger is not None else []
-    return Engine(
-        steps,
-        above=above,
-        offload=offload,
-        audits=audits,
-        answered=hear,
-        observe=parts.metrics.batch_size.labels().observe,
-        most=parts.settings.max_section_batch,
-        delay_s=parts.settings.max_delay_ms / 1000,
-    )
-
-
 class Service(ABC):
     """One tier's logic, without HTTP: its parts, put together by the tier's own package."""
 
@@ -170,27 +174,19 @@ class Service(ABC):
         example: tuple[dict[str, Array], Parameters],
         *,
         collector: Collector | None = None,
-        offload: Offload | None = None,
-        audits: Audits | None = None,
-        ledger: Ledger | None = None,
         need_features: bool = False,
     ) -> None:
-        """`inputs` are what it takes, `example` a request that it answers; `need_features`: its answers may say so.
-
-        `ledger` is what was decided here lately; none where every decision is another tier's.
-        """
-        self.parts, self.engine = parts, engine
+        """`inputs` are what it takes, `example` a request that it answers; `need_features`: its answers may say so."""
+        self.parts, self.engine, self.collector = parts, engine, collector
         self.tier, self.bundle, self.settings = parts.tier, parts.bundle, parts.settings
-        self.sections, self.metrics, self.control = parts.sections, parts.metrics, parts.control
-        self.collector, self.offload, self.audits, self.ledger = collector, offload, audits, ledger
+        self.metrics, self.control, self.uplink = parts.metrics, parts.control, parts.uplink
         self.inputs = tuple(inputs)
         self.need_features = need_features
         self.outputs = tuple(answer_tensors(parts.classes, parts.devices, need_features=need_features))
         self.request_example = _readable(*example)
-        self.uplink, self.follower = parts.uplink, _follower(parts)
+        self.follower = _follower(parts)
         self.lag = LoopLag()
         self.started = time.monotonic()
-        self.draining = False
         self.in_flight = 0
         """Inference requests being worked on."""
         self.metrics.in_flight.set_function(lambda: self.in_flight)
@@ -218,10 +214,14 @@ class Service(ABC):
         children = len(self.collector.children.places) if self.collector else 1
         return self.settings.max_in_flight * children
 
-    def refused(self) -> Unavailable:
-        """What a request hears while this tier takes nothing new."""
-        self.metrics.shed.labels("draining").inc()
-        return Unavailable("this tier is shutting down; ask another one, or again in a second")
+    @property
+    def draining(self) -> bool:
+        """Whether this tier takes nothing new."""
+        return self.engine.draining
+
+    @draining.setter
+    def draining(self, draining: bool) -> None:
+        self.engine.draining = draining
 
     @property
     def idle(self) -> bool:
@@ -245,13 +245,9 @@ class Service(ABC):
         self.lag.stop()
         if self.follower:
             await self.follower.stop()
-        if self.audits:
-            self.audits.close()
         if self.collector:
             self.collector.close()
-        self.engine.close()
-        if self.offload:
-            await self.offload.close()
+        await self.engine.close()
         if self.uplink:
             await self.uplink.aclose()
 
@@ -277,8 +273,8 @@ class Service(ABC):
                 "round_trip_ms": uplink.round_trip_ms,
             },
             "collector": self.collector and self.collector.document(),
-            "recorded": None if self.ledger is None else len(self.ledger),
-            "audits": self.audits and self.audits.document(),
+            "recorded": None if self.engine.ledger is None else len(self.engine.ledger),
+            "audits": self.engine.audits and self.engine.audits.document(),
             "exits": exits,
             "requests": self.metrics.request_count(),
             "degraded": degraded,

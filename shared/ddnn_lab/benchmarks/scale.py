@@ -54,7 +54,7 @@ class _Complete(Engine):
     """Keeps what is complete."""
 
     def __init__(self) -> None:
-        super().__init__([])
+        super().__init__([], Metrics(Exit, ()))
         self.events: list[Event] = []
 
     def start(self, events: Sequence[Event]) -> None:

@@ -127,7 +127,7 @@ def collected(policy: Policy, at: Seconds, delays: Seconds) -> tuple[Bools, Seco
 
         collector = Collector(
             Children([slice(n, n + 1) for n in range(DEVICES)], DEVICES, range(DEVICES), 1000),
-            Answering([]),
+            Answering([], Metrics(Exit, ())),
             PolicyControl(policy, classes=CLASSES, devices=DEVICES),
             Metrics(Exit, range(DEVICES)),
             CollectorSettings(),

@@ -14,6 +14,7 @@ from ddnn.exits import Rule
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.serving.engine import Engine, judge_events
 from ddnn.serving.event import Event, no_answer
+from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions
 from ddnn.task import CRITERIA, probabilities, uncertainty
 from ddnn.topology import Features, Topology, View
@@ -145,7 +146,15 @@ async def test_a_tier_judges_each_event_as_all_are_judged_at_once(
 
     def event(devices: Array, inputs: dict[str, Array]) -> Event:
         best = no_answer(CLASSES, len(devices), 1)
-        return Event(None, Rule(judged_by, len(devices)), RequestOptions(deadline=0), inputs, devices, best, Engine([]))
+        return Event(
+            None,
+            Rule(judged_by, len(devices)),
+            RequestOptions(deadline=0),
+            inputs,
+            devices,
+            best,
+            Engine([], Metrics(Exit, ())),
+        )
 
     for exit in scores.topology.exits:
         expected, limits = judge(scores, judged_by, exit), limits_of(scores, judged_by, exit)

@@ -193,7 +193,7 @@ async def test_a_share_is_audited_the_same_events_each_time(fleet: Fleet) -> Non
     for _ in range(2):
         service(fleet).collector._held.clear()  # type: ignore[union-attr]
         await fleet.see(rows=slice(0, 16), name="again")
-        await until(lambda: not service(fleet).offload._tasks)  # type: ignore[union-attr]
+        await until(lambda: not service(fleet).engine.offload._tasks)  # type: ignore[union-attr]
         picked.append(sum(counted(fleet, "ddnn_audits").values()))
     assert 0 < picked[0] < 16
     assert picked[1] == 2 * picked[0]

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,7 +238,7 @@ async def test_in_a_batch_sure_rows_leave_and_the_rest_go_on_together(fleet: Fle
     fleet.use(thresholds=Thresholds(local=middle, edge=1.0))
     batches: list[int] = []
     edge = fleet.switch.apps["edge"].state.service
-    edge.engine._observe = batches.append
+    edge.engine._batch_size = SimpleNamespace(observe=batches.append)
     answers = await asyncio.gather(*(fleet.infer("edge", given, device=0) for given in inputs))
     assert {row.exit for (row,) in answers} == {Exit.LOCAL, Exit.EDGE}
     assert [row.exit is Exit.LOCAL for (row,) in answers] == [1 - each.confidence < middle for each in first]

@@ -176,6 +176,7 @@ class Events(RuleBasedStateMachine):
         )
         self.engine = Engine(
             steps,
+            metrics,
             above=Exit.CLOUD,
             offload=self.offload,
             most=2,

@@ -10,7 +10,6 @@ from ddnn.serving.metrics import REASONS, Metrics
 from ddnn.types import Answer, Exit
 from ddnn.uplink.transport import Reason
 from ddnn_lab.in_process import Fleet
-from event_bench import make_event
 
 NAMES = {
     "ddnn_requests_total",
@@ -81,11 +80,10 @@ def test_reasons_are_those_of_the_uplink() -> None:
     assert set(REASONS) == set(get_args(Reason))
 
 
-async def test_a_row_without_an_answer_is_not_counted_as_one() -> None:
+def test_a_row_without_an_answer_is_not_counted_as_one() -> None:
     metrics = Metrics(Exit, range(2))
-    event = make_event()
     for given in (answer(Exit.EDGE), answer(Exit.EDGE, reason="timeout"), answer(Exit.LOCAL, label=-1)):
-        metrics.answered(event, given)
+        metrics.answered(given)
     found = samples(metrics.text().decode())
     counts = {labels: value for (name, labels), value in found.items() if name == "ddnn_exits_total" and value}
     assert counts == {

@@ -124,8 +124,8 @@ async def test_what_an_audit_learned_later_is_no_estimate(fleet: Fleet) -> None:
     fleet.use(thresholds=Thresholds(local=1.0), audits=Audits(share=1.0, per_second=1e6, burst=100), offload="eager")
     await fleet.see(rows=ROWS)
     edge = service(fleet, "edge")
-    assert edge.offload
-    await edge.offload.close()  # lets the audits end
+    assert edge.engine.offload
+    await edge.engine.offload.close()  # lets the audits end
     told = await dry_run(fleet, Policy(bundle="b", thresholds=NEVER))
     assert (told["estimated"], told["after"]["share"]["cloud"]) == (0, 1)
 

@@ -203,7 +203,7 @@ async def test_a_section_that_fails_leaves_no_event_behind(
     def broken(**inputs: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(edge.sections[role], "run", broken)
+    monkeypatch.setattr(edge.parts.sections[role], "run", broken)
     for answers in zip(*await fleet.see(), strict=True):
         exit = Exit.DEVICE if role == "local" else Exit.LOCAL
         assert {(answer.exit, answer.degraded_reason) for answer in answers} == {(exit, "error")}
