@@ -67,12 +67,12 @@ def parse_links(given: Sequence[str]) -> dict[str, LinkShape]:
 
     Any part of a shape may be left out, not all of it; raise `BadInput` for what is none.
     """
-    found: dict[str, LinkShape] = {}
+    shapes: dict[str, LinkShape] = {}
     for text in given:
         name, _, value = (part.strip() for part in text.partition("="))
         if not value or name not in LINKS:
             raise BadInput(f"link is {text!r}; {_EXPECTED_LINK}; the links are {' and '.join(LINKS)}")
-        if name in found:
+        if name in shapes:
             raise BadInput(f"link {name} is given twice; expected each once")
-        found[name] = LinkShape.parse(value)
-    return found
+        shapes[name] = LinkShape.parse(value)
+    return shapes

@@ -11,8 +11,8 @@ __all__ = ["check_certificate", "trusted"]
 def check_certificate(certificate: Path | None, key: Path | None) -> None:
     """Raise `BadConfig` unless a server can show `certificate`, PEM with its chain, of which `key` is the open key."""
     if certificate is None or key is None:
-        there, missing = ("DDNN_TLS_KEY", "DDNN_TLS_CERTIFICATE") if key else ("DDNN_TLS_CERTIFICATE", "DDNN_TLS_KEY")
-        raise BadConfig(f"{there} is set and {missing} is not; expected both, or neither for plain HTTP")
+        present, missing = ("DDNN_TLS_KEY", "DDNN_TLS_CERTIFICATE") if key else ("DDNN_TLS_CERTIFICATE", "DDNN_TLS_KEY")
+        raise BadConfig(f"{present} is set and {missing} is not; expected both, or neither for plain HTTP")
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key, password=_refuse)

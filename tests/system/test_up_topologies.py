@@ -62,4 +62,4 @@ def test_a_fleet_without_sections_below_the_cloud_comes_up_and_answers(tmp_path:
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     assert "= 3 events" in done.stdout
-    assert "answered at cloud 100%" in done.stdout
+    assert "answered at cloud 100 %" in done.stdout

@@ -48,8 +48,8 @@ for _plugin in entry_points(group="ddnn.commands"):  # an extra's commands, such
         _plugin.load()(app)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         from ddnn import __version__
 
         typer.echo(f"ddnn {__version__}")
@@ -89,7 +89,7 @@ def _say(error: DDNNError) -> int:
 
 
 def _say_system(error: OSError) -> int:
-    if isinstance(error, BrokenPipeError):  # whoever read has seen enough
+    if isinstance(error, BrokenPipeError):  # the reader has seen enough
         _forget_output()
         return 1
     what = (error.strerror or str(error) or type(error).__name__).lower()

@@ -10,7 +10,6 @@ from ddnn.cli.options import BasePort, Devices, Json, Token, bundle_path, print_
 from ddnn.errors import BadInput, DDNNError
 
 if TYPE_CHECKING:
-    from ddnn.bundle import Bundle
     from ddnn.client import EventAnswer
     from ddnn.fleet.events import Event
 
@@ -30,7 +29,7 @@ BundleOption = Annotated[
 ]
 Golden = Annotated[int, typer.Option(min=0, help="Which golden event of the bundle, where no file is given.")]
 Save = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Write the requests as files for `curl -d @FILE`; ask nobody.")
+    Path | None, typer.Option(metavar="FOLDER", help="Write the requests as files for `curl -d @FILE`; ask no tier.")
 ]
 EventId = Annotated[str | None, typer.Option("--event", metavar="ID", help="Event id; a new one by default.")]
 DeadlineMs = Annotated[float | None, typer.Option(min=1, help="Time budget; the tiers' own by default.")]
@@ -55,18 +54,20 @@ def infer(
 
     Example: `ddnn infer`, `ddnn infer EVENT.npz --device http://10.0.0.7:8010 --device http://10.0.0.8:8010`
     """
-    import asyncio
-
     from ddnn.bundle import Bundle
+    from ddnn.client import Fleet
     from ddnn.fleet.addresses import device_addresses
-    from ddnn.fleet.events import read_events, write_requests
+    from ddnn.fleet.events import Event, golden_events, read_events, write_requests
     from ddnn.fleet.status import NO_TIER, check_served, read_statuses
 
     opened = Bundle.open(bundle_path(bundle))
     if file is not None:
         events = read_events(file, [spec.view.shape for spec in opened.topology.devices])
     else:
-        events = [_golden_event(opened, golden)]
+        data = golden_events(opened)
+        if golden >= len(data):
+            raise BadInput(f"--golden is {golden}; {opened.manifest.name} has golden events 0 to {len(data) - 1}")
+        events = [Event.of(data, golden)]
     if event is not None and len(events) > 1:
         raise BadInput(f"--event names one event; {file} has {len(events)}")
     if save is not None:
@@ -78,64 +79,43 @@ def infer(
     check_served(tiers, opened, "--bundle")
     if not any(tier.listens for tier in tiers):
         raise DDNNError(NO_TIER)
-    answers = asyncio.run(_ask(urls, events, event, deadline_ms, token))
+    with Fleet(urls, token) as fleet:
+        answers = [fleet.answer_event(shown.views, event=event, deadline_ms=deadline_ms) for shown in events]
     if as_json:
         print_json([_document(answer, opened.manifest.classes) for answer in answers])
     else:
-        _print(events, answers, opened.manifest.classes)
-
-
-def _golden_event(bundle: "Bundle", number: int) -> "Event":
-    from ddnn.fleet.events import Event, golden_events
-
-    events = golden_events(bundle)
-    if number >= len(events):
-        raise BadInput(f"--golden is {number}; {bundle.manifest.name} has golden events 0 to {len(events) - 1}")
-    return Event.of(events, number)
-
-
-async def _ask(
-    urls: Sequence[str], events: "Sequence[Event]", id: str | None, deadline_ms: float | None, token: str | None
-) -> "list[EventAnswer]":
-    from ddnn.client import AsyncFleet
-
-    async with AsyncFleet(urls, token) as fleet:
-        return [await fleet.answer_event(each.views, event=id, deadline_ms=deadline_ms) for each in events]
+        for shown, answer in zip(events, answers, strict=True):
+            typer.echo(_text(shown, answer, opened.manifest.classes))
 
 
 def _document(answer: "EventAnswer", classes: Sequence[str]) -> dict[str, Any]:
+    same = ("event", "label", "degraded", "degraded_reason", "policy_version", "bytes_up")
     return {
-        "event": answer.event,
-        "label": answer.label,
+        **{name: getattr(answer, name) for name in same},
         "class": classes[answer.label],
         "probabilities": [round(float(p), 6) for p in answer.probabilities],
         "exit": answer.exit.value,
         "confidence": round(answer.confidence, 6),
         "devices": answer.devices.tolist(),
-        "degraded": answer.degraded,
-        "degraded_reason": answer.degraded_reason,
-        "policy_version": answer.policy_version,
-        "bytes_up": answer.bytes_up,
         "errors": {str(device): str(error) for device, error in answer.errors.items()},
     }
 
 
-def _print(events: "Sequence[Event]", answers: "Sequence[EventAnswer]", classes: Sequence[str]) -> None:
-    for event, answer in zip(events, answers, strict=True):
-        truth = "" if event.label is None else f"   (the label says {classes[event.label]})"
-        runners_up = answer.probabilities.argsort()[-2:-4:-1]
-        lines = {
-            "event": event.name,
-            "answer": f"{classes[answer.label]}{truth}",
-            "exit": answer.exit.value,
-            "sure": f"{answer.confidence:.1%}",
-            "next": ", ".join(f"{classes[label]} {answer.probabilities[label]:.1%}" for label in runners_up),
-            "devices": "".join("●" if present else "○" for present in answer.devices),
-            "bytes up": f"{answer.bytes_up:,}",
-            "policy": f"version {answer.policy_version}",
-        }
-        if answer.degraded:
-            lines["degraded"] = answer.degraded_reason
-        for device, error in answer.errors.items():
-            lines[f"device {device}"] = str(error)
-        typer.echo("\n".join(f"{name:<10}{value}" for name, value in lines.items()) + "\n")
+def _text(event: "Event", answer: "EventAnswer", classes: Sequence[str]) -> str:
+    from ddnn.formatting import percent
+
+    truth = "" if event.label is None else f"   (the label says {classes[event.label]})"
+    runners_up = answer.probabilities.argsort()[-2:-4:-1]
+    lines = {
+        "event": event.name,
+        "answer": f"{classes[answer.label]}{truth}",
+        "exit": answer.exit.value,
+        "sure": percent(answer.confidence),
+        "next": ", ".join(f"{classes[label]} {percent(answer.probabilities[label])}" for label in runners_up),
+        "devices": "".join("●" if present else "○" for present in answer.devices),
+        "bytes up": f"{answer.bytes_up:,}",
+        "policy": f"version {answer.policy_version}",
+        **({"degraded": answer.degraded_reason} if answer.degraded else {}),
+        **{f"device {device}": str(error) for device, error in answer.errors.items()},
+    }
+    return "\n".join(f"{name:<10}{value}" for name, value in lines.items()) + "\n"

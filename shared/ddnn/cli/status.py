@@ -14,7 +14,7 @@ def status(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Show every tier of a running fleet: ready, bundle, policy, what it answered, its way up, its audits.
+    """Show every tier of a running fleet: ready, bundle, policy, what it answered, its uplink, its audits.
 
     Exit code 1 when a tier is not ready.
 

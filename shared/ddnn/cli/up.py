@@ -74,12 +74,12 @@ def up(
     from ddnn.fleet.table import show
     from ddnn.links import LINKS, parse_links
 
-    # SIGTERM is a Ctrl-C to whoever handles that at the moment, also where a shell had Ctrl-C ignored.
+    # SIGTERM is a Ctrl-C to whatever handles that at the moment, also where a shell had Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console(highlight=False)
-    told = {"DDNN_TOKEN": token, "DDNN_MAX_SECTION_BATCH": max_batch, "DDNN_MAX_DELAY_MS": max_delay_ms}
-    env = {name: str(value) for name, value in told.items() if value is not None}
+    settings = {"DDNN_TOKEN": token, "DDNN_MAX_SECTION_BATCH": max_batch, "DDNN_MAX_DELAY_MS": max_delay_ms}
+    env = {name: str(value) for name, value in settings.items() if value is not None}
     shapes = {LINKS[name]: shape for name, shape in parse_links(link or ()).items()}
     with LocalFleet(bundle_path(bundle), base_port=base_port, env=env, state=state, shapes=shapes) as fleet:
         _wait(fleet, console)
@@ -105,11 +105,9 @@ def up(
 def _wait(fleet: "LocalFleet", console: "Console") -> None:
     name, count = fleet.bundle.manifest.name, len(fleet.members)
     with console.status("") as status:
-
-        def progress(ready: int, wanted: int) -> None:
-            status.update(f"starting {name}: {ready} of {wanted} processes ready")
-
-        fleet.wait_until_ready(progress=progress)
+        fleet.wait_until_ready(
+            progress=lambda ready, all: status.update(f"starting {name}: {ready} of {all} processes ready")
+        )
     console.print(f"{name} is up: {count} processes, bundle {fleet.bundle.fingerprint[:12]}\n")
 
 
@@ -125,11 +123,11 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     console.print()
     for member in fleet.members.values():
         joins = fleet.below(member)
-        # With one edge everybody knows who joins whom.
-        told = f"  joins {', '.join(joins)}" if joins and len(fleet.edge_urls) > 1 else ""
+        # With one edge it is plain which tier joins which.
+        joining = f"  joins {', '.join(joins)}" if joins and len(fleet.edge_urls) > 1 else ""
         link = fleet.links.get(member.name)
-        way = f"  its way up: {link.shape}" if link else ""
-        console.print(f"{member.name:<9} {member.url}{told}{way}", markup=False, soft_wrap=True)
+        uplink = f"  its uplink: {link.shape}" if link else ""
+        console.print(f"{member.name:<9} {member.url}{joining}{uplink}", markup=False, soft_wrap=True)
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
     request = [f"curl -s {fleet.device_urls[device]}/v2/models/ddnn/infer", *header, f"-d @{shlex.quote(str(body))}"]
     console.print("  " + " \\\n    ".join(request) + "\n", soft_wrap=True, markup=False)
@@ -137,21 +135,21 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     where = "" if fleet.members["cloud"].port == _USUAL_PORT else f" --base-port {fleet.members['cloud'].port}"
     path = fleet.bundle.path
     other = "" if path.resolve() == shipped_bundle().resolve() else f" {shlex.quote(str(path))}"
-    asks = ("status", f"infer --bundle{other}" if other else "infer", f"play{other}")
-    then = ", ".join(f"{command} {each}{where}" for each in asks)
+    commands = ("status", f"infer --bundle{other}" if other else "infer", f"play{other}")
+    then = ", ".join(f"{command} {arguments}{where}" for arguments in commands)
     console.print(f"Then: {then}. Ctrl-C stops the fleet.", style="dim", soft_wrap=True, markup=False)
 
 
 def _stay(fleet: "LocalFleet", console: "Console") -> None:
     import time
 
-    told: set[str] = set()
+    reported: set[str] = set()
     try:
         while True:
             for member in fleet.stopped():
-                if member.name not in told:
+                if member.name not in reported:
                     console.print(f"{member.how_it_ended()}. The others stay up.", style="yellow", markup=False)
-                    told.add(member.name)
+                    reported.add(member.name)
             time.sleep(0.3)
     except KeyboardInterrupt:
         console.print("\nstopping", style="dim")

@@ -12,7 +12,7 @@ __all__ = ["EventAnswer", "join", "joined"]
 
 @dataclass(frozen=True, slots=True)
 class EventAnswer:
-    """The one answer to an event: that of the device whose answer counts, and what all of them said."""
+    """The one answer to an event: that of the device whose answer counts, and the answers of all."""
 
     event: str
     label: int

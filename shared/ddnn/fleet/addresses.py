@@ -69,9 +69,9 @@ def device_addresses(given: Sequence[str], base: int, topology: Topology, *, fla
     return urls
 
 
-def refuse_ports_in_use(wanted: Mapping[str, int]) -> None:
+def refuse_ports_in_use(ports: Mapping[str, int]) -> None:
     """Raise `BadConfig` naming the first port that cannot be bound."""
-    for name, port in wanted.items():
+    for name, port in ports.items():
         if not is_free(port):
             raise BadConfig(
                 f"port {port}, for {name}, is in use or may not be bound;"
@@ -93,6 +93,6 @@ def is_free(port: int) -> bool:
 def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:  # all held at once, so that no two are the same
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        for held in sockets:
+            held.bind((HOST, 0))
+        return [int(held.getsockname()[1]) for held in sockets]

@@ -125,14 +125,14 @@ def check_answers(tiers: Sequence[TierStatus], bundle: Bundle, token: str | None
     yield Finding("answers", "ok", f"{len(answers)} golden events came back as they are offline: {shown}")
 
 
-def check_ports(wanted: Mapping[str, int]) -> Iterator[Finding]:
+def check_ports(ports: Mapping[str, int]) -> Iterator[Finding]:
     """Check that `ddnn up` could bind its ports; for a fleet that is not running."""
-    taken = [f"{port} ({name})" for name, port in wanted.items() if not is_free(port)]
+    taken = [f"{port} ({name})" for name, port in ports.items() if not is_free(port)]
     if taken:
         advice = "stop what listens there, or give `ddnn up` another --base-port"
         yield Finding("ports", "warning", f"in use: {', '.join(taken)}", advice)
     else:
-        yield Finding("ports", "ok", f"free for `ddnn up`: {min(wanted.values())} to {max(wanted.values())}")
+        yield Finding("ports", "ok", f"free for `ddnn up`: {min(ports.values())} to {max(ports.values())}")
 
 
 def smoke_test(urls: Sequence[str], bundle: Bundle, token: str | None = None) -> list[EventAnswer]:

@@ -65,15 +65,14 @@ def events_of(bundle: Bundle, data: Dataset, split: str = "test") -> Dataset:
     return part
 
 
-def shuffled(data: Dataset, wanted: int | None = None, seed: int = 0) -> Iterator[Event]:
-    """The first `wanted` events of `data` in a shuffled order, from the start again when they run out.
+def shuffled(data: Dataset, number: int | None = None, seed: int = 0) -> Iterator[Event]:
+    """The first `number` events of `data` in a shuffled order, from the start again when they run out.
 
     None = each once, 0 = without end. Files are often sorted by class; what is shown should not be.
     """
     order = random.Random(seed).sample(range(len(data)), len(data))
-    numbers = range(len(data)) if wanted is None else range(wanted) if wanted else count()
-    for number in numbers:
-        yield Event.of(data, order[number % len(data)])
+    for place in range(len(data)) if number is None else range(number) if number else count():
+        yield Event.of(data, order[place % len(data)])
 
 
 def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
@@ -91,14 +90,11 @@ def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
         None if view is None else _with_rows(name, view, shape)
         for (name, view), shape in zip(_views(file, arrays, shapes), shapes, strict=True)
     ]
-    rows = {len(view) for view in views if view is not None}
-    if len(rows) > 1:
-        raise BadData(
-            f"{file} has {' and '.join(map(str, sorted(rows)))} events; expected the same number in every X_i"
-        )
+    counts = sorted({len(view) for view in views if view is not None})
+    if len(counts) > 1:
+        raise BadData(f"{file} has {' and '.join(map(str, counts))} events; expected the same number in every X_i")
     return [
-        Event(f"#{row}", None, tuple(None if view is None else view[row] for view in views))
-        for row in range(rows.pop())
+        Event(f"#{row}", None, tuple(None if view is None else view[row] for view in views)) for row in range(counts[0])
     ]
 
 
@@ -117,8 +113,8 @@ def _views(file: Path, arrays: dict[str, Array], shapes: Sequence[tuple[int, ...
     names = [f"X_{device}" for device in range(devices)]
     stray = [name for name in arrays if name.startswith("X_") and name not in names]
     if stray or not arrays:
-        found = f"{stray[0]} is in {file}" if stray else f"{file} has no view"
-        raise BadData(f"{found}; expected X, or some of {names[0]} to {names[-1]}")
+        problem = f"{stray[0]} is in {file}" if stray else f"{file} has no view"
+        raise BadData(f"{problem}; expected X, or some of {names[0]} to {names[-1]}")
     return [(name, arrays.get(name)) for name in names]
 
 

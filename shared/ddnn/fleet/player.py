@@ -4,9 +4,10 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Any, Final
 from uuid import uuid4
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = ["Pace", "Played", "Tally", "play"]
 _MOST_AT_ONCE: Final = 32
 _FIRST_REST: Final = 0.05
 _LONGEST_REST: Final = 2.0
+_LATENCIES_KEPT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,42 +46,56 @@ class Played:
 
     event: Event
     answer: EventAnswer | None
-    """None when nobody answered."""
+    """None when no device answered."""
     milliseconds: float
     """From the event to its answer."""
     error: str = ""
-    """Why nobody answered."""
+    """Why there is no answer."""
 
 
-async def play(fleet: AsyncFleet, events: Iterator[Event], pace: Pace) -> AsyncIterator[Played]:
+_Ask = Callable[[], Coroutine[Any, Any, Played]]
+
+
+def play(fleet: AsyncFleet, events: Iterator[Event], pace: Pace) -> AsyncIterator[Played]:
     """Play `events` to `fleet`; yield them as they are answered.
 
-    Where no rate is set and nobody answers, the next event comes after a rest, twice as long each time, up to 2 s.
+    Where no rate is set and no device answers, the next event comes after a rest, twice as long each time, up to 2 s.
     """
     chance = random.Random(pace.seed)
     run = uuid4().hex[:8]  # an id is never used twice: a fleet holds on to what it has answered
-    pending: set[asyncio.Task[Played]] = set()
-    began = rested = time.monotonic()
+
+    def prepared(number: int, event: Event) -> _Ask:
+        seen = _lose(event, pace.drop, chance)
+        delays = [chance.uniform(0, pace.jitter_ms) / 1000 for _ in seen.views]
+        return partial(_ask, fleet, seen, f"{run}-{number}", delays, pace.threshold)
+
+    asks = (prepared(number, event) for number, event in enumerate(events))
+    return _one_by_one(asks) if pace.rate is None else _at_rate(asks, pace.rate)
+
+
+async def _one_by_one(asks: Iterator[_Ask]) -> AsyncIterator[Played]:
     rest = 0.0
-    most = 1 if pace.rate is None else _MOST_AT_ONCE
+    for ask in asks:
+        await asyncio.sleep(rest)
+        played = await ask()
+        rest = 0.0 if played.answer else min(_LONGEST_REST, 2 * rest or _FIRST_REST)
+        yield played
+
+
+async def _at_rate(asks: Iterator[_Ask], rate: float) -> AsyncIterator[Played]:
+    pending: set[asyncio.Task[Played]] = set()
+    began = time.monotonic()
     try:
-        for number, event in enumerate(events):
-            due = began + number / pace.rate if pace.rate else began
-            while (wait := max(due, rested) - time.monotonic()) > 0 or len(pending) >= most:
+        for number, ask in enumerate(asks):
+            while (wait := began + number / rate - time.monotonic()) > 0 or len(pending) >= _MOST_AT_ONCE:
                 if not pending:
                     await asyncio.sleep(wait)
                     continue
-                timeout = None if len(pending) >= most else wait
+                timeout = None if len(pending) >= _MOST_AT_ONCE else wait
                 done, pending = await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    played = task.result()
-                    if pace.rate is None:
-                        rest = 0.0 if played.answer else min(_LONGEST_REST, 2 * rest or _FIRST_REST)
-                        rested = time.monotonic() + rest
-                    yield played
-            seen = _lose(event, pace.drop, chance)
-            delays = [chance.uniform(0, pace.jitter_ms) / 1000 for _ in seen.views]
-            pending.add(asyncio.create_task(_ask(fleet, seen, f"{run}-{number}", delays, pace.threshold)))
+                    yield task.result()
+            pending.add(asyncio.create_task(ask()))
         for answered in asyncio.as_completed(pending):
             yield await answered
     finally:
@@ -105,9 +121,6 @@ def _lose(event: Event, share: float, chance: random.Random) -> Event:
     return Event(event.name, event.label, tuple(v if i in kept else None for i, v in enumerate(event.views)))
 
 
-_LATENCIES_KEPT: Final = 10_000
-
-
 @dataclass
 class Tally:
     """What a person wants to know of the events so far."""
@@ -115,7 +128,7 @@ class Tally:
     events: int = 0
     """Answered events."""
     failed: int = 0
-    """Events nobody answered."""
+    """Events without an answer."""
     labelled: int = 0
     """Answered events whose true label is known."""
     right: int = 0

@@ -4,17 +4,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from ddnn.client import AsyncFleet
 from ddnn.fleet.events import Event
 from ddnn.fleet.player import Pace, Played, Tally, play
-from ddnn.types import Bools, Exit
+from ddnn.fleet.view import plain_table
+from ddnn.formatting import NONE, percent
+from ddnn.types import Exit
 
 __all__ = ["LiveTable", "show"]
 
@@ -22,7 +23,6 @@ _COLORS: Final = {Exit.DEVICE: "cyan", Exit.LOCAL: "green", Exit.EDGE: "yellow",
 _LINES_AROUND_ROWS: Final = 8
 _MOST_ROWS: Final = 24
 _LONGEST_LABEL: Final = 18
-_PLAIN: Final = "{:>8}  {:<{w}}  {:<{w}}  {:<9} {:>6}  {:<{d}}  {:>8}  {:>8}  {}"
 _ROWS_A_TOTAL: Final = 50
 
 
@@ -35,11 +35,12 @@ class LiveTable:
 
     def __init__(self, classes: Sequence[str], devices: int, console: Console | None = None) -> None:
         self.tally = Tally()
-        self._classes, self._devices = tuple(classes), devices
+        self._names = [name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…" for name in classes]
         self._console = console or Console(highlight=False)
+        self._columns = _columns(max(map(len, self._names), default=0), devices)
         self._rows: deque[Played] = deque(maxlen=max(3, min(_MOST_ROWS, self._console.height - _LINES_AROUND_ROWS)))
         self._live: Live | None = None
-        self._told = 0  # events in the last line of totals
+        self._totalled = 0  # events in the last line of totals
         self._lock = Lock()  # a terminal is drawn by a thread of its own, while events come
 
     def __enter__(self) -> Self:
@@ -47,7 +48,7 @@ class LiveTable:
             self._live = Live(console=self._console, refresh_per_second=12, get_renderable=self._draw)
             self._live.start()
         else:
-            self._print(*("event", "true", "answer", "exit", "sure", "devices", "bytes up", "ms", ""))
+            self._print([header for header, _, _ in self._columns])
         return self
 
     def __exit__(
@@ -55,8 +56,8 @@ class LiveTable:
     ) -> None:
         if self._live:
             self._live.stop()
-        elif self._seen() != self._told:
-            self._totals_line()
+        elif self.tally.events + self.tally.failed != self._totalled:
+            self._print_totals()
 
     def show(self, played: Played) -> None:
         """Add one event."""
@@ -65,45 +66,33 @@ class LiveTable:
             self._rows.append(played)
         if self._live:
             return
-        self._print(*(text.plain for text in self._cells(played)))
-        if self._seen() % _ROWS_A_TOTAL == 0:
-            self._totals_line()
-
-    def _seen(self) -> int:
-        return self.tally.events + self.tally.failed
+        self._print([text.plain for text in self._cells(played)])
+        if (self.tally.events + self.tally.failed) % _ROWS_A_TOTAL == 0:
+            self._print_totals()
 
     def _cells(self, played: Played) -> tuple[Text, ...]:
         event, answer = played.event, played.answer
-        truth = Text(self._name(event.label))
+        truth = "?" if event.label is None else self._names[event.label]
         if answer is None:
-            note = Text(played.error, style="red")
-            return (Text(event.name), truth, Text("—", style="red"), *(Text("—") for _ in range(5)), note)
-        right = event.label is None or answer.label == event.label
+            dashes = (Text(NONE) for _ in range(5))
+            return (Text(event.name), Text(truth), Text(NONE, "red"), *dashes, Text(played.error, "red"))
         return (
             Text(event.name),
-            truth,
-            Text(self._name(answer.label), style="" if right else "bold red"),
-            Text(answer.exit.value, style=_COLORS[answer.exit]),
-            Text(f"{answer.confidence:.0%}"),
-            _dots(answer.devices),
+            Text(truth),
+            Text(self._names[answer.label], "" if event.label in (None, answer.label) else "bold red"),
+            Text(answer.exit.value, _COLORS[answer.exit]),
+            Text(percent(answer.confidence, 0)),
+            Text("".join("●" if seen else "○" for seen in answer.devices), "dim" if answer.devices.all() else "yellow"),
             Text(f"{answer.bytes_up:,}"),
             Text(f"{played.milliseconds:.1f}"),
-            Text(f"degraded: {answer.degraded_reason}" if answer.degraded else "", style="yellow"),
+            Text(f"degraded: {answer.degraded_reason}" if answer.degraded else "", "yellow"),
         )
 
-    def _name(self, label: int | None) -> str:
-        name = "?" if label is None else self._classes[label]
-        return name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
-
     def _draw(self) -> RenderableType:
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for header in ("event", "true", "answer", "exit"):
-            table.add_column(header, no_wrap=True, justify="right" if header == "event" else "left", min_width=7)
-        table.add_column("sure", justify="right", no_wrap=True)
-        table.add_column("devices", no_wrap=True, min_width=self._devices)
-        table.add_column("bytes up", justify="right", no_wrap=True)
-        table.add_column("ms", justify="right", no_wrap=True, min_width=6)
-        table.add_column("", no_wrap=True, overflow="ellipsis")
+        table = plain_table()
+        table.show_header = True
+        for header, width, justify in self._columns:
+            table.add_column(header, no_wrap=True, justify=justify, min_width=width, overflow="ellipsis")
         with self._lock:
             rows, totals = tuple(self._rows), self._totals()
         for played in rows:
@@ -112,15 +101,14 @@ class LiveTable:
 
     def _totals(self) -> tuple[Text, ...]:
         tally = self.tally
-        accuracy = "—" if tally.accuracy is None else f"{tally.accuracy:.1%}"
-        first = Text.assemble((f"{tally.events:,}", "bold"), " events   accuracy ", (accuracy, "bold"))
-        shares = [(exit, tally.share(exit)) for exit in Exit if tally.exits[exit]]
-        for place, (exit, share) in enumerate(shares):
-            first.append(" · " if place else "   answered at ").append(f"{exit.value} {share:.0%}", style=_COLORS[exit])
+        first = Text.assemble((f"{tally.events:,}", "bold"), " events   accuracy ", (percent(tally.accuracy), "bold"))
+        for place, exit in enumerate(exit for exit in Exit if tally.exits[exit]):
+            first.append(" · " if place else "   answered at ")
+            first.append(f"{exit.value} {percent(tally.share(exit), 0)}", _COLORS[exit])
         if tally.degraded:
-            first.append(f"   degraded {tally.degraded:,}", style="yellow")
+            first.append(f"   degraded {tally.degraded:,}", "yellow")
         if tally.failed:
-            first.append(f"   not answered {tally.failed:,}", style="red")
+            first.append(f"   not answered {tally.failed:,}", "red")
         if not tally.events:
             return (first,)
         second = Text.assemble(
@@ -132,18 +120,16 @@ class LiveTable:
         )
         return first, second
 
-    def _totals_line(self) -> None:
-        self._told = self._seen()
+    def _print_totals(self) -> None:
+        self._totalled = self.tally.events + self.tally.failed
         self._console.print("=", "   ".join(text.plain for text in self._totals()), markup=False, soft_wrap=True)
 
-    def _print(self, *cells: str) -> None:
-        width = max([6, *(len(self._name(label)) for label in range(len(self._classes)))])
-        line = _PLAIN.format(*cells, w=width, d=max(self._devices, len("devices")))
-        self._console.print(line.rstrip(), markup=False, soft_wrap=True)
-
-
-def _dots(devices: Bools) -> Text:
-    return Text("".join("●" if present else "○" for present in devices), style="dim" if devices.all() else "yellow")
+    def _print(self, cells: Sequence[str]) -> None:
+        padded = [
+            cell.rjust(width) if justify == "right" else cell.ljust(width)
+            for cell, (_, width, justify) in zip(cells, self._columns, strict=True)
+        ]
+        self._console.print("  ".join(padded).rstrip(), markup=False, soft_wrap=True)
 
 
 async def show(
@@ -163,3 +149,18 @@ async def show(
                 table.show(played)
                 then(played)
     return table.tally
+
+
+def _columns(label: int, devices: int) -> list[tuple[str, int, Literal["left", "right"]]]:
+    """Header, width and side of each; `label` is the width of the longest class."""
+    return [
+        ("event", 8, "right"),
+        ("true", max(6, label), "left"),
+        ("answer", max(6, label), "left"),
+        ("exit", 9, "left"),
+        ("sure", 6, "right"),
+        ("devices", max(7, devices), "left"),
+        ("bytes up", 8, "right"),
+        ("ms", 8, "right"),
+        ("", 0, "left"),
+    ]

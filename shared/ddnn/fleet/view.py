@@ -22,7 +22,7 @@ def plain_table(*headers: str) -> Table:
 
 def print_statuses(tiers: Sequence[TierStatus], console: Console) -> None:
     """Print what every tier says of itself."""
-    table = plain_table("tier", "address", "state", "requests", "answered at", "way up")
+    table = plain_table("tier", "address", "state", "requests", "answered at", "uplink")
     for column in table.columns:
         column.no_wrap = column.header != "answered at"
     table.columns[3].justify = "right"

@@ -1,4 +1,4 @@
-"""`python -m ddnn.fleet.watchdog ARGS` runs `ddnn ARGS` for as long as whoever holds the other end of stdin lives.
+"""`python -m ddnn.fleet.watchdog ARGS` runs `ddnn ARGS` for as long as the process at the other end of stdin lives.
 
 A parent that is killed hard cannot stop its children; the pipe it held closes all the same, on every system.
 """

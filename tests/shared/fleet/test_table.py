@@ -63,9 +63,9 @@ def test_without_a_terminal_every_event_is_a_line_and_the_totals_are_the_last() 
         table.show(played(1, None))
     header, first, second, last = text.getvalue().splitlines()
     assert header.split() == ["event", "true", "answer", "exit", "sure", "devices", "bytes", "up", "ms"]
-    assert first.split() == ["#7", "cat", "dog", "local", "93%", "●○", "40", "12.5", "degraded:", "unreachable"]
+    assert first.split() == ["#7", "cat", "dog", "local", "93", "%", "●○", "40", "12.5", "degraded:", "unreachable"]
     assert second.endswith("no device answered")
-    assert last.startswith("= 1 events   accuracy 0.0%")
+    assert last.startswith("= 1 events   accuracy 0.0 %")
 
 
 def test_a_terminal_gets_one_table_drawn_in_place() -> None:
@@ -74,7 +74,7 @@ def test_a_terminal_gets_one_table_drawn_in_place() -> None:
     with LiveTable(("cat", "dog"), 2, console) as table:
         for _ in range(30):
             table.show(played(0, 0))
-    assert "30 events   accuracy 100.0%   answered at local 100%" in text.getvalue()
+    assert "30 events   accuracy 100.0 %   answered at local 100 %" in text.getvalue()
 
 
 def test_a_terminal_is_drawn_while_events_come(request: pytest.FixtureRequest) -> None:
