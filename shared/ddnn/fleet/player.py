@@ -157,39 +157,18 @@ class Tally:
             self.labelled += 1
             self.right += answer.label == played.event.label
 
-    @property
-    def accuracy(self) -> float | None:
-        """Share of the labelled events answered rightly, 0..1."""
-        return self.right / self.labelled if self.labelled else None
-
-    def share(self, exit: Exit) -> float:
-        """Share of the events that `exit` answered, 0..1."""
-        return self.exits[exit] / self.events if self.events else 0.0
-
-    @property
-    def bytes_per_event(self) -> float:
-        """Payload sent up for one event, on average, all links together."""
-        return self.bytes_up / self.events if self.events else 0.0
-
-    @property
-    def raw_bytes_per_event(self) -> float:
-        """Size of one event's raw views, on average."""
-        return self.raw_bytes / self.events if self.events else 0.0
-
-    def latency(self, percent: float) -> float:
-        """A percentile of the latest latencies, in milliseconds."""
-        return float(np.percentile(np.asarray(self.milliseconds), percent)) if self.milliseconds else 0.0
-
-    def document(self) -> dict[str, object]:
-        """The totals as data, for `--json`."""
+    def document(self) -> dict[str, Any]:
+        """The totals as data, for `--json`: shares in 0..1, averages over the answered events, recent latencies."""
+        answered = max(1, self.events)
+        p50, p95 = np.percentile(self.milliseconds or [0.0], [50, 95]).tolist()
         return {
             "events": self.events,
             "failed": self.failed,
-            "accuracy": self.accuracy,
+            "accuracy": self.right / self.labelled if self.labelled else None,
             "degraded": self.degraded,
-            "exit_share": {exit.value: self.share(exit) for exit in Exit},
-            "bytes_per_event": self.bytes_per_event,
-            "raw_bytes_per_event": self.raw_bytes_per_event,
-            "p50_ms": self.latency(50),
-            "p95_ms": self.latency(95),
+            "exit_share": {exit.value: self.exits[exit] / answered for exit in Exit},
+            "bytes_per_event": self.bytes_up / answered,
+            "raw_bytes_per_event": self.raw_bytes / answered,
+            "p50_ms": p50,
+            "p95_ms": p95,
         }

@@ -100,23 +100,24 @@ class LiveTable:
         return Group(table, Text(), *totals)
 
     def _totals(self) -> tuple[Text, ...]:
-        tally = self.tally
-        first = Text.assemble((f"{tally.events:,}", "bold"), " events   accuracy ", (percent(tally.accuracy), "bold"))
-        for place, exit in enumerate(exit for exit in Exit if tally.exits[exit]):
-            first.append(" · " if place else "   answered at ")
-            first.append(f"{exit.value} {percent(tally.share(exit), 0)}", _COLORS[exit])
-        if tally.degraded:
-            first.append(f"   degraded {tally.degraded:,}", "yellow")
-        if tally.failed:
-            first.append(f"   not answered {tally.failed:,}", "red")
-        if not tally.events:
+        totals = self.tally.document()
+        accuracy = (percent(totals["accuracy"]), "bold")
+        first = Text.assemble((f"{totals['events']:,}", "bold"), " events   accuracy ", accuracy)
+        shares = [(Exit(exit), share) for exit, share in totals["exit_share"].items() if share]
+        for place, (exit, share) in enumerate(shares):
+            first.append(" · " if place else "   answered at ").append(f"{exit} {percent(share, 0)}", _COLORS[exit])
+        if totals["degraded"]:
+            first.append(f"   degraded {totals['degraded']:,}", "yellow")
+        if totals["failed"]:
+            first.append(f"   not answered {totals['failed']:,}", "red")
+        if not totals["events"]:
             return (first,)
         second = Text.assemble(
             "bytes up ",
-            (f"{tally.bytes_per_event:,.0f}", "bold"),
-            f" an event, the raw views are {tally.raw_bytes_per_event:,.0f}   latency p50 ",
-            (f"{tally.latency(50):.1f} ms", "bold"),
-            f"  p95 {tally.latency(95):.1f} ms",
+            (f"{totals['bytes_per_event']:,.0f}", "bold"),
+            f" an event, the raw views are {totals['raw_bytes_per_event']:,.0f}   latency p50 ",
+            (f"{totals['p50_ms']:.1f} ms", "bold"),
+            f"  p95 {totals['p95_ms']:.1f} ms",
         )
         return first, second
 

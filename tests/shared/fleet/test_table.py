@@ -49,11 +49,12 @@ def test_totals_count_answers_exits_bytes_and_failures() -> None:
     tally = Tally()
     for each in (played(0, 0), played(1, 0, Exit.CLOUD, degraded=True), played(0, None), played(1, 1)):
         tally.add(each)
-    assert (tally.events, tally.failed, tally.degraded) == (3, 1, 1)
-    assert tally.accuracy == pytest.approx(2 / 3)
-    assert tally.share(Exit.LOCAL) == pytest.approx(2 / 3)
-    assert (tally.bytes_per_event, tally.raw_bytes_per_event) == (40, 12)
-    assert tally.latency(50) == 12.5
+    totals = tally.document()
+    assert (totals["events"], totals["failed"], totals["degraded"]) == (3, 1, 1)
+    assert totals["accuracy"] == pytest.approx(2 / 3)
+    assert totals["exit_share"]["local"] == pytest.approx(2 / 3)
+    assert (totals["bytes_per_event"], totals["raw_bytes_per_event"]) == (40, 12)
+    assert totals["p50_ms"] == 12.5
 
 
 def test_without_a_terminal_every_event_is_a_line_and_the_totals_are_the_last() -> None:
