@@ -107,12 +107,7 @@ class Collector:
     """
 
     def __init__(
-        self,
-        children: Children,
-        engine: Engine,
-        control: PolicyControl,
-        metrics: Metrics,
-        settings: CollectorSettings,
+        self, children: Children, engine: Engine, control: PolicyControl, metrics: Metrics, settings: CollectorSettings
     ) -> None:
         self.children, self.stragglers = children, Stragglers(len(children.places), settings.alive_events)
         self._engine, self._control, self._metrics, self._settings = engine, control, metrics, settings
@@ -161,7 +156,7 @@ class Collector:
     def offer(self, id: bytes, part: Contribution, reply: Reply, row: int) -> None:
         """Add one contribution, whose answer goes to a row of `reply`."""
         now = asyncio.get_running_loop().time()
-        self._forget_old(now)
+        self._forget(lambda oldest: now - oldest.held_since > self._settings.hold_s)
         if (held := self._held.get(id)) and held.answer:
             self.stragglers.late(part.child, now - held.opened)
             reply.give(row, replace(held.answer, bytes_up=0, need_features=False))
@@ -356,19 +351,15 @@ class Collector:
         return replace(self._control.nothing, policy_version=event.rule.policy.version, need_features=need_features)
 
     def _make_room(self) -> None:
-        while self._held and self.pending + self.held >= self._settings.events:
-            self._drop_oldest()
+        self._forget(lambda oldest: self.pending + self.held >= self._settings.events)
         if self.pending >= self._room:
             self._metrics.shed.labels("collector").inc()
             raise Overloaded(f"{self.pending} events are waiting here already; expected fewer than that")
 
-    def _forget_old(self, now: float) -> None:
-        while self._held and now - next(iter(self._held.values())).held_since > self._settings.hold_s:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        _, event = self._held.popitem(last=False)
-        event.to(State.GONE)
+    def _forget(self, ripe: Callable[[Event], bool]) -> None:
+        """Hold answered events no longer, the oldest first, while that is said of them."""
+        while self._held and ripe(next(iter(self._held.values()))):
+            self._held.popitem(last=False)[1].to(State.GONE)
 
 
 def _fill(event: Event, parts: Mapping[int, Contribution], children: Children) -> None:

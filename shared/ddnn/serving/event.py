@@ -16,21 +16,10 @@ from ddnn.serving.request import RequestOptions, Stage, reserve
 from ddnn.serving.states import NEXT, State
 from ddnn.types import Answer, Array, Bools, Exit, Floats
 
-__all__ = [
-    "AUDIT_S",
-    "Contribution",
-    "Event",
-    "Flight",
-    "Holder",
-    "Reply",
-    "audit_options",
-    "no_answer",
-]
+__all__ = ["AUDIT_S", "Contribution", "Event", "Flight", "Holder", "Reply", "audit_options", "no_answer"]
 
 AUDIT_S: Final = 2.0
 """How long an audit may take, in seconds, at each tier; no caller waits for it."""
-
-
 _WORKED_ON: Final = frozenset({State.DECIDING, State.OFFLOADED})
 
 
@@ -245,10 +234,10 @@ class Event:
 
     def tell(self, child: int, answer: Answer) -> None:
         """Reply to one child, while the event goes on."""
-        told = [waiting for waiting in self.replies if waiting[0].child == child]
-        self.replies = [waiting for waiting in self.replies if waiting[0].child != child]
-        for reply, row in told:
-            reply.give(row, answer, self)
+        waiting, self.replies = self.replies, [waiting for waiting in self.replies if waiting[0].child != child]
+        for reply, row in waiting:
+            if reply.child == child:
+                reply.give(row, answer, self)
 
     def settle(self, answer: Answer) -> None:
         """Give the event its answer, and every reply its share of the bytes that were sent up."""
@@ -308,24 +297,13 @@ class Event:
 
 def audit_options(options: RequestOptions) -> RequestOptions:
     """Those of an audit of an event that came with `options`."""
+    deadline = asyncio.get_running_loop().time() + AUDIT_S
     return RequestOptions(
-        asyncio.get_running_loop().time() + AUDIT_S,
-        threshold=0.0,
-        audit=True,
-        request_id=options.request_id,
-        traceparent=options.traceparent,
+        deadline, threshold=0.0, audit=True, request_id=options.request_id, traceparent=options.traceparent
     )
 
 
-def no_answer(classes: int, devices: int, version: int, *, need_features: bool = False, reason: str = "") -> Answer:
-    """A row that is not an answer: the edge wants features, or (`need_features` false) there is none, for `reason`."""
-    return Answer(
-        label=-1,
-        probabilities=np.zeros(classes, np.float32),
-        exit=Exit.LOCAL,  # a row has one; without a label it means nothing
-        confidence=0.0,
-        devices=np.zeros(devices, np.bool_),
-        policy_version=version,
-        degraded_reason=reason,
-        need_features=need_features,
-    )
+def no_answer(classes: int, devices: int, version: int) -> Answer:
+    """A row that is not an answer, under the policy of that version."""
+    nobody, exit = np.zeros(devices, np.bool_), Exit.LOCAL  # a row has one; without a label it means nothing
+    return Answer(-1, np.zeros(classes, np.float32), exit, 0.0, nobody, version)

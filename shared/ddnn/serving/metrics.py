@@ -71,6 +71,7 @@ class Metrics:
         self.registry.register(self.drift)
         # Looking a child up by its labels costs more than counting with it.
         self.late_answer = self.late.labels("answer")
+        self._round_trips = self.uplink_seconds.labels()
         self._answered: dict[tuple[Exit, str], tuple[Counter, Series]] = {}
 
     def _counter(self, name: str, text: str, **labels: Iterable[str]) -> Counter:
@@ -110,7 +111,7 @@ class Metrics:
         self.offloads.labels("ok").inc()
         self.uplink_bytes.labels("up").inc(up)
         self.uplink_bytes.labels("down").inc(down)
-        self.uplink_seconds.labels().observe(seconds)
+        self._round_trips.observe(seconds)
 
     def gathered(self, here: Bools, devices: Sequence[int]) -> None:
         """Count who of `devices` took part in a collected event; `here` [D]."""

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final
 from fastapi import Path
 
 from ddnn.policy import Policy
-from ddnn.wire import HEADER_LENGTH
+from ddnn.types import Tier
+from ddnn.wire import DATATYPES, HEADER_LENGTH
 
 __all__ = [
     "MODEL",
@@ -32,62 +33,46 @@ ModelName = Annotated[str, Path(description="The one model there is.", json_sche
 
 Responses = dict[int | str, dict[str, Any]]
 
-_ERROR: Final = {
-    "type": "object",
-    "required": ["error", "code", "request_id", "tier", "retryable"],
-    "properties": {
-        "error": {"type": "string"},
-        "code": {"type": "string"},
-        "request_id": {"type": "string"},
-        "tier": {"type": "string", "enum": ["device", "edge", "cloud"]},
-        "retryable": {"type": "boolean"},
-    },
-}
-_ETAG: Final = {"ETag": {"description": "Names this very policy", "schema": {"type": "string"}}}
-_DATATYPES: Final = [
-    *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
-    *("FP16", "FP32", "FP64", "BYTES"),
-]
+
+def _object(*required: str, **properties: object) -> dict[str, Any]:
+    return {"type": "object", "required": [*required], "properties": properties}
+
+
+_TEXT: Final = {"type": "string"}
 _PARAMETERS: Final = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-_TENSOR: Final = {
-    "type": "object",
-    "required": ["name", "datatype", "shape"],
-    "properties": {
-        "name": {"type": "string"},
-        "datatype": {"type": "string", "enum": _DATATYPES},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-        "parameters": _PARAMETERS,
-        "data": {"type": "array"},
-    },
-}
-_REQUEST: Final = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string", "maxLength": 256},
-        "parameters": _PARAMETERS,
-        "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
-        "outputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name"],
-                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
-            },
-        },
-    },
-}
-_RESPONSE: Final = {
-    "type": "object",
-    "required": ["model_name", "outputs"],
-    "properties": {
-        "model_name": {"type": "string"},
-        "model_version": {"type": "string"},
-        "id": {"type": "string"},
-        "parameters": _PARAMETERS,
-        "outputs": {"type": "array", "items": _TENSOR},
-    },
-}
+_ERROR: Final = _object(
+    *("error", "code", "request_id", "tier", "retryable"),
+    error=_TEXT,
+    code=_TEXT,
+    request_id=_TEXT,
+    tier={"type": "string", "enum": [*Tier]},
+    retryable={"type": "boolean"},
+)
+_ETAG: Final = {"ETag": {"description": "Names this very policy", "schema": _TEXT}}
+_TENSOR: Final = _object(
+    *("name", "datatype", "shape"),
+    name=_TEXT,
+    datatype={"type": "string", "enum": [*DATATYPES]},
+    shape={"type": "array", "items": {"type": "integer", "minimum": 0}},
+    parameters=_PARAMETERS,
+    data={"type": "array"},
+)
+_OUTPUT: Final = _object("name", name=_TEXT, parameters=_PARAMETERS)
+_REQUEST: Final = _object(
+    "inputs",
+    id={"type": "string", "maxLength": 256},
+    parameters=_PARAMETERS,
+    inputs={"type": "array", "minItems": 1, "items": _TENSOR},
+    outputs={"type": "array", "items": _OUTPUT},
+)
+_RESPONSE: Final = _object(
+    *("model_name", "outputs"),
+    model_name=_TEXT,
+    model_version=_TEXT,
+    id=_TEXT,
+    parameters=_PARAMETERS,
+    outputs={"type": "array", "items": _TENSOR},
+)
 _HEADERS: Final = {
     HEADER_LENGTH: ("integer", "Bytes of the body that are JSON, raw tensors follow; without it all of them"),
     "x-ddnn-deadline-ms": ("number", "Time budget in milliseconds; the tier's own by default"),
@@ -163,7 +148,7 @@ def _write(extra: dict[str, Any], asked: dict[str, Any] | None = None, *more: in
 
 
 def _header(name: str, text: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": _TEXT}
 
 
 def infer(example: Mapping[str, Any], *, token: bool) -> dict[str, Any]:

@@ -19,11 +19,10 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ddnn.errors import BadConfig, BadInput, DDNNError, Unavailable
-from ddnn.serving.http import caller_left
+from ddnn.serving.http import caller_left, refusal
 from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.tls import check_certificate
-from ddnn.wire import encode_error
 
 __all__ = ["BoundedHeads", "OneWrite", "serve_app"]
 
@@ -138,11 +137,9 @@ class BoundedHeads(HttpToolsProtocol):
 
     def _refuse(self, error: DDNNError) -> None:
         tier = self.config.app.state.service.tier  # type: ignore[union-attr]
-        body = encode_error(error, request_id=secrets.token_hex(16), tier=tier)
-        head = [STATUS_LINE[error.status], b"content-type: application/json\r\nconnection: close\r\n"]
-        if error.status == 503:
-            head.append(b"retry-after: 1\r\n")
-        self.transport.write(b"".join([*head, b"content-length: %d\r\n\r\n" % len(body), body]))
+        pairs, body = refusal(error, tier=tier, request=secrets.token_hex(16))
+        head = [b"%b: %b\r\n" % pair for pair in (*pairs, (b"connection", b"close"))]
+        self.transport.write(b"".join([STATUS_LINE[error.status], *head, b"\r\n", body]))
         self.transport.close()
 
     def _begin_head(self) -> None:

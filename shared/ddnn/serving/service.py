@@ -183,8 +183,11 @@ class Service(ABC):
         self.inputs = tuple(inputs)
         self.need_features = need_features
         self.outputs = tuple(answer_tensors(parts.classes, parts.devices, need_features=need_features))
-        self.request_example = _readable(*example)
-        self.follower = _follower(parts)
+        body, _ = encode_request(example[0], parameters=example[1], binary=False, binary_output=False)
+        self.request_example: dict[str, Any] = orjson.loads(body)
+        self.follower = parts.uplink and Follower(
+            parts.uplink, self.settings.upstream, parts.control, every_s=self.settings.policy_poll_s
+        )
         self.lag = LoopLag()
         self.started = time.monotonic()
         self.in_flight = 0
@@ -294,16 +297,3 @@ class Service(ABC):
             "followed_s_ago": None if age is None else round(age, 3),
             "not_followed_because": (follower.problem if follower else None) or None,
         }
-
-
-def _follower(parts: Parts) -> Follower | None:
-    settings = parts.settings
-    if not parts.uplink:
-        return None
-    return Follower(parts.uplink, settings.upstream, parts.control, every_s=settings.policy_poll_s)
-
-
-def _readable(inputs: dict[str, Array], parameters: Parameters) -> dict[str, Any]:
-    body, _ = encode_request(inputs, parameters=parameters, binary=False, binary_output=False)
-    readable: dict[str, Any] = orjson.loads(body)
-    return readable

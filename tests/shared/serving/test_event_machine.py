@@ -384,7 +384,7 @@ class Events(RuleBasedStateMachine):
         self.loop.close()
 
     async def _forget(self) -> None:
-        self.collector._forget_old(self.loop.time() + HOLD_S)
+        self.collector._forget(lambda event: True)
 
 
 Events.TestCase.settings = settings(
