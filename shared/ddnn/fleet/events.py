@@ -83,12 +83,19 @@ def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
     """
     try:
         with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in archive.files if name.startswith("X")}
+            arrays = {name: np.asarray(archive[name]) for name in archive.files if name.split("_")[0] == "X"}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise BadData(f"{file} cannot be read as .npz ({error})") from error
+    names = [f"X_{device}" for device in range(len(shapes))]
+    if "X" in arrays:
+        arrays = dict(zip(names, _by_device(file, arrays["X"], (len(shapes), *shapes[0])), strict=True))
+    stray = [name for name in arrays if name not in names]
+    if stray or not arrays:
+        problem = f"{stray[0]} is in {file}" if stray else f"{file} has no view"
+        raise BadData(f"{problem}; expected X, or some of {names[0]} to {names[-1]}")
     views = [
-        None if view is None else _with_rows(name, view, shape)
-        for (name, view), shape in zip(_views(file, arrays, shapes), shapes, strict=True)
+        _with_rows(name, arrays[name], shape) if name in arrays else None
+        for name, shape in zip(names, shapes, strict=True)
     ]
     counts = sorted({len(view) for view in views if view is not None})
     if len(counts) > 1:
@@ -98,24 +105,15 @@ def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
     ]
 
 
-def _views(file: Path, arrays: dict[str, Array], shapes: Sequence[tuple[int, ...]]) -> list[tuple[str, Array | None]]:
-    devices = len(shapes)
-    if "X" in arrays:
-        whole = arrays["X"]
-        axis = whole.ndim - len(shapes[0]) - 1
-        if axis not in (0, 1) or whole.shape[axis] != devices:
-            like = ", ".join(map(str, shapes[0]))
-            raise BadData(
-                f"X in {file} has shape {whole.shape}; expected ({devices}, {like}) for one event on {devices} devices,"
-                f" or (N, {devices}, {like})"
-            )
-        return [(f"X, device {device},", np.take(whole, device, axis)) for device in range(devices)]
-    names = [f"X_{device}" for device in range(devices)]
-    stray = [name for name in arrays if name.startswith("X_") and name not in names]
-    if stray or not arrays:
-        problem = f"{stray[0]} is in {file}" if stray else f"{file} has no view"
-        raise BadData(f"{problem}; expected X, or some of {names[0]} to {names[-1]}")
-    return [(name, arrays.get(name)) for name in names]
+def _by_device(file: Path, whole: Array, one: tuple[int, ...]) -> list[Array]:
+    """The views of each device in `X`; those of one event have the shape `one`."""
+    events = whole[None] if whole.shape == one else whole
+    if events.ndim != len(one) + 1 or events.shape[1] != one[0]:
+        like = ", ".join(map(str, one))
+        raise BadData(
+            f"X in {file} has shape {whole.shape}; expected ({like}) for one event on {one[0]} devices, or (N, {like})"
+        )
+    return [events[:, device] for device in range(one[0])]
 
 
 def _with_rows(name: str, view: Array, shape: tuple[int, ...]) -> Array:

@@ -1,4 +1,7 @@
-"""A fleet of tiers as processes on loopback: started together, ready together, stopped together."""
+"""A fleet of tiers as processes on loopback: started together, ready together, stopped together.
+
+POSIX only: tiers drain on SIGTERM and are killed by SIGKILL.
+"""
 
 import os
 import signal
