@@ -53,8 +53,6 @@ def play(
 
     Example: `ddnn play --rate 5 --drop 0.1`, `ddnn play --data mnist5k --grid 3x2 --count 100`
     """
-    import asyncio
-
     from rich.console import Console
 
     from ddnn.bundle import Bundle
@@ -73,16 +71,14 @@ def play(
         if health_file and played.answer is not None:
             health_file.touch()
 
-    tally = asyncio.run(
-        show(
-            urls,
-            shuffled(events, count, seed),
-            Pace(rate, jitter_ms, drop, seed, threshold),
-            classes=opened.manifest.classes,
-            token=token,
-            console=Console(stderr=as_json, highlight=False),
-            then=note,
-        )
+    tally = show(
+        urls,
+        shuffled(events, count, seed),
+        Pace(rate, jitter_ms, drop, seed, threshold),
+        classes=opened.manifest.classes,
+        token=token,
+        console=Console(stderr=as_json, highlight=False),
+        then=note,
     )
     if as_json:
         print_json(tally.document())

@@ -9,8 +9,6 @@ import typer
 from ddnn.cli.options import BasePort, Json, Token, Urls, print_json, tier_addresses
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ddnn.fleet.policy import FleetPolicy
     from ddnn.policy import Policy
 
@@ -133,11 +131,10 @@ def _followed(fleet: "FleetPolicy", applied: Mapping[str, Any], seconds: float) 
     from rich.console import Console
 
     with Console(stderr=True).status("") as status:
-
-        def progress(done: int, of: int) -> None:
-            status.update(f"{done} of {of} tiers follow")
-
-        return {"applied": applied, "followed": fleet.wait(applied["etag"], seconds, progress)}
+        followed = fleet.wait(
+            applied["etag"], seconds, progress=lambda done, all: status.update(f"{done} of {all} tiers follow")
+        )
+    return {"applied": applied, "followed": followed}
 
 
 def _report(running: "Policy", report: Mapping[str, Any], as_json: bool) -> None:
@@ -152,13 +149,15 @@ def _report(running: "Policy", report: Mapping[str, Any], as_json: bool) -> None
 def _print_report(running: "Policy", report: Mapping[str, Any]) -> None:
     from rich.console import Console
 
+    from ddnn.fleet.view import plain_table
+
     console = Console(highlight=False)
     changes = report["differences"]
     if not changes:
         console.print(f"nothing differs from version {running.version}, which is in force")
     effects = [change for change in changes if not change["key"].startswith(_BACKGROUND)]
     if effects:
-        table = _table("key", f"version {running.version}", "instead")
+        table = plain_table("key", f"version {running.version}", "instead")
         for change in effects:
             table.add_row(change["key"], _shown(change["running"]), _shown(change["proposed"]))
         console.print(table)
@@ -178,24 +177,17 @@ def _print_policy(running: "Policy", tiers: Sequence[Mapping[str, Any]]) -> None
     from rich.console import Console
 
     from ddnn.fleet.policy import flat
+    from ddnn.fleet.view import plain_table
 
-    values = _table()
+    values = plain_table()
     for key, value in flat(running.model_dump(mode="json")).items():
         values.add_row(key, _shown(value))
-    versions = _table("tier", "version", "from", "heard", "kept over a restart")
+    versions = plain_table("tier", "version", "from", "heard", "kept over a restart")
     for tier in tiers:
         heard = "—" if tier["followed_s_ago"] is None else f"{tier['followed_s_ago']:.1f} s ago"
         kept = "—" if tier["version"] is None else "yes" if tier["kept"] else f"no: {tier['not_kept_because']}"
         versions.add_row(tier["name"], _shown(tier["version"]), tier["source"] or tier["problem"] or "—", heard, kept)
     Console(highlight=False).print(values, "", versions, sep="\n")
-
-
-def _table(*headers: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(*headers, box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.show_header = bool(headers)
-    return table
 
 
 def _shown(value: object) -> str:

@@ -64,8 +64,6 @@ def up(
 
     Example: `ddnn up`, `ddnn up runs/mine --base-port 9000 --count 100`, `ddnn up --link edge-cloud=400ms,56kbit`
     """
-    import asyncio
-
     from rich.console import Console
 
     from ddnn.fleet.events import golden_events, shuffled
@@ -85,15 +83,13 @@ def up(
         _wait(fleet, console)
         tally = None
         if not no_play:
-            tally = asyncio.run(
-                show(
-                    fleet.device_urls,
-                    shuffled(golden_events(fleet.bundle), count),
-                    Pace(rate),
-                    classes=fleet.bundle.manifest.classes,
-                    token=token,
-                    console=console,
-                )
+            tally = show(
+                fleet.device_urls,
+                shuffled(golden_events(fleet.bundle), count),
+                Pace(rate),
+                classes=fleet.bundle.manifest.classes,
+                token=token,
+                console=console,
             )
         if not once:
             _say_where(fleet, console, token)

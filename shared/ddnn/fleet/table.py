@@ -1,5 +1,6 @@
 """The live table: one row an event, running totals below; plain lines where there is no terminal."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
@@ -133,7 +134,7 @@ class LiveTable:
         self._console.print("  ".join(padded).rstrip(), markup=False, soft_wrap=True)
 
 
-async def show(
+def show(
     urls: Sequence[str],
     events: Iterator[Event],
     pace: Pace,
@@ -144,12 +145,16 @@ async def show(
     then: Callable[[Played], object] = lambda _: None,
 ) -> Tally:
     """Play `events` to the devices at `urls` with a live table, and call `then` with each."""
-    async with AsyncFleet(urls, token=token) as fleet:
-        with LiveTable(classes, len(urls), console) as table:
-            async for played in play(fleet, events, pace):
-                table.show(played)
-                then(played)
-    return table.tally
+
+    async def played_events() -> Tally:
+        async with AsyncFleet(urls, token=token) as fleet:
+            with LiveTable(classes, len(urls), console) as table:
+                async for played in play(fleet, events, pace):
+                    table.show(played)
+                    then(played)
+        return table.tally
+
+    return asyncio.run(played_events())
 
 
 def _columns(label: int, devices: int) -> list[tuple[str, int, Literal["left", "right"]]]:
