@@ -70,6 +70,9 @@ def main() -> None:
 
     So does an error of the system, a full disk for example, with exit code 2.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before the process began
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         try:
             app()

@@ -213,6 +213,13 @@ def test_a_full_disk_is_a_sentence_and_exit_code_two() -> None:
     assert (done.returncode, done.stderr) == (2, "error: no space left on device\n")
 
 
+def test_closed_output_and_a_reader_that_left_are_no_traceback() -> None:
+    for redirected in (">&- 2>&-", "| true"):
+        command = f"{shlex.quote(sys.executable)} -m ddnn doctor --bundle-only --base-port 0 {redirected}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), redirected
+
+
 def test_ctrl_c_while_the_command_line_is_loaded_ends_with_130() -> None:
     code = (
         "import sys\n"
