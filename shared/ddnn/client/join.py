@@ -1,33 +1,23 @@
 """Whose answer counts when several devices answered the same event."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from ddnn.errors import BadInput, DDNNError, Unavailable
 from ddnn.task import CLASSIFICATION
-from ddnn.types import Answer, Bools, Exit, Floats
+from ddnn.types import Answer
 
 __all__ = ["EventAnswer", "join", "joined"]
 
 
-@dataclass(frozen=True, slots=True)
-class EventAnswer:
-    """The one answer to an event: that of the device whose answer counts, and the answers of all."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventAnswer(Answer):
+    """The one answer to an event: that of the device whose answer counts, and the answers of all.
+
+    Its `bytes_up` are those of all devices and tiers together.
+    """
 
     event: str
-    label: int
-    """Class index."""
-    probabilities: Floats
-    """[K]."""
-    exit: Exit
-    confidence: float
-    devices: Bools
-    """[D], who took part in this answer."""
-    degraded: bool
-    degraded_reason: str
-    policy_version: int
-    bytes_up: int
-    """Tensor bytes sent upward for the event, all devices and tiers together."""
     answers: tuple[Answer | None, ...]
     """Each device's own answer; None where it had no view or failed."""
     errors: Mapping[int, DDNNError] = field(default_factory=dict)
@@ -56,18 +46,6 @@ def joined(event: str, answers: Sequence[Answer | None], errors: Mapping[int, DD
         device, error = min(failed.items())
         others = f", and {len(failed) - 1} more failed" if len(failed) > 1 else ""
         raise type(error)(f"no device answered event {event!r}: device {device}: {error}{others}") from error
-    assert best is not None
-    return EventAnswer(
-        event=event,
-        label=best.label,
-        probabilities=best.probabilities,
-        exit=best.exit,
-        confidence=best.confidence,
-        devices=best.devices,
-        degraded=best.degraded,
-        degraded_reason=best.degraded_reason,
-        policy_version=best.policy_version,
-        bytes_up=sum(answer.bytes_up for answer in answers if answer is not None),
-        answers=tuple(answers),
-        errors=dict(errors),
-    )
+    shared = {part.name: getattr(best, part.name) for part in fields(Answer)}
+    shared["bytes_up"] = sum(answer.bytes_up for answer in answers if answer is not None)
+    return EventAnswer(**shared, event=event, answers=tuple(answers), errors=dict(errors))
