@@ -38,12 +38,14 @@ def _offload(parts: Parts, *, alone: bool) -> ToEdge | None:
     if not parts.uplink:
         return None
     topology, settings = parts.bundle.topology, parts.settings
-    first, later = (tuple(given.what for given in topology.sent(Tier.DEVICE, when)) for when in ("always", "asked"))
+    first, later = topology.sent(Tier.DEVICE), topology.sent(Tier.DEVICE, "asked")
+    packed = [given for given in first if given.what == "view"]  # a section packs its features itself
     return ToEdge(
         parts.uplink,
         parts.metrics,
-        first=first,
-        later=later,
+        first=tuple(given.what for given in first),
+        later=tuple(given.what for given in later),
+        pack={given.what: topology.codec(given, settings.index).pack for given in packed},
         background=settings.max_background,
         device=settings.index,
         alone=alone,

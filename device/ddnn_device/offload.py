@@ -1,6 +1,6 @@
 """A device's offload: scores first, features when the edge asks for them; or both at once (eager); or the raw view."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,16 +20,23 @@ class ToEdge(Offload):
     """Posts at once, the events of a request together: holding one back would hold back its siblings at the edge."""
 
     def __init__(
-        self, *args: Any, first: tuple[str, ...], later: tuple[str, ...], device: int, alone: bool, **kwargs: Any
+        self,
+        *args: Any,
+        first: tuple[str, ...],
+        later: tuple[str, ...],
+        pack: Mapping[Any, Callable[[Array], Array]],
+        device: int,
+        alone: bool,
+        **kwargs: Any,
     ) -> None:
-        """`first` goes up of every event, `later` when the edge asks for it.
+        """`first` goes up of every event, `later` when the edge asks for it, each as `pack` makes it if it is there.
 
         `alone`: the network has no other device, whose edge would have to hear what this one answers.
         """
         # Scores are an event's own, what else goes up is among its inputs.
         carries = tuple(name for name in (*first, *later) if name != "scores")
         super().__init__(*args, carries=carries, **kwargs)
-        self._first, self._later, self._device = first, later, device
+        self._first, self._later, self._pack, self._device = first, later, pack, device
         self.reports = not alone
 
     async def post(self, events: Sequence[Event]) -> None:
@@ -81,11 +88,9 @@ class ToEdge(Offload):
             parameters["audit"] = True
         return await self.send(inputs, parameters, events, options if options.audit else None)
 
-    @staticmethod
-    def _inputs(events: Sequence[Event], *names: str) -> dict[str, Array]:
+    def _inputs(self, events: Sequence[Event], *names: str) -> dict[str, Array]:
         inputs = {} if events[0].id is None else {"event": event_tensor(events)}
         for name in names:
-            inputs[name] = np.stack(
-                [event.judged[event.best.exit] if name == "scores" else event.inputs[name] for event in events]
-            )
+            rows = [event.judged[event.best.exit] if name == "scores" else event.inputs[name] for event in events]
+            inputs[name] = self._pack[name](np.stack(rows)) if name in self._pack else np.stack(rows)
         return inputs

@@ -197,6 +197,10 @@ def _decode(row: bytes, shape: Shape, codec: Image) -> Array:
     return pixels[np.newaxis] if shape[0] == 1 else np.moveaxis(pixels, 2, 0)
 
 
-def payload_of(tensors: Mapping[str, Array]) -> int:
-    """Payload bytes of one row of a message's tensors: of those that are the network's own."""
-    return sum(tensors[name][0].nbytes for name in _PAYLOAD if name in tensors)
+def payload_of(tensors: Mapping[str, Array], row: int = 0) -> int:
+    """Payload bytes of one row of a message's tensors: of those that are the network's own.
+
+    Rows differ in size where one is BYTES: files, as many as there are children.
+    """
+    rows = [tensors[name][row] for name in _PAYLOAD if name in tensors]
+    return sum(row.nbytes if row.dtype != np.object_ else sum(map(len, row.flat)) for row in map(np.asarray, rows))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +11,10 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.client import AsyncFleet
+from ddnn.codec import codec_of
 from ddnn.errors import DeadlineExceeded, Unavailable
+from ddnn.policy import Policy
+from ddnn.topology import Topology
 from ddnn.types import Exit
 from ddnn_lab.in_process import Fleet
 from networks import TOPOLOGIES, make_bundle
@@ -48,6 +52,24 @@ async def test_a_view_goes_up_as_it_is_and_the_cloud_answers(fleet: Fleet) -> No
     assert event.bytes_up == 3 * view + 3 * view + 3  # up to the edge, up to the cloud, who is present
     hosts = [request.url.host for request in fleet.switch.requests]
     assert (hosts.count("edge"), hosts.count("cloud")) == (6, 2)
+
+
+async def test_views_travel_as_pictures_where_the_topology_says_so(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "pictures", devices=3, **TOPOLOGIES["a"])
+    document = bundle.topology.model_dump()
+    document["sections"][0]["inputs"][0]["codec"] = "jpeg95"
+    changed = bundle.manifest.model_copy(update={"topology": Topology.model_validate(document)})
+    Policy(bundle=Bundle.seal(bundle.path, changed).fingerprint, wait_ms=60_000).write(bundle.path)
+    fleet, codec = Fleet(Bundle.open(bundle.path)), codec_of("jpeg95")
+    fleet.start()
+    sizes = [len(codec.pack(fleet.view(device, slice(0, 1)))[0]) for device in range(3)]
+    answers = [row for (row,) in await fleet.see(rows=slice(0, 1))]
+    assert {(answer.exit, answer.degraded, all(answer.devices)) for answer in answers} == {(Exit.CLOUD, False, True)}
+    assert sum(answer.bytes_up for answer in answers) == 2 * sum(sizes) + 3
+    fleet.use(wait_ms=1)
+    ((alone,),) = await fleet.see(devices=[1], rows=slice(0, 1), name="alone")
+    assert (alone.exit, alone.devices.tolist()) == (Exit.CLOUD, [False, True, False])
+    await fleet.close()
 
 
 async def test_without_an_event_a_view_is_one_of_its_own(fleet: Fleet) -> None:

@@ -378,6 +378,8 @@ def _fill(event: Event, parts: Mapping[int, Contribution], children: Children) -
 def _spread(rows: Mapping[int, Array], children: Children) -> Array:
     first = next(iter(rows.values()))
     spread = np.zeros((children.width, *first.shape[1:]), first.dtype)
+    if first.dtype == np.object_:
+        spread[:] = first[0]  # nothing is no file: an absent child has another's, masked out
     for child, part in rows.items():
         spread[children.places[child]] = part
     return spread

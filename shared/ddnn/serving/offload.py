@@ -141,8 +141,9 @@ class Offload(ABC):
 def charge(events: Sequence[Event], inputs: Mapping[str, Array]) -> None:
     """Put on each event's account its row of the tensors that are about to go up."""
     size = payload_of(inputs)
-    for event in events:
-        event.bytes_up += size
+    files = any(tensor.dtype == np.object_ for name, tensor in inputs.items() if name != "event")
+    for row, event in enumerate(events):
+        event.bytes_up += payload_of(inputs, row) if files else size
 
 
 def event_tensor(events: Sequence[Event]) -> Array:
