@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Final
 
 import numpy as np
-import onnxruntime
 
 from ddnn.errors import BadBundle
 from ddnn.types import Array
@@ -18,13 +17,15 @@ _WORTH_S: Final = 0.002
 _QUICKER: Final = 0.8
 _RUNS: Final = 3
 
-onnxruntime.disable_telemetry_events()
-
 
 class Section:
     """One ONNX file, loaded; safe to call from several threads."""
 
     def __init__(self, file: Path, threads: int | None = None) -> None:
+        # Here, as what only names sections, a client of a fleet, must not load it: it writes to standard error.
+        import onnxruntime
+
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or cpu_quota()
         options.inter_op_num_threads = 1
