@@ -42,8 +42,8 @@ class ToEdge(Offload):
     async def post(self, events: Sequence[Event]) -> None:
         """Go through the stages."""
         eager = events[0].id is None or events[0].rule.policy.offload == "eager"
-        if wanted := self.in_time(await self._stage(events, *self._first, *(self._later if eager else ()))):
-            await self._stage(wanted, *self._later)
+        if asked := self.in_time(await self._stage(events, *self._first, *(self._later if eager else ()))):
+            await self._stage(asked, *self._later)
 
     def report(self, events: Sequence[Event]) -> None:
         """Send the scores of events this device has answered, so that the others' edge knows."""
@@ -59,7 +59,7 @@ class ToEdge(Offload):
         inputs = self._inputs(events, *names)
         charge(events, inputs)
         answers = await self._send(events, inputs, events[0].options)
-        wanted, audited = [], []
+        asked, audited = [], []
         for event, answer in zip(events, answers, strict=True):
             if answer.label >= 0 and answer.need_features and event.id is not None and "features" in event.inputs:
                 audited.append(event)
@@ -68,13 +68,13 @@ class ToEdge(Offload):
             if answer.label >= 0:
                 event.settle(replace(answer, need_features=False))
             elif answer.need_features:
-                wanted.append(event)
+                asked.append(event)
             else:
                 event.degrade(answer.degraded_reason or "gone")
         if audited:
             options = audit_options(audited[0].options)
             self.in_background(self._send(audited, self._inputs(audited, *self._later), options))
-        return wanted
+        return asked
 
     async def _send(self, events: Sequence[Event], inputs: dict[str, Array], options: RequestOptions) -> list[Answer]:
         parameters: Parameters = {"device": self._device, "max_exit": options.max_exit.value}

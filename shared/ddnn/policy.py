@@ -112,7 +112,7 @@ class Promise(_Frozen):
     events: int = Field(default=0, ge=0)
     """Events it was found on."""
     usual: dict[Exit, Usual] = {}
-    """What each exit did there, for audits to compare with; empty when nobody noted it."""
+    """What each exit did there, for audits to compare with; empty when it was not noted."""
 
 
 class Policy(_Frozen):

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     token: SecretStr | None = None
     """Bearer token demanded of callers and sent to the tier above; none by default."""
     admin_token: SecretStr | None = None
-    """Bearer token demanded of whoever writes the policy, another than `token`; without one nobody may."""
+    """Bearer token demanded for writing the policy, another than `token`; without one it cannot be written."""
     tls_certificate: Path | None = None
     """PEM certificate, with its chain, to serve https with; plain HTTP by default."""
     tls_key: Path | None = None

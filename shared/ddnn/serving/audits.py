@@ -30,7 +30,7 @@ class _Awaited:
     missing: set[int]
     """Places whose features have not come."""
     features: Array
-    """(places, …), rows as they are sent, zero where nobody is."""
+    """(places, …), rows as they are sent, zero in absent places."""
     timer: asyncio.TimerHandle
 
 

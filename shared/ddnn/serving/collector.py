@@ -32,7 +32,7 @@ Place = slice | Ints
 _ROUND_TRIP_S: Final = 0.1
 """Features that were asked for get this long to come, however short the straggler timeout is."""
 _CONTRIBUTION_BYTES: Final = 2000
-"""What one costs beside its tensors: the arrays' heads, its reply, whoever knows it (benchmarks/scale.py)."""
+"""What one costs beside its tensors: the arrays' heads, its reply, those that know it (benchmarks/scale.py)."""
 _SEEN: Final = 512
 _ENOUGH: Final = 64
 _FLOOR_S: Final = 0.01

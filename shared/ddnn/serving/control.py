@@ -20,13 +20,7 @@ from ddnn.task import load_criterion
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import decode_error
 
-__all__ = [
-    "POLICY_PATH",
-    "Follower",
-    "PolicyControl",
-    "PolicyFile",
-    "Source",
-]
+__all__ = ["POLICY_PATH", "Follower", "PolicyControl", "PolicyFile", "Source", "read_document"]
 
 _log = logging.getLogger("ddnn")
 
@@ -37,6 +31,17 @@ _KNOWN: Final = 16
 _SEAL: Final = "checksum"
 _PATIENCE_S: Final = 2.0
 """How long a tier above is listened to, once."""
+
+
+def read_document(body: bytes) -> dict[str, Any]:
+    """The JSON of a policy; raise `BadInput`."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"the policy is not valid JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise BadInput("the policy is not a JSON object")
+    return document
 
 
 class PolicyFile:
@@ -236,13 +241,7 @@ class Follower:
         if status != 200:
             raise BadInput(f"{url} answered {status}: {decode_error(status, body)}")
         try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise BadInput(f"{url} answered a policy that is not JSON ({error})") from error
-        if not isinstance(document, dict):
-            raise BadInput(f"{url} answered a policy that is not a JSON object")
-        try:
-            policy = Policy.of(document)
+            policy = Policy.of(read_document(body))
             self._control.check(policy)
         except BadInput as error:
             raise BadInput(f"{url} answered a policy with a mistake: {error}") from error

@@ -64,9 +64,9 @@ class Step:
 
     def run(self, events: Sequence[Event]) -> dict[str, Array]:
         """Run the section on a batch of events; features come out packed."""
-        each, alone = events[0].inputs, len(events) == 1  # one row needs no copy
+        first, alone = events[0].inputs, len(events) == 1  # one row needs no copy
         rows = {
-            name: each[name][np.newaxis] if alone else np.stack([event.inputs[name] for event in events])
+            name: first[name][np.newaxis] if alone else np.stack([event.inputs[name] for event in events])
             for name in self.section.inputs
         }
         for name, unpack in self.unpack.items():
@@ -165,7 +165,7 @@ class Engine:
             await self.offload.close()
 
     def ask(self, event: Event) -> None:
-        """Nobody can be asked for the features of an event of its own."""
+        """No child can be asked for the features of an event of its own."""
         event.degrade("no_features")
 
     def settled(self, event: Event) -> None:

@@ -163,7 +163,7 @@ class Event:
     answer: Answer | None = None
     """Once there is one."""
     replies: list[tuple[Reply, int]] = field(default_factory=list)
-    """Who waits, each with its row."""
+    """Those that wait, each with its row."""
     deadline: float = 0.0
     """Loop time by which the most patient caller must have the answer."""
     until: float = 0.0
@@ -217,7 +217,7 @@ class Event:
         self.until = max(self.until, reply.until)
 
     def forget(self, reply: Reply) -> None:
-        """The caller of `reply` has left; what nobody waits for goes no further, but its children may still come."""
+        """The caller of `reply` has left; unwanted, it goes no further once it is worked on."""
         self.replies = [waiting for waiting in self.replies if waiting[0] is not reply]
         if self.state in _WORKED_ON and self.unwanted:
             self.settle(replace(self.best, label=-1, degraded_reason="gone"))
@@ -259,7 +259,7 @@ class Event:
         self.settle(replace(self.best, degraded=True, degraded_reason=reason))
 
     def fail(self, error: Exception) -> None:
-        """End without an answer; whoever waits hears of `error`."""
+        """End without an answer; callers hear of `error`."""
         self.to(State.ANSWERED)
         replies, self.replies = self.replies, []
         for reply, _ in replies:
@@ -305,5 +305,5 @@ def audit_options(options: RequestOptions) -> RequestOptions:
 
 def no_answer(classes: int, devices: int, version: int) -> Answer:
     """A row that is not an answer, under the policy of that version."""
-    nobody, exit = np.zeros(devices, np.bool_), Exit.LOCAL  # a row has one; without a label it means nothing
-    return Answer(-1, np.zeros(classes, np.float32), exit, 0.0, nobody, version)
+    absent, exit = np.zeros(devices, np.bool_), Exit.LOCAL  # a row has one; without a label it means nothing
+    return Answer(-1, np.zeros(classes, np.float32), exit, 0.0, absent, version)

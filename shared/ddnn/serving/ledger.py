@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddnn.exits import NOBODY, answers, judge_under, thresholds_under
+from ddnn.formatting import signed
 from ddnn.policy import Policy
 from ddnn.serving.event import Event
 from ddnn.topology import Topology
@@ -172,15 +173,12 @@ def replay(
 def _judge(
     exit: Exit, decisions: Sequence[Decision], policy: Policy, live: Ints, here: Bools
 ) -> tuple[Bools, Floats, Floats]:
-    """Whether an exit's scores are known, how unsure it is and how probable its label, (N,) each."""
+    """Whether an exit's scores are known, how uncertain it is and how probable its label, (N,) each."""
     if exit is Exit.DEVICE and here.shape[1]:
-        each = judge_under(policy, exit, np.stack([decision.devices for decision in decisions]), here.astype(np.int64))
-        rows, surest = np.arange(len(live)), each.uncertainty.argmin(axis=1)
-        return (
-            np.asarray(here.any(axis=1)),
-            each.uncertainty[rows, surest],
-            each.probabilities[rows, surest].max(axis=-1),
-        )
+        scores = np.stack([decision.devices for decision in decisions])
+        p, uncertainty, _ = judge_under(policy, exit, scores, here.astype(np.int64))
+        surest = np.arange(len(live)), uncertainty.argmin(axis=1)
+        return np.asarray(here.any(axis=1)), uncertainty[surest], p[surest].max(axis=-1)
     nothing = np.zeros(decisions[0].classes, np.float32)
     known = np.array([exit in decision.judged for decision in decisions])
     scores = np.stack([decision.judged.get(exit, nothing) for decision in decisions])
@@ -210,8 +208,8 @@ _SMALL: Final = 0.0005
 
 def compare(before: Replayed, after: Replayed) -> dict[str, Any]:
     """The figures of both and what they say."""
-    told = {"before": _figures(before), "after": _figures(after)}
-    document = {"events": after.events, "estimated": max(before.estimated, after.estimated), **told}
+    figures = {"before": _figures(before), "after": _figures(after)}
+    document = {"events": after.events, "estimated": max(before.estimated, after.estimated), **figures}
     return {**document, "says": sentence(document)}
 
 
@@ -221,8 +219,8 @@ def merge(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     events = sum(part["events"] for part in parts)
     if not events:
         return {"events": 0, "estimated": 0, "before": None, "after": None, "says": "no decisions are recorded yet"}
-    told = {when: _mean([(part["events"] / events, part[when]) for part in parts]) for when in ("before", "after")}
-    document = {"events": events, "estimated": sum(part["estimated"] for part in parts), **told}
+    figures = {when: _mean([(part["events"] / events, part[when]) for part in parts]) for when in ("before", "after")}
+    document = {"events": events, "estimated": sum(part["estimated"] for part in parts), **figures}
     return {**document, "says": sentence(document)}
 
 
@@ -240,7 +238,7 @@ def sentence(document: Mapping[str, Any]) -> str:
         words.append("expected accuracy unknown, for want of answers from above")
     else:
         points = round(100 * (after["accuracy"] - before["accuracy"]), 1) or 0.0
-        words.append(f"expected accuracy {_signed(points, '.1f')} points" if points else "expected accuracy as it is")
+        words.append(f"expected accuracy {signed(points, 1)} points" if points else "expected accuracy as it is")
     estimated = f" ({document['estimated']:,} estimated)" if document["estimated"] else ""
     return f"{', '.join(words)}, on {document['events']:,} recorded decisions{estimated}"
 
@@ -249,11 +247,7 @@ def _bytes(before: float, after: float) -> str:
     change = round(100 * (after / before - 1)) if before else 0
     if before == 0 and after > 0:
         return f"{after:.0f} bytes an event instead of none"
-    return f"bytes {_signed(change, '.0f')} %" if change else "bytes as they are"
-
-
-def _signed(value: float, how: str) -> str:
-    return f"{'−' if value < 0 else '+'}{abs(value):{how}}"
+    return f"bytes {signed(change, 0)} %" if change else "bytes as they are"
 
 
 def _figures(outcome: Replayed) -> dict[str, Any]:

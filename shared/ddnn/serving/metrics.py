@@ -103,8 +103,8 @@ class Metrics:
     def stages(self, seconds: Mapping[str, float]) -> None:
         """Time the parts of one request."""
         series = self.stage_seconds.series
-        for stage, each in seconds.items():
-            series[stage].observe(each)
+        for stage, value in seconds.items():
+            series[stage].observe(value)
 
     def offloaded(self, up: int, down: int, seconds: float) -> None:
         """Count an offload that was answered, with its HTTP bodies."""

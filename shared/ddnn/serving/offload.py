@@ -68,17 +68,17 @@ class Offload(ABC):
 
     def in_time(self, events: Sequence[Event]) -> list[Event]:
         """Those that still want an answer and can have it in time; the others are degraded before they cost bytes."""
-        there, now = [], asyncio.get_running_loop().time()
+        in_time, now = [], asyncio.get_running_loop().time()
         for event in events:
             left = event.deadline - now
             if event.state is not State.OFFLOADED:
                 continue
             if left > 0 and self._uplink.can_answer(left - reserve(left)):
-                there.append(event)
+                in_time.append(event)
             else:
                 self._metrics.late.labels("uplink").inc()
                 event.degrade("deadline")
-        return there
+        return in_time
 
     async def send(
         self,

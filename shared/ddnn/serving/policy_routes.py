@@ -22,7 +22,7 @@ from ddnn.errors import (
 )
 from ddnn.policy import Policy
 from ddnn.serving import openapi
-from ddnn.serving.control import POLICY_PATH
+from ddnn.serving.control import POLICY_PATH, read_document
 from ddnn.serving.http import read_body
 from ddnn.serving.ledger import compare, merge, replay
 from ddnn.serving.service import Service
@@ -100,15 +100,20 @@ async def _change(service: Service, policy: Policy) -> Response:
 def _tried(service: Service, policy: Policy) -> dict[str, Any]:
     """What `policy` would have made of the decisions recorded here."""
     decisions = [*service.engine.ledger] if service.engine.ledger is not None else []
-    told = {"tier": service.tier, "index": service.settings.index, "version": service.policy.version, "dry_run": True}
+    document = {
+        "tier": service.tier,
+        "index": service.settings.index,
+        "version": service.policy.version,
+        "dry_run": True,
+    }
     if service.engine.ledger is None:
         says = f"this {service.tier} does not see the events that are decided elsewhere; ask the edges"
-        return {**told, **merge([]), "says": says}
+        return {**document, **merge([]), "says": says}
     if not decisions:
-        return {**told, **merge([])}
+        return {**document, **merge([])}
     topology, exits, edge = service.bundle.topology, service.engine.ledger.exits, service.engine.ledger.edge
     outcomes = [replay(decisions, each, topology, exits, edge) for each in (service.policy, policy)]
-    return {**told, **compare(*outcomes)}
+    return {**document, **compare(*outcomes)}
 
 
 def _refuse_below(service: Service) -> None:
@@ -141,13 +146,7 @@ def authorise(settings: Settings, authorization: str | None) -> None:
 
 def proposed(body: bytes, bundle: Bundle, current: Policy) -> Policy:
     """The policy in `body`, one version after `current`; raise `BadInput` or `OtherBundle`."""
-    try:
-        document: Any = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadInput(f"the policy is not valid JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise BadInput("the policy is not a JSON object")
-    version = current.version + 1
+    document, version = read_document(body), current.version + 1
     policy = Policy.of({**document, "version": version})
     if policy.bundle != bundle.fingerprint:
         raise OtherBundle(
@@ -173,7 +172,7 @@ def refuse_stale(if_match: str | None, current: Policy) -> None:
 
 
 def _refuse_missing(document: dict[str, Any], exits: tuple[Exit, ...]) -> None:
-    """A key left out must not become a default that nobody chose."""
+    """A key left out must not become a default that was not chosen."""
     parts = {"": document} | {f"live.{count}.": part for count, part in document.get("live", {}).items()}
     for where, part in parts.items():
         for key, wanted in (("thresholds", exits[:-1]), ("temperatures", exits)):

@@ -64,7 +64,7 @@ def text(document: Any) -> bytes:
 @pytest.mark.parametrize(
     ("status", "answer", "words"),
     [
-        (200, b"{", "not JSON"),
+        (200, b"{", "not valid JSON"),
         (200, b"[]", "not a JSON object"),
         (200, {"bundle": "x", "thresholds": {"local": 7}}, "thresholds.local is 7"),
         (200, {"bundle": "f" * 64}, "another bundle"),
