@@ -117,7 +117,8 @@ class Engine:
         """
         self.steps, self.above, self.offload, self.audits, self.ledger = tuple(steps), above, offload, audits, ledger
         self._metrics, self._batch_size = metrics, metrics.batch_size.labels()
-        self._open: set[Event] = set()
+        self._open: dict[Event, None] = {}
+        """In the order in which they came."""
         self.draining = self._gave_up = False
         """Whether no new events are taken."""
         self.queues = [
@@ -132,13 +133,13 @@ class Engine:
         reply = Reply(options, len(events))
         for row, event in enumerate(events):
             event.wait_for(reply, row)
-        self._open.update(events)
+        self._open.update(dict.fromkeys(events))
         self._go_on(events)
         return await reply.wait()
 
     def start(self, events: Sequence[Event]) -> None:
         """Take events on that are collected, or whose features have come."""
-        self._open.update(events)
+        self._open.update(dict.fromkeys(events))
         steps = {event.step for event in events}
         for step in sorted(steps):
             self._go_on(events if len(steps) == 1 else [event for event in events if event.step == step])
@@ -170,7 +171,7 @@ class Engine:
 
     def settled(self, event: Event) -> None:
         """Count, audit and keep an event's answer; that of an audit is only compared."""
-        self._open.discard(event)
+        self._open.pop(event, None)
         answer, audits = event.answer, self.audits
         assert answer is not None
         if event.options.audit:
@@ -188,7 +189,7 @@ class Engine:
         if event.options.audit:
             event.degrade("error")
         else:
-            self._open.discard(event)
+            self._open.pop(event, None)
             event.fail(error)
 
     def _go_on(self, events: Sequence[Event]) -> None:
