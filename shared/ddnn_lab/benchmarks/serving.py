@@ -50,19 +50,18 @@ def _tables(text: str) -> list[str]:
     return [str(each) for each in found]
 
 
-ROOT: Final = Path(__file__).parents[2]
 LINKS: Final = ("--link", "device-edge=2ms,100mbit", "--link", "edge-cloud=40ms,10mbit")
-SERVE: Final = ("-m", "ddnn", "bench", "serve", str(shipped_bundle().relative_to(ROOT)), "mnist5k")
+SERVE: Final = ("-m", "ddnn", "bench", "serve", os.path.relpath(shipped_bundle()), "mnist5k")
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
-    "hotpath": ("shared/ddnn_lab/benchmarks/hotpath.py",),
-    "uplink": ("shared/ddnn_lab/benchmarks/uplink_cpu.py",),
-    "saturation": ("shared/ddnn_lab/benchmarks/saturation.py",),
-    "scale": ("shared/ddnn_lab/benchmarks/scale.py",),
+    "hotpath": ("-m", "ddnn_lab.benchmarks.hotpath"),
+    "uplink": ("-m", "ddnn_lab.benchmarks.uplink_cpu"),
+    "saturation": ("-m", "ddnn_lab.benchmarks.saturation"),
+    "scale": ("-m", "ddnn_lab.benchmarks.scale"),
     "load": SERVE,
     "load-linked": (*SERVE, *LINKS),
-    "peers": ("shared/ddnn_lab/peers",),
+    "peers": ("-m", "ddnn_lab.peers"),
 }
-"""By the folder that each writes into; all take --out."""
+"""What `python` is given, by the folder that each writes into; all take --out."""
 
 
 class Row(NamedTuple):
@@ -161,15 +160,10 @@ def run(name: str, out: Path, more: list[str]) -> int:
     """Run one benchmark into its folder, which is made; its exit code."""
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
-    command = [
-        *COMMANDS[name],
-        "--out",
-        os.path.relpath(folder, ROOT),
-        *more,
-    ]  # what they write names no machine's folders
+    command = [*COMMANDS[name], "--out", os.path.relpath(folder), *more]  # reports name no folders of a machine
     print(f"\n$ python {shlex.join(command)}", flush=True)
     begin = time.monotonic()
-    code = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
+    code = subprocess.run([sys.executable, *command], check=False).returncode
     print(f"{name}: exit code {code}, {time.monotonic() - begin:.0f} s", flush=True)
     return code
 
@@ -184,7 +178,7 @@ def main() -> int:
     given = parser.parse_args()
     out = given.out.absolute()
     wanted = [name for name in COMMANDS if not given.only or name in given.only]
-    digits = ["--digits", os.path.relpath(given.digits, ROOT)] if given.digits else []
+    digits = ["--digits", os.path.relpath(given.digits)] if given.digits else []
     # A benchmark that finds its own target missed may say so by its exit code; the table does.
     codes = {name: run(name, out, digits if name == "peers" else []) for name in wanted}
     try:

@@ -1,6 +1,6 @@
 """Our fleet side by side with FastAPI + ONNX Runtime, LitServe and BentoML, which serve the uncut network.
 
-`python shared/ddnn_lab/peers --out DIR [--digits mnist.npz] [--network DIR] [--quick]`
+`python -m ddnn_lab.peers --out DIR [--digits mnist.npz] [--network DIR] [--quick]`
 
 Environments are made and the uncut network is trained in `--cache`, both once; after that it takes less than five
 minutes. `--digits` is MNIST in Keras form: its training digits that mnist5k does not have choose the network, its test
@@ -12,8 +12,6 @@ import shlex
 import sys
 from pathlib import Path
 from time import monotonic
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # beside `ddnn`, as this folder is no part of a wheel
 
 from ddnn.errors import DDNNError
 from ddnn_lab.peers.run import run
@@ -50,7 +48,7 @@ def _command(args: argparse.Namespace) -> str:
     """What makes the report again, wherever its files are."""
     digits = ["--digits", args.digits.name] if args.digits else []
     quick = ["--quick"] if args.quick else []
-    return shlex.join(["python", "shared/ddnn_lab/peers", "--out", args.out.name, *digits, *quick])
+    return shlex.join(["python", "-m", "ddnn_lab.peers", "--out", args.out.name, *digits, *quick])
 
 
 if __name__ == "__main__":
