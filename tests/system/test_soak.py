@@ -1,7 +1,8 @@
-"""A short soak: random troubles, one after the other; `shared/ddnn_lab/benchmarks/soak.py` is the long one."""
+"""A short soak: every kind of trouble, one after the other; `shared/ddnn_lab/benchmarks/soak.py` is the long one."""
 
 from ddnn_lab.faults.rig import Rig
 from ddnn_lab.faults.soaking import soak
+from ddnn_lab.faults.troubles import TROUBLES
 
 
 def test_random_troubles_one_after_the_other_lose_nothing(rig: Rig) -> None:
@@ -17,6 +18,7 @@ def test_random_troubles_one_after_the_other_lose_nothing(rig: Rig) -> None:
         quiet_s=0.2,
         seed=3,
     )
+    assert told.kinds == {trouble.name for trouble in TROUBLES}
     assert not told.lost
     assert not told.wrong
     assert told.asked > 600

@@ -22,6 +22,7 @@ from ddnn_lab.faults.troubles import TARGETS, TROUBLES, Sample, SteadyLoad, Trou
 __all__ = ["Soaked", "soak"]
 
 _RESTARTS: Final = {"killed", "other bundle"}
+_KINDS: Final = {trouble.name for trouble in TROUBLES}
 _REASONS: Final = frozenset(get_args(Reason))
 _BUSY: Final = frozenset({"timeout", "deadline", "circuit_open", "no_features", "refused"})
 
@@ -42,6 +43,11 @@ class Soaked:
     memory: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
     """Resident bytes by tier, and when, in seconds from the start."""
     seconds: float = 0.0
+
+    @property
+    def kinds(self) -> set[str]:
+        """Of the troubles that have come, at whichever tier."""
+        return {each.partition(" ")[2] for each in self.troubles}
 
     @property
     def growth(self) -> dict[str, float]:
@@ -89,8 +95,9 @@ def soak(
 ) -> Soaked:
     """Let random troubles befall random tiers, each for `lasting_s` at least and at most, with `rest_s` between.
 
-    A `tour` of every trouble of every tier, each at its longest, comes first, and after it nobody is restarted: from
-    then on no process has to hold more than it has held already.
+    It lasts `seconds`, and until every kind of trouble has come once. With a `tour` it lasts `seconds` alone: every
+    trouble befalls every tier first, each at its longest, and after that no tier is restarted, so that no process has
+    to hold more than it has held already.
     """
     chance, told = Random(seed), Soaked()
     waiting: list[Sample] = []
@@ -106,7 +113,7 @@ def soak(
             told.seconds = monotonic() - start
             told.memory.append((told.seconds, {name: each.memory for name, each in footprints(fleet).items()}))
             progress(told)
-            if told.seconds >= seconds:
+            if told.seconds >= seconds and (tour or told.kinds >= _KINDS):
                 break
             sleep(rest_s)
     for sample in [*waiting, *load.take()]:
@@ -116,12 +123,15 @@ def soak(
 
 
 def _troubles(chance: Random, lasting_s: tuple[float, float], *, tour: bool) -> Iterator[tuple[Trouble, str, float]]:
-    """What befalls whom, and for how long, without end."""
+    """Trouble, tier and how long, without end: each kind once before any comes again by chance."""
     pairs = list(product(TROUBLES, TARGETS))
     if tour:
         restarts = [pair for pair in pairs if pair[0].name in _RESTARTS]
         pairs = [pair for pair in pairs if pair not in restarts]
         yield from ((trouble, target, lasting_s[1]) for trouble, target in [*restarts, *pairs])
+    else:
+        for trouble in chance.sample(TROUBLES, len(TROUBLES)):
+            yield trouble, chance.choice(TARGETS), chance.uniform(*lasting_s)
     while True:
         yield *chance.choice(pairs), chance.uniform(*lasting_s)
 
