@@ -8,7 +8,6 @@ worst case that is no broken promise. With drift: quiet audits of the test event
 made them; "answers" is how many the fleet gives until the alarm when a tenth of the sure ones is audited.
 """
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from ddnn.policy import Policy
 from ddnn.tuning.promise import promise
 from ddnn.tuning.sample import Sample
 from ddnn.types import Bools, Exit, Floats, Ints
+from ddnn_lab.benchmarks.report import options
 from ddnn_lab.drifting import Drift, drifting
 
 __all__ = ["main"]
@@ -45,7 +45,7 @@ Pool = Mapping[Exit, Bools]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, out=False)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("data")
     parser.add_argument("--grid")

@@ -6,7 +6,6 @@ Exit code 1: a request to a living tier was lost, an answer was wrong, or someth
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +13,8 @@ from time import monotonic, sleep
 from typing import Any, Final
 
 from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.formatting import markdown
+from ddnn_lab.benchmarks.report import environment, options, write
 from ddnn_lab.faults.fleet import FaultyFleet, resealed, spread
 from ddnn_lab.faults.footprint import footprints, leaks
 from ddnn_lab.faults.oracle import Oracle
@@ -30,8 +31,7 @@ LATE_MS, OPEN_MS, WHOLE_MS = 50, 1000, 5000
 
 def main() -> int:
     """Run the matrix, print a line a trial, write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for faults.json and faults.md")
+    parser = options(__doc__)
     parser.add_argument("--quick", action="store_true", help="only the core of the matrix")
     parser.add_argument("--only", default="", help="only the troubles whose name holds this")
     parser.add_argument("--rate", type=float, default=12.0, help="events a second, each seen by six devices")
@@ -43,10 +43,7 @@ def main() -> int:
         bundle = spread(Bundle.open(shipped_bundle()), Path(folder) / "bundle", local=0.2, edge=0.2)
         other = resealed(bundle, Path(folder) / "other")
         document = _run(bundle, other, troubles, given)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "faults.json").write_text(json.dumps(document, indent=1) + "\n")
-    (given.out / "faults.md").write_text(_page(document))
-    print(_summary(document))
+    write(given.out, "faults", document, f"{markdown(_COLUMNS, map(_cells, document['trials']))}\n{_summary(document)}")
     return int(any(row["faults"] for row in document["trials"]) or bool(document["leaks"]))
 
 
@@ -74,6 +71,7 @@ def _run(bundle: Bundle, other: Path, troubles: list[Any], given: argparse.Names
         after = footprints(fleet)
     verdicts = [Verdict.of(trial, load.samples, oracle, deadline_s).document(deadline_s) for trial in trials]
     return {
+        **environment(),
         "rate": given.rate,
         "deadline_ms": given.deadline_ms,
         "seconds": given.seconds,
@@ -86,23 +84,20 @@ def _run(bundle: Bundle, other: Path, troubles: list[Any], given: argparse.Names
     }
 
 
-def _page(document: dict[str, Any]) -> str:
-    head = (
-        "| tier | trouble | requests | lost | wrong | degraded, for | p99, max ms | past deadline, ms "
-        "| circuit open, ms | whole, ms |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
-    )
-    return head + "".join(map(_line, document["trials"])) + f"\n{_summary(document)}\n"
+_COLUMNS: Final = (
+    *("tier", "trouble", "requests", "lost", "wrong", "degraded, for", "p99, max ms", "past deadline, ms"),
+    *("circuit open, ms", "whole, ms"),
+)
 
 
-def _line(row: dict[str, Any]) -> str:
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     reasons = ", ".join(f"`{name}` {count}" for name, count in sorted(row["reasons"].items(), key=lambda r: -r[1]))
     opened = "" if not row["breaker_must_open"] else "never" if not row["breaker_ms"] else f"{row['breaker_ms']:.0f}"
     tier = row["target"].partition("-")[0]
     late = f"{row['latest_past_deadline_ms']:.0f}" if row["late"] else ""
-    return (
-        f"| {tier} | {row['trouble']} | {row['asked']} | {row['lost']} | {row['wrong']} | {reasons or 'none'} "
-        f"| {row['p99_ms']:.0f}, {row['max_ms']:.0f} | {late} | {opened} | {row['whole_ms']:.0f} |\n"
-    )
+    counts = (row["asked"], row["lost"], row["wrong"], reasons or "none")
+    times = (f"{row['p99_ms']:.0f}, {row['max_ms']:.0f}", late, opened, f"{row['whole_ms']:.0f}")
+    return (tier, row["trouble"], *counts, *times)
 
 
 def _summary(document: dict[str, Any]) -> str:

@@ -9,7 +9,6 @@ size runs in a process of its own, on one core. With --scores, files made by `dd
 against every combination of 101 thresholds an exit, played event by event, for payload bytes and for latency.
 """
 
-import argparse
 import json
 import multiprocessing
 import resource
@@ -21,12 +20,15 @@ from typing import Any
 import numpy as np
 
 from ddnn.evaluation.recorded import Recorded
+from ddnn.formatting import markdown
+from ddnn.plot_style import panels
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.cost import CostModel, Links
 from ddnn.tuning.frontier import Limits, best, frontier
 from ddnn.tuning.sample import ask
 from ddnn.types import Array, Bools, Floats
+from ddnn_lab.benchmarks.report import options
 
 __all__ = ["main"]
 
@@ -39,7 +41,7 @@ COSTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, out=False)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--exits", type=int, nargs="+", default=(2, 3), help="Thresholds.")
     parser.add_argument("--scores", type=Path, nargs="+", help="Files of `ddnn record`; then no made events.")
@@ -155,23 +157,16 @@ def grid(uncertainty: Floats, right: Bools, each: Array) -> tuple[Array, Array]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print rows of equal keys as a table."""
-    print("| " + " | ".join(rows[0]) + " |")
-    print("| --- " * len(rows[0]) + "|")
-    for row in rows:
-        cells = (
-            f"{v:.3g}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()
-        )
-        print("| " + " | ".join(cells) + " |")
+
+    def cell(value: Any) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+    print(markdown(list(rows[0]), [[cell(value) for value in row.values()] for row in rows]))
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Seconds and memory against events, a line for each number of thresholds; hollow where not exact."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, axes = panels(2, height=4.0, columns=2)
     for exits in sorted({row["thresholds"] for row in rows}):
         mine = [row for row in rows if row["thresholds"] == exits]
         events = [row["events"] for row in mine]

@@ -8,7 +8,6 @@ plain picking does with the same events: all of them give temperatures and front
 whose own loss rate is at most the risk.
 """
 
-import argparse
 import json
 import time
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy as np
 
 from ddnn.evaluation import Scores
 from ddnn.evaluation.recorded import Recorded
+from ddnn.formatting import percent
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.cost import CostModel
@@ -27,6 +27,7 @@ from ddnn.tuning.guarantee import LEARNING, climb, halves, ladder
 from ddnn.tuning.promise import p_values
 from ddnn.tuning.sample import Asked, ask
 from ddnn.types import Array, Bools, Ints
+from ddnn_lab.benchmarks.report import options
 
 __all__ = ["main"]
 
@@ -44,7 +45,7 @@ class Tally:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, out=False)
     parser.add_argument("pools", nargs="+", metavar="SCORES:SPLIT")
     parser.add_argument("--events", type=int, default=2000, help="Calibration events in a draw.")
     parser.add_argument("--draws", type=int, default=500)
@@ -72,7 +73,7 @@ def main() -> None:
 
 def line(row: dict[str, Any]) -> str:
     """One row of the table."""
-    share = {key: f"{100 * row[key]:.1f} %" for key in ("broken", "allowed", "plain", "refused", "below", "best")}
+    share = {key: percent(row[key]) for key in ("broken", "allowed", "plain", "refused", "below", "best")}
     loss = "accuracy" if row["labelled"] else "disagreement"
     sent = (f"{row[key]:.0f}" for key in ("bytes", "best_bytes"))
     return (

@@ -8,17 +8,10 @@ Framework time: the median time of a request to the tier, less that of the same 
 any framework that runs the same section on the same body behind the same server (uvicorn, httptools, uvloop).
 """
 
-import argparse
 import asyncio
-import json
 import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,25 +19,20 @@ import psutil
 import uvloop
 
 from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.formatting import markdown
 from ddnn.types import Tier
 from ddnn.wire import Parameters, encode_request
 from ddnn_lab.benchmarks.bare_servers import PATH
 from ddnn_lab.benchmarks.hotpath_stages import plot, stages, stages_table
 from ddnn_lab.benchmarks.raw_client import Load, ask_once, closed_loop, request_bytes
+from ddnn_lab.benchmarks.report import environment, free_port, listening, options, write
 
 __all__ = ["main"]
 
-HERE: Final = Path(__file__).parent
 SERVERS: Final = ("tier", "fastapi", "asgi")
 TIERS: Final = (Tier.CLOUD, Tier.DEVICE)
 CONCURRENT: Final = 16
 TARGET_RATE, TARGET_MS = 0.9, 1.0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def a_request(tier: Tier) -> bytes:
@@ -78,24 +66,6 @@ class Server(NamedTuple):
         load = await closed_loop(self.port, request, connections=connections, seconds=seconds)
         load.server_cpu_s = self.cpu_s() - before
         return load
-
-
-@contextmanager
-def process(*command: str, port: int, cpu: int | None) -> Iterator[Server]:
-    """A server, once it listens."""
-    pin = ["taskset", "--cpu-list", str(cpu)] if cpu is not None else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen([*pin, sys.executable, *command], env=environment, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield Server(port, psutil.Process(running.pid))
-    finally:
-        running.terminate()
-        running.wait(20)
 
 
 async def compare(tier: Tier, servers: dict[str, Server], seconds: float, rounds: int) -> dict[str, Any]:
@@ -145,57 +115,51 @@ def measure(tier: Tier, seconds: float, rounds: int, cpu: int | None) -> dict[st
 
         def start(*command: str) -> Server:
             port = free_port()
-            return stack.enter_context(process(*(c.format(port=port) for c in command), port=port, cpu=cpu))
+            running = listening(*(part.format(port=port) for part in command), port=port, cpu=cpu)
+            return Server(port, psutil.Process(stack.enter_context(running)))
 
         servers = {"tier": start("-m", "ddnn", "serve", tier.value, "--port", "{port}", "--log-level", "error")}
         size = len(uvloop.run(ask_once(servers["tier"].port, a_request(tier))))
         for kind in SERVERS[1:]:
-            servers[kind] = start(str(HERE / "bare_servers.py"), kind, tier.value, "{port}", str(size))
+            servers[kind] = start("-m", "ddnn_lab.benchmarks.bare_servers", kind, tier.value, "{port}", str(size))
         return uvloop.run(compare(tier, servers, seconds, rounds))
+
+
+SHOWN: Final = {"tier": "ddnn", "fastapi": "bare FastAPI route", "asgi": "no framework"}
 
 
 def table(results: dict[str, Any]) -> str:
     """Markdown."""
-    lines = [
-        "| tier | server | requests/s at 16 | CPU µs a request at 16 | the same at 1 | p50 ms at 16 | p99 ms at 16"
-        " | p50 ms at 1 | CPU share of the asking, at most |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    measured, targets = [], []
     for tier, result in results["tiers"].items():
         for name, row in result["servers"].items():
-            shown = {"tier": "ddnn", "fastapi": "bare FastAPI route", "asgi": "no framework"}[name]
             cells = [f"{row[key]:,.0f}" if key.startswith(("per_", "cpu_")) else f"{row[key]:.2f}" for key in row]
-            lines.append(f"| {tier} | {shown} | {' | '.join(cells)} |")
-    lines += ["", "| target | figure | measured |", "| --- | --- | --- |"]
-    for tier, result in results["tiers"].items():
-        rate, ms = result["of_fastapi"], result["framework_ms"]
-        lines.append(f"| {tier}: requests/s of the bare FastAPI route | ≥ {TARGET_RATE} × | {rate:.2f} × |")
-        lines.append(f"| {tier}: framework time at concurrency 1, p50 | ≤ {TARGET_MS:g} ms | {ms:.3f} ms |")
-    return "\n".join(lines)
+            measured.append((tier, SHOWN[name], *cells))
+        rate, ms = f"{result['of_fastapi']:.2f} ×", f"{result['framework_ms']:.3f} ms"
+        targets.append((f"{tier}: requests/s of the bare FastAPI route", f"≥ {TARGET_RATE} ×", rate))
+        targets.append((f"{tier}: framework time at concurrency 1, p50", f"≤ {TARGET_MS:g} ms", ms))
+    columns = ("tier", "server", "requests/s at 16", "CPU µs a request at 16", "the same at 1", "p50 ms at 16")
+    more = ("p99 ms at 16", "p50 ms at 1", "CPU share of the asking, at most")
+    return markdown((*columns, *more), measured) + "\n" + markdown(("target", "figure", "measured"), targets)
 
 
 def main() -> None:
     """Measure, print, and write `hotpath.json`, `hotpath.md` and `hotpath.png`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one round")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
     cpus = sorted(os.sched_getaffinity(0))
     server_cpu = cpus[0] if len(cpus) > 1 else None
-    results: dict[str, Any] = {"seconds": given.seconds, "rounds": given.rounds, "cpus": len(cpus), "tiers": {}}
+    results: dict[str, Any] = {**environment(), "seconds": given.seconds, "rounds": given.rounds, "tiers": {}}
     for tier in TIERS:
         if server_cpu is not None:
             os.sched_setaffinity(0, set(cpus[1:]))
         results["tiers"][tier.value] = measure(tier, given.seconds, given.rounds, server_cpu)
     os.sched_setaffinity(0, set(cpus))
     results["stages"] = asyncio.run(stages(given.seconds))
-    text = f"# A tier beside bare servers\n\n{table(results)}\n\n{stages_table(results['stages'])}\n"
-    (given.out / "hotpath.json").write_text(json.dumps(results, indent=1) + "\n")
-    (given.out / "hotpath.md").write_text(text)
-    plot(results["stages"], given.out / "hotpath.png")
-    print(text)
+    page = f"# A tier beside bare servers\n\n{table(results)}\n{stages_table(results['stages'])}"
+    write(given.out, "hotpath", results, page, partial(plot, results["stages"]))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.fleet.processes import LocalFleet
+from ddnn.formatting import markdown
+from ddnn.plot_style import name as entitle
+from ddnn.plot_style import panels
 from ddnn.wire import encode_request
+from ddnn_lab.plots.style import save
 
 __all__ = ["STAGES", "plot", "stages", "stages_table"]
 
@@ -80,32 +84,23 @@ async def _counted(client: httpx.AsyncClient, url: str) -> dict[str, float]:
 
 def stages_table(found: dict[str, dict[str, float]]) -> str:
     """Markdown: milliseconds a request, and what of the whole the stages leave unexplained."""
-    lines = [
-        f"| ms a request | {' | '.join(STAGES)} | sum | whole | unexplained |",
-        f"| --- |{' --- |' * (len(STAGES) + 3)}",
-    ]
+    rows = []
     for tier, row in found.items():
         total = sum(row[stage] for stage in STAGES)
         cells = [*(row[stage] for stage in STAGES), total, row["whole"], row["whole"] - total]
-        lines.append(f"| {tier} | {' | '.join(f'{cell:.3f}' for cell in cells)} |")
-    return "\n".join(lines)
+        rows.append((tier, *(f"{cell:.3f}" for cell in cells)))
+    return markdown(("ms a request", *STAGES, "sum", "whole", "unexplained"), rows)
 
 
 def plot(found: dict[str, dict[str, float]], file: Path) -> None:
     """Stacked bars, one a tier."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
+    figure, (axes,) = panels(1, height=3.2)
     left = np.zeros(len(found))
     for number, stage in enumerate(STAGES):
         widths = np.array([row[stage] for row in found.values()])
-        axes.barh(list(found), widths, left=left, label=stage, color=plt.get_cmap("tab10")(number))
+        axes.barh(list(found), widths, left=left, label=stage, color=f"C{number}")
         left += widths
     axes.invert_yaxis()
-    axes.set_xlabel("milliseconds a request (mean)")
+    entitle(axes, "", "milliseconds a request (mean)", "")
     axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-    figure.savefig(file, dpi=150)
-    plt.close(figure)
+    save(figure, file)

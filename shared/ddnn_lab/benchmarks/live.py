@@ -9,7 +9,6 @@ point is one price of accuracy in bytes, the same for every count: else one coun
 saved. Intervals: Student's t over the draws, of the paired differences to the first arm.
 """
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from ddnn.tuning.frontier import frontier
 from ddnn.tuning.live import some
 from ddnn.tuning.sample import FEWEST_EVENTS, ask
 from ddnn.types import Array, Bools, Exit
+from ddnn_lab.benchmarks.report import options
 
 __all__ = ["lose", "main"]
 
@@ -39,7 +39,7 @@ Sets = Mapping[int, tuple[Temperatures, Array]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, out=False)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("data")
     parser.add_argument("--test", help="Other data whose test split is the test; needs the same --grid.")

@@ -7,16 +7,11 @@ Twice: once what bounds the queue is the number of requests in flight, once the 
 """
 
 import argparse
-import json
 import math
-import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +20,13 @@ import uvloop
 
 from ddnn.answers import outputs_to_answers
 from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.formatting import markdown
+from ddnn.plot_style import name, panels
 from ddnn.types import Array
 from ddnn.wire import decode_response, encode_request
+from ddnn_lab.benchmarks.report import environment, free_port, listening, options, write
 from ddnn_lab.load import Closed, HttpTarget, Measured, Outcome, Poisson, Processes, measure_async, percentiles
+from ddnn_lab.plots.style import save
 
 __all__ = ["main"]
 
@@ -90,27 +89,6 @@ def serve(port: int, bound: Bound) -> None:
     serve_app(app, app.state.service.settings)
 
 
-@contextmanager
-def served(bound: Bound) -> Iterator[tuple[int, int]]:
-    """The process id and port of a cloud that listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    own = ["--serve", str(port), "--bound", bound.name]
-    with subprocess.Popen(
-        [sys.executable, __file__, *own], env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            for _ in range(600):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            yield process.pid, port
-        finally:
-            process.terminate()
-
-
 def target(port: int, bound: Bound) -> Told:
     """One event a request, as an edge sends it; an answer is right in form, and not degraded."""
     golden = Bundle.open(shipped_bundle()).golden
@@ -146,7 +124,9 @@ async def load(pid: int, port: int, bound: Bound, arrivals: Closed | Poisson, se
 
 def run(bound: Bound, seconds: float) -> dict[str, Any]:
     """The peak, then multiples of it."""
-    with served(bound) as (pid, port):
+    port = free_port()
+    own = ("-m", "ddnn_lab.benchmarks.saturation", "--serve", str(port), "--bound", bound.name)
+    with listening(*own, port=port) as pid:
         peak = uvloop.run(load(pid, port, bound, Closed(24), seconds))
         points = [
             {"times": times, **uvloop.run(load(pid, port, bound, Poisson(times * peak["goodput_per_s"]), seconds))}
@@ -162,7 +142,7 @@ def run(bound: Bound, seconds: float) -> dict[str, Any]:
     }
 
 
-def judged(found: dict[str, Any]) -> dict[str, bool]:
+def judged(found: Mapping[str, Any]) -> dict[str, bool]:
     """What was promised of three times the peak, and whether it held."""
     worst, peak = found["points"][-1], found["peak"]
     refusal, accepted = worst["refusal_ms"], worst["latency_ms"] or {"p99": math.inf}
@@ -174,65 +154,57 @@ def judged(found: dict[str, Any]) -> dict[str, bool]:
     }
 
 
-def report(results: list[dict[str, Any]]) -> str:
+def report(results: Sequence[Mapping[str, Any]]) -> str:
     """The tables."""
-    lines = [
-        "# Saturation",
-        "",
-        f"The section takes {1000 * SECTION_S:g} ms an event. Times in ms.",
-        "",
-    ]
+    parts = ["# Saturation", f"The section takes {1000 * SECTION_S:g} ms an event. Times in ms."]
+    columns = ("offered", "goodput", "accepted p50", "p99", "refused", "refusal p50", "p99", "memory")
     for found in results:
-        lines += [
+        parts += [
             f"## Bounded by: {found['bound']}",
-            "",
             f"At most {found['in_flight']} in flight, deadline {1000 * found['deadline_s']:g} ms:"
             f" a queue of {found['implied_ms']:g} ms at most. Peak {found['peak']['goodput_per_s']:.0f}/s.",
-            "",
-            "| offered | goodput | accepted p50 | p99 | refused | refusal p50 | p99 | memory |",
-            "| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
+            markdown(columns, map(_cells, found["points"])).rstrip(),
+            "\n".join(f"- {'met' if met else '**missed**'}: {what}" for what, met in judged(found).items()),
         ]
-        for point in found["points"]:
-            accepted, refusal = (point[key] or {"p50": 0.0, "p99": 0.0} for key in ("latency_ms", "refusal_ms"))
-            refused = ", ".join(f"{code}: {count}" for code, count in sorted(point["refused"].items())) or "none"
-            lines.append(
-                f"| {point['offered_per_s']:.0f} ({point['times']:g}×) | {point['goodput_per_s']:.0f}"
-                f" | {accepted['p50']:.0f} | {accepted['p99']:.0f} | {refused}"
-                f" | {refusal['p50']:.1f} | {refusal['p99']:.1f} | {point['memory_bytes']['tier'] / 2**20:.0f} MiB |"
-            )
-        lines += ["", *(f"- {'met' if met else '**missed**'}: {what}" for what, met in judged(found).items()), ""]
-    return "\n".join(lines)
+    return "\n\n".join(parts)
 
 
-def draw(results: list[dict[str, Any]], file: Path) -> None:
+def _cells(point: Mapping[str, Any]) -> tuple[str, ...]:
+    accepted, refusal = (point[key] or {"p50": 0.0, "p99": 0.0} for key in ("latency_ms", "refusal_ms"))
+    return (
+        f"{point['offered_per_s']:.0f} ({point['times']:g}×)",
+        f"{point['goodput_per_s']:.0f}",
+        f"{accepted['p50']:.0f}",
+        f"{accepted['p99']:.0f}",
+        ", ".join(f"{code}: {count}" for code, count in sorted(point["refused"].items())) or "none",
+        f"{refusal['p50']:.1f}",
+        f"{refusal['p99']:.1f}",
+        f"{point['memory_bytes']['tier'] / 2**20:.0f} MiB",
+    )
+
+
+def draw(results: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Goodput and p99 over what is offered."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    goodput, accepted = figure.subplots(1, 2)
-    for colour, found in zip(("tab:blue", "tab:orange"), results, strict=True):
-        times = [point["times"] for point in found["points"]]
-        peak = found["peak"]["goodput_per_s"]
-        goodput.plot(times, [point["goodput_per_s"] / peak for point in found["points"]], "o-", color=colour)
-        accepted.plot(
-            times,
-            [(point["latency_ms"] or {"p99": math.nan})["p99"] for point in found["points"]],
-            "o-",
-            color=colour,
-            label=f"bounded by: {found['bound']}",
-        )
-        accepted.axhline(2 * found["implied_ms"], color=colour, linestyle=":", linewidth=1)
+    figure, (goodput, accepted) = panels(2, height=3.4, columns=2)
+    for place, found in enumerate(results):
+        points, peak, colour = found["points"], found["peak"]["goodput_per_s"], f"C{place}"
+        times = [point["times"] for point in points]
+        tails = [(point["latency_ms"] or {"p99": math.nan})["p99"] for point in points]
+        goodput.plot(times, [point["goodput_per_s"] / peak for point in points], "o-", color=colour)
+        accepted.plot(times, tails, "o-", label=f"bounded by: {found['bound']}", color=colour)
+        accepted.axhline(2 * found["implied_ms"], linestyle=":", linewidth=1, color=colour)
     goodput.axhline(0.9, color="grey", linestyle=":", linewidth=1)
-    goodput.set(xlabel="offered / peak", ylabel="goodput / peak", ylim=(0, 1.2))
-    accepted.set(xlabel="offered / peak", ylabel="p99 of the accepted, ms (dotted: twice the bound)", ylim=(0, None))
+    goodput.set_ylim(0, 1.2)
+    accepted.set_ylim(bottom=0)
+    name(goodput, "Goodput / peak", "offered / peak", "")
+    name(accepted, "p99 of the accepted (dotted: twice the bound)", "offered / peak", "ms")
     accepted.legend(fontsize=8)
-    figure.savefig(file, dpi=120)
+    save(figure, file)
 
 
 def main() -> None:
     """Measure and write `saturation.{json,md,png}`."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, default=Path("."))
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--bound", help=argparse.SUPPRESS)
@@ -240,12 +212,8 @@ def main() -> None:
     if given.serve:
         serve(given.serve, next(bound for bound in BOUNDS if bound.name == given.bound))
         return
-    results = [run(bound, given.seconds) for bound in BOUNDS]
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "saturation.json").write_text(json.dumps(results, indent=1))
-    (given.out / "saturation.md").write_text(report(results))
-    draw(results, given.out / "saturation.png")
-    print(report(results))
+    results = [{**environment(), **run(bound, given.seconds)} for bound in BOUNDS]
+    write(given.out, "saturation", results, report(results), partial(draw, results))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,9 @@ that of all tiers at three events a second, less what the processes use when not
 which they do whatever is asked, is told apart.
 """
 
-import argparse
 import asyncio
 import gc
-import json
 import multiprocessing
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +26,6 @@ from ddnn.fleet.events import golden_events
 from ddnn.fleet.processes import LocalFleet
 from ddnn.formatting import markdown
 from ddnn.policy import Policy
-from ddnn.seal import write_atomically
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
@@ -40,6 +35,7 @@ from ddnn.serving.request import RequestOptions
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Exit
 from ddnn_lab.benchmarks.made_bundles import make
+from ddnn_lab.benchmarks.report import environment, options, write
 from ddnn_lab.load import FleetTarget, Poisson, Processes, measure
 
 __all__ = ["main", "pending"]
@@ -329,8 +325,7 @@ def plot(found: Mapping[str, Any], file: Path) -> None:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for results.json, report.md and scale.png")
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
     parser.add_argument("--quick", action="store_true", help="few devices, short loads: does it all work?")
     given = parser.parse_args()
@@ -340,17 +335,13 @@ def main() -> None:
     rows = list(grow(2.5 if given.quick else given.seconds, sizes))
     found = {
         "command": f"python -m ddnn_lab.benchmarks.scale --out {given.out.name}",
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
+        **environment(),
         "rows": rows,
         "collector": collector,
         "verdict": verdict(rows),
     }
-    given.out.mkdir(parents=True, exist_ok=True)
-    plot(found, given.out / "scale.png")
-    for name, text in (("results.json", json.dumps(found, indent=1) + "\n"), ("report.md", report(found))):
-        write_atomically(given.out / name, text)
-    print(report(found))
+    files = ("results.json", "report.md")
+    write(given.out, "scale", found, report(found), partial(plot, found), files=files)
 
 
 if __name__ == "__main__":

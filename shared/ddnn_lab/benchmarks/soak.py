@@ -4,19 +4,23 @@
 Exit code 1: a request to a living tier was lost, an answer was wrong, or a tier's memory grew by 1 % or more.
 """
 
-import argparse
-import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.formatting import markdown
+from ddnn.plot_style import name as entitle
+from ddnn.plot_style import panels
+from ddnn_lab.benchmarks.report import environment, options, write
 from ddnn_lab.faults.fleet import FaultyFleet, resealed, spread
 from ddnn_lab.faults.footprint import footprints, leaks
 from ddnn_lab.faults.oracle import Oracle
 from ddnn_lab.faults.soaking import Soaked, soak
 from ddnn_lab.load import Closed, FleetTarget, measure
+from ddnn_lab.plots.style import save
 
 __all__ = ["main"]
 
@@ -26,8 +30,7 @@ MOST_GROWTH: Final = 0.01
 
 def main() -> int:
     """Soak, print a line now and then, write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for soak.json, soak.md and soak.png")
+    parser = options(__doc__)
     parser.add_argument("--minutes", type=float, default=30.0, help="how long troubles go on")
     parser.add_argument("--rate", type=float, help="events a second instead of 70 %% of what the fleet does at most")
     parser.add_argument("--seed", type=int, default=0, help="of troubles and arrivals")
@@ -50,12 +53,8 @@ def main() -> int:
                 progress=show,
             )
             left = leaks(fleet, before)
-    given.out.mkdir(parents=True, exist_ok=True)
-    document = {"rate": rate, "left_behind": left, **told.document()}
-    (given.out / "soak.json").write_text(json.dumps(document, indent=1) + "\n")
-    (given.out / "soak.md").write_text(page(told, rate, left))
-    draw(told, given.out / "soak.png")
-    print(page(told, rate, left))
+    document = {**environment(), "rate": rate, "left_behind": left, **told.document()}
+    write(given.out, "soak", document, page(told, rate, left), partial(draw, told))
     return int(bool(told.lost or told.wrong or left) or max(told.growth.values()) >= MOST_GROWTH)
 
 
@@ -91,23 +90,19 @@ def page(told: Soaked, rate: float, left: list[str]) -> str:
         ("memory growth over the second half, largest", f"{100 * max(told.growth.values()):+.2f} %"),
         ("left behind", ", ".join(left) or "nothing"),
     ]
-    return "| | |\n| --- | --- |\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+    return markdown(("", ""), rows)
 
 
 def draw(told: Soaked, file: Path) -> None:
     """Memory of every tier over time."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
+    figure, (axis,) = panels(1, height=3.5)
     for name in told.memory[0][1]:
         axis.plot([at / 60 for at, _ in told.memory], [each[name] / 1e6 for _, each in told.memory], label=name)
     axis.axvline(told.seconds / 120, color="grey", linestyle=":")
-    axis.set(xlabel="minutes", ylabel="resident memory, MB", ylim=(0, None))
+    axis.set_ylim(bottom=0)
+    entitle(axis, "", "minutes", "resident memory, MB")
     axis.legend(fontsize=7, ncols=4, loc="lower right")
-    figure.savefig(file, dpi=120)
+    save(figure, file)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,12 @@ lognormal jitter. Writes stragglers.json, stragglers.md and stragglers.png. Exit
 the curve of the fixed ones.
 """
 
-import argparse
 import asyncio
-import json
 import selectors
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,8 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import load
 from ddnn.evaluation.decide import decide
 from ddnn.evaluation.scores import Recorder
+from ddnn.formatting import markdown
+from ddnn.plot_style import name, panels
 from ddnn.policy import Policy
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.control import PolicyControl
@@ -32,6 +33,8 @@ from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Bools, Exit
+from ddnn_lab.benchmarks.report import environment, options, write
+from ddnn_lab.plots.style import save
 
 __all__ = ["Late", "collected", "main"]
 
@@ -181,8 +184,7 @@ def study(scene: Late, right: Callable[[Bools], npt.NDArray[np.bool_]], policy: 
 
 def main() -> int:
     """Study every scene, write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for what is written")
+    parser = options(__doc__)
     parser.add_argument("--passes", type=int, default=PASSES, help="how often the test events come")
     given = parser.parse_args()
     bundle = Bundle.open(shipped_bundle())
@@ -199,56 +201,37 @@ def main() -> int:
             found[rows] = known[mask.tobytes()][rows % len(data)]
         return found
 
-    scenes = []
-    for scene in SCENES:
-        scenes.append(study(scene, right, bundle.policy, given.passes * len(data)))
-        print(_lines(scenes[-1]), flush=True)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "stragglers.json").write_text(json.dumps(scenes, indent=1) + "\n")
-    (given.out / "stragglers.md").write_text(_HEAD + "".join(map(_lines, scenes)))
-    _draw(scenes, given.out / "stragglers.png")
+    scenes = [study(scene, right, bundle.policy, given.passes * len(data)) for scene in SCENES]
+    page = markdown(_COLUMNS, [row for scene in scenes for row in _rows(scene)])
+    write(given.out, "stragglers", {**environment(), "scenes": scenes}, page, partial(_draw, scenes))
     return int(any(each["above"] < -BELOW for scene in scenes for each in scene["adaptive"]))
 
 
-_HEAD: Final = (
-    "| devices | wait | mean, ms | p95, ms | accuracy, % | devices in time | above the fixed waits, points |\n"
-    "| --- | --- | --- | --- | --- | --- | --- |\n"
+_COLUMNS: Final = (
+    *("devices", "wait", "mean, ms", "p95, ms", "accuracy, %", "devices in time"),
+    "above the fixed waits, points",
 )
 
 
-def _lines(scene: Mapping[str, Any]) -> str:
-    def line(kind: str, p: Mapping[str, float]) -> str:
-        above = f"{100 * p['above']:+.2f}" if "above" in p else ""
-        return (
-            f"| {scene['scene']} | {kind} {p['wait_ms']:g} ms | {p['mean_ms']:.1f} | {p['p95_ms']:.1f} "
-            f"| {100 * p['accuracy']:.2f} | {p['devices']:.2f} | {above} |\n"
-        )
-
-    return "".join(
-        [*(line("fixed", p) for p in scene["fixed"]), *(line("adaptive, at most", p) for p in scene["adaptive"])]
-    )
+def _rows(scene: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for kind, words in (("fixed", "fixed"), ("adaptive", "adaptive, at most")):
+        for p in scene[kind]:
+            figures = (f"{p['mean_ms']:.1f}", f"{p['p95_ms']:.1f}", f"{100 * p['accuracy']:.2f}", f"{p['devices']:.2f}")
+            above = f"{100 * p['above']:+.2f}" if "above" in p else ""
+            yield (scene["scene"], f"{words} {p['wait_ms']:g} ms", *figures, above)
 
 
-def _draw(scenes: list[dict[str, Any]], file: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, len(scenes), figsize=(3.4 * len(scenes), 3.4), sharey=True, layout="constrained")
-    for axis, scene in zip(axes, scenes, strict=True):
-        axis.plot(
-            [p["mean_ms"] for p in scene["fixed"]], [100 * p["accuracy"] for p in scene["fixed"]], "o-", label="fixed"
-        )
+def _draw(scenes: Sequence[Mapping[str, Any]], file: Path) -> None:
+    figure, panes = panels(len(scenes), height=9.0, columns=2)
+    for axis, scene in zip(panes, scenes, strict=True):
+        fixed = scene["fixed"]
+        axis.plot([p["mean_ms"] for p in fixed], [100 * p["accuracy"] for p in fixed], "o-", label="fixed")
         for mark, p in zip("*D", scene["adaptive"], strict=True):
             label = f"adaptive, at most {p['wait_ms']:g} ms"
             axis.plot(p["mean_ms"], 100 * p["accuracy"], mark, markersize=11, label=label)
-        axis.set(xlabel="mean wait, ms")
-        axis.set_title(scene["scene"], fontsize=8, wrap=True)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("accuracy, %")
-    axes[0].legend(fontsize=7)
-    figure.savefig(file, dpi=120)
+        name(axis, scene["scene"], "mean wait, ms", "accuracy, %")
+    panes[0].legend(fontsize=7)
+    save(figure, file)
 
 
 if __name__ == "__main__":

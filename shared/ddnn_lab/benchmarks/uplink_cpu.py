@@ -14,16 +14,22 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 import httpx
 import uvloop
 from httpx_aiohttp import AiohttpTransport
 
+from ddnn.formatting import markdown
+from ddnn.plot_style import name as entitle
+from ddnn.plot_style import panels
 from ddnn.uplink.transport import OverAiohttp
+from ddnn_lab.benchmarks.report import environment, options, write
+from ddnn_lab.plots.style import save
 
 __all__ = ["main"]
 
@@ -55,13 +61,14 @@ Post = Callable[[], Awaitable[int]]
 
 class _Server(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport, self._parser = transport, httptools.HttpRequestParser(self)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self._parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        self._transport.write(ANSWER)  # type: ignore[attr-defined]
+        self._transport.write(ANSWER)
 
 
 async def serve() -> None:
@@ -147,24 +154,19 @@ def run(seconds: float, rounds: int) -> dict[str, Any]:
 
 def report(results: dict[str, Any]) -> str:
     """The table."""
-    lines = [
-        "| client | body | CPU of the client per request | share of httpx | requests/s |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+    rows = []
     for name, words in CLIENTS.items():
         for size, found in results["median"][name].items():
             stock = results["median"]["httpx"][size]["cpu_us"]
-            shown = f"{found['cpu_us']:.0f} µs | 1/{stock / found['cpu_us']:.1f} | {found['per_s']:.0f}"
-            lines.append(f"| {words} | {int(size) // 1000} kB | {shown} |")
-    return "\n".join(["# CPU of an uplink", "", f"{CONCURRENT} requests at once, median round.", "", *lines, ""])
+            share = f"1/{stock / found['cpu_us']:.1f}"
+            rows.append((words, f"{int(size) // 1000} kB", f"{found['cpu_us']:.0f} µs", share, f"{found['per_s']:.0f}"))
+    table = markdown(("client", "body", "CPU of the client per request", "share of httpx", "requests/s"), rows)
+    return f"# CPU of an uplink\n\n{CONCURRENT} requests at once, median round.\n\n{table}"
 
 
 def draw(results: dict[str, Any], file: Path) -> None:
     """Bars by client and size."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(1, height=3.2)
     for place, size in enumerate(map(str, SIZES)):
         values = [results["median"][name][size]["cpu_us"] for name in CLIENTS]
         bars = axes.barh(
@@ -174,15 +176,14 @@ def draw(results: dict[str, Any], file: Path) -> None:
     axes.set_yticks([row + 0.19 for row in range(len(CLIENTS))], list(CLIENTS.values()), fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.15)
-    axes.set_xlabel("CPU of the client process per request, µs")
+    entitle(axes, "", "CPU of the client process per request, µs", "")
     axes.legend(fontsize=8)
-    figure.savefig(file, dpi=120)
+    save(figure, file)
 
 
 def main() -> None:
     """Measure and write `uplink_cpu.{json,md,png}`."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, default=Path("."))
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--as", dest="part", choices=["serve", *CLIENTS], help=argparse.SUPPRESS)
@@ -194,12 +195,8 @@ def main() -> None:
     elif given.part:
         print(json.dumps(uvloop.run(measure(given.part, given.port, given.size, given.seconds))))
     else:
-        results = run(given.seconds, given.rounds)
-        given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "uplink_cpu.json").write_text(json.dumps(results, indent=1))
-        (given.out / "uplink_cpu.md").write_text(report(results))
-        draw(results, given.out / "uplink_cpu.png")
-        print(report(results))
+        results = {**environment(), **run(given.seconds, given.rounds)}
+        write(given.out, "uplink_cpu", results, report(results), partial(draw, results))
 
 
 if __name__ == "__main__":
