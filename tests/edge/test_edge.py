@@ -167,3 +167,16 @@ async def test_an_edge_takes_its_own_devices_only(tmp_path: Path) -> None:
     (answer,) = await fleet.infer("edge", {"scores": scores[:1, 3]}, device=3, max_exit="local")
     assert answer.devices.tolist() == [False, False, False, True]
     await fleet.close()
+
+
+async def test_a_held_event_keeps_its_answer_and_nothing_of_its_requests(fleet: Fleet) -> None:
+    fleet.use(thresholds=Thresholds(local=1.0))
+    ((first, _), *_) = await fleet.see()
+    held = list(service(fleet).collector._held.values())
+    assert len(held) == 2
+    for event in held:
+        assert event.answer is event.best
+        kept = (event.options.deadline, event.options.request_id, event.options.stages, event.inputs)
+        assert not any((*kept, event.contributions, event.unheard, event.upper_timings))
+    late = await fleet.infer("device-0", {"view": fleet.view(0, slice(0, 1)), "event": np.array([b"e0"], np.object_)})
+    assert (late[0].label, late[0].exit) == (first.label, first.exit)

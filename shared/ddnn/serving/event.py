@@ -20,6 +20,8 @@ __all__ = ["AUDIT_S", "Contribution", "Event", "Flight", "Holder", "Reply", "aud
 
 AUDIT_S: Final = 2.0
 """How long an audit may take, in seconds, at each tier; no caller waits for it."""
+_NO_OPTIONS: Final = RequestOptions(0.0)
+"""Of an answered event, for which nothing is decided any more."""
 _WORKED_ON: Final = frozenset({State.DECIDING, State.OFFLOADED})
 
 
@@ -269,7 +271,9 @@ class Event:
         """Keep the answer, and nothing else."""
         self.to(State.HELD)
         self.held_since = asyncio.get_running_loop().time()
+        # Replies and the ledger still refer to what was here: another takes its place, and nothing is cleared.
         self.inputs, self.contributions, self.featured, self.stages, self.judged = {}, {}, {}, [], {}
+        self.best, self.options, self.unheard, self.upper_timings = self.answer or self.best, _NO_OPTIONS, set(), []
 
     def stop_timer(self) -> None:
         """Forget the timeout, if one runs."""
