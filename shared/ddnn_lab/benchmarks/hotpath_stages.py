@@ -15,7 +15,7 @@ from ddnn.formatting import markdown
 from ddnn.plot_style import name as entitle
 from ddnn.plot_style import panels
 from ddnn.wire import encode_request
-from ddnn_lab.plots.style import save
+from ddnn_lab.plots import save
 
 __all__ = ["STAGES", "plot", "stages", "stages_table"]
 

@@ -26,7 +26,7 @@ from ddnn.types import Array
 from ddnn.wire import decode_response, encode_request
 from ddnn_lab.benchmarks.report import environment, free_port, listening, options, write
 from ddnn_lab.load import Closed, HttpTarget, Measured, Outcome, Poisson, Processes, measure_async, percentiles
-from ddnn_lab.plots.style import save
+from ddnn_lab.plots import save
 
 __all__ = ["main"]
 

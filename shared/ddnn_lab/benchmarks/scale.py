@@ -297,7 +297,7 @@ def report(found: Mapping[str, Any]) -> str:
 def plot(found: Mapping[str, Any], file: Path) -> None:
     """Cost over devices, and over waiting events."""
     from ddnn.plot_style import COLOURS, name, panels
-    from ddnn_lab.plots.style import save
+    from ddnn_lab.plots import save
 
     figure, (cost, wait) = panels(2, height=6.4)
     rows = [each for each in found["rows"] if each["edges"] == 1]

@@ -20,7 +20,7 @@ from ddnn_lab.faults.footprint import footprints, leaks
 from ddnn_lab.faults.oracle import Oracle
 from ddnn_lab.faults.soaking import Soaked, soak
 from ddnn_lab.load import Closed, FleetTarget, measure
-from ddnn_lab.plots.style import save
+from ddnn_lab.plots import save
 
 __all__ = ["main"]
 

@@ -34,7 +34,7 @@ from ddnn.serving.request import RequestOptions
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Bools, Exit
 from ddnn_lab.benchmarks.report import environment, options, write
-from ddnn_lab.plots.style import save
+from ddnn_lab.plots import save
 
 __all__ = ["Late", "collected", "main"]
 

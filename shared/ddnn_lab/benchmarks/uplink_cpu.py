@@ -29,7 +29,7 @@ from ddnn.plot_style import name as entitle
 from ddnn.plot_style import panels
 from ddnn.uplink.transport import OverAiohttp
 from ddnn_lab.benchmarks.report import environment, options, write
-from ddnn_lab.plots.style import save
+from ddnn_lab.plots import save
 
 __all__ = ["main"]
 

@@ -85,9 +85,9 @@ def drift(
         )
     if out:
         with needed_for("a plot", extra="lab"):
-            from ddnn_lab.plots.drift import drift as draw
-            from ddnn_lab.plots.style import save
-        save(draw(document), out)
+            from ddnn_lab.plots import save
+            from ddnn_lab.plots.serving import draw_drift
+        save(draw_drift(document), out)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:

@@ -120,9 +120,9 @@ def load(point: Document) -> str:
 def write(results: Document, folder: Path) -> list[Path]:
     """Write everything into `folder` and return the files; raise `BadInput` where plots cannot be drawn."""
     with needed_for("a report of load", extra="lab"):
-        from ddnn_lab.plots.load import draw
+        from ddnn_lab.plots.serving import draw_load
     folder.mkdir(parents=True, exist_ok=True)
-    files = draw(results, folder)
+    files = draw_load(results, folder)
     texts = {"results.json": json.dumps(results, indent=1) + "\n", "report.md": _report(results, files)}
     for name, text in texts.items():
         write_atomically(folder / name, text)

@@ -9,7 +9,7 @@ import matplotlib as mpl
 
 from ddnn.plot_style import name as entitle
 from ddnn.plot_style import panels
-from ddnn_lab.plots.style import save
+from ddnn_lab.plots import save
 
 __all__ = ["best", "draw", "efficiency", "report", "same_rate", "targets"]
 

@@ -1,15 +1,18 @@
 """The plots of a study, made of `results.json` alone."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ddnn.formatting import percent
-from ddnn_lab.plots.style import COLOURS, axes, fit, line, name, panels, save
+from ddnn.plot_style import COLOURS, name, panels
+from ddnn_lab.plots import fit, line, save
 
 __all__ = ["PLOTS", "write_plots"]
 
@@ -19,13 +22,17 @@ Document = Mapping[str, Any]
 def write_plots(results: Document, folder: Path) -> list[str]:
     """Draw what there are runs for into `folder`, as PNG; return the names."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    for file, draw in PLOTS.items():
-        figure = draw({part: document or {} for part, document in results["parts"].items()})
-        if figure is not None:
-            save(figure, folder / f"{file}.png")
-            drawn.append(file)
-    return drawn
+    parts = {part: document or {} for part, document in results["parts"].items()}
+    figures = {file: figure for file, draw in PLOTS.items() if (figure := draw(parts))}
+    for file, figure in figures.items():
+        save(figure, folder / f"{file}.png")
+    return list(figures)
+
+
+def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    figure, (on,) = panels(1, height=4.8)
+    name(on, title, x, y)
+    return figure, on
 
 
 def _bytes(parts: Document) -> Figure | None:
@@ -33,10 +40,10 @@ def _bytes(parts: Document) -> Figure | None:
     joint, uncut = parts.get("joint"), parts.get("uncut")
     if not joint or not joint["frontier"]:
         return None
-    figure, on = axes("Accuracy against bytes", "bytes a device and event, payload up (log)", "accuracy on test, %")
+    figure, on = _axes("Accuracy against bytes", "bytes a device and event, payload up (log)", "accuracy on test, %")
 
     def curve(points: Sequence[Document], key: str, label: str, colour: str, **look: str) -> None:
-        line(on, _means(points, key), [point["accuracy"] for point in points], label, COLOURS[colour], **look)
+        line(on, _means(points, key), [point["accuracy"] for point in points], label, colour, **look)
 
     def tuned(exits: Document, marker: str, label: str, colour: str, **look: Any) -> None:
         where = exits["bytes"]["per_device"]["mean"], 100 * exits["overall"]["accuracy"]["mean"]
@@ -65,15 +72,14 @@ def _lost(parts: Document) -> Figure | None:
     if not joint or not joint["one_lost"]:
         return None
     by_count = _by_lost(joint)
-    figure, on = axes("Devices lost", "devices lost", "overall accuracy on test, %")
-    x = sorted(by_count)
-    blue, mean = COLOURS["cloud"], [fmean(by_count[count]) for count in x]
-    on.plot(x, mean, "o-", markersize=4, color=blue, label="failed after training, mean over choices")
-    low, high = ([bound(by_count[count]) for count in x] for bound in (min, max))
+    figure, on = _axes("Devices lost", "devices lost", "overall accuracy on test, %")
+    x, groups = sorted(by_count), [group for _, group in sorted(by_count.items())]
+    mean = [fmean(group) for group in groups]
+    on.plot(x, mean, "o-", markersize=4, color=COLOURS["cloud"], label="failed after training, mean over choices")
     label = "failed after training, worst to best choice"
-    on.fill_between(x, low, high, color=blue, alpha=0.15, linewidth=0, label=label)
-    without = [_overall(variant) for variant in parts.get("without", {}).values() if variant]
-    if without:
+    bounds = [min(group) for group in groups], [max(group) for group in groups]
+    on.fill_between(x, *bounds, color=COLOURS["cloud"], alpha=0.15, linewidth=0, label=label)
+    if without := [_overall(variant) for variant in parts.get("without", {}).values() if variant]:
         middle = fmean(without)
         # The mean of equals may round past them.
         bars = [[max(middle - min(without), 0.0)], [max(max(without) - middle, 0.0)]]
@@ -87,13 +93,20 @@ def _lost(parts: Document) -> Figure | None:
 def _by_lost(joint: Document) -> dict[int, list[float]]:
     """Overall accuracy in percent of every choice, by how many are lost."""
     each = joint["one_lost"]["each"]
-    groups = {0: [_overall(joint)], 1: [100 * one["overall"]["accuracy"]["mean"] for one in each]}
-    if joint["subsets"]:
-        del groups[1]
-        for left, one in joint["subsets"].items():
-            if lost := len(each) - left.count("+") - 1:
-                groups.setdefault(lost, []).append(100 * one["accuracy"]["mean"])
+    if not joint["subsets"]:
+        return {0: [_overall(joint)], 1: [100 * one["overall"]["accuracy"]["mean"] for one in each]}
+    groups = defaultdict(list, {0: [_overall(joint)]})
+    for left, one in joint["subsets"].items():
+        if lost := len(each) - left.count("+") - 1:
+            groups[lost].append(100 * one["accuracy"]["mean"])
     return groups
+
+
+def _by_exit(on: Axes, x: Sequence[float], runs: Sequence[Document | None]) -> None:
+    """Accuracy of each exit and overall, over `x`; what is not made is left out."""
+    for exit in next(filter(None, runs))["always"]:
+        line(on, x, [run and run["always"][exit]["accuracy"] for run in runs], exit, exit)
+    line(on, x, [run and run["overall"]["accuracy"] for run in runs], "overall", "overall", marker="*")
 
 
 def _added(parts: Document) -> Figure | None:
@@ -101,16 +114,13 @@ def _added(parts: Document) -> Figure | None:
     added, joint = parts.get("added"), parts.get("joint")
     if not added or sum(variant is not None for variant in added["first"]) < 2:
         return None
-    figure, on = axes("Devices added, worst first", "devices in the network", "accuracy on test, %")
-    exits = [variant and variant["exits"] for variant in added["first"]]
-    x = list(range(1, len(exits) + 1))
+    figure, on = _axes("Devices added, worst first", "devices in the network", "accuracy on test, %")
+    x = list(range(1, len(added["first"]) + 1))
     if joint:
         alone = joint["exits"]["exits"]["device"]["accuracy"]
         own = [alone[int(device)] for device in added["order"][: len(x)]]
-        line(on, x, own, "the device added, alone", COLOURS["device"], style=":")
-    for exit in next(filter(None, exits))["always"]:
-        line(on, x, [one and one["always"][exit]["accuracy"] for one in exits], exit, COLOURS[exit])
-    line(on, x, [one and one["overall"]["accuracy"] for one in exits], "overall", COLOURS["overall"], marker="*")
+        line(on, x, own, "the device added, alone", "device", style=":")
+    _by_exit(on, x, [variant and variant["exits"] for variant in added["first"]])
     on.xaxis.set_major_locator(MaxNLocator(integer=True))
     on.legend(fontsize=9, loc="lower right")
     return figure
@@ -123,11 +133,9 @@ def _thresholds(parts: Document) -> Figure | None:
         return None
     figure, (above, below) = panels(2, height=6.4)
     served = "served: temperatures" + (", edge exit tuned" if "edge" in joint["exits"]["always"] else "")
+    looks = {"paper": ("paper's form: local and cloud", "cloud", "-"), "served": (served, "other", "--")}
     x = [float(value) for value in joint["thresholds"]["T"]]
-    for form, label, colour, style in (
-        ("paper", "paper's form: local and cloud", COLOURS["cloud"], "-"),
-        ("served", served, COLOURS["other"], "--"),
-    ):
+    for form, (label, colour, style) in looks.items():
         for on, key in ((above, "accuracy"), (below, "local_share")):
             line(on, x, [row[key] for row in joint["thresholds"][form]], label, colour, style=style)
     name(above, "The local exit's threshold", "", "overall accuracy on test, %")
@@ -139,12 +147,11 @@ def _thresholds(parts: Document) -> Figure | None:
 
 def _reliability(parts: Document) -> Figure | None:
     """Accuracy against confidence for each exit."""
-    joint = parts.get("joint")
-    if not joint:
+    if not (joint := parts.get("joint")):
         return None
     confidence = joint["confidence"]
-    figure, every = panels(len(confidence), height=3.5, columns=len(confidence))
-    for on, (exit, known) in zip(every, confidence.items(), strict=True):
+    figure, axes = panels(len(confidence), height=3.5, columns=len(confidence))
+    for on, (exit, known) in zip(axes, confidence.items(), strict=True):
         bins = [bin for bin in zip(*(known["bins"][key] for key in ("confidence", "right", "share")), strict=True)]
         x, y, share = zip(*([100 * value["mean"] for value in bin] for bin in bins if bin[2]["mean"] > 0), strict=True)
         on.plot([0, 100], [0, 100], ":", color=COLOURS["device"], linewidth=1)
@@ -152,9 +159,7 @@ def _reliability(parts: Document) -> Figure | None:
         on.scatter(x, y, [12 + 2.2 * of for of in share], COLOURS[exit], alpha=0.75, linewidth=0, clip_on=False)
         auroc = percent(known["auroc"] and known["auroc"]["mean"])
         name(on, f"{exit}\nAUROC {auroc}\nECE {100 * known['ece']['mean']:.1f} points", "confidence, %", "accuracy, %")
-        on.set_xlim(0, 100)
-        on.set_ylim(0, 100)
-        on.set_aspect("equal")
+        on.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
     return figure
 
 
@@ -165,9 +170,7 @@ def _filters(parts: Document) -> Figure | None:
         return None
     figure, (above, below) = panels(2, height=6.4)
     x, exits = zip(*sorted(by_count.items()), strict=True)
-    for exit in exits[0]["always"]:
-        line(above, x, [one["always"][exit]["accuracy"] for one in exits], exit, COLOURS[exit])
-    line(above, x, [one["overall"]["accuracy"] for one in exits], "overall", COLOURS["overall"], marker="*")
+    _by_exit(above, x, exits)
     sent = [one["bytes"] for one in exits]
     every = [one["scores"]["mean"] + one["features"]["mean"] for one in sent]
     below.plot(x, every, "s--", markersize=4, color=COLOURS["device"], label="every event sent up")
