@@ -11,7 +11,8 @@ from ddnn.pipeline import make_bundle
 from ddnn.training import Config, Run
 from ddnn.training.run import CHECKPOINT_FILE
 from ddnn_lab.studies.job import Job, RunFolder, read_json, write_json
-from ddnn_lab.studies.measures import MEASURES, Subject
+from ddnn_lab.studies.measures import MEASURES
+from ddnn_lab.studies.subject import Subject
 
 __all__ = ["PROGRESS_FILE", "carry_out"]
 

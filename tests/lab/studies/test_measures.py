@@ -16,9 +16,8 @@ from ddnn.network import NetworkConfig
 from ddnn.task import uncertainty
 from ddnn.tuning.calibration import auroc, reliability
 from ddnn.types import Array, Exit
-from ddnn_lab.studies.measures.devices import majority_vote, mean_vote
-from ddnn_lab.studies.measures.exits import confidence
-from ddnn_lab.studies.measures.subject import Subject, keep_scores, kept_scores
+from ddnn_lab.studies.measures import confidence, majority_vote, mean_vote
+from ddnn_lab.studies.subject import Subject, keep_scores, kept_scores
 
 
 def test_auroc_is_one_when_every_wrong_answer_is_less_sure() -> None:

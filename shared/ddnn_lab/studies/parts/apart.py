@@ -13,9 +13,9 @@ from ddnn.tuning import tune
 from ddnn.types import Exit
 from ddnn_lab.studies.intervals import gathered, paired, sampled, values
 from ddnn_lab.studies.job import Replicate
-from ddnn_lab.studies.measures.subject import kept_scores
 from ddnn_lab.studies.planner import Planner, Variant
 from ddnn_lab.studies.study import Changes
+from ddnn_lab.studies.subject import kept_scores
 
 __all__ = [
     "JOINT",

@@ -19,6 +19,8 @@ from ddnn.types import Exit
 __all__ = ["Subject", "keep_scores", "kept_scores"]
 
 ARRAYS: Final = ("device", "local", "edge", "cloud", "present", "y", "y_dev")
+KEPT: Final = "scores-{}.npz"
+"""The file of a split's scores."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,14 @@ class Subject:
         return [exit for exit in self.bundle.topology.exits if exit is not Exit.DEVICE]
 
     @cached_property
-    def recorder(self) -> Recorder:
-        """The device sections' outputs on test."""
-        return Recorder(self.bundle, self.test_events)
-
-    @cached_property
     def test_events(self) -> Dataset:
         """The test split."""
         return self.data.subset("test")
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """The device sections' outputs on test."""
+        return Recorder(self.bundle, self.test_events)
 
     @cached_property
     def test(self) -> Scores:
@@ -76,13 +78,13 @@ def keep_scores(subject: Subject) -> dict[str, Any]:
     """Write `scores-validation.npz` and `scores-test.npz` into the run's folder: fleets are made of several runs."""
     for split, scores in (("validation", subject.validation), ("test", subject.test)):
         arrays = {name: array for name in ARRAYS if (array := getattr(scores, name)) is not None}
-        write_atomically(_file(subject.folder, split), partial(np.savez, allow_pickle=False, **arrays))
+        write_atomically(subject.folder / KEPT.format(split), partial(np.savez, allow_pickle=False, **arrays))
     return {"events": len(subject.test)}
 
 
 def kept_scores(folder: Path, split: str) -> Scores:
     """The scores that were kept of a run; raise `BadData` where the file is gone or damaged."""
-    path = _file(folder, split)
+    path = folder / KEPT.format(split)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, Any] = {name: file.get(name) for name in ARRAYS}
@@ -90,7 +92,3 @@ def kept_scores(folder: Path, split: str) -> Scores:
         again = "without scores.json beside it, it is made again"
         raise BadData(f"{path} cannot be read ({error}); {again}") from error
     return Scores(**arrays, topology=Bundle.open(folder / "bundle").topology, source={"split": split})
-
-
-def _file(folder: Path, split: str) -> Path:
-    return folder / f"scores-{split}.npz"
