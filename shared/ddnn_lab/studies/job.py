@@ -16,18 +16,7 @@ from ddnn.seal import write_atomically
 from ddnn.training import Config
 from ddnn_lab.studies.measures import MEASURES
 
-__all__ = [
-    "RECIPE",
-    "DataSplit",
-    "Job",
-    "Record",
-    "Replicate",
-    "RunFolder",
-    "StudyFolder",
-    "read_json",
-    "united",
-    "write_json",
-]
+__all__ = ["RECIPE", "DataSplit", "Job", "Record", "Replicate", "RunFolder", "read_json", "united", "write_json"]
 
 RECIPE: Final = 1
 """Grows when a run's outcome changes though nothing in its config did."""
@@ -148,10 +137,10 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def bundle(self) -> Path:
-        """The trained network."""
-        return self.path / "bundle"
+    @classmethod
+    def of(cls, study: Path, job: Job) -> "RunFolder":
+        """That of `job`, whether or not it is there, in the folder of any study that has this run."""
+        return cls(study / "runs" / job.fingerprint[:16])
 
     @property
     def run(self) -> dict[str, Any] | None:
@@ -169,40 +158,23 @@ class RunFolder:
     def measures(self, job: Job) -> dict[str, Any]:
         """The results of the measures that `job` wants, those of an older version left out."""
         kept = {name: read_json(self.path / f"{name}.json") or {} for name in job.measures}
-        return {
-            name: document["found"]
-            for name, document in kept.items()
-            if document.get("version") == MEASURES[name].version
-        }
-
-
-@dataclass(frozen=True)
-class StudyFolder:
-    """The folder of a study, and of every other study with the same folder: each run under its fingerprint."""
-
-    path: Path
-
-    def of(self, job: Job) -> RunFolder:
-        """The folder of a run, whether or not it is there."""
-        return RunFolder(self.path / "runs" / job.fingerprint[:16])
+        return {name: file["found"] for name, file in kept.items() if file.get("version") == MEASURES[name].version}
 
     def record(self, job: Job) -> Record | None:
         """The run, if it is made and everything that `job` wants is measured."""
-        folder = self.of(job)
-        run, measures = folder.run, folder.measures(job)
-        return None if run is None or len(measures) < len(job.measures) else Record(job, run, measures, folder.path)
+        run, measures = self.run, self.measures(job)
+        return None if run is None or len(measures) < len(job.measures) else Record(job, run, measures, self.path)
 
 
 def write_json(path: Path, document: Any) -> None:
     """Write `document`, never half of it."""
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, text)
+    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON file, or None where there is none that can be read: it is then made again."""
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
+        return document
     except (OSError, ValueError):
         return None
-    return document

@@ -1,8 +1,9 @@
 """From a study to its runs: every variant of every part, for every seed and fold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,7 @@ from ddnn.data.summary import describe, doubts
 from ddnn.network import DDNN, Plan
 from ddnn.topology import Topology, View
 from ddnn.types import Exit
-from ddnn_lab.studies.intervals import gathered
-from ddnn_lab.studies.job import DataSplit, Job, Record, Replicate, StudyFolder
+from ddnn_lab.studies.job import DataSplit, Job, Record, Replicate, RunFolder
 from ddnn_lab.studies.study import Changes, PartName, Study
 
 __all__ = ["Planner", "Variant"]
@@ -34,24 +34,24 @@ class Variant:
     """Changes under the part's own."""
 
 
+@dataclass(frozen=True)
 class Planner:
     """Makes the runs of a study, and finds those that are done."""
 
-    def __init__(self, study: Study, folder: StudyFolder) -> None:
-        self.study, self.folder = study, folder
+    study: Study
+    folder: Path
 
     @cached_property
     def data(self) -> Dataset:
         """The data under the first seed and fold."""
-        return self.split(self.study.seeds[0], 0).load()
+        return self._split(self.study.seeds[0], 0).load()
 
     @cached_property
     def network(self) -> Plan:
         """The study's own network with its shapes; raise `BadConfig` where it does not fit the data."""
         config = self.study.recipe(self.study.settings("joint")).network
         data = self.data.of_devices(config.devices)
-        views = [View.of(view) for view in data.views]
-        return Plan.of(config, views, len(data.classes))
+        return Plan.of(config, [View.of(view) for view in data.views], len(data.classes))
 
     @cached_property
     def topology(self) -> Topology:
@@ -71,8 +71,7 @@ class Planner:
     @cached_property
     def about(self) -> dict[str, Any]:
         """What a report says of the data."""
-        study = self.study
-        data = self.data.of_devices(self.network.config.devices)
+        study, data = self.study, self.data.of_devices(self.network.config.devices)
         return {
             "name": data.name,
             "fingerprint": self.data.fingerprint,
@@ -88,13 +87,12 @@ class Planner:
             "raw_bytes": [int(np.prod(view.shape[1:])) * view.dtype.itemsize for view in data.views],
         }
 
-    def split(self, seed: int, fold: int) -> DataSplit:
-        """The data under a seed and a fold."""
+    def _split(self, seed: int, fold: int) -> DataSplit:
         study = self.study
         groups = tuple(map(str, study.folds[fold])) if study.folds else ()
         return DataSplit(study.data, study.grid, study.group_by, groups, seed, study.events)
 
-    def replicates(self, part: PartName) -> list[Replicate]:
+    def _replicates(self, part: PartName) -> list[Replicate]:
         """Every (seed, fold) of a part."""
         study, count = self.study, max(len(self.study.folds), 1)
         seeds = study.settings(part).seeds or study.seeds
@@ -107,14 +105,14 @@ class Planner:
 
     def jobs(self, part: PartName, variant: Variant) -> list[Job]:
         """The runs of one variant."""
-        study, settings = self.study, self.study.settings(part)
+        study = self.study
         own = Changes(network=dict(variant.network), training=dict(variant.training))
-        config = study.recipe(*variant.before, settings, own) if variant.trained else None
+        config = study.recipe(*variant.before, study.settings(part), own) if variant.trained else None
         return [
             Job(
                 part=part,
                 label=variant.label,
-                split=self.split(seed, fold),
+                split=self._split(seed, fold),
                 seed=seed,
                 fold=fold,
                 data=self.data.fingerprint,
@@ -124,19 +122,9 @@ class Planner:
                 qualities=study.parts.uncut.qualities if "jpeg" in variant.measures else (),
                 seen=() if config else self.network.config.devices,
             )
-            for seed, fold in self.replicates(part)
+            for seed, fold in self._replicates(part)
         ]
 
-    def records(self, part: PartName, *variants: Variant) -> list[Record]:
-        """The finished runs of these variants."""
-        made = (self.folder.record(job) for variant in variants for job in self.jobs(part, variant))
-        return [record for record in made if record]
-
-    def results(self, part: PartName, variants: Mapping[str, Variant]) -> dict[str, Any] | None:
-        """The measures of each variant over its runs, under the names given; None where none is made."""
-        made = {name: gathered(self.records(part, variant)) for name, variant in variants.items()}
-        return made if any(made.values()) else None
-
-    def few(self, variants: Sequence[Variant]) -> list[Variant]:
-        """As many of them as the study wants."""
-        return list(variants[: self.study.most])
+    def records(self, part: PartName, variant: Variant) -> list[Record]:
+        """The finished runs of a variant."""
+        return [record for job in self.jobs(part, variant) if (record := RunFolder.of(self.folder, job).record(job))]

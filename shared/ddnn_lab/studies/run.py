@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from ddnn.seal import write_atomically
 from ddnn_lab.plots.study import write_plots
-from ddnn_lab.studies.job import Job, StudyFolder, united, write_json
-from ddnn_lab.studies.parts import PART
+from ddnn_lab.studies.job import Job, RunFolder, united, write_json
+from ddnn_lab.studies.parts import PART, part_results, part_variants
 from ddnn_lab.studies.planner import Planner
 from ddnn_lab.studies.pool import Pool
 from ddnn_lab.studies.progress import StudyProgress
 from ddnn_lab.studies.report import report
 from ddnn_lab.studies.study import Study
 
-__all__ = ["FORMAT", "planned", "results", "run_study"]
+__all__ = ["FORMAT", "run_study"]
 
 FORMAT: Final = 1
 """Of `results.json`."""
@@ -34,41 +34,40 @@ def run_study(
     The report is written after every run, so that an interrupted study has one; plots at the end.
     """
     out.mkdir(parents=True, exist_ok=True)
-    planner = Planner(study, StudyFolder(out))
+    planner = Planner(study, out)
     failed: dict[str, str] = {}
 
     def write(*, draw: bool = False) -> dict[str, Any]:
-        document = results(planner, command=command, failed=failed)
+        document = _results(planner, command, failed)
         write_json(out / "results.json", document)
         plots = write_plots(document, out / "plots") if draw else [file.stem for file in out.glob("plots/*.png")]
-        text = report(document, plots)
-        write_atomically(out / "report.md", text)
+        write_atomically(out / "report.md", report(document, plots))
         return document
 
     if not report_only:
-        pool = Pool(lambda: planned(planner), planner.folder, workers=workers, command=command, progress=progress)
+        pool = Pool(lambda: _planned(planner), out, workers, command, progress or StudyProgress())
         failed = pool.run(after=write)
     return write(draw=True)
 
 
-def planned(planner: Planner) -> list[Job]:
+def _planned(planner: Planner) -> list[Job]:
     """Every run that is known by now, each once, in the order to make them."""
     parts = {*planner.study.run}
     if "added" in parts:
         parts.add("joint")  # whose devices say which is the worst
     return united(
         job
-        for name, part in PART.items()
+        for name in PART
         if name in parts
-        for variant in part.variants(planner)
+        for variant in part_variants(planner, name).values()
         for job in planner.jobs(name, variant)
     )
 
 
-def results(planner: Planner, *, command: str, failed: Mapping[str, str]) -> dict[str, Any]:
+def _results(planner: Planner, command: str, failed: Mapping[str, str]) -> dict[str, Any]:
     """The document `results.json`: everything that the study found, as far as its runs are made."""
-    study, jobs = planner.study, planned(planner)
-    records = [record for job in jobs if (record := planner.folder.record(job))]
+    study, jobs = planner.study, _planned(planner)
+    records = [record for job in jobs if (record := RunFolder.of(planner.folder, job).record(job))]
     made = {record.job.fingerprint for record in records}
     return {
         "format": FORMAT,
@@ -82,7 +81,7 @@ def results(planner: Planner, *, command: str, failed: Mapping[str, str]) -> dic
         ],
         "missing": [job.name for job in jobs if job.fingerprint not in made],
         "failed": dict(failed),
-        "parts": {name: part.results(planner) for name, part in PART.items() if name in study.run},
+        "parts": {name: part_results(planner, name) for name in PART if name in study.run},
     }
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnn_lab.studies import Study, run_study, study_file
-from ddnn_lab.studies.job import StudyFolder
-from ddnn_lab.studies.parts.devices import without
+from ddnn_lab.studies.parts import part_variants
 from ddnn_lab.studies.planner import Planner
 
 QUICK = Study.read(study_file("quick")).quick()
@@ -33,8 +32,8 @@ def test_a_run_that_cannot_be_made_is_told_and_the_others_are_made(tmp_path: Pat
 
 
 def test_without_a_device_the_others_stay_at_their_edges(tmp_path: Path) -> None:
-    planner = Planner(small(network={"devices": [5, 3, 1, 0], "edges": 2}, most=4), StudyFolder(tmp_path))
-    networks = [variant.network for variant in without(planner)]
+    planner = Planner(small(network={"devices": [5, 3, 1, 0], "edges": 2}, most=4), tmp_path)
+    networks = [variant.network for variant in part_variants(planner, "without").values()]
     assert [network["devices"] for network in networks] == [[3, 1, 0], [5, 1, 0], [5, 3, 0], [5, 3, 1]]
     assert [network["edges"] for network in networks] == [[[0], [1, 2]]] * 2 + [[[0, 1], [2]]] * 2
 
