@@ -1,4 +1,4 @@
-"""A short soak: every kind of trouble, one after the other; `shared/ddnn_lab/benchmarks/soak.py` is the long one."""
+"""A short soak: every kind of trouble, one after the other; `shared/ddnn_lab/benchmarks/faults.py` has the long one."""
 
 from ddnn_lab.faults.rig import Rig
 from ddnn_lab.faults.soaking import soak

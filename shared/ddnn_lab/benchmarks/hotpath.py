@@ -10,157 +10,267 @@ any framework that runs the same section on the same body behind the same server
 
 import asyncio
 import os
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import httpx
 import numpy as np
-import psutil
-import uvloop
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from matplotlib.figure import Figure
+from prometheus_client.parser import text_string_to_metric_families
 
 from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.fleet.processes import LocalFleet
 from ddnn.formatting import markdown
+from ddnn.plot_style import name as entitle
+from ddnn.plot_style import panels
+from ddnn.runtime import Section
 from ddnn.types import Tier
-from ddnn.wire import Parameters, encode_request
-from ddnn_lab.benchmarks.bare_servers import PATH
-from ddnn_lab.benchmarks.hotpath_stages import plot, stages, stages_table
-from ddnn_lab.benchmarks.raw_client import Load, ask_once, closed_loop, request_bytes
-from ddnn_lab.benchmarks.report import environment, free_port, listening, options, write
+from ddnn.uplink.uplink import INFER_PATH
+from ddnn.wire import HEADER_LENGTH, Parameters, encode_request
+from ddnn_lab.benchmarks import RESULTS, Out, command, free_port, listening, write
+from ddnn_lab.load import Closed, HttpTarget, Measured, Outcome, Processes, measure
 
-__all__ = ["main"]
+__all__ = ["serve"]
 
-SERVERS: Final = ("tier", "fastapi", "asgi")
+SERVERS: Final = {"tier": "ddnn", "fastapi": "bare FastAPI route", "asgi": "no framework"}
 TIERS: Final = (Tier.CLOUD, Tier.DEVICE)
 CONCURRENT: Final = 16
 TARGET_RATE, TARGET_MS = 0.9, 1.0
+STAGES: Final = ("receive", "decode", "collect", "queue", "section", "decide", "uplink", "encode", "send")
+_SECTIONS: Final = ("device", "local", "edge", "cloud")
+_WARM_EVENTS: Final = 50
 
 
-def a_request(tier: Tier) -> bytes:
-    """One event as the tier gets it, answered by its own exit."""
-    golden, parameters = Bundle.open(shipped_bundle()).golden, Parameters()
-    if tier is Tier.DEVICE:
-        inputs, parameters = {"view": golden["view_0"][:1]}, {"max_exit": "device"}
-    else:
-        inputs, parameters = (
-            {"features": golden["edge_features"][:1, 0], "present": np.ones((1, 6), np.bool_)},
-            {"edge": 0},
-        )
-    body, headers = encode_request(inputs, parameters=parameters)
-    return request_bytes(PATH, body, headers)
+def serve(kind: str, tier: str, port: int, size: int) -> None:
+    """Serve a tier's section, nothing checked, decided or counted, with the loop and parser that a tier has.
+
+    Each answer is `size` bytes; `kind` is `fastapi`, a route as anybody would write it, or `asgi`, no framework at all.
+    """
+    app, lifespan = _bare_app(kind, _section(Tier(tier), size)), "auto" if kind == "fastapi" else "off"
+    loop: dict[str, Any] = {"http": "httptools", "loop": "uvloop", "lifespan": lifespan}
+    uvicorn.run(app, port=port, access_log=False, log_level="warning", **loop)
 
 
-class Server(NamedTuple):
-    """A process that listens."""
+def _section(tier: Tier, size: int) -> Callable[[bytes, int], bytes]:
+    """The section on a body whose tensors begin at a place, for one event; its scores, filled up to `size` bytes."""
+    bundle = Bundle.open(shipped_bundle())
+    section = Section(bundle.sections(tier, 0)["section"], threads=1)
+    topology, here = bundle.topology, np.ones((1, 1), np.bool_)
+    shape, cut = topology.devices[0].view.shape, topology.features(Tier.EDGE)
 
-    port: int
-    process: psutil.Process
+    def device(body: bytes, at: int) -> bytes:
+        view = np.frombuffer(body, np.uint8, int(np.prod(shape)), at).reshape(1, *shape)
+        return section.run(view=view)["scores"].tobytes().ljust(size)
 
-    def cpu_s(self) -> float:
-        """CPU time it has taken."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+    def cloud(body: bytes, at: int) -> bytes:
+        assert cut is not None
+        packed = np.frombuffer(body, np.uint8, cut.bytes, at).reshape(1, 1, cut.bytes)
+        return section.run(features=cut.unpack(packed), present=here)["scores"].tobytes().ljust(size)
 
-    async def load(self, request: bytes, connections: int, seconds: float) -> Load:
-        """Ask it, and note its CPU time."""
-        before = self.cpu_s()
-        load = await closed_loop(self.port, request, connections=connections, seconds=seconds)
-        load.server_cpu_s = self.cpu_s() - before
-        return load
-
-
-async def compare(tier: Tier, servers: dict[str, Server], seconds: float, rounds: int) -> dict[str, Any]:
-    """All servers by turns; medians over the rounds."""
-    request = a_request(tier)
-    loads: dict[tuple[str, int], list[Load]] = {(name, n): [] for name in SERVERS for n in (CONCURRENT, 1)}
-    for name in SERVERS:
-        await servers[name].load(request, CONCURRENT, 0.3)
-    for turn in range(rounds):
-        for connections in (CONCURRENT, 1):
-            for name in SERVERS[turn % 3 :] + SERVERS[: turn % 3]:
-                loads[name, connections].append(await servers[name].load(request, connections, seconds))
-
-    def median(name: str, connections: int, what: str) -> float:
-        return float(np.median([getattr(load, what) for load in loads[name, connections]]))
-
-    def milliseconds(name: str, connections: int, q: float) -> float:
-        return 1000 * float(np.median([load.percentile(q) for load in loads[name, connections]]))
-
-    ratios = [a.per_second / b.per_second for a, b in zip(loads["tier", 16], loads["fastapi", 16], strict=True)]
-    adds = [
-        1000 * (a.percentile(50) - b.percentile(50)) for a, b in zip(loads["tier", 1], loads["asgi", 1], strict=True)
-    ]
-    return {
-        "servers": {
-            name: {
-                "per_second_16": median(name, CONCURRENT, "per_second"),
-                "cpu_us_16": 1e6 * median(name, CONCURRENT, "server_cpu_each_s"),
-                "cpu_us_1": 1e6 * median(name, 1, "server_cpu_each_s"),
-                "p50_ms_16": milliseconds(name, CONCURRENT, 50),
-                "p99_ms_16": milliseconds(name, CONCURRENT, 99),
-                "p50_ms_1": milliseconds(name, 1, 50),
-                "asking_cpu_share": max(load.cpu_s / load.seconds for load in loads[name, CONCURRENT]),
-            }
-            for name in SERVERS
-        },
-        "of_fastapi": float(np.median(ratios)),
-        "of_fastapi_rounds": ratios,
-        "framework_ms": float(np.median(adds)),
-        "framework_ms_rounds": adds,
-    }
+    return device if tier is Tier.DEVICE else cloud
 
 
-def measure(tier: Tier, seconds: float, rounds: int, cpu: int | None) -> dict[str, Any]:
-    """Start the servers of one tier and ask them."""
+def _bare_app(kind: str, run: Callable[[bytes, int], bytes]) -> Callable[..., Any]:
+    app, header_length = FastAPI(), HEADER_LENGTH.lower().encode()
+
+    @app.post(INFER_PATH)
+    async def infer(request: Request) -> Response:
+        body = await request.body()
+        return Response(run(body, int(request.headers[HEADER_LENGTH])), media_type="application/octet-stream")
+
+    async def asgi(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
+        body = (await receive())["body"]
+        answer = run(body, next(int(value) for name, value in scope["headers"] if name == header_length))
+        headers = [(b"content-type", b"application/octet-stream"), (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    return app if kind == "fastapi" else asgi
+
+
+def one_event(tier: Tier) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of an event as the tier gets it, answered by its own exit."""
+    golden = Bundle.open(shipped_bundle()).golden
+    inputs, parameters = {"view": golden["view_0"][:1]}, Parameters({"max_exit": "device"})
+    if tier is not Tier.DEVICE:
+        inputs = {"features": golden["edge_features"][:1, 0], "present": np.ones((1, 6), np.bool_)}
+        parameters = {"edge": 0}
+    return encode_request(inputs, parameters=parameters)
+
+
+def compare(tier: Tier, seconds: float, rounds: int, cpu: int | None) -> dict[str, Any]:
+    """All servers of one tier by turns; medians over the rounds."""
+    body, headers = one_event(tier)
+    loads: dict[tuple[str, int], list[Measured]] = {(name, n): [] for name in SERVERS for n in (CONCURRENT, 1)}
+    ports = {name: free_port() for name in SERVERS}
     with ExitStack() as stack:
 
-        def start(*command: str) -> Server:
-            port = free_port()
-            running = listening(*(part.format(port=port) for part in command), port=port, cpu=cpu)
-            return Server(port, psutil.Process(stack.enter_context(running)))
+        def start(name: str, *arguments: str) -> int:
+            return stack.enter_context(listening(*arguments, port=ports[name], cpu=cpu))
 
-        servers = {"tier": start("-m", "ddnn", "serve", tier.value, "--port", "{port}", "--log-level", "error")}
-        size = len(uvloop.run(ask_once(servers["tier"].port, a_request(tier))))
-        for kind in SERVERS[1:]:
-            servers[kind] = start("-m", "ddnn_lab.benchmarks.bare_servers", kind, tier.value, "{port}", str(size))
-        return uvloop.run(compare(tier, servers, seconds, rounds))
+        def ask(name: str, connections: int, length: float, warm_up_s: float = 0.05) -> Measured:
+            url = f"http://127.0.0.1:{ports[name]}{INFER_PATH}"
+            target, process = HttpTarget(url, [body], _read, headers), Processes({"server": ids[name]})
+            return measure(target, Closed(connections), seconds=length, warm_up_s=warm_up_s, processes=process)
+
+        ids = {"tier": start("tier", "-m", "ddnn", "serve", tier, "--port", f"{ports['tier']}", "--log-level", "error")}
+        size = len(httpx.post(f"http://127.0.0.1:{ports['tier']}{INFER_PATH}", content=body, headers=headers).content)
+        for kind in ("fastapi", "asgi"):
+            call = f"serve({kind!r}, {tier.value!r}, {ports[kind]}, {size})"
+            ids[kind] = start(kind, "-c", f"from ddnn_lab.benchmarks.hotpath import serve; {call}")
+        names = list(SERVERS)
+        for name in names:
+            ask(name, CONCURRENT, 0.3)
+        for turn in range(rounds):
+            for connections in (CONCURRENT, 1):
+                for name in names[turn % 3 :] + names[: turn % 3]:
+                    loads[name, connections].append(ask(name, connections, seconds))
+    return _medians(loads)
 
 
-SHOWN: Final = {"tier": "ddnn", "fastapi": "bare FastAPI route", "asgi": "no framework"}
+def _read(_: int, content: bytes) -> Outcome:
+    return Outcome(bool(content))
 
 
-def table(results: dict[str, Any]) -> str:
-    """Markdown."""
-    measured, targets = [], []
+def _medians(loads: dict[tuple[str, int], list[Measured]]) -> dict[str, Any]:
+    def median(name: str, connections: int, figure: Callable[[Measured], float]) -> float:
+        return float(np.median([figure(load) for load in loads[name, connections]]))
+
+    def rate(load: Measured) -> float:
+        return load.answered / load.seconds
+
+    def cpu_us(load: Measured) -> float:
+        return 1e6 * load.cpu_s["server"] / load.answered
+
+    def ms(percentile: str) -> Callable[[Measured], float]:
+        return lambda load: (load.latency_ms or {})[percentile]
+
+    pairs = {n: {name: loads[name, n] for name in SERVERS} for n in (CONCURRENT, 1)}
+    ratios = [rate(a) / rate(b) for a, b in zip(pairs[CONCURRENT]["tier"], pairs[CONCURRENT]["fastapi"], strict=True)]
+    adds = [ms("p50")(a) - ms("p50")(b) for a, b in zip(pairs[1]["tier"], pairs[1]["asgi"], strict=True)]
+    servers = {
+        name: {
+            "per_second_16": median(name, CONCURRENT, rate),
+            "cpu_us_16": median(name, CONCURRENT, cpu_us),
+            "cpu_us_1": median(name, 1, cpu_us),
+            "p50_ms_16": median(name, CONCURRENT, ms("p50")),
+            "p99_ms_16": median(name, CONCURRENT, ms("p99")),
+            "p50_ms_1": median(name, 1, ms("p50")),
+            "asking_cpu_share": max(load.client_busy for load in loads[name, CONCURRENT]),
+        }
+        for name in SERVERS
+    }
+    compared = {"of_fastapi": ratios, "framework_ms": adds}
+    medians = {key: float(np.median(values)) for key, values in compared.items()}
+    return {"servers": servers, **medians, **{f"{key}_rounds": values for key, values in compared.items()}}
+
+
+async def stages(seconds: float) -> dict[str, dict[str, float]]:
+    """Mean milliseconds a request spends in each stage, per tier; one event of six devices at a time, to the cloud.
+
+    `whole` is what the tier counts from a request's first byte to its answer's last; `requests` how many there were.
+    """
+    bundle, means = Bundle.open(shipped_bundle()), {}
+    with LocalFleet(bundle.path, base_port=0) as fleet:
+        fleet.wait_until_ready()
+        urls = {name: fleet.members[name].url for name in ("device-0", "edge", "cloud")}
+        async with httpx.AsyncClient(timeout=10) as client:
+            await _ask(client, fleet.device_urls, bundle, events=_WARM_EVENTS)
+            before = {name: await _counted(client, url) for name, url in urls.items()}
+            await _ask(client, fleet.device_urls, bundle, seconds=seconds)
+            after = {name: await _counted(client, url) for name, url in urls.items()}
+    for name in urls:
+        requests = after[name]["requests"] - before[name]["requests"]
+        row = {key: 1000 * (after[name][key] - before[name][key]) / requests for key in (*STAGES, "whole")}
+        means[name.partition("-")[0]] = {**row, "requests": requests}
+    return means
+
+
+async def _ask(
+    client: httpx.AsyncClient, urls: tuple[str, ...], bundle: Bundle, *, events: int = 0, seconds: float = 0.0
+) -> None:
+    """So many events, or so long, one after the other."""
+    until, asked, run = time.monotonic() + seconds, 0, time.time_ns()
+    while asked < events or time.monotonic() < until:
+        row, event = asked % len(bundle.golden["view_0"]), np.array([f"{run}-{asked}".encode()], np.object_)
+        posts = []
+        for device, url in enumerate(urls):
+            inputs = {"view": bundle.golden[f"view_{device}"][row : row + 1], "event": event}
+            body, headers = encode_request(inputs, parameters={"threshold": 0.0})
+            posts.append(client.post(url + INFER_PATH, content=body, headers=headers))
+        for response in await asyncio.gather(*posts):
+            response.raise_for_status()
+        asked += 1
+
+
+async def _counted(client: httpx.AsyncClient, url: str) -> dict[str, float]:
+    """Seconds in each stage so far, in all requests together (`whole`), and how many those are (`requests`)."""
+    seconds = dict.fromkeys((*STAGES, "whole", "requests"), 0.0)
+    totals = {"ddnn_request_duration_seconds_sum": "whole", "ddnn_request_duration_seconds_count": "requests"}
+    for family in text_string_to_metric_families((await client.get(url + "/metrics")).text):
+        for sample in family.samples:
+            if sample.name in totals:
+                seconds[totals[sample.name]] = sample.value
+            elif sample.name == "ddnn_stage_duration_seconds_sum":
+                stage = sample.labels["stage"]
+                stage = "section" if stage in _SECTIONS else stage
+                seconds[stage] = seconds.get(stage, 0.0) + sample.value
+    return seconds
+
+
+def report(results: dict[str, Any]) -> str:
+    """What servers did, what was aimed at, and each tier's stages with what of the whole they leave unexplained."""
+    measured, targets, parts = [], [], []
     for tier, result in results["tiers"].items():
         for name, row in result["servers"].items():
             cells = [f"{row[key]:,.0f}" if key.startswith(("per_", "cpu_")) else f"{row[key]:.2f}" for key in row]
-            measured.append((tier, SHOWN[name], *cells))
+            measured.append((tier, SERVERS[name], *cells))
         rate, ms = f"{result['of_fastapi']:.2f} ×", f"{result['framework_ms']:.3f} ms"
         targets.append((f"{tier}: requests/s of the bare FastAPI route", f"≥ {TARGET_RATE} ×", rate))
         targets.append((f"{tier}: framework time at concurrency 1, p50", f"≤ {TARGET_MS:g} ms", ms))
+    for tier, row in results["stages"].items():
+        total = sum(row[stage] for stage in STAGES)
+        values = [*(row[stage] for stage in STAGES), total, row["whole"], row["whole"] - total]
+        parts.append((tier, *(f"{value:.3f}" for value in values)))
     columns = ("tier", "server", "requests/s at 16", "CPU µs a request at 16", "the same at 1", "p50 ms at 16")
     more = ("p99 ms at 16", "p50 ms at 1", "CPU share of the asking, at most")
-    return markdown((*columns, *more), measured) + "\n" + markdown(("target", "figure", "measured"), targets)
+    tables = (
+        markdown((*columns, *more), measured),
+        markdown(("target", "figure", "measured"), targets),
+        markdown(("ms a request", *STAGES, "sum", "whole", "unexplained"), parts),
+    )
+    return "# A tier beside bare servers\n\n" + "\n".join(tables)
 
 
-def main() -> None:
+def draw(found: dict[str, dict[str, float]]) -> Figure:
+    """Stacked bars, one a tier."""
+    figure, (axes,) = panels(1, height=3.2)
+    left = np.zeros(len(found))
+    for number, stage in enumerate(STAGES):
+        widths = np.array([row[stage] for row in found.values()])
+        axes.barh(list(found), widths, left=left, label=stage, color=f"C{number}")
+        left += widths
+    axes.invert_yaxis()
+    entitle(axes, "", "milliseconds a request (mean)", "")
+    axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    return figure
+
+
+def main(out: Out = RESULTS, seconds: float = 2.0, rounds: int = 5) -> None:
     """Measure, print, and write `hotpath.json`, `hotpath.md` and `hotpath.png`."""
-    parser = options(__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of one round")
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))
+    results: dict[str, Any] = {"seconds": seconds, "rounds": rounds}
+    os.sched_setaffinity(0, set(cpus[1:] or cpus))
     server_cpu = cpus[0] if len(cpus) > 1 else None
-    results: dict[str, Any] = {**environment(), "seconds": given.seconds, "rounds": given.rounds, "tiers": {}}
-    for tier in TIERS:
-        if server_cpu is not None:
-            os.sched_setaffinity(0, set(cpus[1:]))
-        results["tiers"][tier.value] = measure(tier, given.seconds, given.rounds, server_cpu)
+    results["tiers"] = {tier.value: compare(tier, seconds, rounds, server_cpu) for tier in TIERS}
     os.sched_setaffinity(0, set(cpus))
-    results["stages"] = asyncio.run(stages(given.seconds))
-    page = f"# A tier beside bare servers\n\n{table(results)}\n{stages_table(results['stages'])}"
-    write(given.out, "hotpath", results, page, partial(plot, results["stages"]))
+    results["stages"] = asyncio.run(stages(seconds))
+    write(out, "hotpath", results, report(results), draw(results["stages"]))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, main)

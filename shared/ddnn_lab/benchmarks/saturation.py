@@ -6,55 +6,37 @@ load generator. First a closed loop finds the peak, then events come by themselv
 Twice: once what bounds the queue is the number of requests in flight, once the deadline.
 """
 
-import argparse
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import uvloop
+from matplotlib.figure import Figure
 
 from ddnn.answers import outputs_to_answers
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.formatting import markdown
 from ddnn.plot_style import name, panels
 from ddnn.types import Array
+from ddnn.uplink.uplink import INFER_PATH
 from ddnn.wire import decode_response, encode_request
-from ddnn_lab.benchmarks.report import environment, free_port, listening, options, write
-from ddnn_lab.load import Closed, HttpTarget, Measured, Outcome, Poisson, Processes, measure_async, percentiles
-from ddnn_lab.plots import save
+from ddnn_lab.benchmarks import RESULTS, Out, command, free_port, listening, write
+from ddnn_lab.load import Closed, HttpTarget, Outcome, Poisson, Processes, measure, percentiles
 
-__all__ = ["main"]
+__all__ = ["serve"]
 
 SECTION_S: Final = 0.005
 TIMES: Final = (1.0, 2.0, 3.0)
 WARM_UP_S: Final = 2.0
-PATH: Final = "/v2/models/ddnn/infer"
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What limits the queue, and how long it can be at most."""
-
-    name: str
-    in_flight: int
-    deadline_s: float
-
-    @property
-    def wait_s(self) -> float:
-        """The longest wait that the bound allows: all that may be in flight, each its turn, or the deadline."""
-        return min(self.in_flight * SECTION_S, self.deadline_s)
-
-
-BOUNDS: Final = (Bound("in flight", 64, 2.0), Bound("deadline", 1000, 0.5))
+BOUNDS: Final = {"in flight": (64, 2.0), "deadline": (1000, 0.5)}
+"""What limits the queue: requests in flight, and seconds until the deadline."""
 
 
 @dataclass
-class Told:
+class Refusing:
     """A target that also keeps how long each refusal took."""
 
     inner: HttpTarget
@@ -72,14 +54,14 @@ class Told:
         await self.inner.aclose()
 
 
-def serve(port: int, bound: Bound) -> None:
+def serve(port: int, in_flight: int) -> None:
     """The cloud with its slow section; does not return."""
     from ddnn.runtime import Section
     from ddnn.serving.server import serve_app
     from ddnn.settings import Settings
     from ddnn_cloud.app import create_app
 
-    app, run = create_app(Settings(port=port, max_in_flight=bound.in_flight, max_section_batch=8)), Section.run
+    app, run = create_app(Settings(port=port, max_in_flight=in_flight, max_section_batch=8)), Section.run
 
     def slow(self: Section, **inputs: Array) -> dict[str, Array]:
         time.sleep(SECTION_S * len(next(iter(inputs.values()))))
@@ -89,7 +71,7 @@ def serve(port: int, bound: Bound) -> None:
     serve_app(app, app.state.service.settings)
 
 
-def target(port: int, bound: Bound) -> Told:
+def target(port: int, deadline_s: float) -> Refusing:
     """One event a request, as an edge sends it; an answer is right in form, and not degraded."""
     golden = Bundle.open(shipped_bundle()).golden
     inputs = {"features": golden["edge_features"][:1, 0], "present": np.ones((1, 6), np.bool_)}
@@ -99,56 +81,38 @@ def target(port: int, bound: Bound) -> Told:
         (answer,) = outputs_to_answers(decode_response(content).outputs, rows=1)
         return Outcome(not answer.degraded and answer.label >= 0, errors=("degraded",) if answer.degraded else ())
 
-    own = {"x-ddnn-deadline-ms": f"{1000 * bound.deadline_s:.0f}", **headers}
-    return Told(HttpTarget(f"http://127.0.0.1:{port}{PATH}", [body], read, own, deadline_s=bound.deadline_s))
+    headers = {"x-ddnn-deadline-ms": f"{1000 * deadline_s:.0f}", **headers}
+    return Refusing(HttpTarget(f"http://127.0.0.1:{port}{INFER_PATH}", [body], read, headers, deadline_s=deadline_s))
 
 
-async def load(pid: int, port: int, bound: Bound, arrivals: Closed | Poisson, seconds: float) -> dict[str, Any]:
-    """One point."""
-    told = target(port, bound)
-    measured: Measured = await measure_async(
-        told,
-        arrivals,
-        seconds=seconds,
-        warm_up_s=WARM_UP_S,
-        deadline_s=bound.deadline_s,
-        processes=Processes({"tier": pid}),
-    )
-    codes = {code: sum(each == code for each, _ in told.refused) for code, _ in told.refused}
-    return {
-        **measured.document(),
-        "refused": codes,
-        "refusal_ms": percentiles([took for code, took in told.refused if code == "429"]),
-    }
-
-
-def run(bound: Bound, seconds: float) -> dict[str, Any]:
+def run(bound: str, seconds: float) -> dict[str, Any]:
     """The peak, then multiples of it."""
-    port = free_port()
-    own = ("-m", "ddnn_lab.benchmarks.saturation", "--serve", str(port), "--bound", bound.name)
-    with listening(*own, port=port) as pid:
-        peak = uvloop.run(load(pid, port, bound, Closed(24), seconds))
-        points = [
-            {"times": times, **uvloop.run(load(pid, port, bound, Poisson(times * peak["goodput_per_s"]), seconds))}
-            for times in TIMES
-        ]
-    return {
-        "bound": bound.name,
-        "in_flight": bound.in_flight,
-        "deadline_s": bound.deadline_s,
-        "implied_ms": 1000 * bound.wait_s,
-        "peak": peak,
-        "points": points,
-    }
+    port, (in_flight, deadline_s) = free_port(), BOUNDS[bound]
+    call = f"from ddnn_lab.benchmarks.saturation import serve; serve({port}, {in_flight})"
+    with listening("-c", call, port=port) as pid:
+        limits: dict[str, Any] = {"seconds": seconds, "warm_up_s": WARM_UP_S, "deadline_s": deadline_s}
+
+        def load(arrivals: Closed | Poisson) -> dict[str, Any]:
+            asked = target(port, deadline_s)
+            measured = measure(asked, arrivals, processes=Processes({"tier": pid}), **limits)
+            refusal_ms = percentiles([took for code, took in asked.refused if code == "429"])
+            refused = Counter(code for code, _ in asked.refused)
+            return {**measured.document(), "refused": refused, "refusal_ms": refusal_ms}
+
+        peak = load(Closed(24))
+        points = [{"times": times, **load(Poisson(times * peak["goodput_per_s"]))} for times in TIMES]
+    implied_ms = 1000 * min(in_flight * SECTION_S, deadline_s)  # all in flight, each its turn, or the deadline
+    bounds = {"bound": bound, "in_flight": in_flight, "deadline_s": deadline_s, "implied_ms": implied_ms}
+    return {**bounds, "peak": peak, "points": points}
 
 
-def judged(found: Mapping[str, Any]) -> dict[str, bool]:
+def judged(result: Mapping[str, Any]) -> dict[str, bool]:
     """What was promised of three times the peak, and whether it held."""
-    worst, peak = found["points"][-1], found["peak"]
+    worst, peak = result["points"][-1], result["peak"]
     refusal, accepted = worst["refusal_ms"], worst["latency_ms"] or {"p99": math.inf}
     return {
         "goodput at least 90 % of the peak": worst["goodput_per_s"] >= 0.9 * peak["goodput_per_s"],
-        "p99 of the accepted at most twice what the bound implies": accepted["p99"] <= 2 * found["implied_ms"],
+        "p99 of the accepted at most twice what the bound implies": accepted["p99"] <= 2 * result["implied_ms"],
         "half of the refusals within 10 ms": bool(refusal) and refusal["p50"] <= 10,
         "memory flat (at most 5 % more)": worst["memory_bytes"]["tier"] <= 1.05 * peak["memory_bytes"]["tier"],
     }
@@ -158,63 +122,50 @@ def report(results: Sequence[Mapping[str, Any]]) -> str:
     """The tables."""
     parts = ["# Saturation", f"The section takes {1000 * SECTION_S:g} ms an event. Times in ms."]
     columns = ("offered", "goodput", "accepted p50", "p99", "refused", "refusal p50", "p99", "memory")
-    for found in results:
+    for result in results:
         parts += [
-            f"## Bounded by: {found['bound']}",
-            f"At most {found['in_flight']} in flight, deadline {1000 * found['deadline_s']:g} ms:"
-            f" a queue of {found['implied_ms']:g} ms at most. Peak {found['peak']['goodput_per_s']:.0f}/s.",
-            markdown(columns, map(_cells, found["points"])).rstrip(),
-            "\n".join(f"- {'met' if met else '**missed**'}: {what}" for what, met in judged(found).items()),
+            f"## Bounded by: {result['bound']}",
+            f"At most {result['in_flight']} in flight, deadline {1000 * result['deadline_s']:g} ms:"
+            f" a queue of {result['implied_ms']:g} ms at most. Peak {result['peak']['goodput_per_s']:.0f}/s.",
+            markdown(columns, map(_cells, result["points"])).rstrip(),
+            "\n".join(f"- {'met' if met else '**missed**'}: {what}" for what, met in judged(result).items()),
         ]
     return "\n\n".join(parts)
 
 
 def _cells(point: Mapping[str, Any]) -> tuple[str, ...]:
     accepted, refusal = (point[key] or {"p50": 0.0, "p99": 0.0} for key in ("latency_ms", "refusal_ms"))
-    return (
-        f"{point['offered_per_s']:.0f} ({point['times']:g}×)",
-        f"{point['goodput_per_s']:.0f}",
-        f"{accepted['p50']:.0f}",
-        f"{accepted['p99']:.0f}",
-        ", ".join(f"{code}: {count}" for code, count in sorted(point["refused"].items())) or "none",
-        f"{refusal['p50']:.1f}",
-        f"{refusal['p99']:.1f}",
-        f"{point['memory_bytes']['tier'] / 2**20:.0f} MiB",
-    )
+    refused = ", ".join(f"{code}: {count}" for code, count in sorted(point["refused"].items())) or "none"
+    rates = (f"{point['offered_per_s']:.0f} ({point['times']:g}×)", f"{point['goodput_per_s']:.0f}")
+    times = (f"{accepted['p50']:.0f}", f"{accepted['p99']:.0f}", refused)
+    memory = f"{point['memory_bytes']['tier'] / 2**20:.0f} MiB"
+    return *rates, *times, f"{refusal['p50']:.1f}", f"{refusal['p99']:.1f}", memory
 
 
-def draw(results: Sequence[Mapping[str, Any]], file: Path) -> None:
+def draw(results: Sequence[Mapping[str, Any]]) -> Figure:
     """Goodput and p99 over what is offered."""
     figure, (goodput, accepted) = panels(2, height=3.4, columns=2)
-    for place, found in enumerate(results):
-        points, peak, colour = found["points"], found["peak"]["goodput_per_s"], f"C{place}"
+    for place, result in enumerate(results):
+        points, peak, colour = result["points"], result["peak"]["goodput_per_s"], f"C{place}"
         times = [point["times"] for point in points]
         tails = [(point["latency_ms"] or {"p99": math.nan})["p99"] for point in points]
         goodput.plot(times, [point["goodput_per_s"] / peak for point in points], "o-", color=colour)
-        accepted.plot(times, tails, "o-", label=f"bounded by: {found['bound']}", color=colour)
-        accepted.axhline(2 * found["implied_ms"], linestyle=":", linewidth=1, color=colour)
+        accepted.plot(times, tails, "o-", label=f"bounded by: {result['bound']}", color=colour)
+        accepted.axhline(2 * result["implied_ms"], linestyle=":", linewidth=1, color=colour)
     goodput.axhline(0.9, color="grey", linestyle=":", linewidth=1)
     goodput.set_ylim(0, 1.2)
     accepted.set_ylim(bottom=0)
     name(goodput, "Goodput / peak", "offered / peak", "")
     name(accepted, "p99 of the accepted (dotted: twice the bound)", "offered / peak", "ms")
     accepted.legend(fontsize=8)
-    save(figure, file)
+    return figure
 
 
-def main() -> None:
+def main(out: Out = RESULTS, seconds: float = 8.0) -> None:
     """Measure and write `saturation.{json,md,png}`."""
-    parser = options(__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--bound", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.serve:
-        serve(given.serve, next(bound for bound in BOUNDS if bound.name == given.bound))
-        return
-    results = [{**environment(), **run(bound, given.seconds)} for bound in BOUNDS]
-    write(given.out, "saturation", results, report(results), partial(draw, results))
+    results = [run(bound, seconds) for bound in BOUNDS]
+    write(out, "saturation", {"bounds": results}, report(results), draw(results))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, main)

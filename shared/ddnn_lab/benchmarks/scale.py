@@ -3,7 +3,7 @@
 `python -m ddnn_lab.benchmarks.scale --out DIR [--quick]`, under four minutes on two cores without other load. Every
 tier is a process, every view an HTTP request; the networks are small and untrained, since what is asked is cost. CPU is
 that of all tiers at three events a second, less what the processes use when nothing is asked; following the policy,
-which they do whatever is asked, is told apart.
+which they do whatever is asked, is counted apart.
 """
 
 import asyncio
@@ -13,18 +13,19 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
 import psutil
+from matplotlib.figure import Figure
 
 from ddnn.bundle import Bundle
 from ddnn.fleet.events import golden_events
 from ddnn.fleet.processes import LocalFleet
-from ddnn.formatting import markdown
+from ddnn.formatting import markdown, number, percent
+from ddnn.plot_style import COLOURS, name, panels
 from ddnn.policy import Policy
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.control import PolicyControl
@@ -34,16 +35,39 @@ from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Exit
-from ddnn_lab.benchmarks.made_bundles import make
-from ddnn_lab.benchmarks.report import environment, options, write
+from ddnn_lab.benchmarks import RESULTS, Out, Quick, command, write
 from ddnn_lab.load import FleetTarget, Poisson, Processes, measure
 
-__all__ = ["main", "pending"]
+__all__ = ["pending", "untrained_bundle"]
 
 WAITING_DEVICES: Final = 6
 CLASSES: Final = 10
 PART: Final = 500
 """Contributions timed at each number of waiting events."""
+EVENTS: Final = 200
+
+
+def untrained_bundle(folder: Path, devices: int, edges: int = 1) -> Path:
+    """Export a network over `devices` views of 16×10 noisy pixels, which share their weights, and `edges` edges."""
+    import torch
+
+    from ddnn.data import load
+    from ddnn.export import write_bundle
+    from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig
+    from ddnn.topology import View
+
+    folder.mkdir(parents=True)
+    chance, file = np.random.default_rng(0), folder / "noise.npz"
+    views = chance.integers(0, 256, (EVENTS, devices, 1, 16, 10), dtype=np.uint8)
+    np.savez(file, X=views, y=np.arange(EVENTS) % CLASSES)
+    data = load(str(file))
+    small = SectionConfig(filters=(4,), cut_filters=4)
+    config = NetworkConfig(device=small, edge=small, cloud=small, shared_weights=True, edges=edges if edges > 1 else ())
+    torch.manual_seed(0)
+    network = DDNN(Plan.of(config, [View.of(view) for view in data.views], CLASSES))
+    with torch.no_grad():  # batch norms that have seen something
+        network([torch.from_numpy(view) for view in data.views], torch.from_numpy(data.present))
+    return write_bundle(folder / "bundle", network, data, name=f"{devices} devices", golden_events=4).path
 
 
 class _Complete(Engine):
@@ -67,7 +91,8 @@ def pending(most: int) -> dict[str, Any]:
 
 
 async def _pending(most: int) -> dict[str, Any]:
-    policy, complete = Policy(bundle="b", wait_ms=60_000, adaptive_wait=False), _Complete()
+    complete, before, rows = _Complete(), 0, list[dict[str, Any]]()
+    policy = Policy(bundle="b", wait_ms=60_000, adaptive_wait=False)
     places = [slice(n, n + 1) for n in range(WAITING_DEVICES)]
     collector = Collector(
         Children(places, WAITING_DEVICES, range(WAITING_DEVICES), WAITING_DEVICES * CLASSES * 4),
@@ -79,46 +104,37 @@ async def _pending(most: int) -> dict[str, Any]:
     deadline = asyncio.get_running_loop().time() + 3600
     answer = Answer(1, np.full(CLASSES, 0.1, np.float32), Exit.LOCAL, 0.5, np.ones(WAITING_DEVICES, np.bool_), 1)
 
-    def offer(number: int, child: int) -> None:
-        # New objects each, as each request makes them.
+    def offer(event: int, child: int) -> None:  # new objects each, as each request makes them
         scores: dict[str, Any] = {"scores": np.zeros((1, CLASSES), np.float32)}
         mine = np.arange(WAITING_DEVICES) == child
         reply = Reply(RequestOptions(deadline, wait_ms=600_000), 1, child)
-        collector.offer(b"%032d" % number, Contribution(child, scores, np.ones(1, np.bool_), mine), reply, 0)
+        collector.offer(b"%032d" % event, Contribution(child, scores, np.ones(1, np.bool_), mine), reply, 0)
 
-    def microseconds(child: int, numbers: range) -> float:
+    async def microseconds(child: int, events: range) -> float:
         begin = perf_counter()
-        for number in numbers:
-            offer(number, child)
-        return 1e6 * (perf_counter() - begin) / len(numbers)
-
-    async def last(numbers: range) -> float:
-        begin = perf_counter()
-        for number in numbers:
-            offer(number, WAITING_DEVICES - 1)
-        while collector.pending > before:
+        for event in events:
+            offer(event, child)
+        while child == WAITING_DEVICES - 1 and collector.pending > before:
             await asyncio.sleep(0)
-            for event in complete.events:
-                event.settle(answer)
+            for whole in complete.events:
+                whole.settle(answer)
             complete.events.clear()
-        return 1e6 * (perf_counter() - begin) / len(numbers)
+        return 1e6 * (perf_counter() - begin) / len(events)
 
-    process, rows, before = psutil.Process(), [], 0
+    process = psutil.Process()
     gc.collect()
     empty = process.memory_info().rss
-    levels = [size for size in (100, 1_000, 10_000, 30_000, 100_000) if size <= most]
-    for level in levels:
-        for number in range(before, level):
+    for level in (size for size in (100, 1_000, 10_000, 30_000, 100_000) if size <= most):
+        for event in range(before, level):
             for child in range(WAITING_DEVICES - 1):
-                offer(number, child)
+                offer(event, child)
         before = level
         gc.collect()
         memory = process.memory_info().rss - empty
         fresh = range(10 * most + level, 10 * most + level + PART)
-        first = microseconds(0, fresh)
-        later = [microseconds(child, fresh) for child in range(1, WAITING_DEVICES - 1)]
-        row = {"waiting": level, "first_us": first, "next_us": float(np.mean(later)), "last_us": await last(fresh)}
-        rows.append({**row, "memory_bytes": memory, "bytes_per_event": memory / level})
+        first, *later, last = [await microseconds(child, fresh) for child in range(WAITING_DEVICES)]
+        costs = {"first_us": first, "next_us": float(np.mean(later)), "last_us": last}
+        rows.append({"waiting": level, **costs, "memory_bytes": memory, "bytes_per_event": memory / level})
     collector.close()
     return {"devices": WAITING_DEVICES, "contributed": WAITING_DEVICES - 1, "levels": rows}
 
@@ -132,70 +148,61 @@ RATE: Final = 3.0
 FOLLOWED: Final = (4, 1)
 """Devices and edges of the fleet that is also watched while nothing is asked."""
 FEWEST: Final = 5
-"""Answers that a cost is told of."""
+"""Answers that a cost is stated for."""
 TARGET: Final = 1.1
 """Flat or falling: the cost with 64 devices is at most so many times that with 1, measured as it is."""
 
 
-def by_tier(used: Mapping[str, float]) -> dict[str, float]:
+def _by_tier(used: Mapping[str, float]) -> dict[str, float]:
     """Sums over the processes of a kind."""
     return {tier: sum(value for name, value in used.items() if name.partition("-")[0] == tier) for tier in TIERS}
 
 
-def used_in(processes: Processes, seconds: float) -> dict[str, float]:
+def _idle(processes: Processes, seconds: float) -> dict[str, float]:
     """CPU seconds a second by tier, while nothing is asked."""
     before = processes.read().cpu_s
     time.sleep(seconds)
-    after = processes.read().cpu_s
-    return by_tier({name: (after[name] - before[name]) / seconds for name in after})
+    return _by_tier({name: (used - before[name]) / seconds for name, used in processes.read().cpu_s.items()})
 
 
-def following(bundle: Bundle, seconds: float) -> dict[str, float]:
+def _following(bundle: Bundle, seconds: float) -> dict[str, float]:
     """CPU in milliseconds a second and device while nothing is asked and devices and edge follow the policy."""
     with LocalFleet(bundle.path, base_port=0) as fleet:
         fleet.wait_until_ready(seconds=240)
-        processes = Processes({name: fleet.pid(name) for name in fleet.members})
         time.sleep(2.0)  # what comes with the start is over
-        used = used_in(processes, seconds)
+        used = _idle(Processes({name: fleet.pid(name) for name in fleet.members}), seconds)
     return {tier: 1000 * value / len(bundle.topology.devices) for tier, value in used.items()}
 
 
-def row(bundle: Bundle, seconds: float) -> dict[str, Any]:
+def _fleet(bundle: Bundle, seconds: float) -> dict[str, Any]:
     """Load a fleet of `bundle`; CPU in milliseconds for a device and event, memory in bytes a process."""
-    devices, events = len(bundle.topology.devices), golden_events(bundle)
-    found: dict[str, Any] = {"devices": devices, "edges": len(bundle.topology.edges)}
+    devices, edges = len(bundle.topology.devices), len(bundle.topology.edges)
+    document: dict[str, Any] = {"devices": devices, "edges": edges}
+    views, begin = golden_events(bundle).views, time.monotonic()
     with LocalFleet(bundle.path, base_port=0, env={"DDNN_POLICY_POLL_S": "60"}) as fleet:
-        begin = time.monotonic()
         fleet.wait_until_ready(seconds=240)
-        found["seconds_to_start"] = time.monotonic() - begin
+        document["seconds_to_start"] = time.monotonic() - begin
         processes = Processes({name: fleet.pid(name) for name in fleet.members})
         time.sleep(1.0)  # what comes with the start is over
-        idle = used_in(processes, 2.0)
-        for name, parameters in LOADS.items():
-            target = FleetTarget(fleet.device_urls, events.views, deadline_s=20.0, parameters=parameters)
-            measured = measure(
-                target, Poisson(RATE), seconds=seconds, warm_up_s=1.0, deadline_s=20.0, processes=processes
-            )
-            cpu = by_tier(measured.cpu_s)
-            net = {tier: max(0.0, cpu[tier] - idle[tier] * seconds) for tier in TIERS}
-            per = {tier: 1000 * net[tier] / max(1, measured.answered) / devices for tier in TIERS}
-            found[name] = {
+        idle = _idle(processes, 2.0)
+        window: dict[str, Any] = {"seconds": seconds, "warm_up_s": 1.0, "deadline_s": 20.0, "processes": processes}
+        for load, parameters in LOADS.items():
+            target = FleetTarget(fleet.device_urls, views, deadline_s=20.0, parameters=parameters)
+            measured = measure(target, Poisson(RATE), **window)
+            net = {tier: max(0.0, used - idle[tier] * seconds) for tier, used in _by_tier(measured.cpu_s).items()}
+            per = {tier: 1000 * used / max(1, measured.answered) / devices for tier, used in net.items()}
+            document[load] = {
                 "answered": measured.answered,
                 "events_per_s": measured.goodput,
                 "p50_ms": (measured.latency_ms or {}).get("p50"),
                 "degraded": measured.degraded,
                 "errors": dict(measured.errors),
-                "share_there": measured.share(name),
+                "share_there": measured.share(load),
                 "cpu_ms_per_device_and_event": {**per, "all": sum(per.values())},
                 "client_busy": measured.client_busy,
             }
-        memory = by_tier(measured.memory_bytes)
-        found["memory_mb"] = {
-            "device": memory["device"] / devices / 1e6,
-            "edge": memory["edge"] / len(bundle.topology.edges) / 1e6,
-            "cloud": memory["cloud"] / 1e6,
-        }
-    return found
+    count, memory = {"device": devices, "edge": edges, "cloud": 1}, _by_tier(measured.memory_bytes)
+    return {**document, "memory_mb": {tier: memory[tier] / count[tier] / 1e6 for tier in TIERS}}
 
 
 def grow(seconds: float, sizes: Sequence[tuple[int, int]]) -> Iterator[dict[str, Any]]:
@@ -203,146 +210,112 @@ def grow(seconds: float, sizes: Sequence[tuple[int, int]]) -> Iterator[dict[str,
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own: what exports leave behind would be the load generator's to carry.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            paths = list(pool.map(partial(made, Path(folder)), sizes))
-        for (devices, edges), path in zip(sizes, paths, strict=True):
-            found = row(Bundle.open(path), seconds)
-            if (devices, edges) == FOLLOWED:
-                found["following_ms_per_s"] = following(Bundle.open(path), seconds)
-            told = ", ".join(f"{name} {found[name]['cpu_ms_per_device_and_event']['all']:.2f} ms" for name in LOADS)
-            print(f"{devices} devices, {edges} edges: {told} of CPU a device and event", flush=True)
-            yield found
-
-
-def made(folder: Path, size: tuple[int, int]) -> Path:
-    """Where the bundle of so many devices and edges is."""
-    return make(folder / f"{size[0]}-{size[1]}", *size).path
+            folders = [Path(folder) / f"{devices}-{edges}" for devices, edges in sizes]
+            paths = list(pool.map(untrained_bundle, folders, *zip(*sizes, strict=True)))
+        for size, path in zip(sizes, paths, strict=True):
+            row = _fleet(Bundle.open(path), seconds)
+            if size == FOLLOWED:
+                row["following_ms_per_s"] = _following(Bundle.open(path), seconds)
+            costs = ", ".join(f"{load} {row[load]['cpu_ms_per_device_and_event']['all']:.2f} ms" for load in LOADS)
+            print(f"{size[0]} devices, {size[1]} edges: {costs} of CPU a device and event", flush=True)
+            yield row
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Cost with the most devices over that with one, by load."""
-    one_edge = [each for each in rows if each["edges"] == 1]
+    one_edge = [row for row in rows if row["edges"] == 1]
     ratios: dict[str, float | None] = {}
-    for name in LOADS:
-        first, last = one_edge[0][name], one_edge[-1][name]
+    for load in LOADS:
+        first, last = one_edge[0][load], one_edge[-1][load]
         enough = min(first["answered"], last["answered"]) >= FEWEST and last["share_there"] > 0.5
-        cost = [each["cpu_ms_per_device_and_event"]["all"] for each in (last, first)]
-        ratios[name] = cost[0] / cost[1] if enough else None
-    return {
-        "devices": one_edge[-1]["devices"],
-        "cost_against_one_device": ratios,
-        "flat_or_falling": all(ratio is not None and ratio <= TARGET for ratio in ratios.values()),
-    }
+        most, least = (each["cpu_ms_per_device_and_event"]["all"] for each in (last, first))
+        ratios[load] = most / least if enough else None
+    flat = all(ratio is not None and ratio <= TARGET for ratio in ratios.values())
+    return {"devices": one_edge[-1]["devices"], "cost_against_one_device": ratios, "flat_or_falling": flat}
 
 
-def report(found: Mapping[str, Any]) -> str:
-    """Markdown."""
-    head = [
-        "devices",
-        "edges",
-        "devices' ms",
-        "edges' ms",
-        "cloud ms",
-        "all ms",
-        "events/s",
-        "p50 ms",
-        "answered there",
-    ]
-    lines = ["# What a fleet costs as it grows\n", f"`{found['command']}`\n"]
-    for name, title in (("local", "Answered at the local exit"), ("cloud", "Answered at the cloud")):
-        rows = []
-        for each in found["rows"]:
-            told, cpu = each[name], each[name]["cpu_ms_per_device_and_event"]
-            costs = [f"{cpu[key]:.2f}" for key in (*TIERS, "all")]
-            p50 = "—" if told["p50_ms"] is None else f"{told['p50_ms']:,.0f}"
-            there = f"{100 * told['share_there']:.0f} %"
-            rows.append([str(each["devices"]), str(each["edges"]), *costs, f"{told['events_per_s']:,.1f}", p50, there])
-        lines += [
-            f"{title}; CPU in milliseconds for a device and event, three events a second:\n",
-            markdown(head, rows),
-        ]
-    rows = [
-        [str(each["devices"]), str(each["edges"])]
-        + [f"{each['memory_mb'][tier]:.0f}" for tier in TIERS]
-        + [f"{each['seconds_to_start']:.0f}"]
-        for each in found["rows"]
-    ]
-    memory = [f"MB a {tier}" for tier in TIERS]
-    lines += ["Memory a process:\n", markdown(["devices", "edges", *memory, "s to start all"], rows)]
-    for each in found["rows"]:
-        if idle := each.get("following_ms_per_s"):
-            told = f"{idle['device']:.1f} ms of CPU a second at itself and {idle['edge']:.1f} ms at its edge"
-            lines += [f"While nothing is asked, following the policy costs a device {told}.\n"]
-    keys = ("first_us", "next_us", "last_us", "bytes_per_event")
-    rows = [
-        [f"{each['waiting']:,}", *(f"{each[key]:.0f}" for key in keys), f"{each['memory_bytes'] / 1e6:,.0f}"]
-        for each in found["collector"]["levels"]
-    ]
-    columns = ["events waiting", "first µs", "next µs", "last µs, with answer", "bytes an event", "MB"]
-    ratios = ", ".join(
-        f"{'not measured' if value is None else f'{value:.2f}×'} ({name})"
-        for name, value in found["verdict"]["cost_against_one_device"].items()
-    )
-    return "\n".join(
-        [
-            *lines,
-            "The collector alone, five of six devices' scores there; µs a contribution:\n",
-            markdown(columns, rows),
-            f"Cost a device and event with {found['verdict']['devices']} devices against one: {ratios};"
-            f" flat or falling: {'yes' if found['verdict']['flat_or_falling'] else 'no'}.\n",
-            "![scale](scale.png)\n",
-        ]
-    )
-
-
-def plot(found: Mapping[str, Any], file: Path) -> None:
-    """Cost over devices, and over waiting events."""
-    from ddnn.plot_style import COLOURS, name, panels
-    from ddnn_lab.plots import save
-
-    figure, (cost, wait) = panels(2, height=6.4)
-    rows = [each for each in found["rows"] if each["edges"] == 1]
-    x = [each["devices"] for each in rows]
-    for load, style in (("local", "--"), ("cloud", "-")):
-        for key, colour in (("device", COLOURS["device"]), ("edge", COLOURS["edge"]), ("all", COLOURS["overall"])):
-            told = [each[load]["cpu_ms_per_device_and_event"][key] for each in rows]
-            cost.plot(x, told, style, marker="o", markersize=4, color=colour, label=f"{key}, answered at {load}")
-    cost.set_xscale("log", base=2)
-    cost.set_xticks(x, [str(each) for each in x])
-    cost.set_ylim(bottom=0)
-    name(cost, "CPU for a device and event, one edge", "devices", "ms")
-    levels = found["collector"]["levels"]
-    for key, colour in (("first_us", COLOURS["local"]), ("next_us", COLOURS["edge"]), ("last_us", COLOURS["cloud"])):
-        wait.plot(
-            [each["waiting"] for each in levels], [each[key] for each in levels], "o-", color=colour, label=key[:-3]
+def report(results: Mapping[str, Any]) -> str:
+    """Tables by load, of memory, and of the collector."""
+    rows, judged = results["rows"], results["verdict"]
+    costs = ("devices' ms", "edges' ms", "cloud ms", "all ms", "events/s", "p50 ms", "answered there")
+    parts = ["# What a fleet costs as it grows\n", f"`{results['command']}`\n"]
+    for load, title in (("local", "Answered at the local exit"), ("cloud", "Answered at the cloud")):
+        parts += [f"{title}; CPU in milliseconds for a device and event, three events a second:\n"]
+        parts += [markdown(("devices", "edges", *costs), (_load_cells(row, row[load]) for row in rows))]
+    memory = [
+        (
+            row["devices"],
+            row["edges"],
+            *(f"{row['memory_mb'][tier]:.0f}" for tier in TIERS),
+            f"{row['seconds_to_start']:.0f}",
         )
+        for row in rows
+    ]
+    columns = ("devices", "edges", *(f"MB a {tier}" for tier in TIERS), "s to start all")
+    parts += ["Memory a process:\n", markdown(columns, memory)]
+    for idle in (row["following_ms_per_s"] for row in rows if "following_ms_per_s" in row):
+        used = f"{idle['device']:.1f} ms of CPU a second at itself and {idle['edge']:.1f} ms at its edge"
+        parts += [f"While nothing is asked, following the policy costs a device {used}.\n"]
+    keys = ("first_us", "next_us", "last_us", "bytes_per_event")
+    held = [
+        (f"{level['waiting']:,}", *(f"{level[key]:.0f}" for key in keys), f"{level['memory_bytes'] / 1e6:,.0f}")
+        for level in results["collector"]["levels"]
+    ]
+    columns = ("events waiting", "first µs", "next µs", "last µs, with answer", "bytes an event", "MB")
+    ratios = ", ".join(
+        f"{'not measured' if value is None else f'{value:.2f}×'} ({load})"
+        for load, value in judged["cost_against_one_device"].items()
+    )
+    parts += [
+        "The collector alone, five of six devices' scores there; µs a contribution:\n",
+        markdown(columns, held),
+        f"Cost a device and event with {judged['devices']} devices against one: {ratios};"
+        f" flat or falling: {'yes' if judged['flat_or_falling'] else 'no'}.\n",
+        "![scale](scale.png)",
+    ]
+    return "\n".join(parts)
+
+
+def _load_cells(row: Mapping[str, Any], of_load: Mapping[str, Any]) -> tuple[object, ...]:
+    costs = (f"{of_load['cpu_ms_per_device_and_event'][key]:.2f}" for key in (*TIERS, "all"))
+    rest = (number(of_load["events_per_s"]), number(of_load["p50_ms"], 0), percent(of_load["share_there"], 0))
+    return row["devices"], row["edges"], *costs, *rest
+
+
+def draw(results: Mapping[str, Any]) -> Figure:
+    """Cost over devices, and over waiting events."""
+    figure, (cost, wait) = panels(2, height=6.4)
+    rows, levels = [row for row in results["rows"] if row["edges"] == 1], results["collector"]["levels"]
+    devices = [row["devices"] for row in rows]
+    for load, style in (("local", "--"), ("cloud", "-")):
+        for key, colour in (("device", "device"), ("edge", "edge"), ("all", "overall")):
+            ms = [row[load]["cpu_ms_per_device_and_event"][key] for row in rows]
+            label = f"{key}, answered at {load}"
+            cost.plot(devices, ms, style, marker="o", markersize=4, color=COLOURS[colour], label=label)
+    cost.set_xscale("log", base=2)
+    cost.set_xticks(devices, [str(count) for count in devices])
+    name(cost, "CPU for a device and event, one edge", "devices", "ms")
+    waiting = [level["waiting"] for level in levels]
+    for key, colour in (("first", "local"), ("next", "edge"), ("last", "cloud")):
+        wait.plot(waiting, [level[f"{key}_us"] for level in levels], "o-", color=COLOURS[colour], label=key)
     wait.set_xscale("log")
-    wait.set_ylim(bottom=0)
     name(wait, "The collector: a contribution, over the events that wait", "events", "µs")
     for on in (cost, wait):
+        on.set_ylim(bottom=0)
         on.legend(fontsize=8, loc="best")
-    save(figure, file)
+    return figure
 
 
-def main() -> None:
+def main(out: Out = RESULTS, seconds: float = 5.0, quick: Quick = False) -> None:
     """Measure, print, write."""
-    parser = options(__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
-    parser.add_argument("--quick", action="store_true", help="few devices, short loads: does it all work?")
-    given = parser.parse_args()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        collector = pool.submit(pending, 1_000 if given.quick else 100_000).result()
-    sizes = [(1, 1), (4, 1), (4, 2)] if given.quick else [*((devices, 1) for devices in DEVICES), (64, 4)]
-    rows = list(grow(2.5 if given.quick else given.seconds, sizes))
-    found = {
-        "command": f"python -m ddnn_lab.benchmarks.scale --out {given.out.name}",
-        **environment(),
-        "rows": rows,
-        "collector": collector,
-        "verdict": verdict(rows),
-    }
-    files = ("results.json", "report.md")
-    write(given.out, "scale", found, report(found), partial(plot, found), files=files)
+        collector = pool.submit(pending, 1_000 if quick else 100_000).result()
+    sizes = [(1, 1), (4, 1), (4, 2)] if quick else [*((devices, 1) for devices in DEVICES), (64, 4)]
+    rows = list(grow(2.5 if quick else seconds, sizes))
+    typed = f"python -m ddnn_lab.benchmarks.scale --out {out.name}"
+    results = {"command": typed, "rows": rows, "collector": collector, "verdict": verdict(rows)}
+    write(out, "scale", results, report(results), draw(results))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, main)

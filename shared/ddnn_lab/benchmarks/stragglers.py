@@ -1,27 +1,25 @@
 """How long to wait for late devices: accuracy and wait over the collector's wait, fixed against adaptive.
 
 `python -m ddnn_lab.benchmarks.stragglers --out results`: the real collector of an edge under a clock of its own; the
-test split of mnist5k and the shipped bundle say how right the network is with whoever was in time. Devices are late by
+test split of mnist5k and the shipped bundle say how right the network is with the devices in time. Devices are late by
 lognormal jitter. Writes stragglers.json, stragglers.md and stragglers.png. Exit code 1: an adaptive point lies below
 the curve of the fixed ones.
 """
 
 import asyncio
 import selectors
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import typer
+from matplotlib.figure import Figure
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import load
-from ddnn.evaluation.decide import decide
-from ddnn.evaluation.scores import Recorder
+from ddnn.evaluation import Recorder, decide
 from ddnn.formatting import markdown
 from ddnn.plot_style import name, panels
 from ddnn.policy import Policy
@@ -33,10 +31,9 @@ from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Bools, Exit
-from ddnn_lab.benchmarks.report import environment, options, write
-from ddnn_lab.plots import save
+from ddnn_lab.benchmarks import RESULTS, Out, command, write
 
-__all__ = ["Late", "collected", "main"]
+__all__ = ["Late", "collected"]
 
 DEVICES, CLASSES = 6, 10
 RATE: Final = 20.0
@@ -101,18 +98,17 @@ class _Clock(selectors.DefaultSelector):
         return ready
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._of = _Clock()
-        super().__init__(self._of)
-
-    def time(self) -> float:
-        return self._of.now
+def _loop() -> asyncio.AbstractEventLoop:
+    clock = _Clock()
+    loop = asyncio.SelectorEventLoop(clock)
+    loop.time = lambda: clock.now  # type: ignore[method-assign]
+    return loop
 
 
 def collected(policy: Policy, at: Seconds, delays: Seconds) -> tuple[Bools, Seconds]:
     """Who took part in each event (N, D), and how long it waited from when it was seen (N,)."""
-    who, waited = np.zeros(delays.shape, np.bool_), np.full(len(at), np.nan)
+    took_part, waited = np.zeros(delays.shape, np.bool_), np.full(len(at), np.nan)
+    scores, one, mine = np.zeros((1, CLASSES), np.float32), np.ones(1, np.bool_), np.eye(DEVICES, dtype=np.bool_)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -124,9 +120,8 @@ def collected(policy: Policy, at: Seconds, delays: Seconds) -> tuple[Bools, Seco
                 for event in events:
                     assert event.id is not None
                     row = int(event.id)
-                    who[row], waited[row] = event.devices, loop.time() - at[row]
-                    nothing = np.zeros(CLASSES, np.float32)
-                    event.settle(Answer(0, nothing, Exit.LOCAL, 1.0, event.devices, policy.version))
+                    took_part[row], waited[row] = event.devices, loop.time() - at[row]
+                    event.settle(Answer(0, scores[0], Exit.LOCAL, 1.0, event.devices, policy.version))
 
         collector = Collector(
             Children([slice(n, n + 1) for n in range(DEVICES)], DEVICES, range(DEVICES), 1000),
@@ -135,7 +130,6 @@ def collected(policy: Policy, at: Seconds, delays: Seconds) -> tuple[Bools, Seco
             Metrics(Exit, range(DEVICES)),
             CollectorSettings(),
         )
-        scores, one, mine = np.zeros((1, CLASSES), np.float32), np.ones(1, np.bool_), np.eye(DEVICES, dtype=np.bool_)
 
         def offer(row: int, device: int) -> None:
             reply = Reply(RequestOptions(deadline=loop.time() + 60), 1, device)
@@ -147,64 +141,60 @@ def collected(policy: Policy, at: Seconds, delays: Seconds) -> tuple[Bools, Seco
         await asyncio.sleep(at[-1] + 60)
         collector.close()
 
-    loop = _Loop()
-    try:
-        loop.run_until_complete(run())
-    finally:
-        loop.close()
-    return who, waited
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        runner.run(run())
+    return took_part, waited
 
 
-def study(scene: Late, right: Callable[[Bools], npt.NDArray[np.bool_]], policy: Policy, events: int) -> dict[str, Any]:
+def study(scene: Late, right: Callable[[Bools], Bools], policy: Policy, events: int) -> dict[str, Any]:
     """All fixed waits and the adaptive ones over the same delays."""
-    chance = np.random.default_rng(7)
-    at = np.cumsum(chance.exponential(1 / RATE, events))
+    at = np.cumsum(np.random.default_rng(7).exponential(1 / RATE, events))
     delays = scene.delays(at, 11)
 
     def point(wait_ms: float, *, adaptive: bool) -> dict[str, float]:
         changed = policy.model_copy(update={"wait_ms": wait_ms, "adaptive_wait": adaptive})
-        who, waited = collected(changed, at, delays)
+        took_part, waited = collected(changed, at, delays)
         seen = np.isfinite(waited)
         seen[:WARM_UP] = False
         return {
             "wait_ms": wait_ms,
             "mean_ms": 1000 * float(waited[seen].mean()),
             "p95_ms": 1000 * float(np.percentile(waited[seen], 95)),
-            "accuracy": float(right(who)[seen].mean()),
-            "devices": float(who[seen].sum(axis=1).mean()),
+            "accuracy": float(right(took_part)[seen].mean()),
+            "devices": float(took_part[seen].sum(axis=1).mean()),
         }
 
     fixed = [point(wait_ms, adaptive=False) for wait_ms in FIXED_MS]
     adaptive = [point(cap, adaptive=True) for cap in CAPS_MS]
+    waits, accuracies = ([each[key] for each in fixed] for key in ("mean_ms", "accuracy"))
     for each in adaptive:
-        curve = np.interp(each["mean_ms"], [p["mean_ms"] for p in fixed], [p["accuracy"] for p in fixed])
-        each["above"] = each["accuracy"] - float(curve)
+        each["above"] = each["accuracy"] - float(np.interp(each["mean_ms"], waits, accuracies))
     return {"scene": scene.name, "fixed": fixed, "adaptive": adaptive}
 
 
-def main() -> int:
+def main(
+    out: Out = RESULTS,
+    passes: Annotated[int, typer.Option(help="How often the test events come.")] = PASSES,
+) -> None:
     """Study every scene, write what was found."""
-    parser = options(__doc__)
-    parser.add_argument("--passes", type=int, default=PASSES, help="how often the test events come")
-    given = parser.parse_args()
     bundle = Bundle.open(shipped_bundle())
     data = load("mnist5k", grid="3x2").subset("test")
-    recorder, known = Recorder(bundle, data), dict[bytes, npt.NDArray[np.bool_]]()
+    recorder, known = Recorder(bundle, data), dict[bytes, Bools]()
 
-    def right(who: Bools) -> npt.NDArray[np.bool_]:
-        found = np.zeros(len(who), np.bool_)
-        for mask in np.unique(who, axis=0):
+    def right(took_part: Bools) -> Bools:
+        judged = np.zeros(len(took_part), np.bool_)
+        for mask in np.unique(took_part, axis=0):
             if mask.tobytes() not in known:
                 scores = recorder.scores(np.tile(mask, (len(data), 1)))
                 known[mask.tobytes()] = decide(scores, bundle.policy).label == data.y
-            rows = np.flatnonzero((who == mask).all(axis=1))
-            found[rows] = known[mask.tobytes()][rows % len(data)]
-        return found
+            rows = np.flatnonzero((took_part == mask).all(axis=1))
+            judged[rows] = known[mask.tobytes()][rows % len(data)]
+        return judged
 
-    scenes = [study(scene, right, bundle.policy, given.passes * len(data)) for scene in SCENES]
+    scenes = [study(scene, right, bundle.policy, passes * len(data)) for scene in SCENES]
     page = markdown(_COLUMNS, [row for scene in scenes for row in _rows(scene)])
-    write(given.out, "stragglers", {**environment(), "scenes": scenes}, page, partial(_draw, scenes))
-    return int(any(each["above"] < -BELOW for scene in scenes for each in scene["adaptive"]))
+    write(out, "stragglers", {"scenes": scenes}, page, _draw(scenes))
+    raise typer.Exit(int(any(each["above"] < -BELOW for scene in scenes for each in scene["adaptive"])))
 
 
 _COLUMNS: Final = (
@@ -221,7 +211,7 @@ def _rows(scene: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             yield (scene["scene"], f"{words} {p['wait_ms']:g} ms", *figures, above)
 
 
-def _draw(scenes: Sequence[Mapping[str, Any]], file: Path) -> None:
+def _draw(scenes: Sequence[Mapping[str, Any]]) -> Figure:
     figure, panes = panels(len(scenes), height=9.0, columns=2)
     for axis, scene in zip(panes, scenes, strict=True):
         fixed = scene["fixed"]
@@ -231,8 +221,8 @@ def _draw(scenes: Sequence[Mapping[str, Any]], file: Path) -> None:
             axis.plot(p["mean_ms"], 100 * p["accuracy"], mark, markersize=11, label=label)
         name(axis, scene["scene"], "mean wait, ms", "accuracy, %")
     panes[0].legend(fontsize=7)
-    save(figure, file)
+    return figure
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(__doc__, main)

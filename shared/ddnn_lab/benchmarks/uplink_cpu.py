@@ -6,16 +6,12 @@ process of its own, by turns in short rounds, and the median round counts, so th
 all alike.
 """
 
-import argparse
 import asyncio
-import json
-import subprocess
-import sys
+import multiprocessing
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any, Final, cast
 
@@ -23,15 +19,16 @@ import httptools
 import httpx
 import uvloop
 from httpx_aiohttp import AiohttpTransport
+from matplotlib.figure import Figure
 
 from ddnn.formatting import markdown
 from ddnn.plot_style import name as entitle
 from ddnn.plot_style import panels
 from ddnn.uplink.transport import OverAiohttp
-from ddnn_lab.benchmarks.report import environment, options, write
-from ddnn_lab.plots import save
+from ddnn.uplink.uplink import INFER_PATH
+from ddnn_lab.benchmarks import RESULTS, Out, command, free_port, listening, write
 
-__all__ = ["main"]
+__all__ = ["serve"]
 
 CONCURRENT: Final = 16
 SIZES: Final = (1_000, 32_000)
@@ -71,10 +68,9 @@ class _Server(asyncio.Protocol):
         self._transport.write(ANSWER)
 
 
-async def serve() -> None:
-    """Answer until the process ends; the port goes to standard output."""
-    server = await asyncio.get_running_loop().create_server(_Server, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+async def serve(port: int) -> None:
+    """Answer until the process ends."""
+    server = await asyncio.get_running_loop().create_server(_Server, "127.0.0.1", port)
     await server.serve_forever()
 
 
@@ -83,27 +79,24 @@ async def client(name: str, url: str, body: bytes) -> AsyncIterator[Post]:
     """The client `name`, as an uplink uses it."""
     if name == "uplink":
         transport = OverAiohttp(connections=512, keepalive_s=4.0, trusted=False)
+        limit: dict[str, Any] = {"connect_s": 0.5, "most": 1 << 20}
 
         async def over_aiohttp() -> int:
             async with asyncio.timeout(1.9):
-                received = await transport.exchange(
-                    "POST", url, headers=HEADERS, body=body, connect_s=0.5, most=1 << 20
-                )
-            return len(received.body)
+                return len((await transport.exchange("POST", url, headers=HEADERS, body=body, **limit)).body)
 
         yield over_aiohttp
         await transport.aclose()
         return
     limits = httpx.Limits(max_connections=512, max_keepalive_connections=512, keepalive_expiry=4.0)
     given = AiohttpTransport(verify=False, trust_env=False, limits=limits) if name == "httpx-aiohttp" else None
-    session = httpx.AsyncClient(transport=given, limits=limits, trust_env=False, timeout=None)
+    async with httpx.AsyncClient(transport=given, limits=limits, trust_env=False, timeout=None) as session:
 
-    async def over_httpx() -> int:
-        async with asyncio.timeout(1.9):
-            return len((await session.post(url, content=body, headers=HEADERS)).content)
+        async def over_httpx() -> int:
+            async with asyncio.timeout(1.9):
+                return len((await session.post(url, content=body, headers=HEADERS)).content)
 
-    yield over_httpx
-    await session.aclose()
+        yield over_httpx
 
 
 async def drive(post: Post, seconds: float) -> int:
@@ -120,84 +113,73 @@ async def drive(post: Post, seconds: float) -> int:
     return done
 
 
-async def measure(name: str, port: int, size: int, seconds: float) -> dict[str, float]:
-    """CPU seconds of this process for each request, and requests a second, after a warm-up."""
-    async with client(name, f"http://127.0.0.1:{port}/v2/models/ddnn/infer", b"z" * size) as post:
+async def _measure(name: str, port: int, size: int, seconds: float) -> dict[str, float]:
+    async with client(name, f"http://127.0.0.1:{port}{INFER_PATH}", b"z" * size) as post:
         await drive(post, seconds / 4)
         began, used = time.perf_counter(), time.process_time()
         done = await drive(post, seconds)
     return {"cpu_us": 1e6 * (time.process_time() - used) / done, "per_s": done / (time.perf_counter() - began)}
 
 
+def measure(*given: Any) -> dict[str, float]:
+    """CPU seconds of this process for each request, and requests a second, after a warm-up."""
+    return uvloop.run(_measure(*given))
+
+
 def run(seconds: float, rounds: int) -> dict[str, Any]:
     """All clients by turns, each in its own process."""
-    found: dict[str, dict[str, list[dict[str, float]]]] = {name: {str(size): [] for size in SIZES} for name in CLIENTS}
-    with subprocess.Popen([sys.executable, __file__, "--as", "serve"], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
-        port = server.stdout.readline().strip()
-        try:
-            for _ in range(rounds):
-                for size in SIZES:
-                    for name in CLIENTS:
-                        which = ["--as", name, "--port", port, "--size", str(size), "--seconds", str(seconds)]
-                        said = subprocess.run([sys.executable, __file__, *which], stdout=subprocess.PIPE, check=True)
-                        found[name][str(size)].append(json.loads(said.stdout))
-        finally:
-            server.kill()
+    results: dict[str, dict[str, list[dict[str, float]]]] = {
+        name: {str(size): [] for size in SIZES} for name in CLIENTS
+    }
+    port, spawn = free_port(), multiprocessing.get_context("spawn")
+    call = f"import uvloop; from ddnn_lab.benchmarks.uplink_cpu import serve; uvloop.run(serve({port}))"
+    with (
+        listening("-c", call, port=port),
+        ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool,  # a new process for each client
+    ):
+        for _ in range(rounds):
+            for size in SIZES:
+                for name in CLIENTS:
+                    results[name][str(size)].append(pool.submit(measure, name, port, size, seconds).result())
     middle = {
         name: {size: {key: median(each[key] for each in all) for key in all[0]} for size, all in sizes.items()}
-        for name, sizes in found.items()
+        for name, sizes in results.items()
     }
     share = {size: middle["uplink"][size]["cpu_us"] / middle["httpx"][size]["cpu_us"] for size in map(str, SIZES)}
-    return {"concurrent": CONCURRENT, "rounds": found, "median": middle, "share_of_httpx": share, "target": TARGET}
+    return {"concurrent": CONCURRENT, "rounds": results, "median": middle, "share_of_httpx": share, "target": TARGET}
 
 
 def report(results: dict[str, Any]) -> str:
     """The table."""
     rows = []
     for name, words in CLIENTS.items():
-        for size, found in results["median"][name].items():
-            stock = results["median"]["httpx"][size]["cpu_us"]
-            share = f"1/{stock / found['cpu_us']:.1f}"
-            rows.append((words, f"{int(size) // 1000} kB", f"{found['cpu_us']:.0f} µs", share, f"{found['per_s']:.0f}"))
+        for size, point in results["median"][name].items():
+            share = f"1/{results['median']['httpx'][size]['cpu_us'] / point['cpu_us']:.1f}"
+            rows.append((words, f"{int(size) // 1000} kB", f"{point['cpu_us']:.0f} µs", share, f"{point['per_s']:.0f}"))
     table = markdown(("client", "body", "CPU of the client per request", "share of httpx", "requests/s"), rows)
     return f"# CPU of an uplink\n\n{CONCURRENT} requests at once, median round.\n\n{table}"
 
 
-def draw(results: dict[str, Any], file: Path) -> None:
+def draw(results: dict[str, Any]) -> Figure:
     """Bars by client and size."""
     figure, (axes,) = panels(1, height=3.2)
     for place, size in enumerate(map(str, SIZES)):
         values = [results["median"][name][size]["cpu_us"] for name in CLIENTS]
-        bars = axes.barh(
-            [row + 0.38 * place for row in range(len(CLIENTS))], values, 0.36, label=f"{int(size) // 1000} kB"
-        )
-        axes.bar_label(bars, fmt=" {:.0f} µs", fontsize=8)
+        rows = [row + 0.38 * place for row in range(len(CLIENTS))]
+        axes.bar_label(axes.barh(rows, values, 0.36, label=f"{int(size) // 1000} kB"), fmt=" {:.0f} µs", fontsize=8)
     axes.set_yticks([row + 0.19 for row in range(len(CLIENTS))], list(CLIENTS.values()), fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.15)
     entitle(axes, "", "CPU of the client process per request, µs", "")
     axes.legend(fontsize=8)
-    save(figure, file)
+    return figure
 
 
-def main() -> None:
+def main(out: Out = RESULTS, seconds: float = 3.0, rounds: int = 3) -> None:
     """Measure and write `uplink_cpu.{json,md,png}`."""
-    parser = options(__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--as", dest="part", choices=["serve", *CLIENTS], help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.part == "serve":
-        uvloop.run(serve())
-    elif given.part:
-        print(json.dumps(uvloop.run(measure(given.part, given.port, given.size, given.seconds))))
-    else:
-        results = {**environment(), **run(given.seconds, given.rounds)}
-        write(given.out, "uplink_cpu", results, report(results), partial(draw, results))
+    results = run(seconds, rounds)
+    write(out, "uplink_cpu", results, report(results), draw(results))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, main)

@@ -5,27 +5,33 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from ddnn_lab.benchmarks.report import environment, free_port, listening, options, write
+from ddnn.errors import BadInput
+from ddnn_lab.benchmarks import command, environment, free_port, listening, write
 
 
 def test_a_benchmark_writes_its_document_its_page_and_its_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path / "new", "quick", {"seconds": 1}, "# Quick", lambda file: file.write_bytes(b"plot"))
+    write(tmp_path / "new", "quick", {"seconds": 1}, "# Quick", Figure())
     assert {file.name for file in (tmp_path / "new").iterdir()} == {"quick.json", "quick.md", "quick.png"}
-    assert json.loads((tmp_path / "new" / "quick.json").read_text()) == {"seconds": 1}
+    assert json.loads((tmp_path / "new" / "quick.json").read_text()) == {**environment(), "seconds": 1}
     assert (tmp_path / "new" / "quick.md").read_text() == capsys.readouterr().out == "# Quick\n"
 
 
-def test_other_names_and_no_plot(tmp_path: Path) -> None:
-    write(tmp_path, "quick", [], "page", files=("results.json", "report.md"))
-    assert {file.name for file in tmp_path.iterdir()} == {"results.json", "report.md"}
+def test_a_benchmark_without_a_figure_writes_no_plot(tmp_path: Path) -> None:
+    write(tmp_path, "quick", {}, "page")
+    assert {file.name for file in tmp_path.iterdir()} == {"quick.json", "quick.md"}
 
 
-def test_only_what_writes_files_takes_a_folder() -> None:
-    assert options("Doc.").parse_args(["--out", "here"]).out == Path("here")
-    assert "out" not in vars(options("Doc.", out=False).parse_args([]))
+def test_parameters_are_options_and_bad_input_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(rounds: int = 5) -> None:
+        raise BadInput(f"rounds is {rounds}")
+
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--rounds", "3"])
+    with pytest.raises(SystemExit, match="error: rounds is 3"):
+        command("Doc.", main)
 
 
 def test_the_environment_names_no_machine() -> None:

@@ -12,7 +12,7 @@ from ddnn.tuning.frontier import Frontier, frontier
 from ddnn.tuning.live import best_at, fit_live, rate_at, some
 from ddnn.tuning.sample import Sample
 from ddnn.types import Array, Bools
-from ddnn_lab.benchmarks.live import lose
+from ddnn_lab.benchmarks.drift import lose
 from made_scores import make_scores
 
 POLICY = Policy(bundle="b")
