@@ -14,15 +14,7 @@ from ddnn.policy import Policy
 from ddnn.task import CLASSIFICATION, Task, Votes
 from ddnn.types import Bools, Exit, Floats, Ints
 
-__all__ = [
-    "NOBODY",
-    "Judged",
-    "Rule",
-    "answers",
-    "judge",
-    "judge_under",
-    "thresholds_under",
-]
+__all__ = ["NOBODY", "Judged", "Rule", "answers", "judge", "judge_under", "thresholds_under"]
 
 NOBODY: Final = -1
 """In place of an exit's rank or a label: there is no answer."""
@@ -40,11 +32,7 @@ class Judged(NamedTuple):
 
 
 def judge(
-    scores: Floats,
-    temperature: float | npt.ArrayLike,
-    criterion: str,
-    votes: Votes = None,
-    task: Task = CLASSIFICATION,
+    scores: Floats, temperature: float | npt.ArrayLike, criterion: str, votes: Votes = None, task: Task = CLASSIFICATION
 ) -> Judged:
     """What an exit says by its `scores` (…, K); `temperature` is one for all, or (…) of each."""
     p = task.probabilities(scores, np.asarray(temperature, np.float32))

@@ -1,87 +1,63 @@
-"""Blocks: convolution → batch norm → ReLU, the paper's with a pool and a sign, residual; images, series and vectors."""
+"""What sections are built of: blocks of layers over images, series and vectors, and what joins children.
+
+A fusion joins what several children gave, x (B, n, *shape), under a presence mask (B, n): an absent child is masked
+out, never taken for zeros that were seen. An event with no child present gives zeros, or all absent tokens (concat).
+"""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from ddnn.network.config import Kind, NetworkConfig
-from ddnn.network.plan import Family, SectionPlan, Shape
+from ddnn.network.plan import Family, NetworkConfig, SectionPlan, Shape
 from ddnn.network.quantise import BinaryConv1d, BinaryConv2d, BinaryLinear, Sign
 
-__all__ = ["Head", "Residual", "Style", "Tail", "Trunk"]
+__all__ = ["FUSIONS", "Attention", "Concat", "Head", "Residual", "Tail", "Trunk"]
 
-_BINARY: Final[dict[Family, Callable[..., nn.Module]]] = {
-    "dense": BinaryLinear,
-    "series": BinaryConv1d,
-    "image": BinaryConv2d,
+Make = Callable[..., nn.Module]
+
+
+class _Layers(NamedTuple):
+    layer: Make
+    binary: Make
+    norm: Make
+    pool: Make = nn.Identity
+
+
+_LAYERS: Final[dict[Family, _Layers]] = {
+    "dense": _Layers(nn.Linear, BinaryLinear, nn.BatchNorm1d),
+    "series": _Layers(nn.Conv1d, BinaryConv1d, nn.BatchNorm1d, nn.MaxPool1d),
+    "image": _Layers(nn.Conv2d, BinaryConv2d, nn.BatchNorm2d, nn.MaxPool2d),
 }
-_LAYERS: Final[dict[Family, Callable[..., nn.Module]]] = {
-    "dense": nn.Linear,
-    "series": nn.Conv1d,
-    "image": nn.Conv2d,
-}
-_POOLS: Final[dict[Family, Callable[..., nn.Module]]] = {"series": nn.MaxPool1d, "image": nn.MaxPool2d}
-_NORMS: Final[dict[Family, Callable[..., nn.Module]]] = {
-    "dense": nn.BatchNorm1d,
-    "series": nn.BatchNorm1d,
-    "image": nn.BatchNorm2d,
-}
 
 
-@dataclass(frozen=True)
-class Style:
-    """What all blocks of a network have in common."""
-
-    kind: Kind
-    bias: bool
-    """Of binary layers; the others have none before a batch norm."""
-
-    @classmethod
-    def of(cls, config: NetworkConfig) -> "Style":
-        """The style that the configuration asks for."""
-        return cls(config.blocks, config.bias)
-
-    @property
-    def binary(self) -> bool:
-        """Whether weights and inner values are ±1."""
-        return self.kind == "binary"
-
-    def activation(self) -> nn.Module:
-        """What follows a block."""
-        return Sign() if self.binary else nn.ReLU()
-
-
-def _block(style: Style, family: Family, inputs: int, outputs: int, *, halve: bool, groups: int = 1) -> list[nn.Module]:
+def _block(
+    config: NetworkConfig, family: Family, inputs: int, outputs: int, *, halve: bool = False, groups: int = 1
+) -> list[nn.Module]:
     """The layers of one block up to its batch norm; what follows is a sign or a ReLU."""
-    norm = _NORMS[family](outputs)
-    bias = style.binary and style.bias
+    layers, binary = _LAYERS[family], config.blocks == "binary"
+    norm, bias, stride = layers.norm(outputs), binary and config.bias, 2 if halve else 1
     if family == "dense":
-        return [(_BINARY if style.binary else _LAYERS)[family](inputs, outputs, bias=bias), norm]
-    stride = 2 if halve else 1
-    if style.binary:  # the paper pools in every block
-        return [
-            _BINARY[family](inputs, outputs, 3, padding=1, bias=bias),
-            _POOLS[family](3, stride, 1),
-            norm,
-        ]
+        return [(layers.binary if binary else layers.layer)(inputs, outputs, bias=bias), norm]
+    if binary:  # the paper pools in every block
+        return [layers.binary(inputs, outputs, 3, padding=1, bias=bias), layers.pool(3, stride, 1), norm]
     # A stride costs a quarter of a convolution and a pool, and gives as much for as many seconds.
-    return [_LAYERS[family](inputs, outputs, 3, stride=stride, padding=1, groups=groups, bias=False), norm]
+    return [layers.layer(inputs, outputs, 3, stride=stride, padding=1, groups=groups, bias=False), norm]
 
 
 class Residual(nn.Module):
     """x + norm(layer(relu(norm(layer(x))))), before its activation (He et al. 2015, the basic block).
 
     A block that halves does so by the stride of its first convolution; where size or filters change, a 1×1 convolution
-    takes x along.
+    takes x along. (B, inputs, …) → (B, outputs, …).
     """
 
     def __init__(self, family: Family, inputs: int, outputs: int, *, halve: bool) -> None:
         super().__init__()
-        layer, norm = _LAYERS[family], _NORMS[family]
-        size = {} if family == "dense" else {"kernel_size": 3, "padding": 1}
+        layer, norm = _LAYERS[family].layer, _LAYERS[family].norm
+        size, point = ({}, {}) if family == "dense" else ({"kernel_size": 3, "padding": 1}, {"kernel_size": 1})
         stride = {"stride": 2} if halve else {}
         self.inner = nn.Sequential(
             layer(inputs, outputs, bias=False, **size, **stride),
@@ -90,69 +66,119 @@ class Residual(nn.Module):
             layer(outputs, outputs, bias=False, **size),
             norm(outputs),
         )
-        point = {} if family == "dense" else {"kernel_size": 1}
-        self.past = (
-            nn.Sequential(layer(inputs, outputs, bias=False, **point, **stride), norm(outputs))
-            if halve or inputs != outputs
-            else nn.Identity()
-        )
+        self.past: nn.Module = nn.Identity()
+        if halve or inputs != outputs:
+            self.past = nn.Sequential(layer(inputs, outputs, bias=False, **point, **stride), norm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, …) → (B, outputs, …)."""
         return self.inner(x) + self.past(x)  # type: ignore[no-any-return]
 
 
 class Trunk(nn.Sequential):
     """The blocks of a section, each with its activation; without a tail, the last one ends before it, at the cut."""
 
-    def __init__(self, style: Style, plan: SectionPlan) -> None:
+    def __init__(self, config: NetworkConfig, plan: SectionPlan) -> None:
         layers: list[nn.Module] = []
         shape = plan.input
         for index, outputs in enumerate(plan.blocks):
             halve = index < plan.halvings
-            if style.kind == "residual":
+            if config.blocks == "residual":
                 layers.append(Residual(plan.family, shape[0], outputs, halve=halve))
             else:
                 groups = plan.children if index < plan.apart else 1
-                layers += _block(style, plan.family, shape[0], outputs, halve=halve, groups=groups)
-            layers.append(style.activation())
+                layers += _block(config, plan.family, shape[0], outputs, halve=halve, groups=groups)
+            layers.append(Sign() if config.blocks == "binary" else nn.ReLU())
             shape = (outputs, *(-(-place // 2) if halve else place for place in shape[1:]))
-        if plan.features and plan.tail is None:
-            layers.pop()
-        super().__init__(*layers)
+        super().__init__(*layers[: -1 if plan.features and plan.tail is None else None])
         self.shape: Shape = shape
         """Of one event's output."""
 
 
 class Head(nn.Module):
-    """From a trunk's output to scores (B, K); of a series its mean over time, as what happened matters, not when."""
+    """From a trunk's output (B, *shape) to scores (B, K); of a series its mean over time: what happened, not when."""
 
-    def __init__(self, style: Style, shape: Shape, classes: int) -> None:
+    def __init__(self, config: NetworkConfig, shape: Shape, classes: int) -> None:
         super().__init__()
         self.series = len(shape) == 2
         self.size = shape[0] if self.series else math.prod(shape)
         self.score = (
-            nn.Sequential(BinaryLinear(self.size, classes, style.bias), nn.BatchNorm1d(classes))
-            if style.binary
+            nn.Sequential(BinaryLinear(self.size, classes, config.bias), nn.BatchNorm1d(classes))
+            if config.blocks == "binary"
             else nn.Linear(self.size, classes)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, *shape) → (B, K)."""
-        x = x.mean(dim=2) if self.series else x
-        return self.score(x.reshape(-1, self.size))  # type: ignore[no-any-return]
+        return self.score((x.mean(dim=2) if self.series else x).reshape(-1, self.size))  # type: ignore[no-any-return]
 
 
 class Tail(nn.Module):
-    """From a trunk's output to features before their sign, (B, *cut)."""
+    """From a trunk's output (B, *shape) to features before they are quantised, (B, *cut)."""
 
-    def __init__(self, style: Style, plan: SectionPlan, shape: Shape, outputs: int) -> None:
+    def __init__(self, config: NetworkConfig, plan: SectionPlan, shape: Shape, outputs: int) -> None:
         super().__init__()
         self.input = (math.prod(shape),) if plan.flat else shape
-        self.block = nn.Sequential(
-            *_block(style, "dense" if plan.flat else plan.family, self.input[0], outputs, halve=False)
-        )
+        self.block = nn.Sequential(*_block(config, "dense" if plan.flat else plan.family, self.input[0], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, *shape) → (B, *cut)."""
         return self.block(x.reshape(-1, *self.input))  # type: ignore[no-any-return]
+
+
+def _spread(present: Tensor, x: Tensor) -> Tensor:
+    """The mask (B, n) with as many axes as x."""
+    return present.reshape(-1, present.shape[1], *[1] * (x.dim() - 2))
+
+
+class Max(nn.Module):
+    """The largest value among present children, each component; (B, n, *shape) → (B, *shape)."""
+
+    def __init__(self, children: int, shape: Shape) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        lowest = torch.finfo(x.dtype).min
+        top = torch.where(_spread(present, x), x, lowest).amax(dim=1)
+        return torch.where(top > lowest, top, 0.0)
+
+
+class Mean(Max):
+    """The mean of present children, each component; (B, n, *shape) → (B, *shape)."""
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        mask = _spread(present, x)
+        count = mask.to(x.dtype).sum(dim=1).clamp(min=1.0)
+        return torch.where(mask, x, 0.0).sum(dim=1) / count
+
+
+class Concat(nn.Module):
+    """Children side by side on the channel axis, a learned token for an absent one; (B, n, C, …) → (B, n·C, …)."""
+
+    def __init__(self, children: int, shape: Shape) -> None:
+        super().__init__()
+        self.absent = nn.Parameter(torch.zeros(children, *shape))
+        self.joined = (children * shape[0], *shape[1:])
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        return torch.where(_spread(present, x), x, self.absent).reshape(-1, *self.joined)
+
+
+class Attention(nn.Module):
+    """The weighted mean of present children, (B, n, *shape) → (B, *shape), each weight learned from what a child says.
+
+    A logit a child, linear in its own elements; softmax over the present ones (the attention pooling of Ilse et al.
+    2018, with weights a child). All logits start at zero: a plain mean.
+    """
+
+    def __init__(self, children: int, shape: Shape) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(children, math.prod(shape)))
+        self.bias = nn.Parameter(torch.zeros(children))
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        seen = torch.where(_spread(present, x), x, 0.0)
+        logits = (seen.flatten(2) * self.weight).sum(dim=2) / math.sqrt(self.weight.shape[1]) + self.bias
+        share = torch.where(present, logits, torch.finfo(x.dtype).min).softmax(dim=1)
+        return (_spread(share, x) * seen).sum(dim=1)
+
+
+FUSIONS: Final[dict[str, Make]] = {"max": Max, "mean": Mean, "concat": Concat, "attention": Attention}
+"""By name, from (children, shape of one child)."""

@@ -76,14 +76,8 @@ class DDNN(nn.Module):
             fusion["edge"] = config.edge_fusion
         devices = 0 if self.plan.raw else len(self.plan.views)
         files = Files.usual(devices, len(self.plan.edges), section=len(self.edges) > 0, shared=config.shared_weights)
-        return Topology.tiered(
-            self.plan.views,
-            self.plan.edges,
-            self._features.get(Tier.DEVICE),
-            self._features.get(Tier.EDGE),
-            files=files,
-            fusion=fusion,
-        )
+        features = (self._features.get(tier) for tier in (Tier.DEVICE, Tier.EDGE))
+        return Topology.tiered(self.plan.views, self.plan.edges, *features, files=files, fusion=fusion)
 
     def cut(self, tier: Tier) -> Quantiser:
         """The quantiser of what a tier's sections give upward."""
@@ -94,7 +88,7 @@ class DDNN(nn.Module):
     @property
     def inputs(self) -> list[Normalise]:
         """The input normalisation of each device; the same one D times, if all devices share it."""
-        modules = [device.normalise for device in self.devices] or [*self.raw_views]
+        modules = [device.normalise for device in self.devices] or self.raw_views
         own = [module for module in modules if isinstance(module, Normalise)]
         return own if len(own) == len(self.plan.views) else own * len(self.plan.views)
 
@@ -112,8 +106,10 @@ class DDNN(nn.Module):
             return x.new_zeros(*x.shape[:2], 0), x
         if self.plan.config.shared_weights:
             # All devices in one batch: batch norms then learn from all of them alike.
-            scores, cuts = self.devices[0](torch.cat(list(views)))
-            return _by_device(scores, len(views)), _by_device(cuts, len(views))
+            scores, cuts = (
+                x.unflatten(0, (len(views), -1)).transpose(0, 1) for x in self.devices[0](torch.cat(list(views)))
+            )
+            return scores, cuts
         pairs = [device(view) for device, view in zip(self.devices, views, strict=True)]
         scores, cuts = zip(*pairs, strict=True)
         return torch.stack(scores, dim=1), torch.stack(cuts, dim=1)
@@ -145,8 +141,3 @@ def _built(wanted: Sequence[Wanted]) -> tuple[nn.ModuleList, Shape | None]:
         found = ", ".join(sorted(set(map(str, shapes))))
         raise BadConfig(f"{wanted[0].key}.section gives features of the shapes {found}; expected one")
     return sections, shapes[0] if shapes else None
-
-
-def _by_device(x: Tensor, devices: int) -> Tensor:
-    """(D·B, …) → (B, D, …)."""
-    return x.reshape(devices, -1, *x.shape[1:]).transpose(0, 1)

@@ -1,4 +1,5 @@
-"""What must be decided before anything is built: edges, what each section is asked for, and the shapes of its blocks.
+"""The network's configuration, the tables `[network]` and `[network.device]`, `edge`, `cloud`, and what it decides
+before anything is built: edges, what each section is asked for, and the shapes of its blocks.
 
 Legend: K classes, D devices; a shape is (C, H, W) of an image, (C, L) of a series or (F,) of a vector.
 """
@@ -6,20 +7,92 @@ Legend: K classes, D devices; a shape is (C, H, W) of an image, (C, L) of a seri
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
-from ddnn.network.config import NetworkConfig, SectionConfig
 from ddnn.topology import Fusion, View
 from ddnn.types import Tier
 
-__all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "Wanted"]
+__all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "Table", "Wanted"]
 
 Family = Literal["image", "series", "dense"]
 Shape = tuple[int, ...]
+Count = Annotated[int, Field(ge=1, le=65_536)]
+Index = Annotated[int, Field(ge=0, le=65_536)]
+
+
+class Table(BaseModel):
+    """A table of a TOML file, each key with a default and a sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SectionConfig(Table):
+    """Blocks of one section; `filters` for images and series, `widths` for vectors."""
+
+    section: str = "blocks"
+    """What the section is made of: blocks, or a factory of your own as package.module:factory."""
+    weights: str = ""
+    """A .safetensors file with weights that the section starts from."""
+    filters: tuple[Count, ...] = Field(default=(16, 32), min_length=1)
+    """Filters of each convolution block."""
+    widths: tuple[Count, ...] = Field(default=(64,), min_length=1)
+    """Outputs of each dense block."""
+    cut_filters: Count = 8
+    """Filters of the features sent up (images and series)."""
+    cut_width: Count = 128
+    """Elements of the features sent up (vectors, and devices of unequal shapes)."""
+    cut_codec: str = "bits1"
+    """How an element of the features is sent: bits1, bits2, bits4, bits8, float16, or package.module:factory."""
+    cut_range: Literal["tensor", "channel"] = "channel"
+    """Whether several bits have one range for all elements, or each channel its own; it is learnt."""
+    cut_bits: Count = 512
+    """Most bits sent up; blocks halve the view, the first ones first, until the features fit."""
+    flat: bool = False
+    """Dense blocks over what comes in, flattened, instead of convolutions over it."""
+    tail: bool = True
+    """Whether a block of its own makes the features; without, they are the last block's, and the exit sees them too."""
+    apart: Annotated[int, Field(ge=0, le=64)] = 0
+    """So many first blocks have filters of their own for each child that concat joins, an even share each."""
+    halve: Literal["fit", "all"] = "fit"
+    """Which blocks halve the view: as many as its features need to fit cut_bits, or all of them."""
+
+
+class NetworkConfig(Table):
+    """The network's shape."""
+
+    blocks: Literal["float", "binary", "residual"] = "float"
+    """Weights and values inside a section made of blocks."""
+    bias: bool = False
+    """Biases in binary blocks; the paper's code has them, though the batch norm that follows takes them away."""
+    devices: tuple[Index, ...] = ()
+    """Which devices of the data the network has, in this order; empty: all."""
+    device_section: bool = True
+    """Whether devices have blocks and an exit; without, raw views go up and the cloud is the only section."""
+    edge_section: bool = True
+    """Whether the edge has blocks and an exit of its own, or only fuses scores and passes features on."""
+    edges: Index | tuple[tuple[Index, ...], ...] = ()
+    """How many edges share the devices, or the devices of each: [[0, 1, 2], [3, 4, 5]]; 0 or empty: one for all."""
+    shared_weights: bool = False
+    """Whether all devices have the same weights and input normalisation; their views must be of one kind."""
+    spectrum: bool = False
+    """Whether a series is seen together with its magnitude spectrum; what takes it in must be flat."""
+    local_fusion: Fusion = "mean"
+    """How the devices' scores are joined."""
+    edge_fusion: Fusion = "concat"
+    """How the devices' features are joined at the edge."""
+    cloud_fusion: Fusion = "concat"
+    """How the edges' features (the devices', without edge sections; raw views, without device sections) are joined."""
+    device: SectionConfig = SectionConfig()
+    """Blocks of each device."""
+    edge: SectionConfig = SectionConfig(flat=True, filters=(32,), widths=(512,), cut_filters=32, cut_width=512)
+    """Blocks of each edge."""
+    cloud: SectionConfig = SectionConfig(flat=True, filters=(32, 64, 64), widths=(512, 256))
+    """Blocks of the cloud, which sends nothing up; over raw views they halve as a device's would."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +154,14 @@ class SectionPlan:
     @classmethod
     def of(cls, wanted: Wanted) -> "SectionPlan":
         """Decide; raise `BadConfig` where the features cannot be as small as the configuration says."""
-        config, most = wanted.config, wanted.config.cut_bits // _bits_each(wanted.config)
+        config = wanted.config
+        most = config.cut_bits // -(-8 * codec_of(config.cut_codec).bytes((1024,)) // 1024)  # by the bits of a value
         if not most:
             raise BadConfig(f"{wanted.key}.cut_bits is {config.cut_bits}; expected room for one element of cut_codec")
         children = wanted.children if wanted.fusion == "concat" else 1
         shape = (wanted.input[0] * children, *wanted.input[1:])  # concatenation stacks channels
-        family = _family(config, shape)
+        natural: dict[int, Family] = {1: "dense", 2: "series", 3: "image"}
+        family = "dense" if config.flat else natural[len(shape)]
         tail = min(config.cut_width, most) if family == "dense" or wanted.flat else config.cut_filters
         made = wanted.features, tail if config.tail else None
         if family == "dense":
@@ -95,9 +170,8 @@ class SectionPlan:
         # A large view may need more halvings than there are blocks: the last block is repeated.
         blocks = config.filters + config.filters[-1:] * (halvings - len(config.filters))
         if any(filters % children for filters in blocks[: config.apart]):
-            raise BadConfig(
-                f"the first {config.apart} of the filters {list(blocks)} keep {children} apart; expected multiples"
-            )
+            found = f"the first {config.apart} of the filters {list(blocks)}"
+            raise BadConfig(f"{found} keep {children} apart; expected multiples")
         return cls(family, shape, blocks, halvings, *made, wanted.flat, config.apart, children)
 
 
@@ -126,24 +200,20 @@ class Plan:
     def device(self, index: int) -> Wanted:
         """What device number `index` is asked for."""
         view, mixed = self.views[index], len({view.shape for view in self.views}) > 1
-        config = self.config
-        return Wanted(
-            Tier.DEVICE, _seen(config, view), self.classes, True, config.device, config, view=view, flat=mixed
-        )
+        return self._wanted(Tier.DEVICE, _seen(self.config, view), view=view, flat=mixed)
 
     def edge(self, index: int, child: Shape) -> Wanted:
         """What edge number `index` is asked for, whose devices give features of the shape `child`."""
-        config, children = self.config, len(self.edges[index])
-        return Wanted(
-            Tier.EDGE, child, self.classes, True, config.edge, config, children=children, fusion=config.edge_fusion
-        )
+        return self._wanted(Tier.EDGE, child, children=len(self.edges[index]), fusion=self.config.edge_fusion)
 
     def cloud(self, child: Shape | None, children: int) -> Wanted:
         """What the cloud is asked for, whose children give features of the shape `child`, or raw views."""
-        config, shape = self.config, child or _seen(self.config, self.views[0])
-        return Wanted(
-            Tier.CLOUD, shape, self.classes, False, config.cloud, config, children=children, fusion=config.cloud_fusion
-        )
+        shape = child or _seen(self.config, self.views[0])
+        return self._wanted(Tier.CLOUD, shape, children=children, fusion=self.config.cloud_fusion)
+
+    def _wanted(self, tier: Tier, shape: Shape, **rest: Any) -> Wanted:
+        table: SectionConfig = getattr(self.config, tier.value)
+        return Wanted(tier, shape, self.classes, tier is not Tier.CLOUD, table, self.config, **rest)
 
 
 def _seen(config: NetworkConfig, view: View) -> Shape:
@@ -151,11 +221,6 @@ def _seen(config: NetworkConfig, view: View) -> Shape:
     if config.spectrum and len(view.shape) == 2:
         return (view.shape[0], view.shape[1] + view.shape[1] // 2)
     return view.shape
-
-
-def _bits_each(config: SectionConfig) -> int:
-    """Bits of one value of the features on the wire."""
-    return -(-8 * codec_of(config.cut_codec).bytes((1024,)) // 1024)
 
 
 def _halvings(config: SectionConfig, places: Shape, most: int, *, fit: bool) -> int:
@@ -182,9 +247,8 @@ def _edges(config: NetworkConfig, devices: int) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(group.tolist()) for group in np.array_split(np.arange(devices), config.edges or 1))
     edges = tuple(tuple(sorted(group)) for group in config.edges) or (tuple(range(devices)),)
     if sorted(device for group in edges for device in group) != list(range(devices)) or not all(edges):
-        raise BadConfig(
-            f"network.edges is {list(map(list, edges))}; expected each of the devices 0..{devices - 1} once"
-        )
+        found = list(map(list, edges))
+        raise BadConfig(f"network.edges is {found}; expected each of the devices 0..{devices - 1} once")
     return edges
 
 
@@ -194,33 +258,24 @@ def _refuse(config: NetworkConfig, views: Sequence[View], edges: tuple[tuple[int
         raise BadConfig(f"network.devices names {len(config.devices)} devices; the data have {len(views)}")
     if not config.device_section and config.edge_section:
         raise BadConfig("network.edge_section is true without device sections; expected false: raw views go up")
+    if not config.device_section and len(edges) > 1:
+        raise BadConfig(f"network.edges makes {len(edges)} edges without device sections; expected one")
     first = "device" if config.device_section else "cloud"
     if config.spectrum and not getattr(config, first).flat:
         raise BadConfig(f"network.{first}.flat is false with network.spectrum; expected true: frequencies are no times")
-    for name, section in (("device", config.device), ("edge", config.edge), ("cloud", config.cloud)):
+    tables = {"device": config.device, "edge": config.edge, "cloud": config.cloud}
+    for name, section in tables.items():
         if section.apart and (name == "device" or config.blocks != "float" or section.flat):
-            raise BadConfig(
-                f"network.{name}.apart is {section.apart}; expected 0 but of float convolutions over what is joined"
-            )
-    if not config.device_section and len(edges) > 1:
-        raise BadConfig(f"network.edges makes {len(edges)} edges without device sections; expected one")
-    for name, section in (("device", config.device), ("edge", config.edge)):
-        if section.section == "blocks" and not section.tail and section.cut_codec != "bits1":
-            raise BadConfig(
-                f"network.{name}.tail is false with cut_codec {section.cut_codec!r}; expected true:"
-                " without a tail the exit sees bits"
-            )
+            found = f"network.{name}.apart is {section.apart}"
+            raise BadConfig(f"{found}; expected 0 but of float convolutions over what is joined")
+        if name != "cloud" and section.section == "blocks" and not section.tail and section.cut_codec != "bits1":
+            found = f"network.{name}.tail is false with cut_codec {section.cut_codec!r}"
+            raise BadConfig(f"{found}; expected true: without a tail the exit sees bits")
     kinds = sorted({f"{view.dtype} {view.shape}" for view in views})
     if len({view.shape for view in views}) > 1 and not config.device.tail and config.device_section:
         raise BadConfig(f"network.device.tail is false, but views are {', '.join(kinds)}; expected true")
     if len(kinds) > 1:
-        for key, wanted in (("shared_weights", False), ("device_section", True)):
-            if getattr(config, key) is not wanted:
-                told = f"network.{key} is {str(not wanted).lower()}"
-                raise BadConfig(f"{told}, but views are {', '.join(kinds)}; expected views of one kind")
-
-
-def _family(config: SectionConfig, shape: Shape) -> Family:
-    """Which blocks a section has over what comes in."""
-    natural: dict[int, Family] = {1: "dense", 2: "series", 3: "image"}
-    return "dense" if config.flat else natural[len(shape)]
+        for key, unfit in (("shared_weights", True), ("device_section", False)):
+            if getattr(config, key) is unfit:
+                found = f"network.{key} is {str(unfit).lower()}, but views are {', '.join(kinds)}"
+                raise BadConfig(f"{found}; expected views of one kind")

@@ -10,18 +10,7 @@ from torch.nn import functional
 from ddnn.codec import Bitwise, Codec, Plain
 from ddnn.errors import BadConfig
 
-__all__ = [
-    "BinaryConv1d",
-    "BinaryConv2d",
-    "BinaryLinear",
-    "Float",
-    "Levels",
-    "Quantiser",
-    "Sign",
-    "clip_weights",
-    "quantiser",
-    "sign",
-]
+__all__ = ["BinaryConv1d", "BinaryConv2d", "BinaryLinear", "Quantiser", "Sign", "clip_weights", "quantiser", "sign"]
 
 Range = Literal["tensor", "channel"]
 Shape = tuple[int, ...]
@@ -50,10 +39,7 @@ def sign(x: Tensor) -> Tensor:
 
 
 class Quantiser(nn.Module):
-    """The torch twin of a codec, at a cut: what the sections on both sides of it have in their graphs.
-
-    Shapes: (…, *shape), of events and, above the cut, of children.
-    """
+    """The torch twin of a codec, at a cut: what sections on both sides of it have in their graphs; (…, *shape)."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -73,22 +59,18 @@ class Quantiser(nn.Module):
 
 
 class Sign(Quantiser):
-    """One bit: ±1. Also the activation of binary blocks."""
+    """One bit, 1 for +1 and 0 for −1. Also the activation of binary blocks."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """±1 of the same shape."""
         return sign(x)
 
     def encode(self, x: Tensor) -> Tensor:
-        """1 for +1, 0 for −1."""
         return (x >= 0).to(torch.uint8)
 
     def decode(self, values: Tensor) -> Tensor:
-        """±1."""
         return values.to(torch.float32) * 2 - 1
 
     def near(self, x: Tensor, margin: float) -> Tensor:
-        """Closer to zero than the margin."""
         return x.abs() < margin
 
 
@@ -101,8 +83,7 @@ class Levels(Quantiser):
     def __init__(self, bits: int, shape: Shape, per: Range) -> None:
         super().__init__()
         self.count, self._start = 1 << bits, _GAUSSIAN[bits]
-        each = (shape[0], *[1] * (len(shape) - 1)) if per == "channel" else ()
-        self.log_range = nn.Parameter(torch.zeros(each))
+        self.log_range = nn.Parameter(torch.zeros((shape[0], *[1] * (len(shape) - 1)) if per == "channel" else ()))
         """Of r over its start: what decays goes back there."""
 
     @property
@@ -111,20 +92,16 @@ class Levels(Quantiser):
         return self.log_range.exp() * self._start
 
     def forward(self, x: Tensor) -> Tensor:
-        """The middle of each value's level."""
         inside = (x / self.range).clamp(-1, 1)
         return (inside + (self._middle(self._level(inside)) - inside).detach()) * self.range
 
     def encode(self, x: Tensor) -> Tensor:
-        """0 … 2^n − 1."""
         return self._level((x / self.range).clamp(-1, 1)).to(torch.uint8)
 
     def decode(self, values: Tensor) -> Tensor:
-        """The middle of each level."""
         return self._middle(values.to(torch.float32)) * self.range
 
     def near(self, x: Tensor, margin: float) -> Tensor:
-        """Closer to the border between two levels than the margin."""
         place = (x / self.range + 1) * (self.count / 2)
         border = place.round().clamp(1, self.count - 1)
         return (place - border).abs() * (2 / self.count) * self.range < margin
@@ -144,55 +121,44 @@ class Float(Quantiser):
         self.half_precision = half
 
     def encode(self, x: Tensor) -> Tensor:
-        """The values as they arrive."""
         largest = torch.finfo(torch.float16).max
         return x.clamp(-largest, largest).half().float() if self.half_precision else x
 
     def decode(self, values: Tensor) -> Tensor:
-        """The values."""
         return values
 
 
 def quantiser(codec: Codec, shape: Shape, per: Range = "channel") -> Quantiser:
-    """The twin of a codec of features; a user's own codec has the method `twin(shape)`.
-
-    Raises `BadConfig` where there is none.
-    """
+    """The twin of a codec of features, a user's own by its method `twin(shape)`; raise `BadConfig` without one."""
     if isinstance(codec, Bitwise):
         return Sign() if codec.bits == 1 else Levels(codec.bits, shape, per)
     if isinstance(codec, Plain) and codec.name != "view":
         return Float(half=codec.datatype == "FP16")
     twin = getattr(codec, "twin", None)
-    made = twin(shape) if callable(twin) else None
-    if not isinstance(made, Quantiser):
-        raise BadConfig(
-            f"cut_codec is {codec.name!r}, which has no twin in torch; expected a codec of features, with a method"
-            " twin(shape) that gives a ddnn.network.quantise.Quantiser"
-        )
-    return made
+    if callable(twin) and isinstance(made := twin(shape), Quantiser):
+        return made
+    expected = "a codec of features, with a method twin(shape) that gives a ddnn.network.quantise.Quantiser"
+    raise BadConfig(f"cut_codec is {codec.name!r}, which has no twin in torch; expected {expected}")
 
 
 class BinaryLinear(nn.Linear):
-    """A dense layer that multiplies by the signs of its weights."""
+    """A dense layer that multiplies by the signs of its weights, (B, inputs) → (B, outputs)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs) → (B, outputs)."""
         return functional.linear(x, sign(self.weight), self.bias)
 
 
 class BinaryConv1d(nn.Conv1d):
-    """A convolution over a series with the signs of its weights; stride 1."""
+    """A convolution over a series with the signs of its weights, (B, inputs, L) → (B, outputs, L)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, L) → (B, outputs, L)."""
         return functional.conv1d(x, sign(self.weight), self.bias, padding=self.padding)
 
 
 class BinaryConv2d(nn.Conv2d):
-    """A convolution over an image with the signs of its weights; stride 1."""
+    """A convolution over an image with the signs of its weights, (B, inputs, H, W) → (B, outputs, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) → (B, outputs, H, W)."""
         return functional.conv2d(x, sign(self.weight), self.bias, padding=self.padding)
 
 

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from ddnn.errors import BadConfig
 from ddnn.extensions import resolve
-from ddnn.network.blocks import Head, Style, Tail, Trunk
-from ddnn.network.fusion import FUSIONS, Concat
-from ddnn.network.plan import SectionPlan, Shape, Wanted
+from ddnn.network.blocks import FUSIONS, Concat, Head, Tail, Trunk
+from ddnn.network.plan import NetworkConfig, SectionPlan, Shape, Wanted
 from ddnn.network.quantise import Sign
 from ddnn.topology import View
 
@@ -56,20 +55,19 @@ def magnitudes(x: Tensor) -> Tensor:
 
 
 class Fork(nn.Module):
-    """Where a section ends that has something above it: scores here, features before they are quantised on the way up.
+    """Where a section ends that has something above it: (B, …) → scores (B, K), features (B, *cut) to be quantised.
 
     With a tail, a block of its own makes the features, and the head sees the trunk's values. Without, the trunk's
     output is the features, and the head sees their bits, as the paper's does.
     """
 
-    def __init__(self, style: Style, plan: SectionPlan, shape: Shape, classes: int) -> None:
+    def __init__(self, config: NetworkConfig, plan: SectionPlan, shape: Shape, classes: int) -> None:
         super().__init__()
-        self.head = Head(style, shape, classes)
-        self.tail = Tail(style, plan, shape, plan.tail) if plan.tail else None
+        self.head = Head(config, shape, classes)
+        self.tail = Tail(config, plan, shape, plan.tail) if plan.tail else None
         self.seen = nn.Identity() if plan.tail else Sign()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, …) → scores (B, K), features (B, *cut)."""
         return self.head(self.seen(x)), x if self.tail is None else self.tail(x)
 
 
@@ -78,17 +76,17 @@ class Blocks(nn.Module):
 
     def __init__(self, wanted: Wanted) -> None:
         super().__init__()
-        style, plan = Style.of(wanted.network), SectionPlan.of(wanted)
+        config, plan = wanted.network, SectionPlan.of(wanted)
         self.plan = plan
         if wanted.view:
-            self.normalise = Normalise(wanted.view, wanted.network.spectrum)
+            self.normalise = Normalise(wanted.view, config.spectrum)
         else:
             self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input)
-        self.trunk = Trunk(style, plan)
+        self.trunk = Trunk(config, plan)
         if plan.features:
-            self.fork = Fork(style, plan, self.trunk.shape, wanted.classes)
+            self.fork = Fork(config, plan, self.trunk.shape, wanted.classes)
         else:
-            self.head = Head(style, self.trunk.shape, wanted.classes)
+            self.head = Head(config, self.trunk.shape, wanted.classes)
 
     def forward(self, x: Tensor, *present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """View (B, *shape), or (B, n, …) and present (B, n) → scores (B, K); below the cloud features (B, *cut) too."""
@@ -98,7 +96,7 @@ class Blocks(nn.Module):
 
 
 class Local(nn.Module):
-    """The local exit: the devices' scores, fused; concatenated scores go through a linear layer, n·K → K."""
+    """The local exit: scores (B, d, K) fused to (B, K); concatenated ones go through a linear layer, d·K → K."""
 
     def __init__(self, fusion: str, devices: int, classes: int) -> None:
         super().__init__()
@@ -106,7 +104,6 @@ class Local(nn.Module):
         self.score = nn.Linear(devices * classes, classes) if isinstance(self.fusion, Concat) else nn.Identity()
 
     def forward(self, scores: Tensor, present: Tensor) -> Tensor:
-        """Scores (B, d, K), present (B, d) → (B, K)."""
         return self.score(self.fusion(scores, present))  # type: ignore[no-any-return]
 
 
@@ -128,7 +125,6 @@ class Foreign(nn.Module):
         self.section = section
 
     def forward(self, x: Tensor, *present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """As the module does."""
         x = x if self.normalise is None or self.raw_view else self.normalise(x)
         return self.section(x, *present)  # type: ignore[no-any-return]
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddnn.configs import merged, read_toml
 from ddnn.errors import BadConfig
-from ddnn.network.config import NetworkConfig
+from ddnn.network import NetworkConfig
 
 __all__ = ["Config", "TrainingConfig"]
 

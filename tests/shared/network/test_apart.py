@@ -5,7 +5,7 @@ import torch
 
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, NetworkConfig, Plan
-from ddnn.network.blocks import Style, Trunk
+from ddnn.network.blocks import Trunk
 from ddnn.network.plan import SectionPlan
 from ddnn.topology import View
 
@@ -20,7 +20,7 @@ def config(apart: int, *filters: int, **changes: object) -> NetworkConfig:
 
 def test_blocks_apart_see_their_own_child_alone() -> None:
     made = Plan.of(config(2, 6, 12), VIEWS, 4)
-    trunk = Trunk(Style.of(made.config), SectionPlan.of(made.cloud(None, 3))).eval()
+    trunk = Trunk(made.config, SectionPlan.of(made.cloud(None, 3))).eval()
     one = torch.randn(2, 3, 8, 8)
     other = one.clone()
     other[:, 1] = 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddnn.network.fusion import FUSIONS, Attention, Concat
+from ddnn.network.blocks import FUSIONS, Attention, Concat
 
 B, N, SHAPE = 5, 4, (3, 2, 2)
 
