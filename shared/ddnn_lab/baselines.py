@@ -15,7 +15,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from ddnn.data import Dataset
-from ddnn.data.neighbours import Standard
+from ddnn.data.summary import Standard
 from ddnn.types import Array, Floats, Ints
 
 __all__ = ["MOST", "STRENGTHS", "linear", "linear_alone", "majority", "nearest", "presence"]

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, Literal
 
 import numpy as np
 
-from ddnn.data.checks import Events, check_visible, checked_labels, checked_view, name_classes
+from ddnn.data.dataset import Events, check_visible, checked, checked_labels, checked_view, name_classes
 from ddnn.data.split import SPLIT_NAMES, blocks
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools
@@ -138,18 +138,16 @@ def _read(archive: Archive, grid: tuple[int, int] | None, group_by: str | None) 
             raise BadData(f"group-by {group_by} does not apply to {path.name}: its test events are given by x_test")
         return _keras(archive, grid)
     if grid:
-        raise BadData(
-            f"grid {grid[0]}x{grid[1]} does not apply to {path.name}; expected an image set with {', '.join(KERAS)}"
-        )
+        found = f"grid {grid[0]}x{grid[1]} does not apply to {path.name}"
+        raise BadData(f"{found}; expected an image set with {', '.join(KERAS)}")
     views = _views(archive)
     if "y" not in archive:
         raise BadData(f"y is missing from {path.name}; it holds {', '.join(archive)}")
     y = archive["y"]
     if y.ndim == 2 and "y_dev" not in archive:
         if [view.shape[1:] for view in views] != MVMC_VIEWS:
-            raise BadData(
-                f"y has shape {y.shape}; expected ({len(views[0])},); each device's own classes go into y_dev"
-            )
+            expected = f"expected ({len(views[0])},); each device's own classes go into y_dev"
+            raise BadData(f"y has shape {y.shape}; {expected}")
         return _mvmc(archive, views, y, group_by)
     return _own(archive, views, y, group_by)
 
@@ -185,9 +183,8 @@ def _own(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str |
     count, devices = len(views[0]), len(views)
     y = checked_labels("y", raw, (count,), 0)
     classes = name_classes(y, archive.get("classes"))
-    present = np.ones((count, devices), dtype=bool)
-    if "visible" in archive:
-        present = check_visible("visible", archive["visible"], (count, devices))
+    every = np.ones((count, devices), dtype=bool)
+    present = check_visible("visible", archive.get("visible", every), (count, devices))
     y_dev = np.where(present, y[:, None], -1)
     if "y_dev" in archive:
         y_dev = checked_labels("y_dev", archive["y_dev"], (count, devices), -1)
@@ -200,20 +197,14 @@ def _own(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str |
 def _named_split(archive: Archive, count: int) -> tuple[Bools | None, Bools | None]:
     """The file's own test and validation events, from `split` or `is_test`."""
     if "split" in archive:
-        split = archive["split"]
-        if split.dtype.kind not in "US" or split.shape != (count,):
-            raise BadData(f"split has type {split.dtype} and shape {split.shape}; expected text of shape ({count},)")
-        split = split.astype(str)
+        split = checked("split", archive["split"], "US", (count,), "text").astype(str)
         other = sorted(set(split.tolist()) - set(SPLIT_NAMES))
         if other:
             raise BadData(f"split holds {other[0]!r}; expected {', '.join(SPLIT_NAMES)}")
         validation = split == "validation"
         return split == "test", validation if validation.any() else None
     if "is_test" in archive:
-        test = archive["is_test"]
-        if test.dtype != np.bool_ or test.shape != (count,):
-            raise BadData(f"is_test has type {test.dtype} and shape {test.shape}; expected bool of shape ({count},)")
-        return test, None
+        return checked("is_test", archive["is_test"], "b", (count,), "bool"), None
     return None, None
 
 
@@ -225,15 +216,9 @@ def _groups(archive: Archive, group_by: str | None, count: int) -> Array | None:
     if name and group_by not in archive and (name == "row" or name in archive):
         return blocks(name, archive[name] if name in archive else np.arange(count), length, count)
     if group_by not in archive:
-        raise BadData(
-            f"group-by names {group_by}, which {archive.path.name} does not hold; it holds {', '.join(archive)}"
-        )
-    groups = archive[group_by]
-    if groups.shape != (count,) or groups.dtype.kind not in "iubUS":
-        raise BadData(
-            f"{group_by} has type {groups.dtype} and shape {groups.shape}; expected integers or text ({count},)"
-        )
-    return groups
+        found = f"group-by names {group_by}, which {archive.path.name} does not hold"
+        raise BadData(f"{found}; it holds {', '.join(archive)}")
+    return checked(group_by, archive[group_by], "iubUS", (count,), "integers or text")
 
 
 def _keras(archive: Archive, grid: tuple[int, int] | None) -> Events:
@@ -254,9 +239,8 @@ def _keras(archive: Archive, grid: tuple[int, int] | None) -> Events:
         parts.append((images, checked_labels(f"y_{part}", labels, (len(images),), 0)))
     (train, y_train), (test, y_test) = parts
     if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
-        raise BadData(
-            f"x_test is {test.dtype} {test.shape}; expected images like x_train's, {train.dtype} {train.shape}"
-        )
+        expected = f"expected images like x_train's, {train.dtype} {train.shape}"
+        raise BadData(f"x_test is {test.dtype} {test.shape}; {expected}")
     y = np.concatenate([y_train, y_test])
     is_test, classes = np.arange(len(y)) >= len(train), name_classes(y, archive.get("classes"))
     return Events.all_seen(cut(np.concatenate([train, test]), grid), y, classes, is_test, grid=grid)
@@ -270,9 +254,8 @@ def _mvmc(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str 
     absent = len(MVMC_CLASSES)
     y_dev = checked_labels("y", raw, (len(views[0]), len(views)), 0)
     if y_dev.max() > absent:
-        raise BadData(
-            f"y (N, D) holds {y_dev.max()}; expected 0..{absent}, {absent} where a camera does not see the object"
-        )
+        expected = f"expected 0..{absent}, {absent} where a camera does not see the object"
+        raise BadData(f"y (N, D) holds {y_dev.max()}; {expected}")
     present = check_visible("y != 3", y_dev != absent, y_dev.shape)
     y_dev = np.where(present, y_dev, -1)
     y = y_dev.max(axis=1)

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.data.checks import Events
-from ddnn.data.dataset import Dataset, digest
+from ddnn.data.dataset import Dataset, Events
 from ddnn.data.formats import cut, parse_grid, read_archive
 from ddnn.data.split import SPLIT_NAMES, TEST_SHARE, VALIDATION_SHARE, by_group, named_groups, stratified
 from ddnn.errors import BadData
@@ -47,39 +46,20 @@ def load(
             raise BadData(f"group-by {group_by} does not apply to {source}, which has no groups")
         if source == "synthetic" and cells:
             raise BadData(f"grid {grid} does not apply to synthetic, which comes as six views")
-        events = mnist5k(cells) if source == "mnist5k" else synthetic(seed)
-        name = source
+        name, events = source, mnist5k(cells) if source == "mnist5k" else synthetic(seed)
     else:
-        events = read_archive(Path(source), grid=cells, group_by=group_by)
-        name = Path(source).stem
+        name, events = Path(source).stem, read_archive(Path(source), grid=cells, group_by=group_by)
     split = _split(events, name, group_by or "", test_groups or (), seed)
-    return Dataset(
-        name=name,
-        views=events.views,
-        y=events.y,
-        y_dev=events.y_dev,
-        present=events.present,
-        classes=events.classes,
-        split=split,
-        grid=events.grid,
-        index=np.arange(len(events.y)),
-        fingerprint=digest(events.views, events.y, events.y_dev, events.present, events.classes),
-        source={
-            "name": source,
-            "grid": grid,
-            "group_by": group_by,
-            "test_groups": list(test_groups) if test_groups else None,
-            "seed": seed,
-        },
-        division=_division(events, group_by, split),
-    ).of_devices(devices)
+    asked = {"name": source, "grid": grid, "group_by": group_by, "test_groups": list(test_groups or ()) or None}
+    made = Dataset.of(name, events, split, {**asked, "seed": seed}, _division(events, group_by, split))
+    return made.of_devices(devices)
 
 
 def _division(events: Events, group_by: str | None, split: Array) -> dict[str, Any]:
     """How the events were divided, for reports: who chose test and validation, which groups, how many events."""
-    drawn = "at random within each class" if events.groups is None else f"whole groups of {group_by}"
-    groups = None
+    drawn, groups = "at random within each class", None
     if events.groups is not None:
+        drawn = f"whole groups of {group_by}"
         groups = {part: list(map(str, np.unique(events.groups[split == part]))) for part in ("validation", "test")}
     return {
         "test": drawn if events.test is None else "given by the data",
@@ -109,9 +89,8 @@ def _split(events: Events, name: str, group_by: str, test_groups: Sequence[str],
     split = np.where(test, "test", np.where(validation, "validation", "train"))
     for part in SPLIT_NAMES:
         if part not in split:
-            raise BadData(
-                f"{name} leaves no events for {part} out of {len(y)}; expected some in each of {', '.join(SPLIT_NAMES)}"
-            )
+            expected = f"expected some in each of {', '.join(SPLIT_NAMES)}"
+            raise BadData(f"{name} leaves no events for {part} out of {len(y)}; {expected}")
     unseen = sorted(set(np.unique(y)) - set(np.unique(y[split == "train"])))
     if unseen:
         raise BadData(f"class {events.classes[unseen[0]]} has no event in the training part of {name}; expected some")
@@ -150,10 +129,8 @@ def synthetic(seed: int, events: int = 480) -> Events:
         u = np.cos(turn) * columns - np.sin(turn) * rows + random.normal(0, 0.5, (events, 1, 1))
         v = np.sin(turn) * columns + np.cos(turn) * rows + random.normal(0, 0.5, (events, 1, 1))
         inside = np.maximum(abs(u), abs(v)) < size
-        shapes = np.stack(
-            [inside, inside & (np.minimum(abs(u), abs(v)) < 1), u**2 + v**2 < size**2, inside & (np.sin(2 * u) > 0)]
-        )
-        drawn = np.take_along_axis(shapes, y[None, :, None, None], axis=0)[0]
+        cross, stripes = inside & (np.minimum(abs(u), abs(v)) < 1), inside & (np.sin(2 * u) > 0)
+        drawn = np.choose(y[:, None, None], [inside, cross, u**2 + v**2 < size**2, stripes])
         noisy = 60 + 120 * drawn + random.normal(0, 40, drawn.shape)
         views.append(noisy.clip(0, 255).astype(np.uint8)[:, None])
     return Events.all_seen(tuple(views), y, SCENE)

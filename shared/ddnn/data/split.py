@@ -70,9 +70,8 @@ def blocks(name: str, values: Array, length: str, count: int) -> Ints:
     except ValueError:
         step = 0.0
     if not 0 < step < np.inf:
-        raise BadData(
-            f"group-by is {name}:{length}; expected the length of a block in {name}'s own unit, such as {name}:60"
-        )
+        expected = f"expected the length of a block in {name}'s own unit, such as {name}:60"
+        raise BadData(f"group-by is {name}:{length}; {expected}")
     if values.shape != (count,) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         raise BadData(f"{name} has type {values.dtype} and shape {values.shape}; expected finite numbers ({count},)")
     return np.asarray(((values - values.min()) // step).astype(np.int64))

@@ -1,20 +1,44 @@
-"""What a person should know of a data set before a network is trained on it."""
+"""What a person should know of a data set before a network is trained on it.
+
+The same object a moment later is no test. An event has a near-duplicate when the nearest training event of its class is
+much nearer than both the nearest of any other class and the typical one of its own; shared/docs/data.md has the
+experiment behind the numbers. Legend: N events, D devices, F elements of all views together.
+"""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from ddnn.data.dataset import Dataset
-from ddnn.data.neighbours import WORRYING, near_duplicates
 from ddnn.data.split import SPLIT_NAMES
+from ddnn.formatting import percent
+from ddnn.types import Array, Floats, Ints
 
-__all__ = ["describe", "doubts"]
+__all__ = ["WORRYING", "Rows", "Standard", "describe", "doubts", "near_duplicates", "squared_distances"]
 
 CHANNELS: Final = (1, 3, 4)
 """Grey, colour, colour and alpha (or depth)."""
 MOST_NAMES: Final = 5
 """How many are named in one sentence."""
+CHUNK: Final = 2048
+"""Events standardised at a time, so that memory stays bounded however many there are."""
+_MEASURED: Final = 4096
+"""Events, evenly spaced, that means and deviations are taken of."""
+WORRYING: Final = 0.05
+"""Share of test events with a near-duplicate in training above which a result should be doubted."""
+OTHER_CLASS: Final = 0.3
+"""A near-duplicate is nearer than this share of the distance to the nearest event of another class…"""
+OWN_CLASS: Final = 0.4
+"""…and than this share of the median distance to events of its own class."""
+ELEMENTS: Final = 1024
+"""How many of an event's numbers are compared."""
+FEWEST_ELEMENTS: Final = 16
+"""With fewer numbers an event, near neighbours are the rule."""
+TYPICAL: Final = 100
+"""Training events of each class, evenly spaced, that the median is taken of."""
 
 
 def describe(data: Dataset) -> str:
@@ -49,7 +73,7 @@ def doubts(data: Dataset) -> list[str]:
     near = near_duplicates(data)
     if near is not None and near > WORRYING:
         found.append(
-            f"{near:.0%} of the test events have a near-duplicate in training, so accuracy will look better "
+            f"{percent(near, 0)} of the test events have a near-duplicate in training, so accuracy will look better "
             "than it is; expected groups that stay whole: --group-by subject, or --group-by time:60 for blocks of time"
         )
     return found
@@ -66,3 +90,110 @@ def _few(names: list[str] | tuple[str, ...]) -> str:
 
 def _times(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some events, standardised."""
+
+    values: Floats
+    """(N, F), zero where the view is absent."""
+    seen: Floats
+    """(N, D), 1 where the device has a view, else 0."""
+    sizes: Floats
+    """(D,), elements of each device's view among the F."""
+
+    @property
+    def energy(self) -> Floats:
+        """(N, D), the sum of squares of each view."""
+        ends = np.cumsum(self.sizes).astype(int)[:-1]
+        return np.stack([np.einsum("nf,nf->n", v, v) for v in np.split(self.values, ends, axis=1)], axis=1)
+
+
+class Standard:
+    """Makes rows of events: per device and channel, the mean and deviation of the present views it was made from.
+
+    At most `elements` of the F are kept, evenly spaced in each view; all when it is None.
+    """
+
+    def __init__(self, data: Dataset, *, elements: int | None = None) -> None:
+        sizes = [int(np.prod(view.shape[1:])) for view in data.views]
+        share = 1.0 if elements is None else min(elements / sum(sizes), 1.0)
+        rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), _MEASURED)).astype(int))
+        self.picked = [np.linspace(0, size - 1, max(round(share * size), 1)).astype(int) for size in sizes]
+        self.sizes = np.array([len(picked) for picked in self.picked], np.float32)
+        self._scales = [
+            tuple(moment.reshape(-1)[picked] for moment in _moments(view[rows][data.present[rows, device]]))
+            for device, (view, picked) in enumerate(zip(data.views, self.picked, strict=True))
+        ]
+
+    def __call__(self, data: Dataset, rows: slice | Array = slice(None)) -> Rows:
+        """The events of `data` at `rows`, with the devices this was made from."""
+        seen, values = data.present[rows], []
+        for device, (view, (mean, deviation)) in enumerate(zip(data.views, self._scales, strict=True)):
+            part = view[rows]
+            flat = (part.reshape(len(part), -1)[:, self.picked[device]] - mean) / deviation
+            values.append(np.where(seen[:, device, None], flat, np.float32(0)))
+        return Rows(np.concatenate(values, axis=1), seen.astype(np.float32), self.sizes)
+
+
+def squared_distances(a: Rows, b: Rows) -> Floats:
+    """(Na, Nb): mean squared difference over the elements that both events have, infinity where they share no view."""
+    sums = -2 * (a.values @ b.values.T)
+    sums += (a.energy * a.seen) @ b.seen.T
+    sums += a.seen @ (b.energy * b.seen).T
+    np.maximum(sums, 0, out=sums)  # rounding, where two are the same
+    shared = (a.seen * a.sizes) @ b.seen.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sums /= shared
+    sums[shared == 0] = np.inf
+    return sums
+
+
+def _moments(view: Array) -> Sequence[Floats]:
+    """Mean and deviation (*shape,) of each channel of views (N, *shape); an element of a vector is its own channel."""
+    axes = (0, *range(2, view.ndim))
+    if not len(view):
+        return np.zeros(view.shape[1:], np.float32), np.ones(view.shape[1:], np.float32)
+    mean, deviation = (moment(view, axis=axes, keepdims=True, dtype=np.float64) for moment in (np.mean, np.std))
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    return tuple(np.broadcast_to(m, (1, *view.shape[1:])).astype(np.float32) for m in (mean, deviation))
+
+
+def near_duplicates(data: Dataset, *, events: int = 500, seed: int = 0) -> float | None:
+    """Share of test events with a near-duplicate in training, of a sample of at most `events` of them.
+
+    None where it cannot be told: no test or training events, or fewer than 16 numbers an event.
+    """
+    split = np.asarray(data.split)
+    train, test = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
+    if not len(train) or not len(test) or sum(int(np.prod(view.shape[1:])) for view in data.views) < FEWEST_ELEMENTS:
+        return None
+    chosen = np.sort(np.random.default_rng(seed).permutation(test)[:events])
+    standard = Standard(data.take(_spread(train, CHUNK)), elements=ELEMENTS)
+    asked, y = standard(data, chosen), data.y[chosen]
+    own, other = (np.full(len(chosen), np.inf, np.float32) for _ in range(2))
+    for start in range(0, len(train), CHUNK):
+        rows = train[start : start + CHUNK]
+        distances = squared_distances(asked, standard(data, rows))
+        same = y[:, None] == data.y[rows]
+        own = np.minimum(own, np.where(same, distances, np.inf).min(axis=1))
+        other = np.minimum(other, np.where(same, np.inf, distances).min(axis=1))
+    typical = np.full(len(chosen), np.inf, np.float32)
+    for label in np.unique(y):
+        of_class, asking = _spread(train[data.y[train] == label], TYPICAL), y == label
+        if len(of_class):
+            typical[asking] = _median(squared_distances(standard(data, chosen[asking]), standard(data, of_class)))
+    return float(((own < OTHER_CLASS**2 * other) & (own < OWN_CLASS**2 * typical)).mean())
+
+
+def _median(distances: Floats) -> Floats:
+    """(N,) median over the second axis of those that are finite; infinity where none is."""
+    ordered = np.sort(distances, axis=1)
+    finite = np.isfinite(ordered).sum(axis=1)
+    return np.asarray(ordered[np.arange(len(ordered)), np.maximum(finite - 1, 0) // 2])
+
+
+def _spread(rows: Ints, count: int) -> Ints:
+    """At most `count` of `rows`, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(int))] if len(rows) else rows

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from ddnn.bundle import Bundle
-from ddnn.data import Dataset
-from ddnn.data.dataset import digest
+from ddnn.data import SPLIT_NAMES, Dataset
+from ddnn.data.dataset import Events
 from ddnn.export.bundle import write_bundle
 from ddnn.network import DDNN, NetworkConfig, Plan
 from ddnn.topology import View
@@ -28,21 +28,9 @@ def sample_data(
         else random.normal(y.reshape(-1, *[1] * len(shape)), 1.0, (events, *shape)).astype(np.float32)
         for shape in shapes
     )
-    y_dev, present = np.repeat(y[:, None], len(shapes), axis=1), np.ones((events, len(shapes)), dtype=bool)
-    names = tuple(f"class {label}" for label in range(classes))
-    return Dataset(
-        name="sample",
-        views=views,
-        y=y,
-        y_dev=y_dev,
-        present=present,
-        classes=names,
-        split=np.array(["train", "validation", "test"])[np.arange(events) * 3 // events],
-        grid=None,
-        index=np.arange(events),
-        fingerprint=digest(views, y, y_dev, present, names),
-        source={"name": "sample", "seed": seed},
-    )
+    seen = Events.all_seen(views, y, tuple(f"class {label}" for label in range(classes)))
+    split = np.array(SPLIT_NAMES)[np.arange(events) * 3 // events]
+    return Dataset.of("sample", seen, split, {"name": "sample", "seed": seed})
 
 
 def sample_bundle(

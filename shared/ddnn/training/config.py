@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ddnn.configs import merged, read_toml
 from ddnn.errors import BadConfig
-from ddnn.network import NetworkConfig
+from ddnn.network.plan import NetworkConfig, Table
 
 __all__ = ["Config", "TrainingConfig"]
 
@@ -17,10 +17,8 @@ Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Table):
     """How the network is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     epochs: int = Field(default=80, ge=1, le=100_000)
     """Passes over the training events."""
@@ -72,10 +70,8 @@ class TrainingConfig(BaseModel):
     """Stop after so many epochs without a better validation score; 0: never."""
 
 
-class Config(BaseModel):
+class Config(Table):
     """The two tables of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
@@ -116,13 +112,10 @@ class Config(BaseModel):
 
 
 def _tables(model: BaseModel, at: tuple[str, ...]) -> list[str]:
-    lines = [f"\n[{'.'.join(at)}]"] if at else []
-    fields = type(model).model_fields
-    plain = {name: getattr(model, name) for name in fields if not isinstance(getattr(model, name), BaseModel)}
-    for name, value in plain.items():
-        # JSON's numbers, strings, booleans and nested lists are TOML's too.
-        lines += [f"# {fields[name].description}", f"{name} = {json.dumps(value)}"]
-    for name in fields:
-        if name not in plain:
-            lines += _tables(getattr(model, name), (*at, name))
-    return lines
+    lines, tables = [f"\n[{'.'.join(at)}]"] if at else [], list[str]()
+    for name, field in type(model).model_fields.items():
+        if isinstance(value := getattr(model, name), BaseModel):
+            tables += _tables(value, (*at, name))
+        else:  # JSON's numbers, strings, booleans and nested lists are TOML's too
+            lines += [f"# {field.description}", f"{name} = {json.dumps(value)}"]
+    return lines + tables

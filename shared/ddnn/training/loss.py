@@ -34,10 +34,9 @@ def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: 
     """
     y_edge = torch.where(alive, y[:, None], -1).flatten()
     terms = [(config.cloud_weight, scored.cloud, y)]
-    if scored.local is not None:
-        terms.append((config.local_weight, scored.local.flatten(0, 1), y_edge))
-    if scored.edge is not None:
-        terms.append((config.edge_weight, scored.edge.flatten(0, 1), y_edge))
+    for weight, fused in ((config.local_weight, scored.local), (config.edge_weight, scored.edge)):
+        if fused is not None:
+            terms.append((weight, fused.flatten(0, 1), y_edge))
     if scored.device is not None:
         each = zip(scored.device.unbind(dim=1), y_dev.unbind(dim=1), strict=True)
         terms += [(config.device_weight, scores, labels) for scores, labels in each]
@@ -90,10 +89,11 @@ def validate(
     parts = [network.below([view[i : i + batch] for view in views]) for i in range(0, len(y), batch)]
     scores, cuts = (torch.cat(part) for part in zip(*parts, strict=True))
     whole = network.above(scores, cuts, present)
-    found: dict[str, Any] = {
-        "device": None if whole.device is None else _right_where((y_dev >= 0) & present, whole.device, y_dev),
-        **_fused(whole, y),
-    }
+    found: dict[str, Any] = {"device": None, **_fused(whole, y)}
+    if whole.device is not None:
+        seen = (y_dev >= 0) & present
+        right = ((whole.device.argmax(dim=2) == y_dev) & seen).sum(dim=0) / seen.sum(dim=0).clamp(min=1)
+        found["device"] = list(map(float, right))
     devices = present.shape[1]
     one_lost: list[dict[str, float | None]] = []
     for device in range(devices if devices > 1 else 0):
@@ -112,17 +112,6 @@ def validate(
 
 def _fused(scored: Scored, y: Tensor) -> dict[str, float | None]:
     """Accuracy of each exit that joins devices; of several edges, of the mean of their scores."""
-    return {
-        "local": None if scored.local is None else _right(scored.local.mean(dim=1), y),
-        "edge": None if scored.edge is None else _right(scored.edge.mean(dim=1), y),
-        "cloud": _right(scored.cloud, y),
-    }
-
-
-def _right_where(seen: Tensor, scores: Tensor, y_dev: Tensor) -> list[float]:
-    right = (scores.argmax(dim=2) == y_dev) & seen
-    return [float(share) for share in right.sum(dim=0) / seen.sum(dim=0).clamp(min=1)]
-
-
-def _right(scores: Tensor, y: Tensor) -> float:
-    return float((scores.argmax(dim=1) == y).double().mean()) if len(y) else 0.0
+    exits = {"local": scored.local, "edge": scored.edge, "cloud": scored.cloud[:, None]}
+    right = {name: x if x is None else x.mean(dim=1).argmax(dim=1) == y for name, x in exits.items()}
+    return {name: x if x is None else float(x.double().mean()) if len(y) else 0.0 for name, x in right.items()}

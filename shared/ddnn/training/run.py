@@ -37,11 +37,11 @@ class Checkpoint:
     state: dict[str, Any]
 
 
+@dataclass
 class Run:
     """One training run on disk."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     @classmethod
     def beside(cls, bundle: Path) -> "Run":
@@ -112,9 +112,8 @@ class Run:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
                 return Checkpoint(tensors, json.loads(file.metadata()["state"]))
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise BadConfig(
-                f"{self.path / CHECKPOINT_FILE} cannot be read ({error}); start again with --force"
-            ) from error
+            file = self.path / CHECKPOINT_FILE
+            raise BadConfig(f"{file} cannot be read ({error}); start again with --force") from error
 
 
 def weights_of(bundle: Bundle) -> State:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
-from ddnn.data.checks import PIECE
+from ddnn.data.dataset import PIECE
 from ddnn.data.split import watched
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan
@@ -19,9 +19,8 @@ from ddnn.network.quantise import clip_weights
 from ddnn.network.sections import Normalise
 from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import View
-from ddnn.training.augment import augment, drop_devices
 from ddnn.training.config import Config
-from ddnn.training.loader import Batch, Batches, Loader, batch_of
+from ddnn.training.loader import Batch, Batches, Loader, augment, batch_of, drop_devices
 from ddnn.training.loss import LOSSES, validate
 from ddnn.training.run import Checkpoint, Run, State, refuse_other_data, weights_of
 from ddnn.types import Array, Exit, Ints
@@ -39,14 +38,8 @@ class Watcher(Protocol):
         """An epoch is over; `record` is its line of metrics.jsonl."""
 
 
-class Silent:
+class Silent(Watcher):
     """A watcher that shows nothing."""
-
-    def step(self, epoch: int, done: int, steps: int) -> None:
-        """Nothing."""
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """Nothing."""
 
 
 def train(
@@ -134,13 +127,10 @@ class Trainer:
         """What each epoch gave."""
         self._made = 0
         self._average, self._best = self.state(), self.state()
-        self._begin(resume)
-
-    def _begin(self, resume: bool) -> None:
-        if resume and self.run:
-            self._restore(self.run.load())
-        elif self.run:
-            self.run.start(self.config)
+        if run and resume:
+            self._restore(run.load())
+        elif run:
+            run.start(config)
             self._save()
 
     @property
@@ -156,7 +146,10 @@ class Trainer:
         Chance is torch's global generator. Raise `BadConfig` where no exit with a weight has anything to learn.
         """
         config = self.config.training
-        self._learning()
+        if not self.network.training or any(section.training for section in self._frozen):
+            self.network.train()
+            for section in self._frozen:
+                section.eval()  # its batch norms must not move either
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(self._made)
         views, y, y_dev, present = batch.to(self.place)
@@ -203,10 +196,12 @@ class Trainer:
 
     def validate(self) -> dict[str, Any]:
         """Accuracy per exit of the averaged weights on validation, with each device lost, and `score` over both."""
-        trained = self.state()
+        config, trained = self.config.training, self.state()
         self.network.load_state_dict(self.state(averaged=True))
-        lost = self.config.training.device_dropout > 0
-        found = validate(self.network, self._validation, by=self._last_exit(), lost=lost)
+        # By the highest exit that learns: the best epoch of one that does not would be chosen by chance.
+        learning = [exit for exit in self.network.topology.exits if getattr(config, f"{exit.value}_weight")]
+        by = learning[-1] if learning else Exit.CLOUD
+        found = validate(self.network, self._validation, by=by, lost=config.device_dropout > 0)
         self.network.load_state_dict(trained)
         return found
 
@@ -225,18 +220,6 @@ class Trainer:
         """The network of the best epoch, on the CPU, in evaluation mode; the trainer ends with it."""
         self.network.load_state_dict(self._best)
         return self.network.cpu().eval()
-
-    def _learning(self) -> None:
-        if not self.network.training or any(section.training for section in self._frozen):
-            self.network.train()
-            for section in self._frozen:
-                section.eval()  # its batch norms must not move either
-
-    def _last_exit(self) -> Exit:
-        """The highest exit that learns; the best epoch of one that does not would be chosen by chance."""
-        there = self.network.topology.exits
-        weights = {exit: getattr(self.config.training, f"{exit.value}_weight") for exit in there}
-        return max((exit for exit in there if weights[exit]), key=lambda exit: exit.rank, default=Exit.CLOUD)
 
     def _rate(self, step: int) -> float:
         """Warm up linearly, then stay, or fall along a cosine to a hundredth."""
@@ -274,16 +257,17 @@ class Trainer:
     def _restore(self, checkpoint: Checkpoint) -> None:
         assert self.run is not None
         refuse_other_data(self.run.path, checkpoint.state, self._origin)
-        kinds: dict[str, State] = {"network": {}, "average": {}, "best": {}, "optimizer": {}}
+        kinds: dict[str, State] = {"network": {}, "average": {}, "best": {}}
+        states: dict[int, State] = {}
         for name, tensor in checkpoint.tensors.items():
             kind, rest = name.split(".", 1)
-            kinds[kind][rest] = tensor.to(self.place)
+            if kind == "optimizer":
+                index, entry = rest.split(".", 1)
+                states.setdefault(int(index), {})[entry] = tensor if entry == "step" else tensor.to(self.place)
+            else:
+                kinds[kind][rest] = tensor.to(self.place)
         self.network.load_state_dict(kinds["network"])
         self._average, self._best = kinds["average"], kinds["best"]
-        states: dict[int, State] = {}
-        for name, tensor in kinds["optimizer"].items():
-            index, entry = name.split(".", 1)
-            states.setdefault(int(index), {})[entry] = tensor.cpu() if entry == "step" else tensor
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
         self.metrics = list(checkpoint.state["metrics"])
         self._made = len(self.metrics) * len(self.batches)
@@ -369,7 +353,6 @@ def _sections(network: DDNN, names: Collection[str]) -> list[nn.Module]:
             known |= {f"{exit}_{index}": [section] for index, section in enumerate(sections)}
     for name in names:
         if name not in known:
-            raise BadConfig(
-                f"freeze names {name}, which this network does not have; expected some of {', '.join(known)}"
-            )
+            expected = f"expected some of {', '.join(known)}"
+            raise BadConfig(f"freeze names {name}, which this network does not have; {expected}")
     return [section for name in names for section in known[name]]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.data.neighbours import near_duplicates
+from ddnn.data.summary import near_duplicates
 from ddnn.evaluation import NOBODY, Decisions, Scores, decide, record
 from ddnn.evaluation.decide import exit_alone
 from ddnn.evaluation.report import MOST_DEVICES, accuracies, missing_devices, overall, traffic

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ddnn.data import Dataset, load
-from ddnn.data.neighbours import WORRYING, Standard, near_duplicates, squared_distances
+from ddnn.data.summary import WORRYING, Standard, near_duplicates, squared_distances
 
 
 def made(folder: Path, views: np.ndarray[tuple[int, ...], np.dtype[np.float64]], **arrays: object) -> Dataset:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddnn.data import checks, formats, load
+from ddnn.data import dataset, formats, load
 from ddnn.errors import BadData
 from ddnn.training import Config, Loader, initial_network, trainer
 
@@ -18,7 +18,7 @@ Y = np.arange(EVENTS) % 3
 @pytest.fixture
 def everything_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "MAPPED", 1)
-    monkeypatch.setattr(checks, "PIECE", 2**14)
+    monkeypatch.setattr(dataset, "PIECE", 2**14)
     monkeypatch.setattr(trainer, "PIECE", 2**14)
 
 

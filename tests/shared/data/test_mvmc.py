@@ -10,8 +10,7 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.cli.app import main
 from ddnn.data import load
-from ddnn.data.neighbours import near_duplicates
-from ddnn.data.summary import doubts
+from ddnn.data.summary import doubts, near_duplicates
 from ddnn.errors import BadData
 from mvmc_stand_in import write_mvmc
 

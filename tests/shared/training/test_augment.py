@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddnn.training import TrainingConfig
-from ddnn.training.augment import augment, drop_devices, join
+from ddnn.training.loader import augment, drop_devices, join
 
 STILL = TrainingConfig(shift=0, rotate=0, scale=0, warp=0, noise=0)
 
