@@ -38,8 +38,14 @@ class Watcher(Protocol):
         """An epoch is over; `record` is its line of metrics.jsonl."""
 
 
-class Silent(Watcher):
+class Silent:
     """A watcher that shows nothing."""
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        """Nothing."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Nothing."""
 
 
 def train(

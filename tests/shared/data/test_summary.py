@@ -47,7 +47,7 @@ def test_a_random_split_of_video_frames_is_doubted_and_one_by_scene_is_not(tmp_p
     frames = random.normal(size=(20, 2, 1, 8, 8))[scene] + 0.05 * random.normal(size=(240, 2, 1, 8, 8))
     arrays = {"X": frames, "y": scene % 2, "scene": scene}
     (sentence,) = doubts(made(tmp_path, **arrays))
-    assert sentence.startswith("100% of the test events have a near-duplicate in training")
+    assert sentence.startswith("100 % of the test events have a near-duplicate in training")
     assert doubts(load(str(tmp_path / "mine.npz"), group_by="scene")) == []
     by_block = load(str(tmp_path / "mine.npz"), group_by="row:12")
     assert doubts(by_block) == []
