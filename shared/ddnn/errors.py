@@ -21,8 +21,9 @@ DDNNError
 └── UplinkFailed               the upper tier gave no answer; becomes a degraded answer below
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = [
     "BadBundle",
@@ -50,134 +51,88 @@ __all__ = [
 class DDNNError(Exception):
     """Base of all errors of this project; the message is one sentence for the person who meets it."""
 
-    status = 500
+    status: ClassVar[int] = 500
     """HTTP status."""
-    code = "INTERNAL"
-    """Stable name in the error body."""
-    retryable = False
+    code: ClassVar[str] = "INTERNAL"
+    """Stable name in the error body; of a subclass its own name: `BAD_INPUT`."""
+    retryable: ClassVar[bool] = False
     """Whether the same request may succeed later."""
-    exit_code = 1
+    exit_code: ClassVar[int] = 1
     """Process exit code on the command line."""
 
+    def __init_subclass__(cls, **differing: int) -> None:
+        """What differs from the base is given by name: `class Overloaded(DDNNError, status=429, retryable=True)`."""
+        cls.code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).upper()
+        for name, value in differing.items():
+            setattr(cls, name, value)
 
-class BadInput(DDNNError):
+
+class BadInput(DDNNError, status=400, exit_code=2):
     """The caller's input breaks its contract."""
-
-    status = 400
-    code = "BAD_INPUT"
-    exit_code = 2
 
 
 class BadBundle(BadInput):
     """A bundle that does not verify; the message names the file."""
 
-    code = "BAD_BUNDLE"
-
 
 class BadData(BadInput):
     """A data file that breaks the data contract; the message names the array."""
-
-    code = "BAD_DATA"
 
 
 class BadConfig(BadInput):
     """An unknown or impossible setting; the message names the key."""
 
-    code = "BAD_CONFIG"
 
-
-class Unauthorized(DDNNError):
+class Unauthorized(DDNNError, status=401):
     """The bearer token is missing or wrong."""
 
-    status = 401
-    code = "UNAUTHORIZED"
 
-
-class Forbidden(DDNNError):
+class Forbidden(DDNNError, status=403):
     """The caller may not do this."""
 
-    status = 403
-    code = "FORBIDDEN"
 
-
-class NotFound(DDNNError):
+class NotFound(DDNNError, status=404):
     """No such model or path."""
 
-    status = 404
-    code = "NOT_FOUND"
 
-
-class MethodNotAllowed(DDNNError):
+class MethodNotAllowed(DDNNError, status=405):
     """The path exists, with other methods."""
 
-    status = 405
-    code = "METHOD_NOT_ALLOWED"
 
-
-class OtherBundle(DDNNError):
+class OtherBundle(DDNNError, status=409):
     """The two sides run different bundles; an answer would be wrong."""
 
-    status = 409
-    code = "OTHER_BUNDLE"
 
-
-class Conflict(DDNNError):
+class Conflict(DDNNError, status=409):
     """This tier cannot do that as it stands."""
 
-    status = 409
-    code = "CONFLICT"
 
-
-class StalePolicy(DDNNError):
+class StalePolicy(DDNNError, status=412):
     """The policy has changed since the caller read it."""
 
-    status = 412
-    code = "STALE_POLICY"
 
-
-class TooLarge(DDNNError):
+class TooLarge(DDNNError, status=413):
     """The body is larger than this tier accepts."""
 
-    status = 413
-    code = "TOO_LARGE"
 
-
-class UnsupportedEncoding(DDNNError):
+class UnsupportedEncoding(DDNNError, status=415):
     """An unknown Content-Encoding."""
 
-    status = 415
-    code = "UNSUPPORTED_ENCODING"
 
-
-class Overloaded(DDNNError):
+class Overloaded(DDNNError, status=429, retryable=True):
     """No room, or the wait would outlast the deadline."""
 
-    status = 429
-    code = "OVERLOADED"
-    retryable = True
 
-
-class Unavailable(DDNNError):
+class Unavailable(DDNNError, status=503, retryable=True):
     """Starting or draining."""
 
-    status = 503
-    code = "UNAVAILABLE"
-    retryable = True
 
-
-class DeadlineExceeded(DDNNError):
+class DeadlineExceeded(DDNNError, status=504, retryable=True):
     """The deadline passed and this tier holds nothing to answer with."""
 
-    status = 504
-    code = "DEADLINE_EXCEEDED"
-    retryable = True
 
-
-class Infeasible(DDNNError):
+class Infeasible(DDNNError, exit_code=3):
     """No operating point meets the objective."""
-
-    exit_code = 3
-    code = "INFEASIBLE"
 
     def __init__(self, message: str, nearest: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(message)
@@ -185,9 +140,5 @@ class Infeasible(DDNNError):
         """What comes nearest, each giving up one limit."""
 
 
-class UplinkFailed(DDNNError):
+class UplinkFailed(DDNNError, status=503, retryable=True):
     """The upper tier gave no answer; the message says why in a few words."""
-
-    status = 503
-    code = "UPLINK_FAILED"
-    retryable = True

@@ -32,6 +32,7 @@ __all__ = [
     "milliseconds",
     "number",
     "percent",
+    "plain_table",
     "signed",
     "size",
     "table",
@@ -101,6 +102,15 @@ def table(title: str | None, *columns: str) -> "Table":
     for place, column in enumerate(columns):
         made.add_column(column, justify="right" if place else "left")
     return made
+
+
+def plain_table(*headers: str) -> "Table":
+    """A table of a terminal without lines."""
+    from rich.table import Table
+
+    return Table(
+        *headers, box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0), show_header=bool(headers)
+    )
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

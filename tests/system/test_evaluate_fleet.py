@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from ddnn.bundle import Bundle, shipped_bundle
-from ddnn.cli.evaluate import evaluate
+from ddnn.cli.measure import evaluate
 from ddnn.errors import BadInput, Unauthorized, Unavailable
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Thresholds

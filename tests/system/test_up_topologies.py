@@ -35,7 +35,7 @@ def fleet(bundle: Bundle) -> Iterator[LocalFleet]:
 def test_every_device_is_joined_by_its_edge_and_answers_as_offline(bundle: Bundle, fleet: LocalFleet) -> None:
     out = io.StringIO()
     # The package's own name `up` is the function.
-    importlib.import_module("ddnn.cli.up")._say_where(fleet, Console(file=out, width=200), None)
+    importlib.import_module("ddnn.cli.run")._say_where(fleet, Console(file=out, width=200), None)
     joins = [line.partition("joins ")[2] for line in out.getvalue().splitlines() if " joins " in line]
     assert joins == ["edge-0, edge-1", "device-0, device-2, device-4", "device-1, device-3, device-5"]
     tiers = read_statuses({name: member.url for name, member in fleet.members.items()})

@@ -1,4 +1,4 @@
-"""The command line: one function a command, in a module of its own; what is heavy is imported when the command runs."""
+"""The command line: one function a command; what is heavy is imported when the command runs."""
 
 import os
 import sys
@@ -8,18 +8,13 @@ from importlib.metadata import entry_points
 
 import typer
 
-from ddnn.cli.doctor import doctor
-from ddnn.cli.evaluate import evaluate
-from ddnn.cli.infer import infer
-from ddnn.cli.play import play
+from ddnn.cli.ask import infer, play
+from ddnn.cli.check import doctor, status
+from ddnn.cli.measure import evaluate, profile, record
 from ddnn.cli.policy import policy
-from ddnn.cli.profile import profile
-from ddnn.cli.record import record
-from ddnn.cli.serve import serve
-from ddnn.cli.status import status
+from ddnn.cli.run import serve, up
 from ddnn.cli.train import train
 from ddnn.cli.tune import tune
-from ddnn.cli.up import up
 from ddnn.errors import DDNNError
 
 __all__ = ["app", "main"]
@@ -66,10 +61,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; an error of ours becomes one sentence on stderr and its exit code, Ctrl-C 130.
-
-    So does an error of the system, a full disk for example, with exit code 2.
-    """
+    """Run the command line; an error, ours or of the system (exit code 2), becomes one sentence; Ctrl-C is 130."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed before the process began
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -79,16 +71,12 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # else what cannot be written is found out when it is too late to say so
     except DDNNError as error:
-        sys.exit(_say(error))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     except OSError as error:
         sys.exit(_say_system(error))
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _say(error: DDNNError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return error.exit_code
 
 
 def _say_system(error: OSError) -> int:

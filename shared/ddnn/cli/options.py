@@ -1,31 +1,67 @@
-"""Options that several commands have, and what they mean: which bundle, which addresses, which token."""
+"""Options that several commands have, and what they mean: which bundle, addresses, token, events; where output goes."""
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ddnn.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ddnn.bundle import Bundle
+    from ddnn.data import Dataset
+    from ddnn.evaluation.scores import Progress
 
 __all__ = [
     "BasePort",
     "BundleArgument",
+    "BundleFolder",
     "Count",
+    "Data",
     "Devices",
+    "Grid",
+    "GroupBy",
     "Json",
+    "LinkShapes",
+    "MaxBatch",
+    "MaxDelay",
     "Rate",
+    "Seed",
+    "TestGroups",
     "Token",
     "Urls",
-    "bundle_path",
+    "bars",
     "command_name",
+    "load_events",
+    "note",
+    "open_bundle",
     "print_json",
+    "refuse_folder",
+    "screen",
     "tier_addresses",
 ]
 
 BundleArgument = Annotated[
     Path | None, typer.Argument(metavar="[BUNDLE]", help="Folder of a bundle; the shipped six-device one by default.")
 ]
+BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="`mnist5k`, `synthetic`, or a `.npz` file.")]
+Grid = Annotated[
+    str | None, typer.Option(metavar="CxR", help="Cut whole images into columns × rows; by default as in training.")
+]
+GroupBy = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Array of the file whose groups the split keeps whole.")
+]
+TestGroups = Annotated[
+    str | None, typer.Option(metavar="G,G", help="Groups of --group-by that are the test split, comma-separated.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of the split, where chance makes it; by default as in training.")]
 BasePort = Annotated[
     int, typer.Option(min=0, max=65535, help="Port of the cloud; edges follow from +1, devices from +10.")
 ]
@@ -44,26 +80,63 @@ Count = Annotated[int | None, typer.Option(min=0, help="How many events; each on
 Rate = Annotated[
     float | None, typer.Option(min=0.001, help="Events a second; by default the next when the last was answered.")
 ]
+MaxBatch = Annotated[
+    int | None, typer.Option(min=1, help="Most events in one run of a section, at every tier; 64 by default.")
+]
+MaxDelay = Annotated[
+    float | None,
+    typer.Option(min=0, help="How long a free section waits for more events, in milliseconds; 0 by default."),
+]
+LinkShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--link",
+        metavar="NAME=SHAPE",
+        help="Make a link slow: device-edge=5ms,50mbit or edge-cloud=40ms,10mbit,5ms"
+        " (round trip, rate, jitter); once for each.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
 
 
-def bundle_path(given: Path | None) -> Path:
-    """The bundle a person named, else the one that ships with the package."""
-    if given is not None:
-        return given
-    from ddnn.bundle import shipped_bundle
+def open_bundle(path: Path | None) -> "Bundle":
+    """The bundle in `path`, by default the one that ships with the package."""
+    from ddnn.bundle import Bundle, shipped_bundle
 
-    return shipped_bundle()
+    return Bundle.open(path or shipped_bundle())
 
 
 def tier_addresses(given: Sequence[str] | None, base_port: int, bundle: Path | None = None) -> Mapping[str, str]:
     """By name, the addresses a person gave, else those of the fleet that runs on `base_port`."""
-    from ddnn.bundle import Bundle
     from ddnn.fleet.addresses import parse_addresses
     from ddnn.fleet.status import running_addresses
 
     urls = parse_addresses(given or ())
-    return {url: url for url in urls} or running_addresses(base_port, Bundle.open(bundle_path(bundle)).topology)
+    return {url: url for url in urls} or running_addresses(base_port, open_bundle(bundle).topology)
+
+
+def load_events(
+    bundle: "Bundle",
+    data: str,
+    grid: str | None,
+    group_by: str | None = None,
+    test_groups: str | None = None,
+    seed: int | None = None,
+) -> "Dataset":
+    """The events that the options name, as in training where they do not say; a note where that is doubtful."""
+    from ddnn.evaluation.source import load_for, split_note
+
+    groups = test_groups.split(",") if test_groups else None
+    events = load_for(bundle, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
+    if sentence := split_note(bundle, events):
+        note(sentence)
+    return events
+
+
+def refuse_folder(out: Path | None) -> None:
+    """Raise `BadInput` unless the file `out` can be written, as far as its place tells."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise BadInput(f"--out is {out}; expected a file in a folder that exists")
 
 
 def command_name() -> str:
@@ -74,3 +147,33 @@ def command_name() -> str:
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     """Print what `--json` promises."""
     typer.echo(json.dumps(document, indent=1))
+
+
+def note(sentence: str) -> None:
+    """Print a note on stderr."""
+    typer.echo(f"note: {sentence}", err=True)
+
+
+def screen(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":
+    """Where people read: tables and sentences whose numbers have no colours of their own."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=soft_wrap)
+
+
+@contextmanager
+def bars() -> Iterator["Progress"]:
+    """Give a callback that draws one bar for each thing being done; nothing where stderr is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    console = screen(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as drawn:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = drawn.add_task(what, total=total)
+            drawn.update(tasks[what], completed=done)
+
+        yield progress

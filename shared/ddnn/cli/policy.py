@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ddnn.cli.options import BasePort, Json, Token, Urls, print_json, tier_addresses
+from ddnn.cli.options import BasePort, Json, Token, Urls, note, print_json, screen, tier_addresses
 
 if TYPE_CHECKING:
     from ddnn.fleet.policy import FleetPolicy
@@ -91,7 +91,7 @@ def apply(
     running = fleet.read()
     report: dict[str, Any] = {"differences": differences(running, proposed)}
     if dry_run:
-        report |= fleet.try_out(proposed, note=lambda text: typer.echo(f"note: {text}", err=True))
+        report |= fleet.try_out(proposed, note=note)
     elif report["differences"]:
         report |= _followed(fleet, fleet.apply(proposed, over=running), wait)
     _report(running, report, as_json)
@@ -128,9 +128,7 @@ def _fleet(
 
 
 def _followed(fleet: "FleetPolicy", applied: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
+    with screen(stderr=True).status("") as status:
         followed = fleet.wait(
             applied["etag"], seconds, progress=lambda done, all: status.update(f"{done} of {all} tiers follow")
         )
@@ -147,11 +145,9 @@ def _report(running: "Policy", report: Mapping[str, Any], as_json: bool) -> None
 
 
 def _print_report(running: "Policy", report: Mapping[str, Any]) -> None:
-    from rich.console import Console
+    from ddnn.formatting import plain_table
 
-    from ddnn.fleet.view import plain_table
-
-    console = Console(highlight=False)
+    console = screen()
     changes = report["differences"]
     if not changes:
         console.print(f"nothing differs from version {running.version}, which is in force")
@@ -174,10 +170,8 @@ def _print_report(running: "Policy", report: Mapping[str, Any]) -> None:
 
 
 def _print_policy(running: "Policy", tiers: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
-
     from ddnn.fleet.policy import flat
-    from ddnn.fleet.view import plain_table
+    from ddnn.formatting import plain_table
 
     values = plain_table()
     for key, value in flat(running.model_dump(mode="json")).items():
@@ -187,7 +181,7 @@ def _print_policy(running: "Policy", tiers: Sequence[Mapping[str, Any]]) -> None
         heard = "—" if tier["followed_s_ago"] is None else f"{tier['followed_s_ago']:.1f} s ago"
         kept = "—" if tier["version"] is None else "yes" if tier["kept"] else f"no: {tier['not_kept_because']}"
         versions.add_row(tier["name"], _shown(tier["version"]), tier["source"] or tier["problem"] or "—", heard, kept)
-    Console(highlight=False).print(values, "", versions, sep="\n")
+    screen().print(values, "", versions, sep="\n")
 
 
 def _shown(value: object) -> str:

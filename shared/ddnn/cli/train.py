@@ -1,6 +1,5 @@
 """`ddnn train`: from a data set to a bundle."""
 
-import json
 import shlex
 import sys
 import time
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddnn.cli.options import command_name
+from ddnn.cli import options
+from ddnn.cli.options import bars, command_name, open_bundle, print_json
 from ddnn.errors import BadInput
 
 if TYPE_CHECKING:
@@ -21,40 +21,48 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+Source = Annotated[str | None, typer.Argument(help="`mnist5k`, `synthetic`, or a .npz file under the data contract.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the bundle to make.")]
+Grid = Annotated[str | None, typer.Option(help="Cut whole images into views, columns x rows: 3x2.")]
+ConfigFiles = Annotated[
+    list[str] | None, typer.Option(help="TOML file, or packaged config (a to f, paper); repeatable, later ones win.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Where chance plays: split, first weights, order, changes.")]
+Epochs = Annotated[int | None, typer.Option(help="Overrides training.epochs.")]
+Batch = Annotated[int | None, typer.Option(help="Overrides training.batch.")]
+LearningRate = Annotated[float | None, typer.Option(help="Overrides training.learning_rate.")]
+Initial = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="BUNDLE", help="Start from the weights of this bundle, by default its config."),
+]
+Freeze = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SECTION", help="Keep the weights of `device`, `local`, `edge`, `cloud`, or `device_0`."),
+]
+MaxDrop = Annotated[float, typer.Option(help="How far below the cloud exit's the tuned overall accuracy may be.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.run.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle, or an unfinished run.")]
+ShowConfig = Annotated[bool, typer.Option("--show-config", help="Print every key of the config and end.")]
+
 
 def train(
-    source: Annotated[
-        str | None, typer.Argument(help="`mnist5k`, `synthetic`, or a .npz file under the data contract.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the bundle to make.")] = None,
-    grid: Annotated[str | None, typer.Option(help="Cut whole images into views, columns x rows: 3x2.")] = None,
-    config: Annotated[
-        list[str] | None,
-        typer.Option(help="TOML file, or packaged config (a to f, paper); repeatable, later ones win."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Where chance plays: split, first weights, order, changes.")] = 0,
-    epochs: Annotated[int | None, typer.Option(help="Overrides training.epochs.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Overrides training.batch.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Overrides training.learning_rate.")] = None,
-    group_by: Annotated[
-        str | None, typer.Option(help="Array of the file whose groups stay whole in the split.")
-    ] = None,
-    test_groups: Annotated[str | None, typer.Option(help="Which groups are test: 7,8.")] = None,
-    initial: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="BUNDLE", help="Start from the weights of this bundle, by default its config."),
-    ] = None,
-    freeze: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SECTION", help="Keep the weights of `device`, `local`, `edge`, `cloud`, or `device_0`."),
-    ] = None,
-    max_accuracy_drop: Annotated[
-        float, typer.Option(help="How far below the cloud exit's the tuned overall accuracy may be.")
-    ] = 0.005,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.run.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle, or an unfinished run.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print every key of the config and end.")] = False,
+    source: Source = None,
+    out: Out = None,
+    grid: Grid = None,
+    config: ConfigFiles = None,
+    seed: Seed = 0,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    learning_rate: LearningRate = None,
+    group_by: options.GroupBy = None,
+    test_groups: options.TestGroups = None,
+    initial: Initial = None,
+    freeze: Freeze = None,
+    max_accuracy_drop: MaxDrop = 0.005,
+    resume: Resume = False,
+    force: Force = False,
+    as_json: options.Json = False,
+    show_config: ShowConfig = False,
 ) -> None:
     """Train all exits of a network jointly, export it, prove the export, and write a bundle.
 
@@ -62,8 +70,6 @@ def train(
 
     Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with `--resume` continues.
     """
-    from ddnn.bundle import Bundle
-    from ddnn.cli.progress import bars
     from ddnn.configs import config_file
     from ddnn.data import load
     from ddnn.extensions import needed_for
@@ -73,7 +79,7 @@ def train(
         from ddnn.training import Config, Run
     from ddnn.pipeline import make_bundle
 
-    first = Bundle.open(initial) if initial else None
+    first = open_bundle(initial) if initial else None
     base = Config.of(first.manifest.training.config) if first else None
     wanted = Config.read(*map(config_file, config or ()), base=base)
     wanted = wanted.changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
@@ -92,17 +98,14 @@ def train(
     devices = wanted.network.devices
     data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed, devices=devices)
     _introduce(data)
+    start: dict[str, Any] = {"seed": seed, "run": run, "resume": resume, "force": force, "initial": first}
     try:
         with bars() as progress:
             bundle = make_bundle(
                 data,
                 wanted,
                 out,
-                seed=seed,
-                run=run,
-                resume=resume,
-                force=force,
-                initial=first,
+                **start,
                 freeze=freeze or (),
                 max_accuracy_drop=max_accuracy_drop,
                 command=_command(),
@@ -116,8 +119,7 @@ def train(
     report = bundle.manifest.training.test
     if as_json:
         test = {key: value for key, value in report.items() if key != "proof"}
-        document = {"bundle": str(out), "fingerprint": bundle.fingerprint, "training": run.summary(), "test": test}
-        typer.echo(json.dumps(document, indent=1))
+        print_json({"bundle": str(out), "fingerprint": bundle.fingerprint, "training": run.summary(), "test": test})
     else:
         _show(out, report)
 
@@ -155,15 +157,18 @@ class _Watcher:
     def epoch(self, record: "Mapping[str, Any]") -> None:
         now = time.monotonic()
         seconds, self.since = now - self.since, now
-        line = f"epoch {record['epoch'] + 1} of {self.epochs}: loss {record['loss']:.4f}, validation {_found(record)}"
+        line = f"epoch {record['epoch'] + 1} of {self.epochs}: loss {record['loss']:.4f}, validation {_shares(record)}"
         typer.echo(f"{line}, {seconds:.1f} s", err=True)
 
 
-def _found(record: "Mapping[str, Any]") -> str:
+def _shares(record: "Mapping[str, Any]") -> str:
     """What the exits got right on validation, in a few words."""
-    found = " ".join(f"{exit} {record[exit]:.1%}" for exit in ("local", "edge", "cloud") if record[exit] is not None)
+    from ddnn.formatting import percent
+
+    exits = ("local", "edge", "cloud")
+    shares = " ".join(f"{exit} {percent(record[exit])}" for exit in exits if record[exit] is not None)
     lost = record["cloud_one_lost"]
-    return f"{found} one lost {min(lost):.1%}" if lost else found
+    return f"{shares} one lost {percent(min(lost))}" if lost else shares
 
 
 def _show(out: Path, report: dict[str, Any]) -> None:

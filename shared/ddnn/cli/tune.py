@@ -1,14 +1,14 @@
 """`ddnn tune`: choose the thresholds of a bundle's policy on the validation split."""
 
-import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddnn.cli.evaluate import BundleFolder, Grid, GroupBy, Seed, TestGroups, load_events, note
-from ddnn.cli.options import Json
+from ddnn.cli import options
+from ddnn.cli.options import bars, load_events, note, print_json, screen
+from ddnn.errors import BadInput, Infeasible
 
 if TYPE_CHECKING:
     from ddnn.bundle import Bundle
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["tune"]
 
 Data = Annotated[
-    str,
-    typer.Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz` file, or scores by `ddnn record`."),
+    str, typer.Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz` file, or scores by `ddnn record`.")
 ]
 MaxDrop = Annotated[
     float | None,
@@ -75,12 +74,12 @@ Write = Annotated[bool, typer.Option("--write", help="Write the policy into the 
 
 
 def tune(
-    bundle: BundleFolder,
+    bundle: options.BundleFolder,
     data: Data,
-    grid: Grid = None,
-    group_by: GroupBy = None,
-    test_groups: TestGroups = None,
-    seed: Seed = None,
+    grid: options.Grid = None,
+    group_by: options.GroupBy = None,
+    test_groups: options.TestGroups = None,
+    seed: options.Seed = None,
     max_accuracy_drop: MaxDrop = None,
     max_cost: MaxCost = None,
     max_share: MaxShare = None,
@@ -97,7 +96,7 @@ def tune(
     unlabelled: Unlabelled = False,
     out: Out = None,
     write: Write = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Fit thresholds and temperatures on validation to an objective, and report them on test too.
 
@@ -106,10 +105,6 @@ def tune(
 
     Example: `ddnn tune BUNDLE mnist5k --grid 3x2 --max-accuracy-drop 0.005 --write`
     """
-    from rich.console import Console
-
-    from ddnn.cli.progress import bars
-    from ddnn.errors import BadInput, Infeasible
     from ddnn.pipeline import tunable, tune_bundle
     from ddnn.tuning.report import HTML_FILE, show
 
@@ -123,32 +118,20 @@ def tune(
     opened = tunable(bundle, note)
     model = _cost_model(opened, cost, over, link or [], shared_link, profile)
     aim = _aim(model, max_accuracy_drop, max_cost, max_share, risk, confidence, labelled=not unlabelled)
-    events = _recorded(opened, data, grid, group_by, test_groups) or load_events(
-        opened, data, grid, group_by, test_groups, seed
-    )
+    division = grid, group_by, test_groups
+    events = _recorded(opened, data, *division) or load_events(opened, data, *division, seed)
+    wishes: dict[str, Any] = {"offload": offload, "criterion": criterion, "live": live, "write": write, "report": out}
     try:
         with bars() as progress:
-            tuned = tune_bundle(
-                opened,
-                events,
-                aim,
-                cost=model,
-                offload=offload,
-                criterion=criterion,
-                live=live,
-                seed=seed or 0,
-                write=write,
-                report=out,
-                progress=progress,
-            )
+            tuned = tune_bundle(opened, events, aim, cost=model, seed=seed or 0, progress=progress, **wishes)
     except Infeasible as error:
         if as_json:
-            typer.echo(json.dumps({"infeasible": str(error), "nearest": error.nearest}, indent=1))
+            print_json({"infeasible": str(error), "nearest": error.nearest})
         raise
     if as_json:
-        typer.echo(json.dumps(tuned.document, indent=1))
+        print_json(tuned.document)
     else:
-        show(tuned.document, Console(highlight=False), tuned.sentence)
+        show(tuned.document, screen(), tuned.sentence)
         if out is not None:
             typer.echo(f"The report is {out / HTML_FILE}.")
 
@@ -178,7 +161,6 @@ def _cost_model(
     bundle: "Bundle", kind: str, over: str, links: list[str], shared: bool, profile: Path | None
 ) -> "CostModel":
     """What is counted, by the options."""
-    from ddnn.errors import BadInput
     from ddnn.tuning import CostModel
     from ddnn.tuning.cost import Links
     from ddnn.tuning.profile import Profile
@@ -193,7 +175,6 @@ def _recorded(
     bundle: "Bundle", data: str, grid: str | None, group_by: str | None, test_groups: str | None
 ) -> "Recorded | None":
     """The scores in `data`, where it is a file by `ddnn record`: it says of itself what it is about."""
-    from ddnn.errors import BadInput
     from ddnn.evaluation.recorded import Recorded
 
     if not (Path(data).is_file() and zipfile.is_zipfile(data)):

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Final, Generic, Self, TypedDict, TypeVar, Unpack
 
 import aiohttp
@@ -15,9 +14,8 @@ import orjson
 from httpx_aiohttp import AiohttpTransport
 
 from ddnn.answers import outputs_to_answers
+from ddnn.connections import Resolver, trusted
 from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, Unavailable
-from ddnn.resolver import Resolver
-from ddnn.tls import trusted
 from ddnn.types import Answer, Array
 from ddnn.wire import HEADER_LENGTH, decode_error, decode_response, encode_request, shown
 
@@ -137,7 +135,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _says_yes(self, call: Call[bool]) -> bool:
@@ -208,9 +206,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     def _open(self) -> aiohttp.ClientSession:

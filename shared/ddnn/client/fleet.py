@@ -1,25 +1,38 @@
-"""A client of all devices at once: `Fleet`, and `AsyncFleet` for code that awaits.
+"""A client of all devices at once, `Fleet` and `AsyncFleet` for code that awaits; and whose answer counts.
 
 Shapes: B events, D devices.
 """
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from types import TracebackType
+from dataclasses import dataclass, field, fields
 from typing import Self, Unpack
 
 import httpx
 import numpy as np
 
 from ddnn.client.client import AsyncClient, Client, Options
-from ddnn.client.join import EventAnswer, joined
-from ddnn.errors import BadInput, DDNNError
+from ddnn.errors import BadInput, DDNNError, Unavailable
+from ddnn.task import CLASSIFICATION
 from ddnn.types import Answer, Array, Bools, Ints
 
-__all__ = ["AsyncFleet", "Fleet", "answer_event"]
+__all__ = ["AsyncFleet", "EventAnswer", "Fleet", "answer_event", "join", "joined"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventAnswer(Answer):
+    """The one answer to an event: that of the device whose answer counts, and the answers of all.
+
+    Its `bytes_up` are those of all devices and tiers together.
+    """
+
+    event: str
+    answers: tuple[Answer | None, ...]
+    """Each device's own answer; None where it had no view or failed."""
+    errors: Mapping[int, DDNNError] = field(default_factory=dict)
+    """Why, for each device that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,7 @@ class Fleet:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -144,9 +157,7 @@ class AsyncFleet:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
 
@@ -215,3 +226,30 @@ def _gather(
             else:
                 answers[row][post.device] = outcome[place]
     return [joined(event, row, failed) for event, row, failed in zip(ids, answers, errors, strict=True)]
+
+
+def join(answers: Sequence[Answer | None]) -> int:
+    """Return the index of the answer that counts; raise `BadInput` if there is none.
+
+    Not degraded before degraded, then the latest exit, then most devices, then the lowest criterion (the highest
+    confidence), then the lowest index. Rows without a label are no answers.
+    """
+    return CLASSIFICATION.join(answers)
+
+
+def joined(event: str, answers: Sequence[Answer | None], errors: Mapping[int, DDNNError]) -> EventAnswer:
+    """Return the answer of `event` out of its devices' answers; raise the first device's error if none answered."""
+    try:
+        best = answers[join(answers)]
+    except BadInput:
+        # A device whose network has no exit below the cloud may answer some of a request's events and not others.
+        without = {n: Unavailable(given.degraded_reason) for n, given in enumerate(answers) if given is not None}
+        failed = {**without, **errors}
+        if not failed:
+            raise
+        device, error = min(failed.items())
+        others = f", and {len(failed) - 1} more failed" if len(failed) > 1 else ""
+        raise type(error)(f"no device answered event {event!r}: device {device}: {error}{others}") from error
+    shared = {part.name: getattr(best, part.name) for part in fields(Answer)}
+    shared["bytes_up"] = sum(answer.bytes_up for answer in answers if answer is not None)
+    return EventAnswer(**shared, event=event, answers=tuple(answers), errors=dict(errors))

@@ -43,7 +43,7 @@ class Finding:
 
 
 def diagnose(
-    path: Path, *, base_port: int, urls: Sequence[str], bundle_only: bool, token: str | None
+    path: Path, base_port: int, urls: Sequence[str], *, bundle_only: bool, token: str | None
 ) -> Iterator[Finding]:
     """Check the bundle in `path`, and the fleet at `urls` or on `base_port`; `bundle_only`: the ports it would have."""
     yield from check_bundle(path)

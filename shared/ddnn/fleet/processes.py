@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from ddnn.bundle import Bundle
 from ddnn.client import Client
 from ddnn.errors import BadConfig, DDNNError
 from ddnn.fleet.addresses import HOST, edge_names, ports, refuse_ports_in_use
-from ddnn.fleet.links import LinkProcess
 from ddnn.links import LinkShape
 from ddnn.types import Tier
 
-__all__ = ["LocalFleet", "Member"]
+__all__ = ["LinkProcess", "LocalFleet", "Member"]
 
 _SET_BY_THE_FLEET: Final = {
     f"DDNN_{name}"
     for name in ("BUNDLE", "INDEX", "UPSTREAM", "HOST", "PORT", "STATE_DIR", "TLS_CERTIFICATE", "TLS_KEY")
 }
+_PROXY: Final = "ddnn_lab.links"
+"""Of the laboratory, and a process of its own: nothing here imports it."""
 _SECONDS_TO_STOP: Final = 12.0
 _LINES_TO_SHOW: Final = 5
 
@@ -90,6 +90,63 @@ class Member:
         return " | ".join(line.strip() for line in lines[-_LINES_TO_SHOW:] if line.strip()) or "it said nothing"
 
 
+class LinkProcess:
+    """A link to `HOST:PORT` from construction to `close`; it also ends with the process that made it."""
+
+    def __init__(self, to: str, shape: LinkShape | None = None, *, seed: int = 0) -> None:
+        self.shape = shape or LinkShape()
+        """What it did to whatever passed when it was made."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", _PROXY, "--to", to, "--shape", str(self.shape), "--seed", str(seed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            start_new_session=True,  # a terminal's Ctrl-C is for the process above, which may have tiers to drain first
+        )
+        self.port = int(self._answer())
+        """Where it listens."""
+
+    @property
+    def url(self) -> str:
+        """Address for callers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, command: str) -> str:
+        """Give it one of the commands of `python -m ddnn_lab.links`; return its answer, raise what it refuses."""
+        assert self._process.stdin is not None
+        try:
+            print(command, file=self._process.stdin)
+        except (OSError, ValueError):  # its end of the pipe is closed, or ours
+            raise self._ended() from None
+        answer = self._answer()
+        if answer.startswith("error: "):
+            raise BadConfig(answer.removeprefix("error: "))
+        return answer
+
+    def close(self) -> None:
+        """End it; open connections are reset."""
+        if self._process.stdin and self._process.stdout:
+            self._process.stdin.close()
+            self._process.wait(10)
+            self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        if line := self._process.stdout.readline():
+            return line.strip()
+        raise self._ended()
+
+    def _ended(self) -> DDNNError:
+        return DDNNError(f"the link has ended with exit code {self._process.wait(10)}")
+
+
 class LocalFleet:
     """The tiers of one bundle as processes; a context manager that leaves none behind.
 
@@ -139,9 +196,7 @@ class LocalFleet:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     @property

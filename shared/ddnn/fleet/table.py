@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
-from types import TracebackType
 from typing import Final, Literal, Self
 
 from rich.console import Console, Group, RenderableType
@@ -14,8 +13,7 @@ from rich.text import Text
 from ddnn.client import AsyncFleet
 from ddnn.fleet.events import Event
 from ddnn.fleet.player import Pace, Played, Tally, play
-from ddnn.fleet.view import plain_table
-from ddnn.formatting import NONE, percent
+from ddnn.formatting import NONE, percent, plain_table
 from ddnn.types import Exit
 
 __all__ = ["LiveTable", "show"]
@@ -52,9 +50,7 @@ class LiveTable:
             self._print([header for header, _, _ in self._columns])
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live:
             self._live.stop()
         elif self.tally.events + self.tally.failed != self._totalled:
@@ -138,7 +134,6 @@ def show(
     urls: Sequence[str],
     events: Iterator[Event],
     pace: Pace,
-    *,
     classes: Sequence[str],
     token: str | None = None,
     console: Console | None = None,

@@ -18,11 +18,11 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from ddnn.connections import check_certificate
 from ddnn.errors import BadConfig, BadInput, DDNNError, Unavailable
 from ddnn.serving.http import caller_left, refusal
 from ddnn.serving.service import Service
 from ddnn.settings import Settings
-from ddnn.tls import check_certificate
 
 __all__ = ["BoundedHeads", "OneWrite", "serve_app"]
 

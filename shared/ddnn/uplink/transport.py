@@ -13,8 +13,8 @@ from typing import Final, Literal
 import aiohttp
 import httpx
 
+from ddnn.connections import Resolver
 from ddnn.errors import UplinkFailed
-from ddnn.resolver import Resolver
 
 __all__ = ["NoReply", "OverAiohttp", "OverHttpx", "Reason", "Received", "Transport"]
 
@@ -85,7 +85,7 @@ class OverAiohttp(Transport):
     """The network."""
 
     def __init__(self, *, connections: int, keepalive_s: float, trusted: SSLContext | bool) -> None:
-        """`trusted`: see `ddnn.tls`; False where no address is https."""
+        """`trusted`: see `ddnn.connections`; False where no address is https."""
         self._connections, self._keepalive_s, self._trusted = connections, keepalive_s, trusted
         self._session: aiohttp.ClientSession | None = None  # wants a running loop
 

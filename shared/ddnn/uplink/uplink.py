@@ -14,8 +14,8 @@ from typing import Final, Self
 import httpx
 
 from ddnn.answers import outputs_to_answers
+from ddnn.connections import trusted
 from ddnn.errors import BadInput
-from ddnn.tls import trusted
 from ddnn.types import Answer, Array
 from ddnn.uplink.health import Circuit, RetryBudget, Target
 from ddnn.uplink.transport import NoReply, OverAiohttp, OverHttpx, Reason, Received, Transport

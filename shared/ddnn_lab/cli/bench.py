@@ -10,8 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ddnn.cli.options import BundleArgument, Json, Token, bundle_path
-from ddnn.cli.up import LinkShapes, MaxBatch, MaxDelay
+from ddnn.cli.options import BundleArgument, Json, LinkShapes, MaxBatch, MaxDelay, Token, open_bundle
 from ddnn.errors import BadInput
 
 __all__ = ["bench"]
@@ -127,7 +126,6 @@ def serve(
     """
     from rich.console import Console
 
-    from ddnn.bundle import Bundle
     from ddnn.types import Exit
     from ddnn_lab.cli.load import events_for, measured, running_fleet, show, started_fleet
     from ddnn_lab.load import Arrivals, Closed, FleetTarget, Poisson
@@ -142,7 +140,7 @@ def serve(
     rates = _numbers("--rate", rate, float, "numbers such as 50,100,200")
     loads: list[Arrivals] = [*(Closed(count) for count in clients), *(Poisson(value, seed) for value in rates)]
     plan = Plan(*((1.0, 0.3) if quick else (seconds, warm_up)), deadline_ms / 1000, workers, seed)
-    opened, console = Bundle.open(bundle_path(bundle)), Console(stderr=True, highlight=False)
+    opened, console = open_bundle(bundle), Console(stderr=True, highlight=False)
     events, source = events_for(opened, data)
     asked = {"threshold": threshold, "max_exit": max_exit}
     parameters = {key: value for key, value in asked.items() if value is not None}

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ddnn.cli.evaluate import BundleFolder, Data, Grid
-from ddnn.cli.options import Json
+from ddnn.cli.options import BundleFolder, Data, Grid, Json
 
 __all__ = ["drift"]
 
@@ -52,7 +51,7 @@ def drift(
     Example: `ddnn drift BUNDLE fashion_mnist.npz --share 0.1 --fade 0.5 --lose 1 --out drift.png`
     """
     from ddnn.bundle import Bundle
-    from ddnn.cli.progress import bars
+    from ddnn.cli.options import bars
     from ddnn.errors import BadInput
     from ddnn.evaluation import record
     from ddnn.evaluation.source import load_for, split_note

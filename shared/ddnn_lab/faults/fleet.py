@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, prlimit
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
@@ -16,8 +15,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.client.admin import Admin
 from ddnn.errors import DDNNError
-from ddnn.fleet.links import LinkProcess
-from ddnn.fleet.processes import LocalFleet, Member
+from ddnn.fleet.processes import LinkProcess, LocalFleet, Member
 from ddnn.links import LinkShape
 from ddnn.policy import Thresholds
 from ddnn.task import entropy, probabilities
@@ -48,7 +46,7 @@ class FaultyFleet(LocalFleet):
         """What callers of the troubled device go through."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         for member in self.members.values():
             if member.running:
                 self.resume(member.name)

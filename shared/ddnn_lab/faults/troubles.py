@@ -16,7 +16,7 @@ import numpy as np
 from ddnn.answers import outputs_to_answers
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
-from ddnn.fleet.links import LinkProcess
+from ddnn.fleet.processes import LinkProcess
 from ddnn.links import LinkShape
 from ddnn.types import Answer
 from ddnn.wire import HEADER_LENGTH, decode_error, decode_response, encode_request

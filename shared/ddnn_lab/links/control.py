@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from ddnn.fleet.links import LinkProcess
+from ddnn.fleet.processes import LinkProcess
 from ddnn.links import LinkShape
 from ddnn_lab.links.link import Fault
 

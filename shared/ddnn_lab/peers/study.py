@@ -11,7 +11,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.evaluation import record
-from ddnn.fleet.links import LinkProcess
+from ddnn.fleet.processes import LinkProcess
 from ddnn.links import LinkShape
 from ddnn.types import Tier
 from ddnn_lab.links import passed

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ddnn.errors import BadConfig, DDNNError
-from ddnn.fleet.links import LinkProcess
+from ddnn.fleet.processes import LinkProcess
 from ddnn.links import LinkShape
 from ddnn_lab.links import link_state, passed, set_fault, set_shape
 

@@ -247,7 +247,7 @@ def test_a_tier_that_hangs_is_told_from_one_that_is_not_there() -> None:
 
 def test_what_up_says_to_do_next_works_as_it_is(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
     text = io.StringIO()
-    say_where = importlib.import_module("ddnn.cli.up")._say_where  # the package's own name `up` is the function
+    say_where = importlib.import_module("ddnn.cli.run")._say_where  # the package's own name `up` is the function
     say_where(fleet, Console(file=text, width=80), "secret")
     shown = text.getvalue()
     (then,) = [line for line in shown.splitlines() if line.startswith("Then: ")]

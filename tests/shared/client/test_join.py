@@ -6,8 +6,7 @@ from itertools import pairwise, permutations
 import numpy as np
 import pytest
 
-from ddnn.client import join
-from ddnn.client.join import joined
+from ddnn.client import join, joined
 from ddnn.errors import BadInput, Overloaded, Unavailable
 from ddnn.types import Answer, Exit
 

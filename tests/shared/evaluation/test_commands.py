@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from ddnn.bundle import Bundle
-from ddnn.cli.evaluate import evaluate
+from ddnn.cli.measure import evaluate
 from ddnn.cli.tune import tune
 from ddnn.errors import BadBundle, BadData, BadInput, DDNNError, Infeasible
 from ddnn.evaluation import record as recorded

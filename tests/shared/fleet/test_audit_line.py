@@ -3,7 +3,7 @@
 from typing import Any
 
 from ddnn.drift import DriftMonitor
-from ddnn.fleet.view import audit_line
+from ddnn.fleet.status import audit_line
 from ddnn.policy import Audits, Policy, Promise
 from ddnn.types import Exit
 

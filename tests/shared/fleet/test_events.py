@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from ddnn.bundle import Bundle
-from ddnn.cli.play import play
+from ddnn.cli.ask import play
 from ddnn.data import load
 from ddnn.errors import BadData
 from ddnn.evaluation.source import load_for

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from ddnn.resolver import Resolver
+from ddnn.connections import Resolver
 
 ALONE = """
 import asyncio, socket
 from aiohttp.resolver import ThreadedResolver
-from ddnn.resolver import Resolver
+from ddnn.connections import Resolver
 
 async def addresses(resolver):
     try:

@@ -1,4 +1,4 @@
-"""`ddnn infer`: ask a running fleet about one event."""
+"""Events for a running fleet: `ddnn infer` asks about one, `ddnn play` is its sensors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddnn.cli.options import BasePort, Devices, Json, Token, bundle_path, print_json
+from ddnn.cli import options
+from ddnn.cli.options import load_events, open_bundle, print_json, screen
 from ddnn.errors import BadInput, DDNNError
 
 if TYPE_CHECKING:
     from ddnn.client import EventAnswer
     from ddnn.fleet.events import Event
 
-__all__ = ["infer"]
+__all__ = ["infer", "play"]
 
 File = Annotated[
     Path | None,
@@ -33,19 +34,32 @@ Save = Annotated[
 ]
 EventId = Annotated[str | None, typer.Option("--event", metavar="ID", help="Event id; a new one by default.")]
 DeadlineMs = Annotated[float | None, typer.Option(min=1, help="Time budget; the tiers' own by default.")]
+PlayData = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DATA", help="Play a data file or built-in set; golden events by default."),
+]
+PlaySplit = Annotated[str, typer.Option("--split", help="Which part of --data: train, validation, test or all.")]
+Jitter = Annotated[float, typer.Option("--jitter-ms", min=0, help="Each view comes up to this much later.")]
+Drop = Annotated[float, typer.Option(min=0, max=1, help="Share of the views that are lost.")]
+Order = Annotated[int, typer.Option("--seed", help="Seed of the order, of what is lost and what is late.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Instead of the policy's: answer at the first exit less unsure; 0 = the cloud."),
+]
+HealthFile = Annotated[Path | None, typer.Option(help="Touch this file whenever an event was answered.")]
 
 
 def infer(
     file: File = None,
-    device: Devices = None,
-    base_port: BasePort = 8000,
+    device: options.Devices = None,
+    base_port: options.BasePort = 8000,
     bundle: BundleOption = None,
     golden: Golden = 0,
     event: EventId = None,
     deadline_ms: DeadlineMs = None,
     save: Save = None,
-    token: Token = None,
-    as_json: Json = False,
+    token: options.Token = None,
+    as_json: options.Json = False,
 ) -> None:
     """Ask the devices of a running fleet about an event, and print the answer.
 
@@ -54,13 +68,12 @@ def infer(
 
     Example: `ddnn infer`, `ddnn infer EVENT.npz --device http://10.0.0.7:8010 --device http://10.0.0.8:8010`
     """
-    from ddnn.bundle import Bundle
     from ddnn.client import Fleet
     from ddnn.fleet.addresses import device_addresses
     from ddnn.fleet.events import Event, golden_events, read_events, write_requests
     from ddnn.fleet.status import NO_TIER, check_served, read_statuses
 
-    opened = Bundle.open(bundle_path(bundle))
+    opened = open_bundle(bundle)
     if file is not None:
         events = read_events(file, [spec.view.shape for spec in opened.topology.devices])
     else:
@@ -119,3 +132,49 @@ def _text(event: "Event", answer: "EventAnswer", classes: Sequence[str]) -> str:
         **{f"device {device}": str(error) for device, error in answer.errors.items()},
     }
     return "\n".join(f"{name:<10}{value}" for name, value in lines.items()) + "\n"
+
+
+def play(
+    bundle: options.BundleArgument = None,
+    device: options.Devices = None,
+    base_port: options.BasePort = 8000,
+    data: PlayData = None,
+    grid: options.Grid = None,
+    split: PlaySplit = "test",
+    rate: options.Rate = None,
+    count: options.Count = None,
+    jitter_ms: Jitter = 0.0,
+    drop: Drop = 0.0,
+    seed: Order = 0,
+    threshold: Threshold = None,
+    health_file: HealthFile = None,
+    token: options.Token = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show events to the devices of a running fleet and print the answers.
+
+    Exit code 1 when an event was not answered.
+
+    Example: `ddnn play --rate 5 --drop 0.1`, `ddnn play --data mnist5k --grid 3x2 --count 100`
+    """
+    from ddnn.fleet.addresses import device_addresses
+    from ddnn.fleet.events import events_of, golden_events, shuffled
+    from ddnn.fleet.player import Pace, Played
+    from ddnn.fleet.status import check_served, read_statuses
+    from ddnn.fleet.table import show
+
+    opened = open_bundle(bundle)
+    urls = device_addresses(device or (), base_port, opened.topology)
+    check_served(read_statuses(urls, token), opened, "its BUNDLE")
+    events = events_of(opened, load_events(opened, data, grid), split) if data else golden_events(opened)
+
+    def touch(played: Played) -> None:
+        if health_file and played.answer is not None:
+            health_file.touch()
+
+    pace, console = Pace(rate, jitter_ms, drop, seed, threshold), screen(stderr=as_json)
+    tally = show(urls, shuffled(events, count, seed), pace, opened.manifest.classes, token, console, touch)
+    if as_json:
+        print_json(tally.document())
+    if tally.failed:
+        raise typer.Exit(1)

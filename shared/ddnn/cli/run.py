@@ -1,60 +1,61 @@
-"""`ddnn up`: a whole fleet on this machine, answering real events."""
+"""`ddnn up`: a whole fleet on this machine, answering real events; `ddnn serve`: one tier of one."""
 
+import importlib
+import logging
 import shlex
 import signal
+import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from ddnn.cli.options import BasePort, BundleArgument, Count, Rate, Token, bundle_path, command_name
+from ddnn.cli import options
+from ddnn.cli.options import command_name, screen
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ddnn.fleet.processes import LocalFleet
 
-__all__ = ["LinkShapes", "MaxBatch", "MaxDelay", "up"]
+__all__ = ["serve", "up"]
 
 NoPlay = Annotated[bool, typer.Option("--no-play", help="Start the fleet and play nothing.")]
 Once = Annotated[bool, typer.Option("--once", help="Stop the fleet when the events are played; for scripts.")]
-
 State = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder in which the policy outlives the fleet; by default it ends with it."),
 ]
-MaxBatch = Annotated[
-    int | None, typer.Option(min=1, help="Most events in one run of a section, at every tier; 64 by default.")
+TierArgument = Annotated[Literal["device", "edge", "cloud"], typer.Argument(help="Which kind of tier.")]
+ServedBundle = Annotated[Path | None, typer.Option(help="Folder of the bundle; the shipped one by default.")]
+Index = Annotated[int | None, typer.Option(help="Which device, or which edge, this is.")]
+Upstream = Annotated[
+    list[str] | None, typer.Option(help="Address of the tier above; again for a second one to fall back to.")
 ]
-MaxDelay = Annotated[
-    float | None,
-    typer.Option(min=0, help="How long a free section waits for more events, in milliseconds; 0 by default."),
+Host = Annotated[str | None, typer.Option(help="Address to bind.")]
+Port = Annotated[int | None, typer.Option(help="Port to bind.")]
+SectionBatch = Annotated[int | None, typer.Option(help="Most events in one run of a section.")]
+SectionDelay = Annotated[
+    float | None, typer.Option(help="How long a free section waits for more events, in milliseconds; 0 by default.")
 ]
-LinkShapes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--link",
-        metavar="NAME=SHAPE",
-        help="Make a link slow: device-edge=5ms,50mbit or edge-cloud=40ms,10mbit,5ms"
-        " (round trip, rate, jitter); once for each.",
-    ),
-]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
 
 _USUAL_PORT: Final = 8000
 
 
 def up(
-    bundle: BundleArgument = None,
-    base_port: BasePort = _USUAL_PORT,
+    bundle: options.BundleArgument = None,
+    base_port: options.BasePort = _USUAL_PORT,
     no_play: NoPlay = False,
-    count: Count = None,
-    rate: Rate = None,
+    count: options.Count = None,
+    rate: options.Rate = None,
     once: Once = False,
     state: State = None,
-    max_batch: MaxBatch = None,
-    max_delay_ms: MaxDelay = None,
-    link: LinkShapes = None,
-    token: Token = None,
+    max_batch: options.MaxBatch = None,
+    max_delay_ms: options.MaxDelay = None,
+    link: options.LinkShapes = None,
+    token: options.Token = None,
 ) -> None:
     """Start cloud, edge and devices as processes on loopback, play real events through them, and stay up.
 
@@ -64,8 +65,7 @@ def up(
 
     Example: `ddnn up`, `ddnn up runs/mine --base-port 9000 --count 100`, `ddnn up --link edge-cloud=400ms,56kbit`
     """
-    from rich.console import Console
-
+    from ddnn.bundle import shipped_bundle
     from ddnn.fleet.events import golden_events, shuffled
     from ddnn.fleet.player import Pace
     from ddnn.fleet.processes import LocalFleet
@@ -75,22 +75,16 @@ def up(
     # SIGTERM is a Ctrl-C to whatever handles that at the moment, also where a shell had Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    console = Console(highlight=False)
+    console = screen()
     settings = {"DDNN_TOKEN": token, "DDNN_MAX_SECTION_BATCH": max_batch, "DDNN_MAX_DELAY_MS": max_delay_ms}
     env = {name: str(value) for name, value in settings.items() if value is not None}
     shapes = {LINKS[name]: shape for name, shape in parse_links(link or ()).items()}
-    with LocalFleet(bundle_path(bundle), base_port=base_port, env=env, state=state, shapes=shapes) as fleet:
+    with LocalFleet(bundle or shipped_bundle(), base_port=base_port, env=env, state=state, shapes=shapes) as fleet:
         _wait(fleet, console)
         tally = None
         if not no_play:
-            tally = show(
-                fleet.device_urls,
-                shuffled(golden_events(fleet.bundle), count),
-                Pace(rate),
-                classes=fleet.bundle.manifest.classes,
-                token=token,
-                console=console,
-            )
+            events = shuffled(golden_events(fleet.bundle), count)
+            tally = show(fleet.device_urls, events, Pace(rate), fleet.bundle.manifest.classes, token, console)
         if not once:
             _say_where(fleet, console, token)
             _stay(fleet, console)
@@ -137,8 +131,6 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
 
 
 def _stay(fleet: "LocalFleet", console: "Console") -> None:
-    import time
-
     reported: set[str] = set()
     try:
         while True:
@@ -149,3 +141,35 @@ def _stay(fleet: "LocalFleet", console: "Console") -> None:
             time.sleep(0.3)
     except KeyboardInterrupt:
         console.print("\nstopping", style="dim")
+
+
+def serve(
+    tier: TierArgument,
+    bundle: ServedBundle = None,
+    index: Index = None,
+    upstream: Upstream = None,
+    host: Host = None,
+    port: Port = None,
+    max_batch: SectionBatch = None,
+    max_delay_ms: SectionDelay = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Serve one tier until SIGTERM; every setting also comes as DDNN_… from the environment.
+
+    Example: ddnn serve device --index 3 --upstream http://127.0.0.1:8001 --port 8013
+    """
+    from ddnn.errors import BadConfig
+    from ddnn.serving.server import serve_app
+    from ddnn.settings import Settings
+
+    where = {"bundle": bundle, "index": index, "upstream": tuple(upstream) if upstream else None}
+    batching = {"max_section_batch": max_batch, "max_delay_ms": max_delay_ms}
+    settings = Settings.load(**where, **batching, host=host, port=port, log_level=log_level)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        module = importlib.import_module(f"ddnn_{tier}.app")
+    except ModuleNotFoundError as error:
+        raise BadConfig(f"the {tier} tier is not installed here ({error}); expected the package ddnn_{tier}") from error
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while starting; and when uvicorn raises it again, drained
+    serve_app(module.create_app(settings), settings)

@@ -1,11 +1,16 @@
-"""TLS: the certificate that a tier shows its callers, and the authorities that a caller trusts."""
+"""How connections are made: the certificate a tier shows, the authorities its callers trust, the address of a name."""
 
+import asyncio
+import socket
 import ssl
 from pathlib import Path
 
+from aiohttp.abc import ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
 from ddnn.errors import BadConfig
 
-__all__ = ["check_certificate", "trusted"]
+__all__ = ["Resolver", "check_certificate", "trusted"]
 
 
 def check_certificate(certificate: Path | None, key: Path | None) -> None:
@@ -34,3 +39,27 @@ def trusted(url: str) -> ssl.SSLContext | bool:
 
 def _refuse() -> str:
     raise OSError("the key is protected by a password")
+
+
+class Resolver(ThreadedResolver):
+    """aiohttp's own, and once more without `AI_ADDRCONFIG` where that finds nothing.
+
+    With that flag the system leaves out the addresses of families in which only the loopback has one, so that
+    `https://localhost` has no address on a machine without a network (getaddrinfo(3)).
+    """
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Addresses of `host`; raise `OSError` where there is none."""
+        try:
+            return await super().resolve(host, port, family)
+        except socket.gaierror:
+            loop = asyncio.get_running_loop()
+            entries = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        numeric = socket.AI_NUMERICHOST
+        return [
+            ResolveResult(hostname=host, host=address[0], port=address[1], family=kind, proto=protocol, flags=numeric)
+            for kind, _, protocol, _, address in entries
+            if isinstance(address[0], str)
+        ]
