@@ -50,7 +50,7 @@ class FaultyFleet(LocalFleet):
         for member in self.members.values():
             if member.running:
                 self.resume(member.name)
-        super().__exit__(kind, error, at)
+        super().__exit__(*error)
 
     @property
     def device_urls(self) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def test_it_makes_a_bundle_and_says_how_good_it_is(
     assert printed.err.startswith("synthetic: 480 events (")
     assert "warning: " not in printed.err
     assert re.search(
-        r"^epoch 1 of 1: loss [\d.]+, validation local [\d.]+% edge [\d.]+% cloud [\d.]+% one lost [\d.]+%, [\d.]+ s$",
+        r"^epoch 1 of 1: loss [\d.]+, validation local [\d.]+ % edge [\d.]+ % cloud [\d.]+ % one lost [\d.]+ %, [\d.]+ s$",
         printed.err,
         re.MULTILINE,
     )
