@@ -65,7 +65,7 @@ def test_it_makes_a_bundle_and_says_how_good_it_is(
     assert printed.err.startswith("synthetic: 480 events (")
     assert "warning: " not in printed.err
     assert re.search(
-        r"^epoch 1 of 1: loss [\d.]+, validation local [\d.]+ % edge [\d.]+ % cloud [\d.]+ % one lost [\d.]+ %, [\d.]+ s$",
+        r"^epoch 1 of 1: loss [\d.]+, validation local \S+ % edge \S+ % cloud \S+ % one lost \S+ %, [\d.]+ s$",
         printed.err,
         re.MULTILINE,
     )
@@ -185,7 +185,7 @@ def test_a_bar_moves_with_every_step_and_an_epoch_is_a_line(capsys: pytest.Captu
     watcher.step(1, 3, 4)
     watcher.epoch({"epoch": 0, "loss": 0.5, "local": 0.5, "edge": None, "cloud": 0.75, "cloud_one_lost": [0.25, 0.5]})
     assert moved == [("training", 7, 8)]
-    line = "epoch 1 of 2: loss 0.5000, validation local 50.0% cloud 75.0% one lost 25.0%, "
+    line = "epoch 1 of 2: loss 0.5000, validation local 50.0 % cloud 75.0 % one lost 25.0 %, "
     assert capsys.readouterr().err.startswith(line)
 
 
