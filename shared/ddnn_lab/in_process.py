@@ -18,11 +18,11 @@ from ddnn.fleet.addresses import edge_names
 from ddnn.policy import Policy, Thresholds
 from ddnn.settings import Settings
 from ddnn.types import Answer, Array
+from ddnn.uplink.uplink import INFER_PATH as INFER
 from ddnn.wire import HEADER_LENGTH, decode_response, encode_request
 
 __all__ = ["INFER", "NEVER", "Fleet", "Switch"]
 
-INFER: Final = "/v2/models/ddnn/infer"
 NEVER: Final = Thresholds(local=0.0, edge=0.0)
 """Every event goes up to the cloud."""
 
@@ -71,12 +71,12 @@ class Fleet:
         if cloud_alone:
             return
         topology = self.bundle.topology
-        names = edge_names(len(topology.edges))
-        for n, name in enumerate(names):
-            apps[name] = ddnn_edge.app.create_app(make(index=n, upstream="http://cloud"), self.switch)
+        edges = edge_names(len(topology.edges))
+        for n, edge in enumerate(edges):
+            apps[edge] = ddnn_edge.app.create_app(make(index=n, upstream="http://cloud"), self.switch)
         for n in range(len(topology.devices)):
-            upstream = f"http://{names[topology.edge_of(n)]}"
-            apps[f"device-{n}"] = ddnn_device.app.create_app(make(index=n, upstream=upstream), self.switch)
+            given = make(index=n, upstream=f"http://{edges[topology.edge_of(n)]}")
+            apps[f"device-{n}"] = ddnn_device.app.create_app(given, self.switch)
 
     def use(self, **changes: Any) -> None:
         """Give every tier this policy."""
@@ -101,21 +101,13 @@ class Fleet:
         return self.bundle.golden[f"view_{device}"][rows]
 
     async def see(
-        self,
-        *,
-        devices: Sequence[int] | None = None,
-        rows: slice = slice(0, 2),
-        name: str = "e",
-        **parameters: Any,
+        self, *, devices: Sequence[int] | None = None, rows: slice = slice(0, 2), name: str = "e", **parameters: Any
     ) -> list[list[Answer]]:
         """The devices, by default all, see the same events; per device its answers."""
         devices = range(len(self.bundle.topology.devices)) if devices is None else devices
-        count = len(self.view(0, rows))
-        events = np.array([f"{name}{n}".encode() for n in range(count)], np.object_)
-        inputs = [{"view": self.view(n, rows), "event": events} for n in devices]
-        return await asyncio.gather(
-            *(self.infer(f"device-{n}", given, **parameters) for n, given in zip(devices, inputs, strict=True))
-        )
+        events = np.array([f"{name}{n}".encode() for n in range(len(self.view(0, rows)))], np.object_)
+        inputs = {n: {"view": self.view(n, rows), "event": events} for n in devices}
+        return await asyncio.gather(*(self.infer(f"device-{n}", inputs[n], **parameters) for n in devices))
 
     async def close(self) -> None:
         """Close every tier's uplink."""

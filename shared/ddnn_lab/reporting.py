@@ -40,11 +40,16 @@ def mean(value: Spread | None, digits: int = 1) -> str:
     return number(value["mean"] if value else None, digits)
 
 
+def fixed(value: float, digits: int = 0) -> str:
+    """`1,234.50`, with so many digits."""
+    return f"{value:,.{digits}f}"
+
+
 _TEMPLATES: Final = Environment(
     loader=PackageLoader("ddnn_lab"), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
 )
 _TEMPLATES.filters.update(
-    clock=clock, mean=mean, number=number, percent=percent, points=points, share=share, signed=signed
+    clock=clock, fixed=fixed, mean=mean, number=number, percent=percent, points=points, share=share, signed=signed
 )
 
 

@@ -16,6 +16,7 @@ import typer
 
 from ddnn.errors import DDNNError
 from ddnn.seal import write_atomically
+from ddnn_lab.reporting import render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,9 +45,14 @@ def environment() -> dict[str, Any]:
     return {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "system": system}
 
 
-def write(out: Path, name: str, document: dict[str, Any], page: str, figure: "Figure | None" = None) -> None:
-    """Write `name.json` with the environment, `name.md` and, of a figure, `name.png`; print the page."""
-    page = page.rstrip("\n") + "\n"
+def write(
+    out: Path, name: str, document: dict[str, Any], figure: "Figure | None" = None, *, page: str = "", **words: Any
+) -> None:
+    """Write `name.json` with the environment, `name.md` and, of a figure, `name.png`; print the page.
+
+    The page is the template of that name, filled with the document and `words`, unless it is given.
+    """
+    page = page or render(f"{name}.md", **document, **words)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / f"{name}.json", json.dumps({**environment(), **document}, indent=1) + "\n")
     write_atomically(out / f"{name}.md", page)

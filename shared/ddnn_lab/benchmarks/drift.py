@@ -100,7 +100,7 @@ def audits(
     heads = ("accuracy, cloud's", "exit", "answers", "unlike the cloud", "promised", "alarm in", "audits", "answers")
     first = markdown(("promise", "exits", *(f"stated {rate:.0%}" for rate in RATES)), quiet_rows)
     page = f"{first}\n{markdown(('drift', *heads), rows)}"
-    write(out, "drift", {"replays": replays, "quiet": quiet_rows, "drifts": rows}, page)
+    write(out, "drift", {"replays": replays, "quiet": quiet_rows, "drifts": rows}, page=page)
 
 
 def _delay(alarm: Ints, quiet: int, share: float) -> tuple[str, str, str]:
@@ -178,7 +178,7 @@ def live(
     budgets = [f"{budget:.0%}" for budget in BUDGETS]
     page = markdown(("accuracy at … of the way to the cloud", *budgets, "ECE local", "ECE edge"), rows)
     document: dict[str, Any] = {name: [values.tolist() for values in arm] for name, arm in arms.items()}
-    write(out, "live", {"lost": lost, "arms": document}, page)
+    write(out, "live", {"lost": lost, "arms": document}, page=page)
 
 
 def study(

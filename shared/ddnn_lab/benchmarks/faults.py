@@ -20,7 +20,6 @@ import typer
 from matplotlib.figure import Figure
 
 from ddnn.bundle import Bundle, shipped_bundle
-from ddnn.formatting import markdown
 from ddnn.plot_style import name as entitle
 from ddnn.plot_style import panels
 from ddnn_lab.benchmarks import RESULTS, Out, Quick, command, write
@@ -37,8 +36,6 @@ __all__ = ["matrix", "soak"]
 
 CORE: Final = {"killed", "paused", "hangs", "error 500", "cut down"}
 WARM_UP_S: Final = 3.0
-LATE_MS, OPEN_MS, WHOLE_MS = 50, 1000, 5000
-"""What is aimed at: past the deadline, to an open circuit, to a whole fleet."""
 SHARE: Final = 0.7
 MOST_GROWTH: Final = 0.01
 
@@ -66,7 +63,7 @@ def matrix(
     with faulty_fleet(local=0.2, edge=0.2) as (fleet, bundle):
         document = _befall(fleet, bundle, troubles, rate, deadline_ms / 1000, seconds)
     document |= {"rate": rate, "deadline_ms": deadline_ms, "seconds": seconds}
-    write(out, "faults", document, f"{markdown(_COLUMNS, map(_cells, document['trials']))}\n{_summary(document)}")
+    write(out, "faults", document)
     raise typer.Exit(int(any(row["faults"] for row in document["trials"]) or bool(document["leaks"])))
 
 
@@ -94,42 +91,14 @@ def _befall(
     stayed, after = leaks(fleet, before), footprints(fleet)
     memory = {name: [was.memory, after[name].memory] for name, was in before.items() if was.pid == after[name].pid}
     verdicts = [Verdict.of(trial, load.samples, oracle, deadline_s).document(deadline_s) for trial in trials]
-    return {"trials": verdicts, "leaks": stayed, "memory": memory, "asked": len(load.samples)}
-
-
-_COLUMNS: Final = (
-    *("tier", "trouble", "requests", "lost", "wrong", "degraded, for", "p99, max ms", "past deadline, ms"),
-    *("circuit open, ms", "whole, ms"),
-)
-
-
-def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    reasons = ", ".join(f"`{name}` {count}" for name, count in sorted(row["reasons"].items(), key=lambda r: -r[1]))
-    opened = "" if not row["breaker_must_open"] else "never" if not row["breaker_ms"] else f"{row['breaker_ms']:.0f}"
-    tier = row["target"].partition("-")[0]
-    late = f"{row['latest_past_deadline_ms']:.0f}" if row["late"] else ""
-    counts = (row["asked"], row["lost"], row["wrong"], reasons or "none")
-    times = (f"{row['p99_ms']:.0f}, {row['max_ms']:.0f}", late, opened, f"{row['whole_ms']:.0f}")
-    return (tier, row["trouble"], *counts, *times)
-
-
-def _summary(document: dict[str, Any]) -> str:
-    rows = document["trials"]
-    asked, lost, wrong = (sum(row[key] for row in rows) for key in ("asked", "lost", "wrong"))
-    late, whole = ([row[key] for row in rows] for key in ("latest_past_deadline_ms", "whole_ms"))
-    opened = [row["breaker_ms"] for row in rows if row["breaker_must_open"] and row["breaker_ms"] is not None]
-    grown = [after / before - 1 for before, after in document["memory"].values()]
-    return (
-        f"{len(rows)} trials, {asked} requests to living tiers: {lost} lost, {wrong} wrong, "
-        f"{sum(sum(row['reasons'].values()) for row in rows)} degraded and right. "
-        f"Latest answer {max(late, default=0):.0f} ms past its deadline "
-        f"({sum(ms > LATE_MS for ms in late)} trials over {LATE_MS} ms). "
-        f"Circuits open after {max(opened, default=0):.0f} ms at most "
-        f"({sum(ms > OPEN_MS for ms in opened)} of {len(opened)} over {OPEN_MS}). "
-        f"Whole after {max(whole, default=0):.0f} ms at most ({sum(ms > WHOLE_MS for ms in whole)} over {WHOLE_MS}). "
-        f"Memory of tiers never restarted: {100 * max(grown, default=0):+.1f} % at most. "
-        f"Left behind: {', '.join(document['leaks']) or 'nothing'}."
-    )
+    return {
+        "trials": verdicts,
+        "leaks": stayed,
+        "memory": memory,
+        "growth": max((after / before - 1 for before, after in memory.values()), default=0.0),
+        "degraded": sum(sum(row["reasons"].values()) for row in verdicts),
+        "asked": len(load.samples),
+    }
 
 
 def soak(out: Out = RESULTS, minutes: float = 30.0, rate: float = 0.0, seed: int = 0) -> None:
@@ -143,7 +112,7 @@ def soak(out: Out = RESULTS, minutes: float = 30.0, rate: float = 0.0, seed: int
         )
         left = leaks(fleet, before)
     document = {"rate": rate, "left_behind": left, **soaked.document()}
-    write(out, "soak", document, _page(soaked, rate, left), _draw(soaked))
+    write(out, "soak", document, _draw(soaked))
     grown = max(soaked.growth.values()) >= MOST_GROWTH
     raise typer.Exit(int(bool(soaked.lost or soaked.wrong or left) or grown))
 
@@ -159,22 +128,6 @@ def _show(soaked: Soaked) -> None:
     counts = f"{soaked.asked} requests, {len(soaked.lost)} lost, {len(soaked.wrong)} wrong"
     lines = [*soaked.lost[-1:], *soaked.wrong[-1:], f"{soaked.seconds:.0f} s: {counts}"]
     print("\n".join(lines), file=sys.stderr, flush=True)
-
-
-def _page(soaked: Soaked, rate: float, left: list[str]) -> str:
-    rows = [
-        ("length", f"{soaked.seconds / 60:.1f} min, {sum(soaked.troubles.values())} troubles"),
-        ("load", f"{rate:.0f} events/s, each seen by six devices"),
-        ("requests to living tiers", soaked.asked),
-        ("lost", len(soaked.lost)),
-        ("wrong", len(soaked.wrong)),
-        ("degraded and right, in troubles", sum(soaked.reasons.values())),
-        ("degraded and right, between troubles", sum(soaked.calm.values())),
-        ("whole again after, at most", f"{max(soaked.whole_s, default=0):.1f} s"),
-        ("memory growth over the second half, largest", f"{100 * max(soaked.growth.values()):+.2f} %"),
-        ("left behind", ", ".join(left) or "nothing"),
-    ]
-    return markdown(("", ""), rows)
 
 
 def _draw(soaked: Soaked) -> Figure:

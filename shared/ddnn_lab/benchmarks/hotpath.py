@@ -24,7 +24,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.fleet.processes import LocalFleet
-from ddnn.formatting import markdown
 from ddnn.plot_style import name as entitle
 from ddnn.plot_style import panels
 from ddnn.runtime import Section
@@ -39,7 +38,6 @@ __all__ = ["serve"]
 SERVERS: Final = {"tier": "ddnn", "fastapi": "bare FastAPI route", "asgi": "no framework"}
 TIERS: Final = (Tier.CLOUD, Tier.DEVICE)
 CONCURRENT: Final = 16
-TARGET_RATE, TARGET_MS = 0.9, 1.0
 STAGES: Final = ("receive", "decode", "collect", "queue", "section", "decide", "uplink", "encode", "send")
 _SECTIONS: Final = ("device", "local", "edge", "cloud")
 _WARM_EVENTS: Final = 50
@@ -222,30 +220,6 @@ async def _counted(client: httpx.AsyncClient, url: str) -> dict[str, float]:
     return seconds
 
 
-def report(results: dict[str, Any]) -> str:
-    """What servers did, what was aimed at, and each tier's stages with what of the whole they leave unexplained."""
-    measured, targets, parts = [], [], []
-    for tier, result in results["tiers"].items():
-        for name, row in result["servers"].items():
-            cells = [f"{row[key]:,.0f}" if key.startswith(("per_", "cpu_")) else f"{row[key]:.2f}" for key in row]
-            measured.append((tier, SERVERS[name], *cells))
-        rate, ms = f"{result['of_fastapi']:.2f} ×", f"{result['framework_ms']:.3f} ms"
-        targets.append((f"{tier}: requests/s of the bare FastAPI route", f"≥ {TARGET_RATE} ×", rate))
-        targets.append((f"{tier}: framework time at concurrency 1, p50", f"≤ {TARGET_MS:g} ms", ms))
-    for tier, row in results["stages"].items():
-        total = sum(row[stage] for stage in STAGES)
-        values = [*(row[stage] for stage in STAGES), total, row["whole"], row["whole"] - total]
-        parts.append((tier, *(f"{value:.3f}" for value in values)))
-    columns = ("tier", "server", "requests/s at 16", "CPU µs a request at 16", "the same at 1", "p50 ms at 16")
-    more = ("p99 ms at 16", "p50 ms at 1", "CPU share of the asking, at most")
-    tables = (
-        markdown((*columns, *more), measured),
-        markdown(("target", "figure", "measured"), targets),
-        markdown(("ms a request", *STAGES, "sum", "whole", "unexplained"), parts),
-    )
-    return "# A tier beside bare servers\n\n" + "\n".join(tables)
-
-
 def draw(found: dict[str, dict[str, float]]) -> Figure:
     """Stacked bars, one a tier."""
     figure, (axes,) = panels(1, height=3.2)
@@ -269,7 +243,7 @@ def main(out: Out = RESULTS, seconds: float = 2.0, rounds: int = 5) -> None:
     results["tiers"] = {tier.value: compare(tier, seconds, rounds, server_cpu) for tier in TIERS}
     os.sched_setaffinity(0, set(cpus))
     results["stages"] = asyncio.run(stages(seconds))
-    write(out, "hotpath", results, report(results), draw(results["stages"]))
+    write(out, "hotpath", results, draw(results["stages"]), names=SERVERS)
 
 
 if __name__ == "__main__":

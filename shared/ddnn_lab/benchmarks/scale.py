@@ -24,7 +24,6 @@ from matplotlib.figure import Figure
 from ddnn.bundle import Bundle
 from ddnn.fleet.events import golden_events
 from ddnn.fleet.processes import LocalFleet
-from ddnn.formatting import markdown, number, percent
 from ddnn.plot_style import COLOURS, name, panels
 from ddnn.policy import Policy
 from ddnn.serving.collector import Children, Collector
@@ -234,54 +233,6 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"devices": one_edge[-1]["devices"], "cost_against_one_device": ratios, "flat_or_falling": flat}
 
 
-def report(results: Mapping[str, Any]) -> str:
-    """Tables by load, of memory, and of the collector."""
-    rows, judged = results["rows"], results["verdict"]
-    costs = ("devices' ms", "edges' ms", "cloud ms", "all ms", "events/s", "p50 ms", "answered there")
-    parts = ["# What a fleet costs as it grows\n", f"`{results['command']}`\n"]
-    for load, title in (("local", "Answered at the local exit"), ("cloud", "Answered at the cloud")):
-        parts += [f"{title}; CPU in milliseconds for a device and event, three events a second:\n"]
-        parts += [markdown(("devices", "edges", *costs), (_load_cells(row, row[load]) for row in rows))]
-    memory = [
-        (
-            row["devices"],
-            row["edges"],
-            *(f"{row['memory_mb'][tier]:.0f}" for tier in TIERS),
-            f"{row['seconds_to_start']:.0f}",
-        )
-        for row in rows
-    ]
-    columns = ("devices", "edges", *(f"MB a {tier}" for tier in TIERS), "s to start all")
-    parts += ["Memory a process:\n", markdown(columns, memory)]
-    for idle in (row["following_ms_per_s"] for row in rows if "following_ms_per_s" in row):
-        used = f"{idle['device']:.1f} ms of CPU a second at itself and {idle['edge']:.1f} ms at its edge"
-        parts += [f"While nothing is asked, following the policy costs a device {used}.\n"]
-    keys = ("first_us", "next_us", "last_us", "bytes_per_event")
-    held = [
-        (f"{level['waiting']:,}", *(f"{level[key]:.0f}" for key in keys), f"{level['memory_bytes'] / 1e6:,.0f}")
-        for level in results["collector"]["levels"]
-    ]
-    columns = ("events waiting", "first µs", "next µs", "last µs, with answer", "bytes an event", "MB")
-    ratios = ", ".join(
-        f"{'not measured' if value is None else f'{value:.2f}×'} ({load})"
-        for load, value in judged["cost_against_one_device"].items()
-    )
-    parts += [
-        "The collector alone, five of six devices' scores there; µs a contribution:\n",
-        markdown(columns, held),
-        f"Cost a device and event with {judged['devices']} devices against one: {ratios};"
-        f" flat or falling: {'yes' if judged['flat_or_falling'] else 'no'}.\n",
-        "![scale](scale.png)",
-    ]
-    return "\n".join(parts)
-
-
-def _load_cells(row: Mapping[str, Any], of_load: Mapping[str, Any]) -> tuple[object, ...]:
-    costs = (f"{of_load['cpu_ms_per_device_and_event'][key]:.2f}" for key in (*TIERS, "all"))
-    rest = (number(of_load["events_per_s"]), number(of_load["p50_ms"], 0), percent(of_load["share_there"], 0))
-    return row["devices"], row["edges"], *costs, *rest
-
-
 def draw(results: Mapping[str, Any]) -> Figure:
     """Cost over devices, and over waiting events."""
     figure, (cost, wait) = panels(2, height=6.4)
@@ -314,7 +265,7 @@ def main(out: Out = RESULTS, seconds: float = 5.0, quick: Quick = False) -> None
     rows = list(grow(2.5 if quick else seconds, sizes))
     typed = f"python -m ddnn_lab.benchmarks.scale --out {out.name}"
     results = {"command": typed, "rows": rows, "collector": collector, "verdict": verdict(rows)}
-    write(out, "scale", results, report(results), draw(results))
+    write(out, "scale", results, draw(results))
 
 
 if __name__ == "__main__":

@@ -12,17 +12,16 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from ddnn.bundle import shipped_bundle
 from ddnn.errors import BadInput
-from ddnn.formatting import NONE, markdown
 from ddnn.seal import write_atomically
 from ddnn_lab.benchmarks import Out, command
+from ddnn_lab.reporting import render
 
 __all__ = ["COMMANDS", "READERS", "fill"]
 
@@ -48,7 +47,6 @@ READERS: Final = {
     "scale": "scale.json",
 }
 """Benchmarks that have targets, and the file in its folder that says how they were met."""
-_MET: Final = {True: "yes", False: "**no**", None: NONE}
 
 
 def fill(page: Path, out: Path) -> list[str]:
@@ -67,29 +65,6 @@ def fill(page: Path, out: Path) -> list[str]:
     return missing
 
 
-def targets(hotpath: Any, uplink: Any, peers: Any, scale: Any) -> Iterator[tuple[str, str, str, bool | None, str]]:
-    """Of the benchmarks' documents each target: its name, what was aimed at, what was measured, met, by which."""
-    shares = {tier: each["of_fastapi"] for tier, each in hotpath["tiers"].items()}
-    times = {tier: each["framework_ms"] for tier, each in hotpath["tiers"].items()}
-    text = ", ".join(f"{tier} {share:.2f}×" for tier, share in shares.items())
-    name = "one tier against a bare FastAPI route, requests/s at 16 concurrent"
-    yield name, "≥ 0.9×", text, min(shares.values()) >= 0.9, "hotpath"
-    text = ", ".join(f"{tier} {value:.2f} ms" for tier, value in times.items())
-    name = "framework time a tier adds at concurrency 1, section excluded, p50"
-    yield name, "≤ 1 ms", text, max(times.values()) <= 1, "hotpath"
-    of_httpx = uplink["share_of_httpx"]
-    text = ", ".join(f"1/{1 / share:.1f} ({int(size) // 1000} kB)" for size, share in of_httpx.items())
-    name = "client CPU per hop, 16 concurrent, against stock httpx"
-    yield name, "≤ 1/5", text, max(of_httpx.values()) <= 0.2, "uplink"
-    for each in peers["targets"]:
-        yield each["name"], each["wanted"], f"{each['found']:.3g} ({each['note']})", each["met"], "peers"
-    verdict = scale["verdict"]
-    costs = verdict["cost_against_one_device"].items()
-    text = ", ".join("not measured" if cost is None else f"{cost:.2f}× answered at {exit}" for exit, cost in costs)
-    name = f"cost per device and event, {verdict['devices']} devices against 1"
-    yield name, "flat or falling", text, verdict["flat_or_falling"], "scale"
-
-
 def table(out: Path) -> str:
     """All targets; raise `BadInput` where a benchmark has not been run: its rows are not to be lost."""
     documents = {}
@@ -98,8 +73,7 @@ def table(out: Path) -> str:
             documents[name] = json.loads((out / name / file).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise BadInput(f"{out / name / file} is not there; expected what `--only {name}` writes") from None
-    rows = [(*row[:3], _MET[row[3]], f"`{row[4]}`") for row in targets(**documents)]
-    return markdown(("target", "wanted", "found", "", "measured by"), rows)
+    return render("targets.md", **documents)
 
 
 def run(name: str, out: Path, *more: str) -> int:

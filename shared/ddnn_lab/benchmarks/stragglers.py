@@ -8,7 +8,7 @@ the curve of the fixed ones.
 
 import asyncio
 import selectors
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import load
 from ddnn.evaluation import Recorder, decide
-from ddnn.formatting import markdown
 from ddnn.plot_style import name, panels
 from ddnn.policy import Policy
 from ddnn.serving.collector import Children, Collector
@@ -192,23 +191,8 @@ def main(
         return judged
 
     scenes = [study(scene, right, bundle.policy, passes * len(data)) for scene in SCENES]
-    page = markdown(_COLUMNS, [row for scene in scenes for row in _rows(scene)])
-    write(out, "stragglers", {"scenes": scenes}, page, _draw(scenes))
+    write(out, "stragglers", {"scenes": scenes}, _draw(scenes))
     raise typer.Exit(int(any(each["above"] < -BELOW for scene in scenes for each in scene["adaptive"])))
-
-
-_COLUMNS: Final = (
-    *("devices", "wait", "mean, ms", "p95, ms", "accuracy, %", "devices in time"),
-    "above the fixed waits, points",
-)
-
-
-def _rows(scene: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for kind, words in (("fixed", "fixed"), ("adaptive", "adaptive, at most")):
-        for p in scene[kind]:
-            figures = (f"{p['mean_ms']:.1f}", f"{p['p95_ms']:.1f}", f"{100 * p['accuracy']:.2f}", f"{p['devices']:.2f}")
-            above = f"{100 * p['above']:+.2f}" if "above" in p else ""
-            yield (scene["scene"], f"{words} {p['wait_ms']:g} ms", *figures, above)
 
 
 def _draw(scenes: Sequence[Mapping[str, Any]]) -> Figure:

@@ -73,7 +73,7 @@ def frontier(
     else:  # a process of its own for each, so that its peak memory is this run's
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             rows = [pool.apply(timed, (events, count, seed)) for count in exits for events in sizes]
-    write(out, "frontier", {"rows": rows}, _table(rows), None if scores else _draw_frontier(rows))
+    write(out, "frontier", {"rows": rows}, None if scores else _draw_frontier(rows), page=_table(rows))
 
 
 def made_events(events: int, exits: int, seed: int) -> tuple[Floats, Bools, Array]:
@@ -206,7 +206,7 @@ def guarantee(
             rows += ({**of_pool, **row} for row in study(scores, labelled, events, draws, learning, seed))
     heads = ("pool", "loss", "risk", "confidence", "broken", "at most", "plain picking breaks", "refused")
     page = markdown((*heads, "below the cloud", "best", "bytes", "best"), map(_guarantee_cells, rows))
-    write(out, "guarantee", {"events": events, "draws": draws, "rows": rows}, page)
+    write(out, "guarantee", {"events": events, "draws": draws, "rows": rows}, page=page)
 
 
 def _guarantee_cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -335,7 +335,7 @@ def latency(events: int = 8, out: Out = RESULTS) -> None:
     rows = asyncio.run(_latency(events))
     columns = ("offload", "answered at", "model: ms", "fleet: ms", "fleet with fast links: ms")
     page = markdown(columns, [(*row[:2], *(f"{ms:,.0f}" for ms in row[2:])) for row in rows])
-    write(out, "latency", {"links": LINKS, "rows": rows}, f"links: {' '.join(LINKS)}\n\n{page}")
+    write(out, "latency", {"links": LINKS, "rows": rows}, page=f"links: {' '.join(LINKS)}\n\n{page}")
 
 
 async def _latency(events: int) -> list[tuple[Any, ...]]:

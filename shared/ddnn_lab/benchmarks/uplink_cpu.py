@@ -8,10 +8,7 @@ all alike.
 
 import asyncio
 import multiprocessing
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager
 from statistics import median
 from typing import Any, Final, cast
 
@@ -21,12 +18,12 @@ import uvloop
 from httpx_aiohttp import AiohttpTransport
 from matplotlib.figure import Figure
 
-from ddnn.formatting import markdown
 from ddnn.plot_style import name as entitle
 from ddnn.plot_style import panels
 from ddnn.uplink.transport import OverAiohttp
 from ddnn.uplink.uplink import INFER_PATH
 from ddnn_lab.benchmarks import RESULTS, Out, command, free_port, listening, write
+from ddnn_lab.load import Closed, Measured, Outcome, measure_async
 
 __all__ = ["serve"]
 
@@ -52,9 +49,6 @@ ANSWER: Final = (
     b"server-timing: cloud-answer;dur=1.0\r\nx-request-id: " + b"e" * 32 + b"\r\ncontent-length: 400\r\n\r\n"
 ) + b"x" * 400
 
-Post = Callable[[], Awaitable[int]]
-"""One exchange; the bytes that came back."""
-
 
 class _Server(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -74,56 +68,44 @@ async def serve(port: int) -> None:
     await server.serve_forever()
 
 
-@asynccontextmanager
-async def client(name: str, url: str, body: bytes) -> AsyncIterator[Post]:
-    """The client `name`, as an uplink uses it."""
-    if name == "uplink":
-        transport = OverAiohttp(connections=512, keepalive_s=4.0, trusted=False)
-        limit: dict[str, Any] = {"connect_s": 0.5, "most": 1 << 20}
+class Client:
+    """The client `name`, as an uplink uses it; each event is one request of `size` bytes."""
 
-        async def over_aiohttp() -> int:
-            async with asyncio.timeout(1.9):
-                return len((await transport.exchange("POST", url, headers=HEADERS, body=body, **limit)).body)
+    def __init__(self, name: str, url: str, size: int) -> None:
+        limits = httpx.Limits(max_connections=512, max_keepalive_connections=512, keepalive_expiry=4.0)
+        given = AiohttpTransport(verify=False, trust_env=False, limits=limits) if name == "httpx-aiohttp" else None
+        self._httpx = httpx.AsyncClient(transport=given, limits=limits, trust_env=False, timeout=None)
+        self._uplink = OverAiohttp(connections=512, keepalive_s=4.0, trusted=False)
+        self._url, self._body = url, b"z" * size
+        self._post = self._over_aiohttp if name == "uplink" else self._over_httpx
 
-        yield over_aiohttp
-        await transport.aclose()
-        return
-    limits = httpx.Limits(max_connections=512, max_keepalive_connections=512, keepalive_expiry=4.0)
-    given = AiohttpTransport(verify=False, trust_env=False, limits=limits) if name == "httpx-aiohttp" else None
-    async with httpx.AsyncClient(transport=given, limits=limits, trust_env=False, timeout=None) as session:
+    async def __call__(self, number: int) -> Outcome:
+        """Post once."""
+        async with asyncio.timeout(1.9):
+            return Outcome(len(await self._post()) == 400)
 
-        async def over_httpx() -> int:
-            async with asyncio.timeout(1.9):
-                return len((await session.post(url, content=body, headers=HEADERS)).content)
+    async def _over_aiohttp(self) -> bytes:
+        limits: dict[str, Any] = {"connect_s": 0.5, "most": 1 << 20}
+        return (await self._uplink.exchange("POST", self._url, headers=HEADERS, body=self._body, **limits)).body
 
-        yield over_httpx
+    async def _over_httpx(self) -> bytes:
+        return (await self._httpx.post(self._url, content=self._body, headers=HEADERS)).content
 
-
-async def drive(post: Post, seconds: float) -> int:
-    """Keep 16 requests under way; how many were answered."""
-    until, done = time.perf_counter() + seconds, 0
-
-    async def one_after_another() -> None:
-        nonlocal done
-        while time.perf_counter() < until:
-            assert await post() == 400
-            done += 1
-
-    await asyncio.gather(*(one_after_another() for _ in range(CONCURRENT)))
-    return done
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._uplink.aclose()
+        await self._httpx.aclose()
 
 
-async def _measure(name: str, port: int, size: int, seconds: float) -> dict[str, float]:
-    async with client(name, f"http://127.0.0.1:{port}{INFER_PATH}", b"z" * size) as post:
-        await drive(post, seconds / 4)
-        began, used = time.perf_counter(), time.process_time()
-        done = await drive(post, seconds)
-    return {"cpu_us": 1e6 * (time.process_time() - used) / done, "per_s": done / (time.perf_counter() - began)}
+def cost(name: str, port: int, size: int, seconds: float) -> dict[str, float]:
+    """CPU microseconds of this process for each request, and requests a second, after a warm-up."""
 
+    async def load() -> Measured:
+        client = Client(name, f"http://127.0.0.1:{port}{INFER_PATH}", size)
+        return await measure_async(client, Closed(CONCURRENT), seconds=seconds, warm_up_s=seconds / 4)
 
-def measure(*given: Any) -> dict[str, float]:
-    """CPU seconds of this process for each request, and requests a second, after a warm-up."""
-    return uvloop.run(_measure(*given))
+    measured = uvloop.run(load())
+    return {"cpu_us": 1e6 * measured.cpu_s["client"] / measured.answered, "per_s": measured.answered / seconds}
 
 
 def run(seconds: float, rounds: int) -> dict[str, Any]:
@@ -140,24 +122,13 @@ def run(seconds: float, rounds: int) -> dict[str, Any]:
         for _ in range(rounds):
             for size in SIZES:
                 for name in CLIENTS:
-                    results[name][str(size)].append(pool.submit(measure, name, port, size, seconds).result())
+                    results[name][str(size)].append(pool.submit(cost, name, port, size, seconds).result())
     middle = {
         name: {size: {key: median(each[key] for each in all) for key in all[0]} for size, all in sizes.items()}
         for name, sizes in results.items()
     }
     share = {size: middle["uplink"][size]["cpu_us"] / middle["httpx"][size]["cpu_us"] for size in map(str, SIZES)}
     return {"concurrent": CONCURRENT, "rounds": results, "median": middle, "share_of_httpx": share, "target": TARGET}
-
-
-def report(results: dict[str, Any]) -> str:
-    """The table."""
-    rows = []
-    for name, words in CLIENTS.items():
-        for size, point in results["median"][name].items():
-            share = f"1/{results['median']['httpx'][size]['cpu_us'] / point['cpu_us']:.1f}"
-            rows.append((words, f"{int(size) // 1000} kB", f"{point['cpu_us']:.0f} µs", share, f"{point['per_s']:.0f}"))
-    table = markdown(("client", "body", "CPU of the client per request", "share of httpx", "requests/s"), rows)
-    return f"# CPU of an uplink\n\n{CONCURRENT} requests at once, median round.\n\n{table}"
 
 
 def draw(results: dict[str, Any]) -> Figure:
@@ -178,7 +149,7 @@ def draw(results: dict[str, Any]) -> Figure:
 def main(out: Out = RESULTS, seconds: float = 3.0, rounds: int = 3) -> None:
     """Measure and write `uplink_cpu.{json,md,png}`."""
     results = run(seconds, rounds)
-    write(out, "uplink_cpu", results, report(results), draw(results))
+    write(out, "uplink_cpu", results, draw(results), names=CLIENTS)
 
 
 if __name__ == "__main__":

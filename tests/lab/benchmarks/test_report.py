@@ -14,14 +14,14 @@ from ddnn_lab.benchmarks import command, environment, free_port, listening, writ
 def test_a_benchmark_writes_its_document_its_page_and_its_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path / "new", "quick", {"seconds": 1}, "# Quick", Figure())
+    write(tmp_path / "new", "quick", {"seconds": 1}, Figure(), page="# Quick\n")
     assert {file.name for file in (tmp_path / "new").iterdir()} == {"quick.json", "quick.md", "quick.png"}
     assert json.loads((tmp_path / "new" / "quick.json").read_text()) == {**environment(), "seconds": 1}
     assert (tmp_path / "new" / "quick.md").read_text() == capsys.readouterr().out == "# Quick\n"
 
 
 def test_a_benchmark_without_a_figure_writes_no_plot(tmp_path: Path) -> None:
-    write(tmp_path, "quick", {}, "page")
+    write(tmp_path, "quick", {}, page="page\n")
     assert {file.name for file in tmp_path.iterdir()} == {"quick.json", "quick.md"}
 
 
