@@ -16,8 +16,7 @@ from ddnn_cloud.service import CloudService
 
 __all__ = ["create_app", "make_service"]
 
-_EDGES_WAIT_TOO = 2
-"""Times as long as an edge waits for its devices: by then it has sent what it has."""
+_EDGES_WAIT_TOO = 2  # times as long as an edge waits for its devices: by then it has sent what it has
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:

@@ -14,8 +14,7 @@ from ddnn_edge.service import EdgeService
 
 __all__ = ["create_app", "make_service"]
 
-_MOST_AT_ONCE = 512
-"""Events in one request to the cloud."""
+_MOST_AT_ONCE = 512  # events in one request to the cloud
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:

@@ -21,17 +21,14 @@ from ddnn.settings import Settings
 
 __all__ = ["Admission", "LoopLag", "Seat"]
 
-_DEFLATE: Final = 1032
-"""Deflate makes at most so many bytes out of one."""
+_DEFLATE: Final = 1032  # deflate makes at most so many bytes out of one
 _LONGEST_RETRY_S: Final = 60
-_CAUTION: Final = 1.25
-"""A wait may turn out so many times as long as is expected."""
+_CAUTION: Final = 1.25  # a wait may turn out so many times as long as is expected
 _TURNS: Final = 3
 """A request waits for the event loop when it comes, when it is asked above or run, and when it is answered."""
 _EVERY_S: Final = 0.1
 _LOOKS: Final = 3
-_FLOOR_S: Final = 0.005
-"""A loop that has anything to do is late by so much."""
+_FLOOR_S: Final = 0.005  # a loop that has anything to do is late by so much
 
 
 class LoopLag:
@@ -129,8 +126,7 @@ class Admission:
         self._room, self._queues, self._lag = room, queues, lag
         self._late = metrics.late_answer
         self._shed = {reason: metrics.shed.labels(reason) for reason in ("in_flight", "bytes", "deadline")}
-        self.requests = 0
-        """Being worked on."""
+        self.requests = 0  # being worked on
         self.bytes = 0
         """Of their bodies, as they were announced or as they came; packed ones as large as they may become."""
 

@@ -27,10 +27,8 @@ class _Awaited:
     """The copy of an answered event whose features have been asked for."""
 
     copy: Event
-    missing: set[int]
-    """Places whose features have not come."""
-    features: Array
-    """(places, …), rows as they are sent, zero in absent places."""
+    missing: set[int]  # places whose features have not come
+    features: Array  # (places, …), rows as they are sent, zero in absent places
     timer: asyncio.TimerHandle
 
 
@@ -57,8 +55,7 @@ class Audits:
         self._control, self._metrics = control, metrics
         self._sent, self._most = topology.features(Tier.DEVICE), most
         self._awaited: dict[bytes, _Awaited] = {}
-        self._under_way: dict[Event, Answer] = {}
-        """Each audit, with the answer that was given."""
+        self._under_way: dict[Event, Answer] = {}  # each audit, with the answer that was given
         self._monitored = control.policy
         self._begin()
         metrics.drift.monitor = lambda: self.monitor

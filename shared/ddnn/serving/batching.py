@@ -23,10 +23,8 @@ Outputs = dict[str, Array]
 
 _SLOW_S, _FAST_S = 0.002, 0.001
 """A section goes to the thread once each of its last runs took longer, and comes back once one was quicker."""
-_LAST: Final = 8
-"""So many runs: where the machine is busy any one may take long, but not all of them."""
-_WEIGHT: Final = 0.1
-"""Of the newest run in what is usual."""
+_LAST: Final = 8  # so many runs: where the machine is busy any one may take long, but not all of them
+_WEIGHT: Final = 0.1  # of the newest run in what is usual
 
 
 @dataclass(eq=False, slots=True)
@@ -34,8 +32,7 @@ class _Group:
     """Events that came together and go on together."""
 
     events: Sequence[Event]
-    missing: int
-    """Of them have not been through yet."""
+    missing: int  # of them have not been through yet
 
 
 class SectionQueue:
@@ -63,12 +60,10 @@ class SectionQueue:
         self._next: asyncio.Handle | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._running_since: float | None = None
-        self._busy_since = 0.0
-        """Since when there has been something to do for this turn; 0 = nothing."""
+        self._busy_since = 0.0  # since when there has been something to do for this turn; 0 = nothing
         self._usual_s = self._usual_each_s = 0.0
         self._last: deque[float] = deque(maxlen=_LAST)
-        self.slow = False
-        """Whether runs go to the thread."""
+        self.slow = False  # whether runs go to the thread
 
     @property
     def wait_s(self) -> float:

@@ -26,11 +26,9 @@ from ddnn.types import Answer, Array, Ints
 
 __all__ = ["Children", "Collector", "Place", "Stragglers"]
 
-Place = slice | Ints
-"""Where a child's rows go in the fusion of its tier."""
+Place = slice | Ints  # where a child's rows go in the fusion of its tier
 
-_ROUND_TRIP_S: Final = 0.1
-"""Features that were asked for get this long to come, however short the straggler timeout is."""
+_ROUND_TRIP_S: Final = 0.1  # features that were asked for get this long to come, however short the straggler timeout is
 _CONTRIBUTION_BYTES: Final = 2000
 """What one costs beside its tensors: the arrays' heads, its reply, those that know it (benchmarks/scale.py)."""
 _SEEN: Final = 512
@@ -87,14 +85,10 @@ class Stragglers:
 class Children:
     """Those below a tier, and what an event of all of them is."""
 
-    places: Sequence[Place]
-    """Of each child, in the fusion."""
-    width: int
-    """Places there are."""
-    devices: Sequence[int]
-    """All devices below."""
-    event_bytes: int
-    """What an event's tensors may grow to, when all have sent all."""
+    places: Sequence[Place]  # of each child, in the fusion
+    width: int  # places there are
+    devices: Sequence[int]  # all devices below
+    event_bytes: int  # what an event's tensors may grow to, when all have sent all
     patience: int = 1
     """How many times as long as the policy or the request says children are waited for that wait themselves."""
 

@@ -29,8 +29,7 @@ Source = Literal["bundle", "state", "admin", "upstream"]
 POLICY_PATH: Final = "/v2/policy"
 _KNOWN: Final = 16
 _SEAL: Final = "checksum"
-_PATIENCE_S: Final = 2.0
-"""How long a tier above is listened to, once."""
+_PATIENCE_S: Final = 2.0  # how long a tier above is listened to, once
 
 
 def read_document(body: bytes) -> dict[str, Any]:
@@ -136,10 +135,8 @@ class PolicyControl:
         self._classes, self._devices = classes, devices
         self._file, self._changed = file or PolicyFile(None, ""), changed
         self._known: OrderedDict[int, Policy] = OrderedDict()
-        self.policy = kept[0] if kept else bundled
-        """What events that arrive now are decided under."""
-        self.previous = kept[1] if kept else None
-        """What was in force before; a rollback goes there."""
+        self.policy = kept[0] if kept else bundled  # what events that arrive now are decided under
+        self.previous = kept[1] if kept else None  # what was in force before; a rollback goes there
         self._take(self.policy, "state" if kept else "bundle")
 
     @property

@@ -43,12 +43,10 @@ class Step:
 
     exit: Exit
     section: Section
-    needs: tuple[str, ...]
-    """The inputs without which this step cannot run."""
+    needs: tuple[str, ...]  # the inputs without which this step cannot run
     unpack: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
     """What rows as they came become on the way in, by input; the others stay as they are."""
-    pack: Callable[[Array], Array] | None = None
-    """What features become on the way out."""
+    pack: Callable[[Array], Array] | None = None  # what features become on the way out
 
     @classmethod
     def of(cls, spec: SectionSpec, section: Section, topology: Topology) -> "Step":
@@ -80,10 +78,8 @@ class Step:
 class Upward(Protocol):
     """What takes unsure events to the tier above."""
 
-    carries: tuple[str, ...]
-    """Inputs without which an event cannot go up."""
-    reports: bool
-    """Whether the tier above has to know of events that are answered here."""
+    carries: tuple[str, ...]  # inputs without which an event cannot go up
+    reports: bool  # whether the tier above has to know of events that are answered here
 
     def take(self, events: Sequence[Event]) -> None:
         """Take events that came together, and settle each, with the answer from above or degraded."""
@@ -117,10 +113,8 @@ class Engine:
         """
         self.steps, self.above, self.offload, self.audits, self.ledger = tuple(steps), above, offload, audits, ledger
         self._metrics, self._batch_size = metrics, metrics.batch_size.labels()
-        self._open: dict[Event, None] = {}
-        """In the order in which they came."""
-        self.draining = self._gave_up = False
-        """Whether no new events are taken."""
+        self._open: dict[Event, None] = {}  # in the order in which they came
+        self.draining = self._gave_up = False  # whether no new events are taken
         self.queues = [
             SectionQueue(step.run, partial(self._decide, step), self._go_on, self._failed, most=most, delay_s=delay_s)
             for step in self.steps

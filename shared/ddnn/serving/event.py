@@ -18,10 +18,8 @@ from ddnn.types import Answer, Array, Bools, Exit, Floats
 
 __all__ = ["AUDIT_S", "Contribution", "Event", "Flight", "Holder", "Reply", "audit_options", "no_answer"]
 
-AUDIT_S: Final = 2.0
-"""How long an audit may take, in seconds, at each tier; no caller waits for it."""
-_NO_OPTIONS: Final = RequestOptions(0.0)
-"""Of an answered event, for which nothing is decided any more."""
+AUDIT_S: Final = 2.0  # how long an audit may take, in seconds, at each tier; no caller waits for it
+_NO_OPTIONS: Final = RequestOptions(0.0)  # of an answered event, for which nothing is decided any more
 _WORKED_ON: Final = frozenset({State.DECIDING, State.OFFLOADED})
 
 
@@ -29,20 +27,14 @@ _WORKED_ON: Final = frozenset({State.DECIDING, State.OFFLOADED})
 class Contribution:
     """What one child of this tier sends for one event; a child has one place in this tier's fusion, or several."""
 
-    child: int
-    """Its number among the children."""
-    inputs: dict[str, Array]
-    """`scores`, packed `features` or `view`, a row each of its places."""
-    present: Bools
-    """A flag each of its places."""
-    devices: Bools
-    """[D], who took part."""
+    child: int  # its number among the children
+    inputs: dict[str, Array]  # `scores`, packed `features` or `view`, a row each of its places
+    present: Bools  # a flag each of its places
+    devices: Bools  # [D], who took part
     answered: Exit | None = None
     """The exit at which the child was sure: its caller has that answer, and `scores` are what it was made of."""
-    policy_version: int | None = None
-    """The child's policy where it was sure, if it said so."""
-    second: bool = False
-    """Features that were asked for; the child has contributed before."""
+    policy_version: int | None = None  # the child's policy where it was sure, if it said so
+    second: bool = False  # features that were asked for; the child has contributed before
 
 
 class Reply:
@@ -53,8 +45,7 @@ class Reply:
         self.options, self.child, self.began = options, child, perf_counter()
         self.until = options.deadline - reserve(options.deadline - asyncio.get_running_loop().time()) / 2
         """Loop time at which events that are not answered give the best they have."""
-        self.events: list[Event] = []
-        """Those that it has waited for."""
+        self.events: list[Event] = []  # those that it has waited for
         self.complete = 0.0
         """When the last of them had all its contributions, by `time.perf_counter`; 0 where none has waited for any."""
         self._answers: list[Answer | None] = [None] * rows
@@ -116,8 +107,7 @@ class Reply:
 class Flight:
     """Events that go up in one request, and the task that works on it, which ends with the last of them."""
 
-    open: int
-    """Of its events are not answered."""
+    open: int  # of its events are not answered
     task: asyncio.Task[None] | None = None
 
     def landed(self) -> None:
@@ -144,58 +134,36 @@ class Holder(Protocol):
 class Event:
     """One event at one tier."""
 
-    id: bytes | None
-    """Event id, or None for an event of its own."""
-    rule: Rule
-    """The policy that was in force when the event arrived, as its exits apply it."""
-    options: RequestOptions
-    """Those of its first contribution."""
+    id: bytes | None  # event id, or None for an event of its own
+    rule: Rule  # the policy that was in force when the event arrived, as its exits apply it
+    options: RequestOptions  # those of its first contribution
     inputs: dict[str, Array]
     """`view` (…), packed `features` (bytes,); over n places (n, …), `scores` (n, K) and `present` (n,) too."""
-    devices: Bools
-    """[D], who takes part."""
-    best: Answer
-    """What the highest exit so far would answer; to begin with, that there is no answer."""
+    devices: Bools  # [D], who takes part
+    best: Answer  # what the highest exit so far would answer; to begin with, that there is no answer
     holder: Holder
-    reached: int = -1
-    """Rank of that exit; -1 before the first."""
+    reached: int = -1  # rank of that exit; -1 before the first
     state: State = State.DECIDING
-    step: int = 0
-    """What comes next: a section of this tier by its number, or one more than there are: the tier above."""
-    answer: Answer | None = None
-    """Once there is one."""
-    replies: list[tuple[Reply, int]] = field(default_factory=list)
-    """Those that wait, each with its row."""
-    deadline: float = 0.0
-    """Loop time by which the most patient caller must have the answer."""
-    until: float = 0.0
-    """Loop time by which this tier gives that caller what there is."""
-    opened: float = 0.0
-    """Loop time of the first contribution."""
-    held_since: float = 0.0
-    """Loop time of its answer."""
-    contributions: dict[int, Contribution] = field(default_factory=dict)
-    """Each child's first."""
+    step: int = 0  # what comes next: a section of this tier by its number, or one more than there are: the tier above
+    answer: Answer | None = None  # once there is one
+    replies: list[tuple[Reply, int]] = field(default_factory=list)  # those that wait, each with its row
+    deadline: float = 0.0  # loop time by which the most patient caller must have the answer
+    until: float = 0.0  # loop time by which this tier gives that caller what there is
+    opened: float = 0.0  # loop time of the first contribution
+    held_since: float = 0.0  # loop time of its answer
+    contributions: dict[int, Contribution] = field(default_factory=dict)  # each child's first
     featured: dict[int, Contribution] = field(default_factory=dict)
     """Of those, or of what came when it was asked for, what has features."""
-    unheard: set[int] = field(default_factory=set)
-    """Children that are asked for features and have not heard of it yet."""
-    timer: asyncio.TimerHandle | None = None
-    """The straggler timeout, or that of features."""
-    flight: Flight | None = None
-    """The request upward that it is part of."""
+    unheard: set[int] = field(default_factory=set)  # children that are asked for features and have not heard of it yet
+    timer: asyncio.TimerHandle | None = None  # the straggler timeout, or that of features
+    flight: Flight | None = None  # the request upward that it is part of
     judged: dict[Exit, Floats] = field(default_factory=dict)
     """(K,), what each exit that ran here said, and a child that was sure."""
-    bytes_up: int = 0
-    """Payload bytes this tier has sent up for the event."""
-    since: float = 0.0
-    """Since when it waits for its section or for the tier above, by `time.perf_counter`."""
-    complete: float = 0.0
-    """When all that it was collected from was there, by `time.perf_counter`; 0 before that."""
-    stages: list[Stage] = field(default_factory=list)
-    """Where its time went."""
-    upper_timings: list[str] = field(default_factory=list)
-    """`Server-Timing` of the tiers above, as it came."""
+    bytes_up: int = 0  # payload bytes this tier has sent up for the event
+    since: float = 0.0  # since when it waits for its section or for the tier above, by `time.perf_counter`
+    complete: float = 0.0  # when all that it was collected from was there, by `time.perf_counter`; 0 before that
+    stages: list[Stage] = field(default_factory=list)  # where its time went
+    upper_timings: list[str] = field(default_factory=list)  # `Server-Timing` of the tiers above, as it came
 
     def to(self, state: State) -> None:
         """Go to `state`, along the table."""

@@ -19,14 +19,7 @@ from prometheus_client import Counter
 from starlette.types import Message, Receive, Scope, Send
 
 from ddnn.answers import encode_answers
-from ddnn.errors import (
-    BadInput,
-    DDNNError,
-    DeadlineExceeded,
-    TooLarge,
-    Unauthorized,
-    UnsupportedEncoding,
-)
+from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, TooLarge, Unauthorized, UnsupportedEncoding
 from ddnn.serving.admission import Admission
 from ddnn.serving.openapi import MODEL, SECURITY, VERSION
 from ddnn.serving.request import read_budget, read_options, request_id
@@ -41,8 +34,7 @@ _log = logging.getLogger("ddnn")
 _INFER: Final = frozenset({f"/v2/models/{MODEL}/infer", f"/v2/models/{MODEL}/versions/{VERSION}/infer"})
 _HEADER_LENGTH: Final = HEADER_LENGTH.lower().encode()
 _MEMBERS: Final = 64
-CALLER_LEFT: Final = 499
-"""What a request is counted as whose caller left before it was answered."""
+CALLER_LEFT: Final = 499  # what a request is counted as whose caller left before it was answered
 _TASK, _GONE = "task", "gone"
 
 Head = list[tuple[bytes, bytes]]

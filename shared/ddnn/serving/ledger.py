@@ -24,11 +24,9 @@ __all__ = ["MOST_BYTES", "Decision", "Ledger", "Replayed", "compare", "merge", "
 
 Doubles = npt.NDArray[np.float64]
 
-MOST_BYTES: Final = 16 << 20
-"""Decisions of one tier take at most, about."""
+MOST_BYTES: Final = 16 << 20  # decisions of one tier take at most, about
 _SMALLEST: Final = np.float32(1e-35)
-_OVERHEAD: Final = 1600
-"""Bytes of one decision besides its numbers."""
+_OVERHEAD: Final = 1600  # bytes of one decision besides its numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +37,9 @@ class Decision:
     """(K,) scores of each exit that is known, the answer's too; what comes later of an audit is seen here as well."""
     devices: Floats
     """(n, K) scores of the devices below, whose rows mean nothing where `here` is false; (0, K) at a device."""
-    here: Bools
-    """(n,), whose scores are known."""
-    live: int
-    """How many devices below this tier took part."""
-    exit: Exit
-    """Where the event was answered."""
+    here: Bools  # (n,), whose scores are known
+    live: int  # how many devices below this tier took part
+    exit: Exit  # where the event was answered
 
     @property
     def classes(self) -> int:
@@ -104,12 +99,9 @@ class Replayed:
     """What a policy does with recorded events."""
 
     events: int
-    estimated: int
-    """Of those, how many came to an exit whose scores are not known."""
-    share: dict[Exit, float]
-    """Answered at each exit."""
-    bytes: float
-    """Payload an event, from the devices of this tier up to the cloud."""
+    estimated: int  # of those, how many came to an exit whose scores are not known
+    share: dict[Exit, float]  # answered at each exit
+    bytes: float  # payload an event, from the devices of this tier up to the cloud
     accuracy: float | None
     """Mean probability of the label at the exit that answers; none where nothing is known of such an exit."""
 
@@ -202,8 +194,7 @@ def _payload(exit: Exit, live: Ints, classes: int, topology: Topology, edge: int
 
 
 _TIERS: Final = {"device": ("device",), "edge": ("local", "edge")}
-_SMALL: Final = 0.0005
-"""Less than this share is not worth a word."""
+_SMALL: Final = 0.0005  # less than this share is not worth a word
 
 
 def compare(before: Replayed, after: Replayed) -> dict[str, Any]:

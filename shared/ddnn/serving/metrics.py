@@ -199,8 +199,7 @@ class Series:
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-        """Of all values."""
+        self.total = 0.0  # of all values
 
     @property
     def count(self) -> int:

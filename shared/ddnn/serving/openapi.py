@@ -162,10 +162,7 @@ def infer(example: Mapping[str, Any], *, token: bool) -> dict[str, Any]:
     }
     for status in _INFER_ERRORS:
         responses |= _error(status)
-    content = {
-        "application/json": {"schema": _REQUEST, "example": dict(example)},
-        "application/octet-stream": binary,
-    }
+    content = {"application/json": {"schema": _REQUEST, "example": dict(example)}, "application/octet-stream": binary}
     headers = [
         {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": kind}}
         for name, (kind, text) in _HEADERS.items()

@@ -11,15 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ddnn.bundle import Bundle
-from ddnn.errors import (
-    BadInput,
-    Conflict,
-    DeadlineExceeded,
-    Forbidden,
-    OtherBundle,
-    StalePolicy,
-    Unauthorized,
-)
+from ddnn.errors import BadInput, Conflict, DeadlineExceeded, Forbidden, OtherBundle, StalePolicy, Unauthorized
 from ddnn.policy import Policy
 from ddnn.serving import openapi
 from ddnn.serving.control import POLICY_PATH, read_document
@@ -32,8 +24,7 @@ from ddnn.types import Exit
 __all__ = ["authorise", "make_policy_routes", "matches", "proposed", "refuse_stale"]
 
 _log = logging.getLogger("ddnn")
-MOST_BYTES: Final = 256 << 10
-"""A policy's document may have."""
+MOST_BYTES: Final = 256 << 10  # a policy's document may have
 _FLAGS: Final = {"": False, "false": False, "0": False, "true": True, "1": True}
 
 

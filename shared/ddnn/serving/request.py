@@ -35,35 +35,27 @@ _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})
 class Stage(NamedTuple):
     """Where time went."""
 
-    name: str
-    """`queue`, an exit's name (its section), `uplink`, …"""
+    name: str  # `queue`, an exit's name (its section), `uplink`, …
     seconds: float
-    began: float
-    """By `time.perf_counter`; events that went through a stage together have this in common."""
+    began: float  # by `time.perf_counter`; events that went through a stage together have this in common
 
 
 @dataclass(slots=True)
 class RequestOptions:
     """What one request asks besides its tensors, and where its time went."""
 
-    deadline: float
-    """Loop time, in seconds, by which the answer must be out."""
-    max_exit: Exit = Exit.CLOUD
-    """Answer no higher than this exit."""
-    threshold: float | None = None
-    """Instead of the policy's threshold at every exit that has one above 0."""
+    deadline: float  # loop time, in seconds, by which the answer must be out
+    max_exit: Exit = Exit.CLOUD  # answer no higher than this exit
+    threshold: float | None = None  # instead of the policy's threshold at every exit that has one above 0
     wait_ms: float | None = None
     """Instead of the policy's straggler timeout: wait this long for every child, alive or not."""
     audit: bool = False
     """This is no question but an audit: its answer is compared with one already given, and counted nowhere."""
     request_id: str = ""
     traceparent: bytes = b""
-    stages: list[Stage] = field(default_factory=list)
-    """Where the time of its events went."""
-    upper_timings: list[str] = field(default_factory=list)
-    """`Server-Timing` of the tiers above, as they came."""
-    late: int = 0
-    """Rows that were answered with what there was, because the time was over."""
+    stages: list[Stage] = field(default_factory=list)  # where the time of its events went
+    upper_timings: list[str] = field(default_factory=list)  # `Server-Timing` of the tiers above, as they came
+    late: int = 0  # rows that were answered with what there was, because the time was over
 
     def headers(self) -> dict[str, str]:
         """Headers of the request upward: the same request id, the same trace with this hop as its parent."""

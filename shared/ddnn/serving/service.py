@@ -42,12 +42,10 @@ class Parts:
     tier: Tier
     bundle: Bundle
     settings: Settings
-    sections: Mapping[str, Section]
-    """By role: `section`, and `local` at an edge."""
+    sections: Mapping[str, Section]  # by role: `section`, and `local` at an edge
     metrics: Metrics
     control: PolicyControl
-    uplink: Uplink | None
-    """To the tier above, where there is one."""
+    uplink: Uplink | None  # to the tier above, where there is one
 
     @property
     def classes(self) -> int:
@@ -190,8 +188,7 @@ class Service(ABC):
         )
         self.lag = LoopLag()
         self.started = time.monotonic()
-        self.in_flight = 0
-        """Inference requests being worked on."""
+        self.in_flight = 0  # inference requests being worked on
         self.metrics.in_flight.set_function(lambda: self.in_flight)
         del parts.bundle.golden  # a tier has no further use for it
 

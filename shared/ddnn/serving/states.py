@@ -14,18 +14,12 @@ class State(StrEnum):
 
     GATHERING = "gathering"
     """Its children's contributions are awaited; only at a tier that joins, and only with an event id."""
-    DECIDING = "deciding"
-    """It waits for a section, or is in it."""
-    ASKING = "asking"
-    """Features are awaited of the children that took part."""
-    OFFLOADED = "offloaded"
-    """It is on its way to the tier above and back."""
-    ANSWERED = "answered"
-    """It has its answer, and every reply has been given."""
-    HELD = "held"
-    """Answered, and kept for late contributions."""
-    GONE = "gone"
-    """Kept no longer."""
+    DECIDING = "deciding"  # it waits for a section, or is in it
+    ASKING = "asking"  # features are awaited of the children that took part
+    OFFLOADED = "offloaded"  # it is on its way to the tier above and back
+    ANSWERED = "answered"  # it has its answer, and every reply has been given
+    HELD = "held"  # answered, and kept for late contributions
+    GONE = "gone"  # kept no longer
 
 
 class Transition(NamedTuple):

@@ -43,8 +43,7 @@ class Breaker:
         self._hold_s = hold_s
         self._failures = 0
         self._first_fault: float | None = None
-        self.opened: float | None = None
-        """When, unless it is closed."""
+        self.opened: float | None = None  # when, unless it is closed
         self._tickets = 0
         self._probe: int | None = None
 
@@ -127,8 +126,7 @@ class RetryBudget:
 
 
 _KEPT: Final = 32
-_QUICK: Final = 0.1
-"""A reply is not to be expected in less than this quantile of the last ones took."""
+_QUICK: Final = 0.1  # a reply is not to be expected in less than this quantile of the last ones took
 _TRY_AGAIN_S: Final = 0.5
 
 
@@ -143,10 +141,8 @@ class RoundTrips:
         self._last: deque[float] = deque()
         self._sorted: list[float] = []
         self._tried = float("-inf")
-        self.quick: float | None = None
-        """What hardly any reply was faster than; None before the first."""
-        self.usual: float | None = None
-        """The median."""
+        self.quick: float | None = None  # what hardly any reply was faster than; None before the first
+        self.usual: float | None = None  # the median
 
     def add(self, seconds: float) -> None:
         """A reply took this long."""
@@ -170,8 +166,7 @@ class RoundTrips:
         return True
 
 
-_LONGEST_S: Final = 1.0
-"""However long round trips are, silence for longer is asked about."""
+_LONGEST_S: Final = 1.0  # however long round trips are, silence for longer is asked about
 _SIGN_S, _SIGN_MOST_S = 0.4, 2.0
 """A sign of life is waited for this long, or four times what it lately took, or a quick round trip does."""
 

@@ -39,19 +39,14 @@ class NoReply(UplinkFailed):
     ) -> None:
         super().__init__(message)
         self.reason: Reason = reason
-        self.again = again
-        """Whether another try may be worth it."""
-        self.after_s = after_s
-        """What the tier above asked to wait before that, in seconds."""
-        self.lives = lives
-        """Whether it shows that the tier above lives all the same: a fault of configuration."""
+        self.again = again  # whether another try may be worth it
+        self.after_s = after_s  # what the tier above asked to wait before that, in seconds
+        self.lives = lives  # whether it shows that the tier above lives all the same: a fault of configuration
 
 
 _NOT_BY_ITSELF: Final = ("User-Agent", "Accept", "Content-Type")
-_LARGE: Final = 1 << 20
-"""aiohttp writes larger bodies in pieces, if it may."""
-_NAMES_S: Final = 1
-"""How long a name's address is kept, in seconds: a container that is started again has another one."""
+_LARGE: Final = 1 << 20  # aiohttp writes larger bodies in pieces, if it may
+_NAMES_S: Final = 1  # how long a name's address is kept, in seconds: a container that is started again has another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +54,7 @@ class Received:
     """A whole response."""
 
     status: int
-    headers: Mapping[str, str]
-    """Names in any case."""
+    headers: Mapping[str, str]  # names in any case
     body: bytes
 
 

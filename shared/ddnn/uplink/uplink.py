@@ -25,13 +25,10 @@ __all__ = ["INFER_PATH", "SILENCE_S", "Reply", "Uplink"]
 
 INFER_PATH: Final = "/v2/models/ddnn/infer"
 _ALIVE_PATH: Final = "/v2/health/live"
-SILENCE_S: Final = 0.15
-"""An address that has said nothing for so long is asked whether it lives."""
+SILENCE_S: Final = 0.15  # an address that has said nothing for so long is asked whether it lives
 
-_MOST_LOOKED_AT: Final = 1 << 20
-"""Bytes of what is looked at, a policy; an answer's bound is another."""
-_LEAST_S: Final = 0.001
-"""Nobody is asked with less time than this."""
+_MOST_LOOKED_AT: Final = 1 << 20  # bytes of what is looked at, a policy; an answer's bound is another
+_LEAST_S: Final = 0.001  # nobody is asked with less time than this
 _CONNECTING: Final = 0.4
 """Share of the budget after which a connection was not there for want of time; at half of it, it is given up."""
 _PATIENCE_S: Final = 0.02
@@ -44,14 +41,10 @@ class Reply:
 
     response: InferResponse
     headers: Mapping[str, str]
-    bytes_sent: int
-    """HTTP body bytes up, retries included."""
-    bytes_received: int
-    """HTTP body bytes down."""
-    seconds: float
-    """The whole exchange."""
-    answers: list[Answer]
-    """One to each row sent, over as many classes and devices as the uplink expects."""
+    bytes_sent: int  # HTTP body bytes up, retries included
+    bytes_received: int  # HTTP body bytes down
+    seconds: float  # the whole exchange
+    answers: list[Answer]  # one to each row sent, over as many classes and devices as the uplink expects
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,7 @@ _BY_STATUS: Final[dict[int, type[DDNNError]]] = {kind.status: kind for kind in r
 def encode_error(error: DDNNError, *, request_id: str, tier: str) -> bytes:
     """Return the error body: a sentence, a stable code, and whether to try again."""
     return orjson.dumps(
-        {
-            "error": str(error),
-            "code": error.code,
-            "request_id": request_id,
-            "tier": tier,
-            "retryable": error.retryable,
-        }
+        {"error": str(error), "code": error.code, "request_id": request_id, "tier": tier, "retryable": error.retryable}
     )
 
 

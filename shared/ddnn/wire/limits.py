@@ -10,23 +10,18 @@ from ddnn.wire.tensors import DATATYPES
 
 __all__ = ["HARMLESS", "Limits"]
 
-HARMLESS: Final = 64 << 10
-"""JSON up to this many bytes is harmless whatever it holds."""
+HARMLESS: Final = 64 << 10  # JSON up to this many bytes is harmless whatever it holds
 _SMALL_VALUES: Final = HARMLESS // 8
-_TEXT: Final = 256
-"""Bytes of an element of a BYTES tensor."""
+_TEXT: Final = 256  # bytes of an element of a BYTES tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one request."""
 
-    json_bytes: int
-    """Most bytes of JSON."""
-    json_values: int
-    """Most values in it, lists and objects included: each becomes an object many times its length."""
-    body_bytes: int
-    """Most bytes of JSON and raw tensors together."""
+    json_bytes: int  # most bytes of JSON
+    json_values: int  # most values in it, lists and objects included: each becomes an object many times its length
+    body_bytes: int  # most bytes of JSON and raw tensors together
 
     @classmethod
     def of(cls, tensors: Iterable[tuple[str, Sequence[int]]], *, rows: int, cap: int) -> Self:

@@ -67,8 +67,7 @@ def shown(value: object, limit: int = 60) -> str:
 
 Entry = dict[str, Any]
 
-MAX_TENSORS: Final = 64
-"""Most tensors in one request or response."""
+MAX_TENSORS: Final = 64  # most tensors in one request or response
 
 _MAX_DIMS: Final = 32
 _MAX_ELEMENTS: Final = 2**31
@@ -86,12 +85,10 @@ class Announced(NamedTuple):
     """A tensor as the header has it; everything that can be said without the bytes behind the header is right."""
 
     name: str
-    where: str
-    """How a sentence calls it."""
+    where: str  # how a sentence calls it
     datatype: str
     shape: tuple[int, ...]
-    size: int | None
-    """Of its raw bytes; None where the header has the data itself."""
+    size: int | None  # of its raw bytes; None where the header has the data itself
     data: object
 
 
