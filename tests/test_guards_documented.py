@@ -9,8 +9,8 @@ import pytest
 import typer
 
 from ddnn.cli.app import app
+from ddnn.serving.event import TRANSITIONS
 from ddnn.serving.metrics import Metrics
-from ddnn.serving.states import TRANSITIONS
 from ddnn.settings import Settings, setting_names
 from ddnn.types import Exit
 

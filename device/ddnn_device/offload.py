@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ddnn.serving.event import Event, audit_options
+from ddnn.serving.event import Event, State
 from ddnn.serving.offload import Offload, charge, event_tensor
 from ddnn.serving.request import RequestOptions
-from ddnn.serving.states import State
 from ddnn.types import Answer, Array
 from ddnn.wire import Parameters
 
@@ -72,7 +71,7 @@ class ToEdge(Offload):
             else:
                 event.degrade(answer.degraded_reason or "gone")
         if audited:
-            options = audit_options(audited[0].options)
+            options = audited[0].options.of_audit()
             self.in_background(self._send(audited, self._inputs(audited, *self._later), options))
         return asked
 

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.serving.event import Event
+from ddnn.serving.event import Event, State
 from ddnn.serving.offload import Offload, charge, event_tensor
-from ddnn.serving.states import State
 from ddnn.types import Array
 from ddnn.wire import Parameters
 

@@ -1,23 +1,28 @@
-"""The HTTP face of a service."""
+"""The application of a tier: its routes, each of which parses, calls and returns, and one error body."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
-from fastapi import FastAPI, Request
+import orjson
+from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 import ddnn
-from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge
-from ddnn.serving.http import App, refusal
-from ddnn.serving.routes import make_routes
+from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge, Unavailable
+from ddnn.serving.http import App, error_of_ours, refusal, refuse_unknown
+from ddnn.serving.metrics import CONTENT_TYPE_LATEST
+from ddnn.serving.openapi import MODEL, VERSION, ModelName, errors, infer
+from ddnn.serving.policy_routes import make_policy_routes
 from ddnn.serving.service import Service
 
 __all__ = ["make_app"]
 
 _log = logging.getLogger("ddnn")
 _ERRORS: dict[int, type[DDNNError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
 
 
 def make_app(service: Service) -> FastAPI:
@@ -32,17 +37,14 @@ def make_app(service: Service) -> FastAPI:
         await service.close()
         _log.info("%s %d drained", service.tier, service.settings.index)
 
-    app = App(
-        service,
-        title=f"ddnn {service.tier}",
-        version=ddnn.__version__,
-        description="One tier of a distributed neural network, by the Open Inference Protocol v2.",
-        lifespan=lifespan,
-    )
-    app.include_router(make_routes(service))
+    text = "One tier of a distributed neural network, by the Open Inference Protocol v2."
+    app = App(service, title=f"ddnn {service.tier}", version=ddnn.__version__, description=text, lifespan=lifespan)
+    app.include_router(_protocol(service))
+    app.include_router(_own(service))
+    app.include_router(make_policy_routes(service))
 
     def respond(request: Request, error: DDNNError, headers: Mapping[str, str] | None = None) -> Response:
-        head, body = refusal(error, tier=service.tier, request=_id(request))
+        head, body = refusal(error, tier=service.tier, request=request.scope.get("state", {}).get("request_id", ""))
         response = Response(body, error.status, headers)
         response.raw_headers = [*response.raw_headers, *(pair for pair in head if pair[0] != b"content-length")]
         return response
@@ -58,11 +60,90 @@ def make_app(service: Service) -> FastAPI:
 
     @app.exception_handler(Exception)
     async def ours(request: Request, error: Exception) -> Response:
-        _log.error("request %s failed", _id(request), exc_info=error)
-        return respond(request, DDNNError(f"an error of ours; this tier's log has it under {_id(request)}"))
+        return respond(request, error_of_ours(error, request.scope.get("state", {}).get("request_id", "")))
 
     return app
 
 
-def _id(request: Request) -> str:
-    return str(request.scope.get("state", {}).get("request_id", ""))
+def _read(routes: APIRouter, *paths: str, **documented: Any) -> Callable[[Endpoint], Endpoint]:
+    """Serve a GET; its HEAD and the model's path with the version stay out of the page."""
+
+    def register(endpoint: Endpoint) -> Endpoint:
+        for path in paths:
+            routes.add_api_route(path, endpoint, methods=["GET"], **documented)
+            for hidden in (path, path.replace("{model}", "{model}/versions/{version}")):
+                routes.add_api_route(hidden, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
+        return endpoint
+
+    return register
+
+
+def _protocol(service: Service) -> APIRouter:
+    routes = APIRouter(tags=["protocol"])
+
+    @_read(routes, "/v2")
+    async def server() -> Response:
+        """Name, version and extensions of this server."""
+        return _json(
+            {"name": f"ddnn-{service.tier}", "version": ddnn.__version__, "extensions": ["binary_tensor_data"]}
+        )
+
+    @_read(routes, "/v2/health/live", "/livez")
+    async def live() -> Response:
+        """The event loop turns."""
+        return _json({"live": True})
+
+    @_read(routes, "/v2/health/ready", "/readyz", responses=errors(503))
+    async def ready() -> Response:
+        """Sections are loaded, verified and warm, and this tier is not shutting down."""
+        if service.draining:
+            raise Unavailable("this tier is shutting down")
+        return _json({"ready": True})
+
+    @_read(routes, "/v2/models/{model}/ready", responses=errors(503, 404))
+    async def model_ready(request: Request, model: ModelName) -> Response:
+        """The same, for the model."""
+        refuse_unknown(**request.path_params)
+        return await ready()
+
+    @_read(routes, "/v2/models/{model}", responses=errors(404))
+    async def model_metadata(request: Request, model: ModelName) -> Response:
+        """Tensors that this tier takes and gives."""
+        refuse_unknown(**request.path_params)
+        return _json(service.metadata())
+
+    @_read(routes, "/v2/models/{model}/stats", responses=errors(404))
+    async def model_stats(request: Request, model: ModelName) -> Response:
+        """Counts since the start."""
+        refuse_unknown(**request.path_params)
+        status = service.status()
+        counts = {key: status[key] for key in ("exits", "requests", "degraded", "uptime_seconds")}
+        return _json({"model_stats": [{"name": MODEL, "version": VERSION, **counts}]})
+
+    @routes.post("/v2/models/{model}/infer", **infer(service.request_example, token=service.settings.token is not None))
+    async def answer(request: Request, model: ModelName) -> Response:
+        """Answer events, from here up."""
+        # The middleware (serving/http.py) answers before: this is the page of it.
+        raise NotFound(f"{request.url.path[:200]!r} is not where this tier is asked")
+
+    return routes
+
+
+def _own(service: Service) -> APIRouter:
+    routes = APIRouter(tags=["ddnn"])
+
+    @_read(routes, "/v2/status")
+    async def status() -> Response:
+        """This tier at a glance."""
+        return _json(service.status())
+
+    @_read(routes, "/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return routes
+
+
+def _json(document: Mapping[str, Any]) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")

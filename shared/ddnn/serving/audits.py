@@ -11,9 +11,10 @@ import numpy as np
 
 from ddnn.drift import Bucket, DriftMonitor, audited_exits, sampled
 from ddnn.serving.control import PolicyControl
-from ddnn.serving.event import AUDIT_S, Event, Holder
+from ddnn.serving.event import Event, Holder
 from ddnn.serving.ledger import scores_behind
 from ddnn.serving.metrics import AuditResult, Metrics
+from ddnn.serving.request import AUDIT_S
 from ddnn.topology import Topology
 from ddnn.types import Answer, Array, Exit, Tier
 

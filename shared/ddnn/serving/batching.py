@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
-from ddnn.serving.event import Event
+from ddnn.serving.event import Event, State
 from ddnn.serving.request import Stage
-from ddnn.serving.states import State
 from ddnn.types import Array
 
 __all__ = ["Outputs", "SectionQueue"]

@@ -17,10 +17,9 @@ from ddnn.errors import DDNNError, Overloaded
 from ddnn.exits import judge
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
-from ddnn.serving.event import Contribution, Event, Reply
+from ddnn.serving.event import Contribution, Event, Reply, State
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, Stage
-from ddnn.serving.states import State
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Array, Ints
 

@@ -22,11 +22,10 @@ from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.serving.audits import Audits
 from ddnn.serving.batching import Outputs, SectionQueue
-from ddnn.serving.event import Event, Reply
+from ddnn.serving.event import Event, Reply, State
 from ddnn.serving.ledger import Ledger
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, Stage
-from ddnn.serving.states import State
 from ddnn.task import CRITERIA, Votes, needs_votes
 from ddnn.topology import SectionSpec, Topology
 from ddnn.types import Answer, Array, Exit, Floats

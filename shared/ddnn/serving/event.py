@@ -1,11 +1,12 @@
 """One event at one tier: its state, and all that belongs to it from its first contribution to its end.
 
 An `Event` is one state machine. The collector, the queue before a section, the offload, timers and leaving callers move
-it, all on one event loop, and only along the table of `ddnn.serving.states`.
+it, all on one event loop, and only along the table `TRANSITIONS`, which the design page shows.
 """
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from time import perf_counter
 from typing import Final, Protocol
 
@@ -13,12 +14,49 @@ import numpy as np
 
 from ddnn.exits import Rule
 from ddnn.serving.request import RequestOptions, Stage, reserve
-from ddnn.serving.states import NEXT, State
 from ddnn.types import Answer, Array, Bools, Exit, Floats
 
-__all__ = ["AUDIT_S", "Contribution", "Event", "Flight", "Holder", "Reply", "audit_options", "no_answer"]
+__all__ = ["NEXT", "TRANSITIONS", "Contribution", "Event", "Flight", "Holder", "Reply", "State", "no_answer"]
 
-AUDIT_S: Final = 2.0  # how long an audit may take, in seconds, at each tier; no caller waits for it
+
+class State(StrEnum):
+    """Where an event stands."""
+
+    GATHERING = "gathering"  # its children's contributions are awaited; only at a tier that joins, with an event id
+    DECIDING = "deciding"  # it waits for a section, or is in it
+    ASKING = "asking"  # features are awaited of the children that took part
+    OFFLOADED = "offloaded"  # it is on its way to the tier above and back
+    ANSWERED = "answered"  # it has its answer, and every reply has been given
+    HELD = "held"  # answered, and kept for late contributions
+    GONE = "gone"  # kept no longer
+
+
+# State, next state, what moves the event on, by whom, with which deadline.
+TRANSITIONS: Final[tuple[tuple[State, State, str, str, str], ...]] = (
+    (State.GATHERING, State.DECIDING, "every living child contributed; with `wait_ms`, every child", "collector", ""),
+    (State.GATHERING, State.DECIDING, "the straggler timeout passed", "timer", "straggler timeout"),
+    (State.GATHERING, State.DECIDING, "the drain is over", "service", "`DDNN_DRAIN_S`"),
+    (State.GATHERING, State.ANSWERED, "complete, and its callers have left: `gone`", "collector", ""),
+    (State.DECIDING, State.ANSWERED, "an exit here is sure, or a child was; `max_exit` is reached", "engine", ""),
+    (State.DECIDING, State.ASKING, "unsure, and features are missing for what comes next", "engine", ""),
+    (State.DECIDING, State.OFFLOADED, "unsure at the last exit here, or there is none", "engine", ""),
+    (State.DECIDING, State.ANSWERED, "`no_upstream`, `no_features`, `error`", "engine", ""),
+    (State.DECIDING, State.ANSWERED, "`deadline`, or it will have passed after the section", "queue", "own"),
+    (State.DECIDING, State.ANSWERED, "the last caller has left: `gone`", "caller", ""),
+    (State.ASKING, State.DECIDING, "features of all that took part came", "collector", ""),
+    (State.ASKING, State.DECIDING, "the feature timeout passed, with those that came", "timer", "feature timeout"),
+    (State.ASKING, State.ANSWERED, "it passed, and none came: `no_features`", "timer", "feature timeout"),
+    (State.ASKING, State.ANSWERED, "it passed, and the callers have left: `gone`", "timer", "feature timeout"),
+    (State.ASKING, State.ANSWERED, "the drain is over: `draining`", "service", "`DDNN_DRAIN_S`"),
+    (State.OFFLOADED, State.ANSWERED, "an answer from above, or the reason why there is none", "offload", "upward"),
+    (State.OFFLOADED, State.ANSWERED, "`deadline`", "reply", "own"),
+    (State.OFFLOADED, State.ANSWERED, "the drain is over: `draining`", "service", "`DDNN_DRAIN_S`"),
+    (State.OFFLOADED, State.ANSWERED, "the last caller has left: `gone`", "caller", ""),
+    (State.ANSWERED, State.HELD, "it has an id, and its answer a label", "collector", ""),
+    (State.HELD, State.GONE, "it is old, or its room is needed", "collector", "`DDNN_COLLECTOR__HOLD_S`"),
+)
+NEXT: Final = {state: frozenset(next for here, next, *_ in TRANSITIONS if here is state) for state in State}
+
 _NO_OPTIONS: Final = RequestOptions(0.0)  # of an answered event, for which nothing is decided any more
 _WORKED_ON: Final = frozenset({State.DECIDING, State.OFFLOADED})
 
@@ -251,7 +289,7 @@ class Event:
 
     def audit(self, *, to: Holder) -> "Event":
         """The same event once more and without an id, on its way to the cloud however sure an exit is."""
-        options = audit_options(self.options)
+        options = self.options.of_audit()
         copy = Event(None, self.rule, options, dict(self.inputs), self.devices, self.best, to, self.reached)
         copy.judged, copy.step = self.judged, self.step
         copy.deadline = copy.until = options.deadline
@@ -265,14 +303,6 @@ class Event:
             return replace(self.answer, bytes_up=0)
         whole, rest = divmod(self.answer.bytes_up, len(sharing))
         return replace(self.answer, bytes_up=whole + (sharing.index(child) < rest))
-
-
-def audit_options(options: RequestOptions) -> RequestOptions:
-    """Those of an audit of an event that came with `options`."""
-    deadline = asyncio.get_running_loop().time() + AUDIT_S
-    return RequestOptions(
-        deadline, threshold=0.0, audit=True, request_id=options.request_id, traceparent=options.traceparent
-    )
 
 
 def no_answer(classes: int, devices: int, version: int) -> Answer:

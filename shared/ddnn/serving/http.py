@@ -8,6 +8,7 @@ the head is read once, as bytes, and a refusal is two ASGI messages.
 
 import asyncio
 import logging
+import re
 import zlib
 from collections.abc import Mapping
 from hmac import compare_digest
@@ -19,7 +20,7 @@ from prometheus_client import Counter
 from starlette.types import Message, Receive, Scope, Send
 
 from ddnn.answers import encode_answers
-from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, TooLarge, Unauthorized, UnsupportedEncoding
+from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, NotFound, TooLarge, Unauthorized, UnsupportedEncoding
 from ddnn.serving.admission import Admission
 from ddnn.serving.openapi import MODEL, SECURITY, VERSION
 from ddnn.serving.request import read_budget, read_options, request_id
@@ -27,11 +28,12 @@ from ddnn.serving.service import Service
 from ddnn.types import Exit
 from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error
 
-__all__ = ["CALLER_LEFT", "App", "caller_left", "read_body", "refusal"]
+__all__ = ["CALLER_LEFT", "App", "caller_left", "error_of_ours", "read_body", "refusal", "refuse_unknown"]
 
 _log = logging.getLogger("ddnn")
 
 _INFER: Final = frozenset({f"/v2/models/{MODEL}/infer", f"/v2/models/{MODEL}/versions/{VERSION}/infer"})
+_ANY_INFER: Final = re.compile("/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 _HEADER_LENGTH: Final = HEADER_LENGTH.lower().encode()
 _MEMBERS: Final = 64
 CALLER_LEFT: Final = 499  # what a request is counted as whose caller left before it was answered
@@ -56,6 +58,19 @@ def refusal(error: DDNNError, *, tier: str, request: str, retry_after: int = 1) 
     if error.status == 401:
         head.append((b"www-authenticate", b"Bearer"))
     return head, body
+
+
+def error_of_ours(error: Exception, request: str) -> DDNNError:
+    """Log an error that is no refusal; what its caller hears."""
+    _log.error("request %s failed", request, exc_info=error)
+    return DDNNError(f"an error of ours; this tier's log has it under {request}")
+
+
+def refuse_unknown(model: str = MODEL, version: str | None = None) -> None:
+    """Raise `NotFound` for another model, or another version of it, than the one there is."""
+    for name, found, expected in (("model", model, MODEL), ("version", version or VERSION, VERSION)):
+        if found != expected:
+            raise NotFound(f"{name} {found[:40]!r} is unknown; expected {expected!r}")
 
 
 class App(FastAPI):
@@ -87,8 +102,8 @@ class App(FastAPI):
             return
         state, headers = scope.setdefault("state", {}), dict(scope["headers"])
         identity = state["request_id"] = request_id(headers.get(b"x-request-id", b""))
-        if scope["method"] == "POST" and scope["path"] in _INFER:
-            await self._infer(state, headers, receive, send)
+        if scope["method"] == "POST" and ((path := scope["path"]) in _INFER or _ANY_INFER.fullmatch(path)):
+            await self._infer(path, state, headers, receive, send)
             return
 
         async def send_marked(message: Message) -> None:
@@ -104,7 +119,9 @@ class App(FastAPI):
         page.setdefault("components", {})["securitySchemes"] = SECURITY
         return page
 
-    async def _infer(self, state: dict[str, Any], headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+    async def _infer(
+        self, path: str, state: dict[str, Any], headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
         """Answer an inference request, whatever becomes of it, and count it."""
         came: float = state.setdefault("arrived", monotonic())  # when its first byte did, where the server says so
         service, identity, status, seat = self._service, state["request_id"], 500, None
@@ -115,6 +132,8 @@ class App(FastAPI):
             try:
                 if self._authorization and not compare_digest(headers.get(b"authorization", b""), self._authorization):
                     raise Unauthorized("the bearer token is missing or wrong; expected `Authorization: Bearer TOKEN`")
+                if path not in _INFER and (names := _ANY_INFER.fullmatch(path)):
+                    refuse_unknown(**names.groupdict())
                 budget_ms = read_budget(headers)
                 seat = self._admission.admit(headers, came, budget_ms)
                 if b"transfer-encoding" in headers:
@@ -204,8 +223,7 @@ class App(FastAPI):
 
     def _refuse(self, error: Exception, identity: str) -> tuple[Head, bytes, int]:
         if not isinstance(error, DDNNError):
-            _log.error("request %s failed", identity, exc_info=error)
-            error = DDNNError(f"an error of ours; this tier's log has it under {identity}")
+            error = error_of_ours(error, identity)
         retry_after = self._admission.retry_after()
         return *refusal(error, tier=self._service.tier, request=identity, retry_after=retry_after), error.status
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from ddnn.codec import payload_of
-from ddnn.serving.event import Event, Flight
+from ddnn.serving.event import Event, Flight, State
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, reserve
-from ddnn.serving.states import State
 from ddnn.types import Answer, Array
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import Parameters

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput, Conflict, DeadlineExceeded, Forbidden, OtherBundle, StalePolicy, Unauthorized
 from ddnn.policy import Policy
-from ddnn.serving import openapi
 from ddnn.serving.control import POLICY_PATH, read_document
 from ddnn.serving.http import read_body
 from ddnn.serving.ledger import compare, merge, replay
+from ddnn.serving.openapi import READ_POLICY, ROLL_BACK, write_policy
 from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.types import Exit
@@ -39,10 +39,10 @@ def make_policy_routes(service: Service) -> APIRouter:
             return Response(status_code=304, headers={"ETag": etag})
         return _json(policy.model_dump(mode="json"), policy)
 
-    routes.add_api_route(POLICY_PATH, read, methods=["GET"], **openapi.get_policy())
+    routes.add_api_route(POLICY_PATH, read, methods=["GET"], **READ_POLICY)
     routes.add_api_route(POLICY_PATH, read, methods=["GET", "HEAD"], include_in_schema=False)
 
-    @routes.put(POLICY_PATH, **openapi.put_policy(service.policy.model_dump(mode="json")))
+    @routes.put(POLICY_PATH, **write_policy(service.policy.model_dump(mode="json")))
     async def write(request: Request) -> Response:
         """Put a policy in force, one version on; everywhere below within seconds. Or try it on recorded decisions."""
         dry_run = _flag(request, "dry_run")
@@ -59,7 +59,7 @@ def make_policy_routes(service: Service) -> APIRouter:
         refuse_stale(request.headers.get("if-match"), service.policy)
         return _json(_tried(service, policy), service.policy) if dry_run else await _change(service, policy)
 
-    @routes.post(f"{POLICY_PATH}/rollback", **openapi.roll_back())
+    @routes.post(f"{POLICY_PATH}/rollback", **ROLL_BACK)
     async def roll_back(request: Request) -> Response:
         """Put what was in force before in force again, as a new version."""
         authorise(service.settings, request.headers.get("authorization"))

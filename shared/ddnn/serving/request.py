@@ -1,5 +1,6 @@
 """What a request asks besides its tensors, read from its headers and parameters, and what its tensors must be."""
 
+import asyncio
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from ddnn.types import Exit
 from ddnn.wire import InferRequest
 
 __all__ = [
+    "AUDIT_S",
     "RequestOptions",
     "Stage",
     "TensorSpec",
@@ -26,6 +28,7 @@ __all__ = [
     "row_ids",
 ]
 
+AUDIT_S: Final = 2.0  # how long an audit may take at each tier; no caller waits for it
 _LONGEST_MS: Final = 600_000.0
 _EVENT_ID_BYTES: Final = 256
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -56,6 +59,11 @@ class RequestOptions:
     stages: list[Stage] = field(default_factory=list)  # where the time of its events went
     upper_timings: list[str] = field(default_factory=list)  # `Server-Timing` of the tiers above, as they came
     late: int = 0  # rows that were answered with what there was, because the time was over
+
+    def of_audit(self) -> "RequestOptions":
+        """Those of an audit of an event that came with these."""
+        deadline, traced = asyncio.get_running_loop().time() + AUDIT_S, self.traceparent
+        return RequestOptions(deadline, threshold=0.0, audit=True, request_id=self.request_id, traceparent=traced)
 
     def headers(self) -> dict[str, str]:
         """Headers of the request upward: the same request id, the same trace with this hop as its parent."""

@@ -24,6 +24,7 @@ from ddnn.serving.engine import Engine, Step
 from ddnn.serving.ledger import Ledger
 from ddnn.serving.metrics import CIRCUIT, Metrics
 from ddnn.serving.offload import Offload
+from ddnn.serving.openapi import MODEL, VERSION
 from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
 from ddnn.settings import Settings
 from ddnn.types import Answer, Array, Exit, Tier
@@ -250,6 +251,21 @@ class Service(ABC):
         await self.engine.close()
         if self.uplink:
             await self.uplink.aclose()
+
+    def metadata(self) -> dict[str, Any]:
+        """The protocol's description of the model."""
+        return {
+            "name": MODEL,
+            "versions": [VERSION],
+            "platform": "ddnn_onnxruntime",
+            "inputs": [spec.metadata() for spec in self.inputs],
+            "outputs": [spec.metadata() for spec in self.outputs],
+            "parameters": {
+                "classes": list(self.bundle.manifest.classes),
+                "bundle": self.bundle.fingerprint,
+                "edges": [list(edge.devices) for edge in self.bundle.topology.edges],
+            },
+        }
 
     def status(self) -> dict[str, Any]:
         """`GET /v2/status`."""

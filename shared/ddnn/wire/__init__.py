@@ -4,15 +4,16 @@ A body is a JSON header, then the raw tensors in its order, little-endian and ro
 wrong is a `BadInput` with a sentence; sizes are checked before anything is allocated.
 """
 
-from ddnn.wire.error import decode_error, encode_error
 from ddnn.wire.limits import Limits
 from ddnn.wire.message import (
     HEADER_LENGTH,
     InferRequest,
     InferResponse,
     Parameters,
+    decode_error,
     decode_request,
     decode_response,
+    encode_error,
     encode_request,
     encode_response,
 )

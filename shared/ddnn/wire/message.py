@@ -1,4 +1,4 @@
-"""An inference request and its response, both ways: a JSON header, then the raw tensors in its order."""
+"""An inference request, its response and the one error body, both ways."""
 
 import math
 import re
@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
-from ddnn.errors import BadInput
+from ddnn import errors
+from ddnn.errors import BadInput, DDNNError
 from ddnn.types import Array
 from ddnn.wire.limits import HARMLESS, Limits
 from ddnn.wire.tensors import (
@@ -31,8 +32,10 @@ __all__ = [
     "InferRequest",
     "InferResponse",
     "Parameters",
+    "decode_error",
     "decode_request",
     "decode_response",
+    "encode_error",
     "encode_request",
     "encode_response",
 ]
@@ -326,3 +329,33 @@ def _response_head(text: bytes | memoryview) -> tuple[str, str, Parameters, list
 
 
 _known_response = lru_cache(256)(_response_head)
+
+
+# Where classes share a status, the general one comes first.
+_ERRORS: Final[list[type[DDNNError]]] = [
+    *(errors.BadInput, errors.OtherBundle, errors.Unavailable),
+    *(getattr(errors, name) for name in errors.__all__),
+]
+_BY_CODE: Final = {kind.code: kind for kind in _ERRORS}
+_BY_STATUS: Final[dict[int, type[DDNNError]]] = {kind.status: kind for kind in reversed(_ERRORS)} | {500: DDNNError}
+
+
+def encode_error(error: DDNNError, *, request_id: str, tier: str) -> bytes:
+    """Return the error body: a sentence, a stable code, and whether to try again."""
+    return orjson.dumps(
+        {"error": str(error), "code": error.code, "request_id": request_id, "tier": tier, "retryable": error.retryable}
+    )
+
+
+def decode_error(status: int, body: bytes) -> DDNNError:
+    """Return the error that an answer other than 200 stands for; never raises, whoever wrote the body."""
+    try:
+        document = orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError):
+        document = None
+    document = document if isinstance(document, dict) else {}
+    code, sentence = document.get("code"), document.get("error")
+    kind = (_BY_CODE.get(code) if isinstance(code, str) else None) or _BY_STATUS.get(status, DDNNError)
+    if isinstance(sentence, str) and sentence:
+        return kind(sentence[:1000])
+    return kind(f"HTTP {status} without an error body ({shown(bytes(body[:60]))})")

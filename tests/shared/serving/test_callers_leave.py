@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddnn.serving.states import State
+from ddnn.serving.event import State
 from event_bench import DEVICES, FEATURES, Bench, answer, expire, turn
 
 

@@ -24,10 +24,9 @@ from ddnn.serving.batching import SectionQueue
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine, Step
-from ddnn.serving.event import Contribution, Event
+from ddnn.serving.event import NEXT, Contribution, Event, State
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions
-from ddnn.serving.states import NEXT, State
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Array, Exit
 from ddnn.uplink import NoReply, Uplink
