@@ -1,20 +1,26 @@
-"""The views as JPEG: what sending pictures costs, and what a network still sees in them.
+"""The views as JPEG: what sending pictures costs, what a network still sees in them, and the lowest quality it needs.
 
 Legend: N events, D devices.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
 
+from ddnn.bundle import Bundle
 from ddnn.codec import codec_of
 from ddnn.data import Dataset
 from ddnn.errors import BadData, BadInput
+from ddnn.evaluation import decide, record
 from ddnn.types import Array, Ints
 
-__all__ = ["Jpeg", "jpeg_views"]
+__all__ = ["QUALITIES", "Jpeg", "jpeg_views", "lowest_quality", "side_by_side", "taken_apart"]
+
+QUALITIES: Final = tuple(range(5, 96, 5))
 
 _START_OF_SCAN = 0xDA
 _CHANNELS = (1, 3)
@@ -72,3 +78,42 @@ def _scan_bytes(file: bytes) -> int:
         place += 2 + length
         if marker == _START_OF_SCAN:
             return len(file) - place - 2
+
+
+def side_by_side(data: Dataset) -> Dataset:
+    """One view (N, C, H, D·W) of the D views, which must be alike."""
+    seen = np.asarray(data.present.any(axis=1, keepdims=True))
+    return replace(data, views=(np.concatenate(data.views, axis=3),), present=seen, y_dev=data.y[:, None])
+
+
+def taken_apart(one: Dataset, like: Dataset) -> Dataset:
+    """The views of `like` out of `side_by_side`'s."""
+    views = np.split(one.views[0], like.devices, axis=3)
+    return replace(like, views=tuple(np.ascontiguousarray(view) for view in views))
+
+
+def lowest_quality(
+    bundle: Bundle, data: Dataset, floor: float, qualities: Sequence[int] = QUALITIES
+) -> dict[str, dict[str, Any]]:
+    """The lowest quality at which the network's accuracy is `floor` or more, as `chosen` or None, and those below it.
+
+    By two ways of sending an event: the views `apart`, each a file as cameras send it, and `together`, side by side in
+    one, which a gateway might make. Each point: bytes of an event's files, and of their coded pixels alone (`scan`).
+    """
+    one = side_by_side(data)
+    ways: dict[str, tuple[Dataset, Callable[[Dataset], Dataset]]] = {
+        "apart": (data, lambda sent: sent),
+        "together": (one, lambda sent: taken_apart(sent, data)),
+    }
+    searches: dict[str, dict[str, Any]] = {name: {"found": [], "chosen": None} for name in ways}
+    for name, (sent, views_of) in ways.items():
+        for quality in sorted(qualities):
+            coded = jpeg_views(sent, quality)
+            accuracy = decide(record(bundle, views_of(coded.data)), bundle.policy).accuracy(data.y)
+            file, scan = (float(each.sum()) / len(data) for each in (coded.file_bytes, coded.scan_bytes))
+            point = {"quality": quality, "accuracy": accuracy, "file": file, "scan": scan}
+            searches[name]["found"].append(point)
+            if accuracy >= floor:
+                searches[name]["chosen"] = point
+                break
+    return searches

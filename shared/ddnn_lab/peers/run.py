@@ -14,8 +14,9 @@ from ddnn.evaluation import Decisions, Scores, decide, record
 from ddnn.evaluation.report import traffic
 from ddnn.policy import Thresholds
 from ddnn.seal import write_atomically
+from ddnn_lab.jpeg import lowest_quality
 from ddnn_lab.peers import digits as other_digits
-from ddnn_lab.peers import jpeg, network, study
+from ddnn_lab.peers import network, study
 from ddnn_lab.peers.network import macs
 from ddnn_lab.peers.peer import Cores
 from ddnn_lab.peers.report import draw, report, targets
@@ -95,7 +96,7 @@ def _bytes(fleet: Bundle, uncut: Bundle, data: Dataset) -> dict[str, Any]:
     scores = record(fleet, data)
     told = traffic(scores, decide(scores, fleet.policy), fleet.policy)
     up = fleet.policy.at(Thresholds(device=0.0, local=0.0, edge=0.0))
-    searches = jpeg.jpeg(uncut, data, decide(scores, fleet.policy).accuracy(data.y) - network.WITHIN)
+    searches = lowest_quality(uncut, data, decide(scores, fleet.policy).accuracy(data.y) - network.WITHIN)
     best = [(each["chosen"][_SCAN_ALONE], key) for key, each in searches.items() if each["chosen"]]
     least, how = min(best, default=(0.0, ""))
     return {

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import load
+from ddnn_lab.jpeg import lowest_quality, side_by_side, taken_apart
 from ddnn_lab.load import Processes
-from ddnn_lab.peers import jpeg, network
-from ddnn_lab.peers.jpeg import Quality, side_by_side, taken_apart
+from ddnn_lab.peers import network
 from ddnn_lab.peers.network import Width
 from ddnn_lab.peers.peer import PEERS, SERVERS, Cores, target, threshold_of, versions
 from ddnn_lab.peers.report import efficiency, same_rate, targets
@@ -23,12 +24,14 @@ def test_the_smallest_network_that_is_good_enough_is_chosen() -> None:
     assert network.choose([small], 0.97) is None
 
 
-def test_the_lowest_jpeg_quality_of_equal_accuracy_is_chosen() -> None:
-    found = [Quality(30, 0.99, 9, 6), Quality(10, 0.9, 5, 2), Quality(20, 0.985, 7, 4)]
-    chosen = jpeg.choose(found, 0.98)
-    assert chosen
-    assert chosen.quality == 20
-    assert jpeg.choose(found, 0.995) is None
+def test_the_lowest_jpeg_quality_that_is_good_enough_is_chosen() -> None:
+    bundle, data = Bundle.open(shipped_bundle()), load("mnist5k", grid="3x2").subset("test").take(range(40))
+    for search in lowest_quality(bundle, data, 0.9, qualities=(95, 1, 50)).values():
+        chosen, below = search["chosen"], search["found"][:-1]
+        assert chosen == search["found"][-1]
+        assert chosen["accuracy"] >= 0.9
+        assert all(quality["accuracy"] < 0.9 and quality["file"] < chosen["file"] for quality in below)
+    assert all(search["chosen"] is None for search in lowest_quality(bundle, data, 1.1, qualities=(1,)).values())
 
 
 def test_views_side_by_side_come_apart_again() -> None:
