@@ -6,7 +6,7 @@ Shapes: B rows, D devices, K classes.
 import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -36,19 +36,13 @@ _EXITS: Final = {exit.value.encode(): exit for exit in Exit}
 
 def answers_to_outputs(answers: Sequence[Answer], *, need_features: bool = True) -> dict[str, Array]:
     """Return the output tensors of at least one answer; `need_features` False leaves that tensor out."""
-    outputs: dict[str, Array] = {
-        "label": np.array([answer.label for answer in answers], np.int64),
-        "probabilities": np.stack([answer.probabilities for answer in answers]).astype(np.float32, copy=False),
-        "exit": np.array([answer.exit.value.encode() for answer in answers], np.object_),
-        "confidence": np.array([answer.confidence for answer in answers], np.float32),
-        "degraded": np.array([answer.degraded for answer in answers], np.bool_),
-        "degraded_reason": np.array([answer.degraded_reason.encode() for answer in answers], np.object_),
-        "devices": np.stack([answer.devices for answer in answers]).astype(np.bool_, copy=False),
-        "policy_version": np.array([answer.policy_version for answer in answers], np.int64),
-        "bytes_up": np.array([answer.bytes_up for answer in answers], np.int64),
-    }
-    if need_features:
-        outputs[_ONLY_EDGE] = np.array([answer.need_features for answer in answers], np.bool_)
+    outputs: dict[str, Array] = {}
+    for name, (datatype, _) in OUTPUTS.items():
+        column: list[Any] = [getattr(answer, name) for answer in answers]
+        if datatype == "BYTES":
+            column = [text.encode() for text in column]
+        if name != _ONLY_EDGE or need_features:
+            outputs[name] = np.array(column, DATATYPES[datatype])
     return outputs
 
 
@@ -101,10 +95,9 @@ _headers: dict[tuple[int, ...], tuple[bytes, list[tuple[bytes, bytes]]]] = {}
 def outputs_to_answers(
     outputs: Mapping[str, Array], *, rows: int | None = None, classes: int | None = None, devices: int | None = None
 ) -> list[Answer]:
-    """Return the answers in a response's outputs; raise `BadInput` if they make no sense.
+    """Return the answers in a response's outputs, others left alone; raise `BadInput` if they make no sense.
 
     `rows`, `classes` and `devices` are what the reader expects of B, K and D; None = whatever they are, alike in all.
-    Other outputs than ours are left alone.
     """
     sizes = {"B": rows, "K": classes, "D": devices}
     columns = {name: _column(outputs, name, sizes) for name in OUTPUTS if name != _ONLY_EDGE or name in outputs}
@@ -121,23 +114,10 @@ def outputs_to_answers(
     exits = columns["exit"].tolist()
     if unknown := set(exits) - _EXITS.keys():
         raise BadInput(f"output 'exit' holds {unknown.pop()[:20]!r}; expected one of {', '.join(Exit)}")
-    given = {name: column.tolist() for name, column in columns.items() if column.ndim == 1}
-    need = given.get(_ONLY_EDGE, [False] * len(labels))
-    return [
-        Answer(
-            label=given["label"][row],
-            probabilities=probabilities[row],
-            exit=_EXITS[exits[row]],
-            confidence=given["confidence"][row],
-            devices=columns["devices"][row],
-            policy_version=given["policy_version"][row],
-            bytes_up=given["bytes_up"][row],
-            degraded=given["degraded"][row],
-            degraded_reason=given["degraded_reason"][row].decode(errors="replace"),
-            need_features=need[row],
-        )
-        for row in range(len(labels))
-    ]
+    given: dict[str, Any] = {name: col.tolist() if col.ndim == 1 else col for name, col in columns.items()}
+    given["exit"] = [_EXITS[exit] for exit in exits]
+    given["degraded_reason"] = [text.decode(errors="replace") for text in given["degraded_reason"]]
+    return [Answer(**dict(zip(given, row, strict=True))) for row in zip(*given.values(), strict=True)]
 
 
 def _column(outputs: Mapping[str, Array], name: str, sizes: dict[str, int | None]) -> Array:

@@ -5,6 +5,7 @@
 """
 
 import hashlib
+from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -12,25 +13,16 @@ from typing import Any, Final, Literal
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ddnn.errors import BadBundle
 from ddnn.policy import Policy
-from ddnn.seal import first_problem, read_sealed, write_sealed
+from ddnn.seal import Frozen, first_problem, read_sealed, write_sealed
 from ddnn.task import TASKS, Task
 from ddnn.topology import Topology
 from ddnn.types import Array, Tier
 
-__all__ = [
-    "GOLDEN_FILE",
-    "MANIFEST_FILE",
-    "WEIGHTS_FILE",
-    "Bundle",
-    "FileEntry",
-    "Manifest",
-    "Training",
-    "shipped_bundle",
-]
+__all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "WEIGHTS_FILE", "Bundle", "Manifest", "Training", "shipped_bundle"]
 
 MANIFEST_FILE: Final = "manifest.json"
 GOLDEN_FILE: Final = "golden.npz"
@@ -38,18 +30,14 @@ WEIGHTS_FILE: Final = "weights.safetensors"
 _CUT: Final = ("features", "ties")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileEntry(_Frozen):
+class FileEntry(Frozen):
     """A file of the bundle, pinned."""
 
     sha256: str
     bytes: int
 
 
-class Training(_Frozen):
+class Training(Frozen):
     """How the network was made, enough to make it again."""
 
     command: str
@@ -65,7 +53,7 @@ class Training(_Frozen):
     """Versions of the libraries that made it."""
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """`manifest.json`."""
 
     format: Literal[1, 2] = 2
@@ -81,13 +69,13 @@ class Manifest(_Frozen):
     """SHA-256 over all of the above; the name under which tiers recognise each other."""
 
 
+@dataclass(eq=False)
 class Bundle:
     """A bundle on disk whose manifest and policy verified; `verify` checks the files."""
 
-    def __init__(self, path: Path, manifest: Manifest, policy: Policy) -> None:
-        self.path = path
-        self.manifest = manifest
-        self.policy = policy
+    path: Path
+    manifest: Manifest
+    policy: Policy
 
     @classmethod
     def open(cls, path: Path) -> "Bundle":

@@ -64,7 +64,7 @@ class Codec(ABC):
 
 
 class Bitwise(Codec):
-    """Levels of n bits, 8 / n to a byte, the first in the lowest bits, zero padded."""
+    """Levels 0 … 2^bits − 1 (…, n) in ⌈n · bits / 8⌉ bytes, the first in the lowest bits, zero padded."""
 
     datatype = "UINT8"
 
@@ -73,11 +73,9 @@ class Bitwise(Codec):
         self._shifts = np.arange(0, 8, bits, dtype=np.uint8)
 
     def wire_shape(self, shape: Shape) -> Shape:
-        """(⌈n · bits / 8⌉,)"""
         return (-(-math.prod(shape) * self.bits // 8),)
 
     def pack(self, values: Array) -> Bits:
-        """(…, n) of 0 … 2^bits − 1 → (…, bytes)."""
         if self.bits == 1:
             return np.packbits(values, axis=-1, bitorder="little")
         each = len(self._shifts)
@@ -88,7 +86,6 @@ class Bitwise(Codec):
         return np.asarray(np.bitwise_or.reduce(parts, axis=-1), np.uint8)
 
     def unpack(self, rows: Array, shape: Shape) -> Bits:
-        """(…, bytes) → (…, n)."""
         count = math.prod(shape)
         if self.bits == 1:
             return np.unpackbits(rows, axis=-1, count=count, bitorder="little")
@@ -104,20 +101,20 @@ class Plain(Codec):
         self.tolerance = 2.0**-11 if datatype == "FP16" else 0.0
 
     def wire_shape(self, shape: Shape) -> Shape:
-        """The same, or (n,)."""
         return shape if self.name == "view" else (math.prod(shape),)
 
     def pack(self, values: Array) -> Array:
-        """The values, FP32 or bytes, in the datatype of the rows."""
         return np.clip(values, -_HALF, _HALF).astype(np.float16) if self.datatype == "FP16" else values
 
     def unpack(self, rows: Array, shape: Shape) -> Array:
-        """The rows, as FP32 or bytes."""
         return rows.astype(np.float32) if self.datatype == "FP16" else rows
 
 
 class Image(Codec):
-    """Views of bytes (C, H, W), C = 1 or 3, as JPEG or WebP, one BYTES element a view; needs Pillow."""
+    """Views of bytes (C, H, W), C = 1 or 3, as JPEG or WebP, one BYTES element a view; needs Pillow.
+
+    A row that is no picture of that shape is a `BadInput`; the sample is noise, which takes most.
+    """
 
     datatype, tolerance = "BYTES", 255.0
 
@@ -130,36 +127,28 @@ class Image(Codec):
         self.pillow = pillow
 
     def wire_shape(self, shape: Shape) -> Shape:
-        """()"""
         return ()
 
     def sample(self, shape: Shape) -> Array:
-        """A picture of noise; others take less."""
         return self.pack(np.random.default_rng(0).integers(0, 256, (1, *shape)).astype(np.uint8))
 
     def bytes(self, shape: Shape) -> int:
-        """Size of the sample."""
         return len(self.sample(shape).item())
 
     def pack(self, values: Array) -> Array:
-        """(…, C, H, W) UINT8 → (…) of files."""
         flat = values.reshape(-1, *values.shape[-3:])
         rows = np.empty(len(flat), np.object_)
         rows[:] = [_encode(view, self) for view in flat]
         return rows.reshape(values.shape[:-3])
 
     def unpack(self, rows: Array, shape: Shape) -> Array:
-        """(…) of files → (…, C, H, W); raises `BadInput` where one is no picture of that shape."""
         views = [_decode(row, shape, self) for row in rows.reshape(-1)]
         return np.stack(views).reshape(*rows.shape, *shape) if views else np.empty((*rows.shape, *shape), np.uint8)
 
 
 @cache
 def codec_of(name: str, datatype: str = "FP32") -> Codec:
-    """The codec called `name`, built in or `package.module:factory`; `datatype` is that of views, for `view`.
-
-    Raises `BadConfig` where there is none of this name.
-    """
+    """The codec called `name`; `view` has the `datatype` of views. Raise `BadConfig` where there is none."""
     if re.fullmatch("bits[1248]", name):
         return Bitwise(int(name[4:]))
     if re.fullmatch("(jpeg|webp)([1-9][0-9]?|100)", name):
@@ -175,10 +164,8 @@ def codec_of(name: str, datatype: str = "FP32") -> Codec:
 
 def _encode(view: Array, codec: Image) -> bytes:
     if view.dtype != np.uint8 or view.ndim != 3 or view.shape[0] not in (1, 3):
-        raise BadConfig(
-            f"codec is {codec.name!r}, and the view {view.dtype} {view.shape};"
-            " expected bytes (C, H, W) of one channel or three"
-        )
+        found = f"codec is {codec.name!r}, and the view {view.dtype} {view.shape}"
+        raise BadConfig(f"{found}; expected bytes (C, H, W) of one channel or three")
     file = BytesIO()
     picture = codec.pillow.fromarray(view[0] if view.shape[0] == 1 else np.moveaxis(view, 0, 2))
     picture.save(file, codec.format, quality=codec.quality)
@@ -198,9 +185,6 @@ def _decode(row: bytes, shape: Shape, codec: Image) -> Array:
 
 
 def payload_of(tensors: Mapping[str, Array], row: int = 0) -> int:
-    """Payload bytes of one row of a message's tensors: of those that are the network's own.
-
-    Rows differ in size where one is BYTES: files, as many as there are children.
-    """
+    """Payload bytes of one row of a message's own tensors; of BYTES, files, rows differ in size."""
     rows = [tensors[name][row] for name in _PAYLOAD if name in tensors]
     return sum(row.nbytes if row.dtype != np.object_ else sum(map(len, row.flat)) for row in map(np.asarray, rows))

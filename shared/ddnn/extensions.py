@@ -26,10 +26,7 @@ def is_extension(name: str) -> bool:
 
 
 def resolve(name: str, key: str, built_in: Iterable[str] = ()) -> Any:
-    """Import what `name` stands for, something that can be called; `key` is where the name was found.
-
-    Raises `BadConfig` where the name has another form, its module cannot be imported or has no such attribute.
-    """
+    """Import what can be called as `name`, which `key` has; raise `BadConfig` where that is not to be had."""
     if not is_extension(name):
         expected = ", ".join((*built_in, "package.module:attribute"))
         raise BadConfig(f"{key} is {name!r}; expected one of {expected}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from ddnn.bundle import MANIFEST_FILE, Bundle, Manifest
 from ddnn.data import Dataset
@@ -32,6 +32,18 @@ def _quiet(_: str) -> None:
     """Nothing."""
 
 
+class Finishing(TypedDict, total=False):
+    """How a network becomes a bundle; `make_bundle` explains each."""
+
+    max_accuracy_drop: float
+    name: str | None
+    command: str
+    golden_events: int
+    tested: bool
+    phase: Say
+    say: Say
+
+
 def make_bundle(
     data: Dataset,
     config: "Config | None",
@@ -43,14 +55,8 @@ def make_bundle(
     force: bool = False,
     initial: Bundle | None = None,
     freeze: Collection[str] = (),
-    max_accuracy_drop: float = 0.005,
-    name: str | None = None,
-    command: str = "",
-    golden_events: int = 256,
-    tested: bool = True,
     watcher: "Watcher | None" = None,
-    phase: Say = _quiet,
-    say: Say = _quiet,
+    **finishing: Unpack[Finishing],
 ) -> Bundle:
     """Train a network on `data`, export it, prove the export, tune its policy, evaluate it, seal the bundle `out`.
 
@@ -64,12 +70,12 @@ def make_bundle(
         force: Replace a bundle that is there, and a run that is not finished.
         initial: Bundle whose weights training starts from.
         freeze: Sections that keep their weights: `device`, `local`, `edge`, `cloud`, or one of several: `device_0`.
-        max_accuracy_drop: How far the overall accuracy may lie below the cloud exit's, 0..1, on validation.
+        watcher: Is called after each step and epoch.
+        max_accuracy_drop: How far overall accuracy may lie below the cloud's, 0..1, on validation; by default 0.005.
         name: The bundle's; by default the data's.
         command: How it was made, for the manifest.
-        golden_events: Test events kept with torch's answers to them.
-        tested: Whether the manifest gets what `ddnn.evaluation.evaluate` says of the test events.
-        watcher: Is called after each step and epoch.
+        golden_events: Test events kept with torch's answers to them, by default 256.
+        tested: Whether the manifest gets what `ddnn.evaluation.evaluate` says of the test events, as by default.
         phase: Is called with what begins after training.
         say: Is called with a sentence where the policy could not be tuned.
 
@@ -102,22 +108,7 @@ def make_bundle(
         network = train(
             config, data, seed=seed, run=run, resume=resume, watcher=watcher, initial=initial, freeze=freeze
         )
-        return finish_bundle(
-            network,
-            data,
-            out,
-            config=config,
-            seed=seed,
-            force=force,
-            initial=initial,
-            max_accuracy_drop=max_accuracy_drop,
-            name=name,
-            command=command,
-            golden_events=golden_events,
-            tested=tested,
-            phase=phase,
-            say=say,
-        )
+        return finish_bundle(network, data, out, config=config, seed=seed, force=force, initial=initial, **finishing)
 
 
 def finish_bundle(
@@ -129,32 +120,31 @@ def finish_bundle(
     seed: int = 0,
     force: bool = False,
     initial: Bundle | None = None,
-    max_accuracy_drop: float = 0.005,
-    name: str | None = None,
-    command: str = "",
-    golden_events: int = 256,
-    tested: bool = True,
-    phase: Say = _quiet,
-    say: Say = _quiet,
+    **finishing: Unpack[Finishing],
 ) -> Bundle:
-    """Make a bundle of a network that is trained already; arguments as in `make_bundle`.
-
-    All files are written, its policy is tuned and its test figures are found before it is sealed, once.
-    """
+    """Make a bundle of a trained network, sealed once it is proved, tuned and tested; arguments as in `make_bundle`."""
     from ddnn.evaluation import evaluate
     from ddnn.export import draft_bundle, seal, staged
 
+    phase, say = finishing.get("phase", _quiet), finishing.get("say", _quiet)
     with staged(out, force=force) as folder:
         phase("exporting, proving, tuning")
         document = config.model_dump(mode="json") if config else {}
         draft = draft_bundle(
-            folder, network, data, name=name, command=command, config=document, seed=seed, golden_events=golden_events
+            folder,
+            network,
+            data,
+            name=finishing.get("name"),
+            command=finishing.get("command", ""),
+            config=document,
+            seed=seed,
+            golden_events=finishing.get("golden_events", 256),
         )
-        draft.policy = _first_policy(draft, data, max_accuracy_drop, say)
+        draft.policy = _first_policy(draft, data, finishing.get("max_accuracy_drop", 0.005), say)
         training = draft.manifest.training
         if initial is not None:
             training = training.model_copy(update={"data": {**training.data, "initial": initial.fingerprint}})
-        if tested:
+        if finishing.get("tested", True):
             phase("evaluating on the test split")
             figures = evaluate(draft, data.subset("test"), missing=data.devices > 1)
             training = training.model_copy(update={"test": {**training.test, **figures}})
@@ -163,10 +153,7 @@ def finish_bundle(
 
 
 def _first_policy(draft: Bundle, data: Dataset, max_accuracy_drop: float, say: Say) -> Policy:
-    """Tuned on validation; with too few events to choose thresholds by, every event goes to the cloud.
-
-    Where raw views go up there is no threshold, only the cloud's temperature.
-    """
+    """Tuned on validation events: with too few, all go to the cloud; with raw views, the cloud's temperature alone."""
     from ddnn.evaluation import record
     from ddnn.tuning import fit_temperatures, tune
 

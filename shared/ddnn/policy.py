@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from ddnn.errors import BadBundle, BadInput
-from ddnn.seal import fingerprint, first_problem, read_sealed, write_sealed
+from ddnn.seal import Frozen, fingerprint, first_problem, read_sealed, write_sealed
 from ddnn.task import check_criterion
 from ddnn.types import Exit
 
@@ -33,10 +33,6 @@ Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 def _criterion(name: str) -> str:
     try:
         return check_criterion(name)
@@ -44,7 +40,7 @@ def _criterion(name: str) -> str:
         raise ValueError(str(error).partition("; ")[2]) from error
 
 
-class Thresholds(_Frozen):
+class Thresholds(Frozen):
     """An exit answers iff its criterion is below its threshold; 0 = never, and the cloud always answers."""
 
     device: Threshold = 0.0
@@ -56,7 +52,7 @@ class Thresholds(_Frozen):
         return 2.0 if exit is Exit.CLOUD else float(getattr(self, exit.value))
 
 
-class Temperatures(_Frozen):
+class Temperatures(Frozen):
     """What each exit's scores are divided by before softmax."""
 
     device: Temperature = 1.0
@@ -69,14 +65,14 @@ class Temperatures(_Frozen):
         return float(getattr(self, exit.value))
 
 
-class Judging(_Frozen):
+class Judging(Frozen):
     """What exits judge by, while so many devices are there."""
 
     thresholds: Thresholds = Thresholds()
     temperatures: Temperatures = Temperatures()
 
 
-class Audits(_Frozen):
+class Audits(Frozen):
     """Which sure answers go up all the same, in the background, to learn what the cloud would have said."""
 
     share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
@@ -89,7 +85,7 @@ class Audits(_Frozen):
     """Chance that an alarm is ever raised while the promise holds."""
 
 
-class Usual(_Frozen):
+class Usual(Frozen):
     """What an exit did on the events a policy was tuned on."""
 
     share: Share
@@ -98,10 +94,10 @@ class Usual(_Frozen):
     """Share of this exit's answers in each of ten bins of confidence, 0 to 1."""
 
 
-class Promise(_Frozen):
+class Promise(Frozen):
     """What tuning found, and what the audits of a running fleet are held against."""
 
-    disagreement: dict[Exit, Share] = {}
+    disagreement: dict[Exit, Share] = Field(default={})
     """For each exit below the cloud that answers: at most this share of its answers differs from the cloud's."""
     confidence: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.95
     """How sure that is, over the draw of the events it was found on."""
@@ -111,11 +107,11 @@ class Promise(_Frozen):
     """What a loss is: the cloud right and the answer wrong; or, found without labels, an answer unlike the cloud's."""
     events: int = Field(default=0, ge=0)
     """Events it was found on."""
-    usual: dict[Exit, Usual] = {}
+    usual: dict[Exit, Usual] = Field(default={})
     """What each exit did there, for audits to compare with; empty when it was not noted."""
 
 
-class Policy(_Frozen):
+class Policy(Frozen):
     """Everything about answering that may change without training again."""
 
     format: Literal[1] = 1
@@ -127,7 +123,7 @@ class Policy(_Frozen):
     """Of those in `ddnn.task`, or `package.module:function`."""
     thresholds: Thresholds = Thresholds()
     temperatures: Temperatures = Temperatures()
-    live: dict[Annotated[int, Field(ge=1)], Judging] = {}
+    live: dict[Annotated[int, Field(ge=1)], Judging] = Field(default={})
     """Instead of these two at a fused exit, by how many devices take part in its answer; a count not here has these."""
     offload: Literal["staged", "eager"] = "staged"
     """staged: scores first, features when asked for. eager: both at once."""

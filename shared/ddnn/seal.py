@@ -8,9 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from ddnn.errors import BadBundle
 
-__all__ = ["fingerprint", "first_problem", "read_sealed", "write_atomically", "write_sealed"]
+__all__ = ["Frozen", "fingerprint", "first_problem", "read_sealed", "write_atomically", "write_sealed"]
+
+
+class Frozen(BaseModel):
+    """A document that neither changes nor has keys of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _text(document: Mapping[str, Any]) -> bytes:

@@ -42,10 +42,7 @@ _SMALLEST: Final = np.float32(np.finfo(np.float32).smallest_subnormal)
 
 
 def probabilities(scores: Floats, temperature: float | Floats = 1.0) -> Floats:
-    """Softmax over the last axis of `scores / temperature`; uniform, so unsure, where a score is not finite.
-
-    `temperature` is one for all, or (…) of each.
-    """
+    """Softmax of `scores / temperature`, one or (…) of each, on the last axis; uniform where scores are not finite."""
     # Ufuncs and their reductions only: of a few events the methods around them take most of the time.
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = scores / np.asarray(temperature, np.float32)[..., np.newaxis]
@@ -75,10 +72,7 @@ def margin(p: Floats) -> Floats:
 
 
 def agreement(p: Floats, device_scores: Floats, present: Bools) -> Floats:
-    """1 − the share of present devices whose own label is the fused one; scores (…, D, K), mask (…, D).
-
-    Unsure, 1, where nobody is present.
-    """
+    """1 − share of the present (…, D) whose label, of scores (…, D, K), is the fused one; 1, unsure, where none is."""
     same = (device_scores.argmax(axis=-1) == p.argmax(axis=-1)[..., np.newaxis]) & present
     return np.asarray(1 - same.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1), dtype=np.float32)
 
@@ -93,10 +87,7 @@ CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")
 
 
 def check_criterion(name: str, *others: str) -> str:
-    """Return `name` if it is built in or has the form of an extension; raise `BadInput`. Nothing is imported.
-
-    `others` are names that the sentence has, too.
-    """
+    """Return `name` if it may be a criterion, importing nothing; raise `BadInput`, which names `others`, too."""
     if name not in CRITERIA and not is_extension(name):
         expected = ", ".join((*others, *CRITERIA))
         raise BadInput(f"criterion is {name!r}; expected one of {expected} or package.module:function")
@@ -118,10 +109,7 @@ def needs_votes(criterion: str) -> bool:
 
 
 def uncertainty(criterion: str, p: Floats, votes: Votes = None) -> Floats:
-    """Apply a criterion by name to an exit's probabilities (…, K).
-
-    Agreement needs `votes`; where nobody holds them, at a device and in the cloud, entropy stands in.
-    """
+    """Apply a criterion by name to probabilities (…, K); without votes entropy stands in for agreement."""
     if criterion in _BY_PROBABILITIES:
         return _BY_PROBABILITIES[criterion](p)
     if criterion == "agreement":

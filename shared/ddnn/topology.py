@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ddnn.codec import Codec, codec_of
+from ddnn.seal import Frozen
 from ddnn.types import Array, Exit, Tier
 
 __all__ = ["DeviceSpec", "EdgeSpec", "Features", "Files", "Fusion", "Input", "Level", "SectionSpec", "Topology", "View"]
@@ -25,11 +26,7 @@ Fusion = Literal["max", "mean", "concat", "attention"]
 _TIERS: Final = tuple(Tier)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class View(_Frozen):
+class View(Frozen):
     """What one device sees of one event."""
 
     shape: Shape
@@ -52,7 +49,7 @@ class View(_Frozen):
         return math.prod(self.shape) * self.numpy_dtype.itemsize
 
 
-class Features(_Frozen):
+class Features(Frozen):
     """What a section gives the tier above, where the network is cut."""
 
     shape: Shape
@@ -82,7 +79,7 @@ class Features(_Frozen):
         return self.coded.unpack(rows, self.shape)
 
 
-class Input(_Frozen):
+class Input(Frozen):
     """One thing that a section takes of each of its children; `what` is also the name of its tensor."""
 
     child: Tier
@@ -93,7 +90,7 @@ class Input(_Frozen):
     """always: with the child's first message of an event. asked: only where the exit below is not sure."""
 
 
-class SectionSpec(_Frozen):
+class SectionSpec(Frozen):
     """One section."""
 
     tier: Tier
@@ -111,13 +108,13 @@ class SectionSpec(_Frozen):
         return "local" if self.exit is Exit.LOCAL else "section"
 
 
-class DeviceSpec(_Frozen):
+class DeviceSpec(Frozen):
     """One device."""
 
     view: View
 
 
-class EdgeSpec(_Frozen):
+class EdgeSpec(Frozen):
     """One edge."""
 
     devices: tuple[int, ...] = Field(min_length=1)
@@ -143,7 +140,7 @@ class Files(NamedTuple):
         )
 
 
-class Topology(_Frozen):
+class Topology(Frozen):
     """Devices with views, edges with devices, and the sections.
 
     In the files an output that shares an input's name ends in `_out`, since ONNX names are unique;
@@ -154,7 +151,7 @@ class Topology(_Frozen):
     devices: tuple[DeviceSpec, ...] = Field(min_length=1)
     edges: tuple[EdgeSpec, ...] = Field(min_length=1)
     sections: tuple[SectionSpec, ...] = Field(min_length=1)
-    fusion: dict[Level, Fusion] = {}
+    fusion: dict[Level, Fusion] = Field(default={})
 
     @model_validator(mode="before")
     @classmethod
@@ -251,11 +248,7 @@ class Topology(_Frozen):
         return next((each.features for each in self.sections if each.tier is tier and each.features), None)
 
     def sent(self, tier: Tier, when: When = "always") -> tuple[Input, ...]:
-        """What a device or an edge sends of an event: always, or when asked.
-
-        An edge's first message is of an event that it was not sure of, so it carries what the cloud takes of its
-        devices when asked, too.
-        """
+        """What a device or edge sends; an edge's first message has all that the cloud takes of its devices, too."""
         above = [section for section in self.sections if _TIERS.index(section.tier) > _TIERS.index(tier)]
         inputs = dict.fromkeys(given for section in above for given in section.inputs)
         if tier is Tier.EDGE:

@@ -58,7 +58,7 @@ class Messages:
     def answered(self, edge: int, exit: Exit) -> Size:
         """What one of several edges sends the cloud of an event that it settled at `exit`."""
         tensors: dict[str, Array] = {
-            "scores": self._scores,
+            "scores": np.zeros((1, self._classes), np.float32),
             "exit": np.array([exit.value.encode()], np.object_),
             "present": self._present(edge),
             "answered": np.ones(1, np.bool_),
@@ -82,10 +82,6 @@ class Messages:
 
     def _row(self, given: Input, child: int) -> Array:
         return self._topology.codec(given, child).sample(self._topology.shape(given, child, self._classes))
-
-    @property
-    def _scores(self) -> Array:
-        return np.zeros((1, self._classes), np.float32)
 
     def _present(self, edge: int) -> Array:
         return np.ones((1, len(self._topology.edges[edge].devices)), np.bool_)

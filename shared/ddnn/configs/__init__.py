@@ -19,10 +19,7 @@ def packaged_configs(folder: Path = CONFIGS) -> dict[str, Path]:
 
 
 def config_file(name: str, *, folder: Path = CONFIGS, what: str = "config") -> Path:
-    """The packaged config of that name in `folder`; a path, with a folder or an ending in it, is itself.
-
-    Raise `BadConfig`, listing the packaged ones, when there is none of that name.
-    """
+    """The packaged config of that name in `folder`, or the path that it is; raise `BadConfig` listing what there is."""
     if Path(name).suffix or "/" in name:
         return Path(name)
     known = packaged_configs(folder)

@@ -247,10 +247,7 @@ def _keras(archive: Archive, grid: tuple[int, int] | None) -> Events:
 
 
 def _mvmc(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:
-    """The paper's set: `y` (N, D), 3 where the camera does not see the object; the event's class is the largest.
-
-    The authors' split comes from `mvmc_split.json` (lists `train` and `test` of rows) beside the file, if it is there.
-    """
+    """The paper's set: `y` (N, D), 3 where unseen, the largest the event's class; its split in a file beside it."""
     absent = len(MVMC_CLASSES)
     y_dev = checked_labels("y", raw, (len(views[0]), len(views)), 0)
     if y_dev.max() > absent:

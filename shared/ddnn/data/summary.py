@@ -111,10 +111,7 @@ class Rows:
 
 
 class Standard:
-    """Makes rows of events: per device and channel, the mean and deviation of the present views it was made from.
-
-    At most `elements` of the F are kept, evenly spaced in each view; all when it is None.
-    """
+    """Makes rows of events, standardised by device and channel, of at most `elements` of the F, evenly spaced."""
 
     def __init__(self, data: Dataset, *, elements: int | None = None) -> None:
         sizes = [int(np.prod(view.shape[1:])) for view in data.views]
@@ -161,10 +158,7 @@ def _moments(view: Array) -> Sequence[Floats]:
 
 
 def near_duplicates(data: Dataset, *, events: int = 500, seed: int = 0) -> float | None:
-    """Share of test events with a near-duplicate in training, of a sample of at most `events` of them.
-
-    None where it cannot be told: no test or training events, or fewer than 16 numbers an event.
-    """
+    """Share of at most `events` test events with a near-duplicate in training; None where it cannot be told."""
     split = np.asarray(data.split)
     train, test = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
     if not len(train) or not len(test) or sum(int(np.prod(view.shape[1:])) for view in data.views) < FEWEST_ELEMENTS:

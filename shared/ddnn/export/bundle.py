@@ -1,25 +1,31 @@
-"""Writing a bundle: everything into a folder that takes its name only when all of it is proved."""
+"""Writing a bundle: everything into a folder that takes its name only when all of it is proved.
+
+A sample, of an untrained network on random events, is made in about a second: for tests and first experiments.
+"""
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
 
 from ddnn.bundle import GOLDEN_FILE, WEIGHTS_FILE, Bundle, Manifest, Training
 from ddnn.data import SPLIT_NAMES, Dataset
+from ddnn.data.dataset import Events
 from ddnn.errors import BadInput
 from ddnn.export.graphs import write_sections
 from ddnn.export.proof import golden, prove
-from ddnn.network import DDNN
+from ddnn.network import DDNN, NetworkConfig, Plan
 from ddnn.policy import Policy
+from ddnn.topology import View
 
-__all__ = ["draft_bundle", "refuse_existing", "seal", "staged", "write_bundle"]
+__all__ = ["draft_bundle", "refuse_existing", "sample_bundle", "sample_data", "seal", "staged", "write_bundle"]
 
 GOLDEN_EVENTS: Final = 256
 LIBRARIES: Final = ("ddnn", "torch", "onnx", "onnxruntime", "numpy")
@@ -61,26 +67,23 @@ class _Draft(Bundle):
         return self.path / name
 
 
-def write_bundle(
-    folder: Path,
-    network: DDNN,
-    data: Dataset,
-    *,
-    name: str | None = None,
-    command: str = "",
-    config: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    golden_events: int = GOLDEN_EVENTS,
-) -> Bundle:
+class Described(TypedDict, total=False):
+    """What a manifest says of how its bundle was made, and how many golden events it keeps."""
+
+    name: str | None
+    command: str
+    config: Mapping[str, Any] | None
+    seed: int
+    golden_events: int
+
+
+def write_bundle(folder: Path, network: DDNN, data: Dataset, **described: Unpack[Described]) -> Bundle:
     """Export `network`, trained or not, into `folder`, prove it, seal it with a default policy, and open it.
 
     Golden events come from the test split of `data`; raise `BadBundle` if ONNX Runtime disagrees with torch. What
     ties turned is listed in the manifest's `training.test.proof`.
     """
-    draft = draft_bundle(
-        folder, network, data, name=name, command=command, config=config, seed=seed, golden_events=golden_events
-    )
-    return seal(folder, draft.manifest)
+    return seal(folder, draft_bundle(folder, network, data, **described).manifest)
 
 
 def draft_bundle(
@@ -113,7 +116,13 @@ def draft_bundle(
             command=command,
             config=dict(config or {}),
             seed=seed,
-            data=_describe(data),
+            data={
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "events": len(data),
+                "split": {part: int((data.split == part).sum()) for part in SPLIT_NAMES},
+                "source": dict(data.source),
+            },
             test={"proof": {"events": len(arrays["index"]), "turned": turned}},
             versions={library: _version(library) for library in LIBRARIES},
         ),
@@ -129,19 +138,47 @@ def seal(folder: Path, manifest: Manifest, policy: Policy | None = None) -> Bund
     return Bundle(folder, sealed, fresh)
 
 
-def _describe(data: Dataset) -> dict[str, Any]:
-    sizes = {part: int((data.split == part).sum()) for part in SPLIT_NAMES}
-    return {
-        "name": data.name,
-        "fingerprint": data.fingerprint,
-        "events": len(data),
-        "split": sizes,
-        "source": dict(data.source),
-    }
-
-
 def _version(library: str) -> str:
     try:
         return version(library)
     except PackageNotFoundError:
         return "unknown"
+
+
+def sample_data(
+    shapes: Sequence[tuple[int, ...]], *, classes: int = 3, events: int = 60, uint8: bool = False, seed: int = 0
+) -> Dataset:
+    """Random events of len(shapes) devices, all present, with a third of them in each split."""
+    random = np.random.default_rng(seed)
+    y = random.permutation(np.arange(events) % classes)
+    views = tuple(
+        random.integers(0, 256, (events, *shape)).astype(np.uint8)
+        if uint8
+        else random.normal(y.reshape(-1, *[1] * len(shape)), 1.0, (events, *shape)).astype(np.float32)
+        for shape in shapes
+    )
+    seen = Events.all_seen(views, y, tuple(f"class {label}" for label in range(classes)))
+    split = np.array(SPLIT_NAMES)[np.arange(events) * 3 // events]
+    return Dataset.of("sample", seen, split, {"name": "sample", "seed": seed})
+
+
+def sample_bundle(
+    folder: Path,
+    shapes: Sequence[tuple[int, ...]] = ((4,), (4,), (4,)),
+    *,
+    classes: int = 3,
+    network: NetworkConfig | None = None,
+    events: int = 60,
+    uint8: bool = False,
+    seed: int = 0,
+) -> Bundle:
+    """Write a bundle of an untrained `network`, a device for each of `shapes`, on `sample_data` into `folder`."""
+    data = sample_data(shapes, classes=classes, events=events, uint8=uint8, seed=seed)
+    views = [View.of(view) for view in data.views]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = DDNN(Plan.of(network or NetworkConfig(), views, classes))
+    with torch.no_grad():
+        # Batch norms that have seen something, or the whole numbers of binary layers would all lie at a sign's zero.
+        made([torch.from_numpy(view) for view in data.views], torch.from_numpy(data.present))
+    return write_bundle(folder, made, data, seed=seed)

@@ -83,11 +83,9 @@ def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> nn.Module:
 
 
 def _write(graph: nn.Module, inputs: dict[str, Tensor], spec: SectionSpec, file: Path) -> None:
-    """Trace `graph` into one file.
-
-    By the TorchScript exporter: a section takes 30 ms and a clean graph results; the newer one takes a second, and
-    writes messages of its own. torch is pinned, and the proof after every export would notice a difference.
-    """
+    """Trace `graph` into one file."""
+    # By the TorchScript exporter: a section takes 30 ms and a clean graph results; the newer one takes a second, and
+    # writes messages of its own. torch is pinned, and the proof after every export would notice a difference.
     outputs = [f"{name}_out" if name in inputs else name for name in ("scores", "features")[: 1 + bool(spec.features)]]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # it warns that it is the older one

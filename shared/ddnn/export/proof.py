@@ -87,11 +87,7 @@ def choose(y: Ints, count: int, seed: int) -> Ints:
 
 
 def _clear(network: DDNN, views: Sequence[Array], present: Array) -> Bools:
-    """Events (N,) in which no value before a sign *inside* a section is so close to zero that rounding may turn it.
-
-    Only binary blocks have such signs, and exits that see the features. Where one turns, scores jump, and neither torch
-    nor ONNX Runtime is wrong.
-    """
+    """Events (N,) without a value before a sign inside a section so near 0 that rounding turns it, and all scores."""
     nearest: list[Tensor] = []
 
     def look(module: nn.Module, values: tuple[Tensor]) -> None:

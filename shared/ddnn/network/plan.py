@@ -224,10 +224,7 @@ def _seen(config: NetworkConfig, view: View) -> Shape:
 
 
 def _halvings(config: SectionConfig, places: Shape, most: int, *, fit: bool) -> int:
-    """How often to halve height, width or length; `fit`: until there are at most so many values.
-
-    Raw views halve at the cloud as they would at a device; what devices have made smaller already does not.
-    """
+    """How often to halve height, width or length to `fit`; raw views at the cloud as they would at a device."""
     if config.halve == "all" or not fit:
         return len(config.filters) if config.halve == "all" else 0
     filters, halvings = config.cut_filters if config.tail else config.filters[-1], 0

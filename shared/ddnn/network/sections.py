@@ -43,11 +43,8 @@ class Normalise(nn.Module):
 
 
 def magnitudes(x: Tensor) -> Tensor:
-    """ln(1 + |DFT| / √L) of series (B, C, L) around their means, at the frequencies 1 … L // 2.
-
-    As products with cosines and sines: they export to any ONNX runtime, and L is small.
-    """
-    length = x.shape[2]
+    """ln(1 + |DFT| / √L) of series (B, C, L) around their means, at the frequencies 1 … L // 2."""
+    length = x.shape[2]  # which is small; products with cosines and sines export to any ONNX runtime
     turns = torch.outer(torch.arange(length), torch.arange(1, length // 2 + 1)) * (2 * math.pi / length)
     around = x - x.mean(dim=2, keepdim=True)
     power = (around @ turns.cos().to(x)).square() + (around @ turns.sin().to(x)).square()

@@ -95,10 +95,7 @@ def batch_of(data: Dataset) -> Batch:
 def augment(
     views: Sequence[Tensor], spreads: Sequence[Tensor], grid: tuple[int, int] | None, config: TrainingConfig
 ) -> list[Tensor]:
-    """Change views (B, *shape_i): the views of a grid as one image, other images and series each by itself.
-
-    `spreads` are the channels' standard deviations, which noise is measured in.
-    """
+    """Change views (B, *shape_i), those of a grid as one image; noise is measured in `spreads`, of the channels."""
     values = [view.to(torch.float32) for view in views]
     if grid:
         return _cut(_moved(join(values, grid), config), grid)
@@ -185,10 +182,7 @@ def _cut(image: Tensor, grid: tuple[int, int]) -> list[Tensor]:
 
 
 def drop_devices(present: Tensor, chance: float, whole: float) -> Tensor:
-    """Take each present device (B, D) away with `chance`, but from the share `whole` of the events none.
-
-    An event that would lose all keeps what it had.
-    """
+    """Take each present device (B, D) away with `chance`, from the share `whole` of the events none, and never all."""
     lost = torch.rand(present.shape, device=present.device) < chance
     lost &= torch.rand(len(present), 1, device=present.device) >= whole
     kept = present & ~lost

@@ -4,7 +4,8 @@ Of classification it is the weighted sum of the cross-entropies of all exits (DD
 Legend: B events, D devices, E edges, K classes.
 """
 
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -19,11 +20,8 @@ from ddnn.types import Exit
 __all__ = ["LOSSES", "Loss", "joint_loss", "validate"]
 
 
-class Loss(Protocol):
-    """What a task's network learns by."""
-
-    def __call__(self, scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: TrainingConfig, /) -> Tensor:
-        """The loss () of a batch: y (B,), y_dev (B, D) with -1 ignored, alive (B, E) edges with a device present."""
+Loss = Callable[[Scored, Tensor, Tensor, Tensor, TrainingConfig], Tensor]
+"""The loss () of a batch: y (B,), y_dev (B, D) with −1 ignored, alive (B, E) the edges with a device present."""
 
 
 def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: TrainingConfig) -> Tensor:
@@ -51,10 +49,7 @@ def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: 
 
 
 def _distilled(scored: Scored, alive: Tensor, temperature: float) -> Tensor:
-    """Mean over the exits below the cloud of T² KL(cloud ‖ exit), both softened by T (Hinton et al. 2015).
-
-    The cloud is the teacher and learns nothing from it; edges without a device present are left out.
-    """
+    """T² KL(cloud ‖ exit), softened by T (Hinton et al. 2015): mean over exits below the cloud, which learns none."""
     teacher = functional.softmax(scored.cloud.detach() / temperature, dim=1)[:, None]
     total, exits = scored.cloud.new_zeros(()), [exit for exit in (scored.local, scored.edge) if exit is not None]
     for scores in exits:

@@ -300,10 +300,7 @@ def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
 
 
 def _moments(parts: list[tuple[Array, Ints]]) -> tuple[Array, Array]:
-    """Mean and standard deviation of each channel over the views (N_i, *shape) at their rows.
-
-    Views in memory are taken at once; those that stay in a file in pieces, joined as Chan et al. (1979) do.
-    """
+    """Mean and deviation of each channel over views (N_i, *shape); mapped ones in pieces, as Chan et al. (1979) do."""
     size = sum(len(rows) * math.prod(view.shape[1:]) for view, rows in parts)
     pieces = 1
     if any(isinstance(view, np.memmap) for view, _ in parts):
