@@ -11,7 +11,7 @@ any framework that runs the same section on the same body behind the same server
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -103,20 +103,21 @@ def one_event(tier: Tier) -> tuple[bytes, dict[str, str]]:
 def compare(tier: Tier, seconds: float, rounds: int, cpu: int | None) -> dict[str, Any]:
     """All servers of one tier by turns; medians over the rounds."""
     body, headers = one_event(tier)
-    loads: dict[tuple[str, int], list[Measured]] = {(name, n): [] for name in SERVERS for n in (CONCURRENT, 1)}
+    loads: dict[tuple[str, int], list[dict[str, float]]] = {(name, n): [] for name in SERVERS for n in (CONCURRENT, 1)}
     ports = {name: free_port() for name in SERVERS}
+    urls = {name: f"http://127.0.0.1:{port}{INFER_PATH}" for name, port in ports.items()}
     with ExitStack() as stack:
 
         def start(name: str, *arguments: str) -> int:
             return stack.enter_context(listening(*arguments, port=ports[name], cpu=cpu))
 
-        def ask(name: str, connections: int, length: float, warm_up_s: float = 0.05) -> Measured:
-            url = f"http://127.0.0.1:{ports[name]}{INFER_PATH}"
-            target, process = HttpTarget(url, [body], _read, headers), Processes({"server": ids[name]})
-            return measure(target, Closed(connections), seconds=length, warm_up_s=warm_up_s, processes=process)
+        def ask(name: str, connections: int, length: float) -> dict[str, float]:
+            target = HttpTarget(urls[name], [body], lambda _, answer: Outcome(bool(answer)), headers)
+            process = Processes({"server": ids[name]})
+            return _figures(measure(target, Closed(connections), seconds=length, warm_up_s=0.05, processes=process))
 
         ids = {"tier": start("tier", "-m", "ddnn", "serve", tier, "--port", f"{ports['tier']}", "--log-level", "error")}
-        size = len(httpx.post(f"http://127.0.0.1:{ports['tier']}{INFER_PATH}", content=body, headers=headers).content)
+        size = len(httpx.post(urls["tier"], content=body, headers=headers).content)
         for kind in ("fastapi", "asgi"):
             call = f"serve({kind!r}, {tier.value!r}, {ports[kind]}, {size})"
             ids[kind] = start(kind, "-c", f"from ddnn_lab.benchmarks.hotpath import serve; {call}")
@@ -130,41 +131,31 @@ def compare(tier: Tier, seconds: float, rounds: int, cpu: int | None) -> dict[st
     return _medians(loads)
 
 
-def _read(_: int, content: bytes) -> Outcome:
-    return Outcome(bool(content))
+def _figures(load: Measured) -> dict[str, float]:
+    latency = load.latency_ms or {}
+    costs = {"per_second": load.answered / load.seconds, "cpu_us": 1e6 * load.cpu_s["server"] / load.answered}
+    return {**costs, "p50_ms": latency["p50"], "p99_ms": latency["p99"], "asking_cpu_share": load.client_busy}
 
 
-def _medians(loads: dict[tuple[str, int], list[Measured]]) -> dict[str, Any]:
-    def median(name: str, connections: int, figure: Callable[[Measured], float]) -> float:
-        return float(np.median([figure(load) for load in loads[name, connections]]))
+def _medians(loads: dict[tuple[str, int], list[dict[str, float]]]) -> dict[str, Any]:
+    def pairs(figure: str, connections: int, beside: str) -> Iterator[tuple[float, float]]:
+        for tier, other in zip(loads["tier", connections], loads[beside, connections], strict=True):
+            yield tier[figure], other[figure]
 
-    def rate(load: Measured) -> float:
-        return load.answered / load.seconds
-
-    def cpu_us(load: Measured) -> float:
-        return 1e6 * load.cpu_s["server"] / load.answered
-
-    def ms(percentile: str) -> Callable[[Measured], float]:
-        return lambda load: (load.latency_ms or {})[percentile]
-
-    pairs = {n: {name: loads[name, n] for name in SERVERS} for n in (CONCURRENT, 1)}
-    ratios = [rate(a) / rate(b) for a, b in zip(pairs[CONCURRENT]["tier"], pairs[CONCURRENT]["fastapi"], strict=True)]
-    adds = [ms("p50")(a) - ms("p50")(b) for a, b in zip(pairs[1]["tier"], pairs[1]["asgi"], strict=True)]
+    shown = {CONCURRENT: ("per_second", "cpu_us", "p50_ms", "p99_ms"), 1: ("cpu_us", "p50_ms")}
     servers = {
         name: {
-            "per_second_16": median(name, CONCURRENT, rate),
-            "cpu_us_16": median(name, CONCURRENT, cpu_us),
-            "cpu_us_1": median(name, 1, cpu_us),
-            "p50_ms_16": median(name, CONCURRENT, ms("p50")),
-            "p99_ms_16": median(name, CONCURRENT, ms("p99")),
-            "p50_ms_1": median(name, 1, ms("p50")),
-            "asking_cpu_share": max(load.client_busy for load in loads[name, CONCURRENT]),
+            f"{figure}_{connections}": float(np.median([load[figure] for load in loads[name, connections]]))
+            for connections, figures in shown.items()
+            for figure in figures
         }
+        | {"asking_cpu_share": max(load["asking_cpu_share"] for load in loads[name, CONCURRENT])}
         for name in SERVERS
     }
-    compared = {"of_fastapi": ratios, "framework_ms": adds}
-    medians = {key: float(np.median(values)) for key, values in compared.items()}
-    return {"servers": servers, **medians, **{f"{key}_rounds": values for key, values in compared.items()}}
+    ratios = [tier / route for tier, route in pairs("per_second", CONCURRENT, "fastapi")]
+    adds = [tier - bare for tier, bare in pairs("p50_ms", 1, "asgi")]
+    medians = {"of_fastapi": float(np.median(ratios)), "framework_ms": float(np.median(adds))}
+    return {"servers": servers, **medians, "of_fastapi_rounds": ratios, "framework_ms_rounds": adds}
 
 
 async def stages(seconds: float) -> dict[str, dict[str, float]]:

@@ -12,7 +12,6 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,7 +24,7 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import Dataset, load
 from ddnn.evaluation import Scores, record
 from ddnn.evaluation.recorded import Recorded
-from ddnn.formatting import markdown, percent
+from ddnn.formatting import markdown
 from ddnn.plot_style import panels
 from ddnn.policy import Policy, Thresholds
 from ddnn.tuning.calibration import fit_temperatures
@@ -51,6 +50,8 @@ COSTS: Final = {
 RISKS, CONFIDENCES = (0.01, 0.02), (0.9, 0.95)
 LINKS: Final = ("device-edge=200ms,100kbit", "edge-cloud=800ms,100kbit")
 EXITS: Final = {"local": Thresholds(local=1, edge=0), "edge": Thresholds(local=0, edge=1), "cloud": NEVER}
+Draws = dict[tuple[float, ...], list[tuple[float, ...]]]
+"""By risk, and confidence where it is promised: of each draw, what its thresholds do on the whole pool."""
 OFFLOADS: Final[tuple[Offload, ...]] = ("staged", "eager")
 
 
@@ -204,47 +205,22 @@ def guarantee(
         for labelled in (True, False):
             of_pool = {**pool, "events": len(scores), "labelled": labelled}
             rows += ({**of_pool, **row} for row in study(scores, labelled, events, draws, learning, seed))
-    heads = ("pool", "loss", "risk", "confidence", "broken", "at most", "plain picking breaks", "refused")
-    page = markdown((*heads, "below the cloud", "best", "bytes", "best"), map(_guarantee_cells, rows))
-    write(out, "guarantee", {"events": events, "draws": draws, "rows": rows}, page=page)
+    write(out, "guarantee", {"events": events, "draws": draws, "rows": rows})
 
 
-def _guarantee_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    shares = (percent(row[key]) for key in ("broken", "allowed", "plain", "refused", "below", "best"))
-    sent = (f"{row[key]:.0f}" for key in ("bytes", "best_bytes"))
-    loss = "accuracy" if row["labelled"] else "disagreement"
-    return row["pool"], loss, f"{row['risk']:g}", f"{row['confidence']:g}", *shares, *sent
-
-
-@dataclass
-class Tally:
-    """What came of the draws, for one risk and one confidence, on the whole pool."""
-
-    risk: list[float] = field(default_factory=list)
-    below: list[float] = field(default_factory=list)
-    bytes: list[float] = field(default_factory=list)
-    refused: int = 0
-
-    def note(self, asked: Asked, losses: Bools, price: Array, thresholds: Array | None) -> None:
-        """What thresholds do, or none where nothing is promised and all goes up."""
-        self.refused += thresholds is None
-        reached = asked.reached(np.zeros((1, len(asked.exits))) if thresholds is None else thresholds[None])[0]
-        rows = np.arange(len(losses))
-        self.risk.append(float(losses[rows, reached].mean()))
-        self.below.append(float((reached < len(asked.exits)).mean()))
-        self.bytes.append(float(price[rows, reached].mean()))
-
-    def broken(self, risk: float) -> float:
-        """Share of the draws whose true risk is higher."""
-        return float(np.mean(np.asarray(self.risk) > risk))
+def _on_pool(asked: Asked, losses: Bools, price: Array, thresholds: Array | None) -> tuple[float, ...]:
+    """Of thresholds, or none where nothing is promised and all goes up: refused, risk, share below the cloud, bytes."""
+    reached = asked.reached(np.zeros((1, len(asked.exits))) if thresholds is None else thresholds[None])[0]
+    rows, below = np.arange(len(losses)), reached < len(asked.exits)
+    return thresholds is None, losses[rows, reached].mean(), below.mean(), price[rows, reached].mean()
 
 
 def study(scores: Scores, labelled: bool, events: int, draws: int, learning: float, seed: int) -> list[dict[str, Any]]:
     """The rows of one pool and one kind of loss."""
     policy, y = Policy(bundle="benchmark", temperatures=fit_temperatures(scores)), scores.y if labelled else None
     price = CostModel().at_exits(scores, policy.offload)
-    promised = {(risk, confidence): Tally() for risk in RISKS for confidence in CONFIDENCES}
-    plain = {risk: Tally() for risk in RISKS}
+    promised: Draws = {(risk, confidence): [] for risk in RISKS for confidence in CONFIDENCES}
+    plain: Draws = {(risk,): [] for risk in RISKS}
     rng = np.random.default_rng(seed)
     for draw in range(draws):
         drawn = rng.integers(len(scores), size=events)
@@ -253,33 +229,36 @@ def study(scores: Scores, labelled: bool, events: int, draws: int, learning: flo
         losses = asked.losses(y)
         steps = ladder(_rows_of(asked, learn), price[learn], scores.y[learn] if labelled else None)
         lost = losses[test, _rows_of(asked, test).reached(steps)].sum(axis=1)
-        for (risk, confidence), tally in promised.items():
+        for (risk, confidence), outcomes in promised.items():
             passed = sum(rung.passed for rung in climb(lost.tolist(), len(test), risk, confidence))
-            tally.note(asked, losses, price, steps[passed - 1] if passed else None)
+            outcomes.append(_on_pool(asked, losses, price, steps[passed - 1] if passed else None))
         asked = _judged(scores, policy, drawn, labelled)
         losses = asked.losses(y)
         points = find_frontier(asked.uncertainty[drawn], ~losses[drawn], price[drawn])
-        for risk, tally in plain.items():
+        for (risk,), outcomes in plain.items():
             good = np.flatnonzero(points.wrong <= risk * events)
-            tally.note(asked, losses, price, points.thresholds[good[points.cost[good].argmin()]])
+            outcomes.append(_on_pool(asked, losses, price, points.thresholds[good[points.cost[good].argmin()]]))
     whole, to_cloud = ask(scores, policy), np.zeros(price.shape)
     to_cloud[:, -1] = 1
-    return [
-        {
-            "risk": risk,
-            "confidence": confidence,
-            "broken": tally.broken(risk),
-            "refused": tally.refused / draws,
-            "below": float(np.median(tally.below)),
-            "best": 1 - _cheapest(whole, whole.losses(y), to_cloud, risk),
-            "bytes": float(np.median(tally.bytes)),
-            "best_bytes": _cheapest(whole, whole.losses(y), price, risk),
-            "plain": plain[risk].broken(risk),
-            # The share of draws that a true rate of `1 - confidence` exceeds with a chance of at most 5 %.
-            "allowed": float(np.searchsorted(p_values(draws, 1 - confidence), 0.95) / draws),
-        }
-        for (risk, confidence), tally in promised.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    for (risk, confidence), outcomes in promised.items():
+        refused, true_risk, below, sent = np.array(outcomes).T
+        rows.append(
+            {
+                "risk": risk,
+                "confidence": confidence,
+                "broken": float((true_risk > risk).mean()),
+                "refused": float(refused.mean()),
+                "below": float(np.median(below)),
+                "best": 1 - _cheapest(whole, whole.losses(y), to_cloud, risk),
+                "bytes": float(np.median(sent)),
+                "best_bytes": _cheapest(whole, whole.losses(y), price, risk),
+                "plain": float((np.array(plain[risk,])[:, 1] > risk).mean()),
+                # The share of draws that a true rate of `1 - confidence` exceeds with a chance of at most 5 %.
+                "allowed": float(np.searchsorted(p_values(draws, 1 - confidence), 0.95) / draws),
+            }
+        )
+    return rows
 
 
 def _judged(scores: Scores, policy: Policy, rows: Ints, labelled: bool) -> Asked:
