@@ -18,11 +18,12 @@ from scipy.stats import t as student
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset, load
 from ddnn.drift import Evidence
+from ddnn.errors import BadInput
 from ddnn.evaluation import Recorder, Scores, decide, record
 from ddnn.evaluation.source import load_for
 from ddnn.formatting import NONE, markdown, percent
 from ddnn.policy import Policy, Temperatures
-from ddnn.task import probabilities
+from ddnn.task import CRITERIA, probabilities
 from ddnn.tuning.calibration import fit_temperatures, reliability
 from ddnn.tuning.cost import CostModel
 from ddnn.tuning.frontier import frontier
@@ -80,18 +81,17 @@ def audits(
     test, highest = events.subset("test"), promised.disagreement
     clean, _, _ = pool(opened, test, policy)
     truth = {exit: float(differ.mean()) for exit, differ in clean.items() if exit in highest}
-    quiet_rows = []
+    quiet_rows, rows = [], []
     for name, most in (("as tuned", highest), ("the truth", truth)):
         peaks = [alarms(rng, [(clean[exit], audits)], most[exit], replays)[0] for exit in truth]
         count = [int((np.max(peaks, axis=0) >= np.log(len(truth) / rate)).sum()) for rate in RATES]
         counts = [f"{n} (at most {int(binom.ppf(0.99, replays, rate))})" for n, rate in zip(count, RATES, strict=True)]
         exits = (f"{exit} {percent(most[exit], 2)} (true {percent(truth[exit], 2)})" for exit in truth)
         quiet_rows.append((name, ", ".join(exits), *counts))
-    rows, limit = [], float(np.log(len(truth) / policy.audits.false_alarm))
+    limit = float(np.log(len(truth) / policy.audits.false_alarm))
     for name, drift in DRIFTS.items():
-        drifted, shares, accuracy = pool(
-            opened, drifting(test, replace(drift, begins=-1.0, over=0.1), events=len(test), seed=seed)[0], policy
-        )
+        stream, _ = drifting(test, replace(drift, begins=-1.0, over=0.1), events=len(test), seed=seed)
+        drifted, shares, accuracy = pool(opened, stream, policy)
         for exit in truth:
             stages = [(clean[exit], quiet), (drifted[exit], audits)]
             _, alarm = alarms(rng, stages, highest[exit], replays, limit)
@@ -161,6 +161,8 @@ def live(
     count could spend better what another saved. Intervals: Student's t over the draws, of the paired differences to
     the first arm.
     """
+    if criterion not in CRITERIA:
+        raise BadInput(f"--criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}")
     opened, groups = Bundle.open(bundle), test_groups.split(",") if test_groups else None
     events = load_for(opened, data, grid=grid, group_by=group_by, test_groups=groups, seed=None)
     seen = (load(test, grid=grid) if test else events).subset("test")

@@ -1,11 +1,9 @@
 """The fleet of `ddnn up`, as processes over links and under steady load, in every kind of trouble.
 
-`python -m ddnn_lab.benchmarks.faults matrix --out results`: every trouble befalls every tier; golden events under a
-policy that lets each exit answer a share. `--quick` is the core. Writes faults.json, faults.md.
-Exit code 1: a request to a living tier was lost, an answer was wrong, or something stayed.
+`python -m ddnn_lab.benchmarks.faults matrix --out results`: every trouble befalls every tier; `--quick` is the core.
+`python -m ddnn_lab.benchmarks.faults soak --minutes 30 --out results`: random troubles all the time.
 
-`python -m ddnn_lab.benchmarks.faults soak --minutes 30 --out results`: random troubles all the time, at 70 % of what
-the fleet can do. Writes soak.json, soak.md and soak.png. Exit code 1: the same, or a tier's memory grew by 1 % or more.
+Exit code 1: a request to a living tier was lost, an answer was wrong, something stayed, or memory grew by 1 % or more.
 """
 
 import sys

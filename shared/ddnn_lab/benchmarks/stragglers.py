@@ -10,10 +10,9 @@ import asyncio
 import selectors
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import typer
 from matplotlib.figure import Figure
 
@@ -29,7 +28,7 @@ from ddnn.serving.event import Contribution, Event, Reply
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions
 from ddnn.settings import CollectorSettings
-from ddnn.types import Answer, Bools, Exit
+from ddnn.types import Answer, Array, Bools, Exit
 from ddnn_lab.benchmarks import RESULTS, Out, command, write
 
 __all__ = ["Late", "collected"]
@@ -37,8 +36,6 @@ __all__ = ["Late", "collected"]
 DEVICES, CLASSES = 6, 10
 RATE: Final = 20.0
 """Events a second."""
-PASSES: Final = 4
-"""How often the test events come."""
 WARM_UP: Final = 100
 """Events that do not count: the adaptive wait begins with the policy's and learns."""
 FIXED_MS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 35.0, 60.0, 100.0, 150.0, 250.0, 400.0)
@@ -46,8 +43,6 @@ CAPS_MS: Final = (150.0, 400.0)
 """Of the adaptive wait: the shipped policy's, and one that hardly binds."""
 BELOW: Final = 0.001
 """So far below the curve is chance."""
-
-Seconds = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ class Late:
     away: float = 0.0
     """Share of the time in which the last device is away, 5 seconds at a time."""
 
-    def delays(self, at: Seconds, seed: int) -> Seconds:
+    def delays(self, at: Array, seed: int) -> Array:
         """(N, D) seconds after events that are seen at `at`; infinite for what is lost."""
         chance = np.random.default_rng(seed)
         delays = np.exp(chance.normal(np.log(np.array(self.median_ms) / 1000), self.sigma, (len(at), DEVICES)))
@@ -104,7 +99,7 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def collected(policy: Policy, at: Seconds, delays: Seconds) -> tuple[Bools, Seconds]:
+def collected(policy: Policy, at: Array, delays: Array) -> tuple[Bools, Array]:
     """Who took part in each event (N, D), and how long it waited from when it was seen (N,)."""
     took_part, waited = np.zeros(delays.shape, np.bool_), np.full(len(at), np.nan)
     scores, one, mine = np.zeros((1, CLASSES), np.float32), np.ones(1, np.bool_), np.eye(DEVICES, dtype=np.bool_)
@@ -171,11 +166,8 @@ def study(scene: Late, right: Callable[[Bools], Bools], policy: Policy, events: 
     return {"scene": scene.name, "fixed": fixed, "adaptive": adaptive}
 
 
-def main(
-    out: Out = RESULTS,
-    passes: Annotated[int, typer.Option(help="How often the test events come.")] = PASSES,
-) -> None:
-    """Study every scene, write what was found."""
+def main(out: Out = RESULTS, passes: int = 4) -> None:
+    """Study every scene, in which the test events come --passes times, and write what was found."""
     bundle = Bundle.open(shipped_bundle())
     data = load("mnist5k", grid="3x2").subset("test")
     recorder, known = Recorder(bundle, data), dict[bytes, Bools]()

@@ -110,9 +110,7 @@ def cost(name: str, port: int, size: int, seconds: float) -> dict[str, float]:
 
 def run(seconds: float, rounds: int) -> dict[str, Any]:
     """All clients by turns, each in its own process."""
-    results: dict[str, dict[str, list[dict[str, float]]]] = {
-        name: {str(size): [] for size in SIZES} for name in CLIENTS
-    }
+    results: dict[str, dict[str, list[dict[str, float]]]] = {name: {f"{n}": [] for n in SIZES} for name in CLIENTS}
     port, spawn = free_port(), multiprocessing.get_context("spawn")
     call = f"import uvloop; from ddnn_lab.benchmarks.uplink_cpu import serve; uvloop.run(serve({port}))"
     with (
