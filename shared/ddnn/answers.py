@@ -1,7 +1,4 @@
-"""Answers as output tensors, and back: the one place that knows how a row of an answer looks on the wire.
-
-Shapes: B rows, D devices, K classes.
-"""
+"""Answers as output tensors, and back: the one place that knows how a row of an answer looks on the wire."""
 
 import struct
 from collections.abc import Mapping, Sequence

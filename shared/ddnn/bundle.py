@@ -1,7 +1,7 @@
 """The bundle: the folder that holds a trained network.
 
-`manifest.json` describes and fingerprints it, `*.onnx` are the sections, `policy.json` says when exits answer,
-`golden.npz` holds real events with the answers torch gave, `weights.safetensors` is for further training.
+`manifest.json` describes it, `*.onnx` are sections, `policy.json` says when exits answer, `golden.npz` holds events
+with the answers of torch, `weights.safetensors` is for further training.
 """
 
 import hashlib

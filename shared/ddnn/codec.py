@@ -1,8 +1,7 @@
 """Codecs: how what one section gives reaches the section that takes it, as rows of a tensor on the wire.
 
-A section's file gives features flat, as levels 0 … 2^n − 1 in UINT8 (`bits…`) or as FP32 (`float…`), and takes them
-alike; views keep their shape.
-Legend: `…` any leading axes, events B and often children; `shape` is that of one event's values, n their number.
+A section's file gives and takes features flat, levels 0 … 2^n − 1 in UINT8 (`bits…`) or FP32 (`float…`), views not.
+Legend: `…` any leading axes, events and often children; `shape` is that of one event's values, n their number.
 """
 
 import math

@@ -1,7 +1,6 @@
 """What an exit says of an event, how uncertain it is, and whether it answers: the one rule, served and offline.
 
-Criteria measure uncertainty in [0, 1]; an exit answers iff its criterion is below its threshold. Shapes: scores and
-probabilities are (…, K) over K classes, criteria (…).
+Scores and probabilities are (…, K) over K classes, criteria (…), in [0, 1].
 """
 
 from collections.abc import Sequence
@@ -16,19 +15,15 @@ from ddnn.types import Bools, Exit, Floats, Ints
 
 __all__ = ["NOBODY", "Judged", "Rule", "answers", "judge", "judge_under", "thresholds_under"]
 
-NOBODY: Final = -1
-"""In place of an exit's rank or a label: there is no answer."""
+NOBODY: Final = -1  # in place of an exit's rank or a label: there is no answer
 
 
 class Judged(NamedTuple):
     """What one exit says of events, whatever its threshold."""
 
-    probabilities: Floats
-    """(…, K), at the exit's temperature."""
-    uncertainty: Floats
-    """(…), the criterion; infinite where no device took part."""
-    labels: Ints
-    """(…)."""
+    probabilities: Floats  # (…, K), at the exit's temperature
+    uncertainty: Floats  # (…), the criterion; infinite where no device took part
+    labels: Ints  # (…)
 
 
 def judge(

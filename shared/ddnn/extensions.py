@@ -1,8 +1,6 @@
-"""What may not be installed: a user's own codec, section, criterion or task, named as `package.module:attribute`, and
-packages of an extra.
+"""What may not be installed: a user's own `package.module:attribute`, and packages of an extra.
 
-The command line loads what its user's own configuration names. A served tier gets names from bundles and policies, so
-it first refuses every module that its setting `DDNN_EXTENSIONS` does not list.
+Commands load what their user's configuration names; a served tier only modules that `DDNN_EXTENSIONS` lists.
 """
 
 import re

@@ -1,7 +1,6 @@
 """The golden events as a self-test: do this bundle's sections still answer as torch did?
 
-Answers of torch are arrays by name, as `ddnn.bundle.Bundle.golden` lists them, of N events; the export's proof compares
-with the same ones under other presence masks.
+Torch's answers are arrays of N events by name, as `ddnn.bundle.Bundle.golden` lists them; the export's are alike.
 """
 
 from collections.abc import Mapping
@@ -21,8 +20,7 @@ __all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "section_inputs", "
 TOLERANCE: Final = 1e-4
 """Largest difference of a score, and distance from the next level within which a feature may be another one."""
 
-TIES: Final = codec_of("bits1")
-"""How golden events keep which features are ties."""
+TIES: Final = codec_of("bits1")  # how golden events keep which features are ties
 
 
 def check_sections(

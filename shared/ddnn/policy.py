@@ -24,8 +24,7 @@ __all__ = [
     "Usual",
 ]
 
-MOST_VERSIONS: Final = 2**53 - 1
-"""What every reader of JSON takes as a whole number."""
+MOST_VERSIONS: Final = 2**53 - 1  # what every reader of JSON takes as a whole number
 POLICY_FILE: Final = "policy.json"
 
 Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

@@ -1,10 +1,7 @@
 """The task: what scores mean, and how uncertain an exit is. Classification is the first, and so far the only one.
 
-Everything between a section's scores and an answer asks the task: labels, probabilities, what is right, how uncertain
-an exit is, which tensors an answer has, which of several answers counts. Its loss is in `ddnn.training.loss`.
-Criteria measure uncertainty in [0, 1]. A user's own is named `package.module:function`, takes probabilities (…, K) and
-gives (…); where its attribute `needs_votes` is true it also takes the votes, or None, as `agreement` does.
-Shapes: scores and probabilities are (…, K) over K classes, labels and criteria (…); −1 is no label.
+A criterion of a user's own, `package.module:function`, takes probabilities (…, K), and the votes, or None, where its
+attribute `needs_votes` is true, and gives uncertainty (…) in [0, 1]. Labels are (…); −1 is no label.
 """
 
 import math
@@ -82,8 +79,7 @@ _BY_PROBABILITIES: Final[dict[str, Callable[[Floats], Floats]]] = {
     "max_probability": max_probability,
     "margin": margin,
 }
-CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")
-"""Those that are built in."""
+CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")  # those that are built in
 
 
 def check_criterion(name: str, *others: str) -> str:
@@ -127,8 +123,7 @@ def _foreign(name: str) -> Callable[..., Any]:
     return function
 
 
-Outputs = dict[str, tuple[str, tuple[str, ...]]]
-"""Datatype and shape of each tensor, by name."""
+Outputs = dict[str, tuple[str, tuple[str, ...]]]  # datatype and shape of each tensor, by name
 
 
 class Task:
@@ -162,8 +157,7 @@ class Task:
 
 
 CLASSIFICATION: Final = Task()
-TASKS: Final = {CLASSIFICATION.name: CLASSIFICATION}
-"""By the name that a bundle has."""
+TASKS: Final = {CLASSIFICATION.name: CLASSIFICATION}  # by the name that a bundle has
 
 
 def _order(answer: Answer) -> tuple[bool, int, int, float]:

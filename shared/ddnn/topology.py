@@ -1,7 +1,7 @@
-"""The topology: which devices and edges there are, which sections run where, and what each of them takes and sends up.
+"""The topology: which devices and edges there are, which sections run where, what each of them takes and sends up.
 
-A section is one ONNX file that ends in an exit. What it takes is a list of inputs, each from the tiers below: a view,
-scores or features, in a codec, sent with every event or only when asked for. What it gives upward are its features.
+A section is one ONNX file that ends in an exit. It takes a list of inputs, each a view, scores or features of the
+tier below, in a codec, sent always or when asked for; its features go up.
 """
 
 import math

@@ -1,8 +1,6 @@
 """Bytes of an event on each link: the one count of them, for tiers, dry runs, evaluation and tuning.
 
-Payload = the network's own tensors (views, scores, features, presence); body = whole HTTP bodies, measured by encoding
-each message as a tier sends it, an event a message: what a tier gathers into one request needs fewer.
-Legend: N events, D devices, E edges, K classes.
+Payload = the network's own tensors; body = whole HTTP bodies, as of one event a message: gathered ones need fewer.
 """
 
 from collections.abc import Sequence
@@ -21,8 +19,7 @@ from ddnn.wire import HEADER_LENGTH, Parameters, decode_request, encode_request,
 __all__ = ["Crossed", "Messages", "Offload", "Size", "communication_bytes", "crossings"]
 
 Offload = Literal["staged", "eager"]
-_EVENT: Final = b"0" * 32
-"""An event id as the client makes them: 32 characters."""
+_EVENT: Final = b"0" * 32  # an event id as the client makes them: 32 characters
 
 
 @dataclass(frozen=True, slots=True)

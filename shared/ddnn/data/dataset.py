@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -15,10 +14,8 @@ from ddnn.types import Array, Bools, Ints
 
 __all__ = ["Dataset", "Events", "check_visible", "checked", "checked_labels", "checked_view", "name_classes", "pieces"]
 
-PIECE: Final = 2**22
-"""Elements of views that are looked at at once."""
-MOST_CLASSES: Final = 10_000
-"""A larger label is a mistake (an identifier, a time), not a class."""
+PIECE: Final = 2**22  # elements of views that are looked at at once
+MOST_CLASSES: Final = 10_000  # A larger label is a mistake (an identifier, a time), not a class
 
 
 @dataclass(frozen=True)
@@ -30,12 +27,9 @@ class Events:
     y_dev: Ints
     present: Bools
     classes: tuple[str, ...]
-    test: Bools | None = None
-    """(N,) the source's own test events, if it names them."""
-    validation: Bools | None = None
-    """(N,) the source's own validation events, if it names them."""
-    groups: Array | None = None
-    """(N,) what stays whole in a split, if asked for."""
+    test: Bools | None = None  # (N,) the source's own test events, if it names them
+    validation: Bools | None = None  # (N,) the source's own validation events, if it names them
+    groups: Array | None = None  # (N,) what stays whole in a split, if asked for
     grid: tuple[int, int] | None = None
 
     @classmethod
@@ -76,14 +70,7 @@ class Dataset:
     whole (else None), and how many `events` each split has."""
 
     @classmethod
-    def of(
-        cls,
-        name: str,
-        events: Events,
-        split: Array,
-        source: Mapping[str, Any],
-        division: Mapping[str, Any] = MappingProxyType({}),
-    ) -> "Dataset":
+    def of(cls, name: str, events: Events, split: Array, source: dict[str, Any], division: dict[str, Any]) -> "Dataset":
         """All events of a source; the fingerprint is over names, types, shapes and bytes of what can be learnt from."""
         views, y, y_dev, present, classes = events.views, events.y, events.y_dev, events.present, events.classes
         total = hashlib.sha256("\0".join(classes).encode())

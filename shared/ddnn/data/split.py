@@ -1,7 +1,6 @@
 """Which events train, which choose (validation), which are touched once (test).
 
-Own code rather than scikit-learn's: a served machine evaluates without it, classes of one event are allowed, and the
-built-in test split must not move with a library's version.
+Not scikit-learn's: a served machine has none, a class may have one event, and the built-in test must never move.
 """
 
 from collections.abc import Sequence
@@ -24,12 +23,9 @@ __all__ = [
 ]
 
 SPLIT_NAMES: Final = ("train", "validation", "test")
-TEST_SHARE: Final = 0.2
-"""Of all events, where the data do not say which are test."""
-VALIDATION_SHARE: Final = 0.15
-"""Of the training part."""
-WATCHED: Final = 2000
-"""Validation events looked at after each epoch of training; more would cost a third of its time."""
+TEST_SHARE: Final = 0.2  # of all events, where the data do not say which are test
+VALIDATION_SHARE: Final = 0.15  # of the training part
+WATCHED: Final = 2000  # validation events looked at after each epoch of training; more would cost a third of its time
 
 
 def stratified(y: Ints, candidates: Bools, share: float, seed: int) -> Bools:

@@ -1,7 +1,4 @@
-"""Writing a bundle: everything into a folder that takes its name only when all of it is proved.
-
-A sample, of an untrained network on random events, is made in about a second: for tests and first experiments.
-"""
+"""Writing a bundle, or a sample of one: a folder that takes its name only when all in it is proved."""
 
 import shutil
 import tempfile
@@ -159,7 +156,7 @@ def sample_data(
     )
     seen = Events.all_seen(views, y, tuple(f"class {label}" for label in range(classes)))
     split = np.array(SPLIT_NAMES)[np.arange(events) * 3 // events]
-    return Dataset.of("sample", seen, split, {"name": "sample", "seed": seed})
+    return Dataset.of("sample", seen, split, {"name": "sample", "seed": seed}, {})
 
 
 def sample_bundle(

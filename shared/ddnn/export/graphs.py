@@ -1,7 +1,4 @@
-"""Sections as they are served: levels instead of values at the cuts, flat features, ONNX files with a dynamic batch.
-
-ONNX lets no output have an input's name: where they would meet, the output's ends in `_out`.
-"""
+"""Sections as they are served: levels instead of values at the cuts, flat features, a dynamic batch, as ONNX files."""
 
 import warnings
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The proof that ONNX Runtime says what torch says, section by section, each on torch's own inputs.
 
-Scores may differ by 1e-4 given equal features, and a feature only where its value is within 1e-4 of the next level. In
-binary blocks there are signs inside a section too: an event in which one of those is a tie may differ in everything.
+Scores may differ by 1e-4, a feature where its value is within 1e-4 of the next level, and all where the sign of a
+value inside a binary block is a tie.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,4 @@
-"""The whole network: devices, local exits, edges and cloud as one module.
-
-Legend: B events, D devices, E edges, K classes.
-"""
+"""The whole network: devices, local exits, edges and cloud as one module."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,18 +20,12 @@ __all__ = ["DDNN", "Scored"]
 class Scored(NamedTuple):
     """What every exit says; cuts are features before they are quantised."""
 
-    device: Tensor | None
-    """(B, D, K), if there are device sections."""
-    local: Tensor | None
-    """(B, E, K), if there are device sections."""
-    edge: Tensor | None
-    """(B, E, K), if there are edge sections."""
-    cloud: Tensor
-    """(B, K)"""
-    device_cuts: Tensor | None
-    """(B, D, *cut), if there are device sections."""
-    edge_cuts: Tensor | None
-    """(B, E, *edge cut), if there are edge sections."""
+    device: Tensor | None  # (B, D, K), if there are device sections
+    local: Tensor | None  # (B, E, K), if there are device sections
+    edge: Tensor | None  # (B, E, K), if there are edge sections
+    cloud: Tensor  # (B, K)
+    device_cuts: Tensor | None  # (B, D, *cut), if there are device sections
+    edge_cuts: Tensor | None  # (B, E, *edge cut), if there are edge sections
 
 
 class DDNN(nn.Module):
@@ -106,10 +97,8 @@ class DDNN(nn.Module):
             return x.new_zeros(*x.shape[:2], 0), x
         if self.plan.config.shared_weights:
             # All devices in one batch: batch norms then learn from all of them alike.
-            scores, cuts = (
-                x.unflatten(0, (len(views), -1)).transpose(0, 1) for x in self.devices[0](torch.cat(list(views)))
-            )
-            return scores, cuts
+            scores, cuts = self.devices[0](torch.cat(list(views)))
+            return tuple(x.unflatten(0, (len(views), -1)).transpose(0, 1) for x in (scores, cuts))  # type: ignore[return-value]
         pairs = [device(view) for device, view in zip(self.devices, views, strict=True)]
         scores, cuts = zip(*pairs, strict=True)
         return torch.stack(scores, dim=1), torch.stack(cuts, dim=1)

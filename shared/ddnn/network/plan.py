@@ -1,7 +1,6 @@
-"""The network's configuration, the tables `[network]` and `[network.device]`, `edge`, `cloud`, and what it decides
-before anything is built: edges, what each section is asked for, and the shapes of its blocks.
+"""The network's configuration, and what it decides before anything is built: edges, what sections are asked, shapes.
 
-Legend: K classes, D devices; a shape is (C, H, W) of an image, (C, L) of a series or (F,) of a vector.
+A shape is (C, H, W) of an image, (C, L) of a series or (F,) of a vector.
 """
 
 import math
@@ -134,22 +133,14 @@ class SectionPlan:
     """What a section made of blocks is built from."""
 
     family: Family
-    input: Shape
-    """What its first block takes."""
-    blocks: tuple[int, ...]
-    """Outputs (filters or widths) of each block."""
-    halvings: int
-    """So many blocks halve height, width or length, the first ones first."""
-    features: bool
-    """Whether it has something above it."""
-    tail: int | None
-    """Outputs of a block of its own that makes the features; none: they are the last block's."""
-    flat: bool = False
-    """Whether that block is dense."""
-    apart: int = 0
-    """So many blocks, the first ones, keep `children` apart."""
-    children: int = 1
-    """How many are joined in the input, side by side as channels."""
+    input: Shape  # what its first block takes
+    blocks: tuple[int, ...]  # outputs (filters or widths) of each block
+    halvings: int  # so many blocks halve height, width or length, the first ones first
+    features: bool  # whether it has something above it
+    tail: int | None  # outputs of a block of its own that makes the features; none: they are the last block's
+    flat: bool = False  # whether that block is dense
+    apart: int = 0  # so many blocks, the first ones, keep `children` apart
+    children: int = 1  # how many are joined in the input, side by side as channels
 
     @classmethod
     def of(cls, wanted: Wanted) -> "SectionPlan":

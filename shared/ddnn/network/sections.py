@@ -1,8 +1,6 @@
-"""Sections: what runs at a tier and ends in an exit, built of blocks or by a factory of the user's own.
+"""Sections: what runs at a tier and ends in an exit, built of blocks or by a factory, `package.module:factory`.
 
-A factory is named `package.module:factory` in the table of its tier, `[network.device] section = …`. It is called with
-a `Wanted`, which has that table too, and makes a module; the shape of its features is found by running it.
-Legend: B events, n children, K classes.
+A factory is called with a `Wanted` and makes a module; the shape of its features is found by running it (n children).
 """
 
 import math

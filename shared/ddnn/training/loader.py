@@ -1,7 +1,4 @@
-"""What a step learns from: batches of events, from memory or a file, and small random changes of them.
-
-Legend: B events, D devices.
-"""
+"""What a step learns from: batches of events, from memory or a file, and small random changes of them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,8 +15,7 @@ from ddnn.types import Array, Ints
 
 __all__ = ["Batch", "Batches", "Loader", "augment", "batch_of", "drop_devices", "join"]
 
-KNOTS: Final = 4
-"""Displacements of a warp along each side of an image."""
+KNOTS: Final = 4  # displacements of a warp along each side of an image
 
 
 class Batch(NamedTuple):
@@ -42,11 +38,9 @@ class Batch(NamedTuple):
 class Batches(Protocol):
     """An epoch's batches: a `Loader`, a list of `Batch`, or any other iterable that knows how many it gives."""
 
-    def __len__(self) -> int:
-        """Batches an epoch."""
+    def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches of one epoch."""
+    def __iter__(self) -> Iterator[Batch]: ...
 
 
 class Loader:

@@ -1,8 +1,4 @@
-"""What training is measured by: the loss of each task, and what every exit gets right on validation events.
-
-Of classification it is the weighted sum of the cross-entropies of all exits (DDNN paper, section III-C).
-Legend: B events, D devices, E edges, K classes.
-"""
+"""What training is measured by: the loss of each task, and what every exit gets right on validation events."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -65,8 +61,7 @@ def _seen(scores: Tensor, labels: Tensor) -> Tensor:
     return total / (labels >= 0).sum().clamp(min=1)
 
 
-LOSSES: Final[dict[str, Loss]] = {CLASSIFICATION.name: joint_loss}
-"""The loss of each task, by its name."""
+LOSSES: Final[dict[str, Loss]] = {CLASSIFICATION.name: joint_loss}  # the loss of each task, by its name
 
 
 @torch.no_grad()

@@ -20,8 +20,7 @@ from ddnn.training.config import Config
 
 __all__ = ["Checkpoint", "Run", "State", "refuse_other_data", "weights_of"]
 
-State = dict[str, Tensor]
-"""Weights by name."""
+State = dict[str, Tensor]  # weights by name
 
 CONFIG_FILE: Final = "config.toml"
 METRICS_FILE: Final = "metrics.jsonl"
@@ -128,19 +127,14 @@ def refuse_other_data(folder: Path, kept: Mapping[str, Any], origin: Mapping[str
     """Raise `BadConfig` unless a checkpoint in `folder` is of the same events under the same split."""
     was, mine = kept.get("source") or {}, origin["source"]
     # Where the file lies does not matter, its content and split do.
-    flags = [key for key in mine if key != "name" and was.get(key) != mine[key]]
-    started = [(state.get("initial"), state.get("freeze") or []) for state in (kept, origin)]
-    if kept.get("seed") != origin["seed"]:
-        which = f"seed is {origin['seed']}, it was {kept.get('seed')}"
-    elif kept.get("data") != origin["data"]:
-        which = "its content differs"
-    elif flags:
-        which = "its split differs: " + ", ".join(f"{key} is {mine[key]}, it was {was.get(key)}" for key in flags)
-    elif kept.get("split") != origin["split"]:
-        which = "its split differs"
-    elif started[0] != started[1]:
+    flags = [f"{k} is {mine[k]}, it was {was.get(k)}" for k in mine if k != "name" and was.get(k) != mine[k]]
+    found = {
+        f"seed is {origin['seed']}, it was {kept.get('seed')}": kept.get("seed") != origin["seed"],
+        "its content differs": kept.get("data") != origin["data"],
+        f"its split differs: {', '.join(flags)}": bool(flags),
+        "its split differs": kept.get("split") != origin["split"],
+    }
+    for which in (sentence for sentence, differs in found.items() if differs):
+        raise BadConfig(f"{mine.get('name', origin['name'])} is not the data that {folder} was started with: {which}")
+    if (kept.get("initial"), kept.get("freeze") or []) != (origin["initial"], origin["freeze"]):
         raise BadConfig(f"{folder} was started with --from and --freeze otherwise; give them as then, or --force")
-    else:
-        return
-    name = mine.get("name", origin["name"])
-    raise BadConfig(f"{name} is not the data that {folder} was started with: {which}")
