@@ -26,11 +26,7 @@ TIES: Final = codec_of("bits1")  # how golden events keep which features are tie
 def check_sections(
     bundle: Bundle, tier: Tier, index: int, sections: Mapping[str, Section], events: int | None = None
 ) -> int:
-    """Run the first `events` golden events (None = all) through a tier's sections, each on torch's own inputs.
-
-    Return how many were run, 0 by a tier that only passes things on; raise `BadBundle` naming the section, the event
-    and by how much it is off.
-    """
+    """Run the first `events` golden events (None = all) through a tier's sections; return how many; or `BadBundle`."""
     if not sections:
         return 0
     golden = {name: array[:events] for name, array in bundle.golden.items()}

@@ -129,16 +129,10 @@ def finish_bundle(
     phase, say = finishing.get("phase", _quiet), finishing.get("say", _quiet)
     with staged(out, force=force) as folder:
         phase("exporting, proving, tuning")
+        name, command, golden = finishing.get("name"), finishing.get("command", ""), finishing.get("golden_events", 256)
         document = config.model_dump(mode="json") if config else {}
         draft = draft_bundle(
-            folder,
-            network,
-            data,
-            name=finishing.get("name"),
-            command=finishing.get("command", ""),
-            config=document,
-            seed=seed,
-            golden_events=finishing.get("golden_events", 256),
+            folder, network, data, name=name, command=command, config=document, seed=seed, golden_events=golden
         )
         draft.policy = _first_policy(draft, data, finishing.get("max_accuracy_drop", 0.005), say)
         training = draft.manifest.training

@@ -78,8 +78,7 @@ class Audits(Frozen):
     """Share of an exit's sure answers that are audited; 0: none."""
     per_second: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
     """Audits a second at most, in the long run."""
-    burst: int = Field(default=10, ge=1)
-    """Audits at once at most."""
+    burst: int = Field(default=10, ge=1)  # audits at once at most
     false_alarm: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.01
     """Chance that an alarm is ever raised while the promise holds."""
 
@@ -87,8 +86,7 @@ class Audits(Frozen):
 class Usual(Frozen):
     """What an exit did on the events a policy was tuned on."""
 
-    share: Share
-    """Of all answers, those given at this exit."""
+    share: Share  # of all answers, those given at this exit
     confidence: tuple[Share, ...] = Field(min_length=10, max_length=10)
     """Share of this exit's answers in each of ten bins of confidence, 0 to 1."""
 
@@ -104,8 +102,7 @@ class Promise(Frozen):
     """The guarantee asked for: at most this share of all events is lost by not asking the cloud; none without one."""
     loss: Literal["accuracy", "disagreement"] | None = None
     """What a loss is: the cloud right and the answer wrong; or, found without labels, an answer unlike the cloud's."""
-    events: int = Field(default=0, ge=0)
-    """Events it was found on."""
+    events: int = Field(default=0, ge=0)  # events it was found on
     usual: dict[Exit, Usual] = Field(default={})
     """What each exit did there, for audits to compare with; empty when it was not noted."""
 
@@ -116,20 +113,17 @@ class Policy(Frozen):
     format: Literal[1] = 1
     version: int = Field(default=1, ge=1, le=MOST_VERSIONS)
     """Grows by one with every change; an answer names the version it was given under."""
-    bundle: str
-    """Fingerprint of the bundle this policy belongs to."""
+    bundle: str  # fingerprint of the bundle this policy belongs to
     criterion: Annotated[str, AfterValidator(_criterion)] = "entropy"
     """Of those in `ddnn.task`, or `package.module:function`."""
     thresholds: Thresholds = Thresholds()
     temperatures: Temperatures = Temperatures()
     live: dict[Annotated[int, Field(ge=1)], Judging] = Field(default={})
     """Instead of these two at a fused exit, by how many devices take part in its answer; a count not here has these."""
-    offload: Literal["staged", "eager"] = "staged"
-    """staged: scores first, features when asked for. eager: both at once."""
+    offload: Literal["staged", "eager"] = "staged"  # staged: scores first, features when asked for. eager: both at once
     wait_ms: Annotated[float, Field(ge=0, le=60_000)] = 150.0
     """How long, in milliseconds, a collector waits at most for an event's missing children."""
-    adaptive_wait: bool = True
-    """Wait less than `wait_ms` when the children are known to arrive closer together."""
+    adaptive_wait: bool = True  # wait less than `wait_ms` when the children are known to arrive closer together
     audits: Audits = Audits()
     promise: Promise | None = None
     tuned: dict[str, Any] | None = None

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from time import perf_counter
+from timeit import repeat
 from typing import Final
 
 import numpy as np
@@ -47,11 +48,8 @@ class Section:
 
 
 def with_threads(section: Section, inputs: Mapping[str, Array]) -> Section:
-    """The section with as many threads as the quota allows, where it is slow on `inputs` and quicker with them.
-
-    A section of one thread comes in. Waking another one takes longer than a small section runs: ours (10 to 90 µs for
-    16 events) are never quicker with two, and up to twice as slow for one event.
-    """
+    """The section, of one thread, or one with the quota's where it is slow on `inputs` and quicker with them."""
+    # Waking a thread takes longer than a small section runs: ours, 10 to 90 µs for 16 events, are no quicker with two.
     threads = cpu_quota()
     if threads == 1 or (alone := _seconds(section, inputs)) < _WORTH_S:
         return section
@@ -61,12 +59,7 @@ def with_threads(section: Section, inputs: Mapping[str, Array]) -> Section:
 
 def _seconds(section: Section, inputs: Mapping[str, Array]) -> float:
     """The quickest of a few runs."""
-    took = []
-    for _ in range(_RUNS):
-        start = perf_counter()
-        section.run(**inputs)
-        took.append(perf_counter() - start)
-    return min(took)
+    return min(repeat(partial(section.run, **inputs), number=1, repeat=_RUNS))
 
 
 def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

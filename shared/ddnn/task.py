@@ -74,11 +74,7 @@ def agreement(p: Floats, device_scores: Floats, present: Bools) -> Floats:
     return np.asarray(1 - same.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1), dtype=np.float32)
 
 
-_BY_PROBABILITIES: Final[dict[str, Callable[[Floats], Floats]]] = {
-    "entropy": entropy,
-    "max_probability": max_probability,
-    "margin": margin,
-}
+_BY_PROBABILITIES: Final = {"entropy": entropy, "max_probability": max_probability, "margin": margin}
 CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")  # those that are built in
 
 
@@ -99,9 +95,7 @@ def load_criterion(name: str, allowed: Collection[str]) -> None:
 
 def needs_votes(criterion: str) -> bool:
     """Whether a criterion looks at the scores of the devices under an exit."""
-    return criterion == "agreement" or (
-        criterion not in CRITERIA and getattr(_foreign(criterion), "needs_votes", False)
-    )
+    return criterion == "agreement" if criterion in CRITERIA else getattr(_foreign(criterion), "needs_votes", False)
 
 
 def uncertainty(criterion: str, p: Floats, votes: Votes = None) -> Floats:
@@ -145,10 +139,9 @@ class Task:
     uncertainty = staticmethod(uncertainty)
 
     def join(self, answers: Sequence[Answer | None]) -> int:
-        """Index of the answer that counts, out of those to one event; raise `BadInput` if there is none.
+        """Index of the answer that counts, out of those to one event; raise `BadInput` if none has a label.
 
-        Not degraded before degraded, then the latest exit, most devices, the highest confidence (the lowest criterion),
-        the lowest index. Rows without a label are no answers.
+        Not degraded before degraded, then the latest exit, most devices, the highest confidence, the lowest index.
         """
         given = [(index, answer) for index, answer in enumerate(answers) if answer is not None and answer.label >= 0]
         if not given:

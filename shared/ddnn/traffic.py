@@ -64,14 +64,8 @@ class Messages:
 
     def answer(self, exit: Exit, *, by_edge: bool) -> Size:
         """An answer on its way down, given by an edge or by the cloud; none of it is payload."""
-        answer = Answer(
-            label=0,
-            probabilities=np.zeros(self._classes, np.float32),
-            exit=exit,
-            confidence=0.0,
-            devices=np.ones(len(self._topology.devices), np.bool_),
-            policy_version=1,
-        )
+        devices = np.ones(len(self._topology.devices), np.bool_)
+        answer = Answer(0, np.zeros(self._classes, np.float32), exit, 0.0, devices, policy_version=1)
         asked, headers = encode_request({"event": np.array([_EVENT], np.object_)})
         request = decode_request(asked, headers[HEADER_LENGTH])
         body, _ = encode_response(answers_to_outputs([answer], need_features=by_edge), request)
@@ -144,7 +138,7 @@ def crossings(
 def communication_bytes(classes: int, filters: int, values: int, local_share: float) -> float:
     """Bytes a device and event by the paper: c = 4·|C| + (1 − l)·f·o / 8 (DDNN paper, equation 1).
 
-    4 bytes for each of |C| scores, always; one bit for each of the `values` o that each of the `filters` f has, when
-    the event is not among the share l that exits locally. It counts neither headers, nor answers, nor edge → cloud.
+    4 bytes for each of |C| scores; one bit for each of the `values` o of each of the `filters` f, but of the share l
+    that exits locally. It counts neither headers, nor answers, nor edge → cloud.
     """
     return 4 * classes + (1 - local_share) * filters * values / 8

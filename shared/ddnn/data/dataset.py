@@ -66,8 +66,7 @@ class Dataset:
     source: Mapping[str, Any]
     """Arguments of `ddnn.data.load` that give this data set again."""
     division: Mapping[str, Any] = field(default_factory=dict)
-    """How the whole source was divided, for reports: who chose `test` and `validation`, their `groups` if groups stay
-    whole (else None), and how many `events` each split has."""
+    """For reports: who chose `test` and `validation`, their `groups` if whole (else None), `events` of each split."""
 
     @classmethod
     def of(cls, name: str, events: Events, split: Array, source: dict[str, Any], division: dict[str, Any]) -> "Dataset":

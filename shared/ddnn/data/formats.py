@@ -93,8 +93,7 @@ def parse_grid(text: str) -> tuple[int, int]:
 
 def boxes(grid: tuple[int, int], height: int, width: int) -> list[tuple[slice, slice]]:
     """Rows and columns that each device sees of an image; device i is at row i mod R, column i div R."""
-    columns, rows = grid
-    high, wide = height // rows, width // columns
+    (columns, rows), high, wide = grid, height // grid[1], width // grid[0]
     if not high or not wide:
         raise BadData(f"grid is {columns}x{rows}, the image {height}x{width}; expected a grid not finer than the image")
     places = [(i % rows, i // rows) for i in range(columns * rows)]
@@ -104,8 +103,7 @@ def boxes(grid: tuple[int, int], height: int, width: int) -> list[tuple[slice, s
 def cut(images: Array, grid: tuple[int, int]) -> tuple[Array, ...]:
     """Cut images (N, C, H, W) into one array (N, C, h, w) a device."""
     high, wide = (max(SIDE - side, 0) for side in images.shape[2:])
-    padding = ((0, 0), (0, 0), (high // 2, high - high // 2), (wide // 2, wide - wide // 2))
-    padded = np.pad(images, padding)
+    padded = np.pad(images, ((0, 0), (0, 0), (high // 2, high - high // 2), (wide // 2, wide - wide // 2)))
     return tuple(np.ascontiguousarray(padded[:, :, r, c]) for r, c in boxes(grid, *padded.shape[2:]))
 
 
@@ -187,8 +185,8 @@ def _own(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str |
     y_dev = np.where(present, y[:, None], -1)
     if "y_dev" in archive:
         y_dev = checked_labels("y_dev", archive["y_dev"], (count, devices), -1)
-        if y_dev.max() >= len(classes):
-            raise BadData(f"y_dev holds label {y_dev.max()}; expected -1..{len(classes) - 1}")
+    if y_dev.max() >= len(classes):
+        raise BadData(f"y_dev holds label {y_dev.max()}; expected -1..{len(classes) - 1}")
     test, validation = _named_split(archive, count)
     return Events(views, y, y_dev, present, classes, test, validation, _groups(archive, group_by, count))
 

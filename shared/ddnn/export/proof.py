@@ -63,11 +63,8 @@ def prove(network: DDNN, folder: Path, events: Dataset, seed: int = 0) -> list[s
 
 
 def golden(network: DDNN, test: Dataset, count: int, seed: int) -> dict[str, Array]:
-    """The arrays of `golden.npz`, as `ddnn.bundle.Bundle.golden` lists them.
-
-    Events that no device sees are passed over, and, if there are others, those in which rounding may turn a sign
-    inside a section: a tier tests itself on the golden ones at every start, on whatever CPU it runs.
-    """
+    """The arrays of `golden.npz`, as `ddnn.bundle.Bundle.golden` lists them, of events that some device sees."""
+    # If there are others, none in which rounding may turn an inner sign: tiers test themselves on them, on any CPU.
     seen = np.asarray(test.present.any(axis=1))
     clear = _clear(network, test.views, test.present) & seen
     pool = test.take(np.flatnonzero(clear if clear.any() else seen))
@@ -126,8 +123,7 @@ def _arrays(network: DDNN, views: Sequence[Array], present: Bools) -> dict[str, 
 def _answers(network: DDNN, views: Sequence[Array], present: Array) -> Scored:
     """What torch says of events (N, …), on the CPU."""
     tensors, mask = [torch.from_numpy(np.ascontiguousarray(view)) for view in views], torch.from_numpy(present)
+    batches = [slice(start, start + BATCH) for start in range(0, len(mask), BATCH)]
     with torch.no_grad():
-        parts = [
-            network([view[i : i + BATCH] for view in tensors], mask[i : i + BATCH]) for i in range(0, len(mask), BATCH)
-        ]
+        parts = [network([view[rows] for view in tensors], mask[rows]) for rows in batches]
     return Scored._make(None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))

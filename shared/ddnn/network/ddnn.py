@@ -88,17 +88,15 @@ class DDNN(nn.Module):
         return self.above(*self.below(views), present)
 
     def below(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The device sections: D views (B, *shape_i) → scores (B, D, K) and cuts (B, D, *cut).
-
-        Without device sections: no scores (B, D, 0), and the normalised views (B, D, *shape) as what goes up.
-        """
+        """Device sections: D views (B, *shape_i) → scores (B, D, K), cuts (B, D, *cut); of raw views only the views."""
         if self.plan.raw:
             x = torch.stack([module(view) for module, view in zip(self.inputs, views, strict=True)], dim=1)
             return x.new_zeros(*x.shape[:2], 0), x
         if self.plan.config.shared_weights:
             # All devices in one batch: batch norms then learn from all of them alike.
             scores, cuts = self.devices[0](torch.cat(list(views)))
-            return tuple(x.unflatten(0, (len(views), -1)).transpose(0, 1) for x in (scores, cuts))  # type: ignore[return-value]
+            by_device = len(views), -1
+            return scores.unflatten(0, by_device).transpose(0, 1), cuts.unflatten(0, by_device).transpose(0, 1)
         pairs = [device(view) for device, view in zip(self.devices, views, strict=True)]
         scores, cuts = zip(*pairs, strict=True)
         return torch.stack(scores, dim=1), torch.stack(cuts, dim=1)

@@ -6,6 +6,7 @@ A factory is called with a `Wanted` and makes a module; the shape of its feature
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -134,11 +135,9 @@ def make_section(wanted: Wanted) -> nn.Module:
 
 def features_of(section: nn.Module, wanted: Wanted) -> Shape | None:
     """Shape of one event's features, found by running the section on two; raise `BadConfig` where it gives others."""
+    inputs = [torch.zeros(2, wanted.children, *wanted.input), torch.ones(2, wanted.children, dtype=torch.bool)]
     if wanted.view:
-        view = torch.zeros(2, *wanted.view.shape, dtype=torch.uint8 if wanted.view.dtype == "UINT8" else torch.float32)
-        inputs: tuple[Tensor, ...] = (view,)
-    else:
-        inputs = (torch.zeros(2, wanted.children, *wanted.input), torch.ones(2, wanted.children, dtype=torch.bool))
+        inputs = [torch.from_numpy(np.zeros((2, *wanted.view.shape), wanted.view.numpy_dtype))]
     training, where = section.training, f"{wanted.key}.section is {wanted.config.section!r}"
     try:
         with torch.no_grad():

@@ -21,11 +21,7 @@ Loss = Callable[[Scored, Tensor, Tensor, Tensor, TrainingConfig], Tensor]
 
 
 def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: TrainingConfig) -> Tensor:
-    """Σ wₙ Lₙ, with Lₙ = −(1/K) Σ y log ŷ at exit n.
-
-    y (B,) is every fused exit's label, y_dev (B, D) each device's own, −1 ignored. Several edges' losses are averaged
-    over those that `alive` (B, E) names: the ones with a device present.
-    """
+    """Σ wₙ Lₙ, Lₙ = −(1/K) Σ y log ŷ at exit n (DDNN paper, III-C); of edges over those with a device present."""
     y_edge = torch.where(alive, y[:, None], -1).flatten()
     terms = [(config.cloud_weight, scored.cloud, y)]
     for weight, fused in ((config.local_weight, scored.local), (config.edge_weight, scored.edge)):

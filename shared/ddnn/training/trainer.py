@@ -59,10 +59,9 @@ def train(
     initial: Bundle | None = None,
     freeze: Collection[str] = (),
 ) -> DDNN:
-    """Train on `data` and return the network of the best epoch, on the CPU, in evaluation mode.
+    """Train on `data`, as a `Trainer` does; return the network of the best epoch, on the CPU, in evaluation mode.
 
-    With a `run`, every epoch is saved to it; with `resume`, training goes on after the last one saved and gives the
-    same result as if it had never stopped (bit for bit on one kind of CPU). `initial` and `freeze` as in `Trainer`.
+    Resumed, it gives the same result as if it had never stopped (bit for bit on one kind of CPU).
     """
     trainer = Trainer(config, data, seed=seed, run=run, resume=resume, initial=initial, freeze=freeze)
     while not trainer.over:
@@ -177,8 +176,8 @@ class Trainer:
     def epoch(self, watcher: Watcher | None = None) -> Mapping[str, Any]:
         """Learn from all batches once, validate, keep the best so far, save; return the epoch's line of metrics.
 
-        Chance is made from seed and epoch alone, so an epoch runs alike whether or not the run was interrupted, and
-        torch's global generator is left as it was. Raise `BadConfig` when the loss grows past all bounds.
+        Chance is made from seed and epoch alone; torch's global generator is left as it was. Raise `BadConfig` when
+        the loss grows past all bounds.
         """
         epoch, steps, watcher = len(self.metrics), len(self.batches), watcher or Silent()
         self._made = epoch * steps
@@ -325,15 +324,8 @@ def _origin(data: Dataset, seed: int, initial: Bundle | None, freeze: Collection
     """What a run must be resumed with: the same events under the same split, from the same weights."""
     # The content alone would let a run go on under another split, and learn from the events it is then tested on.
     split = hashlib.sha256("\n".join(data.split).encode()).hexdigest()
-    return {
-        "name": data.name,
-        "seed": seed,
-        "data": data.fingerprint,
-        "source": dict(data.source),
-        "split": split,
-        "initial": initial.fingerprint if initial else None,
-        "freeze": sorted(freeze),
-    }
+    events = {"name": data.name, "seed": seed, "data": data.fingerprint, "source": dict(data.source), "split": split}
+    return {**events, "initial": initial.fingerprint if initial else None, "freeze": sorted(freeze)}
 
 
 def _load(network: DDNN, state: Mapping[str, Tensor], what: str) -> None:

@@ -14,7 +14,8 @@ from ddnn.data import Dataset, load
 from ddnn.errors import BadConfig, BadInput
 from ddnn.export import sample_data
 from ddnn.network import DDNN
-from ddnn.training import Config, Run, Silent, initial_network, train
+from ddnn.training import Config, Run, initial_network, train
+from ddnn.training.trainer import Silent
 
 SMALL: dict[str, Any] = {
     "network": {
