@@ -112,16 +112,11 @@ def _show(document: Mapping[str, Any]) -> None:
         for exit, seen in window["exits"].items():
             estimate = seen["estimate"]
             e, distance = estimate["e_value"], estimate["distance"]
-            low, high = (100 * estimate[bound] for bound in ("low", "high"))
-            audits.add_row(
-                events,
-                exit,
-                f"{seen['audited']:,}",
-                percent(seen["truth"]),
-                f"{percent(estimate['share'])} {escape(f'[{low:.1f}, {high:.1f}]')}",
-                NONE if distance is None else f"{distance:.2f}",
-                f"[red]{e:.3g}[/]" if e >= limit else f"{e:.3g}",
-            )
+            interval = escape(f"[{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]")
+            unusual, evidence = NONE if distance is None else f"{distance:.2f}", f"{e:.3g}"
+            rates = percent(seen["truth"]), f"{percent(estimate['share'])} {interval}"
+            evidence = f"[red]{evidence}[/]" if e >= limit else evidence
+            audits.add_row(events, exit, f"{seen['audited']:,}", *rates, unusual, evidence)
             events = ""
     promised = ", ".join(f"{percent(most)} at {exit}" for exit, most in document["policy"]["promised"].items())
     verdict = "No alarm."

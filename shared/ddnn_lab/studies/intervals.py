@@ -27,13 +27,10 @@ T = TypeVar("T")
 def spread(values: Sequence[float], *, events: int | None = None) -> dict[str, Any]:
     """Mean and interval of one number over runs; `events` is given where it is a share of so many."""
     mean = fmean(values)
-    low: float | None = None
-    high: float | None = None
+    low, high = wilson(mean, events) if events else (None, None)
     if len(values) > 1:
         half = float(stdtrit(len(values) - 1, (1 + CERTAINTY) / 2)) * stdev(values) / math.sqrt(len(values))
         low, high = mean - half, mean + half
-    elif events:
-        low, high = wilson(mean, events)
     return {"mean": mean, "low": low, "high": high, "values": list(values)}
 
 
@@ -68,11 +65,8 @@ def gathered(records: Sequence[Record]) -> dict[str, Any] | None:
     events = int(next(iter(records[0].measures.values()))["events"])
     groups = _by_seed({record.job.replicate: dict(record.measures) for record in records})
     means = [_leaves(group, lambda values, _: fmean(values)) if group[1:] else group[0] for group in groups]
-    return {
-        "runs": len(records),
-        "seeds": sorted({record.job.seed for record in records}),
-        **fold(means, events=events),
-    }
+    seeds = sorted({record.job.seed for record in records})
+    return {"runs": len(records), "seeds": seeds, **fold(means, events=events)}
 
 
 def values(records: Sequence[Record], of: Callable[[Mapping[str, Any]], float | None]) -> dict[Replicate, float]:

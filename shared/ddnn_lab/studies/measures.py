@@ -21,16 +21,7 @@ from ddnn_lab.baselines import linear, linear_alone, majority, nearest, presence
 from ddnn_lab.jpeg import jpeg_views
 from ddnn_lab.studies.subject import Subject, keep_scores
 
-__all__ = [
-    "MEASURES",
-    "Measure",
-    "confidence",
-    "exits",
-    "majority_vote",
-    "mean_vote",
-    "oracle_exit",
-    "random_offload",
-]
+__all__ = ["MEASURES", "Measure", "confidence", "majority_vote", "mean_vote", "oracle_exit", "random_offload"]
 
 THRESHOLDS: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 BUDGETS: Final = 11

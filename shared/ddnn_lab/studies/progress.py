@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn
 
 from ddnn.formatting import clock
 from ddnn_lab.studies.job import Job
@@ -37,11 +38,11 @@ def study_progress() -> Iterator[StudyProgress]:
         yield _Lines(console)
         return
     columns = (
-        TextColumn("{task.description}"),
+        "{task.description}",
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[validation]}"),
+        "{task.fields[validation]}",
     )
     with Progress(*columns, console=console) as progress:
         yield _Bars(progress)
@@ -49,9 +50,8 @@ def study_progress() -> Iterator[StudyProgress]:
 
 class _Bars(StudyProgress):
     def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+        self.progress, self.tasks = progress, dict[str, TaskID]()
         self.all = progress.add_task("[bold]runs[/bold]", total=None, validation="")
-        self.tasks: dict[str, TaskID] = {}
 
     def planned(self, done: int, total: int) -> None:
         self.progress.update(self.all, completed=done, total=total)
@@ -70,25 +70,22 @@ class _Bars(StudyProgress):
 
 class _Lines(StudyProgress):
     def __init__(self, console: Console) -> None:
-        self.console, self.runs, self.tenths = console, "", dict[str, int]()
+        self.print, self.runs, self.tenths = partial(console.print, markup=False, soft_wrap=True), "", dict[str, int]()
 
     def planned(self, done: int, total: int) -> None:
         self.runs = f"{done} of {total} runs done"
 
     def started(self, job: Job) -> None:
-        self._print(f"{job.name}: begins; {self.runs}")
+        self.print(f"{job.name}: begins; {self.runs}")
 
     def moved(self, job: Job, progress: Mapping[str, Any]) -> None:
         tenth = 10 * progress["epoch"] // progress["epochs"]
         if tenth > self.tenths.get(job.fingerprint, 0):
             self.tenths[job.fingerprint] = tenth
-            self._print(f"{job.name}: epoch {progress['epoch']} of {progress['epochs']}, {_exits(progress)}")
+            self.print(f"{job.name}: epoch {progress['epoch']} of {progress['epochs']}, {_exits(progress)}")
 
     def ended(self, job: Job, seconds: float, error: str | None) -> None:
-        self._print(_end(job, seconds, error))
-
-    def _print(self, line: str) -> None:
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.print(_end(job, seconds, error))
 
 
 def _exits(progress: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """`report.md`: the tables of a study, made of `results.json` alone."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -31,11 +31,7 @@ def report(results: Document, plots: Collection[str] = ()) -> str:
         without=_made(parts["without"], "exits"),
         subsets=of_size,
         thirds=_thirds([pair for _, group, *_ in of_size for pair in group.items()]),
-        added=[
-            (device, figures["exits"])
-            for device, figures in zip(added["order"], added["first"], strict=False)
-            if figures
-        ],
+        added=[(device, run["exits"]) for device, run in zip(added["order"], added["first"], strict=False) if run],
         filters=_made(parts["filters"], "exits"),
         pairs=_made(parts["pairs"], "exits"),
         ablations=_made(parts["ablations"]),
@@ -68,9 +64,7 @@ def _claims(parts: Document) -> Iterator[tuple[str, str, bool]]:
         below = exits["below_cloud"]["mean"]
         yield "at least half of the events answered below the cloud", percent(below), below >= 0.5
     if separate and separate["overall"]["difference"]:
-        lows = {
-            name: figures["difference"]["low"] for name, figures in _apart(separate).items() if figures["difference"]
-        }
+        lows = {name: run["difference"]["low"] for name, run in _apart(separate).items() if run["difference"]}
         name = min(lows, key=lambda key: lows[key] or 0.0)
         if lows[name] is not None:
             claim = "joint − trained apart: lower bound of every exit's difference at least −0.3 points"
@@ -99,9 +93,9 @@ def _apart(separate: Document) -> dict[str, Any]:
 
 def _by_size(subsets: Document) -> list[tuple[int, dict[str, Any], float, str, str]]:
     """Subsets of devices by how many are left, most first: their accuracies, the mean, the worst and the best."""
-    groups: dict[int, dict[str, Any]] = {}
+    groups: dict[int, dict[str, Any]] = defaultdict(dict)
     for left, figures in subsets.items():
-        groups.setdefault(left.count("+") + 1, {})[left] = figures["accuracy"]
+        groups[left.count("+") + 1][left] = figures["accuracy"]
     rows = []
     for size, group in sorted(groups.items(), reverse=True):
         means = {left: accuracy["mean"] for left, accuracy in group.items()}
@@ -119,8 +113,8 @@ def _thirds(pairs: Sequence[tuple[str, Any]]) -> list[tuple[tuple[str, Any], ...
 
 def _times(runs: Sequence[Document]) -> dict[str, list[Document]]:
     """Trained runs by their label."""
-    groups: dict[str, list[Document]] = {}
+    groups: dict[str, list[Document]] = defaultdict(list)
     for run in runs:
         if "training_seconds" in run:
-            groups.setdefault(run["label"], []).append(run)
+            groups[run["label"]].append(run)
     return groups

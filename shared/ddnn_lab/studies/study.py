@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,7 +30,7 @@ PARTS: Final[tuple[PartName, ...]] = PartName.__args__  # type: ignore[attr-defi
 """Every part, in the order in which they run: what matters most comes first."""
 
 Seed = Annotated[int, Field(ge=0)]
-Group = Annotated[str | int, Field()]
+Group = str | int
 
 
 class _Table(BaseModel):
@@ -163,29 +164,24 @@ class Study(Changes):
         study = cls.of(read_toml(path), where=str(path))
         layers = [read_toml(path.parent / config_file(name)) for name in study.config]  # an absolute path stays
         own = {"network": study.network, "training": study.training}
-        document: dict[str, Any] = {}
-        for layer in (*layers, own):
-            document = merged(document, layer)
+        document: dict[str, Any] = reduce(merged, (*layers, own), {})
         checked = study.model_copy(update={"config": (), **{key: document.get(key, {}) for key in own}})
         checked.recipe()
         return checked
 
     def recipe(self, *changes: Changes) -> Config:
         """The training config of this study, changed in order by `changes`."""
-        document: dict[str, Any] = {}
-        for layer in (self, *changes):
-            document = merged(document, {"network": layer.network, "training": layer.training})
+        layers = ({"network": layer.network, "training": layer.training} for layer in (self, *changes))
+        document: dict[str, Any] = reduce(merged, layers, {})
         return Config.of(document)
 
     def settings(self, part: PartName) -> PartSettings:
         """The table of one part."""
-        settings: PartSettings = getattr(self.parts, part)
-        return settings
+        return cast(PartSettings, getattr(self.parts, part))
 
     def asked(self, *, data: str | None = None, seeds: Sequence[int] = (), only: Sequence[str] = ()) -> "Study":
         """The same with what a command line asks for."""
-        asked = {"data": data, "seeds": list(seeds) or None, "run": list(only) or None}
-        given = {key: value for key, value in asked.items() if value is not None}
+        given = {key: value for key, value in (("data", data), ("seeds", [*seeds]), ("run", [*only])) if value}
         return Study.of({**self.model_dump(mode="json"), **given}, where="command line")
 
     def quick(self) -> "Study":
