@@ -61,7 +61,7 @@ class CloudService(Service):
             name, tensor = "scores", request.take("scores", "FP32", (rows, self._classes))
         else:
             exits, name = [None] * rows, carried.name
-            tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]))
+            tensor = carried.take(request, rows)
         here = self._took_part(request, rows, len(mine))
         if len(mine) == self._devices:  # one edge has them all, in order
             devices = here.copy()
@@ -96,7 +96,6 @@ class CloudService(Service):
         return present
 
     def _answered(self, request: InferRequest, rows: int, carried: str) -> list[Exit]:
-        """The exits at which an edge answered."""
         if "event" not in request.inputs or carried in request.inputs:
             raise BadInput(f"input tensor 'answered' is there; expected 'event' with it, and no {carried!r}")
         if not request.take("answered", "BOOL", (rows,)).all():
@@ -143,7 +142,6 @@ def _inputs(parts: Parts) -> list[TensorSpec]:
 
 
 def _example(parts: Parts) -> tuple[dict[str, Array], Parameters]:
-    """The first golden event that some device of the first edge sees, as that edge sends it."""
     golden, topology = parts.bundle.golden, parts.bundle.topology
     mine = list(topology.edges[0].devices)
     present = golden["present"][:, mine].astype(np.bool_)

@@ -28,23 +28,19 @@ class ToEdge(Offload):
         alone: bool,
         **kwargs: Any,
     ) -> None:
-        """`first` goes up of every event, `later` when the edge asks for it, each as `pack` makes it if it is there.
-
-        `alone`: the network has no other device, whose edge would have to hear what this one answers.
-        """
+        """`first` goes up of every event, `later` when asked for, as `pack` makes them; `alone`: no other device."""
         # Scores are an event's own, what else goes up is among its inputs.
         carries = tuple(name for name in (*first, *later) if name != "scores")
         super().__init__(*args, carries=carries, **kwargs)
         self._first, self._later, self._pack, self._device = first, later, pack, device
-        self.reports = not alone
+        self.report = None if alone else self._report
 
     async def post(self, events: Sequence[Event]) -> None:
-        """Go through the stages."""
         eager = events[0].id is None or events[0].rule.policy.offload == "eager"
         if asked := self.in_time(await self._stage(events, *self._first, *(self._later if eager else ()))):
             await self._stage(asked, *self._later)
 
-    def report(self, events: Sequence[Event]) -> None:
+    def _report(self, events: Sequence[Event]) -> None:
         """Send the scores of events this device has answered, so that the others' edge knows."""
         known = [event for event in events if event.id is not None]
         if known:

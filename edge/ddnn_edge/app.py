@@ -40,7 +40,6 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
 
 
 def _children(parts: Parts, mine: tuple[int, ...]) -> Children:
-    """The devices of this edge, a place each."""
     topology, count = parts.bundle.topology, len(mine)
     sent = (*topology.sent(Tier.DEVICE), *topology.sent(Tier.DEVICE, "asked"))
     each = sum(topology.bytes(given, mine[0], parts.classes) for given in sent)

@@ -20,10 +20,7 @@ _PATIENCE_S: Final = 0.05
 
 
 class ToCloud(Offload):
-    """To a cloud that joins no edges: while requests are in flight the next events gather and go up together.
-
-    A request that takes much longer than they usually do no longer holds the others back.
-    """
+    """To a cloud that joins no edges: while requests are in flight, and not overdue, the next events gather."""
 
     def __init__(self, *args: Any, edge: int, devices_below: Sequence[int], max_batch: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,10 +30,7 @@ class ToCloud(Offload):
         self._overdue = 0
 
     def take(self, events: Sequence[Event]) -> None:
-        """Queue the events.
-
-        Audits go up by themselves: nothing waits behind them, and the cloud knows them for what they are.
-        """
+        """Queue the events; audits go up by themselves."""
         if events[0].options.audit:
             super().take(events)
         else:
@@ -44,7 +38,6 @@ class ToCloud(Offload):
             self._send_queued()
 
     async def post(self, events: Sequence[Event]) -> None:
-        """One request."""
         names = (*self.carries, "present")
         inputs: dict[str, Array] = {name: np.stack([event.inputs[name] for event in events]) for name in names}
         charge(events, inputs)
@@ -95,14 +88,16 @@ class ToCloud(Offload):
 class ToJoiningCloud(ToCloud):
     """To a cloud that joins several edges: what is held back here is what another edge's event waits for there."""
 
-    reports = True
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.report = self._report
 
     def take(self, events: Sequence[Event]) -> None:
         """Post at once."""
         for alike in _alike(events):
             Offload.take(self, alike)
 
-    def report(self, events: Sequence[Event]) -> None:
+    def _report(self, events: Sequence[Event]) -> None:
         """Send what was sure here up, so that the other edges' cloud knows."""
         named = [event for event in events if event.id is not None]
         for alike, version in _under(named):
@@ -130,7 +125,6 @@ def _under(events: Sequence[Event]) -> list[tuple[list[Event], int]]:
 
 
 def _alike(events: Sequence[Event]) -> list[list[Event]]:
-    """The events that one request can hold: with ids or without, and under one wait."""
     groups: dict[tuple[bool, float | None], list[Event]] = {}
     for event in events:
         groups.setdefault((event.id is None, event.options.wait_ms), []).append(event)

@@ -61,7 +61,7 @@ class EdgeService(Service):
         rows = len(events)
         if second and "event" not in request.inputs:
             raise BadInput("input tensor 'event' is missing; expected whose features these are, or 'scores' with them")
-        tensors = {spec.name: request.take(spec.name, spec.datatype, (rows, *spec.shape[1:])) for spec in given}
+        tensors = {spec.name: spec.take(request, rows) for spec in given}
         answered = (
             request.take("answered", "BOOL", (rows,)) if "answered" in request.inputs else np.zeros(rows, np.bool_)
         )
@@ -89,14 +89,12 @@ class EdgeService(Service):
 
 
 def _payload(parts: Parts, device: int) -> list[TensorSpec]:
-    """What a device sends of an event, in one message or two."""
     topology = parts.bundle.topology
     sent = (*topology.sent(Tier.DEVICE), *topology.sent(Tier.DEVICE, "asked"))
     return [input_tensor(topology, given, device, parts.classes, optional=len(sent) > 1) for given in sent]
 
 
 def _example(parts: Parts, device: int) -> tuple[dict[str, Array], Parameters]:
-    """The first golden event as this device contributes it, eagerly and alone."""
     golden = {name: array[:1] for name, array in parts.bundle.golden.items()}
     return {spec.name: sent_by(golden, Tier.DEVICE, spec.name, device) for spec in _payload(parts, device)}, {
         "device": device

@@ -1,8 +1,4 @@
-"""Which requests are let in: decided from a request's head, before a byte of its body is read.
-
-Three bounds: requests being worked on, bytes of their bodies, and the wait that is to be expected against the time that
-is left. Refusing costs microseconds, so that what is offered beyond the bounds does not take from what is within them.
-"""
+"""Which requests are let in, by their head alone: bounds of requests, of bytes and of the wait."""
 
 import asyncio
 import math
@@ -53,7 +49,6 @@ class LoopLag:
         self._look_at(asyncio.get_running_loop().time() + _EVERY_S)
 
     def stop(self) -> None:
-        """Look no more."""
         if self._timer:
             self._timer.cancel()
 
@@ -77,11 +72,7 @@ class Seat:
     size: int = 0
 
     def take(self, size: int) -> None:
-        """Hold the room for `size` more bytes of the body, of which there are no more than it may have.
-
-        Raise `Overloaded` when there is none. A body that is alone is let in: one within its own bound would never be
-        answered otherwise.
-        """
+        """Hold room for `size` more bytes of the body, or raise `Overloaded`; a body that is alone is let in."""
         admission = self.admission
         size = min(size * _DEFLATE if self.packed else size, admission.most_each - self.size)
         if admission.bytes > self.size and admission.bytes + size > admission.most_bytes:
@@ -100,7 +91,6 @@ class Seat:
         return counting
 
     def leave(self) -> None:
-        """Free the room."""
         self.admission.bytes -= self.size
         self.admission.requests -= 1
         self.size = 0
@@ -136,10 +126,7 @@ class Admission:
         return sum([queue.wait_s for queue in self._queues], _TURNS * self._lag.standing_s)
 
     def admit(self, headers: Mapping[bytes, bytes], came: float, budget_ms: float | None = None) -> Seat:
-        """Let a request in that came at `came`, or raise `Overloaded` or `DeadlineExceeded`.
-
-        `came` is by `time.monotonic`; `budget_ms` is its time, the usual where it does not say.
-        """
+        """Let in what came at `came`, by `time.monotonic`; raise `Overloaded` or `DeadlineExceeded`."""
         if self.requests >= self._room:
             raise self.full("in_flight", f"{self.requests} requests are being worked on already")
         budget = self._default_s if budget_ms is None else budget_ms / 1000

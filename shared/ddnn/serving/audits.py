@@ -34,10 +34,7 @@ class _Awaited:
 
 
 class Audits:
-    """What one tier audits, and what it learns of the policy in force; another policy begins anew.
-
-    An audit is a copy of an event, which the engine takes up as any other.
-    """
+    """What one tier audits, by copies of events that the engine takes up, and what it learns of the policy."""
 
     def __init__(
         self,
@@ -68,7 +65,6 @@ class Audits:
         return self._monitor
 
     def _follow(self) -> None:
-        """Begin anew where another policy has come into force."""
         if (policy := self._control.policy) is not self._monitored:
             same, self._monitored = policy == self._monitored, policy
             if not same:
@@ -87,10 +83,7 @@ class Audits:
             self._monitor.answered(answer.exit, answer.confidence)
 
     def pick(self, sure: Sequence[Event], *, to: Holder) -> list[Event]:
-        """Copies of some of these, which are about to be answered; where features are missing the answer asks for them.
-
-        `to` is where copies that can go up at once will be.
-        """
+        """Copies, held by `to`, of some events about to be answered; where features are missing, they are asked for."""
         ready: list[Event] = []
         if self._control.policy is not self._monitored:
             self._follow()
@@ -107,10 +100,7 @@ class Audits:
         return ready
 
     def take(self, event: bytes | None, place: int, features: Array) -> Event | None:
-        """Features of an answered event, as they were asked for; nothing else is kept.
-
-        The event's copy, to go up, where these were the last.
-        """
+        """Take features of an answered event that were asked for; its copy, to go up, where these were the last."""
         awaited = self._awaited.get(event) if event is not None else None
         if awaited is None or event is None or place not in awaited.missing:
             return None

@@ -1,8 +1,4 @@
-"""What waits for a section: when it becomes free it runs on all that is there, without waiting for more.
-
-Everything is on the event loop, but that a section which is slow runs on a thread of its own, one run at a time:
-requests keep coming in meanwhile, and are the next batch. A fast one runs on the loop: handing it over would cost more.
-"""
+"""What waits for a section: when it is free it runs on all that is there; a slow one on a thread of its own."""
 
 import asyncio
 from collections import deque
@@ -81,7 +77,6 @@ class SectionQueue:
         self._call_next()
 
     def close(self) -> None:
-        """Let the thread end."""
         if self._thread:
             self._thread.shutdown(wait=False)
 
@@ -116,10 +111,9 @@ class SectionQueue:
             self._finish(batch, events, lambda: self._timed(events))
 
     def _take(self) -> list[tuple[Event, _Group]]:
-        """The next batch; what is answered, or too late to come out in time leaves here.
+        """The next batch; what is answered, or too late to come out in time, leaves here.
 
-        Running the late would make those behind them late too, and so on for ever. The last that waits runs if it has
-        any time left at all: it may show that runs are shorter than is believed.
+        Running the late makes those behind them late too. The last that waits runs all the same: runs may be shorter.
         """
         batch: list[tuple[Event, _Group]] = []
         now = asyncio.get_running_loop().time()
@@ -157,7 +151,6 @@ class SectionQueue:
             self._call_next()
 
     def _through(self, groups: Sequence[_Group]) -> None:
-        """One more event of each of these groups is through."""
         for group in groups:
             group.missing -= 1
             if not group.missing and (left := [event for event in group.events if event.state is State.DECIDING]):

@@ -1,8 +1,4 @@
-"""What joins the contributions of a tier's children into events: bounded in events, bytes and time.
-
-An event is complete when every living child has contributed, or when the straggler timeout is over. Used by the edge
-over its devices and by the cloud over its edges. Everything runs on one event loop; nothing here blocks.
-"""
+"""What joins the contributions of a tier's children into events: bounded in events, bytes and time."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -36,10 +32,7 @@ _FLOOR_S: Final = 0.01
 
 
 class Stragglers:
-    """How long to wait for late children, learned from how they arrive.
-
-    Of `children` children one is alive if it contributed to one of the last `alive_events` events.
-    """
+    """How long to wait for late children; alive is which contributed to one of the last `alive_events` events."""
 
     def __init__(self, children: int, alive_events: int) -> None:
         self._last = [0] * children
@@ -95,8 +88,7 @@ class Children:
 class Collector:
     """Joins contributions into events, which the engine decides, and holds them for late ones.
 
-    Room for all of an event, and for what a contribution costs beside its tensors, is kept from its first contribution
-    on.
+    Room for all of an event is kept from its first contribution on.
     """
 
     def __init__(
@@ -114,19 +106,14 @@ class Collector:
 
     @property
     def pending(self) -> int:
-        """Events not answered yet."""
         return len(self._open)
 
     @property
     def held(self) -> int:
-        """Answered events kept for late contributions."""
         return len(self._held)
 
     async def answer(self, parts: Sequence[tuple[bytes | None, Contribution]], options: RequestOptions) -> list[Answer]:
-        """Take one child's contributions to events, and answer, a row each, what became of them.
-
-        A repeat of the same contribution changes nothing; raise `Overloaded` when full.
-        """
+        """Take one child's contributions, answer a row each; a repeat changes nothing. Raise `Overloaded` when full."""
         if all(id is None for id, _ in parts):
             return await self._engine.answer([self._alone(part, options) for _, part in parts], options)
         reply = Reply(options, len(parts), parts[0][1].child)
@@ -155,7 +142,7 @@ class Collector:
             reply.give(row, replace(held.answer, bytes_up=0, need_features=False))
             return
         event = self._open.get(id)
-        if event is None and part.second:
+        if event is None and part.second and not self._engine.draining:
             reply.give(row, self._control.nothing)
             return
         event = event or self._begin(id, reply.options, now)
@@ -172,10 +159,7 @@ class Collector:
             self._add(event, part, now)
 
     def ask(self, event: Event) -> None:
-        """Ask those who took part for their features, and wait for them from when the last of them has heard of it.
-
-        A child whose caller has left meanwhile is not waited for.
-        """
+        """Ask the children that took part for features; the wait begins once the last of them has heard of it."""
         event.to(State.ASKING)
         if self._gave_up:
             event.degrade("draining")
@@ -226,7 +210,6 @@ class Collector:
             event.stop_timer()
 
     def _alone(self, part: Contribution, options: RequestOptions) -> Event:
-        """An event that waits for no other child."""
         event = Event(None, self._control.rule, options, {}, part.devices, self._control.nothing, self._engine)
         if len(part.present) == self.children.width:  # this child alone fills all places
             event.inputs = {**part.inputs, "present": part.present}
@@ -325,7 +308,7 @@ class Collector:
                 judged.append((u, child, answer, scores[0]))
         _, _, event.best, scores = min(judged, key=lambda each: each[:2])
         event.judged[event.best.exit] = scores
-        if self._engine.offload and self._engine.offload.reports:
+        if self._engine.offload and self._engine.offload.report:
             self._engine.offload.report([event])
         event.settle(event.best)
 
@@ -336,11 +319,9 @@ class Collector:
         event.timer = asyncio.get_running_loop().call_later(wait, then, event)
 
     def _asked(self, event: Event, seconds: float) -> float:
-        """The straggler timeout that the request asked for, or `seconds`."""
         return seconds if event.options.wait_ms is None else self.children.patience * event.options.wait_ms / 1000
 
     def _row(self, event: Event, *, need_features: bool = False) -> Answer:
-        """No answer, under the policy that the event is decided under."""
         return replace(self._control.nothing, policy_version=event.rule.policy.version, need_features=need_features)
 
     def _make_room(self) -> None:
@@ -356,10 +337,7 @@ class Collector:
 
 
 def _fill(event: Event, parts: Mapping[int, Contribution], children: Children) -> None:
-    """Whoever is in `parts` takes part from here on: fill what all of them sent over the places of the fusion.
-
-    Places of absent children are zero and masked out. Where a child was sure, nothing is fused.
-    """
+    """Spread what all of `parts` sent over the places of the fusion; those of absent children are masked out."""
     event.devices = np.logical_or.reduce([part.devices for part in parts.values()])
     if any(part.answered for part in parts.values()):
         return

@@ -44,10 +44,7 @@ def read_document(body: bytes) -> dict[str, Any]:
 
 
 class PolicyFile:
-    """What a tier keeps over a restart: its policy and the one before, sealed, in `policy-TIER-INDEX.json`.
-
-    Tiers that share a folder do not share a file.
-    """
+    """What a tier keeps over a restart: its policy and the one before, sealed, in `policy-TIER-INDEX.json`."""
 
     def __init__(self, folder: Path | None, name: str) -> None:
         self._file = folder / f"policy-{name}.json" if folder else None
@@ -110,10 +107,7 @@ def _policies(document: dict[str, Any]) -> tuple[Policy, Policy | None]:
 
 
 class PolicyControl:
-    """One policy in force at a time, the one before, and the last few by version.
-
-    Everything runs on one event loop, so a swap is one assignment between two events.
-    """
+    """One policy in force at a time, the one before, and the last few by version; a swap is one assignment."""
 
     def __init__(
         self,
@@ -125,10 +119,7 @@ class PolicyControl:
         changed: Callable[[Policy], None] = lambda policy: None,
         extensions: Collection[str] = (),
     ) -> None:
-        """`changed` hears of every policy that comes into force, this first one too.
-
-        A criterion of the user's own is imported from the modules in `extensions` alone; raises `BadConfig`.
-        """
+        """`changed` hears of every policy in force; criteria come from the modules `extensions`, or `BadConfig`."""
         self._extensions = extensions
         self.check(bundled)
         kept = file.read(bundled, extensions) if file else None
@@ -194,7 +185,6 @@ class Follower:
         self._task = self._task or asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Follow no longer."""
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])

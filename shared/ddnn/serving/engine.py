@@ -1,9 +1,4 @@
-"""One engine for three tiers: an event goes from section to section until an exit is sure, then up. It knows no HTTP.
-
-A tier is a list of steps (device: `device`; edge: `local`, `edge`; cloud: `cloud`) and, below the cloud, an offload. An
-event knows its step; the engine takes it on from there, when it comes, after each section, and when features that were
-missing have come.
-"""
+"""One engine for three tiers: an event goes from section to section until an exit is sure, then up."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -78,13 +73,10 @@ class Upward(Protocol):
     """What takes unsure events to the tier above."""
 
     carries: tuple[str, ...]  # inputs without which an event cannot go up
-    reports: bool  # whether the tier above has to know of events that are answered here
+    report: Callable[[Sequence[Event]], None] | None  # lets the tier above know of events answered here, if it has to
 
     def take(self, events: Sequence[Event]) -> None:
         """Take events that came together, and settle each, with the answer from above or degraded."""
-
-    def report(self, events: Sequence[Event]) -> None:
-        """Let the tier above know of them, in the background."""
 
     async def close(self) -> None:
         """Give what is under way a moment to end."""
@@ -105,10 +97,9 @@ class Engine:
         most: int = 64,
         delay_s: float = 0.0,
     ) -> None:
-        """`above` is the first exit of the tier above, if the network has one.
+        """`above` is the first exit of the tier above; `ledger` keeps what is decided here.
 
-        `ledger` keeps what is decided here, unless every decision is another tier's. At most `most` events go through a
-        section at once; a section that is free waits `delay_s` for more.
+        At most `most` events go through a section at once; one that is free waits `delay_s` for more.
         """
         self.steps, self.above, self.offload, self.audits, self.ledger = tuple(steps), above, offload, audits, ledger
         self._metrics, self._batch_size = metrics, metrics.batch_size.labels()
@@ -150,7 +141,6 @@ class Engine:
                 event.degrade("draining")
 
     async def close(self) -> None:
-        """Let what is on its way up out, and the threads of slow sections end."""
         if self.audits:
             self.audits.close()
         for queue in self.queues:
@@ -242,17 +232,14 @@ class Engine:
                 sure.append(event)
         if sure and self.audits and (copies := self.audits.pick(sure, to=self)):
             self.start(copies)
-        if sure and self.offload and self.offload.reports:
+        if sure and self.offload and self.offload.report:
             self.offload.report(sure)
         for event in sure:
             event.settle(event.best)
 
 
 def judge_events(exit: Exit, scores: Floats, events: Sequence[Event]) -> tuple[list[Answer], list[bool]]:
-    """What `exit` says of each event, and whether it answers.
-
-    `scores` are (B, K); each event is judged by its own rule and its request's threshold.
-    """
+    """What `exit` says of each event by `scores` (B, K), and whether it answers, by the event's rule and options."""
     best: list[Answer] = []
     sure: list[bool] = []
     for rule, same in groupby(events, key=attrgetter("rule")):
@@ -270,7 +257,6 @@ def judge_events(exit: Exit, scores: Floats, events: Sequence[Event]) -> tuple[l
 
 
 def _votes(exit: Exit, policy: Policy, events: Sequence[Event]) -> Votes:
-    """The scores of the devices that are fused here, where the criterion asks for them."""
     if not needs_votes(policy.criterion) or exit not in (Exit.LOCAL, Exit.EDGE):
         return None
     if not all("scores" in event.inputs for event in events):  # of an edge that was sure the cloud has no more

@@ -1,8 +1,4 @@
-"""One event at one tier: its state, and all that belongs to it from its first contribution to its end.
-
-An `Event` is one state machine. The collector, the queue before a section, the offload, timers and leaving callers move
-it, all on one event loop, and only along the table `TRANSITIONS`, which the design page shows.
-"""
+"""One event at one tier: a state machine, which moves on one event loop and along the table `TRANSITIONS` only."""
 
 import asyncio
 from dataclasses import dataclass, field, replace

@@ -1,9 +1,6 @@
 """The middleware before every route, and `POST /v2/models/ddnn/infer`: pure ASGI, as microseconds count there.
 
-A web framework's layers (routing, request and response objects, their headers) take longer than most sections, so that
-inference has none of them; everything else is FastAPI's. A request is admitted, read, decoded, answered, encoded and
-sent, and each of these is timed, so that the stages add up to the whole. Under overload refusing is most of what runs:
-the head is read once, as bytes, and a refusal is two ASGI messages.
+A request is admitted, read, decoded, answered, encoded and sent, each of them timed. A refusal is two ASGI messages.
 """
 
 import asyncio
@@ -96,7 +93,6 @@ class App(FastAPI):
         self._seconds = service.metrics.request_seconds.labels()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return

@@ -43,7 +43,6 @@ class Decision:
 
     @property
     def classes(self) -> int:
-        """K."""
         return int(self.devices.shape[1])
 
 
@@ -67,7 +66,6 @@ class Ledger:
 
     @property
     def room(self) -> int:
-        """Decisions it keeps at most."""
         return self._decisions.maxlen or 0
 
     def note(self, event: Event, answer: Answer) -> None:
@@ -129,10 +127,7 @@ class _Walk:
 def replay(
     decisions: Sequence[Decision], policy: Policy, topology: Topology, exits: Sequence[Exit], edge: int = 0
 ) -> Replayed:
-    """Decide again at `exits`, whose scores this tier sees; what goes on is answered where it was, or by the cloud.
-
-    `edge` is the number of the edge that decided, or of the one above the device that did.
-    """
+    """Decide again at `exits`, whose scores edge `edge` sees; what goes on is answered as it was, or by the cloud."""
     live = np.array([decision.live for decision in decisions], np.int64)
     here = np.stack([decision.here for decision in decisions])
     walk = _Walk(len(decisions))

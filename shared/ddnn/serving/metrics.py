@@ -138,7 +138,6 @@ class Metrics:
         return sum(value for _, value in _totals(self.requests))
 
     def text(self) -> bytes:
-        """The exposition."""
         return generate_latest(self.registry)
 
 
@@ -156,7 +155,6 @@ class DriftGauges(Collector):
         self.monitor: Callable[[], DriftMonitor] | None = None
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """What is scraped."""
         monitor = self.monitor() if self.monitor else None
         for name, text, cloud_too, value in _ESTIMATES:
             family = GaugeMetricFamily(f"ddnn_{name}", text, labels=["exit"])
@@ -190,10 +188,9 @@ _INTERVALS: Final[tuple[tuple[str, str, bool, Callable[[DriftMonitor, Exit], Int
 
 
 class Series:
-    """The counts of one label's value, in plain lists: all counting is on the event loop.
+    """The counts of one label's value, in plain lists.
 
-    The library's histogram takes a lock for each number and looks through the buckets one by one, in case threads
-    count: a dozen of those a request are a tenth of its time.
+    The library's histogram, with its locks and its search, takes a tenth of a request's time.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -203,7 +200,6 @@ class Series:
 
     @property
     def count(self) -> int:
-        """How many values there were."""
         return sum(self._counts)
 
     def observe(self, value: float) -> None:
@@ -231,7 +227,6 @@ class LoopHistogram(Collector):
         return self.series[value]
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
-        """What is scraped."""
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
         for value, series in self.series.items():
             family.add_metric([value] if self._labels else [], series.cumulated(), series.total)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +26,8 @@ _CLOSING_S = 1.0
 class Offload(ABC):
     """A counted uplink, and background tasks with a bound."""
 
-    reports = False
+    report: Callable[[Sequence[Event]], None] | None = None
+    # Lets the tier above know, in the background, of events that are answered here; None = it has no need to.
 
     def __init__(self, uplink: Uplink, metrics: Metrics, *, carries: tuple[str, ...], background: int) -> None:
         """At most `background` reports are under way at once."""
@@ -46,10 +47,6 @@ class Offload(ABC):
             for event in events:
                 event.flight = flight
             flight.task = self.start(self.fly(events))
-
-    def report(self, events: Sequence[Event]) -> None:
-        """Let the tier above know, in the background, of events that are answered here, where it has to."""
-        raise NotImplementedError
 
     async def fly(self, events: Sequence[Event]) -> None:
         """Post events; whatever is not answered then is degraded."""

@@ -89,7 +89,6 @@ async def _change(service: Service, policy: Policy) -> Response:
 
 
 def _tried(service: Service, policy: Policy) -> dict[str, Any]:
-    """What `policy` would have made of the decisions recorded here."""
     decisions = [*service.engine.ledger] if service.engine.ledger is not None else []
     document = {
         "tier": service.tier,

@@ -3,15 +3,16 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import getrandbits
 from typing import Any, Final, NamedTuple
 
 from ddnn.answers import OUTPUTS
 from ddnn.errors import BadInput, OtherBundle
 from ddnn.topology import Input, Topology
-from ddnn.types import Exit
+from ddnn.types import Array, Exit
 from ddnn.wire import InferRequest
 
 __all__ = [
@@ -146,6 +147,14 @@ class TensorSpec:
     shape: Sequence[int]
     optional: bool = False
     most: int = 0
+    unpack: Callable[[Array], Array] | None = None  # raises `BadInput` for a file that cannot be read
+
+    def take(self, request: InferRequest, rows: int) -> Array:
+        """This tensor of a request of so many rows; raise `BadInput` also for a file that cannot be read."""
+        array = request.take(self.name, self.datatype, (rows, *self.shape[1:]))
+        if self.unpack:  # here, as in the section it would fail the events of other requests too
+            self.unpack(array)
+        return array
 
     @property
     def largest(self) -> tuple[int, ...]:
@@ -163,7 +172,8 @@ def input_tensor(
 ) -> TensorSpec:
     """What a section takes of child number `child`, [B, …], or of so many places, [B, places, …]."""
     codec, shape = topology.codec(given, child), topology.shape(given, child, classes)
-    return TensorSpec(given.what, codec.datatype, (-1, *places, *codec.wire_shape(shape)), optional=optional)
+    unpack = partial(codec.unpack, shape=shape) if codec.datatype == "BYTES" else None
+    return TensorSpec(given.what, codec.datatype, (-1, *places, *codec.wire_shape(shape)), optional, unpack=unpack)
 
 
 def answer_tensors(classes: int, devices: int, *, need_features: bool) -> list[TensorSpec]:
@@ -177,10 +187,7 @@ def answer_tensors(classes: int, devices: int, *, need_features: bool) -> list[T
 
 
 def row_ids(request: InferRequest, name: str, most: int) -> list[bytes | None]:
-    """The event ids of a request, all None when each row is an event of its own; raise `BadInput`.
-
-    There are as many rows as the tensor `name` has, 1 to `most`.
-    """
+    """The event ids of the 1 to `most` rows of tensor `name`, None each where there are none; raise `BadInput`."""
     array = request.inputs.get(name)
     rows = array.shape[0] if array is not None and array.ndim else 1
     if not 1 <= rows <= most:

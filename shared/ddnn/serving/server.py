@@ -1,7 +1,6 @@
-"""uvicorn, with the settings that our measurements ask for, and HTTP/1.1 as it speaks it, with bounded heads.
+"""uvicorn as our measurements ask for, and its httptools protocol with bounded heads and one write a response.
 
-uvicorn itself takes headers of any size, number and slowness, and writes the head and the body of a response each by
-itself. This builds on internals of its httptools protocol, which is why its version is bounded.
+This builds on internals of that protocol, which is why uvicorn's version is bounded.
 """
 
 import asyncio
@@ -38,10 +37,7 @@ _CONNECTIONS: Final = 4096
 
 
 class OneWrite:
-    """A transport that keeps the first write of each response, which is its head, until the next one.
-
-    Each write is a system call that wakes the reader; on a fast route the second one costs as much as all decoding.
-    """
+    """A transport that writes head and body of a response at once: a second system call costs as much as decoding."""
 
     def __init__(self, transport: asyncio.Transport, protocol: HttpToolsProtocol) -> None:
         self._transport = transport
@@ -50,7 +46,6 @@ class OneWrite:
         self._head = b""
 
     def write(self, data: bytes) -> None:
-        """Write, or keep a head."""
         cycle = self._protocol.cycle if self._protocol else None
         if self._head:
             head, self._head = self._head, b""
@@ -61,7 +56,6 @@ class OneWrite:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Write what there is, then close."""
         if self._head:
             self._transport.write(self._head)
         self._transport.close()
@@ -75,10 +69,9 @@ class OneWrite:
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """Refuses a request line with headers over 64 kB, over 100 headers, or not there within 10 s; and too many callers.
+    """Refuses a head over 64 kB, over 100 headers, or not there within 10 s; and too many callers.
 
-    Notes when a request's first byte came, so that its wait for the event loop is part of its time, and tells when its
-    caller leaves before it is answered.
+    Notes when a request's first byte came, and when its caller leaves before it is answered.
     """
 
     _in_head = False
@@ -176,10 +169,7 @@ class _Server(uvicorn.Server):
 
 
 def serve_app(app: FastAPI, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
-
-    Raise `BadConfig` when the address cannot be bound, or the certificate cannot be shown.
-    """
+    """Serve until SIGTERM or SIGINT, then drain; raise `BadConfig` for an address or certificate that does not work."""
     if settings.tls_certificate or settings.tls_key:
         check_certificate(settings.tls_certificate, settings.tls_key)
     config = uvicorn.Config(

@@ -208,10 +208,7 @@ class Service(ABC):
 
     @property
     def room(self) -> int:
-        """Most requests being worked on at once: as many as its children may have under way together.
-
-        A request may wait for one that is still to come.
-        """
+        """Most requests being worked on at once: what its children, which wait for each other, may have together."""
         children = len(self.collector.children.places) if self.collector else 1
         return self.settings.max_in_flight * children
 

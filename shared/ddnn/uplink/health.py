@@ -1,9 +1,7 @@
 """Whether an address of the tier above may be asked: its circuit, its round trips, its silence, and the retry budget.
 
-A call that hangs is a failure only when its deadline is over, which may be long after the fault; and a tier that waits
-for its other children is silent and in good health. So silence is no verdict but a question: after `silence_s` without
-any reply, or two usual round trips, the address is asked whether it lives, which a tier answers at once whatever it is
-doing. If that hangs too, the circuit opens. A sign of life is believed for a second for the calls that waited for it.
+A tier that waits for its other children is silent and in good health: silence is no verdict but a question, whether it
+lives, which a tier answers at once. If that hangs too, the circuit opens.
 """
 
 import asyncio
@@ -21,11 +19,10 @@ Circuit = Literal["closed", "open", "half_open"]
 
 
 class Breaker:
-    """Opens after `failures` in a row, or after two that have nothing but failures for `fault_s` between them.
+    """Opens after `failures` in a row, or after two with nothing else for `fault_s` between them, for few calls.
 
-    It stays so for `hold_s`, doubling to `cap_s`; then one probe at a time decides. The second rule is for few calls:
-    five would take seconds. Every admitted call ends in one of `succeeded`, `failed` or `released` (cancelled: nothing
-    was learned).
+    It stays so for `hold_s`, doubling to `cap_s`; then one probe at a time decides. Every admitted call ends in one of
+    `succeeded`, `failed` or `released` (cancelled: nothing was learned).
     """
 
     def __init__(
@@ -73,10 +70,7 @@ class Breaker:
         self._first_fault = None
 
     def failed(self, ticket: int, *, refused: bool = False) -> None:
-        """One more failure in a row, or the probe's; what fails late while open was already known.
-
-        Who `refused` lives, so that only the number of refusals counts, not how long they have been going on.
-        """
+        """One more failure in a row, or the probe's; of those `refused` only the number counts, not how long."""
         if self.opened is not None:
             if ticket == self._probe:
                 self._reopen()
@@ -131,11 +125,7 @@ _TRY_AGAIN_S: Final = 0.5
 
 
 class RoundTrips:
-    """The last 32 of one address, in seconds.
-
-    Little time is judged by the quick ones, not by the usual: part of a tier's time is a wait that it cuts to the
-    deadline it is given, and a wrong refusal costs a better answer where a wrong try costs a few bytes.
-    """
+    """The last 32 of one address, in seconds; little time is judged by the quick ones: tiers cut their waits to it."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque()
@@ -154,10 +144,7 @@ class RoundTrips:
         self.quick, self.usual = self._sorted[round(_QUICK * last)], self._sorted[round(last / 2)]
 
     def within(self, left: float, now: float) -> bool:
-        """Whether a reply can still come in `left` seconds.
-
-        Where none can, one in half a second is tried all the same: replies that come after all change the estimate.
-        """
+        """Whether a reply can still come in `left` seconds; one in half a second is tried all the same."""
         if self.quick is None or left >= self.quick:
             return True
         if now - self._tried < _TRY_AGAIN_S:
@@ -183,10 +170,7 @@ class Target:
         silence_s: float | None,
         abandon: bool,
     ) -> None:
-        """`ask(url, seconds)` asks for a sign of life, and raises `NoReply`; `silence_s` None = never asked for.
-
-        `abandon`: end the calls of who gives none, as there are others to ask.
-        """
+        """`ask(url, seconds)` asks for a sign of life, or raises `NoReply`; `abandon`: without one, end the calls."""
         self.url = url
         self.breaker = Breaker(clock)
         self.trips = RoundTrips()
@@ -232,7 +216,6 @@ class Target:
         self._calls.pop(ticket, None)
 
     def close(self) -> None:
-        """Ask no more."""
         if self._timer:
             self._timer.cancel()
         if self._asking:

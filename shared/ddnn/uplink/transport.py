@@ -1,7 +1,4 @@
-"""What carries a request to the tier above: aiohttp itself, or any httpx transport where a test gives one.
-
-httpx between us and aiohttp costs four times what aiohttp does (decision 4).
-"""
+"""What carries a request to the tier above: aiohttp (httpx costs four times as much), or a test's httpx transport."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -65,10 +62,7 @@ class Transport(ABC):
     async def exchange(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, connect_s: float, most: int
     ) -> Received:
-        """Send and read all, `most` bytes at most; every failure is a `NoReply`.
-
-        `connect_s` bounds finding the address, connecting, and waiting for a connection together.
-        """
+        """Send and read all, at most `most` bytes, connecting within `connect_s`; every failure is a `NoReply`."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -86,7 +80,6 @@ class OverAiohttp(Transport):
     async def exchange(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, connect_s: float, most: int
     ) -> Received:
-        """Send and read all."""
         session = self._session or self._open()
         try:
             async with session.request(
@@ -135,7 +128,6 @@ class OverHttpx(Transport):
     async def exchange(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, connect_s: float, most: int
     ) -> Received:
-        """Send and read all."""
         timeout = httpx.Timeout(None, connect=connect_s, pool=connect_s)
         request = self._client.build_request(method, url, headers=headers, content=body, timeout=timeout)
         try:
@@ -150,7 +142,6 @@ class OverHttpx(Transport):
         return Received(response.status_code, response.headers, response.content)
 
     async def aclose(self) -> None:
-        """Close the transport."""
         await self._client.aclose()
 
 

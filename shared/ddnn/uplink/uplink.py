@@ -1,7 +1,7 @@
 """The way up: ask the tier above, within a deadline, without ever waiting for the dead.
 
-What is wrong with the configuration (another bundle, a wrong token, a request refused as bad) proves that the tier
-above lives: it closes the circuit, and every call meets it again. Failures are silence, refusal, nonsense and 5xx.
+What is wrong with the configuration (another bundle, a wrong token) proves that the tier above lives. Failures are
+silence, refusal, nonsense and 5xx.
 """
 
 import asyncio
@@ -89,10 +89,7 @@ class Uplink:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`classes` and `devices` are what every answer must be over; None = any. `silence_s` None = is no question.
-
-        `keepalive_s` must stay below the server's, or a connection closes under a request.
-        """
+        """Answers must be over `classes` and `devices`; None = any. `keepalive_s` must stay below the server's."""
         self._classes, self._devices = classes, devices
         self._clock, self._pause = clock, pause
         self._targets = [
@@ -157,10 +154,7 @@ class Uplink:
         return Reply(got.response, received.headers, sent, len(received.body), seconds, got.answers)
 
     async def look(self, url: str, path: str, *, headers: Mapping[str, str], seconds: float) -> tuple[int, bytes]:
-        """GET `path` of one of the addresses: its status and body, whatever they are; raise `NoReply`.
-
-        The circuits hear nothing of it.
-        """
+        """GET `path` of an address: its status and body; raise `NoReply`. The circuits hear nothing of it."""
         url = url.rstrip("/")
         try:
             async with asyncio.timeout(seconds):
@@ -177,7 +171,6 @@ class Uplink:
         return received.status, received.body
 
     async def aclose(self) -> None:
-        """Close all connections."""
         for target in self._targets:
             target.close()
         await self._transport.aclose()
@@ -192,7 +185,6 @@ class Uplink:
         await self.look(url, _ALIVE_PATH, headers={}, seconds=seconds)
 
     def _next(self) -> Target:
-        """Who is asked next, if anyone."""
         return next((target for target in self._targets if target.breaker.circuit != "open"), self._targets[0])
 
     def _admitted(self, targets: Sequence[Target]) -> _Pass:

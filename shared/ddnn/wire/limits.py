@@ -25,10 +25,7 @@ class Limits:
 
     @classmethod
     def of(cls, tensors: Iterable[tuple[str, Sequence[int]]], *, rows: int, cap: int) -> Self:
-        """Room for `rows` rows of `tensors` in either form, within `cap` bytes.
-
-        Each of `tensors` is its datatype and its shape, rows first.
-        """
+        """Room for `rows` rows of `tensors`, each a datatype and a shape, in either form, within `cap` bytes."""
         sizes = [_row(datatype, shape) for datatype, shape in tensors]
         characters, values, raw = (sum(size) for size in zip(*sizes, strict=True))
         as_json = min(rows, max(1, cap // characters))

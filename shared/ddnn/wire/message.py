@@ -69,7 +69,6 @@ def _cut_body(
 
 
 def _read_document(text: bytes | memoryview) -> dict[str, Any]:
-    """Return the header as an object."""
     try:
         document = orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError) as error:
@@ -92,7 +91,6 @@ def _join_body(
 
 
 def _read_parameters(document: dict[str, Any]) -> Parameters:
-    """Return the flat `parameters` of a request or response."""
     parameters = document.get("parameters", {})
     if not isinstance(parameters, dict):
         raise BadInput(f"`parameters` is {shown(parameters)}; expected an object")
@@ -108,7 +106,6 @@ def _read_parameters(document: dict[str, Any]) -> Parameters:
 
 
 def _read_id(document: dict[str, Any]) -> str:
-    """Return the `id`, empty when there is none."""
     id = document.get("id", "")
     if not isinstance(id, str):
         raise BadInput(f"`id` is {shown(id)}; expected a string")
@@ -247,10 +244,7 @@ def encode_request(
     binary: bool = True,
     binary_output: bool = True,
 ) -> tuple[bytes, dict[str, str]]:
-    """Return the body of a request for all outputs, and the HTTP headers that go with it.
-
-    `binary` sends the inputs as raw bytes, `binary_output` asks for the outputs like that.
-    """
+    """Return the body of a request for all outputs and its HTTP headers; `binary`: raw bytes instead of JSON."""
     document: dict[str, Any] = {"id": id} if id else {}
     if parameters or binary_output:
         document["parameters"] = {**(parameters or {}), **({"binary_data_output": True} if binary_output else {})}
@@ -319,7 +313,6 @@ def decode_response(body: bytes | memoryview, header_length: int | str | None = 
 
 
 def _response_head(text: bytes | memoryview) -> tuple[str, str, Parameters, list[Announced]]:
-    """All that a response's header says."""
     document = _read_document(text)
     version = document.get("model_version", "")
     if not isinstance(version, str):
