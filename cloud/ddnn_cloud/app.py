@@ -1,22 +1,163 @@
-"""The cloud tier as an ASGI application."""
+"""The cloud tier: joins the edges, and its last section always answers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import httpx
 import numpy as np
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
+from ddnn.errors import BadInput
+from ddnn.golden import sent_by
+from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.app import make_app
 from ddnn.serving.collector import Children, Collector, Place
-from ddnn.serving.service import Parts, load_parts
+from ddnn.serving.engine import Engine
+from ddnn.serving.event import Contribution
+from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
+from ddnn.serving.service import Parts, Service, load_parts
 from ddnn.settings import Settings
-from ddnn.types import Tier
-from ddnn_cloud.service import CloudService
+from ddnn.topology import Topology
+from ddnn.types import Answer, Array, Bools, Exit, Tier
+from ddnn.wire import InferRequest, Parameters, shown
 
-__all__ = ["create_app", "make_service"]
+__all__ = ["CloudService", "create_app", "make_service"]
 
 _EDGES_WAIT_TOO = 2  # times as long as an edge waits for its devices: by then it has sent what it has
+_ONE = np.ones(1, np.bool_)
+
+
+class CloudService(Service):
+    """Fuses what the edges send: their features, or where they have no section their devices' features or views."""
+
+    collector: Collector
+
+    def __init__(self, parts: Parts, engine: Engine, collector: Collector) -> None:
+        topology = parts.bundle.topology
+        (given,) = topology.sent(Tier.EDGE)
+        self._by_edge, self._devices, self._classes = given.child is Tier.EDGE, parts.devices, parts.classes
+        self._below = [(list(edge.devices), _carried(parts, len(edge.devices))) for edge in topology.edges]
+        self._exits_below = {exit.value.encode(): exit for exit in topology.exits[:-1]}
+        inputs = _inputs(parts)
+        self._names = tuple(spec.name for spec in inputs)
+        super().__init__(parts, engine, inputs, _example(parts), collector=collector)
+
+    async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
+        """Take an edge's contributions to B events and answer, a row each, what became of them."""
+        parts = self._contributions(request)
+        return await self.collector.answer(parts, options)
+
+    def _contributions(self, request: InferRequest) -> list[tuple[bytes | None, Contribution]]:
+        """An edge's features or views [B, …] of events in which `present` [B, D_edge] took part, or its own answers."""
+        if not request.inputs.keys() <= set(self._names):
+            request.refuse_unknown(self._names)
+        edges = len(self._below)
+        edge = request.integer("edge", 0, edges - 1)
+        if edge is None and edges > 1:
+            raise BadInput(f"parameter 'edge' is missing; this cloud joins the edges 0 to {edges - 1}")
+        child = edge or 0
+        mine, carried = self._below[child]
+        answered = "answered" in request.inputs
+        ids = row_ids(request, "scores" if answered else carried.name, self.settings.max_batch)
+        rows = len(ids)
+        version = request.integer("policy_version", 1, MOST_VERSIONS) if answered else None
+        if answered:
+            exits: Sequence[Exit | None] = self._answered(request, rows, carried.name)
+            name, tensor = "scores", request.take("scores", "FP32", (rows, self._classes))
+        else:
+            exits, name = [None] * rows, carried.name
+            tensor = carried.take(request, rows)
+        here = self._took_part(request, rows, len(mine))
+        if len(mine) == self._devices:  # one edge has them all, in order
+            devices = here.copy()
+        else:
+            devices = np.zeros((rows, self._devices), np.bool_)
+            devices[:, mine] = here
+        one_place = self._by_edge or answered
+        if one_place:
+            tensor = tensor[:, np.newaxis]
+        # One edge's events wait for no other. A copy, as a row that waits must not keep the whole body in memory.
+        events = ids if edges > 1 else [None] * rows
+        return [
+            (
+                event,
+                Contribution(
+                    child,
+                    {name: tensor[row].copy()},
+                    _ONE if one_place else here[row],
+                    devices[row],
+                    answered=exits[row],
+                    policy_version=version,
+                ),
+            )
+            for row, event in enumerate(events)
+        ]
+
+    @staticmethod
+    def _took_part(request: InferRequest, rows: int, devices: int) -> Bools:
+        present: Bools = request.take("present", "BOOL", (rows, devices))
+        if b"\0" in present.tobytes() and not (seen := present.any(axis=1)).all():
+            raise BadInput(f"input tensor 'present' has a row, {seen.argmin()}, in which no device took part")
+        return present
+
+    def _answered(self, request: InferRequest, rows: int, carried: str) -> list[Exit]:
+        if "event" not in request.inputs or carried in request.inputs:
+            raise BadInput(f"input tensor 'answered' is there; expected 'event' with it, and no {carried!r}")
+        if not request.take("answered", "BOOL", (rows,)).all():
+            raise BadInput(f"input tensor 'answered' has a row that is false; expected {carried!r} instead of it")
+        given = request.take("exit", "BYTES", (rows,)).tolist()
+        for value in given:
+            if value not in self._exits_below:
+                names = ", ".join(self._exits_below.values())
+                raise BadInput(f"input tensor 'exit' holds {shown(value)}; expected one of {names}")
+        return [self._exits_below[value] for value in given]
+
+
+def _carried(parts: Parts, devices: int) -> TensorSpec:
+    """What an edge of so many devices sends of an event that it was not sure of; -1 = any number."""
+    topology = parts.bundle.topology
+    (given,) = topology.sent(Tier.EDGE)
+    places = () if given.child is Tier.EDGE else (devices,)
+    return input_tensor(topology, given, 0, parts.classes, *places, optional=_may_answer(topology))
+
+
+def _may_answer(topology: Topology) -> bool:
+    """Whether an edge may send what it has answered: there are others to be told, and an exit below."""
+    return len(topology.edges) > 1 and len(topology.exits) > 1
+
+
+def _inputs(parts: Parts) -> list[TensorSpec]:
+    """What an edge was not sure of, and which devices took part; of several edges, also what one was sure of."""
+    edges = parts.bundle.topology.edges
+    sizes = {len(edge.devices) for edge in edges}
+    devices, most = (sizes.pop() if len(sizes) == 1 else -1), max(len(edge.devices) for edge in edges)
+    specs = [
+        replace(_carried(parts, devices), most=most),
+        TensorSpec("present", "BOOL", (-1, devices), most=most),
+        TensorSpec("event", "BYTES", (-1,), optional=True),
+    ]
+    if not _may_answer(parts.bundle.topology):
+        return specs
+    return [
+        *specs,
+        TensorSpec("scores", "FP32", (-1, parts.classes), optional=True),
+        TensorSpec("exit", "BYTES", (-1,), optional=True),
+        TensorSpec("answered", "BOOL", (-1,), optional=True),
+    ]
+
+
+def _example(parts: Parts) -> tuple[dict[str, Array], Parameters]:
+    golden, topology = parts.bundle.golden, parts.bundle.topology
+    mine = list(topology.edges[0].devices)
+    present = golden["present"][:, mine].astype(np.bool_)
+    row = slice(first := int(present.any(axis=1).argmax()), first + 1)
+    (given,) = topology.sent(Tier.EDGE)
+    events = {name: array[row] for name, array in golden.items()}
+    children = [0] if given.child is Tier.EDGE else mine
+    rows = [sent_by(events, given.child, given.what, child) for child in children]
+    sent = rows[0] if given.child is Tier.EDGE else np.stack(rows, axis=1)
+    return {given.what: sent, "present": present[row]}, {"edge": 0}
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:

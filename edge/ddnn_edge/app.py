@@ -1,20 +1,112 @@
-"""The edge tier as an ASGI application."""
+"""The edge tier: joins what its devices send, and sends to the cloud what no exit here is sure of."""
 
 import httpx
+import numpy as np
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
+from ddnn.errors import BadInput
+from ddnn.golden import sent_by
+from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.app import make_app
 from ddnn.serving.collector import Children, Collector
-from ddnn.serving.service import Parts, load_parts, make_uplink
+from ddnn.serving.engine import Engine
+from ddnn.serving.event import Contribution
+from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
+from ddnn.serving.service import Parts, Service, load_parts, make_uplink
 from ddnn.settings import Settings
-from ddnn.types import Exit, Tier
+from ddnn.topology import Input, Topology
+from ddnn.types import Answer, Array, Exit, Tier
+from ddnn.wire import InferRequest, Parameters, shown
 from ddnn_edge.offload import ToCloud, ToJoiningCloud
-from ddnn_edge.service import EdgeService
 
-__all__ = ["create_app", "make_service"]
+__all__ = ["EdgeService", "create_app", "make_service"]
 
 _MOST_AT_ONCE = 512  # events in one request to the cloud
+Parted = tuple[bytes | None, Contribution]
+
+
+class EdgeService(Service):
+    """Takes a device's scores first, features when asked for, or its raw view; parameter `device` says whose."""
+
+    collector: Collector
+
+    def __init__(self, parts: Parts, engine: Engine, collector: Collector) -> None:
+        topology = parts.bundle.topology
+        self._mine = topology.edges[parts.settings.index].devices
+        self._present = np.ones(1, np.bool_)
+        self._alone = np.eye(parts.devices, dtype=np.bool_)
+        self._payload = _payload(parts, self._mine[0])
+        self._second = {given.what for given in topology.sent(Tier.DEVICE, "asked")}
+        can_answer = Exit.DEVICE in topology.exits
+        answered = [TensorSpec("answered", "BOOL", (-1,), optional=True)] if can_answer else []
+        inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._payload, *answered]
+        self._names = tuple(spec.name for spec in inputs)
+        example = _example(parts, self._mine[0])
+        super().__init__(parts, engine, inputs, example, collector=collector, need_features=True)
+
+    async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
+        """Take contributions, and features that audits have asked for, which are only acknowledged."""
+        parts = self._contributions(request, options)
+        if options.audit and parts[0][1].second and self.engine.audits:
+            for event, part in parts:
+                if copy := self.engine.audits.take(event, part.child, part.inputs["features"][0]):
+                    self.engine.start([copy])
+            return [self.control.nothing] * len(parts)
+        return await self.collector.answer(parts, options)
+
+    def _contributions(self, request: InferRequest, options: RequestOptions) -> list[Parted]:
+        """One device's scores, features, both, or its view, of B events, each with its event's id."""
+        if not request.inputs.keys() <= set(self._names):
+            request.refuse_unknown(self._names)
+        device = request.parameters.get("device")
+        if type(device) is not int or device not in self._mine:
+            mine = ", ".join(map(str, self._mine))
+            raise BadInput(f"parameter 'device' is {shown(device)}; this edge joins the devices {mine}")
+        given = [spec for spec in self._payload if spec.name in request.inputs] or self._payload[-1:]
+        second = given[0].name in self._second
+        events = row_ids(request, given[0].name, self.settings.max_batch)
+        rows = len(events)
+        if second and "event" not in request.inputs:
+            raise BadInput("input tensor 'event' is missing; expected whose features these are, or 'scores' with them")
+        tensors = {spec.name: spec.take(request, rows) for spec in given}
+        sure = "answered" in request.inputs
+        answered = request.take("answered", "BOOL", (rows,)) if sure else np.zeros(rows, np.bool_)
+        if answered.any() and (second or "event" not in request.inputs):
+            raise BadInput("input tensor 'answered' comes alone; expected 'event' and 'scores' with it")
+        child, version = self._mine.index(device), request.integer("policy_version", 1, MOST_VERSIONS)
+        return [
+            (
+                event,
+                Contribution(
+                    child,
+                    # Copies: a row that waits must not keep the whole body of its request in memory.
+                    {name: tensor[row : row + 1].copy() for name, tensor in tensors.items()},
+                    self._present,
+                    self._alone[device],
+                    answered=Exit.DEVICE if answered[row] else None,
+                    policy_version=version if answered[row] else None,
+                    second=second,
+                ),
+            )
+            for row, event in enumerate(events)
+        ]
+
+
+def _payload(parts: Parts, device: int) -> list[TensorSpec]:
+    topology, sent = parts.bundle.topology, _sent(parts.bundle.topology)
+    return [input_tensor(topology, given, device, parts.classes, optional=len(sent) > 1) for given in sent]
+
+
+def _sent(topology: Topology) -> tuple[Input, ...]:
+    return (*topology.sent(Tier.DEVICE), *topology.sent(Tier.DEVICE, "asked"))
+
+
+def _example(parts: Parts, device: int) -> tuple[dict[str, Array], Parameters]:
+    golden = {name: array[:1] for name, array in parts.bundle.golden.items()}
+    return {spec.name: sent_by(golden, Tier.DEVICE, spec.name, device) for spec in _payload(parts, device)}, {
+        "device": device
+    }
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -41,8 +133,7 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
 
 def _children(parts: Parts, mine: tuple[int, ...]) -> Children:
     topology, count = parts.bundle.topology, len(mine)
-    sent = (*topology.sent(Tier.DEVICE), *topology.sent(Tier.DEVICE, "asked"))
-    each = sum(topology.bytes(given, mine[0], parts.classes) for given in sent)
+    each = sum(topology.bytes(given, mine[0], parts.classes) for given in _sent(topology))
     return Children([slice(place, place + 1) for place in range(count)], count, mine, count * each)
 
 

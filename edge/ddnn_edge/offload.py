@@ -30,7 +30,6 @@ class ToCloud(Offload):
         self._overdue = 0
 
     def take(self, events: Sequence[Event]) -> None:
-        """Queue the events; audits go up by themselves."""
         if events[0].options.audit:
             super().take(events)
         else:
@@ -93,7 +92,6 @@ class ToJoiningCloud(ToCloud):
         self.report = self._report
 
     def take(self, events: Sequence[Event]) -> None:
-        """Post at once."""
         for alike in _alike(events):
             Offload.take(self, alike)
 

@@ -10,8 +10,8 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
 from ddnn.types import Answer, Array, Exit
-from ddnn_cloud.service import CloudService
-from ddnn_edge.service import EdgeService
+from ddnn_cloud.app import CloudService
+from ddnn_edge.app import EdgeService
 from ddnn_lab.in_process import INFER, NEVER, Fleet
 from networks import make_bundle
 

@@ -11,7 +11,7 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.policy import Thresholds
 from ddnn.types import Answer, Array, Exit
-from ddnn_edge.service import EdgeService
+from ddnn_edge.app import EdgeService
 from ddnn_lab.in_process import NEVER, Fleet
 from networks import make_bundle
 
@@ -56,6 +56,13 @@ async def test_scores_alone_are_asked_for_their_features(fleet: Fleet) -> None:
 async def test_features_of_an_unknown_event_are_not_wanted(fleet: Fleet) -> None:
     told = await contribute(fleet, 0, b"never seen", "features")
     assert (told.label, told.need_features) == (-1, False)
+
+
+async def test_features_of_an_unknown_event_at_a_draining_edge_are_503(fleet: Fleet) -> None:
+    service(fleet).draining = True
+    inputs = {"event": np.array([b"never seen"], np.object_), "features": fleet.bundle.golden["device_features"][:1, 0]}
+    answer = await fleet.post("edge", inputs, device=0)
+    assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
 
 
 async def test_features_that_do_not_come_degrade_to_the_local_exit(fleet: Fleet) -> None:

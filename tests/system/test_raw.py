@@ -44,6 +44,26 @@ async def ask(fleet: Fleet, **options: Any) -> Any:
         return await client.answer_events(views(fleet), **options)
 
 
+async def test_a_picture_that_cannot_be_decoded_is_refused_on_arrival_and_harms_no_other_event(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "pictures", devices=3, **TOPOLOGIES["a"])
+    document = bundle.topology.model_dump()
+    document["sections"][0]["inputs"][0]["codec"] = "jpeg95"
+    changed = bundle.manifest.model_copy(update={"topology": Topology.model_validate(document)})
+    Policy(bundle=Bundle.seal(bundle.path, changed).fingerprint).write(bundle.path)
+    fleet = Fleet(Bundle.open(bundle.path))
+    fleet.start()
+    fleet.use(wait_ms=0)
+    good = codec_of("jpeg95").pack(fleet.view(0, slice(0, 1)))
+    cut = np.array([good.item()[: len(good.item()) // 2]], np.object_)
+    refused, answered = await asyncio.gather(
+        fleet.post("edge", {"view": cut}, device=0), fleet.post("edge", {"view": good}, device=0)
+    )
+    assert (refused.status_code, answered.status_code) == (400, 200)
+    assert set(refused.json()) == {"error", "code", "request_id", "tier", "retryable"}
+    assert "picture cannot be decoded" in refused.json()["error"]
+    await fleet.close()
+
+
 async def test_a_view_goes_up_as_it_is_and_the_cloud_answers(fleet: Fleet) -> None:
     ((answer,), *_) = await fleet.see(rows=slice(0, 1))
     assert (answer.exit, answer.degraded, answer.devices.tolist()) == (Exit.CLOUD, False, [True] * 3)

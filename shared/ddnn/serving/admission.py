@@ -45,7 +45,6 @@ class LoopLag:
         """
 
     def start(self) -> None:
-        """Look from now on, on the running loop."""
         self._look_at(asyncio.get_running_loop().time() + _EVERY_S)
 
     def stop(self) -> None:
@@ -81,7 +80,6 @@ class Seat:
         self.size += size
 
     def counted(self, receive: Receive) -> Receive:
-        """`receive`, with what comes held."""
 
         async def counting() -> Message:
             message = await receive()

@@ -37,14 +37,7 @@ class Audits:
     """What one tier audits, by copies of events that the engine takes up, and what it learns of the policy."""
 
     def __init__(
-        self,
-        tier: Tier,
-        topology: Topology,
-        *,
-        control: PolicyControl,
-        metrics: Metrics,
-        most: int,
-        upward: bool = True,
+        self, tier: Tier, topology: Topology, control: PolicyControl, metrics: Metrics, most: int, upward: bool
     ) -> None:
         """At most `most` are under way, and as many held until their features come; `upward`: there is a tier above."""
         all_exits = audited_exits(topology)
@@ -60,15 +53,13 @@ class Audits:
 
     @property
     def monitor(self) -> DriftMonitor:
-        """What is known of the policy in force."""
         self._follow()
         return self._monitor
 
     def _follow(self) -> None:
-        if (policy := self._control.policy) is not self._monitored:
-            same, self._monitored = policy == self._monitored, policy
-            if not same:
-                self._begin()
+        before, self._monitored = self._monitored, self._control.policy
+        if self._monitored != before:
+            self._begin()
 
     def _begin(self) -> None:
         policy = self._monitored
@@ -141,12 +132,10 @@ class Audits:
             )
 
     def document(self) -> dict[str, Any]:
-        """For `GET /v2/status`."""
         why_not = None if self._everywhere else "several edges or raw views: answers cannot be audited"
         return {"share": self._control.policy.audits.share, "off": why_not, **self.monitor.document()}
 
     def close(self) -> None:
-        """Wait for no features any more."""
         for awaited in self._awaited.values():
             awaited.timer.cancel()
         self._awaited.clear()

@@ -69,7 +69,6 @@ class SectionQueue:
         return ahead
 
     def put(self, events: Sequence[Event]) -> None:
-        """Let events wait for the section."""
         now, group = perf_counter(), _Group(events, len(events))
         for event in events:
             event.since = now

@@ -51,7 +51,6 @@ class Stragglers:
         return all(child in present or not (everyone or alive) for child, alive in enumerate(self.alive))
 
     def closed(self, here: Iterable[int]) -> None:
-        """An event was closed with these children."""
         self._closed += 1
         for child in here:
             self._last[child] = self._closed
@@ -194,7 +193,6 @@ class Collector:
         event.degrade("error")
 
     def document(self) -> dict[str, Any]:
-        """For `GET /v2/status`."""
         return {"pending": self.pending, "held": self.held, "alive": self.stragglers.alive}
 
     def give_up(self) -> None:
@@ -205,7 +203,6 @@ class Collector:
                 self._complete(event)
 
     def close(self) -> None:
-        """Stop every timeout."""
         for event in self._open.values():
             event.stop_timer()
 

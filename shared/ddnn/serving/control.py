@@ -177,11 +177,9 @@ class Follower:
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since the tier above last said what its policy is."""
         return None if self._heard is None else time.monotonic() - self._heard
 
     def start(self) -> None:
-        """Follow until `stop`."""
         self._task = self._task or asyncio.create_task(self._run())
 
     async def stop(self) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -20,12 +20,13 @@ from ddnn.serving.batching import Outputs, SectionQueue
 from ddnn.serving.event import Event, Reply, State
 from ddnn.serving.ledger import Ledger
 from ddnn.serving.metrics import Metrics
+from ddnn.serving.offload import Offload
 from ddnn.serving.request import RequestOptions, Stage
 from ddnn.task import CRITERIA, Votes, needs_votes
 from ddnn.topology import SectionSpec, Topology
 from ddnn.types import Answer, Array, Exit, Floats
 
-__all__ = ["Engine", "Step", "Upward", "judge_events"]
+__all__ = ["Engine", "Step", "judge_events"]
 
 _log = logging.getLogger("ddnn")
 _WITHOUT_VOTES: Final = frozenset(CRITERIA) - {"agreement"}
@@ -69,19 +70,6 @@ class Step:
         return outputs
 
 
-class Upward(Protocol):
-    """What takes unsure events to the tier above."""
-
-    carries: tuple[str, ...]  # inputs without which an event cannot go up
-    report: Callable[[Sequence[Event]], None] | None  # lets the tier above know of events answered here, if it has to
-
-    def take(self, events: Sequence[Event]) -> None:
-        """Take events that came together, and settle each, with the answer from above or degraded."""
-
-    async def close(self) -> None:
-        """Give what is under way a moment to end."""
-
-
 class Engine:
     """Takes events through the exits of one tier, and holds them until they are answered."""
 
@@ -91,7 +79,7 @@ class Engine:
         metrics: Metrics,
         *,
         above: Exit | None = None,
-        offload: Upward | None = None,
+        offload: Offload | None = None,
         audits: Audits | None = None,
         ledger: Ledger | None = None,
         most: int = 64,
@@ -168,7 +156,6 @@ class Engine:
             self.ledger.note(event, answer)
 
     def failed(self, event: Event, error: Exception) -> None:
-        """Let the caller of an event know what a section raised."""
         if event.options.audit:
             event.degrade("error")
         else:

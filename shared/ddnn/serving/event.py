@@ -100,7 +100,6 @@ class Reply:
             self._over.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        """Let `wait` raise `error`."""
         self._error = error
         if self._over and not self._over.done():
             self._over.set_result(None)
@@ -128,7 +127,6 @@ class Reply:
         return [answer for answer in self._answers if answer is not None]
 
     def leave(self) -> None:
-        """No answer is wanted any more."""
         for event in self.events:
             event.forget(self)
 
@@ -145,7 +143,6 @@ class Flight:
     task: asyncio.Task[None] | None = None
 
     def landed(self) -> None:
-        """One more of them is answered."""
         self.open -= 1
         if not self.open and self.task and self.task is not asyncio.current_task():
             self.task.cancel()
@@ -200,7 +197,6 @@ class Event:
     upper_timings: list[str] = field(default_factory=list)  # `Server-Timing` of the tiers above, as it came
 
     def to(self, state: State) -> None:
-        """Go to `state`, along the table."""
         assert state in NEXT[self.state], f"event {self.id!r}: there is no way from {self.state} to {state}"
         self.state = state
 
@@ -263,7 +259,6 @@ class Event:
         self.settle(replace(self.best, degraded=True, degraded_reason=reason))
 
     def fail(self, error: Exception) -> None:
-        """End without an answer; callers hear of `error`."""
         self.to(State.ANSWERED)
         replies, self.replies = self.replies, []
         for reply, _ in replies:
@@ -278,7 +273,6 @@ class Event:
         self.best, self.options, self.unheard, self.upper_timings = self.answer or self.best, _NO_OPTIONS, set(), []
 
     def stop_timer(self) -> None:
-        """Forget the timeout, if one runs."""
         if self.timer:
             self.timer.cancel()
             self.timer = None

@@ -110,7 +110,6 @@ class App(FastAPI):
         await super().__call__(scope, receive, send_marked)
 
     def openapi(self) -> dict[str, Any]:
-        """The page, with how a token is shown."""
         page = super().openapi()
         page.setdefault("components", {})["securitySchemes"] = SECURITY
         return page
@@ -166,7 +165,6 @@ class App(FastAPI):
         receive: Receive,
         stages: dict[str, float],
     ) -> tuple[Head, bytes]:
-        """Read, decode, answer and encode; fill `stages`, in seconds."""
         # `perf_counter` has its own zero: what was before this line is known by the clock that noted the arrival.
         first, service = perf_counter() - (monotonic() - came), self._service
         allowed_ms = service.settings.deadline_ms if budget_ms is None else budget_ms

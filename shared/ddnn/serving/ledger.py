@@ -193,7 +193,6 @@ _SMALL: Final = 0.0005  # less than this share is not worth a word
 
 
 def compare(before: Replayed, after: Replayed) -> dict[str, Any]:
-    """The figures of both and what they say."""
     figures = {"before": _figures(before), "after": _figures(after)}
     document = {"events": after.events, "estimated": max(before.estimated, after.estimated), **figures}
     return {**document, "says": sentence(document)}

@@ -101,7 +101,6 @@ class Metrics:
             confidence.observe(answer.confidence)
 
     def stages(self, seconds: Mapping[str, float]) -> None:
-        """Time the parts of one request."""
         series = self.stage_seconds.series
         for stage, value in seconds.items():
             series[stage].observe(value)
@@ -121,7 +120,6 @@ class Metrics:
                 self.missing.labels(str(device)).inc()
 
     def show_policy(self, policy: Policy) -> None:
-        """Another policy is in force."""
         self.policy.clear()
         self.policy.labels(str(policy.version), policy.criterion).set(1)
 
@@ -134,7 +132,6 @@ class Metrics:
         return counts, degraded
 
     def request_count(self) -> int:
-        """Inference requests answered, whatever the code."""
         return sum(value for _, value in _totals(self.requests))
 
     def text(self) -> bytes:
@@ -203,7 +200,6 @@ class Series:
         return sum(self._counts)
 
     def observe(self, value: float) -> None:
-        """Count one value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self.total += value
 

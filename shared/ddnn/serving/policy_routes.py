@@ -78,32 +78,22 @@ async def _change(service: Service, policy: Policy) -> Response:
     before = service.policy
     _log.info("policy version %d as an admin wrote it, after version %d", policy.version, before.version)
     kept = await service.control.change(policy, "admin")
-    document = {
-        "version": policy.version,
-        "etag": policy.etag,
-        "previous": before.version,
-        "kept": kept,
-        "note": "" if kept else f"this will not outlive a restart: {service.control.problem}",
-    }
-    return _json(document, policy)
+    note = "" if kept else f"this will not outlive a restart: {service.control.problem}"
+    versions = {"version": policy.version, "etag": policy.etag, "previous": before.version}
+    return _json({**versions, "kept": kept, "note": note}, policy)
 
 
 def _tried(service: Service, policy: Policy) -> dict[str, Any]:
-    decisions = [*service.engine.ledger] if service.engine.ledger is not None else []
-    document = {
-        "tier": service.tier,
-        "index": service.settings.index,
-        "version": service.policy.version,
-        "dry_run": True,
-    }
-    if service.engine.ledger is None:
-        says = f"this {service.tier} does not see the events that are decided elsewhere; ask the edges"
+    tier, current, ledger = service.tier, service.policy, service.engine.ledger
+    document = {"tier": tier, "index": service.settings.index, "version": current.version, "dry_run": True}
+    if ledger is None:
+        says = f"this {tier} does not see the events that are decided elsewhere; ask the edges"
         return {**document, **merge([]), "says": says}
-    if not decisions:
+    if not (decisions := [*ledger]):
         return {**document, **merge([])}
-    topology, exits, edge = service.bundle.topology, service.engine.ledger.exits, service.engine.ledger.edge
-    outcomes = [replay(decisions, each, topology, exits, edge) for each in (service.policy, policy)]
-    return {**document, **compare(*outcomes)}
+    topology = service.bundle.topology
+    before, after = (replay(decisions, each, topology, ledger.exits, ledger.edge) for each in (current, policy))
+    return {**document, **compare(before, after)}
 
 
 def _refuse_below(service: Service) -> None:

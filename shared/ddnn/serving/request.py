@@ -162,7 +162,6 @@ class TensorSpec:
         return (self.shape[0], *(self.most if size == -1 else size for size in self.shape[1:]))
 
     def metadata(self) -> dict[str, Any]:
-        """As the model's metadata has it."""
         entry: dict[str, Any] = {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
         return {**entry, "parameters": {"optional": True}} if self.optional else entry
 

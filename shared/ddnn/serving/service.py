@@ -50,12 +50,10 @@ class Parts:
 
     @property
     def classes(self) -> int:
-        """K."""
         return len(self.bundle.manifest.classes)
 
     @property
     def devices(self) -> int:
-        """D, of the whole network."""
         return len(self.bundle.topology.devices)
 
     def engine(
@@ -66,7 +64,6 @@ class Parts:
         audits: Audits | None = None,
         ledger: Ledger | None = None,
     ) -> Engine:
-        """The sections that run here, lowest exit first, and what is done with events."""
         topology, settings = self.bundle.topology, self.settings
         specs = topology.sections_of(self.tier, settings.index)
         return Engine(
@@ -81,15 +78,8 @@ class Parts:
         )
 
     def audits(self) -> Audits:
-        """Audits of what is answered here."""
-        return Audits(
-            self.tier,
-            self.bundle.topology,
-            control=self.control,
-            metrics=self.metrics,
-            most=self.settings.max_background,
-            upward=self.uplink is not None,
-        )
+        topology, most = self.bundle.topology, self.settings.max_background
+        return Audits(self.tier, topology, self.control, self.metrics, most, upward=self.uplink is not None)
 
     def ledger(self, highest: Exit, *, devices: int, edge: int = 0) -> Ledger | None:
         """Decisions at the exits up to this one, over so many devices; none where no section decides."""
@@ -102,15 +92,11 @@ def load_parts(
     tier: Tier,
     settings: Settings,
     bundle: Bundle,
-    *,
     places: int,
     joined: Iterable[int] = (),
     uplink: Uplink | None = None,
 ) -> Parts:
-    """Load and self-test the sections of one of `places` services of `tier`, which joins the `joined` devices.
-
-    Raises `BadBundle` or `BadConfig`.
-    """
+    """Load and self-test the sections of one of `places` services, over `joined`; raise `BadBundle` or `BadConfig`."""
     if settings.index >= places:
         raise BadConfig(
             f"DDNN_INDEX is {settings.index}; the bundle {bundle.manifest.name} has {places} {tier} section(s),"
@@ -214,7 +200,6 @@ class Service(ABC):
 
     @property
     def draining(self) -> bool:
-        """Whether this tier takes nothing new."""
         return self.engine.draining
 
     @draining.setter
@@ -227,7 +212,6 @@ class Service(ABC):
         return self.in_flight == 0 and not (self.collector and self.collector.pending)
 
     def give_up(self) -> None:
-        """Answer every event with what there is: the drain is over."""
         if self.collector:
             self.collector.give_up()
         self.engine.give_up()
@@ -250,7 +234,6 @@ class Service(ABC):
             await self.uplink.aclose()
 
     def metadata(self) -> dict[str, Any]:
-        """The protocol's description of the model."""
         return {
             "name": MODEL,
             "versions": [VERSION],
@@ -265,9 +248,13 @@ class Service(ABC):
         }
 
     def status(self) -> dict[str, Any]:
-        """`GET /v2/status`."""
-        manifest, policy, uplink = self.bundle.manifest, self.policy, self.uplink
+        manifest, uplink = self.bundle.manifest, self.uplink
         exits, degraded = self.metrics.exit_counts(self.bundle.topology.exits)
+        above = uplink and {
+            "urls": list(self.settings.upstream),
+            "circuit": uplink.circuit,
+            "round_trip_ms": uplink.round_trip_ms,
+        }
         return {
             "tier": self.tier,
             "index": self.settings.index,
@@ -275,16 +262,8 @@ class Service(ABC):
             "ready": not self.draining,
             "draining": self.draining,
             "bundle": {"name": manifest.name, "fingerprint": manifest.fingerprint},
-            "policy": {
-                **policy.model_dump(mode="json", include={"version", "criterion", "thresholds", "offload"}),
-                **self._policy_status(),
-            },
-            "uplink": uplink
-            and {
-                "urls": list(self.settings.upstream),
-                "circuit": uplink.circuit,
-                "round_trip_ms": uplink.round_trip_ms,
-            },
+            "policy": self._policy_status(),
+            "uplink": above and {"urls": list(self.settings.upstream), **above},
             "collector": self.collector and self.collector.document(),
             "recorded": None if self.engine.ledger is None else len(self.engine.ledger),
             "audits": self.engine.audits and self.engine.audits.document(),
@@ -295,10 +274,10 @@ class Service(ABC):
         }
 
     def _policy_status(self) -> dict[str, Any]:
-        """Where the policy is from, whether it will outlive a restart, and how following the tier above goes."""
         follower, control = self.follower, self.control
         age = follower.age_s if follower else None
         return {
+            **control.policy.model_dump(mode="json", include={"version", "criterion", "thresholds", "offload"}),
             "etag": control.etag,
             "source": control.source,
             "previous": control.previous.version if control.previous else None,

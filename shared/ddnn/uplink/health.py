@@ -9,6 +9,7 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from ddnn.uplink.transport import NoReply
@@ -18,6 +19,7 @@ __all__ = ["Breaker", "Circuit", "RetryBudget", "RoundTrips", "Target"]
 Circuit = Literal["closed", "open", "half_open"]
 
 
+@dataclass(eq=False)
 class Breaker:
     """Opens after `failures` in a row, or after two with nothing else for `fault_s` between them, for few calls.
 
@@ -25,20 +27,14 @@ class Breaker:
     `succeeded`, `failed` or `released` (cancelled: nothing was learned).
     """
 
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        *,
-        failures: int = 5,
-        fault_s: float = 0.5,
-        hold_s: float = 1.0,
-        cap_s: float = 2.0,
-    ) -> None:
-        self._clock = clock
-        self._limit, self._fault_s = failures, fault_s
-        self._base_s, self._cap_s = hold_s, cap_s
-        self._hold_s = hold_s
-        self._failures = 0
+    _clock: Callable[[], float]
+    failures: int = 5
+    fault_s: float = 0.5
+    hold_s: float = 1.0
+    cap_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        self._hold_s, self._failures = self.hold_s, 0
         self._first_fault: float | None = None
         self.opened: float | None = None  # when, unless it is closed
         self._tickets = 0
@@ -61,12 +57,11 @@ class Breaker:
         return self._tickets
 
     def probes(self, ticket: int) -> bool:
-        """Whether the call with this ticket is the probe."""
         return ticket == self._probe
 
     def succeeded(self) -> None:
         """The other side lives, whoever found out: close."""
-        self._failures, self.opened, self._probe, self._hold_s = 0, None, None, self._base_s
+        self._failures, self.opened, self._probe, self._hold_s = 0, None, None, self.hold_s
         self._first_fault = None
 
     def failed(self, ticket: int, *, refused: bool = False) -> None:
@@ -77,8 +72,8 @@ class Breaker:
             return
         now = self._clock()
         self._failures += 1
-        lasting = self._first_fault is not None and now - self._first_fault >= self._fault_s
-        if self._failures >= self._limit or (lasting and not refused):
+        lasting = self._first_fault is not None and now - self._first_fault >= self.fault_s
+        if self._failures >= self.failures or (lasting and not refused):
             self.opened = now
         elif self._first_fault is None and not refused:
             self._first_fault = now
@@ -96,7 +91,7 @@ class Breaker:
             self._probe = None
 
     def _reopen(self) -> None:
-        self._hold_s = min(2 * self._hold_s, self._cap_s)
+        self._hold_s = min(2 * self._hold_s, self.cap_s)
         self.opened, self._probe = self._clock(), None
 
 
@@ -108,7 +103,6 @@ class RetryBudget:
         self._tokens = burst
 
     def deposit(self) -> None:
-        """Count a call."""
         self._tokens = min(self._burst, self._tokens + self._share)
 
     def withdraw(self) -> bool:
@@ -135,7 +129,6 @@ class RoundTrips:
         self.usual: float | None = None  # the median
 
     def add(self, seconds: float) -> None:
-        """A reply took this long."""
         if len(self._last) == _KEPT:
             del self._sorted[bisect_left(self._sorted, self._last.popleft())]
         self._last.append(seconds)
@@ -204,15 +197,12 @@ class Target:
             self._look_after(self.patience_s)
 
     def heard(self) -> None:
-        """A sign of life came, whatever it says."""
         self._heard = asyncio.get_running_loop().time()
 
     def waited_for(self, ticket: int) -> bool:
-        """Whether the call has not been abandoned."""
         return ticket in self._calls
 
     def ended(self, ticket: int) -> None:
-        """The call has ended."""
         self._calls.pop(ticket, None)
 
     def close(self) -> None:
@@ -241,7 +231,6 @@ class Target:
 
     @property
     def _due(self) -> float:
-        """Loop time at which silence is asked about."""
         new = next((sent for sent, _ in self._calls.values() if sent > self._vouched), None)
         if new is None:
             return max(self._vouched, self._heard) + _LONGEST_S

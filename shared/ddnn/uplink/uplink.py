@@ -47,12 +47,8 @@ class Reply:
     answers: list[Answer]  # one to each row sent, over as many classes and devices as the uplink expects
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """A target that may be asked, once."""
-
-    target: Target
-    ticket: int
+_Pass = tuple[Target, int]  # an address that may be asked once, and the ticket for it
+_Exchange = tuple[InferResponse, Received, list[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +57,6 @@ class _Call:
     headers: Mapping[str, str]
     deadline: float
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Exchange:
-    response: InferResponse
-    received: Received
-    answers: list[Answer]
 
 
 class Uplink:
@@ -142,16 +131,14 @@ class Uplink:
         sent = len(body)
         first = self._admitted(self._targets)
         try:
-            got = await self._attempt(first, call)
+            response, received, answers = await self._attempt(first, call)
         except NoReply as failure:
-            second = await self._second_chance(failure, first.target, call)
+            second = await self._second_chance(failure, first[0], call)
             if second is None:
                 raise
             sent += len(body)
-            got = await self._attempt(second, call)
-        received = got.received
-        seconds = self._clock() - started
-        return Reply(got.response, received.headers, sent, len(received.body), seconds, got.answers)
+            response, received, answers = await self._attempt(second, call)
+        return Reply(response, received.headers, sent, len(received.body), self._clock() - started, answers)
 
     async def look(self, url: str, path: str, *, headers: Mapping[str, str], seconds: float) -> tuple[int, bytes]:
         """GET `path` of an address: its status and body; raise `NoReply`. The circuits hear nothing of it."""
@@ -190,7 +177,7 @@ class Uplink:
     def _admitted(self, targets: Sequence[Target]) -> _Pass:
         for target in targets:
             if (ticket := target.breaker.admit()) is not None:
-                return _Pass(target, ticket)
+                return target, ticket
         raise NoReply("circuit_open", f"{targets[0].url} did not answer lately and is held off")
 
     async def _second_chance(self, failure: NoReply, tried: Target, call: _Call) -> _Pass | None:
@@ -210,7 +197,7 @@ class Uplink:
 
     async def _attempt(self, admitted: _Pass, call: _Call) -> _Exchange:
         """One request; every way out tells the breaker."""
-        target, ticket, started = admitted.target, admitted.ticket, self._clock()
+        (target, ticket), started = admitted, self._clock()
         budget_s = call.deadline - started
         try:
             if budget_s < _LEAST_S:
@@ -238,7 +225,8 @@ class Uplink:
         return result
 
     def _judge(self, admitted: _Pass, failure: NoReply, budget_s: float, spent_s: float) -> None:
-        breaker, usual = admitted.target.breaker, admitted.target.trips.usual
+        target, ticket = admitted
+        breaker, usual = target.breaker, target.trips.usual
         # Who is refused a connection at once has learned something, however little time there was.
         hurried = failure.reason in ("timeout", "refused") or (
             failure.reason == "unreachable" and spent_s > _CONNECTING * budget_s
@@ -246,9 +234,9 @@ class Uplink:
         if failure.lives:
             breaker.succeeded()
         elif failure.reason == "deadline" or (hurried and budget_s < max(_PATIENCE_S, 2 * (usual or 0))):
-            breaker.released(admitted.ticket)
+            breaker.released(ticket)
         else:
-            breaker.failed(admitted.ticket, refused=failure.reason == "refused")
+            breaker.failed(ticket, refused=failure.reason == "refused")
 
     async def _post(self, target: Target, call: _Call, budget_s: float) -> _Exchange:
         received = await self._transport.exchange(
@@ -266,7 +254,7 @@ class Uplink:
         try:
             decoded = decode_response(received.body, received.headers.get(HEADER_LENGTH))
             answers = outputs_to_answers(decoded.outputs, rows=call.rows, classes=self._classes, devices=self._devices)
-            return _Exchange(decoded, received, answers)
+            return decoded, received, answers
         except BadInput as error:
             raise NoReply("bad_answer", f"{target.url} answered 200 and nonsense: {error}") from error
 

@@ -137,7 +137,6 @@ class InferRequest:
         return array
 
     def _fitting(self, name: str, datatype: str, shape: tuple[int | None, ...]) -> Array:
-        """The same, with a sentence for what does not fit."""
         array = self.inputs.get(name)
         if array is None:
             raise BadInput(f"input tensor {shown(name)} is missing; found {_names(self.inputs)}")
@@ -166,34 +165,32 @@ class InferRequest:
     def number(self, name: str, low: float = 0.0, high: float = math.inf) -> float | None:
         """Return the parameter `name` as a number in [low, high], or None when it is not given."""
         value = self.parameters.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool | str) or not low <= value <= high:
-            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a number from {low:g} to {high:g}")
-        return float(value)
+        if value is not None and (isinstance(value, bool | str) or not low <= value <= high):
+            raise self._unfit(name, f"a number from {low:g} to {high:g}")
+        return None if value is None else float(value)
 
     def integer(self, name: str, low: int, high: int) -> int | None:
         """Return the parameter `name` as a whole number in [low, high], or None when it is not given."""
         value = self.parameters.get(name)
-        if value is None:
-            return None
-        if type(value) is not int or not low <= value <= high:
-            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a whole number from {low} to {high}")
-        return value
+        if value is None or (type(value) is int and low <= value <= high):
+            return value
+        raise self._unfit(name, f"a whole number from {low} to {high}")
 
     def flag(self, name: str) -> bool:
         """Return the parameter `name` as true or false; false when it is not given."""
-        value = self.parameters.get(name, False)
-        if not isinstance(value, bool):
-            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected true or false")
-        return value
+        if isinstance(value := self.parameters.get(name, False), bool):
+            return value
+        raise self._unfit(name, "true or false")
 
     def text(self, name: str) -> str | None:
         """Return the parameter `name` as a string, or None when it is not given."""
         value = self.parameters.get(name)
-        if value is not None and not isinstance(value, str):
-            raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a string")
-        return value
+        if value is None or isinstance(value, str):
+            return value
+        raise self._unfit(name, "a string")
+
+    def _unfit(self, name: str, expected: str) -> BadInput:
+        return BadInput(f"parameter {shown(name)} is {shown(self.parameters[name])}; expected {expected}")
 
 
 class _RequestHead(NamedTuple):

@@ -238,7 +238,9 @@ def _from_json(data: object, datatype: str, shape: tuple[int, ...], where: str) 
         other = next(item for item in flat if type(item) not in types)
         raise BadInput(f"{where} is {datatype} and its data holds {shown(other)}; expected {expected}")
     if datatype == "BYTES":
-        return _objects([item.encode() for item in flat], shape)
+        array: Array = np.empty(len(flat), np.object_)
+        array[:] = [item.encode() for item in flat]
+        return array.reshape(shape)
     try:
         with np.errstate(over="ignore"):
             array = np.array(flat, dtype=dtype)
@@ -263,12 +265,6 @@ def _flat(data: object, shape: tuple[int, ...], where: str) -> list[Any]:
     if len(data) != math.prod(shape):
         raise BadInput(f"{where} has {len(data)} elements of data; its shape {list(shape)} has {math.prod(shape)}")
     return data
-
-
-def _objects(items: Sequence[bytes], shape: tuple[int, ...]) -> Array:
-    array: Array = np.empty(len(items), dtype=np.object_)
-    array[:] = items
-    return array.reshape(shape)
 
 
 def _texts(items: Sequence[bytes], name: str) -> list[str]:

@@ -9,8 +9,7 @@ from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
 from ddnn.serving.control import PolicyFile
 from ddnn.settings import Settings
-from ddnn_cloud.app import make_service
-from ddnn_cloud.service import CloudService
+from ddnn_cloud.app import CloudService, make_service
 
 FILE = "policy-cloud-0.json"
 

@@ -3,11 +3,13 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import orjson
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ddnn.serving import server
@@ -16,16 +18,22 @@ from ddnn_lab.in_process import Fleet
 REQUEST = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n"
 
 
-@pytest.fixture
-async def port(fleet: Fleet) -> AsyncIterator[int]:
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(fleet.switch.apps["device-0"], http=server.BoundedHeads, log_config=None, lifespan="off")
+    config = uvicorn.Config(app, http=server.BoundedHeads, log_config=None, lifespan="off")
     uvicorn_server = uvicorn.Server(config)
-    serving = asyncio.create_task(uvicorn_server.serve(sockets=[listening]))
+    task = asyncio.create_task(uvicorn_server.serve(sockets=[listening]))
     yield int(listening.getsockname()[1])
     uvicorn_server.should_exit = True
-    await serving
+    await task
     listening.close()
+
+
+@pytest.fixture
+async def port(fleet: Fleet) -> AsyncIterator[int]:
+    async with serving(fleet.switch.apps["device-0"]) as port:
+        yield port
 
 
 async def reply(port: int, *parts: bytes) -> bytes:
@@ -41,6 +49,23 @@ async def reply(port: int, *parts: bytes) -> bytes:
         return b"closed"
     finally:
         writer.close()
+
+
+@pytest.mark.parametrize("path", [b"other/infer", b"ddnn/versions/7/infer"])
+async def test_the_token_is_checked_before_the_model_is_looked_for_and_both_are_counted(
+    fleet: Fleet, path: bytes
+) -> None:
+    fleet.settings["token"] = "s3cret"
+    fleet.start()
+    app = fleet.switch.apps["device-0"]
+    ask = b"POST /v2/models/" + path + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n"
+    async with serving(app) as port:
+        assert (await reply(port, ask + b"\r\n{}")).startswith(b"HTTP/1.1 401")
+        head, _, body = (await reply(port, ask + b"authorization: Bearer s3cret\r\n\r\n{}")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404")
+    assert "is unknown; expected" in orjson.loads(body)["error"]
+    text = app.state.service.metrics.text()
+    assert all(b'ddnn_requests_total{code="%d"} 1.0' % code in text for code in (401, 404))
 
 
 @pytest.mark.parametrize(
