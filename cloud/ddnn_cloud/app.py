@@ -67,7 +67,9 @@ class CloudService(Service):
             name, tensor = "scores", request.take("scores", "FP32", (rows, self._classes))
         else:
             exits, name = [None] * rows, carried.name
-            tensor = carried.take(request, rows)
+            tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]))
+            if carried.unpack:  # here, as in the section a file that cannot be read fails the events of others too
+                carried.unpack(tensor)
         here = self._took_part(request, rows, len(mine))
         if len(mine) == self._devices:  # one edge has them all, in order
             devices = here.copy()

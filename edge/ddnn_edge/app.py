@@ -69,12 +69,17 @@ class EdgeService(Service):
         rows = len(events)
         if second and "event" not in request.inputs:
             raise BadInput("input tensor 'event' is missing; expected whose features these are, or 'scores' with them")
-        tensors = {spec.name: spec.take(request, rows) for spec in given}
+        tensors = {spec.name: request.take(spec.name, spec.datatype, (rows, *spec.shape[1:])) for spec in given}
+        for spec in given:
+            if spec.unpack:  # here, as in the section a file that cannot be read fails the events of others too
+                spec.unpack(tensors[spec.name])
         sure = "answered" in request.inputs
         answered = request.take("answered", "BOOL", (rows,)) if sure else np.zeros(rows, np.bool_)
         if answered.any() and (second or "event" not in request.inputs):
             raise BadInput("input tensor 'answered' comes alone; expected 'event' and 'scores' with it")
-        child, version = self._mine.index(device), request.integer("policy_version", 1, MOST_VERSIONS)
+        child, version = self._mine.index(device), None
+        if "policy_version" in request.parameters:
+            version = request.integer("policy_version", 1, MOST_VERSIONS)
         return [
             (
                 event,

@@ -149,13 +149,6 @@ class TensorSpec:
     most: int = 0
     unpack: Callable[[Array], Array] | None = None  # raises `BadInput` for a file that cannot be read
 
-    def take(self, request: InferRequest, rows: int) -> Array:
-        """This tensor of a request of so many rows; raise `BadInput` also for a file that cannot be read."""
-        array = request.take(self.name, self.datatype, (rows, *self.shape[1:]))
-        if self.unpack:  # here, as in the section it would fail the events of other requests too
-            self.unpack(array)
-        return array
-
     @property
     def largest(self) -> tuple[int, ...]:
         """Its shape with the largest sizes there may be; the batch stays -1."""
