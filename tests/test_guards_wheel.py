@@ -56,6 +56,5 @@ def test_nothing_else_is_in_it(contents: set[str]) -> None:
     assert {Path(name).parent.as_posix() for name in contents if name.endswith(".toml")} <= {
         "ddnn/configs",
         "ddnn_lab/studies/configs",
-        "ddnn_lab/peers",
     }
     assert not [name for name in contents if "test" in name or name.startswith(("docs", "deploy", "benchmarks"))]

@@ -21,8 +21,7 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.plot_style import name as entitle
 from ddnn.plot_style import panels
 from ddnn_lab.benchmarks import RESULTS, Out, Quick, command, write
-from ddnn_lab.faults.fleet import FaultyFleet, resealed, spread
-from ddnn_lab.faults.footprint import footprints, leaks
+from ddnn_lab.faults.fleet import FaultyFleet, footprints, leaks, resealed, spread
 from ddnn_lab.faults.oracle import Oracle
 from ddnn_lab.faults.soaking import Soaked
 from ddnn_lab.faults.soaking import soak as let_soak

@@ -3,14 +3,16 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, prlimit
 from time import monotonic, sleep
 from typing import Any, Final, Self
 
 import numpy as np
+import psutil
 
 from ddnn.bundle import Bundle
 from ddnn.client.admin import Admin
@@ -21,7 +23,7 @@ from ddnn.policy import Thresholds
 from ddnn.task import entropy, probabilities
 from ddnn.types import Exit, Tier
 
-__all__ = ["ADMIN", "DEVICE", "FaultyFleet", "resealed", "spread"]
+__all__ = ["ADMIN", "DEVICE", "FaultyFleet", "Footprint", "footprints", "leaks", "resealed", "spread"]
 
 ADMIN: Final = "may-write"
 """Admin token of its tiers."""
@@ -173,3 +175,48 @@ def resealed(bundle: Bundle, path: Path) -> Path:
     bundle.policy.model_copy(update={"bundle": manifest.fingerprint}).write(path)
     assert manifest.fingerprint != bundle.fingerprint
     return path
+
+
+_SPARE_FILES: Final = 10
+"""Connections that each tier below may keep open: it asks for the policy on each of them in turn."""
+_CLOSING_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Of one process, at one moment."""
+
+    pid: int
+    memory: int
+    """Resident, in bytes."""
+    files: int
+    """Open files, connections among them."""
+    threads: int
+
+
+def footprints(fleet: LocalFleet) -> dict[str, Footprint]:
+    """Of every tier that runs."""
+    return {name: _of(fleet.pid(name)) for name, member in fleet.members.items() if member.running}
+
+
+def leaks(fleet: LocalFleet, before: dict[str, Footprint]) -> list[str]:
+    """What tiers hold more than `before` and do not let go of; idle connections have seconds to close."""
+    until = monotonic() + _CLOSING_S
+    while (found := list(_more(fleet, footprints(fleet), before))) and monotonic() < until:
+        sleep(0.2)
+    return found
+
+
+def _more(fleet: LocalFleet, now: dict[str, Footprint], before: dict[str, Footprint]) -> Iterable[str]:
+    for name, was in before.items():
+        files, threads = now[name].files - was.files, now[name].threads - was.threads
+        if files > _SPARE_FILES * (2 + len(fleet.below(fleet.members[name]))):
+            yield f"{name} has {files} more open files"
+        if threads > 2:
+            yield f"{name} has {threads} more threads"
+
+
+def _of(pid: int) -> Footprint:
+    process = psutil.Process(pid)
+    with process.oneshot():
+        return Footprint(pid, process.memory_info().rss, process.num_fds(), process.num_threads())

@@ -7,8 +7,7 @@ from time import monotonic
 from typing import Final, Self
 
 from ddnn.bundle import Bundle, shipped_bundle
-from ddnn_lab.faults.fleet import FaultyFleet, resealed, spread
-from ddnn_lab.faults.footprint import footprints, leaks
+from ddnn_lab.faults.fleet import FaultyFleet, footprints, leaks, resealed, spread
 from ddnn_lab.faults.oracle import Oracle
 from ddnn_lab.faults.trial import Verdict, try_out, until_whole
 from ddnn_lab.faults.troubles import TROUBLES, SteadyLoad

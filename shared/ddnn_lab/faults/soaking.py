@@ -13,8 +13,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.types import Answer
 from ddnn.uplink import Reason
-from ddnn_lab.faults.fleet import FaultyFleet
-from ddnn_lab.faults.footprint import footprints
+from ddnn_lab.faults.fleet import FaultyFleet, footprints
 from ddnn_lab.faults.oracle import Oracle
 from ddnn_lab.faults.trial import Trial, Verdict, try_out, until_whole
 from ddnn_lab.faults.troubles import TARGETS, TROUBLES, Sample, SteadyLoad, Trouble

@@ -1,4 +1,4 @@
-"""The uncut network that peers serve, and how much it computes."""
+"""The uncut network that peers serve, how much it computes, and the digits that choose it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx
 
 from ddnn.bundle import MANIFEST_FILE, Bundle
 from ddnn.configs import config_file
-from ddnn.data import Dataset
+from ddnn.data import Dataset, load
 from ddnn.evaluation import decide, record
 from ddnn.types import Tier
 
-__all__ = ["FILTERS", "WITHIN", "Width", "choose", "macs", "make", "model_of"]
+__all__ = ["FILTERS", "WITHIN", "Digits", "Width", "choose", "macs", "make", "model_of", "read_digits"]
 
 _WEIGHTED: Final = {"Conv": 1, "Gemm": 1, "MatMul": 1}
 """Which input holds the weights."""
@@ -95,8 +96,11 @@ def _train(bundle: Path, filters: tuple[int, ...], data: Dataset) -> None:
     from ddnn.pipeline import finish_bundle
     from ddnn.training import Config, Run, train
 
-    recipe = Config.read(config_file("mnist5k"), Path(__file__).with_name("uncut.toml")).model_dump(mode="json")
-    recipe["network"]["cloud"]["filters"] = filters
+    recipe = Config.read(config_file("mnist5k")).model_dump(mode="json")
+    recipe["network"] |= {"device_section": False, "edge_section": False}
+    # To each view what a device section would do, then a block over all; they halve until 512 values are left.
+    recipe["network"]["cloud"] |= {"flat": False, "apart": 2, "tail": False, "filters": filters}
+    recipe["training"]["device_dropout"] = 0.0  # it gets all views or none
     config = Config.of(recipe)
     run = Run.beside(bundle)
     with run.alone():
@@ -106,3 +110,28 @@ def _train(bundle: Path, filters: tuple[int, ...], data: Dataset) -> None:
         last = {name.removeprefix("average."): tensor for name, tensor in run.load().tensors.items()}
         network.load_state_dict({name: last[name] for name in network.state_dict()})
         finish_bundle(network, data, bundle, config=config, seed=_SEED, force=True, golden_events=32, tested=False)
+
+
+_CHOOSING: Final = 20_000
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Of the file, cut into the same views."""
+
+    choosing: Dataset
+    """Training digits that mnist5k has not."""
+    test: Dataset
+
+
+def read_digits(file: Path, known: Dataset) -> Digits:
+    """The digits of `file` without those `known`, by their pixels."""
+    mnist = load(str(file), grid="3x2")
+    rest = mnist.take(np.flatnonzero(mnist.split != "test"))
+    seen = set(_pixels(known))
+    fresh = [row for row, pixels in enumerate(_pixels(rest)) if pixels not in seen]
+    return Digits(rest.take(fresh[:_CHOOSING]), mnist.subset("test"))
+
+
+def _pixels(data: Dataset) -> list[bytes]:
+    return [b"".join(view[row].tobytes() for view in data.views) for row in range(len(data))]
