@@ -71,17 +71,10 @@ def drift(
         if policy.promise is None:
             typer.echo("note: the policy promises nothing; what it does on validation stands in", err=True)
             policy = policy.model_copy(update={"promise": promise(record(opened, loaded.subset("validation")), policy)})
-        document = replay(
-            opened,
-            policy,
-            loaded.subset(split),
-            Drift(fade=fade, blur=blur, lose=lose, begins=begins, over=over),
-            events=events,
-            share=(policy.audits.share or 0.1) if share is None else share,
-            windows=windows,
-            seed=seed,
-            progress=progress,
-        )
+        wear, stream = Drift(fade, blur, lose, begins, over), loaded.subset(split)
+        audited = (policy.audits.share or 0.1) if share is None else share
+        counts = {"events": events, "windows": windows, "seed": seed}
+        document = replay(opened, policy, stream, wear, **counts, share=audited, progress=progress)
     if out:
         with needed_for("a plot", extra="lab"):
             from ddnn_lab.plots import save

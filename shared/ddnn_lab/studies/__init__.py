@@ -1,4 +1,4 @@
-"""Studies: networks trained over seeds and folds, measured, and told in tables and plots."""
+"""Studies: networks trained over seeds and folds, measured, and shown in tables and plots."""
 
 from ddnn_lab.studies.run import run_study
 from ddnn_lab.studies.study import Study, study_file

@@ -7,10 +7,10 @@ from ddnn_lab.studies.intervals import fold, spread
 
 
 def test_several_values_get_students_t() -> None:
-    told = spread([1.0, 2.0, 3.0])
+    measured = spread([1.0, 2.0, 3.0])
     half = 4.302653 / 3**0.5  # t at 97.5 % with two degrees of freedom; the deviation is 1
-    assert told["mean"] == 2.0
-    assert (told["low"], told["high"]) == pytest.approx((2 - half, 2 + half), abs=1e-5)
+    assert measured["mean"] == 2.0
+    assert (measured["low"], measured["high"]) == pytest.approx((2 - half, 2 + half), abs=1e-5)
 
 
 def test_a_single_share_gets_wilsons_interval() -> None:
@@ -31,15 +31,15 @@ def test_documents_are_folded_leaf_by_leaf() -> None:
         {"accuracy": [0.5, None], "rule": "majority", "bytes": {"up": 1}, "gone": 1},
         {"accuracy": [0.7, 0.1], "rule": "mean", "bytes": {"up": 3}, "gone": None},
     ]
-    told = fold(documents, events=10)
-    assert told["accuracy"][0]["mean"] == pytest.approx(0.6)
-    assert told["accuracy"][1] is None
-    assert told["bytes"]["up"]["values"] == [1.0, 3.0]
-    assert told["rule"] == "majority"
-    assert told["gone"] is None
+    measured = fold(documents, events=10)
+    assert measured["accuracy"][0]["mean"] == pytest.approx(0.6)
+    assert measured["accuracy"][1] is None
+    assert measured["bytes"]["up"]["values"] == [1.0, 3.0]
+    assert measured["rule"] == "majority"
+    assert measured["gone"] is None
 
 
 def test_only_shares_of_right_answers_are_given_an_interval_of_events() -> None:
-    told = fold([{"accuracy": 0.5, "share": 0.5}], events=100)
-    assert told["accuracy"]["low"] is not None
-    assert told["share"]["low"] is None
+    measured = fold([{"accuracy": 0.5, "share": 0.5}], events=100)
+    assert measured["accuracy"]["low"] is not None
+    assert measured["share"]["low"] is None

@@ -34,10 +34,10 @@ def test_auroc_counts_ties_half_and_is_none_where_nothing_is_wrong() -> None:
 
 
 def test_calibration_error_is_the_distance_of_confidence_and_accuracy() -> None:
-    told = reliability(np.array([0.95, 0.95, 0.55, 0.55], np.float32), np.array([True, True, True, False]))
-    assert told["ece"] == pytest.approx(0.05)
-    assert told["bins"]["share"][9] == 0.5
-    assert told["bins"]["right"][5] == 0.5
+    measured = reliability(np.array([0.95, 0.95, 0.55, 0.55], np.float32), np.array([True, True, True, False]))
+    assert measured["ece"] == pytest.approx(0.05)
+    assert measured["bins"]["share"][9] == 0.5
+    assert measured["bins"]["right"][5] == 0.5
 
 
 def test_kept_scores_that_are_damaged_are_a_sentence(tmp_path: Path) -> None:
@@ -55,8 +55,8 @@ def test_of_several_edges_the_one_that_is_judged_is_as_sure_as_it_says(tmp_path:
     sample_bundle(tmp_path / "bundle", shapes, network=network)
     subject = Subject(tmp_path, sample_data(shapes))
     said = exit_alone(subject.test, subject.bundle.policy, Exit.EDGE)
-    told = confidence(subject)["edge"]
-    assert told["auroc"] == auroc(said.uncertainty, said.label == subject.test.y)
+    measured = confidence(subject)["edge"]
+    assert measured["auroc"] == auroc(said.uncertainty, said.label == subject.test.y)
     assert np.allclose(uncertainty(subject.bundle.policy.criterion, said.probabilities), said.uncertainty)
 
 

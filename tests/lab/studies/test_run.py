@@ -53,7 +53,7 @@ def small(**changes: Any) -> Study:
 def test_every_part_has_results(quick_study: Path) -> None:
     found = read(quick_study)
     assert found["format"] == 1
-    assert [part for part, told in found["parts"].items() if not told] == []
+    assert [part for part, measured in found["parts"].items() if not measured] == []
     assert {run["part"] for run in found["runs"]} == {*found["study"]["run"]}
     joint = found["parts"]["joint"]
     assert joint["exits"]["overall"]["accuracy"]["low"] is not None
@@ -64,7 +64,7 @@ def test_every_part_has_results(quick_study: Path) -> None:
 
 def test_every_table_is_in_the_report_with_the_command_and_the_baselines(quick_study: Path) -> None:
     text = (quick_study / "report.md").read_text()
-    for told in (
+    for words in (
         "ddnn bench accuracy quick --quick",
         "majority class",
         "presence mask only",
@@ -90,7 +90,7 @@ def test_every_table_is_in_the_report_with_the_command_and_the_baselines(quick_s
         "## Time",
         "Seeds 0;",
     ):
-        assert told in text, told
+        assert words in text, words
     assert "nan" not in text
     assert "Not made" not in text
 
@@ -105,9 +105,9 @@ def test_what_is_equal_but_for_rounding_is_drawn(quick_study: Path) -> None:
     results = read(quick_study)
     share = 100 * (82 / 86)
     assert sum([share] * 3) / 3 < share  # as far as this mean of equals
-    told = next(each for each in results["parts"]["without"].values() if each)
-    told["exits"]["overall"]["accuracy"]["mean"] = 82 / 86
-    results["parts"]["without"] = {str(device): told for device in range(3)}
+    measured = next(each for each in results["parts"]["without"].values() if each)
+    measured["exits"]["overall"]["accuracy"]["mean"] = 82 / 86
+    results["parts"]["without"] = {str(device): measured for device in range(3)}
     assert PLOTS["lost"](results["parts"]) is not None
 
 
@@ -199,12 +199,12 @@ def test_each_seed_may_have_a_fold_of_its_own(tmp_path: Path) -> None:
 def test_an_exit_trained_apart_learns_from_its_own_labels_alone(quick_study: Path) -> None:
     configs = {run["label"]: run["config"]["training"] for run in read(quick_study)["runs"] if "config" in run}
     for exit in ("local", "edge", "cloud"):
-        told = configs[f"{exit} exit alone"]
-        assert {key: told[f"{key}_weight"] for key in ("device", "local", "edge", "cloud")} == {
+        measured = configs[f"{exit} exit alone"]
+        assert {key: measured[f"{key}_weight"] for key in ("device", "local", "edge", "cloud")} == {
             **dict.fromkeys(("device", "local", "edge", "cloud"), 0.0),
             exit: 1.0,
         }
-        assert told["distil"] == 0
+        assert measured["distil"] == 0
 
 
 def _bundles(folder: Path, study: str = "study") -> list[Path]:
