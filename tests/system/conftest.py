@@ -12,7 +12,7 @@ from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.task import entropy, probabilities
 from ddnn.types import Exit
-from ddnn_lab.faults.rig import Rig
+from ddnn_lab.faults.soaking import Rig
 from real_fleet import ADMIN, Sensors
 
 

@@ -14,8 +14,7 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.client import EventAnswer, Fleet
 from ddnn.fleet.events import Event, golden_events
 from ddnn.types import Exit
-from ddnn_lab.faults.oracle import Oracle
-from ddnn_lab.faults.trial import Verdict, try_out, until_whole
+from ddnn_lab.faults.oracle import Oracle, Verdict, try_out, until_whole
 from ddnn_lab.faults.troubles import SteadyLoad, Trouble
 
 pytestmark = pytest.mark.compose

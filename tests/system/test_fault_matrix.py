@@ -5,7 +5,7 @@
 
 import pytest
 
-from ddnn_lab.faults.rig import Rig
+from ddnn_lab.faults.soaking import Rig
 
 
 @pytest.mark.parametrize(

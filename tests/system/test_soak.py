@@ -1,7 +1,6 @@
 """A short soak: every kind of trouble, one after the other; `shared/ddnn_lab/benchmarks/faults.py` has the long one."""
 
-from ddnn_lab.faults.rig import Rig
-from ddnn_lab.faults.soaking import soak
+from ddnn_lab.faults.soaking import Rig, soak
 from ddnn_lab.faults.troubles import TROUBLES
 
 

@@ -22,10 +22,9 @@ from ddnn.plot_style import name as entitle
 from ddnn.plot_style import panels
 from ddnn_lab.benchmarks import RESULTS, Out, Quick, command, write
 from ddnn_lab.faults.fleet import FaultyFleet, footprints, leaks, resealed, spread
-from ddnn_lab.faults.oracle import Oracle
+from ddnn_lab.faults.oracle import Oracle, Verdict, try_out, until_whole
 from ddnn_lab.faults.soaking import Soaked
 from ddnn_lab.faults.soaking import soak as let_soak
-from ddnn_lab.faults.trial import Verdict, try_out, until_whole
 from ddnn_lab.faults.troubles import TARGETS, TROUBLES, SteadyLoad, Trouble
 from ddnn_lab.load import Closed, FleetTarget, measure
 

@@ -8,8 +8,7 @@ measured.goodput, measured.latency_ms["p99"], measured.cpu_ms_per_event()
 """
 
 from ddnn_lab.load.drive import Arrivals, Closed, Outcome, Poisson, Processes, Target
-from ddnn_lab.load.measured import Measured, percentiles
-from ddnn_lab.load.run import measure, measure_async
+from ddnn_lab.load.measured import Measured, measure, measure_async, percentiles
 from ddnn_lab.load.target import FleetTarget, HttpTarget
 
 __all__ = [

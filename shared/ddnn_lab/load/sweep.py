@@ -14,8 +14,7 @@ from ddnn.formatting import markdown
 from ddnn.seal import write_atomically
 from ddnn.types import Exit
 from ddnn_lab.load.drive import Arrivals, Closed, Poisson, Processes, Target
-from ddnn_lab.load.measured import Measured
-from ddnn_lab.load.run import measure
+from ddnn_lab.load.measured import Measured, measure
 
 __all__ = ["COLUMNS", "Plan", "cells", "document", "sweep", "write"]
 
