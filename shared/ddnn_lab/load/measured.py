@@ -2,12 +2,12 @@
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import uvloop
@@ -204,7 +204,6 @@ if TYPE_CHECKING:
 _TOGETHER_S: Final = 0.1
 """Time for all processes to hear when they begin."""
 Progress = Callable[[float, int], object]
-T = TypeVar("T")
 
 
 def measure(
@@ -233,7 +232,7 @@ def measure(
             processes=processes,
             progress=progress,
         )
-        return _run(job)
+        return uvloop.run(job)
     parts = [(place, part) for place in range(workers) if (part := arrivals.part(place, workers))]
     spawn, read = multiprocessing.get_context("spawn"), (processes or Processes()).read
     with ExitStack() as stack:
@@ -295,7 +294,7 @@ def _work(
 
     pipe.send("ready")
     window: Window = pipe.recv()
-    pipe.send(_run(job()))
+    pipe.send(uvloop.run(job()))
 
 
 def _at(moment: float, read: Callable[[], Used]) -> Used:
@@ -313,7 +312,3 @@ def _hear(pipe: "Connection[Any, Any]") -> Any:
 def _end(worker: BaseProcess) -> None:
     worker.terminate()
     worker.join()
-
-
-def _run(job: Coroutine[Any, Any, T]) -> T:
-    return uvloop.run(job)
