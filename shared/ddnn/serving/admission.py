@@ -20,8 +20,7 @@ __all__ = ["Admission", "LoopLag", "Seat"]
 _DEFLATE: Final = 1032  # deflate makes at most so many bytes out of one
 _LONGEST_RETRY_S: Final = 60
 _CAUTION: Final = 1.25  # a wait may turn out so many times as long as is expected
-_TURNS: Final = 3
-"""A request waits for the event loop when it comes, when it is asked above or run, and when it is answered."""
+_TURNS: Final = 3  # a request waits for the loop when it comes, is run or asked above, and is answered
 _EVERY_S: Final = 0.1
 _LOOKS: Final = 3
 _FLOOR_S: Final = 0.005  # a loop that has anything to do is late by so much
@@ -115,8 +114,7 @@ class Admission:
         self._late = metrics.late_answer
         self._shed = {reason: metrics.shed.labels(reason) for reason in ("in_flight", "bytes", "deadline")}
         self.requests = 0  # being worked on
-        self.bytes = 0
-        """Of their bodies, as they were announced or as they came; packed ones as large as they may become."""
+        self.bytes = 0  # of their bodies, as announced or as they came; packed ones as large as they may become
 
     @property
     def wait_s(self) -> float:

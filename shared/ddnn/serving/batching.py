@@ -16,8 +16,7 @@ __all__ = ["Outputs", "SectionQueue"]
 
 Outputs = dict[str, Array]
 
-_SLOW_S, _FAST_S = 0.002, 0.001
-"""A section goes to the thread once each of its last runs took longer, and comes back once one was quicker."""
+_SLOW_S, _FAST_S = 0.002, 0.001  # to the thread when all of the last took longer, back when one was quicker
 _LAST: Final = 8  # so many runs: where the machine is busy any one may take long, but not all of them
 _WEIGHT: Final = 0.1  # of the newest run in what is usual
 

@@ -24,8 +24,7 @@ __all__ = ["Children", "Collector", "Place", "Stragglers"]
 Place = slice | Ints  # where a child's rows go in the fusion of its tier
 
 _ROUND_TRIP_S: Final = 0.1  # features that were asked for get this long to come, however short the straggler timeout is
-_CONTRIBUTION_BYTES: Final = 2000
-"""What one costs beside its tensors: the arrays' heads, its reply, those that know it (benchmarks/scale.py)."""
+_CONTRIBUTION_BYTES: Final = 2000  # what one costs beside its tensors (benchmarks/scale.py)
 _SEEN: Final = 512
 _ENOUGH: Final = 64
 _FLOOR_S: Final = 0.01
@@ -80,8 +79,7 @@ class Children:
     width: int  # places there are
     devices: Sequence[int]  # all devices below
     event_bytes: int  # what an event's tensors may grow to, when all have sent all
-    patience: int = 1
-    """How many times as long as the policy or the request says children are waited for that wait themselves."""
+    patience: int = 1  # times as long as the policy or the request says are children waited for
 
 
 class Collector:

@@ -24,8 +24,7 @@ __all__ = ["POLICY_PATH", "Follower", "PolicyControl", "PolicyFile", "Source", "
 
 _log = logging.getLogger("ddnn")
 
-Source = Literal["bundle", "state", "admin", "upstream"]
-"""Where a policy came from: the bundle, what was kept over a restart, a person's write, the tier above."""
+Source = Literal["bundle", "state", "admin", "upstream"]  # a person's write, the tier above, …
 POLICY_PATH: Final = "/v2/policy"
 _KNOWN: Final = 16
 _SEAL: Final = "checksum"
@@ -49,8 +48,7 @@ class PolicyFile:
     def __init__(self, folder: Path | None, name: str) -> None:
         self._file = folder / f"policy-{name}.json" if folder else None
         self._one_at_a_time = asyncio.Lock()
-        self.problem = "" if folder else "DDNN_STATE_DIR is not set"
-        """Why what is in force would not outlive a restart; empty when it would."""
+        self.problem = "" if folder else "DDNN_STATE_DIR is not set"  # why it would not outlive a restart
 
     def read(self, bundled: Policy, allowed: Collection[str] = ()) -> tuple[Policy, Policy | None] | None:
         """The policy kept and the one before it, if that is to be taken instead of the bundle's; the log says why."""
@@ -156,8 +154,7 @@ class PolicyControl:
     def _take(self, policy: Policy, source: Source) -> None:
         self.policy, self.source, self.etag = policy, source, policy.etag
         self.rule = Rule(policy, self._devices)
-        self.nothing = no_answer(self._classes, self._devices, policy.version)
-        """What there is of an event before its first exit: one for all, as nothing writes to it."""
+        self.nothing = no_answer(self._classes, self._devices, policy.version)  # nothing writes to it
         self._known[policy.version] = policy
         self._known.move_to_end(policy.version)
         while len(self._known) > _KNOWN:
@@ -172,8 +169,7 @@ class Follower:
         self._uplink, self._urls, self._control, self._every_s = uplink, tuple(urls), control, every_s
         self._heard: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self.problem: str | None = None
-        """Why the tier above is not followed now; empty while it is, None before the first poll."""
+        self.problem: str | None = None  # why the tier above is not followed; empty while it is
 
     @property
     def age_s(self) -> float | None:

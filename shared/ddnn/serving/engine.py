@@ -39,8 +39,7 @@ class Step:
     exit: Exit
     section: Section
     needs: tuple[str, ...]  # the inputs without which this step cannot run
-    unpack: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
-    """What rows as they came become on the way in, by input; the others stay as they are."""
+    unpack: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)  # what rows become, by input
     pack: Callable[[Array], Array] | None = None  # what features become on the way out
 
     @classmethod

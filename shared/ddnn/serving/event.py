@@ -65,8 +65,7 @@ class Contribution:
     inputs: dict[str, Array]  # `scores`, packed `features` or `view`, a row each of its places
     present: Bools  # a flag each of its places
     devices: Bools  # [D], who took part
-    answered: Exit | None = None
-    """The exit at which the child was sure: its caller has that answer, and `scores` are what it was made of."""
+    answered: Exit | None = None  # where the child was sure: its caller has that answer
     policy_version: int | None = None  # the child's policy where it was sure, if it said so
     second: bool = False  # features that were asked for; the child has contributed before
 
@@ -80,8 +79,7 @@ class Reply:
         self.until = options.deadline - reserve(options.deadline - asyncio.get_running_loop().time()) / 2
         """Loop time at which events that are not answered give the best they have."""
         self.events: list[Event] = []  # those that it has waited for
-        self.complete = 0.0
-        """When the last of them had all its contributions, by `time.perf_counter`; 0 where none has waited for any."""
+        self.complete = 0.0  # when the last of them had all its contributions; 0 where none has waited
         self._answers: list[Answer | None] = [None] * rows
         self._missing = rows
         self._over: asyncio.Future[None] | None = None
@@ -168,8 +166,7 @@ class Event:
     id: bytes | None  # event id, or None for an event of its own
     rule: Rule  # the policy that was in force when the event arrived, as its exits apply it
     options: RequestOptions  # those of its first contribution
-    inputs: dict[str, Array]
-    """`view` (…), packed `features` (bytes,); over n places (n, …), `scores` (n, K) and `present` (n,) too."""
+    inputs: dict[str, Array]  # `view`, packed `features`; over n places also `scores` (n, K), `present` (n,)
     devices: Bools  # [D], who takes part
     best: Answer  # what the highest exit so far would answer; to begin with, that there is no answer
     holder: Holder
@@ -183,13 +180,11 @@ class Event:
     opened: float = 0.0  # loop time of the first contribution
     held_since: float = 0.0  # loop time of its answer
     contributions: dict[int, Contribution] = field(default_factory=dict)  # each child's first
-    featured: dict[int, Contribution] = field(default_factory=dict)
-    """Of those, or of what came when it was asked for, what has features."""
+    featured: dict[int, Contribution] = field(default_factory=dict)  # of those what has features
     unheard: set[int] = field(default_factory=set)  # children that are asked for features and have not heard of it yet
     timer: asyncio.TimerHandle | None = None  # the straggler timeout, or that of features
     flight: Flight | None = None  # the request upward that it is part of
-    judged: dict[Exit, Floats] = field(default_factory=dict)
-    """(K,), what each exit that ran here said, and a child that was sure."""
+    judged: dict[Exit, Floats] = field(default_factory=dict)  # (K,) scores of each exit
     bytes_up: int = 0  # payload bytes this tier has sent up for the event
     since: float = 0.0  # since when it waits for its section or for the tier above, by `time.perf_counter`
     complete: float = 0.0  # when all that it was collected from was there, by `time.perf_counter`; 0 before that

@@ -33,10 +33,8 @@ _OVERHEAD: Final = 1600  # bytes of one decision besides its numbers
 class Decision:
     """What is known of one event."""
 
-    judged: Mapping[Exit, Floats]
-    """(K,) scores of each exit that is known, the answer's too; what comes later of an audit is seen here as well."""
-    devices: Floats
-    """(n, K) scores of the devices below, whose rows mean nothing where `here` is false; (0, K) at a device."""
+    judged: Mapping[Exit, Floats]  # (K,) scores of each exit that is known, an audit's too
+    devices: Floats  # (n, K) scores of the devices below; (0, K) at a device
     here: Bools  # (n,), whose scores are known
     live: int  # how many devices below this tier took part
     exit: Exit  # where the event was answered
@@ -100,8 +98,7 @@ class Replayed:
     estimated: int  # of those, how many came to an exit whose scores are not known
     share: dict[Exit, float]  # answered at each exit
     bytes: float  # payload an event, from the devices of this tier up to the cloud
-    accuracy: float | None
-    """Mean probability of the label at the exit that answers; none where nothing is known of such an exit."""
+    accuracy: float | None  # mean probability of the label at the exit that answers; None where unknown
 
 
 class _Walk:

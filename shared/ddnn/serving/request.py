@@ -51,10 +51,8 @@ class RequestOptions:
     deadline: float  # loop time, in seconds, by which the answer must be out
     max_exit: Exit = Exit.CLOUD  # answer no higher than this exit
     threshold: float | None = None  # instead of the policy's threshold at every exit that has one above 0
-    wait_ms: float | None = None
-    """Instead of the policy's straggler timeout: wait this long for every child, alive or not."""
-    audit: bool = False
-    """This is no question but an audit: its answer is compared with one already given, and counted nowhere."""
+    wait_ms: float | None = None  # instead of the policy's straggler timeout: wait for every child, alive or not
+    audit: bool = False  # its answer is compared with one already given, and counted nowhere
     request_id: str = ""
     traceparent: bytes = b""
     stages: list[Stage] = field(default_factory=list)  # where the time of its events went

@@ -32,8 +32,7 @@ _KEEP_ALIVE_S = 75  # longer than any client of ours keeps an idle connection
 _BYTES: Final = 64 << 10
 _HEADERS: Final = 100
 _SECONDS: Final = 10.0
-_CONNECTIONS: Final = 4096
-"""Each costs some kilobytes; a caller that needs more than a few opens a new one for every request."""
+_CONNECTIONS: Final = 4096  # each costs some kilobytes
 
 
 class OneWrite:

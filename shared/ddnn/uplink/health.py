@@ -147,8 +147,7 @@ class RoundTrips:
 
 
 _LONGEST_S: Final = 1.0  # however long round trips are, silence for longer is asked about
-_SIGN_S, _SIGN_MOST_S = 0.4, 2.0
-"""A sign of life is waited for this long, or four times what it lately took, or a quick round trip does."""
+_SIGN_S, _SIGN_MOST_S = 0.4, 2.0  # or four times what it lately took, or a quick round trip does
 
 
 class Target:

@@ -29,10 +29,8 @@ SILENCE_S: Final = 0.15  # an address that has said nothing for so long is asked
 
 _MOST_LOOKED_AT: Final = 1 << 20  # bytes of what is looked at, a policy; an answer's bound is another
 _LEAST_S: Final = 0.001  # nobody is asked with less time than this
-_CONNECTING: Final = 0.4
-"""Share of the budget after which a connection was not there for want of time; at half of it, it is given up."""
-_PATIENCE_S: Final = 0.02
-"""A budget below this, or below twice the usual round trip, says more of the caller than of the tier above."""
+_CONNECTING: Final = 0.4  # share of the budget after which a connection was not there for want of time
+_PATIENCE_S: Final = 0.02  # a budget below this says more of the caller than of the tier above
 
 
 @dataclass(frozen=True, slots=True)

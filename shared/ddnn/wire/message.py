@@ -40,8 +40,7 @@ __all__ = [
     "encode_response",
 ]
 
-HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-"""HTTP header: how many bytes of the body are JSON; without it the whole body is."""
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"  # bytes of JSON; without it all are
 
 Parameters = dict[str, bool | int | float | str]
 
@@ -114,8 +113,7 @@ def _read_id(document: dict[str, Any]) -> str:
     return id
 
 
-_SHORT: Final = 2048
-"""Bytes of a header that is worth remembering: messages of one sender have the same, which is never written to."""
+_SHORT: Final = 2048  # bytes of a header that is worth remembering: messages of one sender have the same
 
 
 @dataclass(frozen=True, slots=True)
