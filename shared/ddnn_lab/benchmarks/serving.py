@@ -32,7 +32,6 @@ LINKS: Final = ("--link", "device-edge=2ms,100mbit", "--link", "edge-cloud=40ms,
 SERVE: Final = ("-m", "ddnn", "bench", "serve", os.path.relpath(shipped_bundle()), "mnist5k")
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "hotpath": ("-m", "ddnn_lab.benchmarks.hotpath"),
-    "uplink": ("-m", "ddnn_lab.benchmarks.uplink_cpu"),
     "saturation": ("-m", "ddnn_lab.benchmarks.saturation"),
     "scale": ("-m", "ddnn_lab.benchmarks.scale"),
     "load": SERVE,
@@ -40,12 +39,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "peers": ("-m", "ddnn_lab.peers"),
 }
 """What `python` is given, by the folder that each writes into; all take --out."""
-READERS: Final = {
-    "hotpath": "hotpath.json",
-    "uplink": "uplink_cpu.json",
-    "peers": "results.json",
-    "scale": "scale.json",
-}
+READERS: Final = {"hotpath": "hotpath.json", "peers": "results.json", "scale": "scale.json"}
 """Benchmarks that have targets, and the file in its folder that says how they were met."""
 
 

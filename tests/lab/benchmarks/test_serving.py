@@ -26,7 +26,6 @@ def test_every_row_of_the_targets_comes_from_a_benchmark_of_the_run() -> None:
 def test_the_targets_are_made_of_the_benchmarks_documents(tmp_path: Path) -> None:
     documents: dict[str, dict[str, Any]] = {
         "hotpath": {"tiers": {"cloud": {"of_fastapi": 0.85, "framework_ms": 0.2}}},
-        "uplink": {"share_of_httpx": {"1000": 0.05}},
         "peers": {"targets": [{"name": "bytes", "wanted": "few", "found": 3.3333, "note": "beside", "met": None}]},
         "scale": {"verdict": {"devices": 64, "flat_or_falling": True, "cost_against_one_device": {"local": None}}},
     }
@@ -36,7 +35,6 @@ def test_the_targets_are_made_of_the_benchmarks_documents(tmp_path: Path) -> Non
     assert [row.split(" | ")[2:4] for row in table(tmp_path).splitlines()[2:]] == [
         ["cloud 0.85×", "**no**"],
         ["cloud 0.20 ms", "yes"],
-        ["1/20.0 (1 kB)", "yes"],
         ["3.33 (beside)", "—"],
         ["not measured", "yes"],
     ]
