@@ -35,6 +35,8 @@ __all__ = [
     "DeadlineExceeded",
     "Forbidden",
     "Infeasible",
+]
+__all__ += [
     "MethodNotAllowed",
     "NotFound",
     "OtherBundle",
@@ -43,9 +45,8 @@ __all__ = [
     "TooLarge",
     "Unauthorized",
     "Unavailable",
-    "UnsupportedEncoding",
-    "UplinkFailed",
 ]
+__all__ += ["UnsupportedEncoding", "UplinkFailed"]
 
 
 class DDNNError(Exception):

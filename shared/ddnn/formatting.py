@@ -23,21 +23,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = [
-    "NONE",
-    "clock",
-    "count",
-    "interval",
-    "markdown",
-    "milliseconds",
-    "number",
-    "percent",
-    "plain_table",
-    "signed",
-    "size",
-    "table",
-    "threshold",
-]
+__all__ = ["NONE", "clock", "count", "interval", "milliseconds", "number", "percent", "signed", "size", "threshold"]
+__all__ += ["markdown", "plain_table", "table"]
 
 NONE: Final = "—"
 

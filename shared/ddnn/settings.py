@@ -18,12 +18,10 @@ _PREFIX = "DDNN_"
 _READ_BY_CLIENTS = {"DDNN_TOKEN"}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CollectorSettings(_Section):
+class CollectorSettings(BaseModel):
     """Bounds of what waits for an event's contributions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     events: int = Field(default=20_000, ge=1)
     """Events held at most, waiting and answered together."""
@@ -137,15 +135,5 @@ def _field_of(error: SettingsError) -> str:
 @cache
 def setting_names() -> frozenset[str]:
     """Every environment variable that is a setting."""
-
-    def names(model: type[BaseModel], prefix: str) -> set[str]:
-        found: set[str] = set()
-        for key, field in model.model_fields.items():
-            kind = field.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                found |= names(kind, f"{prefix}{key.upper()}__") | {f"{prefix}{key.upper()}"}
-            else:
-                found.add(f"{prefix}{key.upper()}")
-        return found
-
-    return frozenset(names(Settings, _PREFIX))
+    own = {*Settings.model_fields, *(f"collector__{name}" for name in CollectorSettings.model_fields)}
+    return frozenset(_PREFIX + name.upper() for name in own)

@@ -57,9 +57,9 @@ def test_nobody_waits_for_two_killed_devices_after_a_few_events(served: LocalFle
     for device in (1, 4):
         served.kill(f"device-{device}")
     sensors.see(slice(0, 8), devices=living, wait_ms=500)
-    with Client(served.edge_url) as edge:
+    with Client(served.edge_urls[0]) as edge:
         assert edge.status()["collector"]["alive"] == [n in living for n in range(6)]
-    before = missing(served.edge_url)
+    before = missing(served.edge_urls[0])
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(sensors.see, EVENTS, devices=living, deadline_ms=120_000)
         answers = waiting.result(timeout=30)
@@ -67,13 +67,13 @@ def test_nobody_waits_for_two_killed_devices_after_a_few_events(served: LocalFle
         assert not answer.degraded
         assert answer.devices.tolist() == [n in living for n in range(6)]
     count = len(answers)
-    gone = [after - was for after, was in zip(missing(served.edge_url), before, strict=True)]
+    gone = [after - was for after, was in zip(missing(served.edge_urls[0]), before, strict=True)]
     assert gone == [0 if n in living else count for n in range(6)]
     for device in (1, 4):
         served.start(f"device-{device}")
     served.wait_until_ready(seconds=120)
     sensors.until_whole()
-    with Client(served.edge_url) as edge:
+    with Client(served.edge_urls[0]) as edge:
         assert edge.status()["collector"]["alive"] == [True] * 6
 
 
@@ -82,7 +82,7 @@ def test_sigterm_ends_a_tier_with_exit_code_0_after_what_is_in_flight(
     served: LocalFleet, every_exit: Bundle, name: str
 ) -> None:
     view = every_exit.golden["view_3"][:1]
-    with Client(served.device_urls[3]) as device, Client(served.edge_url) as edge, ThreadPoolExecutor(1) as thread:
+    with Client(served.device_urls[3]) as device, Client(served.edge_urls[0]) as edge, ThreadPoolExecutor(1) as thread:
         # Alone with its event id it waits for five siblings that never come; then the local exit answers.
         answer = thread.submit(
             device.infer, view, events=[f"in flight at {name}"], wait_ms=2000, max_exit="local", deadline_ms=20_000

@@ -144,7 +144,7 @@ def test_policies_are_swapped_under_load_taken_back_kept_and_need_no_cloud(
         served.kill(name)
     served.start("edge")  # alone, with what it kept
     until = monotonic() + PATIENCE_S
-    with Client(served.edge_url) as edge:
+    with Client(served.edge_urls[0]) as edge:
         while not edge.ready():
             assert monotonic() < until
         said = edge.status()["policy"]
@@ -210,5 +210,5 @@ def test_the_command_line_compares_tries_changes_and_takes_back(
         assert words in str(refused.exception)
     file.write_text(json.dumps({**shown["policy"], "checksum": "0" * 64}))
     assert "was changed after it was written" in str(ddnn("diff", str(file)).exception)
-    below = CliRunner().invoke(app, ["policy", "show", "--url", served.edge_url])
+    below = CliRunner().invoke(app, ["policy", "show", "--url", served.edge_urls[0]])
     assert "expected the cloud among them" in str(below.exception)

@@ -37,7 +37,7 @@ def tier(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def client(tier: str, served: LocalFleet) -> Iterator[InferenceServerClient]:
-    url = {"device": served.device_urls[0], "edge": served.edge_url, "cloud": served.cloud_url}[tier]
+    url = {"device": served.device_urls[0], "edge": served.edge_urls[0], "cloud": served.cloud_url}[tier]
     with InferenceServerClient(url.removeprefix("http://")) as client:
         yield client
 

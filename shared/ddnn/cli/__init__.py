@@ -1,3 +1,1 @@
-"""The command line: `ddnn.cli.app` holds the commands, each in a module of its own."""
-
-__all__: list[str] = []
+"""The command line: `ddnn.cli.app` holds the commands."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from ddnn.cli import options
 from ddnn.cli.options import load_events, open_bundle, print_json, screen
@@ -18,35 +19,29 @@ __all__ = ["infer", "play"]
 
 File = Annotated[
     Path | None,
-    typer.Argument(
+    Argument(
         metavar="[EVENT.npz]",
-        help="X (D, …) of one event or (N, D, …) of several, or X_0 … X_{D-1}, without those that see nothing;"
-        " a golden event by default.",
+        help="X (D, …) of one event or (N, D, …) of several, or X_i of each that sees; by default a golden event.",
     ),
 ]
 BundleOption = Annotated[
-    Path | None,
-    typer.Option("--bundle", metavar="BUNDLE", help="The bundle the fleet serves; the shipped one if none."),
+    Path | None, Option("--bundle", metavar="BUNDLE", help="What the fleet serves; by default the shipped one.")
 ]
-Golden = Annotated[int, typer.Option(min=0, help="Which golden event of the bundle, where no file is given.")]
-Save = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Write the requests as files for `curl -d @FILE`; ask no tier.")
-]
-EventId = Annotated[str | None, typer.Option("--event", metavar="ID", help="Event id; a new one by default.")]
-DeadlineMs = Annotated[float | None, typer.Option(min=1, help="Time budget; the tiers' own by default.")]
+Golden = Annotated[int, Option(min=0, help="Which golden event of the bundle, where no file is given.")]
+Save = Annotated[Path | None, Option(metavar="FOLDER", help="Write them as files for `curl -d @FILE`; ask no tier.")]
+EventId = Annotated[str | None, Option("--event", metavar="ID", help="Event id; a new one by default.")]
+DeadlineMs = Annotated[float | None, Option(min=1, help="Time budget; the tiers' own by default.")]
 PlayData = Annotated[
-    str | None,
-    typer.Option("--data", metavar="DATA", help="Play a data file or built-in set; golden events by default."),
+    str | None, Option("--data", metavar="DATA", help="A data file or built-in set; by default golden events.")
 ]
-PlaySplit = Annotated[str, typer.Option("--split", help="Which part of --data: train, validation, test or all.")]
-Jitter = Annotated[float, typer.Option("--jitter-ms", min=0, help="Each view comes up to this much later.")]
-Drop = Annotated[float, typer.Option(min=0, max=1, help="Share of the views that are lost.")]
-Order = Annotated[int, typer.Option("--seed", help="Seed of the order, of what is lost and what is late.")]
+PlaySplit = Annotated[str, Option("--split", help="Which part of --data: train, validation, test or all.")]
+Jitter = Annotated[float, Option("--jitter-ms", min=0, help="Each view comes up to this much later.")]
+Drop = Annotated[float, Option(min=0, max=1, help="Share of the views that are lost.")]
+Order = Annotated[int, Option("--seed", help="Seed of the order, of what is lost and what is late.")]
 Threshold = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Instead of the policy's: answer at the first exit less unsure; 0 = the cloud."),
+    float | None, Option(min=0, max=1, help="Not the policy's: answer at the first exit less unsure; 0 = the cloud.")
 ]
-HealthFile = Annotated[Path | None, typer.Option(help="Touch this file whenever an event was answered.")]
+HealthFile = Annotated[Path | None, Option(help="Touch this file whenever an event was answered.")]
 
 
 def infer(

@@ -5,13 +5,14 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from ddnn.cli import options
 from ddnn.cli.options import print_json, screen, tier_addresses
 
 __all__ = ["doctor", "status"]
 
-BundleOnly = Annotated[bool, typer.Option("--bundle-only", help="Check the bundle and the ports, not a running fleet.")]
+BundleOnly = Annotated[bool, Option("--bundle-only", help="Check the bundle and the ports, not a running fleet.")]
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]"}
 

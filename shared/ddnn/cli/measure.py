@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from ddnn.cli import options
 from ddnn.cli.options import bars, load_events, open_bundle, print_json, refuse_folder, screen
@@ -16,25 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "profile", "record"]
 
-Split = Annotated[str, typer.Option(help="`train`, `validation` or `test`.")]
-Missing = Annotated[
-    bool, typer.Option("--missing", help="Also lose each device, and up to six devices every subset of them.")
-]
+Split = Annotated[str, Option(help="`train`, `validation` or `test`.")]
+Missing = Annotated[bool, Option("--missing", help="Also lose each device, and up to six devices each subset of them.")]
 Fleet = Annotated[
-    list[str] | None,
-    typer.Option(metavar="URL,URL", help="Addresses of the running devices, in order: compare their answers."),
+    list[str] | None, Option(metavar="URL,URL", help="Addresses of running devices, in order: compare answers.")
 ]
-ScoresFile = Annotated[Path, typer.Option(metavar="FILE", help="The `.npz` file to write.")]
+ScoresFile = Annotated[Path, Option(metavar="FILE", help="The `.npz` file to write.")]
 Splits = Annotated[
-    list[str] | None,
-    typer.Option("--split", help="`train`, `validation` or `test`; once for each. By default validation and test."),
+    list[str] | None, Option("--split", help="`train`, `validation` or `test`, for each; by default the last two.")
 ]
-Batch = Annotated[int, typer.Option(min=1, max=4096, help="Events a run; `tune` takes a profile of 1.")]
-Repeat = Annotated[int, typer.Option(min=1, max=1_000_000, help="Runs of each section that count.")]
-Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads a section may use.")]
-TimesFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the times there, for `ddnn tune --profile`.")
-]
+Batch = Annotated[int, Option(min=1, max=4096, help="Events a run; `tune` takes a profile of 1.")]
+Repeat = Annotated[int, Option(min=1, max=1_000_000, help="Runs of each section that count.")]
+Threads = Annotated[int, Option(min=1, max=256, help="Threads a section may use.")]
+TimesFile = Annotated[Path | None, Option(metavar="FILE", help="Write the times there, for `ddnn tune --profile`.")]
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from ddnn.errors import BadInput
 
@@ -18,24 +19,9 @@ if TYPE_CHECKING:
     from ddnn.data import Dataset
     from ddnn.evaluation.scores import Progress
 
-__all__ = [
-    "BasePort",
-    "BundleArgument",
-    "BundleFolder",
-    "Count",
-    "Data",
-    "Devices",
-    "Grid",
-    "GroupBy",
-    "Json",
-    "LinkShapes",
-    "MaxBatch",
-    "MaxDelay",
-    "Rate",
-    "Seed",
-    "TestGroups",
-    "Token",
-    "Urls",
+__all__ = ["BasePort", "BundleArgument", "BundleFolder", "Count", "Data", "Devices", "Grid", "GroupBy"]
+__all__ += ["Json", "LinkShapes", "MaxBatch", "MaxDelay", "Rate", "Seed", "TestGroups", "Token", "Urls", "bars"]
+__all__ += [
     "bars",
     "command_name",
     "load_events",
@@ -48,55 +34,39 @@ __all__ = [
 ]
 
 BundleArgument = Annotated[
-    Path | None, typer.Argument(metavar="[BUNDLE]", help="Folder of a bundle; the shipped six-device one by default.")
+    Path | None, Argument(metavar="[BUNDLE]", help="A bundle; the shipped six-device one by default.")
 ]
-BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")]
-Data = Annotated[str, typer.Argument(metavar="DATA", help="`mnist5k`, `synthetic`, or a `.npz` file.")]
-Grid = Annotated[
-    str | None, typer.Option(metavar="CxR", help="Cut whole images into columns × rows; by default as in training.")
-]
-GroupBy = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Array of the file whose groups the split keeps whole.")
-]
-TestGroups = Annotated[
-    str | None, typer.Option(metavar="G,G", help="Groups of --group-by that are the test split, comma-separated.")
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of the split, where chance makes it; by default as in training.")]
-BasePort = Annotated[
-    int, typer.Option(min=0, max=65535, help="Port of the cloud; edges follow from +1, devices from +10.")
-]
+BundleFolder = Annotated[Path, Argument(metavar="BUNDLE", help="Folder of a bundle.")]
+Data = Annotated[str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, or a `.npz` file.")]
+Grid = Annotated[str | None, Option(metavar="CxR", help="Cut images into columns × rows; by default as in training.")]
+GroupBy = Annotated[str | None, Option(metavar="NAME", help="Array of the file whose groups the split keeps whole.")]
+TestGroups = Annotated[str | None, Option(metavar="G,G", help="Groups of --group-by that are the test split.")]
+Seed = Annotated[int | None, Option(help="Seed of the split, where chance makes it; by default as in training.")]
+BasePort = Annotated[int, Option(min=0, max=65535, help="Port of the cloud; edges follow from +1, devices from +10.")]
 Devices = Annotated[
     list[str] | None,
-    typer.Option("--device", metavar="URL", help="Address of a device; once for each, in order, or comma-separated."),
+    Option("--device", metavar="URL", help="Address of a device; for each, in order, or comma-separated."),
 ]
 Urls = Annotated[
     list[str] | None,
-    typer.Option("--url", metavar="URL", help="Address of a tier instead of a port; once for each, the cloud too."),
+    Option("--url", metavar="URL", help="Address of a tier instead of a port; for each, the cloud too."),
 ]
-Token = Annotated[
-    str | None, typer.Option(envvar="DDNN_TOKEN", show_envvar=True, help="Bearer token the tiers demand.")
-]
-Count = Annotated[int | None, typer.Option(min=0, help="How many events; each once by default, 0 = without end.")]
-Rate = Annotated[
-    float | None, typer.Option(min=0.001, help="Events a second; by default the next when the last was answered.")
-]
-MaxBatch = Annotated[
-    int | None, typer.Option(min=1, help="Most events in one run of a section, at every tier; 64 by default.")
-]
+Token = Annotated[str | None, Option(envvar="DDNN_TOKEN", show_envvar=True, help="Bearer token the tiers demand.")]
+Count = Annotated[int | None, Option(min=0, help="How many events; each once by default, 0 = without end.")]
+Rate = Annotated[float | None, Option(min=0.001, help="Events a second; by default each when the last was answered.")]
+MaxBatch = Annotated[int | None, Option(min=1, help="Most events in a run of a section, at every tier; 64 by default.")]
 MaxDelay = Annotated[
-    float | None,
-    typer.Option(min=0, help="How long a free section waits for more events, in milliseconds; 0 by default."),
+    float | None, Option(min=0, help="How long a free section waits for more events, in milliseconds; 0 by default.")
 ]
 LinkShapes = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--link",
         metavar="NAME=SHAPE",
-        help="Make a link slow: device-edge=5ms,50mbit or edge-cloud=40ms,10mbit,5ms"
-        " (round trip, rate, jitter); once for each.",
+        help="Make a link slow, for each: edge-cloud=40ms,10mbit,5ms or device-edge=… (round trip, rate, jitter).",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON document on stdout, nothing else.")]
 
 
 def open_bundle(path: Path | None) -> "Bundle":

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer import Argument, Option
 
 from ddnn.cli.options import BasePort, Json, Token, Urls, note, print_json, screen, tier_addresses
 
@@ -23,17 +24,12 @@ policy = typer.Typer(
     no_args_is_help=True,
 )
 
-Proposed = Annotated[
-    Path, typer.Argument(metavar="FILE|BUNDLE", help="JSON of a policy, or the folder of a bundle that has one.")
-]
+Proposed = Annotated[Path, Argument(metavar="FILE|BUNDLE", help="JSON of a policy, or folder of a bundle with one.")]
 AdminToken = Annotated[
-    str | None,
-    typer.Option(envvar="DDNN_ADMIN_TOKEN", show_envvar=True, help="Admin token that writing a policy demands."),
+    str | None, Option(envvar="DDNN_ADMIN_TOKEN", show_envvar=True, help="Admin token that writing a policy demands.")
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Change nothing; try it on the decisions that the tiers recorded.")
-]
-Wait = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for all tiers to follow.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Change nothing; try it on the decisions that the tiers recorded.")]
+Wait = Annotated[float, Option(min=0, metavar="SECONDS", help="How long to wait for all tiers to follow.")]
 _BACKGROUND: Final = ("tuned.", "promise.usual.")
 """How a policy was found fills a screen and changes no answer: --json has it."""
 

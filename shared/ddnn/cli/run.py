@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
+from typer import Argument, Option
 
 from ddnn.cli import options
 from ddnn.cli.options import command_name, screen
@@ -21,25 +22,22 @@ if TYPE_CHECKING:
 
 __all__ = ["serve", "up"]
 
-NoPlay = Annotated[bool, typer.Option("--no-play", help="Start the fleet and play nothing.")]
-Once = Annotated[bool, typer.Option("--once", help="Stop the fleet when the events are played; for scripts.")]
+NoPlay = Annotated[bool, Option("--no-play", help="Start the fleet and play nothing.")]
+Once = Annotated[bool, Option("--once", help="Stop the fleet when the events are played; for scripts.")]
 State = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Folder in which the policy outlives the fleet; by default it ends with it."),
+    Path | None, Option(metavar="DIR", help="Folder in which the policy outlives the fleet; by default it does not.")
 ]
-TierArgument = Annotated[Literal["device", "edge", "cloud"], typer.Argument(help="Which kind of tier.")]
-ServedBundle = Annotated[Path | None, typer.Option(help="Folder of the bundle; the shipped one by default.")]
-Index = Annotated[int | None, typer.Option(help="Which device, or which edge, this is.")]
-Upstream = Annotated[
-    list[str] | None, typer.Option(help="Address of the tier above; again for a second one to fall back to.")
-]
-Host = Annotated[str | None, typer.Option(help="Address to bind.")]
-Port = Annotated[int | None, typer.Option(help="Port to bind.")]
-SectionBatch = Annotated[int | None, typer.Option(help="Most events in one run of a section.")]
+TierArgument = Annotated[Literal["device", "edge", "cloud"], Argument(help="Which kind of tier.")]
+ServedBundle = Annotated[Path | None, Option(help="Folder of the bundle; the shipped one by default.")]
+Index = Annotated[int | None, Option(help="Which device, or which edge, this is.")]
+Upstream = Annotated[list[str] | None, Option(help="Address of the tier above; again for a second to fall back to.")]
+Host = Annotated[str | None, Option(help="Address to bind.")]
+Port = Annotated[int | None, Option(help="Port to bind.")]
+SectionBatch = Annotated[int | None, Option(help="Most events in one run of a section.")]
 SectionDelay = Annotated[
-    float | None, typer.Option(help="How long a free section waits for more events, in milliseconds; 0 by default.")
+    float | None, Option(help="How long a free section waits for more events, in milliseconds; 0 by default.")
 ]
-LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
+LogLevel = Annotated[str | None, Option(help="debug, info, warning or error.")]
 
 _USUAL_PORT: Final = 8000
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from ddnn.cli import options
 from ddnn.cli.options import bars, command_name, open_bundle, print_json
@@ -21,28 +22,27 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-Source = Annotated[str | None, typer.Argument(help="`mnist5k`, `synthetic`, or a .npz file under the data contract.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of the bundle to make.")]
-Grid = Annotated[str | None, typer.Option(help="Cut whole images into views, columns x rows: 3x2.")]
+Source = Annotated[str | None, Argument(help="`mnist5k`, `synthetic`, or a .npz file under the data contract.")]
+Out = Annotated[Path | None, Option(help="Folder of the bundle to make.")]
+Grid = Annotated[str | None, Option(help="Cut whole images into views, columns x rows: 3x2.")]
 ConfigFiles = Annotated[
-    list[str] | None, typer.Option(help="TOML file, or packaged config (a to f, paper); repeatable, later ones win.")
+    list[str] | None, Option(help="TOML file, or packaged config (a to f, paper); repeatable, later ones win.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Where chance plays: split, first weights, order, changes.")]
-Epochs = Annotated[int | None, typer.Option(help="Overrides training.epochs.")]
-Batch = Annotated[int | None, typer.Option(help="Overrides training.batch.")]
-LearningRate = Annotated[float | None, typer.Option(help="Overrides training.learning_rate.")]
+Seed = Annotated[int, Option(min=0, help="Where chance plays: split, first weights, order, changes.")]
+Epochs = Annotated[int | None, Option(help="Overrides training.epochs.")]
+Batch = Annotated[int | None, Option(help="Overrides training.batch.")]
+LearningRate = Annotated[float | None, Option(help="Overrides training.learning_rate.")]
 Initial = Annotated[
-    Path | None,
-    typer.Option("--from", metavar="BUNDLE", help="Start from the weights of this bundle, by default its config."),
+    Path | None, Option("--from", metavar="BUNDLE", help="Start from this bundle's weights, by default its config.")
 ]
 Freeze = Annotated[
     list[str] | None,
-    typer.Option(metavar="SECTION", help="Keep the weights of `device`, `local`, `edge`, `cloud`, or `device_0`."),
+    Option(metavar="SECTION", help="Keep weights of `device`, `local`, `edge`, `cloud`, or `device_0`."),
 ]
-MaxDrop = Annotated[float, typer.Option(help="How far below the cloud exit's the tuned overall accuracy may be.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.run.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle, or an unfinished run.")]
-ShowConfig = Annotated[bool, typer.Option("--show-config", help="Print every key of the config and end.")]
+MaxDrop = Annotated[float, Option(help="How far below the cloud exit's the tuned overall accuracy may be.")]
+Resume = Annotated[bool, Option("--resume", help="Go on with the run in OUT.run.")]
+Force = Annotated[bool, Option("--force", help="Replace an existing bundle, or an unfinished run.")]
+ShowConfig = Annotated[bool, Option("--show-config", help="Print every key of the config and end.")]
 
 
 def train(

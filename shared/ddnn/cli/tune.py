@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from ddnn.cli import options
 from ddnn.cli.options import bars, load_events, note, print_json, screen
@@ -18,59 +19,46 @@ if TYPE_CHECKING:
 
 __all__ = ["tune"]
 
-Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz` file, or scores by `ddnn record`.")
-]
+Data = Annotated[str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz`, or scores by `ddnn record`.")]
 MaxDrop = Annotated[
     float | None,
-    typer.Option(
+    Option(
         metavar="SHARE",
         help="How far the overall accuracy may lie below the cloud exit's; 0.005 by default, no limit with --max-cost.",
     ),
 ]
 MaxCost = Annotated[
-    float | None,
-    typer.Option(metavar="X", help="The best accuracy at a mean cost of an event of at most X: bytes, or ms."),
+    float | None, Option(metavar="X", help="The best accuracy at a mean cost of an event of at most X: bytes, or ms.")
 ]
-MaxShare = Annotated[
-    list[str] | None, typer.Option(metavar="EXIT=SHARE", help="The most that an exit may answer; once for each exit.")
-]
-Cost = Annotated[str, typer.Option(help="What is to be small: `payload` or `body` bytes, or `latency`.")]
-Over = Annotated[str, typer.Option(help="Whose bytes count: `all`, or those of `device-edge` or `edge-cloud` alone.")]
+MaxShare = Annotated[list[str] | None, Option(metavar="EXIT=SHARE", help="The most an exit may answer; once for each.")]
+Cost = Annotated[str, Option(help="What is to be small: `payload` or `body` bytes, or `latency`.")]
+Over = Annotated[str, Option(help="Whose bytes count: `all`, or those of `device-edge` or `edge-cloud` alone.")]
 LinkOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--link", metavar="NAME=RTT,RATE", help="A link's round trip and rate, for latency: `edge-cloud=40ms,10mbit`."
     ),
 ]
-SharedLink = Annotated[bool, typer.Option("--shared-link", help="The devices of an edge share one link to it.")]
-ProfileFile = Annotated[
-    Path | None, typer.Option("--profile", metavar="FILE", help="Times of the sections, by `ddnn profile`.")
-]
-Offload = Annotated[str | None, typer.Option(help="`staged` or `eager`; by default as the policy has it.")]
+SharedLink = Annotated[bool, Option("--shared-link", help="The devices of an edge share one link to it.")]
+Times = Annotated[Path | None, Option("--profile", metavar="FILE", help="Times of the sections, by `ddnn profile`.")]
+Offload = Annotated[str | None, Option(help="`staged` or `eager`; by default as the policy has it.")]
 Criterion = Annotated[
     str | None,
-    typer.Option(
+    Option(
         help="`entropy`, `max_probability`, `margin`, `agreement`, your own as `package.module:function`, or `auto`:"
         " entropy unless another is clearly better. By default the policy's own."
     ),
 ]
-Live = Annotated[
-    bool, typer.Option("--live", help="Thresholds and temperatures for each number of live devices too; needs data.")
-]
+Live = Annotated[bool, Option("--live", help="Thresholds, temperatures for each number of live devices; needs data.")]
 Risk = Annotated[
-    float | None,
-    typer.Option(metavar="SHARE", help="Promise that at most this share of events is lost by not asking the cloud."),
+    float | None, Option(metavar="SHARE", help="Promise that at most this share of events is lost by asking no cloud.")
 ]
-Confidence = Annotated[float | None, typer.Option(help="How sure a promise by --risk is; 0.95 by default.")]
-Unlabelled = Annotated[
-    bool, typer.Option("--unlabelled", help="With --risk: lost is what the cloud would answer otherwise; no labels.")
-]
+Confidence = Annotated[float | None, Option(help="How sure a promise by --risk is; 0.95 by default.")]
+Unlabelled = Annotated[bool, Option("--unlabelled", help="With --risk: lost is what the cloud answers otherwise.")]
 Out = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Write a report there: `tune.json`, and `tune.html`, a page with plots."),
+    Path | None, Option(metavar="DIR", help="Write a report there: `tune.json`, and `tune.html` with plots.")
 ]
-Write = Annotated[bool, typer.Option("--write", help="Write the policy into the bundle, one version on.")]
+Write = Annotated[bool, Option("--write", help="Write the policy into the bundle, one version on.")]
 
 
 def tune(
@@ -87,7 +75,7 @@ def tune(
     over: Over = "all",
     link: LinkOption = None,
     shared_link: SharedLink = False,
-    profile: ProfileFile = None,
+    profile: Times = None,
     offload: Offload = None,
     criterion: Criterion = None,
     live: Live = False,

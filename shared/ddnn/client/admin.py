@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import httpx
-
 from ddnn.client.client import Call, Client, json_object
 from ddnn.errors import Forbidden
 from ddnn.policy import Policy
@@ -14,16 +12,9 @@ __all__ = ["Admin"]
 class Admin(Client):
     """Administer one tier; a policy is written to the one that follows no other, usually the cloud."""
 
-    def __init__(
-        self,
-        url: str,
-        token: str | None = None,
-        *,
-        admin_token: str | None = None,
-        timeout_s: float = 10.0,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        super().__init__(url, token, timeout_s=timeout_s, transport=transport)
+    def __init__(self, url: str, token: str | None = None, *, admin_token: str | None = None, **kept: Any) -> None:
+        """`timeout_s`, by default 10, and `transport` are `Client`'s."""
+        super().__init__(url, token, **{"timeout_s": 10.0, **kept})
         self._admin_token = admin_token
 
     def stats(self) -> dict[str, Any]:

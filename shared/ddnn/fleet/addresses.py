@@ -8,17 +8,8 @@ from typing import Final
 from ddnn.errors import BadConfig, BadInput
 from ddnn.topology import Topology
 
-__all__ = [
-    "HOST",
-    "addresses_of",
-    "device_addresses",
-    "edge_names",
-    "is_free",
-    "local_addresses",
-    "parse_addresses",
-    "ports",
-    "refuse_ports_in_use",
-]
+__all__ = ["HOST", "addresses_of", "device_addresses", "edge_names", "is_free", "local_addresses"]
+__all__ += ["parse_addresses", "ports", "refuse_ports_in_use"]
 
 HOST: Final = "127.0.0.1"
 

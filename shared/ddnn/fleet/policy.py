@@ -37,12 +37,8 @@ class FleetPolicy:
     def tiers(self) -> list[dict[str, Any]]:
         """Which tier has which version, where from, and whether it keeps it."""
         return [
-            {
-                "name": tier.name,
-                "url": tier.url,
-                "problem": tier.problem,
-                **{key: tier.part("policy").get(key) for key in _OF_A_TIER},
-            }
+            {"name": tier.name, "url": tier.url, "problem": tier.problem}
+            | {key: tier.part("policy").get(key) for key in _OF_A_TIER}
             for tier in self.statuses
         ]
 

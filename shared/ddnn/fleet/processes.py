@@ -18,7 +18,7 @@ from typing import Final, Self
 from ddnn.bundle import Bundle
 from ddnn.client import Client
 from ddnn.errors import BadConfig, DDNNError
-from ddnn.fleet.addresses import HOST, edge_names, ports, refuse_ports_in_use
+from ddnn.fleet.addresses import HOST, addresses_of, edge_names, ports, refuse_ports_in_use
 from ddnn.links import LinkShape
 from ddnn.types import Tier
 
@@ -64,9 +64,9 @@ class Member:
 
     def end(self, how: signal.Signals) -> None:
         """Send its process a signal and wait until it is no more; kill it when that takes too long."""
+        self.send(how)
         if self.process is None:
             return
-        self.send(how)
         try:
             self.process.wait(_SECONDS_TO_STOP)
         except subprocess.TimeoutExpired:
@@ -110,7 +110,7 @@ class LinkProcess:
     @property
     def url(self) -> str:
         """Address for callers."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     def ask(self, command: str) -> str:
         """Give it one of the commands of `python -m ddnn_lab.links`; return its answer, raise what it refuses."""
@@ -202,22 +202,17 @@ class LocalFleet:
     @property
     def cloud_url(self) -> str:
         """Address of the cloud."""
-        return self.members["cloud"].url
-
-    @property
-    def edge_url(self) -> str:
-        """Address of the first edge."""
-        return self.edge_urls[0]
+        return self._urls(Tier.CLOUD)[0]
 
     @property
     def edge_urls(self) -> tuple[str, ...]:
-        """Addresses of the edges."""
-        return tuple(member.url for member in self.members.values() if member.tier is Tier.EDGE)
+        """Addresses of the edges, in order."""
+        return self._urls(Tier.EDGE)
 
     @property
     def device_urls(self) -> tuple[str, ...]:
         """Addresses of the devices, in order."""
-        return tuple(member.url for member in self.members.values() if member.tier is Tier.DEVICE)
+        return self._urls(Tier.DEVICE)
 
     def pid(self, name: str) -> int:
         """Process id of the tier `name`, which must have been started."""
@@ -260,7 +255,7 @@ class LocalFleet:
         """
         try:
             for tier in (Tier.DEVICE, Tier.EDGE, Tier.CLOUD):
-                members = [member for member in self.members.values() if member.tier is tier]
+                members = self._of(tier)
                 for member in members:
                     member.send(signal.SIGTERM)
                 until = time.monotonic() + seconds
@@ -302,19 +297,20 @@ class LocalFleet:
         """Names of the tiers whose uplink leads to `member`."""
         return [other.name for other in self.members.values() if other.upstream == member.url]
 
+    def _of(self, tier: Tier) -> list[Member]:
+        return [member for member in self.members.values() if member.tier is tier]
+
+    def _urls(self, tier: Tier) -> tuple[str, ...]:
+        return tuple(member.url for member in self._of(tier))
+
     def _plan(self) -> Iterator[Member]:
-        topology = self.bundle.topology
-        edges = edge_names(len(topology.edges))
-
-        def member(name: str, tier: Tier, index: int, upstream: str | None) -> Member:
-            above = None if upstream is None else f"http://{HOST}:{self._ports[upstream]}"
-            return Member(name, tier, index, self._ports[name], above, self.folder / f"{name}.log")
-
-        yield member("cloud", Tier.CLOUD, 0, None)
-        for index, name in enumerate(edges):
-            yield member(name, Tier.EDGE, index, "cloud")
-        for index in range(len(topology.devices)):
-            yield member(f"device-{index}", Tier.DEVICE, index, edges[topology.edge_of(index)])
+        edges, urls = edge_names(len(self.bundle.topology.edges)), addresses_of(self._ports)
+        for name, port in self._ports.items():
+            tier = Tier(name.partition("-")[0])
+            index = int(name.partition("-")[2] or 0)
+            below_edge = tier is Tier.DEVICE and edges[self.bundle.topology.edge_of(index)]
+            above = None if tier is Tier.CLOUD else urls[below_edge or "cloud"]
+            yield Member(name, tier, index, port, above, self.folder / f"{name}.log")
 
     def _lay(self) -> Iterator[tuple[str, LinkProcess]]:
         for seed, member in enumerate(self.members.values()):
@@ -324,8 +320,7 @@ class LocalFleet:
 
     def _arguments(self, member: Member) -> list[str]:
         where = ["--bundle", str(self.bundle.path), "--index", str(member.index)]
-        link = self.links.get(member.name)
-        above = link.url if link else member.upstream
+        above = self.links[member.name].url if member.name in self.links else member.upstream
         upstream = ["--upstream", above] if above else []
         return ["serve", member.tier.value, *where, *upstream, "--host", HOST, "--port", str(member.port)]
 

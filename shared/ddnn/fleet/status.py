@@ -18,15 +18,8 @@ from ddnn.fleet.addresses import HOST, addresses_of, local_addresses, ports
 from ddnn.formatting import percent, plain_table
 from ddnn.topology import Topology
 
-__all__ = [
-    "NO_TIER",
-    "TierStatus",
-    "audit_line",
-    "check_served",
-    "print_statuses",
-    "read_statuses",
-    "running_addresses",
-]
+__all__ = ["NO_TIER", "TierStatus", "audit_line", "check_served", "print_statuses"]
+__all__ += ["read_statuses", "running_addresses"]
 
 NO_TIER: Final = "No tier answers. `ddnn up` starts a fleet."
 _TIMEOUT_S: Final = 3.0

@@ -34,12 +34,12 @@ def test_every_tier_is_a_process_of_its_own(fleet: LocalFleet) -> None:
 
 
 def test_a_killed_tier_is_reported_and_starts_again_on_its_port(fleet: LocalFleet) -> None:
-    url = fleet.edge_url
+    url = fleet.edge_urls[0]
     fleet.kill("edge")
     assert [member.how_it_ended() for member in fleet.stopped()] == ["edge was ended by SIGKILL"]
     fleet.start("edge")
     fleet.wait_until_ready()
-    assert fleet.edge_url == url
+    assert fleet.edge_urls[0] == url
     with Client(url) as client:
         assert client.status()["tier"] == "edge"
 
@@ -78,7 +78,7 @@ def test_devices_stop_while_the_edge_still_answers_them(tiny_bundle: Bundle) -> 
         quick = fleet.members["device-5"].process
         assert quick is not None
         assert quick.wait(30) == 0
-        with Client(fleet.edge_url) as edge, Client(fleet.cloud_url) as cloud:
+        with Client(fleet.edge_urls[0]) as edge, Client(fleet.cloud_url) as cloud:
             assert (edge.ready(), cloud.ready()) == (True, True)
         slow.resume()
         stopping.result(60)
