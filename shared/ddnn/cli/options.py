@@ -19,19 +19,10 @@ if TYPE_CHECKING:
     from ddnn.data import Dataset
     from ddnn.evaluation.scores import Progress
 
-__all__ = ["BasePort", "BundleArgument", "BundleFolder", "Count", "Data", "Devices", "Grid", "GroupBy"]
-__all__ += ["Json", "LinkShapes", "MaxBatch", "MaxDelay", "Rate", "Seed", "TestGroups", "Token", "Urls", "bars"]
-__all__ += [
-    "bars",
-    "command_name",
-    "load_events",
-    "note",
-    "open_bundle",
-    "print_json",
-    "refuse_folder",
-    "screen",
-    "tier_addresses",
-]
+__all__ = ["BasePort", "BundleArgument", "BundleFolder", "Count", "Data", "Devices", "Grid", "GroupBy", "Json"]
+__all__ += ["LinkShapes", "MaxBatch", "MaxDelay", "Rate", "Seed", "TestGroups", "Token", "Urls"]
+__all__ += ["bars", "command_name", "load_events", "note", "open_bundle", "print_json", "refuse_folder", "screen"]
+__all__ += ["tier_addresses"]
 
 BundleArgument = Annotated[
     Path | None, Argument(metavar="[BUNDLE]", help="A bundle; the shipped six-device one by default.")

@@ -28,8 +28,7 @@ _SET_BY_THE_FLEET: Final = {
     f"DDNN_{name}"
     for name in ("BUNDLE", "INDEX", "UPSTREAM", "HOST", "PORT", "STATE_DIR", "TLS_CERTIFICATE", "TLS_KEY")
 }
-_PROXY: Final = "ddnn_lab.links"
-"""Of the laboratory, and a process of its own: nothing here imports it."""
+_PROXY: Final = "ddnn_lab.links"  # of the laboratory, and a process of its own: nothing here imports it
 _SECONDS_TO_STOP: Final = 12.0
 _LINES_TO_SHOW: Final = 5
 
@@ -38,8 +37,7 @@ _LINES_TO_SHOW: Final = 5
 class Member:
     """One tier of the fleet, running or not."""
 
-    name: str
-    """`cloud`, `edge` (`edge-0`, `edge-1`, … when there are several), `device-0`, …"""
+    name: str  # `cloud`, `edge` (`edge-0`, `edge-1`, … when there are several), `device-0`, …
     tier: Tier
     index: int
     port: int
@@ -94,8 +92,7 @@ class LinkProcess:
     """A link to `HOST:PORT` from construction to `close`; it also ends with the process that made it."""
 
     def __init__(self, to: str, shape: LinkShape | None = None, *, seed: int = 0) -> None:
-        self.shape = shape or LinkShape()
-        """What it did to whatever passed when it was made."""
+        self.shape = shape or LinkShape()  # what it did to whatever passed when it was made
         self._process = subprocess.Popen(
             [sys.executable, "-m", _PROXY, "--to", to, "--shape", str(self.shape), "--seed", str(seed)],
             stdin=subprocess.PIPE,
@@ -104,8 +101,7 @@ class LinkProcess:
             bufsize=1,
             start_new_session=True,  # a terminal's Ctrl-C is for the process above, which may have tiers to drain first
         )
-        self.port = int(self._answer())
-        """Where it listens."""
+        self.port = int(self._answer())  # where it listens
 
     @property
     def url(self) -> str:
@@ -179,8 +175,7 @@ class LocalFleet:
         topology = self.bundle.topology
         self._ports = ports(base_port, len(topology.devices), len(topology.edges))
         self.members: dict[str, Member] = {}
-        self.links: dict[str, LinkProcess] = {}
-        """By the member at the lower end."""
+        self.links: dict[str, LinkProcess] = {}  # by the member at the lower end
 
     def __enter__(self) -> Self:
         refuse_ports_in_use(self._ports)
