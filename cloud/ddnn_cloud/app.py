@@ -25,7 +25,6 @@ from ddnn.wire import InferRequest, Parameters, shown
 __all__ = ["CloudService", "create_app", "make_service"]
 
 _EDGES_WAIT_TOO = 2  # times as long as an edge waits for its devices: by then it has sent what it has
-_ONE = np.ones(1, np.bool_)
 
 
 class CloudService(Service):
@@ -76,24 +75,13 @@ class CloudService(Service):
         else:
             devices = np.zeros((rows, self._devices), np.bool_)
             devices[:, mine] = here
-        one_place = self._by_edge or answered
-        if one_place:
-            tensor = tensor[:, np.newaxis]
+        if self._by_edge or answered:  # one place
+            tensor, here = tensor[:, np.newaxis], np.ones((rows, 1), np.bool_)
         # One edge's events wait for no other. A copy, as a row that waits must not keep the whole body in memory.
         events = ids if edges > 1 else [None] * rows
         return [
-            (
-                event,
-                Contribution(
-                    child,
-                    {name: tensor[row].copy()},
-                    _ONE if one_place else here[row],
-                    devices[row],
-                    answered=exits[row],
-                    policy_version=version,
-                ),
-            )
-            for row, event in enumerate(events)
+            (event, Contribution(child, {name: sent.copy()}, present, seen, exit, version))
+            for event, sent, present, seen, exit in zip(events, tensor, here, devices, exits, strict=True)
         ]
 
     @staticmethod

@@ -5,7 +5,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
-from ddnn.errors import DDNNError, DeadlineExceeded, Unavailable
+from ddnn.errors import DeadlineExceeded, Unavailable
 from ddnn.serving.app import make_app
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
@@ -46,13 +46,10 @@ class DeviceService(Service):
         ]
         answers = await self.engine.answer(events, options)
         if not any(answer.label >= 0 for answer in answers):  # there is no exit here to fall back on
-            raise _no_answer(answers[0].degraded_reason)
+            reason = answers[0].degraded_reason
+            kind = DeadlineExceeded if reason in ("deadline", "timeout") else Unavailable
+            raise kind(f"no tier above answered ({reason}), and this network has no exit below the cloud")
         return answers
-
-
-def _no_answer(reason: str) -> DDNNError:
-    kind = DeadlineExceeded if reason in ("deadline", "timeout") else Unavailable
-    return kind(f"no tier above answered ({reason}), and this network has no exit below the cloud")
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:

@@ -80,22 +80,14 @@ class EdgeService(Service):
         child, version = self._mine.index(device), None
         if "policy_version" in request.parameters:
             version = request.integer("policy_version", 1, MOST_VERSIONS)
-        return [
-            (
-                event,
-                Contribution(
-                    child,
-                    # Copies: a row that waits must not keep the whole body of its request in memory.
-                    {name: tensor[row : row + 1].copy() for name, tensor in tensors.items()},
-                    self._present,
-                    self._alone[device],
-                    answered=Exit.DEVICE if answered[row] else None,
-                    policy_version=version if answered[row] else None,
-                    second=second,
-                ),
-            )
-            for row, event in enumerate(events)
-        ]
+        parts: list[Parted] = []
+        for row, event in enumerate(events):
+            # Copies: a row that waits must not keep the whole body of its request in memory.
+            inputs = {name: tensor[row : row + 1].copy() for name, tensor in tensors.items()}
+            exit, known = (Exit.DEVICE, version) if answered[row] else (None, None)
+            part = Contribution(child, inputs, self._present, self._alone[device], exit, known, second)
+            parts.append((event, part))
+        return parts
 
 
 def _payload(parts: Parts, device: int) -> list[TensorSpec]:

@@ -27,21 +27,15 @@ _FLOOR_S: Final = 0.005  # a loop that has anything to do is late by so much
 
 
 class LoopLag:
-    """How late the event loop is: the one queue that stands before everything else, and that no limit bounds by itself.
+    """How late the event loop is: the one queue before everything else, which no count of requests shows.
 
-    A tier whose section is fast is overloaded by reading and writing alone, or by whatever else runs on its machine.
-    What is ready then waits for all that was ready before it, and no count of requests or events shows how long. So ten
-    times a second it is looked at by how much a timer is late; a service starts that with its loop.
+    The least of the last looks, ten a second, tells a queue that stands from a burst (Nichols & Jacobson, CoDel, 2012).
     """
 
     def __init__(self) -> None:
         self._late = deque([0.0] * _LOOKS, maxlen=_LOOKS)
         self._timer: asyncio.TimerHandle | None = None
-        self.standing_s = 0.0
-        """By how much the loop was late at each of the last looks: what one stall, however long, does not raise.
-
-        The least of a window tells a queue that stands from a burst (Nichols & Jacobson, CoDel, 2012).
-        """
+        self.standing_s = 0.0  # by how much it was late at each of the last looks
 
     def start(self) -> None:
         self._look_at(asyncio.get_running_loop().time() + _EVERY_S)

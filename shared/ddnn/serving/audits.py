@@ -84,7 +84,8 @@ class Audits:
             if not self._has_room(event) or not self._bucket.take():
                 self._count(event.best.exit, "skipped")
             elif "features" in event.inputs:
-                ready.append(self._copy(event, to))
+                ready.append(copy := event.audit(to=to))
+                self._under_way[copy] = event.best
             else:
                 self._await_features(event, to)
                 event.best = replace(event.best, need_features=True)
@@ -159,11 +160,6 @@ class Audits:
         if "features" in event.inputs:
             return len(self._under_way) < self._most
         return len(self._awaited) < self._most and event.id not in self._awaited
-
-    def _copy(self, event: Event, to: Holder) -> Event:
-        copy = event.audit(to=to)
-        self._under_way[copy] = event.best
-        return copy
 
     def _await_features(self, event: Event, to: Holder) -> None:
         id, places, sent = event.id, event.inputs["present"], self._sent

@@ -34,9 +34,7 @@ class Stragglers:
     """How long to wait for late children; alive is which contributed to one of the last `alive_events` events."""
 
     def __init__(self, children: int, alive_events: int) -> None:
-        self._last = [0] * children
-        self._closed = 0
-        self._alive_events = alive_events
+        self._last, self._closed, self._alive_events = [0] * children, 0, alive_events
         self._delays: deque[float] = deque(maxlen=_SEEN)
 
     @property

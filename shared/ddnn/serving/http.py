@@ -135,8 +135,10 @@ class App(FastAPI):
                     receive = seat.counted(receive)
                 head, body = await self._answer(state, headers, came, budget_ms, receive, stages)
                 status = 200
-            except Exception as error:
-                head, body, status = self._refuse(error, identity)
+            except Exception as caught:
+                error = caught if isinstance(caught, DDNNError) else error_of_ours(caught, identity)
+                wait, status = self._admission.retry_after(), error.status
+                head, body = refusal(error, tier=service.tier, request=identity, retry_after=wait)
             start = perf_counter()
             head = [*head, (b"x-request-id", identity.encode())]
             await send({"type": "http.response.start", "status": status, "headers": head})
@@ -214,12 +216,6 @@ class App(FastAPI):
         except TimeoutError as error:
             self._service.metrics.late_answer.inc()
             raise DeadlineExceeded("the deadline had passed before the body was there") from error
-
-    def _refuse(self, error: Exception, identity: str) -> tuple[Head, bytes, int]:
-        if not isinstance(error, DDNNError):
-            error = error_of_ours(error, identity)
-        retry_after = self._admission.retry_after()
-        return *refusal(error, tier=self._service.tier, request=identity, retry_after=retry_after), error.status
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:

@@ -190,8 +190,10 @@ _SMALL: Final = 0.0005  # less than this share is not worth a word
 
 
 def compare(before: Replayed, after: Replayed) -> dict[str, Any]:
-    figures = {"before": _figures(before), "after": _figures(after)}
-    document = {"events": after.events, "estimated": max(before.estimated, after.estimated), **figures}
+    document: dict[str, Any] = {"events": after.events, "estimated": max(before.estimated, after.estimated)}
+    for when, outcome in (("before", before), ("after", after)):
+        share = {exit.value: share for exit, share in outcome.share.items()}
+        document[when] = {"share": share, "bytes": outcome.bytes, "accuracy": outcome.accuracy}
     return {**document, "says": sentence(document)}
 
 
@@ -230,11 +232,6 @@ def _bytes(before: float, after: float) -> str:
     if before == 0 and after > 0:
         return f"{after:.0f} bytes an event instead of none"
     return f"bytes {signed(change, 0)} %" if change else "bytes as they are"
-
-
-def _figures(outcome: Replayed) -> dict[str, Any]:
-    share = {exit.value: share for exit, share in outcome.share.items()}
-    return {"share": share, "bytes": outcome.bytes, "accuracy": outcome.accuracy}
 
 
 def _mean(parts: Sequence[tuple[float, Mapping[str, Any]]]) -> dict[str, Any]:

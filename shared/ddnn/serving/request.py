@@ -105,17 +105,20 @@ def read_options(
     exits: Mapping[str, Exit],
     request_id: str,
 ) -> RequestOptions:
-    """Read `max_exit`, `threshold`, `wait_ms` and `audit`; raise `BadInput`, or `OtherBundle`.
+    """Read the options of a request that came at loop time `arrived`; raise `BadInput`, or `OtherBundle`.
 
-    `arrived` is the loop time at which the request came, in seconds. Its time budget is the smaller of `budget_ms`, the
-    headers', and the protocol's `timeout`, in µs; `default_ms` where there is neither. `exits` may be asked for.
+    Its time is the smaller of `budget_ms` and the protocol's `timeout`, in µs; `default_ms` where there is neither.
     """
     other, asked = headers.get(b"x-ddnn-bundle"), request.parameters
     if other is not None and other != bundle.encode():
         raise OtherBundle(f"x-ddnn-bundle is {other[:12].decode('latin-1')!r}; this tier serves {bundle[:12]!r}")
     max_exit = exits.get(asked.get("max_exit", Exit.CLOUD))  # type: ignore[arg-type]
     if max_exit is None:
-        raise _no_exit(request.text("max_exit") or "", exits)
+        given, first = request.text("max_exit") or "", next(iter(exits))
+        expected = (
+            f"this network's first exit is {first!r}" if given in set(Exit) else f"expected one of {', '.join(Exit)}"
+        )
+        raise BadInput(f"parameter 'max_exit' is {given[:40]!r}; {expected}")
     budgets = [] if budget_ms is None else [budget_ms]
     if "timeout" in asked:
         budgets.append((request.number("timeout", 0.0, _LONGEST_MS * 1000) or 0.0) / 1000)
@@ -128,12 +131,6 @@ def read_options(
         request_id=request_id,
         traceparent=headers.get(b"traceparent", b""),
     )
-
-
-def _no_exit(asked: str, exits: Mapping[str, Exit]) -> BadInput:
-    if asked not in set(Exit):
-        return BadInput(f"parameter 'max_exit' is {asked[:40]!r}; expected one of {', '.join(Exit)}")
-    return BadInput(f"parameter 'max_exit' is {asked!r}; this network's first exit is {next(iter(exits))!r}")
 
 
 @dataclass(frozen=True)

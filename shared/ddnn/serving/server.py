@@ -122,9 +122,8 @@ class BoundedHeads(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request with the one error body, and close."""
-        self._refuse(
-            BadInput(f"this is not an HTTP/1.1 request with at most {_HEADERS} headers of {_BYTES >> 10} kB together")
-        )
+        most = f"{_HEADERS} headers of {_BYTES >> 10} kB together"
+        self._refuse(BadInput(f"this is not an HTTP/1.1 request with at most {most}"))
 
     def _refuse(self, error: DDNNError) -> None:
         tier = self.config.app.state.service.tier  # type: ignore[union-attr]

@@ -95,15 +95,17 @@ class Breaker:
         self.opened, self._probe = self._clock(), None
 
 
+@dataclass(eq=False)
 class RetryBudget:
     """A token bucket filled by calls: each adds `share` of a token up to `burst`, each retry takes one."""
 
-    def __init__(self, share: float = 0.1, burst: float = 10.0) -> None:
-        self._share, self._burst = share, burst
-        self._tokens = burst
+    share: float = 0.1
+    burst: float = 10.0
+
+    _tokens: float = 10.0
 
     def deposit(self) -> None:
-        self._tokens = min(self._burst, self._tokens + self._share)
+        self._tokens = min(self.burst, self._tokens + self.share)
 
     def withdraw(self) -> bool:
         """Whether a retry may be made; takes its token."""

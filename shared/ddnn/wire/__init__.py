@@ -4,7 +4,6 @@ A body is a JSON header, then the raw tensors in its order, little-endian and ro
 wrong is a `BadInput` with a sentence; sizes are checked before anything is allocated.
 """
 
-from ddnn.wire.limits import Limits
 from ddnn.wire.message import (
     HEADER_LENGTH,
     InferRequest,
@@ -17,7 +16,7 @@ from ddnn.wire.message import (
     encode_request,
     encode_response,
 )
-from ddnn.wire.tensors import DATATYPES, datatype_of, shown
+from ddnn.wire.tensors import DATATYPES, Limits, datatype_of, shown
 
 __all__ = [
     "DATATYPES",

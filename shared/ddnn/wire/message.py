@@ -13,12 +13,13 @@ import orjson
 from ddnn import errors
 from ddnn.errors import BadInput, DDNNError
 from ddnn.types import Array
-from ddnn.wire.limits import HARMLESS, Limits
 from ddnn.wire.tensors import (
     DATATYPES,
+    HARMLESS,
     MAX_TENSORS,
     Announced,
     Entry,
+    Limits,
     announced_tensors,
     check_finite,
     datatype_of,
