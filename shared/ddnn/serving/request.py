@@ -114,11 +114,9 @@ def read_options(
         raise OtherBundle(f"x-ddnn-bundle is {other[:12].decode('latin-1')!r}; this tier serves {bundle[:12]!r}")
     max_exit = exits.get(asked.get("max_exit", Exit.CLOUD))  # type: ignore[arg-type]
     if max_exit is None:
-        given, first = request.text("max_exit") or "", next(iter(exits))
-        expected = (
-            f"this network's first exit is {first!r}" if given in set(Exit) else f"expected one of {', '.join(Exit)}"
-        )
-        raise BadInput(f"parameter 'max_exit' is {given[:40]!r}; {expected}")
+        given, known, first = request.text("max_exit") or "", ", ".join(Exit), next(iter(exits))
+        why = f"this network's first exit is {first!r}" if given in set(Exit) else f"expected one of {known}"
+        raise BadInput(f"parameter 'max_exit' is {given[:40]!r}; {why}")
     budgets = [] if budget_ms is None else [budget_ms]
     if "timeout" in asked:
         budgets.append((request.number("timeout", 0.0, _LONGEST_MS * 1000) or 0.0) / 1000)

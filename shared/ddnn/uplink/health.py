@@ -102,7 +102,8 @@ class RetryBudget:
     share: float = 0.1
     burst: float = 10.0
 
-    _tokens: float = 10.0
+    def __post_init__(self) -> None:
+        self._tokens = self.burst
 
     def deposit(self) -> None:
         self._tokens = min(self.burst, self._tokens + self.share)
