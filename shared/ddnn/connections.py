@@ -42,10 +42,9 @@ def _refuse() -> str:
 
 
 class Resolver(ThreadedResolver):
-    """aiohttp's own, and once more without `AI_ADDRCONFIG` where that finds nothing.
+    """aiohttp's own, and where that finds nothing once more without `AI_ADDRCONFIG`.
 
-    With that flag the system leaves out the addresses of families in which only the loopback has one, so that
-    `https://localhost` has no address on a machine without a network (getaddrinfo(3)).
+    With it `https://localhost` has no address on a machine whose network is its loopback (getaddrinfo(3)).
     """
 
     async def resolve(

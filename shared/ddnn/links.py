@@ -30,8 +30,7 @@ class LinkShape:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Out of `40ms,10mbit,5ms`, any part of which may be missing; raise `BadInput` for what is none."""
-        times: list[float] = []
-        rates: list[float] = []
+        times, rates = list[float](), list[float]()
         for part in filter(None, (part.strip() for part in text.split(","))):
             match = _NUMBER.fullmatch(part)
             number, unit = (float(match[1]), match[2].lower()) if match else (0.0, "")
@@ -51,9 +50,9 @@ class LinkShape:
         return size * 8 / self.bits_per_s
 
     def __str__(self) -> str:
-        rate = [] if math.isinf(self.bits_per_s) else [f"{self.bits_per_s / 1e3:.12g}kbit"]
-        jitter = [f"{1e3 * self.jitter_s:.12g}ms"] if self.jitter_s else []
-        return ",".join([f"{1e3 * self.round_trip_s:.12g}ms", *rate, *jitter])
+        rate = "" if math.isinf(self.bits_per_s) else f",{self.bits_per_s / 1e3:.12g}kbit"
+        jitter = f",{1e3 * self.jitter_s:.12g}ms" if self.jitter_s else ""
+        return f"{1e3 * self.round_trip_s:.12g}ms{rate}{jitter}"
 
 
 LINKS: Final = {"device-edge": Tier.DEVICE, "edge-cloud": Tier.EDGE}
@@ -62,10 +61,7 @@ _EXPECTED_LINK: Final = "expected one like edge-cloud=40ms,10mbit: a round trip,
 
 
 def parse_links(given: Sequence[str]) -> dict[str, LinkShape]:
-    """Shapes by name, out of `device-edge=5ms,50mbit` and `edge-cloud=40ms,10mbit,5ms`.
-
-    Any part of a shape may be left out, not all of it; raise `BadInput` for what is none.
-    """
+    """Shapes by name, out of `device-edge=5ms,50mbit` and `edge-cloud=40ms`; raise `BadInput` for what is none."""
     shapes: dict[str, LinkShape] = {}
     for text in given:
         name, _, value = (part.strip() for part in text.partition("="))

@@ -1,7 +1,4 @@
-"""Pages of HTML, made of the templates in `ddnn/templates`, which share one style sheet.
-
-A page is one file that asks the network for nothing. Values are escaped unless they are marked as HTML.
-"""
+"""Pages of HTML out of `ddnn/templates`, which share one style sheet; a page asks the network for nothing."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -33,8 +33,7 @@ def fingerprint(document: Mapping[str, Any], seal: str) -> str:
 def write_sealed(path: Path, document: Mapping[str, Any], seal: str) -> str:
     """Write `document` with its fingerprint under the key `seal`; return the fingerprint."""
     value = fingerprint(document, seal)
-    text = _text({**document, seal: value})
-    write_atomically(path, text)
+    write_atomically(path, _text({**document, seal: value}))
     return value
 
 
@@ -56,10 +55,7 @@ def read_sealed(path: Path, seal: str) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
-    """Fill a temporary file beside `path`, then rename it over `path`: never half a file.
-
-    `content` is text, bytes, or a function that writes the file it is given.
-    """
+    """Fill a temporary file beside `path` with `content`, or by it, then rename it over `path`: never half a file."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     part = Path(name)

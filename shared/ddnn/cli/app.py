@@ -83,9 +83,8 @@ def _say_system(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):  # the reader has seen enough
         _forget_output()
         return 1
-    what = (error.strerror or str(error) or type(error).__name__).lower()
     where = "" if error.filename is None else f"{error.filename}: "
-    print(f"error: {where}{what}", file=sys.stderr)
+    print(f"error: {where}{(error.strerror or str(error) or type(error).__name__).lower()}", file=sys.stderr)
     _forget_output()
     return 2
 
@@ -95,5 +94,4 @@ def _forget_output() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

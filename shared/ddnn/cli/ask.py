@@ -10,6 +10,7 @@ from typer import Argument, Option
 from ddnn.cli import options
 from ddnn.cli.options import load_events, open_bundle, print_json, screen
 from ddnn.errors import BadInput, DDNNError
+from ddnn.formatting import percent
 
 if TYPE_CHECKING:
     from ddnn.client import EventAnswer
@@ -79,8 +80,7 @@ def infer(
     if event is not None and len(events) > 1:
         raise BadInput(f"--event names one event; {file} has {len(events)}")
     if save is not None:
-        for written in write_requests(save, events[0], event):
-            typer.echo(written)
+        typer.echo("\n".join(map(str, write_requests(save, events[0], event))))
         return
     urls = device_addresses(device or (), base_port, opened.topology)
     tiers = read_statuses(urls, token)
@@ -110,8 +110,6 @@ def _document(answer: "EventAnswer", classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _text(event: "Event", answer: "EventAnswer", classes: Sequence[str]) -> str:
-    from ddnn.formatting import percent
-
     truth = "" if event.label is None else f"   (the label says {classes[event.label]})"
     runners_up = answer.probabilities.argsort()[-2:-4:-1]
     lines = {

@@ -9,6 +9,7 @@ from typer import Option
 
 from ddnn.cli import options
 from ddnn.cli.options import bars, load_events, open_bundle, print_json, refuse_folder, screen
+from ddnn.formatting import count, milliseconds, size, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,7 +96,6 @@ def record(
     from ddnn.evaluation.recorded import Recorded
     from ddnn.evaluation.report import accuracies
     from ddnn.evaluation.table import accuracies_table
-    from ddnn.formatting import size
 
     refuse_folder(out)
     opened = open_bundle(bundle)
@@ -136,7 +136,6 @@ def profile(
 
     Example: `ddnn profile BUNDLE --out profile.json`
     """
-    from ddnn.formatting import count
     from ddnn.tuning.profile import measure
 
     refuse_folder(out)
@@ -156,8 +155,6 @@ def profile(
 
 
 def _table(times: "Profile") -> "Table":
-    from ddnn.formatting import milliseconds, table
-
     made = table(None, "section", "median", "p95")
     named = {"device": times.device, "local exit": times.local, "edge": times.edge, "cloud": (times.cloud,)}
     for name, timings in named.items():

@@ -8,6 +8,7 @@ import typer
 from typer import Argument, Option
 
 from ddnn.cli.options import BasePort, Json, Token, Urls, note, print_json, screen, tier_addresses
+from ddnn.formatting import NONE, plain_table
 
 if TYPE_CHECKING:
     from ddnn.fleet.policy import FleetPolicy
@@ -126,7 +127,7 @@ def _fleet(
 def _followed(fleet: "FleetPolicy", applied: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     with screen(stderr=True).status("") as status:
         followed = fleet.wait(
-            applied["etag"], seconds, progress=lambda done, all: status.update(f"{done} of {all} tiers follow")
+            applied["etag"], seconds, lambda *both: status.update("{} of {} tiers follow".format(*both))
         )
     return {"applied": applied, "followed": followed}
 
@@ -141,8 +142,6 @@ def _report(running: "Policy", report: Mapping[str, Any], as_json: bool) -> None
 
 
 def _print_report(running: "Policy", report: Mapping[str, Any]) -> None:
-    from ddnn.formatting import plain_table
-
     console = screen()
     changes = report["differences"]
     if not changes:
@@ -167,18 +166,17 @@ def _print_report(running: "Policy", report: Mapping[str, Any]) -> None:
 
 def _print_policy(running: "Policy", tiers: Sequence[Mapping[str, Any]]) -> None:
     from ddnn.fleet.policy import flat
-    from ddnn.formatting import plain_table
 
     values = plain_table()
     for key, value in flat(running.model_dump(mode="json")).items():
         values.add_row(key, _shown(value))
     versions = plain_table("tier", "version", "from", "heard", "kept over a restart")
     for tier in tiers:
-        heard = "—" if tier["followed_s_ago"] is None else f"{tier['followed_s_ago']:.1f} s ago"
-        kept = "—" if tier["version"] is None else "yes" if tier["kept"] else f"no: {tier['not_kept_because']}"
-        versions.add_row(tier["name"], _shown(tier["version"]), tier["source"] or tier["problem"] or "—", heard, kept)
+        heard = NONE if tier["followed_s_ago"] is None else f"{tier['followed_s_ago']:.1f} s ago"
+        kept = NONE if tier["version"] is None else "yes" if tier["kept"] else f"no: {tier['not_kept_because']}"
+        versions.add_row(tier["name"], _shown(tier["version"]), tier["source"] or tier["problem"] or NONE, heard, kept)
     screen().print(values, "", versions, sep="\n")
 
 
 def _shown(value: object) -> str:
-    return "—" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return NONE if value is None else f"{value:g}" if isinstance(value, float) else str(value)

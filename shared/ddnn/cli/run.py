@@ -110,18 +110,15 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     header = ['-H "Authorization: Bearer $DDNN_TOKEN"'] if token else []
     console.print()
     for member in fleet.members.values():
-        joins = fleet.below(member)
-        # With one edge it is plain which tier joins which.
-        joining = f"  joins {', '.join(joins)}" if joins and len(fleet.edge_urls) > 1 else ""
-        link = fleet.links.get(member.name)
-        uplink = f"  its uplink: {link.shape}" if link else ""
+        joins = fleet.below(member) if len(fleet.edge_urls) > 1 else ()  # with one edge it is plain which joins which
+        joining = f"  joins {', '.join(joins)}" if joins else ""
+        uplink = f"  its uplink: {fleet.links[member.name].shape}" if member.name in fleet.links else ""
         console.print(f"{member.name:<9} {member.url}{joining}{uplink}", markup=False, soft_wrap=True)
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
     request = [f"curl -s {fleet.device_urls[device]}/v2/models/ddnn/infer", *header, f"-d @{shlex.quote(str(body))}"]
     console.print("  " + " \\\n    ".join(request) + "\n", soft_wrap=True, markup=False)
-    command = shlex.quote(command_name())
-    where = "" if fleet.members["cloud"].port == _USUAL_PORT else f" --base-port {fleet.members['cloud'].port}"
-    path = fleet.bundle.path
+    command, path, port = shlex.quote(command_name()), fleet.bundle.path, fleet.members["cloud"].port
+    where = "" if port == _USUAL_PORT else f" --base-port {port}"
     other = "" if path.resolve() == shipped_bundle().resolve() else f" {shlex.quote(str(path))}"
     commands = ("status", f"infer --bundle{other}" if other else "infer", f"play{other}")
     then = ", ".join(f"{command} {arguments}{where}" for arguments in commands)

@@ -12,11 +12,11 @@ from typer import Argument, Option
 from ddnn.cli import options
 from ddnn.cli.options import bars, command_name, open_bundle, print_json
 from ddnn.errors import BadInput
+from ddnn.formatting import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ddnn.data import Dataset
     from ddnn.evaluation.scores import Progress
     from ddnn.training import Config, Run
 
@@ -72,6 +72,7 @@ def train(
     """
     from ddnn.configs import config_file
     from ddnn.data import load
+    from ddnn.data.summary import describe, doubts
     from ddnn.extensions import needed_for
 
     with needed_for("training"):
@@ -81,23 +82,25 @@ def train(
 
     first = open_bundle(initial) if initial else None
     base = Config.of(first.manifest.training.config) if first else None
-    wanted = Config.read(*map(config_file, config or ()), base=base)
-    wanted = wanted.changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
+    wanted = Config.read(*map(config_file, config or ()), base=base).changed(
+        epochs=epochs, batch=batch, learning_rate=learning_rate
+    )
     if show_config:
         typer.echo(wanted.to_toml(), nl=False)
         return
     if source is None or out is None:
         raise BadInput(
-            "train needs a SOURCE and --out BUNDLE; for example `ddnn train mnist5k --grid 3x2 --out digits`"
+            "train needs a SOURCE and --out BUNDLE, for example `ddnn train mnist5k --grid 3x2 --out digits`"
         )
     refuse_existing(out, force=force)
     run = Run.beside(out)
     if resume:
         wanted = _resumed(run, wanted, changed=bool(config or epochs or batch or learning_rate))
-    groups = test_groups.split(",") if test_groups else None
-    devices = wanted.network.devices
+    groups, devices = test_groups.split(",") if test_groups else None, wanted.network.devices
     data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed, devices=devices)
-    _introduce(data)
+    typer.echo(describe(data), err=True)
+    for doubt in doubts(data):
+        typer.echo(f"warning: {doubt}", err=True)
     start: dict[str, Any] = {"seed": seed, "run": run, "resume": resume, "force": force, "initial": first}
     try:
         with bars() as progress:
@@ -132,14 +135,6 @@ def _resumed(run: "Run", wanted: "Config", *, changed: bool) -> "Config":
     return kept
 
 
-def _introduce(data: "Dataset") -> None:
-    from ddnn.data.summary import describe, doubts
-
-    typer.echo(describe(data), err=True)
-    for doubt in doubts(data):
-        typer.echo(f"warning: {doubt}", err=True)
-
-
 def _command() -> str:
     """How to make the bundle again: what changes nothing in the network is left out."""
     return shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
@@ -163,8 +158,6 @@ class _Watcher:
 
 def _shares(record: "Mapping[str, Any]") -> str:
     """What the exits got right on validation, in a few words."""
-    from ddnn.formatting import percent
-
     exits = ("local", "edge", "cloud")
     shares = " ".join(f"{exit} {percent(record[exit])}" for exit in exits if record[exit] is not None)
     lost = record["cloud_one_lost"]

@@ -210,11 +210,9 @@ class AsyncClient:
         await self.aclose()
 
     def _open(self) -> aiohttp.ClientSession:
+        limit, keepalive = _LIMITS.max_connections or 0, _LIMITS.keepalive_expiry
         connector = aiohttp.TCPConnector(
-            limit=_LIMITS.max_connections or 0,
-            resolver=Resolver(),
-            keepalive_timeout=_LIMITS.keepalive_expiry,
-            ssl=trusted(self.url),
+            limit=limit, resolver=Resolver(), keepalive_timeout=keepalive, ssl=trusted(self.url)
         )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
@@ -242,19 +240,16 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
 
 
 def _infer(view: npt.ArrayLike, events: Sequence[str] | None, **options: Unpack[Options]) -> Call[list[Answer]]:
-    """Ask for the answers to views [B, …], row by row of the events with ids in `events`.
-
-    Floating-point views are sent as FP32.
-    """
+    """Ask for the answers to views [B, …], row by row of the events with ids in `events`; floats go as FP32."""
     array: Array = np.asarray(view)
     if array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
     if array.ndim == 0:
         raise BadInput(f"the view is {shown(view)}; expected an array, events first")
     inputs = {"view": array}
+    if events is not None and len(events) != len(array):
+        raise BadInput(f"there are {len(events)} event ids for views of shape {list(array.shape)}")
     if events is not None:
-        if len(events) != len(array):
-            raise BadInput(f"there are {len(events)} event ids for views of shape {list(array.shape)}")
         inputs["event"] = np.array([event.encode() for event in events], np.object_)
     deadline_ms, request_id = options.get("deadline_ms"), options.get("request_id")
     given = {name: options.get(name) for name in ("max_exit", "threshold", "wait_ms")}

@@ -1,14 +1,11 @@
-"""A client of all devices at once, `Fleet` and `AsyncFleet` for code that awaits; and whose answer counts.
-
-Shapes: B events, D devices.
-"""
+"""A client of D devices at once, `Fleet`, or `AsyncFleet` for code that awaits; which of B events' answers count."""
 
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
-from typing import Self, Unpack
+from typing import NamedTuple, Self, Unpack
 
 import httpx
 import numpy as np
@@ -35,8 +32,7 @@ class EventAnswer(Answer):
     """Why, for each device that failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Post:
+class _Post(NamedTuple):
     """What one device is sent: its views of some of the events."""
 
     device: int
@@ -52,8 +48,7 @@ class Fleet:
         self, urls: Sequence[str], token: str | None = None, *, transport: httpx.BaseTransport | None = None
     ) -> None:
         self.clients = tuple(Client(url, token, transport=transport) for url in urls)
-        # An event's views must not queue behind each other's: the devices wait for their siblings. Threads are made as
-        # they are needed, and this is enough for 32 callers at once.
+        # An event's views must not queue behind each other's, as devices wait for their siblings: 32 callers at once.
         self._threads = ThreadPoolExecutor(32 * max(1, len(self.clients)), thread_name_prefix="ddnn-fleet")
 
     def answer_event(
@@ -64,7 +59,7 @@ class Fleet:
         The event's id is made up when not given. A device that fails does not fail the event; if none answers, the
         error of the first is raised.
         """
-        return self.answer_events(_batch_of_one(views), events=_ids(event), **options)[0]
+        return self.answer_events(_batch_of_one(views), events=None if event is None else [event], **options)[0]
 
     def answer_events(
         self,
@@ -76,17 +71,14 @@ class Fleet:
     ) -> list[EventAnswer]:
         """Return the answers to B events, one request a device: D arrays [B, …], and who has a view of what [B, D]."""
         ids, posts = _posts(views, events, present, len(self.clients))
-        futures = [
-            self._threads.submit(self.clients[post.device].infer, post.view, events=post.events, **options)
-            for post in posts
-        ]
-        outcomes: list[list[Answer] | DDNNError] = []
-        for future in futures:
+
+        def ask(post: _Post) -> list[Answer] | DDNNError:
             try:
-                outcomes.append(future.result())
+                return self.clients[post.device].infer(post.view, events=post.events, **options)
             except DDNNError as error:
-                outcomes.append(error)
-        return _gather(ids, posts, outcomes, len(self.clients))
+                return error
+
+        return _gather(ids, posts, list(self._threads.map(ask, posts)), len(self.clients))
 
     def close(self) -> None:
         """Close all connections."""
@@ -118,7 +110,11 @@ class AsyncFleet:
         **options: Unpack[Options],
     ) -> EventAnswer:
         """Return the one answer to an event seen in `views`; see `Fleet.answer_event` and `answer_events`."""
-        return (await self.answer_events(_batch_of_one(views), events=_ids(event), delays=delays, **options))[0]
+        return (
+            await self.answer_events(
+                _batch_of_one(views), events=None if event is None else [event], delays=delays, **options
+            )
+        )[0]
 
     async def answer_events(
         self,
@@ -178,10 +174,6 @@ def _batch_of_one(views: Sequence[Array | None]) -> list[Array | None]:
     return [None if view is None else np.asarray(view)[None] for view in views]
 
 
-def _ids(event: str | None) -> list[str] | None:
-    return None if event is None else [event]
-
-
 def _posts(
     views: Sequence[Array | None], events: Sequence[str] | None, present: Bools | None, devices: int
 ) -> tuple[list[str], list[_Post]]:
@@ -192,9 +184,8 @@ def _posts(
         )
     sizes = {len(view) for view in views if view is not None and np.ndim(view)}
     if len(sizes) != 1:
-        raise BadInput(
-            f"the views are of {sorted(sizes) or 'no'} events; expected the same number, at least from one device"
-        )
+        given = sorted(sizes) or "no"
+        raise BadInput(f"the views are of {given} events; expected the same number, at least from one device")
     count = sizes.pop()
     ids = list(events) if events is not None else [uuid.uuid4().hex for _ in range(count)]
     if len(ids) != count or len(set(ids)) != count:

@@ -64,10 +64,8 @@ def refuse_ports_in_use(ports: Mapping[str, int]) -> None:
     """Raise `BadConfig` naming the first port that cannot be bound."""
     for name, port in ports.items():
         if not is_free(port):
-            raise BadConfig(
-                f"port {port}, for {name}, is in use or may not be bound;"
-                " stop what listens there or give another --base-port"
-            )
+            problem = f"port {port}, for {name}, is in use or may not be bound"
+            raise BadConfig(f"{problem}; stop what listens there or give another --base-port")
 
 
 def is_free(port: int) -> bool:

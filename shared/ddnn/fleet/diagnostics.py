@@ -73,12 +73,8 @@ def check_bundle(path: Path) -> Iterator[Finding]:
     yield Finding("bundle", "ok", f"{name} {short}: {len(bundle.manifest.files)} files as they were sealed")
     below = topology.exits[:-1]
     if below and not any(bundle.policy.thresholds.of(exit) for exit in below):
-        yield Finding(
-            "policy",
-            "warning",
-            f"policy version {bundle.policy.version} has no threshold above 0: every event goes to the cloud",
-            "choose thresholds with `ddnn tune BUNDLE DATA --write`",
-        )
+        found = f"policy version {bundle.policy.version} has no threshold above 0: every event goes to the cloud"
+        yield Finding("policy", "warning", found, "choose thresholds with `ddnn tune BUNDLE DATA --write`")
     for tier, count in {Tier.DEVICE: len(topology.devices), Tier.EDGE: len(topology.edges), Tier.CLOUD: 1}.items():
         for index in range(count):
             yield _check_sections(bundle, tier, index, tier.value if count == 1 else f"{tier.value}-{index}")
@@ -93,8 +89,9 @@ def check_fleet(tiers: Sequence[TierStatus], bundle: Bundle | None) -> Iterator[
     versions = {tier.name: tier.policy_version for tier in tiers if tier.policy_version is not None}
     if len(set(versions.values())) > 1:
         listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-        found = f"tiers follow different policies: {listed}"
-        yield Finding("policy", "warning", found, "restart those that lag behind")
+        yield Finding(
+            "policy", "warning", f"tiers follow different policies: {listed}", "restart those that lag behind"
+        )
     elif versions:
         yield Finding("policy", "ok", f"all follow policy version {next(iter(versions.values()))}")
 
@@ -139,8 +136,7 @@ def smoke_test(urls: Sequence[str], bundle: Bundle, token: str | None = None) ->
     golden = golden_events(bundle)
     data = golden.take(np.flatnonzero(golden.present.any(axis=1))[:_SMOKE_EVENTS])
     answers = asyncio.run(ask(urls, bundle, data, token=token, deadline_ms=_DEADLINE_MS))
-    differing = agreement(bundle, data, answers).differing
-    if differing:
+    if differing := agreement(bundle, data, answers).differing:
         first = differing[0]
         raise DDNNError(
             f"{len(differing)} of {len(data)} golden events came back otherwise than offline, first event"

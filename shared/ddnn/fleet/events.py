@@ -63,10 +63,7 @@ def events_of(bundle: Bundle, data: Dataset, split: str = "test") -> Dataset:
 
 
 def shuffled(data: Dataset, number: int | None = None, seed: int = 0) -> Iterator[Event]:
-    """The first `number` events of `data` in a shuffled order, from the start again when they run out.
-
-    None = each once, 0 = without end. Files are often sorted by class; what is shown should not be.
-    """
+    """`number` events of `data`, shuffled, for files are often sorted; again when they run out; 0 = no end."""
     order = random.Random(seed).sample(range(len(data)), len(data))
     for place in range(len(data)) if number is None else range(number) if number else count():
         yield Event.of(data, order[place % len(data)])
@@ -122,10 +119,7 @@ def _with_rows(name: str, view: Array, shape: tuple[int, ...]) -> Array:
 
 
 def request_text(view: Array, event: str | None = None) -> str:
-    """The body of one request with one view; without `event` the view is an event of its own.
-
-    The last axis is a line of text: an image can be seen.
-    """
+    """The body of one request with one view, a line of text for its last axis; without `event` it is one of its own."""
     shape = [1, *view.shape]
     data = json.dumps(view[None].tolist(), separators=(",", ":")).replace("],[", "],\n [")
     entries = [f'{{"name":"view","shape":{json.dumps(shape)},"datatype":"{datatype_of(view)}","data":\n {data}}}']

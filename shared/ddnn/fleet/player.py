@@ -51,10 +51,7 @@ _Ask = Callable[[], Coroutine[Any, Any, Played]]
 
 
 def play(fleet: AsyncFleet, events: Iterator[Event], pace: Pace) -> AsyncIterator[Played]:
-    """Play `events` to `fleet`; yield them as they are answered.
-
-    Where no rate is set and no device answers, the next event comes after a rest, twice as long each time, up to 2 s.
-    """
+    """Play `events` to `fleet`; yield them as they are answered, without a rate after a rest where none answers."""
     chance = random.Random(pace.seed)
     run = uuid4().hex[:8]  # an id is never used twice: a fleet holds on to what it has answered
 

@@ -1,7 +1,4 @@
-"""A fleet of tiers as processes on loopback: started together, ready together, stopped together.
-
-POSIX only: tiers drain on SIGTERM and are killed by SIGKILL.
-"""
+"""A fleet of tiers as processes on loopback, started, ready and stopped together; POSIX only, for its signals."""
 
 import os
 import signal
@@ -144,14 +141,7 @@ class LinkProcess:
 
 
 class LocalFleet:
-    """The tiers of one bundle as processes; a context manager that leaves none behind.
-
-    ```
-    with LocalFleet(shipped_bundle(), base_port=0) as fleet:
-        fleet.wait_until_ready()
-        fleet.kill("cloud")
-    ```
-    """
+    """The tiers of one bundle as processes; a context manager that leaves none behind."""
 
     def __init__(
         self,
@@ -163,9 +153,8 @@ class LocalFleet:
         shapes: Mapping[Tier, LinkShape] | None = None,
         niceness: int = 0,
     ) -> None:
-        """`state` is where the tiers keep what must outlive them; by default it ends with the fleet.
+        """`state` is the folder of what must outlive the fleet; `shapes` are of links, by the tier at the lower end.
 
-        `shapes`, by the tier at its lower end, puts links between devices and edges, or edges and cloud.
         Tiers of some `niceness` leave the processor to whatever loads them from this machine.
         """
         self.bundle = Bundle.open(bundle)
@@ -244,10 +233,7 @@ class LocalFleet:
         self._member(name).end(signal.SIGTERM)
 
     def stop(self, *, seconds: float = _SECONDS_TO_STOP) -> None:
-        """Stop the devices, then the edges, then the cloud: ask, wait `seconds` for each kind of tier, then kill.
-
-        A tier that drains still has a tier above to answer it.
-        """
+        """Stop from below, so that a tier that drains has one above: ask, wait `seconds` for each kind, then kill."""
         try:
             for tier in (Tier.DEVICE, Tier.EDGE, Tier.CLOUD):
                 members = self._of(tier)

@@ -15,7 +15,7 @@ from ddnn.bundle import Bundle
 from ddnn.client import Client
 from ddnn.errors import BadInput, DDNNError
 from ddnn.fleet.addresses import HOST, addresses_of, local_addresses, ports
-from ddnn.formatting import percent, plain_table
+from ddnn.formatting import NONE, percent, plain_table
 from ddnn.topology import Topology
 
 __all__ = ["NO_TIER", "TierStatus", "audit_line", "check_served", "print_statuses"]
@@ -62,14 +62,9 @@ class TierStatus:
 
     def document(self) -> dict[str, Any]:
         """The same as data, for `--json`."""
-        return {
-            "name": self.name,
-            "url": self.url,
-            "ready": self.ready,
-            "milliseconds": round(self.milliseconds, 3),
-            "problem": self.problem,
-            "status": self.status,
-        }
+        milliseconds = round(self.milliseconds, 3)
+        own = {"name": self.name, "url": self.url, "ready": self.ready, "milliseconds": milliseconds}
+        return {**own, "problem": self.problem, "status": self.status}
 
 
 def read_statuses(urls: Mapping[str, str] | Sequence[str], token: str | None = None) -> list[TierStatus]:
@@ -186,11 +181,10 @@ def _networks(tiers: Sequence[TierStatus]) -> dict[str, list[str]]:
 def _row(tier: TierStatus) -> tuple[str, ...]:
     name, address, status = tier.name, tier.url.removeprefix("http://"), tier.status
     if status is None:
-        return name, address, f"[red]{'no answer' if tier.listens else 'not there'}[/]", "—", "—", "—"
+        return name, address, f"[red]{'no answer' if tier.listens else 'not there'}[/]", NONE, NONE, NONE
     if name == tier.url:
-        name = str(status.get("tier", "?")) + (
-            f"-{status['index']}" if status.get("tier") in ("device", "edge") else ""
-        )
+        index = f"-{status['index']}" if status.get("tier") in ("device", "edge") else ""
+        name = f"{status.get('tier', '?')}{index}"
     away = "[yellow]draining[/]" if status.get("draining") else "[red]not ready[/]"
     state = "[green]ready[/]" if tier.ready else away
     return name, address, state, f"{status.get('requests', 0):,}", _exits(status), _uplink(tier.part("uplink"))
@@ -201,11 +195,11 @@ def _exits(status: Mapping[str, Any]) -> str:
     total = sum(counts.values())
     shares = " · ".join(f"{exit} {percent(count / total, 0)}" for exit, count in counts.items())
     degraded = status.get("degraded", 0)
-    return (shares or "—") + (f"  [yellow]{degraded:,} degraded[/]" if degraded else "")
+    return (shares or NONE) + (f"  [yellow]{degraded:,} degraded[/]" if degraded else "")
 
 
 def _uplink(uplink: Mapping[str, Any]) -> str:
     if not uplink:
-        return "—"
+        return NONE
     circuit, trip = uplink.get("circuit", "?"), uplink.get("round_trip_ms")
     return ("[green]ok[/]" if circuit == "closed" else f"[red]{circuit}[/]") + (f" {trip:.1f} ms" if trip else "")

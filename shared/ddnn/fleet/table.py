@@ -26,11 +26,7 @@ _ROWS_A_TOTAL: Final = 50
 
 
 class LiveTable:
-    """Show played events as they come; a context manager.
-
-    On a terminal the last rows and the totals are drawn in place; elsewhere every event is a line, and the totals are
-    one every `_ROWS_A_TOTAL` events and at the end.
-    """
+    """Show events as they are played: the last ones and totals in place, or, without a terminal, a line for each."""
 
     def __init__(self, classes: Sequence[str], devices: int, console: Console | None = None) -> None:
         self.tally = Tally()
