@@ -22,11 +22,9 @@ def check_certificate(certificate: Path | None, key: Path | None) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key, password=_refuse)
     except OSError as error:  # an `SSLError` is one too
-        why = error.strerror or str(error)
-        raise BadConfig(
-            f"DDNN_TLS_CERTIFICATE {certificate} and DDNN_TLS_KEY {key} cannot be used ({why}); "
-            "expected a PEM certificate with its chain, and its key, which no password protects"
-        ) from error
+        found = f"DDNN_TLS_CERTIFICATE {certificate} and DDNN_TLS_KEY {key} cannot be used"
+        expected = "expected a PEM certificate with its chain, and its key, which no password protects"
+        raise BadConfig(f"{found} ({error.strerror or error}); {expected}") from error
 
 
 def trusted(url: str) -> ssl.SSLContext | bool:

@@ -116,7 +116,8 @@ class Settings(BaseSettings):
         try:
             return cls(**{k: v for k, v in given.items() if v is not None})
         except SettingsError as error:
-            raise BadConfig(f"{_PREFIX}{_field_of(error)} cannot be read ({error.__cause__})") from error
+            field = str(error).partition('"')[2].partition('"')[0]  # the message is all that the library tells
+            raise BadConfig(f"{_PREFIX}{field.upper()} cannot be read ({error.__cause__})") from error
         except ValidationError as error:
             first = error.errors()[0]
             name = _PREFIX + "__".join(str(part).upper() for part in first["loc"])
@@ -125,11 +126,6 @@ class Settings(BaseSettings):
     def masked(self) -> Mapping[str, Any]:
         """The settings as data, secrets masked."""
         return self.model_dump(mode="json")
-
-
-def _field_of(error: SettingsError) -> str:
-    """The field that could not be parsed; the message is all that the library tells."""
-    return str(error).partition('"')[2].partition('"')[0].upper()
 
 
 @cache

@@ -39,9 +39,7 @@ PlaySplit = Annotated[str, Option("--split", help="Which part of --data: train, 
 Jitter = Annotated[float, Option("--jitter-ms", min=0, help="Each view comes up to this much later.")]
 Drop = Annotated[float, Option(min=0, max=1, help="Share of the views that are lost.")]
 Order = Annotated[int, Option("--seed", help="Seed of the order, of what is lost and what is late.")]
-Threshold = Annotated[
-    float | None, Option(min=0, max=1, help="Not the policy's: answer at the first exit less unsure; 0 = the cloud.")
-]
+Threshold = Annotated[float | None, Option(min=0, max=1, help="Answer at the first exit less unsure; 0 = the cloud.")]
 HealthFile = Annotated[Path | None, Option(help="Touch this file whenever an event was answered.")]
 
 

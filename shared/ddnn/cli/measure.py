@@ -20,9 +20,7 @@ __all__ = ["evaluate", "profile", "record"]
 
 Split = Annotated[str, Option(help="`train`, `validation` or `test`.")]
 Missing = Annotated[bool, Option("--missing", help="Also lose each device, and up to six devices each subset of them.")]
-Fleet = Annotated[
-    list[str] | None, Option(metavar="URL,URL", help="Addresses of running devices, in order: compare answers.")
-]
+Fleet = Annotated[list[str] | None, Option(metavar="URL,URL", help="Running devices, in order: compare their answers.")]
 ScoresFile = Annotated[Path, Option(metavar="FILE", help="The `.npz` file to write.")]
 Splits = Annotated[
     list[str] | None, Option("--split", help="`train`, `validation` or `test`, for each; by default the last two.")
@@ -107,14 +105,9 @@ def record(
             for name, part in parts.items()
         }
     Recorded.of(opened, scores).save(out)
-    document: dict[str, Any] = {
-        "file": str(out),
-        "bytes": out.stat().st_size,
-        "bundle": opened.fingerprint,
-        "data": events.name,
-        "fingerprint": events.fingerprint,
-        "splits": {name: {"events": len(part), "exits": accuracies(part)} for name, part in scores.items()},
-    }
+    document: dict[str, Any] = {"file": str(out), "bytes": out.stat().st_size, "bundle": opened.fingerprint}
+    document |= {"data": events.name, "fingerprint": events.fingerprint}
+    document["splits"] = {name: {"events": len(part), "exits": accuracies(part)} for name, part in scores.items()}
     if as_json:
         print_json(document)
         return

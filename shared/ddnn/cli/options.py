@@ -24,9 +24,7 @@ __all__ += ["LinkShapes", "MaxBatch", "MaxDelay", "Rate", "Seed", "TestGroups", 
 __all__ += ["bars", "command_name", "load_events", "note", "open_bundle", "print_json", "refuse_folder", "screen"]
 __all__ += ["tier_addresses"]
 
-BundleArgument = Annotated[
-    Path | None, Argument(metavar="[BUNDLE]", help="A bundle; the shipped six-device one by default.")
-]
+BundleArgument = Annotated[Path | None, Argument(metavar="[BUNDLE]", help="A bundle; the shipped one by default.")]
 BundleFolder = Annotated[Path, Argument(metavar="BUNDLE", help="Folder of a bundle.")]
 Data = Annotated[str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, or a `.npz` file.")]
 Grid = Annotated[str | None, Option(metavar="CxR", help="Cut images into columns × rows; by default as in training.")]
@@ -35,27 +33,19 @@ TestGroups = Annotated[str | None, Option(metavar="G,G", help="Groups of --group
 Seed = Annotated[int | None, Option(help="Seed of the split, where chance makes it; by default as in training.")]
 BasePort = Annotated[int, Option(min=0, max=65535, help="Port of the cloud; edges follow from +1, devices from +10.")]
 Devices = Annotated[
-    list[str] | None,
-    Option("--device", metavar="URL", help="Address of a device; for each, in order, or comma-separated."),
+    list[str] | None, Option("--device", metavar="URL", help="Address of a device; each in order, or comma-separated.")
 ]
 Urls = Annotated[
-    list[str] | None,
-    Option("--url", metavar="URL", help="Address of a tier instead of a port; for each, the cloud too."),
+    list[str] | None, Option("--url", metavar="URL", help="Address of a tier instead of a port; each, the cloud too.")
 ]
 Token = Annotated[str | None, Option(envvar="DDNN_TOKEN", show_envvar=True, help="Bearer token the tiers demand.")]
 Count = Annotated[int | None, Option(min=0, help="How many events; each once by default, 0 = without end.")]
 Rate = Annotated[float | None, Option(min=0.001, help="Events a second; by default each when the last was answered.")]
 MaxBatch = Annotated[int | None, Option(min=1, help="Most events in a run of a section, at every tier; 64 by default.")]
-MaxDelay = Annotated[
-    float | None, Option(min=0, help="How long a free section waits for more events, in milliseconds; 0 by default.")
-]
+MaxDelay = Annotated[float | None, Option(min=0, help="How many ms a free section waits for more; 0 by default.")]
 LinkShapes = Annotated[
     list[str] | None,
-    Option(
-        "--link",
-        metavar="NAME=SHAPE",
-        help="Make a link slow, for each: edge-cloud=40ms,10mbit,5ms or device-edge=… (round trip, rate, jitter).",
-    ),
+    Option("--link", metavar="NAME=SHAPE", help="A slow link: edge-cloud=40ms,10mbit,5ms (round trip, rate, jitter)."),
 ]
 Json = Annotated[bool, Option("--json", help="Print one JSON document on stdout, nothing else.")]
 

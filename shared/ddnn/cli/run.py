@@ -24,9 +24,7 @@ __all__ = ["serve", "up"]
 
 NoPlay = Annotated[bool, Option("--no-play", help="Start the fleet and play nothing.")]
 Once = Annotated[bool, Option("--once", help="Stop the fleet when the events are played; for scripts.")]
-State = Annotated[
-    Path | None, Option(metavar="DIR", help="Folder in which the policy outlives the fleet; by default it does not.")
-]
+State = Annotated[Path | None, Option(metavar="DIR", help="Folder in which the policy outlives the fleet.")]
 TierArgument = Annotated[Literal["device", "edge", "cloud"], Argument(help="Which kind of tier.")]
 ServedBundle = Annotated[Path | None, Option(help="Folder of the bundle; the shipped one by default.")]
 Index = Annotated[int | None, Option(help="Which device, or which edge, this is.")]
@@ -34,9 +32,7 @@ Upstream = Annotated[list[str] | None, Option(help="Address of the tier above; a
 Host = Annotated[str | None, Option(help="Address to bind.")]
 Port = Annotated[int | None, Option(help="Port to bind.")]
 SectionBatch = Annotated[int | None, Option(help="Most events in one run of a section.")]
-SectionDelay = Annotated[
-    float | None, Option(help="How long a free section waits for more events, in milliseconds; 0 by default.")
-]
+SectionDelay = Annotated[float | None, Option(help="How many ms a free section waits for more events; 0 by default.")]
 LogLevel = Annotated[str | None, Option(help="debug, info, warning or error.")]
 
 _USUAL_PORT: Final = 8000

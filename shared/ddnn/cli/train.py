@@ -25,9 +25,7 @@ __all__ = ["train"]
 Source = Annotated[str | None, Argument(help="`mnist5k`, `synthetic`, or a .npz file under the data contract.")]
 Out = Annotated[Path | None, Option(help="Folder of the bundle to make.")]
 Grid = Annotated[str | None, Option(help="Cut whole images into views, columns x rows: 3x2.")]
-ConfigFiles = Annotated[
-    list[str] | None, Option(help="TOML file, or packaged config (a to f, paper); repeatable, later ones win.")
-]
+ConfigFiles = Annotated[list[str] | None, Option(help="TOML file, or packaged config: a to f, paper; later ones win.")]
 Seed = Annotated[int, Option(min=0, help="Where chance plays: split, first weights, order, changes.")]
 Epochs = Annotated[int | None, Option(help="Overrides training.epochs.")]
 Batch = Annotated[int | None, Option(help="Overrides training.batch.")]
@@ -36,8 +34,7 @@ Initial = Annotated[
     Path | None, Option("--from", metavar="BUNDLE", help="Start from this bundle's weights, by default its config.")
 ]
 Freeze = Annotated[
-    list[str] | None,
-    Option(metavar="SECTION", help="Keep weights of `device`, `local`, `edge`, `cloud`, or `device_0`."),
+    list[str] | None, Option(metavar="SECTION", help="Keep `device`, `local`, `edge`, `cloud`, or `device_0` as it is.")
 ]
 MaxDrop = Annotated[float, Option(help="How far below the cloud exit's the tuned overall accuracy may be.")]
 Resume = Annotated[bool, Option("--resume", help="Go on with the run in OUT.run.")]

@@ -22,22 +22,15 @@ __all__ = ["tune"]
 Data = Annotated[str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz`, or scores by `ddnn record`.")]
 MaxDrop = Annotated[
     float | None,
-    Option(
-        metavar="SHARE",
-        help="How far the overall accuracy may lie below the cloud exit's; 0.005 by default, no limit with --max-cost.",
-    ),
+    Option(metavar="SHARE", help="How far accuracy may lie below the cloud's; 0.005, or no limit with --max-cost."),
 ]
-MaxCost = Annotated[
-    float | None, Option(metavar="X", help="The best accuracy at a mean cost of an event of at most X: bytes, or ms.")
-]
+MaxCost = Annotated[float | None, Option(metavar="X", help="The most an event may cost on average, in bytes or ms.")]
 MaxShare = Annotated[list[str] | None, Option(metavar="EXIT=SHARE", help="The most an exit may answer; once for each.")]
 Cost = Annotated[str, Option(help="What is to be small: `payload` or `body` bytes, or `latency`.")]
 Over = Annotated[str, Option(help="Whose bytes count: `all`, or those of `device-edge` or `edge-cloud` alone.")]
 LinkOption = Annotated[
     list[str] | None,
-    Option(
-        "--link", metavar="NAME=RTT,RATE", help="A link's round trip and rate, for latency: `edge-cloud=40ms,10mbit`."
-    ),
+    Option("--link", metavar="NAME=RTT,RATE", help="Round trip and rate, for latency: `edge-cloud=40ms,10mbit`."),
 ]
 SharedLink = Annotated[bool, Option("--shared-link", help="The devices of an edge share one link to it.")]
 Times = Annotated[Path | None, Option("--profile", metavar="FILE", help="Times of the sections, by `ddnn profile`.")]
@@ -50,14 +43,10 @@ Criterion = Annotated[
     ),
 ]
 Live = Annotated[bool, Option("--live", help="Thresholds, temperatures for each number of live devices; needs data.")]
-Risk = Annotated[
-    float | None, Option(metavar="SHARE", help="Promise that at most this share of events is lost by asking no cloud.")
-]
+Risk = Annotated[float | None, Option(metavar="SHARE", help="The most events lost by not asking the cloud, promised.")]
 Confidence = Annotated[float | None, Option(help="How sure a promise by --risk is; 0.95 by default.")]
 Unlabelled = Annotated[bool, Option("--unlabelled", help="With --risk: lost is what the cloud answers otherwise.")]
-Out = Annotated[
-    Path | None, Option(metavar="DIR", help="Write a report there: `tune.json`, and `tune.html` with plots.")
-]
+Out = Annotated[Path | None, Option(metavar="DIR", help="Write a report: `tune.json`, and `tune.html` with plots.")]
 Write = Annotated[bool, Option("--write", help="Write the policy into the bundle, one version on.")]
 
 

@@ -113,11 +113,11 @@ class Client:
 
     def ready(self) -> bool:
         """Whether the tier would answer; False too where nothing listens."""
-        return self._says_yes(_READY)
+        return self._says_yes("ready")
 
     def live(self) -> bool:
         """Whether the tier's process lives; False too where nothing listens."""
-        return self._says_yes(_LIVE)
+        return self._says_yes("live")
 
     def send(self, call: Call[T]) -> T:
         """Make any call."""
@@ -138,9 +138,9 @@ class Client:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _says_yes(self, call: Call[bool]) -> bool:
+    def _says_yes(self, health: str) -> bool:
         try:
-            return self.send(call)
+            return self.send(Call("GET", f"/v2/health/{health}", lambda _: True))
         except DDNNError:
             return False
 
@@ -184,11 +184,11 @@ class AsyncClient:
 
     async def ready(self) -> bool:
         """Whether the tier would answer; False too where nothing listens."""
-        return await self._says_yes(_READY)
+        return await self._says_yes("ready")
 
     async def live(self) -> bool:
         """Whether the tier's process lives; False too where nothing listens."""
-        return await self._says_yes(_LIVE)
+        return await self._says_yes("live")
 
     async def send(self, call: Call[T]) -> T:
         """Make any call."""
@@ -216,9 +216,9 @@ class AsyncClient:
         )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
-    async def _says_yes(self, call: Call[bool]) -> bool:
+    async def _says_yes(self, health: str) -> bool:
         try:
-            return await self.send(call)
+            return await self.send(Call("GET", f"/v2/health/{health}", lambda _: True))
         except DDNNError:
             return False
 
@@ -251,9 +251,8 @@ def _infer(view: npt.ArrayLike, events: Sequence[str] | None, **options: Unpack[
         raise BadInput(f"there are {len(events)} event ids for views of shape {list(array.shape)}")
     if events is not None:
         inputs["event"] = np.array([event.encode() for event in events], np.object_)
-    deadline_ms, request_id = options.get("deadline_ms"), options.get("request_id")
-    given = {name: options.get(name) for name in ("max_exit", "threshold", "wait_ms")}
-    parameters: Any = {name: value for name, value in given.items() if value is not None}
+    deadline_ms, request_id = options.pop("deadline_ms", None), options.pop("request_id", None)
+    parameters: Any = {name: value for name, value in options.items() if value is not None}
     body, headers = encode_request(inputs, id=request_id or "", parameters=parameters)
     if deadline_ms is not None:
         headers["x-ddnn-deadline-ms"] = f"{deadline_ms:.0f}"
@@ -281,8 +280,6 @@ def _translated(url: str) -> Iterator[None]:
         raise Unavailable(f"{url}: the connection broke ({str(error) or type(error).__name__})") from error
 
 
-_LIVE: Final = Call("GET", "/v2/health/live", lambda _: True)
-_READY: Final = Call("GET", "/v2/health/ready", lambda _: True)
 _METADATA: Final = Call("GET", "/v2/models/ddnn", json_object)
 _STATUS: Final = Call("GET", "/v2/status", json_object)
 _POLICY: Final = Call("GET", "/v2/policy", json_object)

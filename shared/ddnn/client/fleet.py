@@ -110,11 +110,8 @@ class AsyncFleet:
         **options: Unpack[Options],
     ) -> EventAnswer:
         """Return the one answer to an event seen in `views`; see `Fleet.answer_event` and `answer_events`."""
-        return (
-            await self.answer_events(
-                _batch_of_one(views), events=None if event is None else [event], delays=delays, **options
-            )
-        )[0]
+        ids = None if event is None else [event]
+        return (await self.answer_events(_batch_of_one(views), events=ids, delays=delays, **options))[0]
 
     async def answer_events(
         self,
@@ -179,9 +176,8 @@ def _posts(
 ) -> tuple[list[str], list[_Post]]:
     """Return the events' ids and what to send; raise `BadInput` if the shapes do not fit each other."""
     if len(views) != devices:
-        raise BadInput(
-            f"there are {len(views)} views for {devices} devices; expected one each, None where there is none"
-        )
+        problem = f"there are {len(views)} views for {devices} devices"
+        raise BadInput(f"{problem}; expected one each, None where there is none")
     sizes = {len(view) for view in views if view is not None and np.ndim(view)}
     if len(sizes) != 1:
         given = sorted(sizes) or "no"

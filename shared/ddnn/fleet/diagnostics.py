@@ -89,9 +89,8 @@ def check_fleet(tiers: Sequence[TierStatus], bundle: Bundle | None) -> Iterator[
     versions = {tier.name: tier.policy_version for tier in tiers if tier.policy_version is not None}
     if len(set(versions.values())) > 1:
         listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-        yield Finding(
-            "policy", "warning", f"tiers follow different policies: {listed}", "restart those that lag behind"
-        )
+        found = f"tiers follow different policies: {listed}"
+        yield Finding("policy", "warning", found, "restart those that lag behind")
     elif versions:
         yield Finding("policy", "ok", f"all follow policy version {next(iter(versions.values()))}")
 

@@ -87,26 +87,21 @@ def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
     if stray or not arrays:
         problem = f"{stray[0]} is in {file}" if stray else f"{file} has no view"
         raise BadData(f"{problem}; expected X, or some of {names[0]} to {names[-1]}")
-    views = [
-        _with_rows(name, arrays[name], shape) if name in arrays else None
-        for name, shape in zip(names, shapes, strict=True)
-    ]
+    named = zip(names, shapes, strict=True)
+    views = [_with_rows(name, arrays[name], shape) if name in arrays else None for name, shape in named]
     counts = sorted({len(view) for view in views if view is not None})
     if len(counts) > 1:
         raise BadData(f"{file} has {' and '.join(map(str, counts))} events; expected the same number in every X_i")
-    return [
-        Event(f"#{row}", None, tuple(None if view is None else view[row] for view in views)) for row in range(counts[0])
-    ]
+    rows = zip(*([None] * counts[0] if view is None else view for view in views), strict=True)
+    return [Event(f"#{row}", None, seen) for row, seen in enumerate(rows)]
 
 
 def _by_device(file: Path, whole: Array, one: tuple[int, ...]) -> list[Array]:
     """The views of each device in `X`; those of one event have the shape `one`."""
     events = whole[None] if whole.shape == one else whole
     if events.ndim != len(one) + 1 or events.shape[1] != one[0]:
-        like = ", ".join(map(str, one))
-        raise BadData(
-            f"X in {file} has shape {whole.shape}; expected ({like}) for one event on {one[0]} devices, or (N, {like})"
-        )
+        like, problem = ", ".join(map(str, one)), f"X in {file} has shape {whole.shape}"
+        raise BadData(f"{problem}; expected ({like}) for one event on {one[0]} devices, or (N, {like})")
     return [events[:, device] for device in range(one[0])]
 
 
@@ -131,9 +126,7 @@ def request_text(view: Array, event: str | None = None) -> str:
 def write_requests(folder: Path, event: Event, id: str | None = None) -> list[Path]:
     """Write `device-0.json`, … into `folder`, one for each view there is; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for device, view in enumerate(event.views):
-        if view is not None:
-            files.append(folder / f"device-{device}.json")
-            write_atomically(files[-1], request_text(view, id))
-    return files
+    files = {folder / f"device-{device}.json": view for device, view in enumerate(event.views) if view is not None}
+    for file, view in files.items():
+        write_atomically(file, request_text(view, id))
+    return [*files]

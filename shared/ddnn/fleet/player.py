@@ -95,8 +95,7 @@ async def _at_rate(asks: Iterator[_Ask], rate: float) -> AsyncIterator[Played]:
 
 
 async def _ask(fleet: AsyncFleet, event: Event, id: str, delays: list[float], threshold: float | None) -> Played:
-    began = time.perf_counter()
-    answer, error = None, ""
+    began, answer, error = time.perf_counter(), None, ""
     try:
         answer = await fleet.answer_event(event.views, event=id, delays=delays, threshold=threshold)
     except DDNNError as raised:
@@ -146,10 +145,11 @@ class Tally:
         """The totals as data, for `--json`: shares in 0..1, averages over the answered events, recent latencies."""
         answered = max(1, self.events)
         p50, p95 = np.percentile(self.milliseconds or [0.0], [50, 95]).tolist()
+        accuracy = self.right / self.labelled if self.labelled else None
         return {
             "events": self.events,
             "failed": self.failed,
-            "accuracy": self.right / self.labelled if self.labelled else None,
+            "accuracy": accuracy,
             "degraded": self.degraded,
             "exit_share": {exit.value: self.exits[exit] / answered for exit in Exit},
             "bytes_per_event": self.bytes_up / answered,

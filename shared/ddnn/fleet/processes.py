@@ -72,8 +72,7 @@ class Member:
 
     def how_it_ended(self) -> str:
         """Why its process is no more, as a sentence without its full stop."""
-        code = None if self.process is None else self.process.poll()
-        if code is None:
+        if self.process is None or (code := self.process.poll()) is None:
             return f"{self.name} runs" if self.process else f"{self.name} was never started"
         if code < 0:
             return f"{self.name} was ended by {signal.Signals(-code).name}"
@@ -200,10 +199,9 @@ class LocalFleet:
 
     def pid(self, name: str) -> int:
         """Process id of the tier `name`, which must have been started."""
-        process = self._member(name).process
-        if process is None:
-            raise BadConfig(f"{name} was never started")
-        return process.pid
+        if process := self._member(name).process:
+            return process.pid
+        raise BadConfig(f"{name} was never started")
 
     def start(self, name: str) -> None:
         """Start the tier `name`, on the port it has always had."""
@@ -211,8 +209,8 @@ class LocalFleet:
         if member.running:
             return
         log = self._stack.enter_context(member.log.open("ab"))
-        # Not `python -m ddnn` itself: the watchdog ends the tier when this process is gone, even if it was killed.
-        # A session of its own keeps the terminal's Ctrl-C away: this process stops the tiers in order.
+        # The watchdog ends the tier when this process is gone, even if it was killed; the session of its own keeps the
+        # terminal's Ctrl-C away: this process stops the tiers in order.
         member.process = subprocess.Popen(
             [sys.executable, "-m", "ddnn.fleet.watchdog", *self._arguments(member)],
             stdin=subprocess.PIPE,

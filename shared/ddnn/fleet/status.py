@@ -75,10 +75,7 @@ def read_statuses(urls: Mapping[str, str] | Sequence[str], token: str | None = N
 
 
 def running_addresses(base_port: int, topology: Topology) -> dict[str, str]:
-    """Addresses by name of the fleet that `ddnn up --base-port` started.
-
-    How many tiers there are a running tier knows; where none answers, `topology` does.
-    """
+    """Addresses by name of the fleet on `base_port`: a running tier knows how many there are, else `topology` does."""
     for port in (base_port, base_port + 1, base_port + 10):  # the cloud, an edge, a device
         with suppress(DDNNError, KeyError, TypeError), Client(f"http://{HOST}:{port}", timeout_s=_TIMEOUT_S) as client:
             edges = [len(devices) for devices in client.metadata()["parameters"]["edges"]]
