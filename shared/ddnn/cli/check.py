@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from ddnn.cli import options
-from ddnn.cli.options import print_json, screen, tier_addresses
+from ddnn.cli.options import BasePort, BundleArgument, Json, Token, Urls, print_json, screen, tier_addresses
 
 __all__ = ["doctor", "status"]
 
@@ -18,11 +17,11 @@ _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[
 
 
 def status(
-    bundle: options.BundleArgument = None,
-    base_port: options.BasePort = 8000,
-    url: options.Urls = None,
-    token: options.Token = None,
-    as_json: options.Json = False,
+    bundle: BundleArgument = None,
+    base_port: BasePort = 8000,
+    url: Urls = None,
+    token: Token = None,
+    as_json: Json = False,
 ) -> None:
     """Show every tier of a running fleet: ready, bundle, policy, what it answered, its uplink, its audits.
 
@@ -42,12 +41,12 @@ def status(
 
 
 def doctor(
-    bundle: options.BundleArgument = None,
-    base_port: options.BasePort = 8000,
-    url: options.Urls = None,
+    bundle: BundleArgument = None,
+    base_port: BasePort = 8000,
+    url: Urls = None,
     bundle_only: BundleOnly = False,
-    token: options.Token = None,
-    as_json: options.Json = False,
+    token: Token = None,
+    as_json: Json = False,
 ) -> None:
     """Check a bundle and a running fleet; say what to do about each finding.
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ddnn.bundle import Bundle
     from ddnn.evaluation.recorded import Recorded
     from ddnn.tuning import CostModel, Objective
-    from ddnn.tuning import Risk as RiskAim
 
 __all__ = ["tune"]
 
@@ -83,6 +82,7 @@ def tune(
     Example: `ddnn tune BUNDLE mnist5k --grid 3x2 --max-accuracy-drop 0.005 --write`
     """
     from ddnn.pipeline import tunable, tune_bundle
+    from ddnn.tuning import Risk as RiskAim
     from ddnn.tuning.report import HTML_FILE, show
 
     limited = max_accuracy_drop is not None or max_cost is not None or max_share
@@ -94,7 +94,9 @@ def tune(
         raise BadInput("--confidence says how sure a promise is; expected --risk beside it")
     opened = tunable(bundle, note)
     model = _cost_model(opened, cost, over, link or [], shared_link, profile)
-    aim = _aim(model, max_accuracy_drop, max_cost, max_share, risk, confidence, labelled=not unlabelled)
+    sure = 0.95 if confidence is None else confidence
+    promise = None if risk is None else RiskAim(risk, sure, labelled=not unlabelled)
+    aim = promise or _objective(model, max_accuracy_drop, max_cost, max_share)
     division = grid, group_by, test_groups
     events = _recorded(opened, data, *division) or load_events(opened, data, *division, seed)
     wishes: dict[str, Any] = {"offload": offload, "criterion": criterion, "live": live, "write": write, "report": out}
@@ -113,23 +115,10 @@ def tune(
             typer.echo(f"The report is {out / HTML_FILE}.")
 
 
-def _aim(
-    model: "CostModel",
-    drop: float | None,
-    budget: float | None,
-    shares: list[str] | None,
-    risk: float | None,
-    confidence: float | None,
-    *,
-    labelled: bool,
-) -> "Objective | RiskAim":
-    """What the options ask for."""
+def _objective(model: "CostModel", drop: float | None, budget: float | None, shares: list[str] | None) -> "Objective":
     from ddnn.tuning import Objective
-    from ddnn.tuning import Risk as RiskAim
     from ddnn.tuning.objective import DROP, parse_shares
 
-    if risk is not None:
-        return RiskAim(risk, 0.95 if confidence is None else confidence, labelled=labelled)
     most = budget / 1000 if budget is not None and model.unit == "seconds" else budget
     return Objective(DROP if drop is None and budget is None else drop, most, parse_shares(shares or []))
 

@@ -23,6 +23,7 @@ _LINES_AROUND_ROWS: Final = 8
 _MOST_ROWS: Final = 24
 _LONGEST_LABEL: Final = 18
 _ROWS_A_TOTAL: Final = 50
+_Column = tuple[str, int, Literal["left", "right"]]
 
 
 class LiveTable:
@@ -67,8 +68,7 @@ class LiveTable:
         event, answer = played.event, played.answer
         truth = "?" if event.label is None else self._names[event.label]
         if answer is None:
-            dashes = (Text(NONE) for _ in range(5))
-            return (Text(event.name), Text(truth), Text(NONE, "red"), *dashes, Text(played.error, "red"))
+            return Text(event.name), Text(truth), Text(NONE, "red"), *[Text(NONE)] * 5, Text(played.error, "red")
         return (
             Text(event.name),
             Text(truth),
@@ -119,10 +119,8 @@ class LiveTable:
         self._console.print("=", "   ".join(text.plain for text in self._totals()), markup=False, soft_wrap=True)
 
     def _print(self, cells: Sequence[str]) -> None:
-        padded = [
-            cell.rjust(width) if justify == "right" else cell.ljust(width)
-            for cell, (_, width, justify) in zip(cells, self._columns, strict=True)
-        ]
+        columns = zip(cells, self._columns, strict=True)
+        padded = [cell.rjust(width) if side == "right" else cell.ljust(width) for cell, (_, width, side) in columns]
         self._console.print("  ".join(padded).rstrip(), markup=False, soft_wrap=True)
 
 
@@ -148,16 +146,9 @@ def show(
     return asyncio.run(played_events())
 
 
-def _columns(label: int, devices: int) -> list[tuple[str, int, Literal["left", "right"]]]:
+def _columns(label: int, devices: int) -> list[_Column]:
     """Header, width and side of each; `label` is the width of the longest class."""
-    return [
-        ("event", 8, "right"),
-        ("true", max(6, label), "left"),
-        ("answer", max(6, label), "left"),
-        ("exit", 9, "left"),
-        ("sure", 6, "right"),
-        ("devices", max(7, devices), "left"),
-        ("bytes up", 8, "right"),
-        ("ms", 8, "right"),
-        ("", 0, "left"),
-    ]
+    names = max(6, label)
+    event: list[_Column] = [("event", 8, "right"), ("true", names, "left"), ("answer", names, "left")]
+    served: list[_Column] = [("exit", 9, "left"), ("sure", 6, "right"), ("devices", max(7, devices), "left")]
+    return [*event, *served, ("bytes up", 8, "right"), ("ms", 8, "right"), ("", 0, "left")]
