@@ -51,12 +51,11 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+_VERSION = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+
+
 @app.callback()
-def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version and end."
-    ),
-) -> None:
+def _root(version: bool = _VERSION) -> None:
     pass
 
 
@@ -73,20 +72,16 @@ def main() -> None:
     except DDNNError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader has seen enough
+        _forget_output()
+        sys.exit(1)
     except OSError as error:
-        sys.exit(_say_system(error))
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{(error.strerror or str(error) or type(error).__name__).lower()}", file=sys.stderr)
+        _forget_output()
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _say_system(error: OSError) -> int:
-    if isinstance(error, BrokenPipeError):  # the reader has seen enough
-        _forget_output()
-        return 1
-    where = "" if error.filename is None else f"{error.filename}: "
-    print(f"error: {where}{(error.strerror or str(error) or type(error).__name__).lower()}", file=sys.stderr)
-    _forget_output()
-    return 2
 
 
 def _forget_output() -> None:

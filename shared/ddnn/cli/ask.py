@@ -96,15 +96,11 @@ def infer(
 
 def _document(answer: "EventAnswer", classes: Sequence[str]) -> dict[str, Any]:
     same = ("event", "label", "degraded", "degraded_reason", "policy_version", "bytes_up")
-    return {
-        **{name: getattr(answer, name) for name in same},
-        "class": classes[answer.label],
-        "probabilities": [round(float(p), 6) for p in answer.probabilities],
-        "exit": answer.exit.value,
-        "confidence": round(answer.confidence, 6),
-        "devices": answer.devices.tolist(),
-        "errors": {str(device): str(error) for device, error in answer.errors.items()},
-    }
+    document: dict[str, Any] = {name: getattr(answer, name) for name in same} | {"class": classes[answer.label]}
+    document["probabilities"] = [round(float(p), 6) for p in answer.probabilities]
+    document |= {"exit": answer.exit.value, "confidence": round(answer.confidence, 6)}
+    document["devices"] = answer.devices.tolist()
+    return document | {"errors": {str(device): str(error) for device, error in answer.errors.items()}}
 
 
 def _text(event: "Event", answer: "EventAnswer", classes: Sequence[str]) -> str:

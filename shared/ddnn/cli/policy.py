@@ -31,8 +31,7 @@ AdminToken = Annotated[
 ]
 DryRun = Annotated[bool, Option("--dry-run", help="Change nothing; try it on the decisions that the tiers recorded.")]
 Wait = Annotated[float, Option(min=0, metavar="SECONDS", help="How long to wait for all tiers to follow.")]
-_BACKGROUND: Final = ("tuned.", "promise.usual.")
-"""How a policy was found fills a screen and changes no answer: --json has it."""
+_BACKGROUND: Final = ("tuned.", "promise.usual.")  # fills a screen and changes no answer: --json has it
 
 
 @policy.command()
@@ -116,12 +115,10 @@ def rollback(
     _report(running, report | _followed(fleet, applied, wait), as_json)
 
 
-def _fleet(
-    base_port: int, urls: Sequence[str] | None, token: str | None, admin_token: str | None = None
-) -> "FleetPolicy":
+def _fleet(port: int, urls: Sequence[str] | None, token: str | None, admin_token: str | None = None) -> "FleetPolicy":
     from ddnn.fleet.policy import FleetPolicy
 
-    return FleetPolicy(tier_addresses(urls, base_port), token, admin_token=admin_token)
+    return FleetPolicy(tier_addresses(urls, port), token, admin_token=admin_token)
 
 
 def _followed(fleet: "FleetPolicy", applied: Mapping[str, Any], seconds: float) -> dict[str, Any]:
@@ -146,8 +143,7 @@ def _print_report(running: "Policy", report: Mapping[str, Any]) -> None:
     changes = report["differences"]
     if not changes:
         console.print(f"nothing differs from version {running.version}, which is in force")
-    effects = [change for change in changes if not change["key"].startswith(_BACKGROUND)]
-    if effects:
+    if effects := [change for change in changes if not change["key"].startswith(_BACKGROUND)]:
         table = plain_table("key", f"version {running.version}", "instead")
         for change in effects:
             table.add_row(change["key"], _shown(change["running"]), _shown(change["proposed"]))

@@ -98,21 +98,13 @@ def train(
     typer.echo(describe(data), err=True)
     for doubt in doubts(data):
         typer.echo(f"warning: {doubt}", err=True)
-    start: dict[str, Any] = {"seed": seed, "run": run, "resume": resume, "force": force, "initial": first}
+    wishes: dict[str, Any] = {"seed": seed, "run": run, "resume": resume, "force": force, "initial": first}
+    wishes |= {"freeze": freeze or (), "max_accuracy_drop": max_accuracy_drop, "command": _command()}
     try:
         with bars() as progress:
-            bundle = make_bundle(
-                data,
-                wanted,
-                out,
-                **start,
-                freeze=freeze or (),
-                max_accuracy_drop=max_accuracy_drop,
-                command=_command(),
-                watcher=_Watcher(wanted.training.epochs, progress),
-                phase=lambda what: progress(what, 0, 1),
-                say=lambda doubt: typer.echo(doubt, err=True),
-            )
+            wishes |= {"phase": lambda what: progress(what, 0, 1), "say": lambda doubt: typer.echo(doubt, err=True)}
+            watcher = _Watcher(wanted.training.epochs, progress)
+            bundle = make_bundle(data, wanted, out, watcher=watcher, **wishes)
     except KeyboardInterrupt:
         typer.echo(f"stopped; `--resume` goes on after the last whole epoch, kept in {run.path}", err=True)
         raise

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import orjson
+from httpx import AsyncBaseTransport, BaseTransport
 from httpx_aiohttp import AiohttpTransport
 
 from ddnn.answers import outputs_to_answers
@@ -23,10 +24,7 @@ __all__ = ["AsyncClient", "Call", "Client", "Options", "json_object", "session_h
 
 T = TypeVar("T")
 
-_GRACE_S: Final = 2.0
-"""How much longer than its deadline a tier is listened to: it answers by itself, and the way back takes time."""
-_TIMEOUT_S: Final = 30.0
-"""How long a tier is listened to when no deadline was given."""
+_GRACE_S: Final = 2.0  # a tier is listened to so much longer than its deadline: the way back takes time
 _LIMITS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=4.0)
 """A connection is let go before a server that keeps it for 5 s closes it under a request."""
 
@@ -55,8 +53,7 @@ class Call(Generic[T]):
     decode: Callable[[httpx.Response], T]
     content: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    timeout_s: float | None = None
-    """None = the client's own."""
+    timeout_s: float | None = None  # None = the client's own
 
     def result(self, url: str, response: httpx.Response) -> T:
         """Return what the response says; raise the error it stands for."""
@@ -76,22 +73,10 @@ class Client:
     """
 
     def __init__(
-        self,
-        url: str,
-        token: str | None = None,
-        *,
-        timeout_s: float = _TIMEOUT_S,
-        transport: httpx.BaseTransport | None = None,
+        self, url: str, token: str | None = None, *, timeout_s: float = 30, transport: BaseTransport | None = None
     ) -> None:
         self.url, self._timeout_s = url.rstrip("/"), timeout_s
-        self._http = httpx.Client(
-            transport=transport,
-            verify=trusted(self.url),
-            trust_env=False,
-            limits=_LIMITS,
-            headers=session_headers(token),
-            timeout=None,
-        )
+        self._http = httpx.Client(transport=transport, verify=trusted(self.url), limits=_LIMITS, **_session(token))
 
     def infer(
         self, view: npt.ArrayLike, *, events: Sequence[str] | None = None, **options: Unpack[Options]
@@ -153,16 +138,11 @@ class AsyncClient:
         url: str,
         token: str | None = None,
         *,
-        timeout_s: float = _TIMEOUT_S,
-        transport: httpx.AsyncBaseTransport | None = None,
+        timeout_s: float = 30,
+        transport: AsyncBaseTransport | None = None,
     ) -> None:
         self.url, self._timeout_s = url.rstrip("/"), timeout_s
-        self._http = httpx.AsyncClient(
-            transport=transport or AiohttpTransport(client=self._open),
-            trust_env=False,
-            headers=session_headers(token),
-            timeout=None,
-        )
+        self._http = httpx.AsyncClient(transport=transport or AiohttpTransport(client=self._open), **_session(token))
 
     async def infer(
         self, view: npt.ArrayLike, *, events: Sequence[str] | None = None, **options: Unpack[Options]
@@ -226,6 +206,10 @@ class AsyncClient:
 def session_headers(token: str | None) -> dict[str, str]:
     """Headers of every request."""
     return {"accept-encoding": "identity", **({"authorization": f"Bearer {token}"} if token else {})}
+
+
+def _session(token: str | None) -> dict[str, Any]:
+    return {"headers": session_headers(token), "trust_env": False, "timeout": None}
 
 
 def json_object(response: httpx.Response) -> dict[str, Any]:

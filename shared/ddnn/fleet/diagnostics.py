@@ -48,9 +48,9 @@ def diagnose(
     except BadBundle:
         bundle = None  # as `check_bundle` has said
     named: Mapping[str, str] = {url: url for url in parse_addresses(urls)}
-    if bundle and bundle_only:
-        yield from check_ports(ports(base_port, len(bundle.topology.devices), len(bundle.topology.edges)))
     if bundle_only:
+        if bundle:
+            yield from check_ports(ports(base_port, len(bundle.topology.devices), len(bundle.topology.edges)))
         return
     if bundle and not named:
         shipped = path.resolve() == shipped_bundle().resolve()
@@ -128,10 +128,7 @@ def check_ports(ports: Mapping[str, int]) -> Iterator[Finding]:
 
 
 def smoke_test(urls: Sequence[str], bundle: Bundle, token: str | None = None) -> list[EventAnswer]:
-    """Return the answers of the devices at `urls` to a few golden events of `bundle`.
-
-    Raises `DDNNError` unless label, exit, probabilities and the devices that took part are those of the offline run.
-    """
+    """The answers of the devices at `urls` to golden events; raise `DDNNError` unless they are those of `bundle`."""
     golden = golden_events(bundle)
     data = golden.take(np.flatnonzero(golden.present.any(axis=1))[:_SMOKE_EVENTS])
     answers = asyncio.run(ask(urls, bundle, data, token=token, deadline_ms=_DEADLINE_MS))

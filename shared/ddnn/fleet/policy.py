@@ -53,10 +53,7 @@ class FleetPolicy:
             return source.roll_back_policy(over=over)
 
     def try_out(self, policy: Policy, note: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
-        """What a policy would have made of all decisions that tiers recorded; the source must take the admin token.
-
-        Another tier that refuses is named in a `note`.
-        """
+        """What a policy would have made of all recorded decisions; another tier that refuses gets a `note`."""
         with self._admin(self._source) as source:
             reports = [source.try_policy(policy)]
         for tier in self.statuses:

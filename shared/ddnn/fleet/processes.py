@@ -159,8 +159,7 @@ class LocalFleet:
         self.bundle = Bundle.open(bundle)
         self.bundle.verify()
         self._env, self._state, self._shapes, self._niceness = dict(env or {}), state, dict(shapes or {}), niceness
-        self._stack = ExitStack()
-        topology = self.bundle.topology
+        self._stack, topology = ExitStack(), self.bundle.topology
         self._ports = ports(base_port, len(topology.devices), len(topology.edges))
         self.members: dict[str, Member] = {}
         self.links: dict[str, LinkProcess] = {}  # by the member at the lower end
@@ -265,8 +264,7 @@ class LocalFleet:
             if waiting and time.monotonic() > until:
                 words = self.members[waiting[0]].last_words()
                 raise DDNNError(f"not ready after {seconds:.0f} s: {', '.join(waiting)}; {words}")
-            if waiting:
-                time.sleep(0.05)
+            time.sleep(0.05 if waiting else 0)
 
     def stopped(self) -> list[Member]:
         """Tiers whose process was started and has ended."""
@@ -285,8 +283,7 @@ class LocalFleet:
     def _plan(self) -> Iterator[Member]:
         edges, urls = edge_names(len(self.bundle.topology.edges)), addresses_of(self._ports)
         for name, port in self._ports.items():
-            tier = Tier(name.partition("-")[0])
-            index = int(name.partition("-")[2] or 0)
+            tier, index = Tier(name.partition("-")[0]), int(name.partition("-")[2] or 0)
             below_edge = tier is Tier.DEVICE and edges[self.bundle.topology.edge_of(index)]
             above = None if tier is Tier.CLOUD else urls[below_edge or "cloud"]
             yield Member(name, tier, index, port, above, self.folder / f"{name}.log")

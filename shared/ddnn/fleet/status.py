@@ -189,8 +189,7 @@ def _row(tier: TierStatus) -> tuple[str, ...]:
 
 def _exits(status: Mapping[str, Any]) -> str:
     counts = {exit: count for exit, count in (status.get("exits") or {}).items() if count}
-    total = sum(counts.values())
-    shares = " · ".join(f"{exit} {percent(count / total, 0)}" for exit, count in counts.items())
+    shares = " · ".join(f"{exit} {percent(count / sum(counts.values()), 0)}" for exit, count in counts.items())
     degraded = status.get("degraded", 0)
     return (shares or NONE) + (f"  [yellow]{degraded:,} degraded[/]" if degraded else "")
 

@@ -105,14 +105,9 @@ class LiveTable:
             first.append(f"   not answered {totals['failed']:,}", "red")
         if not totals["events"]:
             return (first,)
-        second = Text.assemble(
-            "bytes up ",
-            (f"{totals['bytes_per_event']:,.0f}", "bold"),
-            f" an event, the raw views are {totals['raw_bytes_per_event']:,.0f}   latency p50 ",
-            (f"{totals['p50_ms']:.1f} ms", "bold"),
-            f"  p95 {totals['p95_ms']:.1f} ms",
-        )
-        return first, second
+        sent, p50 = (f"{totals['bytes_per_event']:,.0f}", "bold"), (f"{totals['p50_ms']:.1f} ms", "bold")
+        views = f" an event, the raw views are {totals['raw_bytes_per_event']:,.0f}   latency p50 "
+        return first, Text.assemble("bytes up ", sent, views, p50, f"  p95 {totals['p95_ms']:.1f} ms")
 
     def _print_totals(self) -> None:
         self._totalled = self.tally.events + self.tally.failed
