@@ -24,7 +24,7 @@ from ddnn.wire import InferRequest, Parameters, shown
 
 __all__ = ["CloudService", "create_app", "make_service"]
 
-_EDGES_WAIT_TOO = 2  # times as long as an edge waits for its devices: by then it has sent what it has
+_EDGES_WAIT_TOO = 2  #: times as long as an edge waits for its devices: by then it has sent what it has
 
 
 class CloudService(Service):

@@ -22,7 +22,7 @@ from ddnn_edge.offload import ToCloud, ToJoiningCloud
 
 __all__ = ["EdgeService", "create_app", "make_service"]
 
-_MOST_AT_ONCE = 512  # events in one request to the cloud
+_MOST_AT_ONCE = 512  #: events in one request to the cloud
 Parted = tuple[bytes | None, Contribution]
 
 

@@ -14,8 +14,8 @@ from ddnn.wire import Parameters
 
 __all__ = ["ToCloud", "ToJoiningCloud"]
 
-_AT_ONCE: Final = 4  # requests to the cloud under way before events gather
-_AT_MOST: Final = 64  # the same, with those that take too long
+_AT_ONCE: Final = 4  #: requests to the cloud under way before events gather
+_AT_MOST: Final = 64  #: the same, with those that take too long
 _PATIENCE_S: Final = 0.05
 
 

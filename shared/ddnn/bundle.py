@@ -40,12 +40,12 @@ class FileEntry(Frozen):
 class Training(Frozen):
     """How the network was made, enough to make it again."""
 
-    command: str  # the command line
-    config: dict[str, Any]  # every key of the training config
+    command: str  #: the command line
+    config: dict[str, Any]  #: every key of the training config
     seed: int
-    data: dict[str, Any]  # name, SHA-256 fingerprint, size and split of the data
-    test: dict[str, Any]  # accuracy per exit on the test split, 0..1, touched once
-    versions: dict[str, str]  # versions of the libraries that made it
+    data: dict[str, Any]  #: name, SHA-256 fingerprint, size and split of the data
+    test: dict[str, Any]  #: accuracy per exit on the test split, 0..1, touched once
+    versions: dict[str, str]  #: versions of the libraries that made it
 
 
 class Manifest(Frozen):
@@ -57,9 +57,9 @@ class Manifest(Frozen):
     classes: tuple[str, ...] = Field(min_length=2)
     task: Literal["classification"] = "classification"
     topology: Topology
-    files: dict[str, FileEntry]  # every file of the bundle but the manifest and the policy, which seal themselves
+    files: dict[str, FileEntry]  #: every file of the bundle but the manifest and the policy, which seal themselves
     training: Training
-    fingerprint: str = ""  # SHA-256 over all of the above; the name under which tiers recognise each other
+    fingerprint: str = ""  #: SHA-256 over all of the above; the name under which tiers recognise each other
 
 
 @dataclass(eq=False)

@@ -36,10 +36,8 @@ class Codec(ABC):
     """
 
     name: str
-    datatype: str
-    """Of the rows, by its name in the protocol."""
-    tolerance: float = 0.0
-    """How far a value may be from what was packed, as a share of max(1, |value|)."""
+    datatype: str  #: of the rows, by its name in the protocol
+    tolerance: float = 0.0  #: how far a value may be from what was packed, as a share of max(1, |value|)
 
     @abstractmethod
     def wire_shape(self, shape: Shape) -> Shape:

@@ -52,14 +52,10 @@ __all__ += ["UnsupportedEncoding", "UplinkFailed"]
 class DDNNError(Exception):
     """Base of all errors of this project; the message is one sentence for the person who meets it."""
 
-    status: ClassVar[int] = 500
-    """HTTP status."""
-    code: ClassVar[str] = "INTERNAL"
-    """Stable name in the error body; of a subclass its own name: `BAD_INPUT`."""
-    retryable: ClassVar[bool] = False
-    """Whether the same request may succeed later."""
-    exit_code: ClassVar[int] = 1
-    """Process exit code on the command line."""
+    status: ClassVar[int] = 500  #: HTTP status
+    code: ClassVar[str] = "INTERNAL"  #: stable name in the error body; of a subclass its own name: `BAD_INPUT`
+    retryable: ClassVar[bool] = False  #: whether the same request may succeed later
+    exit_code: ClassVar[int] = 1  #: process exit code on the command line
 
     def __init_subclass__(cls, **differing: int) -> None:
         """What differs from the base is given by name: `class Overloaded(DDNNError, status=429, retryable=True)`."""

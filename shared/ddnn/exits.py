@@ -15,15 +15,15 @@ from ddnn.types import Bools, Exit, Floats, Ints
 
 __all__ = ["NOBODY", "Judged", "Rule", "answers", "judge", "judge_under", "thresholds_under"]
 
-NOBODY: Final = -1  # in place of an exit's rank or a label: there is no answer
+NOBODY: Final = -1  #: in place of an exit's rank or a label: there is no answer
 
 
 class Judged(NamedTuple):
     """What one exit says of events, whatever its threshold."""
 
-    probabilities: Floats  # (…, K), at the exit's temperature
-    uncertainty: Floats  # (…), the criterion; infinite where no device took part
-    labels: Ints  # (…)
+    probabilities: Floats  #: (…, K), at the exit's temperature
+    uncertainty: Floats  #: (…), the criterion; infinite where no device took part
+    labels: Ints  #: (…)
 
 
 def judge(

@@ -20,7 +20,7 @@ __all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "section_inputs", "
 TOLERANCE: Final = 1e-4
 """Largest difference of a score, and distance from the next level within which a feature may be another one."""
 
-TIES: Final = codec_of("bits1")  # how golden events keep which features are ties
+TIES: Final = codec_of("bits1")  #: how golden events keep which features are ties
 
 
 def check_sections(

@@ -23,7 +23,7 @@ class LinkShape:
 
     round_trip_s: float = 0.0
     """Seconds there and back for a message of no length, half each way; a new connection costs one more."""
-    bits_per_s: float = math.inf  # bits a second, each way, for all connections together
+    bits_per_s: float = math.inf  #: bits a second, each way, for all connections together
     jitter_s: float = 0.0
     """Seconds that a round trip takes longer on average, exponential, half each way; order is kept."""
 

@@ -24,7 +24,7 @@ __all__ = [
     "Usual",
 ]
 
-MOST_VERSIONS: Final = 2**53 - 1  # what every reader of JSON takes as a whole number
+MOST_VERSIONS: Final = 2**53 - 1  #: what every reader of JSON takes as a whole number
 POLICY_FILE: Final = "policy.json"
 
 Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -78,7 +78,7 @@ class Audits(Frozen):
     """Share of an exit's sure answers that are audited; 0: none."""
     per_second: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
     """Audits a second at most, in the long run."""
-    burst: int = Field(default=10, ge=1)  # audits at once at most
+    burst: int = Field(default=10, ge=1)  #: audits at once at most
     false_alarm: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.01
     """Chance that an alarm is ever raised while the promise holds."""
 
@@ -86,7 +86,7 @@ class Audits(Frozen):
 class Usual(Frozen):
     """What an exit did on the events a policy was tuned on."""
 
-    share: Share  # of all answers, those given at this exit
+    share: Share  #: of all answers, those given at this exit
     confidence: tuple[Share, ...] = Field(min_length=10, max_length=10)
     """Share of this exit's answers in each of ten bins of confidence, 0 to 1."""
 
@@ -102,7 +102,7 @@ class Promise(Frozen):
     """The guarantee asked for: at most this share of all events is lost by not asking the cloud; none without one."""
     loss: Literal["accuracy", "disagreement"] | None = None
     """What a loss is: the cloud right and the answer wrong; or, found without labels, an answer unlike the cloud's."""
-    events: int = Field(default=0, ge=0)  # events it was found on
+    events: int = Field(default=0, ge=0)  #: events it was found on
     usual: dict[Exit, Usual] = Field(default={})
     """What each exit did there, for audits to compare with; empty when it was not noted."""
 
@@ -113,7 +113,7 @@ class Policy(Frozen):
     format: Literal[1] = 1
     version: int = Field(default=1, ge=1, le=MOST_VERSIONS)
     """Grows by one with every change; an answer names the version it was given under."""
-    bundle: str  # fingerprint of the bundle this policy belongs to
+    bundle: str  #: fingerprint of the bundle this policy belongs to
     criterion: Annotated[str, AfterValidator(_criterion)] = "entropy"
     """Of those in `ddnn.task`, or `package.module:function`."""
     thresholds: Thresholds = Thresholds()
@@ -123,7 +123,7 @@ class Policy(Frozen):
     offload: Literal["staged", "eager"] = "staged"  # staged: scores first, features when asked for. eager: both at once
     wait_ms: Annotated[float, Field(ge=0, le=60_000)] = 150.0
     """How long, in milliseconds, a collector waits at most for an event's missing children."""
-    adaptive_wait: bool = True  # wait less than `wait_ms` when the children are known to arrive closer together
+    adaptive_wait: bool = True  #: wait less than `wait_ms` when the children are known to arrive closer together
     audits: Audits = Audits()
     promise: Promise | None = None
     tuned: dict[str, Any] | None = None

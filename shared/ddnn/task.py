@@ -75,7 +75,7 @@ def agreement(p: Floats, device_scores: Floats, present: Bools) -> Floats:
 
 
 _BY_PROBABILITIES: Final = {"entropy": entropy, "max_probability": max_probability, "margin": margin}
-CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")  # those that are built in
+CRITERIA: Final = (*_BY_PROBABILITIES, "agreement")  #: those that are built in
 
 
 def check_criterion(name: str, *others: str) -> str:
@@ -117,7 +117,7 @@ def _foreign(name: str) -> Callable[..., Any]:
     return function
 
 
-Outputs = dict[str, tuple[str, tuple[str, ...]]]  # datatype and shape of each tensor, by name
+Outputs = dict[str, tuple[str, tuple[str, ...]]]  #: datatype and shape of each tensor, by name
 
 
 class Task:
@@ -150,7 +150,7 @@ class Task:
 
 
 CLASSIFICATION: Final = Task()
-TASKS: Final = {CLASSIFICATION.name: CLASSIFICATION}  # by the name that a bundle has
+TASKS: Final = {CLASSIFICATION.name: CLASSIFICATION}  #: by the name that a bundle has
 
 
 def _order(answer: Answer) -> tuple[bool, int, int, float]:

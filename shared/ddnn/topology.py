@@ -29,8 +29,7 @@ _TIERS: Final = tuple(Tier)
 class View(Frozen):
     """What one device sees of one event."""
 
-    shape: Shape
-    """(C, H, W) an image, (C, L) a series, (F,) a vector."""
+    shape: Shape  #: (C, H, W) an image, (C, L) a series, (F,) a vector
     dtype: Literal["UINT8", "FP32"]
 
     @classmethod
@@ -82,25 +81,21 @@ class Features(Frozen):
 class Input(Frozen):
     """One thing that a section takes of each of its children; `what` is also the name of its tensor."""
 
-    child: Tier
-    """Whose view, scores or features; a device section's `device` is its own sensor."""
+    child: Tier  #: whose view, scores or features; a device section's `device` is its own sensor
     what: What
     codec: str
-    when: When
-    """always: with the child's first message of an event. asked: only where the exit below is not sure."""
+    when: When  #: always: with the child's first message of an event. asked: only where the exit below is not sure.
 
 
 class SectionSpec(Frozen):
     """One section."""
 
     tier: Tier
-    index: int = Field(ge=0)
-    """Which device or edge runs it; 0 at the cloud."""
+    index: int = Field(ge=0)  #: which device or edge runs it; 0 at the cloud
     file: str
     exit: Exit
     inputs: tuple[Input, ...] = Field(min_length=1)
-    features: Features | None = None
-    """What it gives upward."""
+    features: Features | None = None  #: what it gives upward
 
     @property
     def role(self) -> str:

@@ -19,7 +19,7 @@ from ddnn.wire import HEADER_LENGTH, Parameters, decode_request, encode_request,
 __all__ = ["Crossed", "Messages", "Offload", "Size", "communication_bytes", "crossings"]
 
 Offload = Literal["staged", "eager"]
-_EVENT: Final = b"0" * 32  # an event id as the client makes them: 32 characters
+_EVENT: Final = b"0" * 32  #: an event id as the client makes them: 32 characters
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,7 @@ class Exit(StrEnum):
     EDGE = "edge"
     CLOUD = "cloud"
 
-    rank: int
-    """0 for `device` … 3 for `cloud`: a later exit has seen more."""
+    rank: int  #: 0 for `device` … 3 for `cloud`: a later exit has seen more
 
     def __init__(self, name: str) -> None:
         self.rank = len(type(self).__members__)
@@ -50,15 +49,15 @@ class Answer:
     label is final, and its features are wanted in the background (an audit).
     """
 
-    label: int  # class index, or -1 when there is no answer yet
-    probabilities: Floats  # [K], after softmax at the exit's temperature
-    exit: Exit  # where the answer was given
-    confidence: float  # 1 - criterion, in [0, 1]
-    devices: Bools  # [D], who took part in this answer
-    policy_version: int  # version of the policy of the tier whose exit answered
+    label: int  #: class index, or -1 when there is no answer yet
+    probabilities: Floats  #: [K], after softmax at the exit's temperature
+    exit: Exit  #: where the answer was given
+    confidence: float  #: 1 - criterion, in [0, 1]
+    devices: Bools  #: [D], who took part in this answer
+    policy_version: int  #: version of the policy of the tier whose exit answered
     bytes_up: int = 0
     """This row's share, in bytes, of the tensors sent upward for the event from this tier on; the rows of one event,
     one a device, add up to all that the event sent."""
-    degraded: bool = False  # a lower exit answered than the policy wanted
-    degraded_reason: str = ""  # why, in a few words; empty when not degraded
-    need_features: bool = False  # the edge wants this row's features
+    degraded: bool = False  #: a lower exit answered than the policy wanted
+    degraded_reason: str = ""  #: why, in a few words; empty when not degraded
+    need_features: bool = False  #: the edge wants this row's features

@@ -24,8 +24,7 @@ STRENGTHS: Final = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Ridge penalties tried on validation, as shares of the mean variance of an element."""
 ELEMENTS: Final = 4096
 """Kept of an event's elements by `linear`, evenly spaced, when there are more training events than these."""
-MOST: Final = 60_000
-"""Training events that `nearest` compares, at most."""
+MOST: Final = 60_000  #: training events that `nearest` compares, at most
 
 
 def majority(data: Dataset, *, part: str = "test") -> Ints:

@@ -22,10 +22,8 @@ from ddnn.types import Array, Bools, Exit, Floats, Ints
 
 __all__ = ["Drift", "drifting", "replay"]
 
-_STEPS: Final = 20
-"""Different strengths on the way from nothing to all."""
-_POINTS: Final = 200
-"""Of the stream, at which the estimates are noted."""
+_STEPS: Final = 20  #: different strengths on the way from nothing to all
+_POINTS: Final = 200  #: of the stream, at which the estimates are noted
 _BY_RANK: Final = {exit.rank: exit for exit in Exit}
 
 
@@ -33,16 +31,11 @@ _BY_RANK: Final = {exit.rank: exit for exit in Exit}
 class Drift:
     """What becomes of the views in the end, and when."""
 
-    fade: float = 0.0
-    """Share of its contrast that a view loses: at 1 only its mean is left."""
-    blur: float = 0.0
-    """Width (σ) of a Gaussian over the view's elements, in pixels or samples."""
-    lose: int = 0
-    """Devices that are lost."""
-    begins: float = 0.5
-    """Share of the stream that comes before."""
-    over: float = 0.2
-    """Share of the stream in which it grows from nothing to all."""
+    fade: float = 0.0  #: share of its contrast that a view loses: at 1 only its mean is left
+    blur: float = 0.0  #: width (σ) of a Gaussian over the view's elements, in pixels or samples
+    lose: int = 0  #: devices that are lost
+    begins: float = 0.5  #: share of the stream that comes before
+    over: float = 0.2  #: share of the stream in which it grows from nothing to all
 
     def strength(self, events: int) -> Floats:
         """(N,), 0 before the change to 1."""

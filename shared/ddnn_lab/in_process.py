@@ -23,8 +23,7 @@ from ddnn.wire import HEADER_LENGTH, decode_response, encode_request
 
 __all__ = ["INFER", "NEVER", "Fleet", "Switch"]
 
-NEVER: Final = Thresholds(local=0.0, edge=0.0)
-"""Every event goes up to the cloud."""
+NEVER: Final = Thresholds(local=0.0, edge=0.0)  #: every event goes up to the cloud
 
 
 class Switch(httpx.AsyncBaseTransport):

@@ -30,8 +30,7 @@ _CHANNELS = (1, 3)
 class Jpeg:
     """A data set that went through JPEG."""
 
-    data: Dataset
-    """With the views as they come out, absent ones untouched."""
+    data: Dataset  #: with the views as they come out, absent ones untouched
     file_bytes: Ints
     """(N, D), the whole file with the smaller of standard and fitted code tables; 0 where the view is absent."""
     scan_bytes: Ints

@@ -31,7 +31,7 @@ AdminToken = Annotated[
 ]
 DryRun = Annotated[bool, Option("--dry-run", help="Change nothing; try it on the decisions that the tiers recorded.")]
 Wait = Annotated[float, Option(min=0, metavar="SECONDS", help="How long to wait for all tiers to follow.")]
-_BACKGROUND: Final = ("tuned.", "promise.usual.")  # fills a screen and changes no answer: --json has it
+_BACKGROUND: Final = ("tuned.", "promise.usual.")  #: fills a screen and changes no answer: --json has it
 
 
 @policy.command()

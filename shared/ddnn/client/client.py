@@ -24,7 +24,7 @@ __all__ = ["AsyncClient", "Call", "Client", "Options", "json_object", "session_h
 
 T = TypeVar("T")
 
-_GRACE_S: Final = 2.0  # a tier is listened to so much longer than its deadline: the way back takes time
+_GRACE_S: Final = 2.0  #: a tier is listened to so much longer than its deadline: the way back takes time
 _LIMITS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=4.0)
 """A connection is let go before a server that keeps it for 5 s closes it under a request."""
 
@@ -32,14 +32,11 @@ _LIMITS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=64, 
 class Options(TypedDict, total=False):
     """What can be asked of one request."""
 
-    deadline_ms: float | None
-    """Time budget in milliseconds; the tier's own by default."""
-    max_exit: str | None
-    """Answer no higher than this exit: device, local, edge or cloud."""
+    deadline_ms: float | None  #: time budget in milliseconds; the tier's own by default
+    max_exit: str | None  #: answer no higher than this exit: device, local, edge or cloud
     threshold: float | None
     """In place of the policy's thresholds: answer at the first exit whose criterion is below it."""
-    wait_ms: float | None
-    """How long to wait for every other device of the event, alive or not, in milliseconds."""
+    wait_ms: float | None  #: how long to wait for every other device of the event, alive or not, in milliseconds
     request_id: str | None
     """Up to 128 printable characters; comes back in the response, and goes up with a request of its own."""
 
@@ -53,7 +50,7 @@ class Call(Generic[T]):
     decode: Callable[[httpx.Response], T]
     content: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    timeout_s: float | None = None  # None = the client's own
+    timeout_s: float | None = None  #: None = the client's own
 
     def result(self, url: str, response: httpx.Response) -> T:
         """Return what the response says; raise the error it stands for."""

@@ -26,10 +26,8 @@ class EventAnswer(Answer):
     """
 
     event: str
-    answers: tuple[Answer | None, ...]
-    """Each device's own answer; None where it had no view or failed."""
-    errors: Mapping[int, DDNNError] = field(default_factory=dict)
-    """Why, for each device that failed."""
+    answers: tuple[Answer | None, ...]  #: each device's own answer; None where it had no view or failed
+    errors: Mapping[int, DDNNError] = field(default_factory=dict)  #: why, for each device that failed
 
 
 class _Post(NamedTuple):

@@ -14,8 +14,8 @@ from ddnn.types import Array, Bools, Ints
 
 __all__ = ["Dataset", "Events", "check_visible", "checked", "checked_labels", "checked_view", "name_classes", "pieces"]
 
-PIECE: Final = 2**22  # elements of views that are looked at at once
-MOST_CLASSES: Final = 10_000  # A larger label is a mistake (an identifier, a time), not a class
+PIECE: Final = 2**22  #: elements of views that are looked at at once
+MOST_CLASSES: Final = 10_000  #: A larger label is a mistake (an identifier, a time), not a class
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Events:
     y_dev: Ints
     present: Bools
     classes: tuple[str, ...]
-    test: Bools | None = None  # (N,) the source's own test events, if it names them
-    validation: Bools | None = None  # (N,) the source's own validation events, if it names them
-    groups: Array | None = None  # (N,) what stays whole in a split, if asked for
+    test: Bools | None = None  #: (N,) the source's own test events, if it names them
+    validation: Bools | None = None  #: (N,) the source's own validation events, if it names them
+    groups: Array | None = None  #: (N,) what stays whole in a split, if asked for
     grid: tuple[int, int] | None = None
 
     @classmethod
@@ -48,23 +48,15 @@ class Dataset:
     name: str
     views: tuple[Array, ...]
     """D arrays (N, *shape_i), uint8 or float32; large ones that a file holds uncompressed are mapped from it."""
-    y: Ints
-    """(N,) class of the event."""
-    y_dev: Ints
-    """(N, D) class as device i sees it, -1 where it does not see the event's object."""
-    present: Bools
-    """(N, D) whether device i has a view at all."""
+    y: Ints  #: (N,) class of the event
+    y_dev: Ints  #: (N, D) class as device i sees it, -1 where it does not see the event's object
+    present: Bools  #: (N, D) whether device i has a view at all
     classes: tuple[str, ...]
-    split: Array
-    """(N,) of `train`, `validation`, `test`."""
-    grid: tuple[int, int] | None
-    """(columns, rows) when the views are cut from one image."""
-    index: Ints
-    """(N,) row in the source."""
-    fingerprint: str
-    """SHA-256 of the whole source's content; a subset of events keeps it, one of devices has another."""
-    source: Mapping[str, Any]
-    """Arguments of `ddnn.data.load` that give this data set again."""
+    split: Array  #: (N,) of `train`, `validation`, `test`
+    grid: tuple[int, int] | None  #: (columns, rows) when the views are cut from one image
+    index: Ints  #: (N,) row in the source
+    fingerprint: str  #: SHA-256 of the whole source's content; a subset of events keeps it, one of devices has another
+    source: Mapping[str, Any]  #: arguments of `ddnn.data.load` that give this data set again
     division: Mapping[str, Any] = field(default_factory=dict)
     """For reports: who chose `test` and `validation`, their `groups` if whole (else None), `events` of each split."""
 

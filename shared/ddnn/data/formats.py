@@ -27,7 +27,7 @@ KERAS: Final = ("x_train", "y_train", "x_test", "y_test")
 MVMC_CLASSES: Final = ("car", "bus", "person")
 MVMC_VIEWS: Final = [(3, 32, 32)] * 6
 MVMC_SPLIT_FILE: Final = "mvmc_split.json"
-SIDE: Final = 32  # images smaller than this are padded to it, equally on both sides
+SIDE: Final = 32  #: images smaller than this are padded to it, equally on both sides
 MAPPED: Final = 2**28
 """Bytes from which an array stays in its file, read as it is used; a compressed one is unpacked to a temporary file."""
 

@@ -17,7 +17,7 @@ from ddnn.types import Array, Bits, Bools, Ints
 __all__ = ["load", "mnist5k", "synthetic"]
 
 BUILTIN: Final = ("mnist5k", "synthetic")
-TEST_SEED: Final = 20170605  # fixes the test digits of `mnist5k` for good, whatever `--seed` is
+TEST_SEED: Final = 20170605  #: fixes the test digits of `mnist5k` for good, whatever `--seed` is
 SCENE: Final = ("square", "cross", "disc", "stripes")
 
 

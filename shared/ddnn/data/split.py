@@ -23,9 +23,9 @@ __all__ = [
 ]
 
 SPLIT_NAMES: Final = ("train", "validation", "test")
-TEST_SHARE: Final = 0.2  # of all events, where the data do not say which are test
-VALIDATION_SHARE: Final = 0.15  # of the training part
-WATCHED: Final = 2000  # validation events looked at after each epoch of training; more would cost a third of its time
+TEST_SHARE: Final = 0.2  #: of all events, where the data do not say which are test
+VALIDATION_SHARE: Final = 0.15  #: of the training part
+WATCHED: Final = 2000  #: validation events looked at after each epoch of training; more would cost a third of its time
 
 
 def stratified(y: Ints, candidates: Bools, share: float, seed: int) -> Bools:

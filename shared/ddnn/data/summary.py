@@ -18,17 +18,17 @@ from ddnn.types import Array, Floats, Ints
 
 __all__ = ["WORRYING", "Rows", "Standard", "describe", "doubts", "near_duplicates", "squared_distances"]
 
-CHANNELS: Final = (1, 3, 4)  # grey, colour, colour and alpha (or depth)
-MOST_NAMES: Final = 5  # how many are named in one sentence
-CHUNK: Final = 2048  # events standardised at a time, so that memory stays bounded however many there are
-_MEASURED: Final = 4096  # events, evenly spaced, that means and deviations are taken of
-WORRYING: Final = 0.05  # share of test events with a near-duplicate in training above which a result should be doubted
+CHANNELS: Final = (1, 3, 4)  #: grey, colour, colour and alpha (or depth)
+MOST_NAMES: Final = 5  #: how many are named in one sentence
+CHUNK: Final = 2048  #: events standardised at a time, so that memory stays bounded however many there are
+_MEASURED: Final = 4096  #: events, evenly spaced, that means and deviations are taken of
+WORRYING: Final = 0.05  #: share of test events with a near-duplicate in training above which a result should be doubted
 OTHER_CLASS: Final = 0.3
 """A near-duplicate is nearer than this share of the distance to the nearest event of another class…"""
-OWN_CLASS: Final = 0.4  # …and than this share of the median distance to events of its own class
-ELEMENTS: Final = 1024  # how many of an event's numbers are compared
-FEWEST_ELEMENTS: Final = 16  # with fewer numbers an event, near neighbours are the rule
-TYPICAL: Final = 100  # training events of each class, evenly spaced, that the median is taken of
+OWN_CLASS: Final = 0.4  #: …and than this share of the median distance to events of its own class
+ELEMENTS: Final = 1024  #: how many of an event's numbers are compared
+FEWEST_ELEMENTS: Final = 16  #: with fewer numbers an event, near neighbours are the rule
+TYPICAL: Final = 100  #: training events of each class, evenly spaced, that the median is taken of
 
 
 def describe(data: Dataset) -> str:
@@ -86,9 +86,9 @@ def _times(shape: tuple[int, ...]) -> str:
 class Rows:
     """Some events, standardised."""
 
-    values: Floats  # (N, F), zero where the view is absent
-    seen: Floats  # (N, D), 1 where the device has a view, else 0
-    sizes: Floats  # (D,), elements of each device's view among the F
+    values: Floats  #: (N, F), zero where the view is absent
+    seen: Floats  #: (N, D), 1 where the device has a view, else 0
+    sizes: Floats  #: (D,), elements of each device's view among the F
 
     @property
     def energy(self) -> Floats:

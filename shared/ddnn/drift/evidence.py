@@ -18,8 +18,7 @@ __all__ = ["Evidence"]
 
 _ODDS: Final = 2 ** (np.arange(1, 13) / 2)
 """A bet is right when the odds of differing are so many times those promised."""
-_LEAST: Final = 1e-6
-"""A promise of less than this is tested as a promise of this."""
+_LEAST: Final = 1e-6  #: a promise of less than this is tested as a promise of this
 
 
 class Evidence:

@@ -13,14 +13,10 @@ from ddnn.types import Exit
 
 __all__ = ["BINS", "Alarm", "DriftMonitor", "Interval", "distance", "wilson"]
 
-BINS: Final = 10
-"""Of a histogram of confidence over [0, 1], all as wide."""
-_AUDITS: Final = 500
-"""Latest audits of an exit that its estimate is made of."""
-_ANSWERS: Final = 2_000
-"""Latest answers that exit shares and confidences are made of."""
-_FEWEST: Final = 50
-"""A histogram of fewer answers is far from every other by chance."""
+BINS: Final = 10  #: of a histogram of confidence over [0, 1], all as wide
+_AUDITS: Final = 500  #: latest audits of an exit that its estimate is made of
+_ANSWERS: Final = 2_000  #: latest answers that exit shares and confidences are made of
+_FEWEST: Final = 50  #: a histogram of fewer answers is far from every other by chance
 
 
 def wilson(share: float, events: int, certainty: float = 0.95) -> tuple[float, float]:
@@ -44,10 +40,8 @@ class Alarm:
     """The promise of an exit is no longer supported."""
 
     exit: Exit
-    since: float
-    """When that was found, on the monitor's clock."""
-    audits: int
-    """Audits of the exit by then."""
+    since: float  #: when that was found, on the monitor's clock
+    audits: int  #: audits of the exit by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +67,7 @@ class Interval:
 class _Audited:
     """The audits of one exit."""
 
-    evidence: Evidence | None
-    """None without a promise."""
+    evidence: Evidence | None  #: none without a promise
     audits: int = 0
     different: int = 0
     latest: deque[bool] = field(default_factory=lambda: deque(maxlen=_AUDITS))

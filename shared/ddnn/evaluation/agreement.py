@@ -21,10 +21,8 @@ from ddnn.types import Bools, Exit
 
 __all__ = ["TIE", "Agreement", "agreement"]
 
-TIE: Final = 1e-4
-"""How near to its threshold a criterion may be decided by rounding."""
-_FLIPPED: Final = 1e-3
-"""Scores that differ by more than this between batch sizes differ in a feature bit."""
+TIE: Final = 1e-4  #: how near to its threshold a criterion may be decided by rounding
+_FLIPPED: Final = 1e-3  #: scores that differ by more than this between batch sizes differ in a feature bit
 _EXITS: Final = tuple(Exit)
 
 
@@ -32,13 +30,11 @@ _EXITS: Final = tuple(Exit)
 class Agreement:
     """How a fleet's answers compare with the offline run."""
 
-    document: dict[str, Any]
-    """The `fleet` part of the `evaluate --json` document."""
+    document: dict[str, Any]  #: the `fleet` part of the `evaluate --json` document
     differing: tuple[dict[str, Any], ...]
     """Events that differ in label, exit or probabilities and are no ties, or were answered degraded or under another
     policy."""
-    degraded: Counter[str]
-    """Degraded answers by reason."""
+    degraded: Counter[str]  #: degraded answers by reason
 
     @property
     def ok(self) -> bool:

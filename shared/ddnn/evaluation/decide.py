@@ -17,26 +17,19 @@ from ddnn.types import Array, Bools, Exit, Floats, Ints
 
 __all__ = ["ALWAYS", "NOBODY", "Decisions", "decide", "exit_alone", "judge", "judge_all", "thresholds"]
 
-ALWAYS: Final = 2.0
-"""A threshold above every criterion."""
+ALWAYS: Final = 2.0  #: a threshold above every criterion
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
     """The answers of a fleet under one policy."""
 
-    label: Ints
-    """(N,), `NOBODY` when no device took part."""
-    exit: Ints
-    """(N,), rank of the exit that answered."""
-    probabilities: Floats
-    """(N, K), at that exit's temperature."""
-    uncertainty: Floats
-    """(N,), that exit's criterion."""
-    devices: Bools
-    """(N, D), who took part in the answer."""
-    sure: Bools
-    """(N, D), devices that answered their caller themselves."""
+    label: Ints  #: (N,), `NOBODY` when no device took part
+    exit: Ints  #: (N,), rank of the exit that answered
+    probabilities: Floats  #: (N, K), at that exit's temperature
+    uncertainty: Floats  #: (N,), that exit's criterion
+    devices: Bools  #: (N, D), who took part in the answer
+    sure: Bools  #: (N, D), devices that answered their caller themselves
     settled: Ints
     """(N, E), rank of the exit where each edge settled its event, `NOBODY` where it sent it up or saw nothing."""
 

@@ -49,14 +49,10 @@ class _About(BaseModel):
 class Recorded:
     """Every exit's scores on some splits of one data set, and whose they are."""
 
-    bundle: str
-    """Fingerprint of the bundle whose scores these are."""
-    name: str
-    """That bundle's name."""
-    classes: tuple[str, ...]
-    """K names."""
-    splits: Mapping[str, Scores]
-    """By name: `validation`, `test` …; all of one topology."""
+    bundle: str  #: fingerprint of the bundle whose scores these are
+    name: str  #: that bundle's name
+    classes: tuple[str, ...]  #: K names
+    splits: Mapping[str, Scores]  #: by name: `validation`, `test` …; all of one topology
 
     @classmethod
     def of(cls, bundle: Bundle, splits: Mapping[str, Scores]) -> "Recorded":

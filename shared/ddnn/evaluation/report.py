@@ -18,8 +18,7 @@ from ddnn.types import Array, Bools, Exit, Ints, Tier
 
 __all__ = ["MOST_DEVICES", "accuracies", "evaluate", "formula", "missing_devices", "overall", "traffic"]
 
-MOST_DEVICES: Final = 6
-"""Up to here every subset of the devices is tried, 2^D - 1 of them."""
+MOST_DEVICES: Final = 6  #: up to here every subset of the devices is tried, 2^D - 1 of them
 
 
 def evaluate(

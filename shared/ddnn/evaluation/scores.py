@@ -28,23 +28,15 @@ Progress = Callable[[str, int, int], None]
 class Scores:
     """The scores of every exit for every event, under one presence mask; rows of what was absent mean nothing."""
 
-    device: Floats | None
-    """(N, D, K), each device's own exit; none where raw views go up."""
-    local: Floats | None
-    """(N, E, K), each edge's devices' scores, fused; none where raw views go up."""
-    edge: Floats | None
-    """(N, E, K), none when there is no edge section."""
-    cloud: Floats
-    """(N, K)."""
-    present: Bools
-    """(N, D), who took part."""
-    y: Ints
-    """(N,), the class of the event."""
-    y_dev: Ints
-    """(N, D), the class as the device sees it, -1 when it does not see it."""
+    device: Floats | None  #: (N, D, K), each device's own exit; none where raw views go up
+    local: Floats | None  #: (N, E, K), each edge's devices' scores, fused; none where raw views go up
+    edge: Floats | None  #: (N, E, K), none when there is no edge section
+    cloud: Floats  #: (N, K)
+    present: Bools  #: (N, D), who took part
+    y: Ints  #: (N,), the class of the event
+    y_dev: Ints  #: (N, D), the class as the device sees it, -1 when it does not see it
     topology: Topology
-    source: Mapping[str, Any]
-    """Name, fingerprint and split of the data."""
+    source: Mapping[str, Any]  #: name, fingerprint and split of the data
     task: Task = CLASSIFICATION
 
     def __len__(self) -> int:

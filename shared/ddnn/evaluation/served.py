@@ -21,14 +21,11 @@ from ddnn.types import Bools, Exit, Ints
 __all__ = ["ask"]
 
 _DEADLINE_MS: Final = 30_000.0
-_PART_TO_WAIT: Final = 0.5
-"""Share of the deadline that a tier waits at most, whatever is asked."""
+_PART_TO_WAIT: Final = 0.5  #: share of the deadline that a tier waits at most, whatever is asked
 _FIRST_WAIT_MS: Final = 500.0
 """How long an event waits that some device does not see: nobody can tell the edge that nothing more will come."""
-_CHUNK: Final = 32
-"""Events in one request to a device."""
-_IN_FLIGHT: Final = 4
-"""Chunks asked at once."""
+_CHUNK: Final = 32  #: events in one request to a device
+_IN_FLIGHT: Final = 4  #: chunks asked at once
 
 
 async def ask(

@@ -23,9 +23,9 @@ from ddnn.types import Tier
 
 __all__ = ["Finding", "check_answers", "check_bundle", "check_fleet", "check_ports", "diagnose", "smoke_test"]
 
-_SHORT: Final = 12  # digits of a fingerprint that a person is shown
+_SHORT: Final = 12  #: digits of a fingerprint that a person is shown
 _SMOKE_EVENTS: Final = 12
-_DEADLINE_MS: Final = 8000.0  # a device whose contribution goes elsewhere is waited for, for half of this
+_DEADLINE_MS: Final = 8000.0  #: a device whose contribution goes elsewhere is waited for, for half of this
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Finding:
 
     check: str
     verdict: Literal["ok", "warning", "failed"]
-    found: str  # what was found, as a sentence
-    advice: str = ""  # what to do; empty when all is well
+    found: str  #: what was found, as a sentence
+    advice: str = ""  #: what to do; empty when all is well
 
 
 def diagnose(

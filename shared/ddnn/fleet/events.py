@@ -26,9 +26,9 @@ __all__ = ["Event", "events_of", "golden_events", "read_events", "request_text",
 class Event:
     """One thing at one moment."""
 
-    name: str  # its row in the data set, as the table shows it
-    label: int | None  # the true class, where known
-    views: tuple[Array | None, ...]  # what each device sees, without a batch axis; None where a device sees nothing
+    name: str  #: its row in the data set, as the table shows it
+    label: int | None  #: the true class, where known
+    views: tuple[Array | None, ...]  #: what each device sees, without a batch axis; None where a device sees nothing
 
     @classmethod
     def of(cls, data: Dataset, row: int) -> Self:

@@ -31,10 +31,10 @@ class Pace:
 
     rate: float | None = None
     """Events a second, whether the last was answered or not; None = the next when the last was answered."""
-    jitter_ms: float = 0.0  # each view comes up to this much later than its event, evenly drawn
-    drop: float = 0.0  # share of the views that are lost; one view of each event always stays
+    jitter_ms: float = 0.0  #: each view comes up to this much later than its event, evenly drawn
+    drop: float = 0.0  #: share of the views that are lost; one view of each event always stays
     seed: int = 0
-    threshold: float | None = None  # in place of the policy's thresholds: how sure an exit must be to answer
+    threshold: float | None = None  #: in place of the policy's thresholds: how sure an exit must be to answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Played:
     """One event and what became of it."""
 
     event: Event
-    answer: EventAnswer | None  # None when no device answered
-    milliseconds: float  # from the event to its answer
-    error: str = ""  # why there is no answer
+    answer: EventAnswer | None  #: None when no device answered
+    milliseconds: float  #: from the event to its answer
+    error: str = ""  #: why there is no answer
 
 
 _Ask = Callable[[], Coroutine[Any, Any, Played]]
@@ -115,14 +115,14 @@ def _lose(event: Event, share: float, chance: random.Random) -> Event:
 class Tally:
     """What a person wants to know of the events so far."""
 
-    events: int = 0  # answered events
-    failed: int = 0  # events without an answer
-    labelled: int = 0  # answered events whose true label is known
-    right: int = 0  # those answered with it
+    events: int = 0  #: answered events
+    failed: int = 0  #: events without an answer
+    labelled: int = 0  #: answered events whose true label is known
+    right: int = 0  #: those answered with it
     degraded: int = 0
     exits: Counter[Exit] = field(default_factory=Counter)
-    bytes_up: int = 0  # payload sent up by all tiers for all events
-    raw_bytes: int = 0  # size of the views that stayed where they were made
+    bytes_up: int = 0  #: payload sent up by all tiers for all events
+    raw_bytes: int = 0  #: size of the views that stayed where they were made
     milliseconds: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
 
     def add(self, played: Played) -> None:

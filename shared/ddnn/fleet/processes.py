@@ -25,7 +25,7 @@ _SET_BY_THE_FLEET: Final = {
     f"DDNN_{name}"
     for name in ("BUNDLE", "INDEX", "UPSTREAM", "HOST", "PORT", "STATE_DIR", "TLS_CERTIFICATE", "TLS_KEY")
 }
-_PROXY: Final = "ddnn_lab.links"  # of the laboratory, and a process of its own: nothing here imports it
+_PROXY: Final = "ddnn_lab.links"  #: of the laboratory, and a process of its own: nothing here imports it
 _SECONDS_TO_STOP: Final = 12.0
 _LINES_TO_SHOW: Final = 5
 
@@ -34,7 +34,7 @@ _LINES_TO_SHOW: Final = 5
 class Member:
     """One tier of the fleet, running or not."""
 
-    name: str  # `cloud`, `edge` (`edge-0`, `edge-1`, … when there are several), `device-0`, …
+    name: str  #: `cloud`, `edge` (`edge-0`, `edge-1`, … when there are several), `device-0`, …
     tier: Tier
     index: int
     port: int

@@ -31,11 +31,11 @@ class TierStatus:
 
     name: str
     url: str
-    status: Mapping[str, Any] | None  # its `GET /v2/status`; None when it gave none
-    milliseconds: float  # how long that took
-    problem: str = ""  # why there is none, in a few words
-    listens: bool = True  # whether anything takes connections there
-    hangs: bool = False  # whether it took the request and did not answer
+    status: Mapping[str, Any] | None  #: its `GET /v2/status`; None when it gave none
+    milliseconds: float  #: how long that took
+    problem: str = ""  #: why there is none, in a few words
+    listens: bool = True  #: whether anything takes connections there
+    hangs: bool = False  #: whether it took the request and did not answer
 
     @property
     def ready(self) -> bool:

@@ -20,12 +20,12 @@ __all__ = ["DDNN", "Scored"]
 class Scored(NamedTuple):
     """What every exit says; cuts are features before they are quantised."""
 
-    device: Tensor | None  # (B, D, K), if there are device sections
-    local: Tensor | None  # (B, E, K), if there are device sections
-    edge: Tensor | None  # (B, E, K), if there are edge sections
-    cloud: Tensor  # (B, K)
-    device_cuts: Tensor | None  # (B, D, *cut), if there are device sections
-    edge_cuts: Tensor | None  # (B, E, *edge cut), if there are edge sections
+    device: Tensor | None  #: (B, D, K), if there are device sections
+    local: Tensor | None  #: (B, E, K), if there are device sections
+    edge: Tensor | None  #: (B, E, K), if there are edge sections
+    cloud: Tensor  #: (B, K)
+    device_cuts: Tensor | None  #: (B, D, *cut), if there are device sections
+    edge_cuts: Tensor | None  #: (B, E, *edge cut), if there are edge sections
 
 
 class DDNN(nn.Module):

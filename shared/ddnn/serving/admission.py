@@ -17,13 +17,13 @@ from ddnn.settings import Settings
 
 __all__ = ["Admission", "LoopLag", "Seat"]
 
-_DEFLATE: Final = 1032  # deflate makes at most so many bytes out of one
+_DEFLATE: Final = 1032  #: deflate makes at most so many bytes out of one
 _LONGEST_RETRY_S: Final = 60
-_CAUTION: Final = 1.25  # a wait may turn out so many times as long as is expected
-_TURNS: Final = 3  # a request waits for the loop when it comes, is run or asked above, and is answered
+_CAUTION: Final = 1.25  #: a wait may turn out so many times as long as is expected
+_TURNS: Final = 3  #: a request waits for the loop when it comes, is run or asked above, and is answered
 _EVERY_S: Final = 0.1
 _LOOKS: Final = 3
-_FLOOR_S: Final = 0.005  # a loop that has anything to do is late by so much
+_FLOOR_S: Final = 0.005  #: a loop that has anything to do is late by so much
 
 
 class LoopLag:

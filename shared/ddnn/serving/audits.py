@@ -28,8 +28,8 @@ class _Awaited:
     """The copy of an answered event whose features have been asked for."""
 
     copy: Event
-    missing: set[int]  # places whose features have not come
-    features: Array  # (places, …), rows as they are sent, zero in absent places
+    missing: set[int]  #: places whose features have not come
+    features: Array  #: (places, …), rows as they are sent, zero in absent places
     timer: asyncio.TimerHandle
 
 

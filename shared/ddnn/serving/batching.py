@@ -16,9 +16,9 @@ __all__ = ["Outputs", "SectionQueue"]
 
 Outputs = dict[str, Array]
 
-_SLOW_S, _FAST_S = 0.002, 0.001  # to the thread when all of the last took longer, back when one was quicker
-_LAST: Final = 8  # so many runs: where the machine is busy any one may take long, but not all of them
-_WEIGHT: Final = 0.1  # of the newest run in what is usual
+_SLOW_S, _FAST_S = 0.002, 0.001  #: to the thread when all of the last took longer, back when one was quicker
+_LAST: Final = 8  #: so many runs: where the machine is busy any one may take long, but not all of them
+_WEIGHT: Final = 0.1  #: of the newest run in what is usual
 
 
 @dataclass(eq=False, slots=True)
@@ -26,7 +26,7 @@ class _Group:
     """Events that came together and go on together."""
 
     events: Sequence[Event]
-    missing: int  # of them have not been through yet
+    missing: int  #: of them have not been through yet
 
 
 class SectionQueue:

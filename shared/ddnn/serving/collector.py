@@ -21,10 +21,10 @@ from ddnn.types import Answer, Array, Ints
 
 __all__ = ["Children", "Collector", "Place", "Stragglers"]
 
-Place = slice | Ints  # where a child's rows go in the fusion of its tier
+Place = slice | Ints  #: where a child's rows go in the fusion of its tier
 
 _ROUND_TRIP_S: Final = 0.1  # features that were asked for get this long to come, however short the straggler timeout is
-_CONTRIBUTION_BYTES: Final = 2000  # what one costs beside its tensors (benchmarks/scale.py)
+_CONTRIBUTION_BYTES: Final = 2000  #: what one costs beside its tensors (benchmarks/scale.py)
 _SEEN: Final = 512
 _ENOUGH: Final = 64
 _FLOOR_S: Final = 0.01
@@ -73,11 +73,11 @@ class Stragglers:
 class Children:
     """Those below a tier, and what an event of all of them is."""
 
-    places: Sequence[Place]  # of each child, in the fusion
-    width: int  # places there are
-    devices: Sequence[int]  # all devices below
-    event_bytes: int  # what an event's tensors may grow to, when all have sent all
-    patience: int = 1  # times as long as the policy or the request says are children waited for
+    places: Sequence[Place]  #: of each child, in the fusion
+    width: int  #: places there are
+    devices: Sequence[int]  #: all devices below
+    event_bytes: int  #: what an event's tensors may grow to, when all have sent all
+    patience: int = 1  #: times as long as the policy or the request says are children waited for
 
 
 class Collector:

@@ -24,11 +24,11 @@ __all__ = ["POLICY_PATH", "Follower", "PolicyControl", "PolicyFile", "Source", "
 
 _log = logging.getLogger("ddnn")
 
-Source = Literal["bundle", "state", "admin", "upstream"]  # a person's write, the tier above, …
+Source = Literal["bundle", "state", "admin", "upstream"]  #: a person's write, the tier above, …
 POLICY_PATH: Final = "/v2/policy"
 _KNOWN: Final = 16
 _SEAL: Final = "checksum"
-_PATIENCE_S: Final = 2.0  # how long a tier above is listened to, once
+_PATIENCE_S: Final = 2.0  #: how long a tier above is listened to, once
 
 
 def read_document(body: bytes) -> dict[str, Any]:

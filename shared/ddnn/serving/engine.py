@@ -38,9 +38,9 @@ class Step:
 
     exit: Exit
     section: Section
-    needs: tuple[str, ...]  # the inputs without which this step cannot run
-    unpack: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)  # what rows become, by input
-    pack: Callable[[Array], Array] | None = None  # what features become on the way out
+    needs: tuple[str, ...]  #: the inputs without which this step cannot run
+    unpack: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)  #: what rows become, by input
+    pack: Callable[[Array], Array] | None = None  #: what features become on the way out
 
     @classmethod
     def of(cls, spec: SectionSpec, section: Section, topology: Topology) -> "Step":

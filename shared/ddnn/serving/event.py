@@ -18,13 +18,13 @@ __all__ = ["NEXT", "TRANSITIONS", "Contribution", "Event", "Flight", "Holder", "
 class State(StrEnum):
     """Where an event stands."""
 
-    GATHERING = "gathering"  # its children's contributions are awaited; only at a tier that joins, with an event id
-    DECIDING = "deciding"  # it waits for a section, or is in it
-    ASKING = "asking"  # features are awaited of the children that took part
-    OFFLOADED = "offloaded"  # it is on its way to the tier above and back
-    ANSWERED = "answered"  # it has its answer, and every reply has been given
-    HELD = "held"  # answered, and kept for late contributions
-    GONE = "gone"  # kept no longer
+    GATHERING = "gathering"  #: its children's contributions are awaited; only at a tier that joins, with an event id
+    DECIDING = "deciding"  #: it waits for a section, or is in it
+    ASKING = "asking"  #: features are awaited of the children that took part
+    OFFLOADED = "offloaded"  #: it is on its way to the tier above and back
+    ANSWERED = "answered"  #: it has its answer, and every reply has been given
+    HELD = "held"  #: answered, and kept for late contributions
+    GONE = "gone"  #: kept no longer
 
 
 # State, next state, what moves the event on, by whom, with which deadline.
@@ -53,7 +53,7 @@ TRANSITIONS: Final[tuple[tuple[State, State, str, str, str], ...]] = (
 )
 NEXT: Final = {state: frozenset(next for here, next, *_ in TRANSITIONS if here is state) for state in State}
 
-_NO_OPTIONS: Final = RequestOptions(0.0)  # of an answered event, for which nothing is decided any more
+_NO_OPTIONS: Final = RequestOptions(0.0)  #: of an answered event, for which nothing is decided any more
 _WORKED_ON: Final = frozenset({State.DECIDING, State.OFFLOADED})
 
 
@@ -61,13 +61,13 @@ _WORKED_ON: Final = frozenset({State.DECIDING, State.OFFLOADED})
 class Contribution:
     """What one child of this tier sends for one event; a child has one place in this tier's fusion, or several."""
 
-    child: int  # its number among the children
-    inputs: dict[str, Array]  # `scores`, packed `features` or `view`, a row each of its places
-    present: Bools  # a flag each of its places
-    devices: Bools  # [D], who took part
-    answered: Exit | None = None  # where the child was sure: its caller has that answer
-    policy_version: int | None = None  # the child's policy where it was sure, if it said so
-    second: bool = False  # features that were asked for; the child has contributed before
+    child: int  #: its number among the children
+    inputs: dict[str, Array]  #: `scores`, packed `features` or `view`, a row each of its places
+    present: Bools  #: a flag each of its places
+    devices: Bools  #: [D], who took part
+    answered: Exit | None = None  #: where the child was sure: its caller has that answer
+    policy_version: int | None = None  #: the child's policy where it was sure, if it said so
+    second: bool = False  #: features that were asked for; the child has contributed before
 
 
 class Reply:
@@ -137,7 +137,7 @@ class Reply:
 class Flight:
     """Events that go up in one request, and the task that works on it, which ends with the last of them."""
 
-    open: int  # of its events are not answered
+    open: int  #: of its events are not answered
     task: asyncio.Task[None] | None = None
 
     def landed(self) -> None:
@@ -163,33 +163,33 @@ class Holder(Protocol):
 class Event:
     """One event at one tier."""
 
-    id: bytes | None  # event id, or None for an event of its own
-    rule: Rule  # the policy that was in force when the event arrived, as its exits apply it
-    options: RequestOptions  # those of its first contribution
-    inputs: dict[str, Array]  # `view`, packed `features`; over n places also `scores` (n, K), `present` (n,)
-    devices: Bools  # [D], who takes part
-    best: Answer  # what the highest exit so far would answer; to begin with, that there is no answer
+    id: bytes | None  #: event id, or None for an event of its own
+    rule: Rule  #: the policy that was in force when the event arrived, as its exits apply it
+    options: RequestOptions  #: those of its first contribution
+    inputs: dict[str, Array]  #: `view`, packed `features`; over n places also `scores` (n, K), `present` (n,)
+    devices: Bools  #: [D], who takes part
+    best: Answer  #: what the highest exit so far would answer; to begin with, that there is no answer
     holder: Holder
-    reached: int = -1  # rank of that exit; -1 before the first
+    reached: int = -1  #: rank of that exit; -1 before the first
     state: State = State.DECIDING
-    step: int = 0  # what comes next: a section of this tier by its number, or one more than there are: the tier above
-    answer: Answer | None = None  # once there is one
-    replies: list[tuple[Reply, int]] = field(default_factory=list)  # those that wait, each with its row
-    deadline: float = 0.0  # loop time by which the most patient caller must have the answer
-    until: float = 0.0  # loop time by which this tier gives that caller what there is
-    opened: float = 0.0  # loop time of the first contribution
-    held_since: float = 0.0  # loop time of its answer
-    contributions: dict[int, Contribution] = field(default_factory=dict)  # each child's first
-    featured: dict[int, Contribution] = field(default_factory=dict)  # of those what has features
-    unheard: set[int] = field(default_factory=set)  # children that are asked for features and have not heard of it yet
-    timer: asyncio.TimerHandle | None = None  # the straggler timeout, or that of features
-    flight: Flight | None = None  # the request upward that it is part of
-    judged: dict[Exit, Floats] = field(default_factory=dict)  # (K,) scores of each exit
-    bytes_up: int = 0  # payload bytes this tier has sent up for the event
-    since: float = 0.0  # since when it waits for its section or for the tier above, by `time.perf_counter`
-    complete: float = 0.0  # when all that it was collected from was there, by `time.perf_counter`; 0 before that
-    stages: list[Stage] = field(default_factory=list)  # where its time went
-    upper_timings: list[str] = field(default_factory=list)  # `Server-Timing` of the tiers above, as it came
+    step: int = 0  #: what comes next: a section of this tier by its number, or one more than there are: the tier above
+    answer: Answer | None = None  #: once there is one
+    replies: list[tuple[Reply, int]] = field(default_factory=list)  #: those that wait, each with its row
+    deadline: float = 0.0  #: loop time by which the most patient caller must have the answer
+    until: float = 0.0  #: loop time by which this tier gives that caller what there is
+    opened: float = 0.0  #: loop time of the first contribution
+    held_since: float = 0.0  #: loop time of its answer
+    contributions: dict[int, Contribution] = field(default_factory=dict)  #: each child's first
+    featured: dict[int, Contribution] = field(default_factory=dict)  #: of those what has features
+    unheard: set[int] = field(default_factory=set)  #: children that are asked for features and have not heard of it yet
+    timer: asyncio.TimerHandle | None = None  #: the straggler timeout, or that of features
+    flight: Flight | None = None  #: the request upward that it is part of
+    judged: dict[Exit, Floats] = field(default_factory=dict)  #: (K,) scores of each exit
+    bytes_up: int = 0  #: payload bytes this tier has sent up for the event
+    since: float = 0.0  #: since when it waits for its section or for the tier above, by `time.perf_counter`
+    complete: float = 0.0  #: when all that it was collected from was there, by `time.perf_counter`; 0 before that
+    stages: list[Stage] = field(default_factory=list)  #: where its time went
+    upper_timings: list[str] = field(default_factory=list)  #: `Server-Timing` of the tiers above, as it came
 
     def to(self, state: State) -> None:
         assert state in NEXT[self.state], f"event {self.id!r}: there is no way from {self.state} to {state}"

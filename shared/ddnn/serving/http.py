@@ -33,7 +33,7 @@ _INFER: Final = frozenset({f"/v2/models/{MODEL}/infer", f"/v2/models/{MODEL}/ver
 _ANY_INFER: Final = re.compile("/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 _HEADER_LENGTH: Final = HEADER_LENGTH.lower().encode()
 _MEMBERS: Final = 64
-CALLER_LEFT: Final = 499  # what a request is counted as whose caller left before it was answered
+CALLER_LEFT: Final = 499  #: what a request is counted as whose caller left before it was answered
 _TASK, _GONE = "task", "gone"
 
 Head = list[tuple[bytes, bytes]]

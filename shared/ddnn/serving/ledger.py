@@ -24,20 +24,20 @@ __all__ = ["MOST_BYTES", "Decision", "Ledger", "Replayed", "compare", "merge", "
 
 Doubles = npt.NDArray[np.float64]
 
-MOST_BYTES: Final = 16 << 20  # decisions of one tier take at most, about
+MOST_BYTES: Final = 16 << 20  #: decisions of one tier take at most, about
 _SMALLEST: Final = np.float32(1e-35)
-_OVERHEAD: Final = 1600  # bytes of one decision besides its numbers
+_OVERHEAD: Final = 1600  #: bytes of one decision besides its numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What is known of one event."""
 
-    judged: Mapping[Exit, Floats]  # (K,) scores of each exit that is known, an audit's too
-    devices: Floats  # (n, K) scores of the devices below; (0, K) at a device
-    here: Bools  # (n,), whose scores are known
-    live: int  # how many devices below this tier took part
-    exit: Exit  # where the event was answered
+    judged: Mapping[Exit, Floats]  #: (K,) scores of each exit that is known, an audit's too
+    devices: Floats  #: (n, K) scores of the devices below; (0, K) at a device
+    here: Bools  #: (n,), whose scores are known
+    live: int  #: how many devices below this tier took part
+    exit: Exit  #: where the event was answered
 
     @property
     def classes(self) -> int:
@@ -95,10 +95,10 @@ class Replayed:
     """What a policy does with recorded events."""
 
     events: int
-    estimated: int  # of those, how many came to an exit whose scores are not known
-    share: dict[Exit, float]  # answered at each exit
-    bytes: float  # payload an event, from the devices of this tier up to the cloud
-    accuracy: float | None  # mean probability of the label at the exit that answers; None where unknown
+    estimated: int  #: of those, how many came to an exit whose scores are not known
+    share: dict[Exit, float]  #: answered at each exit
+    bytes: float  #: payload an event, from the devices of this tier up to the cloud
+    accuracy: float | None  #: mean probability of the label at the exit that answers; None where unknown
 
 
 class _Walk:
@@ -186,7 +186,7 @@ def _payload(exit: Exit, live: Ints, classes: int, topology: Topology, edge: int
 
 
 _TIERS: Final = {"device": ("device",), "edge": ("local", "edge")}
-_SMALL: Final = 0.0005  # less than this share is not worth a word
+_SMALL: Final = 0.0005  #: less than this share is not worth a word
 
 
 def compare(before: Replayed, after: Replayed) -> dict[str, Any]:

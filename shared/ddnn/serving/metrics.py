@@ -19,7 +19,7 @@ from ddnn.uplink import Reason
 
 __all__ = ["CIRCUIT", "CONTENT_TYPE_LATEST", "AuditResult", "DriftGauges", "LoopHistogram", "Metrics", "Series"]
 
-AuditResult = Literal["same", "different", "failed", "skipped"]  # failed: no answer of the cloud; skipped: no room
+AuditResult = Literal["same", "different", "failed", "skipped"]  #: failed: no answer of the cloud; skipped: no room
 
 _SECONDS: Final = tuple(digit * 10.0**power for power in range(-5, 2) for digit in (1, 2.5, 5))[2:-2]
 _SIZES: Final = tuple(2**n for n in range(11))

@@ -24,7 +24,7 @@ from ddnn.types import Exit
 __all__ = ["authorise", "make_policy_routes", "matches", "proposed", "refuse_stale"]
 
 _log = logging.getLogger("ddnn")
-MOST_BYTES: Final = 256 << 10  # a policy's document may have
+MOST_BYTES: Final = 256 << 10  #: a policy's document may have
 _FLAGS: Final = {"": False, "false": False, "0": False, "true": True, "1": True}
 
 

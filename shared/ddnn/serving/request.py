@@ -29,7 +29,7 @@ __all__ = [
     "row_ids",
 ]
 
-AUDIT_S: Final = 2.0  # how long an audit may take at each tier; no caller waits for it
+AUDIT_S: Final = 2.0  #: how long an audit may take at each tier; no caller waits for it
 _LONGEST_MS: Final = 600_000.0
 _EVENT_ID_BYTES: Final = 256
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -39,25 +39,25 @@ _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})
 class Stage(NamedTuple):
     """Where time went."""
 
-    name: str  # `queue`, an exit's name (its section), `uplink`, …
+    name: str  #: `queue`, an exit's name (its section), `uplink`, …
     seconds: float
-    began: float  # by `time.perf_counter`; events that went through a stage together have this in common
+    began: float  #: by `time.perf_counter`; events that went through a stage together have this in common
 
 
 @dataclass(slots=True)
 class RequestOptions:
     """What one request asks besides its tensors, and where its time went."""
 
-    deadline: float  # loop time, in seconds, by which the answer must be out
-    max_exit: Exit = Exit.CLOUD  # answer no higher than this exit
-    threshold: float | None = None  # instead of the policy's threshold at every exit that has one above 0
-    wait_ms: float | None = None  # instead of the policy's straggler timeout: wait for every child, alive or not
-    audit: bool = False  # its answer is compared with one already given, and counted nowhere
+    deadline: float  #: loop time, in seconds, by which the answer must be out
+    max_exit: Exit = Exit.CLOUD  #: answer no higher than this exit
+    threshold: float | None = None  #: instead of the policy's threshold at every exit that has one above 0
+    wait_ms: float | None = None  #: instead of the policy's straggler timeout: wait for every child, alive or not
+    audit: bool = False  #: its answer is compared with one already given, and counted nowhere
     request_id: str = ""
     traceparent: bytes = b""
-    stages: list[Stage] = field(default_factory=list)  # where the time of its events went
-    upper_timings: list[str] = field(default_factory=list)  # `Server-Timing` of the tiers above, as they came
-    late: int = 0  # rows that were answered with what there was, because the time was over
+    stages: list[Stage] = field(default_factory=list)  #: where the time of its events went
+    upper_timings: list[str] = field(default_factory=list)  #: `Server-Timing` of the tiers above, as they came
+    late: int = 0  #: rows that were answered with what there was, because the time was over
 
     def of_audit(self) -> "RequestOptions":
         """Those of an audit of an event that came with these."""
@@ -140,7 +140,7 @@ class TensorSpec:
     shape: Sequence[int]
     optional: bool = False
     most: int = 0
-    unpack: Callable[[Array], Array] | None = None  # raises `BadInput` for a file that cannot be read
+    unpack: Callable[[Array], Array] | None = None  #: raises `BadInput` for a file that cannot be read
 
     @property
     def largest(self) -> tuple[int, ...]:

@@ -27,12 +27,12 @@ __all__ = ["BoundedHeads", "OneWrite", "serve_app"]
 
 _log = logging.getLogger("ddnn")
 _BACKLOG = 128
-_LAST_WORDS_S = 2  # for the answers that are given when the drain is over to get out
-_KEEP_ALIVE_S = 75  # longer than any client of ours keeps an idle connection
+_LAST_WORDS_S = 2  #: for the answers that are given when the drain is over to get out
+_KEEP_ALIVE_S = 75  #: longer than any client of ours keeps an idle connection
 _BYTES: Final = 64 << 10
 _HEADERS: Final = 100
 _SECONDS: Final = 10.0
-_CONNECTIONS: Final = 4096  # each costs some kilobytes
+_CONNECTIONS: Final = 4096  #: each costs some kilobytes
 
 
 class OneWrite:

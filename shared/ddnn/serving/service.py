@@ -43,10 +43,10 @@ class Parts:
     tier: Tier
     bundle: Bundle
     settings: Settings
-    sections: Mapping[str, Section]  # by role: `section`, and `local` at an edge
+    sections: Mapping[str, Section]  #: by role: `section`, and `local` at an edge
     metrics: Metrics
     control: PolicyControl
-    uplink: Uplink | None  # to the tier above, where there is one
+    uplink: Uplink | None  #: to the tier above, where there is one
 
     @property
     def classes(self) -> int:

@@ -15,20 +15,16 @@ from ddnn.types import Array, Ints
 
 __all__ = ["Batch", "Batches", "Loader", "augment", "batch_of", "drop_devices", "join"]
 
-KNOTS: Final = 4  # displacements of a warp along each side of an image
+KNOTS: Final = 4  #: displacements of a warp along each side of an image
 
 
 class Batch(NamedTuple):
     """Some events, as tensors."""
 
-    views: list[Tensor]
-    """D tensors (B, *shape_i), uint8 or float32."""
-    y: Tensor
-    """(B,) class of each event, int64."""
-    y_dev: Tensor
-    """(B, D) class as each device sees it, -1 where there is nothing to learn."""
-    present: Tensor
-    """(B, D) whether each device has a view, bool."""
+    views: list[Tensor]  #: D tensors (B, *shape_i), uint8 or float32
+    y: Tensor  #: (B,) class of each event, int64
+    y_dev: Tensor  #: (B, D) class as each device sees it, -1 where there is nothing to learn
+    present: Tensor  #: (B, D) whether each device has a view, bool
 
     def to(self, place: torch.device) -> "Batch":
         """The same on another device; itself where it is there already."""

@@ -57,7 +57,7 @@ def _seen(scores: Tensor, labels: Tensor) -> Tensor:
     return total / (labels >= 0).sum().clamp(min=1)
 
 
-LOSSES: Final[dict[str, Loss]] = {CLASSIFICATION.name: joint_loss}  # the loss of each task, by its name
+LOSSES: Final[dict[str, Loss]] = {CLASSIFICATION.name: joint_loss}  #: the loss of each task, by its name
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from ddnn.training.config import Config
 
 __all__ = ["Checkpoint", "Run", "State", "refuse_other_data", "weights_of"]
 
-State = dict[str, Tensor]  # weights by name
+State = dict[str, Tensor]  #: weights by name
 
 CONFIG_FILE: Final = "config.toml"
 METRICS_FILE: Final = "metrics.jsonl"

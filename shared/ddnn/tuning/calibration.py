@@ -20,8 +20,7 @@ from ddnn.types import Bools, Exit, Floats, Ints
 __all__ = ["BINS", "BOUNDS", "answers", "auroc", "calibration", "fit_temperature", "fit_temperatures", "reliability"]
 
 BINS: Final = 10
-BOUNDS: Final = (1 / 16, 16.0)
-"""Where a temperature is sought; scores that are never wrong would drive it to 0."""
+BOUNDS: Final = (1 / 16, 16.0)  #: where a temperature is sought; scores that are never wrong would drive it to 0
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 

@@ -17,10 +17,8 @@ from ddnn.types import Array, Exit
 
 __all__ = ["DROPS", "comparison"]
 
-DROPS: Final = (0.0, 0.0025, 0.005, 0.01, 0.02)
-"""How far below the cloud the alternatives' accuracy may lie."""
-_SWEEP: Final = np.linspace(0, 1, 51)
-"""Thresholds tried of one exit while the others stay."""
+DROPS: Final = (0.0, 0.0025, 0.005, 0.01, 0.02)  #: how far below the cloud the alternatives' accuracy may lie
+_SWEEP: Final = np.linspace(0, 1, 51)  #: thresholds tried of one exit while the others stay
 
 
 def comparison(samples: Mapping[str, Sample], policy: Policy, points: Points | None = None) -> dict[str, Any]:

@@ -44,8 +44,7 @@ class Links:
 
     device_edge: LinkShape = field(default_factory=LinkShape)
     edge_cloud: LinkShape = field(default_factory=LinkShape)
-    shared: bool = False
-    """Whether the devices of an edge share one link; else each has its own."""
+    shared: bool = False  #: whether the devices of an edge share one link; else each has its own
 
     @classmethod
     def parse(cls, given: Sequence[str], *, shared: bool = False) -> Self:
@@ -81,12 +80,9 @@ class CostModel:
     kind: Kind = "payload"
     """payload: the network's own tensors, in bytes; body: whole HTTP bodies, in bytes; latency: seconds from view to
     answer, the mean over an event's callers."""
-    over: Over = "all"
-    """Which links' bytes count; a caller waits for all of them."""
-    links: Links = field(default_factory=Links)
-    """For latency."""
-    profile: Profile | None = None
-    """How long sections take, for latency; without, they take no time."""
+    over: Over = "all"  #: which links' bytes count; a caller waits for all of them
+    links: Links = field(default_factory=Links)  #: for latency
+    profile: Profile | None = None  #: how long sections take, for latency; without, they take no time
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -20,8 +20,7 @@ __all__ = ["DEFAULT", "area", "compare_criteria", "criterion_of"]
 
 DEFAULT: Final = "entropy"
 RESAMPLES: Final = 500
-_POINTS: Final = 64
-"""Operating points that an area is taken over, evenly by cost."""
+_POINTS: Final = 64  #: operating points that an area is taken over, evenly by cost
 _CHUNK: Final = 50
 
 

@@ -38,32 +38,24 @@ class Limits:
     """What a point must keep to; None: no limit."""
 
     most_wrong: int | None = None
-    most_cost: float | None = None
-    """Summed over the events."""
-    caps: tuple[int | None, ...] | None = None
-    """(m + 1,) events that each exit may answer."""
+    most_cost: float | None = None  #: summed over the events
+    caps: tuple[int | None, ...] | None = None  #: (m + 1,) events that each exit may answer
 
 
 @dataclass(frozen=True, slots=True)
 class Frontier:
     """Operating points none of which another matches or beats, from the cheapest on."""
 
-    thresholds: Array
-    """(P, m), each between two neighbouring values of its exit, as a short number; 0 = never."""
-    wrong: Ints
-    """(P,) wrong answers."""
-    cost: Array
-    """(P,) sum over the events."""
-    exact: bool
-    """Whether nothing else can be better."""
+    thresholds: Array  #: (P, m), each between two neighbouring values of its exit, as a short number; 0 = never
+    wrong: Ints  #: (P,) wrong answers
+    cost: Array  #: (P,) sum over the events
+    exact: bool  #: whether nothing else can be better
     largest_loss: int | None
     """How many fewer wrong answers other thresholds could have at most, at the same cost or less; None: unknown."""
     largest_loss_cost: float | None
     """How much less other thresholds could cost at most, with as many wrong answers or fewer; None: unknown."""
-    combinations: int
-    """How many combinations of thresholds divide the events differently."""
-    looked_at: int
-    """How many of them, or of boxes of them, were looked at."""
+    combinations: int  #: how many combinations of thresholds divide the events differently
+    looked_at: int  #: how many of them, or of boxes of them, were looked at
 
     def some(self, most: int = 300) -> Ints:
         """At most so many rows of the points, evenly by rank, to be shown or tried."""

@@ -21,17 +21,12 @@ from ddnn.types import Array, Bools, Ints
 
 __all__ = ["NEVER", "NONE", "Ceiling", "Cells", "Found", "search"]
 
-NEVER: Final = 1 << 40
-"""Place of an event that an exit never answers."""
-NONE: Final = 1 << 60
-"""A cost above every cost."""
-_FIRST: Final = 1 << 18
-"""Boxes looked at first, at most."""
-_BLOCK: Final = 1 << 18
-"""Boxes of one block at most; of many events more, as each block looks at all of them."""
+NEVER: Final = 1 << 40  #: place of an event that an exit never answers
+NONE: Final = 1 << 60  #: a cost above every cost
+_FIRST: Final = 1 << 18  #: boxes looked at first, at most
+_BLOCK: Final = 1 << 18  #: boxes of one block at most; of many events more, as each block looks at all of them
 
-Block = tuple[Ints, Bools]
-"""Where it starts, (m,), and which of its boxes count, one axis an exit."""
+Block = tuple[Ints, Bools]  #: where it starts, (m,), and which of its boxes count, one axis an exit
 Ceiling = Callable[[Ints], Ints]
 """From `Found.cost` to what a box's cost must be below to be looked into, by the same numbers of wrong answers."""
 
@@ -40,32 +35,23 @@ Ceiling = Callable[[Ints], Ints]
 class Cells:
     """The events, as far as thresholds tell them apart."""
 
-    places: tuple[Ints, ...]
-    """m of (N,)."""
-    sizes: tuple[int, ...]
-    """(m,) candidates of each exit."""
-    wrong: Ints
-    """(N, m + 1), 0 or 1."""
-    cost: Ints
-    """(N, m + 1), not falling along a row if boxes are to have more than one combination."""
-    caps: tuple[int | None, ...]
-    """(m + 1,) how many events each exit may answer at most."""
+    places: tuple[Ints, ...]  #: m of (N,)
+    sizes: tuple[int, ...]  #: (m,) candidates of each exit
+    wrong: Ints  #: (N, m + 1), 0 or 1
+    cost: Ints  #: (N, m + 1), not falling along a row if boxes are to have more than one combination
+    caps: tuple[int | None, ...]  #: (m + 1,) how many events each exit may answer at most
 
 
 @dataclass(slots=True)
 class Found:
     """The best corners so far, by their number of wrong answers, 0 … N."""
 
-    own: Ints
-    """(N + 1,) the lowest cost found with exactly so many."""
-    at: Ints
-    """(N + 1, m) the candidates that have it."""
-    cost: Ints
-    """(N + 1,) the lowest cost found with at most so many."""
+    own: Ints  #: (N + 1,) the lowest cost found with exactly so many
+    at: Ints  #: (N + 1, m) the candidates that have it
+    cost: Ints  #: (N + 1,) the lowest cost found with at most so many
     left: Ints
     """(N + 1,) the lowest cost that boxes not looked into may hold, by the fewest wrong answers that they may have."""
-    boxes: int = 0
-    """How many boxes were looked at."""
+    boxes: int = 0  #: how many boxes were looked at
 
 
 def search(cells: Cells, ceiling: Ceiling, budget: int, *, whole: bool = False) -> Found:

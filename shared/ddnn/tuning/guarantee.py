@@ -27,8 +27,7 @@ from ddnn.types import Array, Exit, Ints
 
 __all__ = ["LEARNING", "NOTHING_SEEN", "Risk", "Rung", "climb", "guarantee", "halves", "ladder"]
 
-LEARNING: Final = 0.3
-"""Share of the events that learn; the others test."""
+LEARNING: Final = 0.3  #: share of the events that learn; the others test
 NOTHING_SEEN: Final[Ints] = np.zeros(0, np.int64)
 _GENTLE: Final = np.arange(1, 10) / 10
 """How much of what the safest point answers below the cloud the rungs below it do."""
@@ -38,10 +37,8 @@ _GENTLE: Final = np.arange(1, 10) / 10
 class Risk:
     """What is to be promised."""
 
-    risk: float
-    """At most this share of all events is lost by not asking the cloud."""
-    confidence: float = 0.95
-    """How sure that is, over the draw of the events."""
+    risk: float  #: at most this share of all events is lost by not asking the cloud
+    confidence: float = 0.95  #: how sure that is, over the draw of the events
     labelled: bool = True
     """A loss is an event that the cloud has right and the served answer wrong; without labels, one whose served answer
     is not the cloud's, and then no label is looked at."""

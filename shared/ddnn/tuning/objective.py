@@ -21,10 +21,8 @@ from ddnn.types import Array, Exit, Ints
 
 __all__ = ["DROP", "PLAYS", "Objective", "Points", "operating_points", "parse_shares"]
 
-PLAYS: Final = 600
-"""Combinations of thresholds played through, where an event's answer depends on all edges."""
-DROP: Final = 0.005
-"""How far accuracy may lie below the cloud's when nothing else is asked for."""
+PLAYS: Final = 600  #: combinations of thresholds played through, where an event's answer depends on all edges
+DROP: Final = 0.005  #: how far accuracy may lie below the cloud's when nothing else is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +31,8 @@ class Objective:
 
     max_accuracy_drop: float | None = DROP
     """How far the overall accuracy may lie below the cloud exit's; None: as far as it likes."""
-    max_cost: float | None = None
-    """Mean cost of an event, in the unit of the cost model."""
-    max_share: Mapping[Exit, float] = field(default_factory=dict)
-    """Of all events, the most that an exit may answer."""
+    max_cost: float | None = None  #: mean cost of an event, in the unit of the cost model
+    max_share: Mapping[Exit, float] = field(default_factory=dict)  #: of all events, the most that an exit may answer
 
     def __post_init__(self) -> None:
         drop, cost = self.max_accuracy_drop, self.max_cost

@@ -27,8 +27,7 @@ _STYLE: Final[Any] = {
 }
 _SPLITS: Final = {"validation": "-", "test": "--"}
 _MARKERS: Final = {"device": "o", "local": "^", "edge": "s", "cloud": "D"}
-_NEAR: Final = 0.01
-"""How far from the chosen point's accuracy the second frontier panel reaches."""
+_NEAR: Final = 0.01  #: how far from the chosen point's accuracy the second frontier panel reaches
 
 
 def frontier(document: Document) -> str:

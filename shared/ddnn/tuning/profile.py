@@ -21,8 +21,7 @@ from ddnn.types import Array, Exit
 
 __all__ = ["Profile", "Timing", "measure"]
 
-_WARM: Final = 10
-"""Runs that do not count: the first ones are slower."""
+_WARM: Final = 10  #: runs that do not count: the first ones are slower
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -41,19 +40,13 @@ class Profile(_Frozen):
     """The times of a bundle's sections, tier by tier, in the order of its topology."""
 
     format: Literal[1] = 1
-    bundle: str
-    """Fingerprint of the bundle."""
-    batch: int = Field(ge=1)
-    """Events a run; latency is about one event, so it takes a profile of 1."""
+    bundle: str  #: fingerprint of the bundle
+    batch: int = Field(ge=1)  #: events a run; latency is about one event, so it takes a profile of 1
     threads: int = Field(ge=1)
-    repeat: int = Field(ge=0)
-    """Runs of each section that were measured."""
-    device: tuple[Timing, ...]
-    """D, or none where raw views go up."""
-    local: tuple[Timing, ...]
-    """E, or none where raw views go up."""
-    edge: tuple[Timing, ...]
-    """E, or none without an edge section."""
+    repeat: int = Field(ge=0)  #: runs of each section that were measured
+    device: tuple[Timing, ...]  #: D, or none where raw views go up
+    local: tuple[Timing, ...]  #: E, or none where raw views go up
+    edge: tuple[Timing, ...]  #: E, or none without an edge section
     cloud: Timing
 
     @classmethod

@@ -21,12 +21,9 @@ from ddnn.types import Array, Bools, Exit, Floats, Ints
 
 __all__ = ["FEWEST_EVENTS", "Asked", "Outcome", "Sample", "ask"]
 
-FEWEST_EVENTS: Final = 50
-"""Below this many events a threshold is luck."""
-_KEPT: Final = 2
-"""Policies of which a sample remembers what it found."""
-_ROWS: Final = 20
-"""Thresholds that events are held against at once."""
+FEWEST_EVENTS: Final = 50  #: below this many events a threshold is luck
+_KEPT: Final = 2  #: policies of which a sample remembers what it found
+_ROWS: Final = 20  #: thresholds that events are held against at once
 T = TypeVar("T")
 
 
@@ -36,10 +33,8 @@ class Asked:
 
     exits: tuple[Exit, ...]
     """(m,), without the cloud. In a group the device exit is off; a lone device is its own local exit."""
-    uncertainty: Floats
-    """(N, m)."""
-    labels: Ints
-    """(N, m + 1), the cloud's last; `NOBODY` where no device took part."""
+    uncertainty: Floats  #: (N, m)
+    labels: Ints  #: (N, m + 1), the cloud's last; `NOBODY` where no device took part
 
     def losses(self, y: Ints | None) -> Bools:
         """(N, m + 1): the cloud is right and this answer wrong; without `y`, this answer is not the cloud's."""
@@ -80,11 +75,9 @@ class Outcome(NamedTuple):
     """What a policy does on events."""
 
     events: int
-    right: int
-    """Events whose answer is right; an event without an answer is wrong."""
+    right: int  #: events whose answer is right; an event without an answer is wrong
     total_cost: float
-    answers: dict[Exit, int]
-    """Events answered at each exit."""
+    answers: dict[Exit, int]  #: events answered at each exit
 
     @property
     def accuracy(self) -> float:

@@ -37,12 +37,9 @@ class Tuned:
     """A tuned policy, and all there is to say about it."""
 
     policy: Policy
-    sentence: str
-    """What was asked for."""
-    document: dict[str, Any]
-    """What `ddnn tune --json` prints, but for whether the policy was written."""
-    points: Points | None
-    """What it was chosen from; none where a risk was promised."""
+    sentence: str  #: what was asked for
+    document: dict[str, Any]  #: what `ddnn tune --json` prints, but for whether the policy was written
+    points: Points | None  #: what it was chosen from; none where a risk was promised
 
 
 def tune(

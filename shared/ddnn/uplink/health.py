@@ -117,7 +117,7 @@ class RetryBudget:
 
 
 _KEPT: Final = 32
-_QUICK: Final = 0.1  # a reply is not to be expected in less than this quantile of the last ones took
+_QUICK: Final = 0.1  #: a reply is not to be expected in less than this quantile of the last ones took
 _TRY_AGAIN_S: Final = 0.5
 
 
@@ -149,8 +149,8 @@ class RoundTrips:
         return True
 
 
-_LONGEST_S: Final = 1.0  # however long round trips are, silence for longer is asked about
-_SIGN_S, _SIGN_MOST_S = 0.4, 2.0  # or four times what it lately took, or a quick round trip does
+_LONGEST_S: Final = 1.0  #: however long round trips are, silence for longer is asked about
+_SIGN_S, _SIGN_MOST_S = 0.4, 2.0  #: or four times what it lately took, or a quick round trip does
 
 
 class Target:

@@ -42,8 +42,8 @@ class NoReply(UplinkFailed):
 
 
 _NOT_BY_ITSELF: Final = ("User-Agent", "Accept", "Content-Type")
-_LARGE: Final = 1 << 20  # aiohttp writes larger bodies in pieces, if it may
-_NAMES_S: Final = 1  # how long a name's address is kept, in seconds: a container that is started again has another one
+_LARGE: Final = 1 << 20  #: aiohttp writes larger bodies in pieces, if it may
+_NAMES_S: Final = 1  #: how long a name's address is kept, in seconds: a container that is started again has another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Received:
     """A whole response."""
 
     status: int
-    headers: Mapping[str, str]  # names in any case
+    headers: Mapping[str, str]  #: names in any case
     body: bytes
 
 

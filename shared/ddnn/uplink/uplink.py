@@ -25,12 +25,12 @@ __all__ = ["INFER_PATH", "SILENCE_S", "Reply", "Uplink"]
 
 INFER_PATH: Final = "/v2/models/ddnn/infer"
 _ALIVE_PATH: Final = "/v2/health/live"
-SILENCE_S: Final = 0.15  # an address that has said nothing for so long is asked whether it lives
+SILENCE_S: Final = 0.15  #: an address that has said nothing for so long is asked whether it lives
 
-_MOST_LOOKED_AT: Final = 1 << 20  # bytes of what is looked at, a policy; an answer's bound is another
-_LEAST_S: Final = 0.001  # nobody is asked with less time than this
-_CONNECTING: Final = 0.4  # share of the budget after which a connection was not there for want of time
-_PATIENCE_S: Final = 0.02  # a budget below this says more of the caller than of the tier above
+_MOST_LOOKED_AT: Final = 1 << 20  #: bytes of what is looked at, a policy; an answer's bound is another
+_LEAST_S: Final = 0.001  #: nobody is asked with less time than this
+_CONNECTING: Final = 0.4  #: share of the budget after which a connection was not there for want of time
+_PATIENCE_S: Final = 0.02  #: a budget below this says more of the caller than of the tier above
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class Reply:
 
     response: InferResponse
     headers: Mapping[str, str]
-    bytes_sent: int  # HTTP body bytes up, retries included
-    bytes_received: int  # HTTP body bytes down
-    seconds: float  # the whole exchange
-    answers: list[Answer]  # one to each row sent, over as many classes and devices as the uplink expects
+    bytes_sent: int  #: HTTP body bytes up, retries included
+    bytes_received: int  #: HTTP body bytes down
+    seconds: float  #: the whole exchange
+    answers: list[Answer]  #: one to each row sent, over as many classes and devices as the uplink expects
 
 
-_Pass = tuple[Target, int]  # an address that may be asked once, and the ticket for it
+_Pass = tuple[Target, int]  #: an address that may be asked once, and the ticket for it
 _Exchange = tuple[InferResponse, Received, list[Answer]]
 
 

@@ -41,7 +41,7 @@ __all__ = [
     "encode_response",
 ]
 
-HEADER_LENGTH: Final = "Inference-Header-Content-Length"  # bytes of JSON; without it all are
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"  #: bytes of JSON; without it all are
 
 Parameters = dict[str, bool | int | float | str]
 
@@ -114,18 +114,18 @@ def _read_id(document: dict[str, Any]) -> str:
     return id
 
 
-_SHORT: Final = 2048  # bytes of a header that is worth remembering: messages of one sender have the same
+_SHORT: Final = 2048  #: bytes of a header that is worth remembering: messages of one sender have the same
 
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
     """What a caller sent."""
 
-    id: str  # comes back in the response; empty when there is none
-    parameters: Parameters  # flat; without `binary_data_output`, which is read into `binary_default`
-    inputs: dict[str, Array]  # by name; BYTES tensors are object arrays of `bytes`. May be read-only.
-    outputs: dict[str, bool] | None  # outputs asked for, each with whether it is wanted as binary; None = all
-    binary_default: bool  # whether outputs are binary where nothing else is said
+    id: str  #: comes back in the response; empty when there is none
+    parameters: Parameters  #: flat; without `binary_data_output`, which is read into `binary_default`
+    inputs: dict[str, Array]  #: by name; BYTES tensors are object arrays of `bytes`. May be read-only.
+    outputs: dict[str, bool] | None  #: outputs asked for, each with whether it is wanted as binary; None = all
+    binary_default: bool  #: whether outputs are binary where nothing else is said
 
     def take(self, name: str, datatype: str, shape: tuple[int | None, ...]) -> Array:
         """Return the input `name` if it is of `datatype` and `shape`, finite too; None = any size but 0."""
@@ -280,10 +280,10 @@ def _names(names: Collection[str]) -> str:
 class InferResponse:
     """What a tier answered."""
 
-    id: str  # the request's, empty when it had none
+    id: str  #: the request's, empty when it had none
     model_version: str
     parameters: Parameters
-    outputs: dict[str, Array]  # by name; BYTES tensors are object arrays of `bytes`. May be read-only.
+    outputs: dict[str, Array]  #: by name; BYTES tensors are object arrays of `bytes`. May be read-only.
 
 
 def encode_response(

@@ -70,7 +70,7 @@ def shown(value: object, limit: int = 60) -> str:
 
 Entry = dict[str, Any]
 
-MAX_TENSORS: Final = 64  # most tensors in one request or response
+MAX_TENSORS: Final = 64  #: most tensors in one request or response
 
 _MAX_DIMS: Final = 32
 _MAX_ELEMENTS: Final = 2**31
@@ -88,10 +88,10 @@ class Announced(NamedTuple):
     """A tensor as the header has it; everything that can be said without the bytes behind the header is right."""
 
     name: str
-    where: str  # how a sentence calls it
+    where: str  #: how a sentence calls it
     datatype: str
     shape: tuple[int, ...]
-    size: int | None  # of its raw bytes; None where the header has the data itself
+    size: int | None  #: of its raw bytes; None where the header has the data itself
     data: object
 
 
@@ -279,18 +279,18 @@ def _texts(items: Sequence[bytes], name: str) -> list[str]:
         ) from error
 
 
-HARMLESS: Final = 64 << 10  # JSON up to this many bytes is harmless whatever it holds
+HARMLESS: Final = 64 << 10  #: JSON up to this many bytes is harmless whatever it holds
 _SMALL_VALUES: Final = HARMLESS // 8
-_TEXT: Final = 256  # bytes of an element of a BYTES tensor
+_TEXT: Final = 256  #: bytes of an element of a BYTES tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one request."""
 
-    json_bytes: int  # most bytes of JSON
-    json_values: int  # most values in it, lists and objects included: each becomes an object many times its length
-    body_bytes: int  # most bytes of JSON and raw tensors together
+    json_bytes: int  #: most bytes of JSON
+    json_values: int  #: most values in it, lists and objects included: each becomes an object many times its length
+    body_bytes: int  #: most bytes of JSON and raw tensors together
 
     @classmethod
     def of(cls, tensors: Iterable[tuple[str, Sequence[int]]], *, rows: int, cap: int) -> Self:

@@ -49,10 +49,8 @@ DRIFTS: Final = {
     "fade 0.3, blur 1, lose 2": Drift(fade=0.3, blur=1.0, lose=2),
 }
 BUDGETS: Final = (0.05, 0.1, 0.2, 0.4)
-PRICES: Final = np.concatenate([[0.0], np.geomspace(1e-6, 1e-2, 80)])
-"""Accuracy that a byte is worth."""
-Pool = Mapping[Exit, Bools]
-"""Of each exit's answers, whether they are unlike the cloud's."""
+PRICES: Final = np.concatenate([[0.0], np.geomspace(1e-6, 1e-2, 80)])  #: accuracy that a byte is worth
+Pool = Mapping[Exit, Bools]  #: of each exit's answers, whether they are unlike the cloud's
 Sets = Mapping[int, tuple[Temperatures, Array]]
 """Temperatures and thresholds (prices, m) by the number of live devices."""
 

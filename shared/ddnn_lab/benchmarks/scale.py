@@ -41,8 +41,7 @@ __all__ = ["pending", "untrained_bundle"]
 
 WAITING_DEVICES: Final = 6
 CLASSES: Final = 10
-PART: Final = 500
-"""Contributions timed at each number of waiting events."""
+PART: Final = 500  #: contributions timed at each number of waiting events
 EVENTS: Final = 200
 
 
@@ -144,10 +143,8 @@ LOADS: Final[dict[str, dict[str, str | float]]] = {"local": {"max_exit": "local"
 TIERS: Final = ("device", "edge", "cloud")
 RATE: Final = 3.0
 """Events a second: the same for all, as a process that is asked seldom pays more for each request than a busy one."""
-FOLLOWED: Final = (4, 1)
-"""Devices and edges of the fleet that is also watched while nothing is asked."""
-FEWEST: Final = 5
-"""Answers that a cost is stated for."""
+FOLLOWED: Final = (4, 1)  #: devices and edges of the fleet that is also watched while nothing is asked
+FEWEST: Final = 5  #: answers that a cost is stated for
 TARGET: Final = 1.1
 """Flat or falling: the cost with 64 devices is at most so many times that with 1, measured as it is."""
 

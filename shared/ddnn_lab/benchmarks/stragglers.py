@@ -34,15 +34,11 @@ from ddnn_lab.benchmarks import RESULTS, Out, command, write
 __all__ = ["Late", "collected"]
 
 DEVICES, CLASSES = 6, 10
-RATE: Final = 20.0
-"""Events a second."""
-WARM_UP: Final = 100
-"""Events that do not count: the adaptive wait begins with the policy's and learns."""
+RATE: Final = 20.0  #: events a second
+WARM_UP: Final = 100  #: events that do not count: the adaptive wait begins with the policy's and learns
 FIXED_MS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 35.0, 60.0, 100.0, 150.0, 250.0, 400.0)
-CAPS_MS: Final = (150.0, 400.0)
-"""Of the adaptive wait: the shipped policy's, and one that hardly binds."""
-BELOW: Final = 0.001
-"""So far below the curve is chance."""
+CAPS_MS: Final = (150.0, 400.0)  #: of the adaptive wait: the shipped policy's, and one that hardly binds
+BELOW: Final = 0.001  #: so far below the curve is chance
 
 
 @dataclass(frozen=True)
@@ -52,12 +48,9 @@ class Late:
     name: str
     median_ms: tuple[float, ...] = (8.0,) * DEVICES
     sigma: float = 0.6
-    lost: float = 0.0
-    """Share that never comes."""
-    busy: float = 1.0
-    """Everything takes so many times as long in every other stretch of 20 seconds."""
-    away: float = 0.0
-    """Share of the time in which the last device is away, 5 seconds at a time."""
+    lost: float = 0.0  #: share that never comes
+    busy: float = 1.0  #: everything takes so many times as long in every other stretch of 20 seconds
+    away: float = 0.0  #: share of the time in which the last device is away, 5 seconds at a time
 
     def delays(self, at: Array, seed: int) -> Array:
         """(N, D) seconds after events that are seen at `at`; infinite for what is lost."""

@@ -26,8 +26,7 @@ __all__ = ["LoadedFleet", "events_for", "measured", "running_fleet", "show", "st
 
 _NICENESS: Final = 5
 """Of the tiers: sensors do not wait for a tier's processor, so neither may the load generator where it shares it."""
-_WIDEST: Final = 200
-"""Characters; a table that is cut tells nothing."""
+_WIDEST: Final = 200  #: characters; a table that is cut tells nothing
 
 
 def events_for(bundle: Bundle, source: str | None) -> tuple[Dataset, str]:

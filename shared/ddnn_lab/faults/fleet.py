@@ -25,10 +25,8 @@ from ddnn.types import Exit, Tier
 
 __all__ = ["ADMIN", "DEVICE", "FaultyFleet", "Footprint", "footprints", "leaks", "resealed", "spread"]
 
-ADMIN: Final = "may-write"
-"""Admin token of its tiers."""
-DEVICE: Final = 1
-"""The device that troubles befall."""
+ADMIN: Final = "may-write"  #: admin token of its tiers
+DEVICE: Final = 1  #: the device that troubles befall
 _PATIENCE_S: Final = 60.0
 _CLOCKS: Final = Path(__file__).parent / "wrong_clock"
 
@@ -187,10 +185,8 @@ class Footprint:
     """Of one process, at one moment."""
 
     pid: int
-    memory: int
-    """Resident, in bytes."""
-    files: int
-    """Open files, connections among them."""
+    memory: int  #: resident, in bytes
+    files: int  #: open files, connections among them
     threads: int
 
 

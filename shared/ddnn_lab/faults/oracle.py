@@ -17,10 +17,8 @@ from ddnn_lab.faults.troubles import Sample, SteadyLoad, Trouble
 
 __all__ = ["Oracle", "Trial", "Verdict", "Watched", "try_out", "until_whole"]
 
-_TIE: Final = 1e-4
-"""How near to its threshold rounding may decide."""
-_SAME: Final = 1e-3
-"""How far apart probabilities may be that are the same but for the batch they were computed in."""
+_TIE: Final = 1e-4  #: how near to its threshold rounding may decide
+_SAME: Final = 1e-3  #: how far apart probabilities may be that are the same but for the batch they were computed in
 
 _Exits = Mapping[Exit, tuple[Array, Array, Array]]
 
@@ -86,12 +84,9 @@ class Trial:
     trouble: Trouble
     target: str
     began: float
-    ended: float
-    """When all was well again but for what the fleet has yet to notice."""
-    whole: float
-    """From here on no answer was degraded, and everybody took part."""
-    opened: float | None
-    """When the circuit of the tier below was first seen open."""
+    ended: float  #: when all was well again but for what the fleet has yet to notice
+    whole: float  #: from here on no answer was degraded, and everybody took part
+    opened: float | None  #: when the circuit of the tier below was first seen open
 
     @property
     def breaker(self) -> str | None:
@@ -106,16 +101,11 @@ class Verdict:
     """What callers saw in a trial."""
 
     trial: Trial
-    asked: int
-    """Requests to living tiers."""
-    lost: list[str]
-    """Of those, what had no answer, and why."""
-    wrong: list[str]
-    """Answers that were neither right for the exit they claim nor degraded for a good reason."""
-    reasons: dict[str, int]
-    """Of degraded answers."""
-    seconds: list[float]
-    """How long they took."""
+    asked: int  #: requests to living tiers
+    lost: list[str]  #: of those, what had no answer, and why
+    wrong: list[str]  #: answers that were neither right for the exit they claim nor degraded for a good reason
+    reasons: dict[str, int]  #: of degraded answers
+    seconds: list[float]  #: how long they took
 
     @property
     def faults(self) -> list[str]:

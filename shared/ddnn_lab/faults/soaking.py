@@ -34,10 +34,8 @@ class Soaked:
     asked: int = 0
     lost: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Of degraded answers in troubles."""
-    calm: Counter[str] = field(default_factory=Counter)
-    """Of degraded answers between troubles."""
+    reasons: Counter[str] = field(default_factory=Counter)  #: of degraded answers in troubles
+    calm: Counter[str] = field(default_factory=Counter)  #: of degraded answers between troubles
     troubles: Counter[str] = field(default_factory=Counter)
     whole_s: list[float] = field(default_factory=list)
     memory: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
@@ -160,10 +158,8 @@ def _calm(told: Soaked, sample: Sample, oracle: Oracle) -> None:
         told.calm[sample.told.degraded_reason] += 1
 
 
-_PATIENT_S: Final = 10.0
-"""Deadline where nothing but a slow machine could exceed it."""
-_SHORT_S: Final = 1.5
-"""Deadline where the tier above is silent, so that every answer must come without it."""
+_PATIENT_S: Final = 10.0  #: deadline where nothing but a slow machine could exceed it
+_SHORT_S: Final = 1.5  #: deadline where the tier above is silent, so that every answer must come without it
 _SILENT: Final = {"paused", "hangs", "cut up", "cut down"}
 _QUIET_S: Final = 0.4
 _RIG_BUSY: Final = frozenset({"timeout", "deadline", "circuit_open"})

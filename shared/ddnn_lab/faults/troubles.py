@@ -27,19 +27,16 @@ from ddnn_lab.load.target import Connections, request_head
 __all__ = ["TARGETS", "TROUBLES", "Sample", "SteadyLoad", "Trouble"]
 
 _PATH: Final = "/v2/models/ddnn/infer"
-_GRACE_S: Final = 5.0
-"""How much longer than its deadline an answer is listened for: a late one is late, not lost."""
+_GRACE_S: Final = 5.0  #: how much longer than its deadline an answer is listened for: a late one is late, not lost
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What one device was asked and said."""
 
-    row: int
-    """Of the golden events."""
+    row: int  #: of the golden events
     device: int
-    sent: float
-    """On the machine's monotonic clock."""
+    sent: float  #: on the machine's monotonic clock
     seconds: float
     told: Answer | str
     """The answer, or why there is none: an error's status and code, `NO_CONNECTION`, `NO_ANSWER`, `NONSENSE`."""
@@ -147,8 +144,7 @@ to send what had been asked for."""
 _SILENT: Final = _BROKEN | {"timeout", "deadline"}
 _AWAY: Final = frozenset({"refused", "draining"})
 
-Act = Callable[[Any, str], object]
-"""Of a fleet and the name of a tier."""
+Act = Callable[[Any, str], object]  #: of a fleet and the name of a tier
 
 
 @dataclass(frozen=True)
@@ -158,14 +154,10 @@ class Trouble:
     name: str
     begin: Act
     end: Act
-    reasons: frozenset[str]
-    """Why answers may be degraded."""
-    lasting: bool = False
-    """Whether the tier above is gone for all the time, so that the circuit towards it must open."""
-    own: bool = True
-    """Whether a device in this trouble need not answer its caller."""
-    check: Act = field(default=lambda fleet, name: None)
-    """Looked at before it ends."""
+    reasons: frozenset[str]  #: why answers may be degraded
+    lasting: bool = False  #: whether the tier above is gone for all the time, so that the circuit towards it must open
+    own: bool = True  #: whether a device in this trouble need not answer its caller
+    check: Act = field(default=lambda fleet, name: None)  #: looked at before it ends
 
 
 def _each(find: Callable[[FaultyFleet, str], list[LinkProcess]], change: Callable[[LinkProcess], object]) -> Act:

@@ -57,8 +57,7 @@ ANSWERS: Final[Mapping[Fault, Sequence[bytes]]] = {
 
 
 _SMALLEST, _LARGEST = 1460, 16384
-_TURN_S: Final = 0.005
-"""One connection sends for about so long before it is another's turn."""
+_TURN_S: Final = 0.005  #: one connection sends for about so long before it is another's turn
 
 
 class Lane:
@@ -83,10 +82,8 @@ class Lane:
         return self._free, max(after, self._free + self.shape.round_trip_s / 2 + jitter)
 
 
-_MOST_CHUNKS: Final = 64
-"""On their way at once; whoever sends more waits."""
-_AHEAD_S: Final = 0.005
-"""So much may stand before the lane, or it would idle whenever the loop wakes up late."""
+_MOST_CHUNKS: Final = 64  #: on their way at once; whoever sends more waits
+_AHEAD_S: Final = 0.005  #: so much may stand before the lane, or it would idle whenever the loop wakes up late
 
 
 class Flow:
@@ -179,8 +176,7 @@ async def _cross(lane: Lane, size: int) -> None:
     await until(arrives)
 
 
-_RESET: Final = struct.pack("ii", 1, 0)
-"""Linger for no time: the other side sees a reset, not an orderly end."""
+_RESET: Final = struct.pack("ii", 1, 0)  #: linger for no time: the other side sees a reset, not an orderly end
 _BACKLOG: Final = 512
 
 

@@ -62,8 +62,7 @@ class Poisson:
     A slow fleet slows nobody down who asks it, so whatever it makes others wait is seen.
     """
 
-    rate: float
-    """Events a second, on average."""
+    rate: float  #: events a second, on average
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,17 +95,13 @@ Arrivals = Closed | Poisson
 class Outcome:
     """What a target said of one event."""
 
-    ok: bool
-    """There is an answer, in the right format."""
+    ok: bool  #: there is an answer, in the right format
     label: int = -1
-    right: bool | None = None
-    """Whether the label is the true one, where that is known."""
+    right: bool | None = None  #: whether the label is the true one, where that is known
     exit: str = ""
     degraded: bool = False
-    reason: str = ""
-    """Why it is degraded."""
-    bytes_up: int = 0
-    """Payload sent up for the event."""
+    reason: str = ""  #: why it is degraded
+    bytes_up: int = 0  #: payload sent up for the event
     errors: tuple[str, ...] = ()
     """A code for each request of the event that failed; an event may have an answer all the same."""
 
@@ -134,24 +129,19 @@ class Target(Protocol):
         ...
 
 
-_REST_S: Final = 0.02
-"""How long a client of a closed loop rests after it got no answer; refusals come at once."""
+_REST_S: Final = 0.02  #: how long a client of a closed loop rests after it got no answer; refusals come at once
 
 
-CLIENT: Final = "client"
-"""Name of the load generator among the processes."""
+CLIENT: Final = "client"  #: name of the load generator among the processes
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
     """By process name."""
 
-    cpu_s: dict[str, float]
-    """CPU seconds since the process began, with those of its children."""
-    memory: dict[str, int]
-    """Resident bytes."""
-    passed: dict[str, tuple[int, int]]
-    """Bytes by link, up and down."""
+    cpu_s: dict[str, float]  #: CPU seconds since the process began, with those of its children
+    memory: dict[str, int]  #: resident bytes
+    passed: dict[str, tuple[int, int]]  #: bytes by link, up and down
 
 
 @dataclass(frozen=True)
@@ -204,8 +194,7 @@ def _fine(process: int) -> float:
 class Window:
     """When load is made and what of it counts, on the machine's monotonic clock."""
 
-    begin: float
-    """When the warm-up begins."""
+    begin: float  #: when the warm-up begins
     warm_up_s: float
     seconds: float
 

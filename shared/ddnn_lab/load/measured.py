@@ -18,12 +18,10 @@ from ddnn_lab.load.drive import CLIENT, Arrivals, Closed, Driven, Processes, Sam
 __all__ = ["PERCENTILES", "Measured", "measure", "measure_async", "percentiles"]
 
 PERCENTILES: Final = (50, 90, 95, 99)
-_BUSY: Final = 0.85
-"""Share of a core from which on the load generator may be what is slow."""
+_BUSY: Final = 0.85  #: share of a core from which on the load generator may be what is slow
 _LATE: Final = 0.25
 """The same of the time that events waited to be sent, in what they waited in all (p95), but not below …"""
-_LATE_MS: Final = 5.0
-"""… this, which is how exactly processes on a busy machine wake up."""
+_LATE_MS: Final = 5.0  #: … this, which is how exactly processes on a busy machine wake up
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float] | None:
@@ -46,40 +44,26 @@ class Measured:
     """One load on one target: what counted was due in the window (closed loop: ended in it)."""
 
     arrivals: Arrivals
-    seconds: float
-    """Length of the window."""
+    seconds: float  #: length of the window
     deadline_s: float
-    events: int
-    """Events that count."""
-    answered: int
-    """Those with an answer in the right format."""
-    in_time: int
-    """Those answered within the deadline, counted from when they were due."""
+    events: int  #: events that count
+    answered: int  #: those with an answer in the right format
+    in_time: int  #: those answered within the deadline, counted from when they were due
     degraded: int
-    reasons: Mapping[str, int]
-    """Of degraded answers."""
-    errors: Mapping[str, int]
-    """Requests that failed, by code; an event is several requests."""
-    labelled: int
-    """Answered events whose true label is known."""
+    reasons: Mapping[str, int]  #: of degraded answers
+    errors: Mapping[str, int]  #: requests that failed, by code; an event is several requests
+    labelled: int  #: answered events whose true label is known
     right: int
     exits: Mapping[str, int]
-    bytes_up: int
-    """Payload sent up for the answered events."""
-    latency_ms: Mapping[str, float] | None
-    """Of answered events, from when they were due."""
-    latency_by_exit_ms: Mapping[str, Mapping[str, float]]
-    """The same, by the exit that answered."""
+    bytes_up: int  #: payload sent up for the answered events
+    latency_ms: Mapping[str, float] | None  #: of answered events, from when they were due
+    latency_by_exit_ms: Mapping[str, Mapping[str, float]]  #: the same, by the exit that answered
     late_ms: Mapping[str, float] | None
     """How much later than due events were sent: the load generator's own part of the latency."""
-    cpu_s: Mapping[str, float]
-    """CPU seconds in the window by process, `client` is the load generator."""
-    memory_bytes: Mapping[str, int]
-    """Resident memory at the window's end."""
-    passed: Mapping[str, tuple[int, int]]
-    """Bytes in the window by link, up and down, heads and all."""
-    workers: int = 1
-    """Processes of the load generator."""
+    cpu_s: Mapping[str, float]  #: CPU seconds in the window by process, `client` is the load generator
+    memory_bytes: Mapping[str, int]  #: resident memory at the window's end
+    passed: Mapping[str, tuple[int, int]]  #: bytes in the window by link, up and down, heads and all
+    workers: int = 1  #: processes of the load generator
 
     @classmethod
     def of(
@@ -201,8 +185,7 @@ def _moment(sample: Sample, arrivals: Arrivals) -> float:
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-_TOGETHER_S: Final = 0.1
-"""Time for all processes to hear when they begin."""
+_TOGETHER_S: Final = 0.1  #: time for all processes to hear when they begin
 Progress = Callable[[float, int], object]
 
 

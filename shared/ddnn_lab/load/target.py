@@ -22,8 +22,7 @@ from ddnn_lab.load.drive import Outcome
 
 __all__ = ["Connections", "FleetTarget", "HttpTarget", "Response", "request_head"]
 
-_KEEP_S: Final = 3.0
-"""A connection idle for longer is not used again: the server may be closing it at this moment."""
+_KEEP_S: Final = 3.0  #: a connection idle for longer is not used again: the server may be closing it at this moment
 
 
 @dataclass(slots=True)
@@ -31,8 +30,7 @@ class Response:
     """What came back."""
 
     status: int = 0
-    headers: dict[bytes, bytes] = field(default_factory=dict)
-    """By lower-case name."""
+    headers: dict[bytes, bytes] = field(default_factory=dict)  #: by lower-case name
     body: bytes = b""
 
 
@@ -152,13 +150,11 @@ class _Connection(asyncio.Protocol):
 
 
 PATH: Final = "/v2/models/ddnn/infer"
-_GRACE_S: Final = 2.0
-"""How much longer than the deadline an answer is listened for: a late one is late, not lost."""
+_GRACE_S: Final = 2.0  #: how much longer than the deadline an answer is listened for: a late one is late, not lost
 _LENGTH: Final = HEADER_LENGTH.lower().encode()
 _ID: Final = "{run}{number:012d}"
 _PLACEHOLDER: Final = _ID.format(run="0" * 8, number=0).encode()
-_BEFORE_ID: Final = 4
-"""Bytes of a BYTES element's length."""
+_BEFORE_ID: Final = 4  #: bytes of a BYTES element's length
 
 
 @dataclass
@@ -168,21 +164,16 @@ class FleetTarget:
     Events come in a shuffled order, from the start again when they run out, under a new id each time.
     """
 
-    urls: Sequence[str]
-    """Of the devices, in order."""
-    views: Sequence[Array]
-    """D arrays [N, …]."""
-    y: Ints | None = None
-    """[N], true classes where known."""
-    present: Bools | None = None
-    """[N, D], who sees what; None = everybody everything."""
+    urls: Sequence[str]  #: of the devices, in order
+    views: Sequence[Array]  #: D arrays [N, …]
+    y: Ints | None = None  #: [N], true classes where known
+    present: Bools | None = None  #: [N, D], who sees what; None = everybody everything
     deadline_s: float = 2.0
     token: str | None = None
     parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     """Of every request: `max_exit`, `threshold`, `wait_ms`."""
     seed: int = 0
-    connections: int = 256
-    """To each device, at most; who comes then waits for one, and that counts in the latency."""
+    connections: int = 256  #: to each device, at most; who comes then waits for one, and that counts in the latency
 
     def __post_init__(self) -> None:
         if len(self.urls) != len(self.views):

@@ -17,8 +17,7 @@ from ddnn.types import Tier
 
 __all__ = ["FILTERS", "WITHIN", "Digits", "Width", "choose", "macs", "make", "model_of", "read_digits"]
 
-_WEIGHTED: Final = {"Conv": 1, "Gemm": 1, "MatMul": 1}
-"""Which input holds the weights."""
+_WEIGHTED: Final = {"Conv": 1, "Gemm": 1, "MatMul": 1}  #: which input holds the weights
 
 
 def macs(model: Path) -> int:
@@ -40,8 +39,7 @@ def macs(model: Path) -> int:
 
 FILTERS: Final = ((24, 24, 32), (48, 48, 64), (72, 72, 96), (96, 96, 128), (144, 144, 192))
 """Of all six views together in the first two blocks, then of the block over all of them; the smallest first."""
-WITHIN: Final = 0.002
-"""How far below the fleet's accuracy another may be and still count as equal."""
+WITHIN: Final = 0.002  #: how far below the fleet's accuracy another may be and still count as equal
 _SEED: Final = 0
 
 
@@ -50,10 +48,8 @@ class Width:
     """One width of the uncut network."""
 
     filters: tuple[int, ...]
-    accuracy: float
-    """On the events that choose, 0 to 1."""
-    macs: int
-    """Multiplications of one event."""
+    accuracy: float  #: on the events that choose, 0 to 1
+    macs: int  #: multiplications of one event
 
     @property
     def name(self) -> str:
@@ -119,8 +115,7 @@ _CHOOSING: Final = 20_000
 class Digits:
     """Of the file, cut into the same views."""
 
-    choosing: Dataset
-    """Training digits that mnist5k has not."""
+    choosing: Dataset  #: training digits that mnist5k has not
     test: Dataset
 
 

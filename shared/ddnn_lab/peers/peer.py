@@ -83,13 +83,11 @@ class Peer:
 
     system: str
     setting: str
-    server: str
-    """File among the servers, without its ending; the requirements are beside it."""
+    server: str  #: file among the servers, without its ending; the requirements are beside it
     path: str = "/predict"
     health: str = "/health"
     binary: bool = True
-    batch: int = 1
-    """Most events in a batch, for those that are told by the environment."""
+    batch: int = 1  #: most events in a batch, for those that are told by the environment
 
     @property
     def name(self) -> str:

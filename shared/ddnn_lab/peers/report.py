@@ -14,8 +14,7 @@ from ddnn_lab.reporting import render
 
 __all__ = ["best", "draw", "efficiency", "report", "same_rate", "targets"]
 
-LEAST_S: Final = 1e-3
-"""The least CPU time that is told; less counts as this much."""
+LEAST_S: Final = 1e-3  #: the least CPU time that is told; less counts as this much
 Document = Mapping[str, Any]
 
 

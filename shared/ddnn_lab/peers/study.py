@@ -34,12 +34,9 @@ __all__ = ["DEVICE_EDGE", "EDGE_CLOUD", "Plan", "fleet", "peers"]
 
 EDGE_CLOUD: Final = LinkShape(0.040, 10e6)
 """The way to the cloud: of the fleet's edge, and of the gateway of a cloud-only system."""
-DEVICE_EDGE: Final = LinkShape(0.002, 100e6)
-"""From each device to the edge; cloud-only systems are spared it."""
-SHARES: Final = (0.015, 0.1, 0.3, 1.0)
-"""Shares of events that go up to the cloud, beside the policy's own."""
-LINKED_RATE: Final = 10.0
-"""Events a second over thin links: what every system here does with ease."""
+DEVICE_EDGE: Final = LinkShape(0.002, 100e6)  #: from each device to the edge; cloud-only systems are spared it
+SHARES: Final = (0.015, 0.1, 0.3, 1.0)  #: shares of events that go up to the cloud, beside the policy's own
+LINKED_RATE: Final = 10.0  #: events a second over thin links: what every system here does with ease
 _PORT: Final = 18700
 
 
@@ -48,13 +45,11 @@ class Plan:
     """How long, and how much."""
 
     saturated_s: float = 3.0
-    fleet_s: float = 20.0
-    """The fleet flat out: its cloud has so little to do that it takes time to see."""
+    fleet_s: float = 20.0  #: the fleet flat out: its cloud has so little to do that it takes time to see
     share_s: float = 4.0
     linked_s: float = 12.0
     rate_s: float = 2.5
-    clients: tuple[int, ...] = (4, 32)
-    """At once, flat out: few keep a batch small, many fill it."""
+    clients: tuple[int, ...] = (4, 32)  #: at once, flat out: few keep a batch small, many fill it
     peer_rates: tuple[float, ...] = (50, 400)
     fleet_rates: tuple[float, ...] = (10, 25, 50)
 

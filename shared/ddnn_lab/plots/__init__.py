@@ -17,8 +17,7 @@ from ddnn_lab.reporting import Spread
 
 __all__ = ["fit", "line", "save"]
 
-SHADES: Final = 96
-"""Colours in a picture."""
+SHADES: Final = 96  #: colours in a picture
 
 
 def line(

@@ -15,8 +15,7 @@ __all__ = ["draw_drift", "draw_load"]
 
 Document = Mapping[str, Any]
 
-_MOST_EVIDENCE: Final = 1e12
-"""Evidence is drawn up to here."""
+_MOST_EVIDENCE: Final = 1e12  #: evidence is drawn up to here
 _PERCENTILES: Final = {"p50": "edge", "p90": "local", "p95": "other", "p99": "cloud"}
 """Of the latency, and their colours."""
 _LOADS: Final = {

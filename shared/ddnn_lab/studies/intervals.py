@@ -18,8 +18,7 @@ from ddnn_lab.studies.job import Record, Replicate
 __all__ = ["fold", "gathered", "paired", "sampled", "spread", "values"]
 
 CERTAINTY: Final = 0.95
-ACCURACY: Final = "accuracy"
-"""The key under which a share of right answers stands."""
+ACCURACY: Final = "accuracy"  #: the key under which a share of right answers stands
 
 T = TypeVar("T")
 

@@ -18,11 +18,9 @@ from ddnn_lab.studies.measures import MEASURES
 
 __all__ = ["RECIPE", "DataSplit", "Job", "Record", "Replicate", "RunFolder", "read_json", "united", "write_json"]
 
-RECIPE: Final = 1
-"""Grows when a run's outcome changes though nothing in its config did."""
+RECIPE: Final = 1  #: grows when a run's outcome changes though nothing in its config did
 
-Replicate = tuple[int, int]
-"""Seed and fold: what runs are paired by."""
+Replicate = tuple[int, int]  #: seed and fold: what runs are paired by
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,7 @@ class DataSplit:
     group_by: str | None
     test_groups: tuple[str, ...]
     seed: int
-    events: int | None
-    """At most so many of them."""
+    events: int | None  #: at most so many of them
 
     def load(self) -> Dataset:
         """Load and split; the last one is kept, as several runs in a row want the same."""
@@ -56,24 +53,17 @@ def _load(split: DataSplit) -> Dataset:
 class Job:
     """A network to be trained and measured; or, without a config, the classifiers that are no networks."""
 
-    part: str
-    """The part that wants it first."""
-    label: str
-    """What it is, in a few words."""
+    part: str  #: the part that wants it first
+    label: str  #: what it is, in a few words
     split: DataSplit
     seed: int
     fold: int
-    data: str
-    """Fingerprint of the data."""
+    data: str  #: fingerprint of the data
     config: Config | None
-    measures: tuple[str, ...]
-    """What is to be measured of it."""
-    drop: float = 0.005
-    """How far below the cloud exit's the tuned accuracy may be, on validation."""
-    qualities: tuple[int, ...] = ()
-    """JPEG qualities of the measure `jpeg`."""
-    seen: tuple[int, ...] = ()
-    """Without a config: the devices whose views the classifiers see; none named: all."""
+    measures: tuple[str, ...]  #: what is to be measured of it
+    drop: float = 0.005  #: how far below the cloud exit's the tuned accuracy may be, on validation
+    qualities: tuple[int, ...] = ()  #: JPEG qualities of the measure `jpeg`
+    seen: tuple[int, ...] = ()  #: without a config: the devices whose views the classifiers see; none named: all
 
     @property
     def devices(self) -> tuple[int, ...]:
@@ -124,10 +114,8 @@ class Record:
     """A finished run."""
 
     job: Job
-    run: Mapping[str, Any]
-    """How it was made: seconds, samples per second, epochs."""
-    measures: Mapping[str, Any]
-    """Its measures by name."""
+    run: Mapping[str, Any]  #: how it was made: seconds, samples per second, epochs
+    measures: Mapping[str, Any]  #: its measures by name
     folder: Path
 
 

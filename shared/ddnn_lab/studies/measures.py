@@ -24,12 +24,9 @@ from ddnn_lab.studies.subject import Subject, keep_scores
 __all__ = ["MEASURES", "Measure", "confidence", "majority_vote", "mean_vote", "oracle_exit", "random_offload"]
 
 THRESHOLDS: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-BUDGETS: Final = 11
-"""Points of the frontier: none to all of the events leave the local exit."""
-EDGE_THRESHOLDS: Final = 8
-"""Edge thresholds tried for each of them."""
-MOST_ENCODED: Final = 2000
-"""Test events that go through JPEG, evenly spaced: encoding takes longer than the network."""
+BUDGETS: Final = 11  #: points of the frontier: none to all of the events leave the local exit
+EDGE_THRESHOLDS: Final = 8  #: edge thresholds tried for each of them
+MOST_ENCODED: Final = 2000  #: test events that go through JPEG, evenly spaced: encoding takes longer than the network
 
 
 def exits(subject: Subject) -> dict[str, Any]:

@@ -23,10 +23,8 @@ from ddnn_lab.studies.subject import kept_scores
 __all__ = ["PART", "Part", "part_results", "part_variants"]
 
 Variants = dict[str, Variant]
-Made = Mapping[str, Sequence[Record]]
-"""The finished runs of each variant."""
-Number = Callable[[Mapping[str, Any]], float | None]
-"""One number of a run's measures; None where it has none."""
+Made = Mapping[str, Sequence[Record]]  #: the finished runs of each variant
+Number = Callable[[Mapping[str, Any]], float | None]  #: one number of a run's measures; None where it has none
 Results = Callable[[Planner, Made], dict[str, Any] | None]
 
 JOINT: Final = Variant(
@@ -42,10 +40,8 @@ RAW: Final = Changes(
     training={"device_dropout": 0.0},
 )
 """The paper's configuration (a), trained for the case that all views are there."""
-LAST: Final = 128
-"""Filters of the block that sees all views."""
-AGGREGATIONS: Final = {"MP": "max", "AP": "mean", "CC": "concat"}
-"""The paper's names."""
+LAST: Final = 128  #: filters of the block that sees all views
+AGGREGATIONS: Final = {"MP": "max", "AP": "mean", "CC": "concat"}  #: the paper's names
 
 
 def _overall(measures: Mapping[str, Any]) -> float:
@@ -277,8 +273,7 @@ class Part:
 
     variants: Callable[[Planner], Variants]
     results: Results = _each
-    few: bool = True
-    """Whether the study's `most` counts for it."""
+    few: bool = True  #: whether the study's `most` counts for it
 
 
 PART: Final[dict[PartName, Part]] = {

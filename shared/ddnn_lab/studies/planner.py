@@ -24,14 +24,11 @@ class Variant:
     """One thing that a part trains, over all seeds and folds."""
 
     label: str
-    network: Mapping[str, Any] = field(default_factory=dict)
-    """What it has otherwise than the part."""
+    network: Mapping[str, Any] = field(default_factory=dict)  #: what it has otherwise than the part
     training: Mapping[str, Any] = field(default_factory=dict)
     measures: tuple[str, ...] = ("exits", "one_lost")
-    trained: bool = True
-    """False: the classifiers that are no networks."""
-    before: tuple[Changes, ...] = ()
-    """Changes under the part's own."""
+    trained: bool = True  #: false: the classifiers that are no networks
+    before: tuple[Changes, ...] = ()  #: changes under the part's own
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,10 @@ from ddnn_lab.studies.subject import Subject
 
 __all__ = ["Pool"]
 
-LOOK_S: Final = 0.5
-"""How often the progress of other processes is looked at."""
+LOOK_S: Final = 0.5  #: how often the progress of other processes is looked at
 ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 PROGRESS_FILE: Final = "progress.json"
-GOLDEN_EVENTS: Final = 32
-"""Enough to prove the export; these bundles are not served."""
+GOLDEN_EVENTS: Final = 32  #: enough to prove the export; these bundles are not served
 
 Moved = Callable[[Mapping[str, Any]], object]
 

@@ -16,8 +16,7 @@ from ddnn_lab.studies.study import Study
 
 __all__ = ["FORMAT", "run_study"]
 
-FORMAT: Final = 1
-"""Of `results.json`."""
+FORMAT: Final = 1  #: of `results.json`
 
 
 def run_study(

@@ -19,19 +19,16 @@ from ddnn.types import Exit
 __all__ = ["Subject", "keep_scores", "kept_scores"]
 
 ARRAYS: Final = ("device", "local", "edge", "cloud", "present", "y", "y_dev")
-KEPT: Final = "scores-{}.npz"
-"""The file of a split's scores."""
+KEPT: Final = "scores-{}.npz"  #: the file of a split's scores
 
 
 @dataclass(frozen=True)
 class Subject:
     """A run's folder and all splits of its data; sections run when a measure first asks for their outputs."""
 
-    folder: Path
-    """Where the bundle is, and where a measure may put files."""
+    folder: Path  #: where the bundle is, and where a measure may put files
     data: Dataset
-    qualities: tuple[int, ...] = ()
-    """JPEG qualities to try."""
+    qualities: tuple[int, ...] = ()  #: JPEG qualities to try
 
     @cached_property
     def bundle(self) -> Bundle:
