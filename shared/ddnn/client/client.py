@@ -131,12 +131,7 @@ class AsyncClient:
     """`Client` for code that awaits; belongs to one event loop."""
 
     def __init__(
-        self,
-        url: str,
-        token: str | None = None,
-        *,
-        timeout_s: float = 30,
-        transport: AsyncBaseTransport | None = None,
+        self, url: str, token: str | None = None, *, timeout_s: float = 30, transport: AsyncBaseTransport | None = None
     ) -> None:
         self.url, self._timeout_s = url.rstrip("/"), timeout_s
         self._http = httpx.AsyncClient(transport=transport or AiohttpTransport(client=self._open), **_session(token))

@@ -110,11 +110,7 @@ def _twins(answer: EventAnswer) -> bool:
 
 
 def _near_thresholds(
-    scores: Scores,
-    policy: Policy,
-    judged: Mapping[Exit, Judged],
-    offline: Decisions,
-    answers: Sequence[EventAnswer],
+    scores: Scores, policy: Policy, judged: Mapping[Exit, Judged], offline: Decisions, answers: Sequence[EventAnswer]
 ) -> dict[int, str]:
     """Events one of whose criteria, at an exit they came to, is within `TIE` of its threshold; and which."""
     reached = np.maximum(offline.exit, [answer.exit.rank for answer in answers])

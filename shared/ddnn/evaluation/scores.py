@@ -143,12 +143,7 @@ class Recorder:
 
 
 def record(
-    bundle: Bundle,
-    data: Dataset,
-    *,
-    present: Bools | None = None,
-    batch: int = 256,
-    progress: Progress | None = None,
+    bundle: Bundle, data: Dataset, *, present: Bools | None = None, batch: int = 256, progress: Progress | None = None
 ) -> Scores:
     """Run every section of `bundle` on `data`, with only the devices that `present` (N, D) names and that see.
 

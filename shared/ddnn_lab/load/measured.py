@@ -170,11 +170,7 @@ class Measured:
             "cpu_s": dict(self.cpu_s),
             "cpu_ms_per_event": self.cpu_ms_per_event(),
             "memory_bytes": dict(self.memory_bytes),
-            "client": {
-                "workers": self.workers,
-                "busy": self.client_busy,
-                "was_the_limit": self.client_was_the_limit,
-            },
+            "client": {"workers": self.workers, "busy": self.client_busy, "was_the_limit": self.client_was_the_limit},
         }
 
 
@@ -263,12 +259,7 @@ async def measure_async(
     return Measured.of([driven], arrivals, window, deadline_s)
 
 
-def _work(
-    pipe: "Connection[Any, Any]",
-    target: Target,
-    arrivals: Arrivals,
-    numbers: tuple[int, int],
-) -> None:
+def _work(pipe: "Connection[Any, Any]", target: Target, arrivals: Arrivals, numbers: tuple[int, int]) -> None:
     async def job() -> Driven:
         try:
             return await drive(target, arrivals, window, Processes().read, numbers=numbers)
