@@ -25,17 +25,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-__all__ = [
-    "BadBundle",
-    "BadConfig",
-    "BadData",
-    "BadInput",
-    "Conflict",
-    "DDNNError",
-    "DeadlineExceeded",
-    "Forbidden",
-    "Infeasible",
-]
+__all__ = ["BadBundle", "BadConfig", "BadData", "BadInput", "Conflict"]
+__all__ += ["DDNNError", "DeadlineExceeded", "Forbidden", "Infeasible"]
 __all__ += [
     "MethodNotAllowed",
     "NotFound",

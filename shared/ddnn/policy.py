@@ -12,17 +12,8 @@ from ddnn.seal import Frozen, fingerprint, first_problem, read_sealed, write_sea
 from ddnn.task import check_criterion
 from ddnn.types import Exit
 
-__all__ = [
-    "MOST_VERSIONS",
-    "POLICY_FILE",
-    "Audits",
-    "Judging",
-    "Policy",
-    "Promise",
-    "Temperatures",
-    "Thresholds",
-    "Usual",
-]
+__all__ = ["MOST_VERSIONS", "POLICY_FILE", "Audits", "Judging", "Policy"]
+__all__ += ["Promise", "Temperatures", "Thresholds", "Usual"]
 
 MOST_VERSIONS: Final = 2**53 - 1  #: what every reader of JSON takes as a whole number
 POLICY_FILE: Final = "policy.json"

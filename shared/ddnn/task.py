@@ -15,22 +15,8 @@ from ddnn.errors import BadConfig, BadInput
 from ddnn.extensions import is_extension, refuse_unlisted, resolve
 from ddnn.types import Answer, Bools, Floats, Ints
 
-__all__ = [
-    "CLASSIFICATION",
-    "CRITERIA",
-    "TASKS",
-    "Task",
-    "Votes",
-    "agreement",
-    "check_criterion",
-    "entropy",
-    "load_criterion",
-    "margin",
-    "max_probability",
-    "needs_votes",
-    "probabilities",
-    "uncertainty",
-]
+__all__ = ["CLASSIFICATION", "CRITERIA", "TASKS", "Task", "Votes", "agreement", "check_criterion"]
+__all__ += ["entropy", "load_criterion", "margin", "max_probability", "needs_votes", "probabilities", "uncertainty"]
 
 Votes = tuple[Floats, Bools] | None
 """The scores (…, D, K) of the devices under an exit and who is present (…, D); none where nobody holds them."""

@@ -11,16 +11,8 @@ import numpy as np
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools, Ints
 
-__all__ = [
-    "SPLIT_NAMES",
-    "TEST_SHARE",
-    "VALIDATION_SHARE",
-    "blocks",
-    "by_group",
-    "named_groups",
-    "stratified",
-    "watched",
-]
+__all__ = ["SPLIT_NAMES", "TEST_SHARE", "VALIDATION_SHARE", "blocks"]
+__all__ += ["by_group", "named_groups", "stratified", "watched"]
 
 SPLIT_NAMES: Final = ("train", "validation", "test")
 TEST_SHARE: Final = 0.2  #: of all events, where the data do not say which are test

@@ -15,19 +15,8 @@ from ddnn.topology import Input, Topology
 from ddnn.types import Array, Exit
 from ddnn.wire import InferRequest
 
-__all__ = [
-    "AUDIT_S",
-    "RequestOptions",
-    "Stage",
-    "TensorSpec",
-    "answer_tensors",
-    "input_tensor",
-    "read_budget",
-    "read_options",
-    "request_id",
-    "reserve",
-    "row_ids",
-]
+__all__ = ["AUDIT_S", "RequestOptions", "Stage", "TensorSpec", "answer_tensors", "input_tensor"]
+__all__ += ["read_budget", "read_options", "request_id", "reserve", "row_ids"]
 
 AUDIT_S: Final = 2.0  #: how long an audit may take at each tier; no caller waits for it
 _LONGEST_MS: Final = 600_000.0

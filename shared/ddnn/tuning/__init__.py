@@ -7,16 +7,5 @@ from ddnn.tuning.objective import Objective
 from ddnn.tuning.sample import Sample
 from ddnn.tuning.tune import Chosen, Tuned, choose, tune, tune_policy
 
-__all__ = [
-    "Chosen",
-    "CostModel",
-    "Objective",
-    "Risk",
-    "Sample",
-    "Tuned",
-    "choose",
-    "fit_temperature",
-    "fit_temperatures",
-    "tune",
-    "tune_policy",
-]
+__all__ = ["Chosen", "CostModel", "Objective", "Risk", "Sample", "Tuned"]
+__all__ += ["choose", "fit_temperature", "fit_temperatures", "tune", "tune_policy"]

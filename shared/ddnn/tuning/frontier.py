@@ -23,7 +23,7 @@ from ddnn.errors import BadInput
 from ddnn.tuning.frontier_search import NEVER, NONE, Ceiling, Cells, Found, search
 from ddnn.types import Array, Bools, Floats, Ints
 
-__all__ = ["BOXES", "Frontier", "Limits", "Minimise", "best", "frontier", "split_between"]
+__all__ = ["BOXES", "Frontier", "Limits", "Minimise", "best", "evenly", "frontier", "split_between"]
 
 Minimise = Literal["cost", "wrong"]
 
@@ -59,7 +59,7 @@ class Frontier:
 
     def some(self, most: int = 300) -> Ints:
         """At most so many rows of the points, evenly by rank, to be shown or tried."""
-        return _evenly(np.arange(len(self.wrong)), most)
+        return evenly(np.arange(len(self.wrong)), most)
 
     def document(self) -> dict[str, Any]:
         """How far the search went, as JSON."""
@@ -159,7 +159,7 @@ class _Problem:
         ]
         self._thinned = not self._bounded and prod(map(len, self._candidates)) > budget
         if self._thinned:
-            self._candidates = [_evenly(each, max(2, int(budget ** (1 / exits)))) for each in self._candidates]
+            self._candidates = [evenly(each, max(2, int(budget ** (1 / exits)))) for each in self._candidates]
         self._cells = Cells(
             places=tuple(
                 np.where(column < 1, np.searchsorted(values, column, side="right"), NEVER)
@@ -215,7 +215,7 @@ def _worth(criterion: Floats, right: Bools) -> Array:
     return np.unique(criterion[events]).astype(np.float64)
 
 
-def _evenly(values: Array, most: int) -> Array:
+def evenly(values: Array, most: int) -> Array:
     """At most `most` of the values, evenly by rank, the last among them."""
     return values[np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(np.int64))]
 

@@ -15,7 +15,7 @@ import numpy as np
 from ddnn.errors import BadInput
 from ddnn.policy import Policy
 from ddnn.tuning.cost import CostModel, exits_asked
-from ddnn.tuning.frontier import Frontier, Limits, Minimise, best, frontier, split_between
+from ddnn.tuning.frontier import Frontier, Limits, Minimise, best, evenly, frontier, split_between
 from ddnn.tuning.sample import Asked, Sample
 from ddnn.types import Array, Exit, Ints
 
@@ -154,7 +154,7 @@ class _Played:
         likely = frontier(asked.uncertainty, sample.right(policy), rising).thresholds
         per_exit = max(2, int((PLAYS / 2) ** (1 / len(values))))
         even = np.array(list(product(*(_options(each, per_exit) for each in values))))
-        self._thresholds = np.unique(np.concatenate([_thinned(likely, PLAYS - len(even)), even]), axis=0)
+        self._thresholds = np.unique(np.concatenate([evenly(likely, PLAYS - len(even)), even]), axis=0)
         played = sample.outcomes(policy, self._thresholds)
         self._wrong = np.array([each.events - each.right for each in played], np.int64)
         self._cost = np.array([each.total_cost for each in played], np.float64)
@@ -196,7 +196,3 @@ def _options(values: Array, most: int) -> list[float]:
     edges = [*values.tolist(), 1.0]
     places = np.unique(np.linspace(0, len(values), most).round().astype(np.int64)).tolist()
     return [split_between(edges[place - 1], edges[place]) if place else 0.0 for place in places]
-
-
-def _thinned(rows: Array, most: int) -> Array:
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64))]

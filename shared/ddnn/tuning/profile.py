@@ -8,14 +8,14 @@ from time import perf_counter
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadData
 from ddnn.evaluation import Progress
 from ddnn.golden import taken
 from ddnn.runtime import Section
-from ddnn.seal import first_problem, write_atomically
+from ddnn.seal import Frozen, first_problem, write_atomically
 from ddnn.topology import Topology
 from ddnn.types import Array, Exit
 
@@ -25,18 +25,14 @@ _WARM: Final = 10  #: runs that do not count: the first ones are slower
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Timing(_Frozen):
+class Timing(Frozen):
     """One section, in seconds a run."""
 
     median_s: Seconds
     p95_s: Seconds
 
 
-class Profile(_Frozen):
+class Profile(Frozen):
     """The times of a bundle's sections, tier by tier, in the order of its topology."""
 
     format: Literal[1] = 1

@@ -18,19 +18,6 @@ from ddnn.wire.message import (
 )
 from ddnn.wire.tensors import DATATYPES, Limits, datatype_of, shown
 
-__all__ = [
-    "DATATYPES",
-    "HEADER_LENGTH",
-    "InferRequest",
-    "InferResponse",
-    "Limits",
-    "Parameters",
-    "datatype_of",
-    "decode_error",
-    "decode_request",
-    "decode_response",
-    "encode_error",
-    "encode_request",
-    "encode_response",
-    "shown",
-]
+__all__ = ["DATATYPES", "HEADER_LENGTH", "InferRequest", "InferResponse", "Limits"]
+__all__ += ["Parameters", "datatype_of", "decode_error", "decode_request", "decode_response"]
+__all__ += ["encode_error", "encode_request", "encode_response", "shown"]

@@ -28,18 +28,8 @@ from ddnn.wire.tensors import (
     write_tensor,
 )
 
-__all__ = [
-    "HEADER_LENGTH",
-    "InferRequest",
-    "InferResponse",
-    "Parameters",
-    "decode_error",
-    "decode_request",
-    "decode_response",
-    "encode_error",
-    "encode_request",
-    "encode_response",
-]
+__all__ = ["HEADER_LENGTH", "InferRequest", "InferResponse", "Parameters", "decode_error"]
+__all__ += ["decode_request", "decode_response", "encode_error", "encode_request", "encode_response"]
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"  #: bytes of JSON; without it all are
 

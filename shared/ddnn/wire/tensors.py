@@ -15,20 +15,8 @@ import numpy as np
 from ddnn.errors import BadInput, TooLarge
 from ddnn.types import Array
 
-__all__ = [
-    "DATATYPES",
-    "HARMLESS",
-    "MAX_TENSORS",
-    "Announced",
-    "Entry",
-    "Limits",
-    "announced_tensors",
-    "check_finite",
-    "datatype_of",
-    "read_tensors",
-    "shown",
-    "write_tensor",
-]
+__all__ = ["DATATYPES", "HARMLESS", "MAX_TENSORS", "Announced", "Entry", "Limits"]
+__all__ += ["announced_tensors", "check_finite", "datatype_of", "read_tensors", "shown", "write_tensor"]
 
 DATATYPES: Final[dict[str, np.dtype[Any]]] = {
     "BOOL": np.dtype(np.bool_),

@@ -11,17 +11,5 @@ from ddnn_lab.load.drive import Arrivals, Closed, Outcome, Poisson, Processes, T
 from ddnn_lab.load.measured import Measured, measure, measure_async, percentiles
 from ddnn_lab.load.target import FleetTarget, HttpTarget
 
-__all__ = [
-    "Arrivals",
-    "Closed",
-    "FleetTarget",
-    "HttpTarget",
-    "Measured",
-    "Outcome",
-    "Poisson",
-    "Processes",
-    "Target",
-    "measure",
-    "measure_async",
-    "percentiles",
-]
+__all__ = ["Arrivals", "Closed", "FleetTarget", "HttpTarget", "Measured", "Outcome"]
+__all__ += ["Poisson", "Processes", "Target", "measure", "measure_async", "percentiles"]

@@ -16,20 +16,8 @@ import numpy.typing as npt
 from ddnn.errors import BadInput
 from ddnn.extensions import needed_for
 
-__all__ = [
-    "CLIENT",
-    "Arrivals",
-    "Closed",
-    "Driven",
-    "Outcome",
-    "Poisson",
-    "Processes",
-    "Sample",
-    "Target",
-    "Used",
-    "Window",
-    "drive",
-]
+__all__ = ["CLIENT", "Arrivals", "Closed", "Driven", "Outcome", "Poisson"]
+__all__ += ["Processes", "Sample", "Target", "Used", "Window", "drive"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,21 +25,8 @@ from ddnn.policy import Policy
 from ddnn.types import Exit, Floats, Tier
 from ddnn_lab.load import HttpTarget, Outcome, Processes
 
-__all__ = [
-    "PEERS",
-    "SERVERS",
-    "Cores",
-    "Peer",
-    "PlacedFleet",
-    "environment",
-    "on",
-    "processes",
-    "serving",
-    "target",
-    "threshold_of",
-    "unsure_below",
-    "versions",
-]
+__all__ = ["PEERS", "SERVERS", "Cores", "Peer", "PlacedFleet", "environment", "on"]
+__all__ += ["processes", "serving", "target", "threshold_of", "unsure_below", "versions"]
 
 
 @dataclass(frozen=True)
