@@ -5,7 +5,7 @@ application, which is how BentoML takes bytes; nothing batches those.
 """
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import bentoml
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 from fastapi import Depends, FastAPI, Request, Response
 
-Rows = npt.NDArray[np.generic]
+Rows = npt.NDArray[np.float32]  # BentoML makes its tensors of this one type
 binary = FastAPI(openapi_url=None)
 
 
@@ -34,10 +34,10 @@ class Network:
         )
         self.shape = tuple(self.session.get_inputs()[0].shape[1:])
 
-    def run(self, views: Rows) -> Rows:
+    def run(self, views: npt.NDArray[Any]) -> Rows:
         view = views.reshape(-1, *self.shape)
         (scores,) = self.session.run(None, {"view": view, "present": np.ones(view.shape[:2], bool)})
-        return np.asarray(scores)
+        return np.asarray(scores, np.float32)
 
     @bentoml.api(route="/json")  # type: ignore[untyped-decorator]
     async def one(self, views: Rows) -> Rows:
