@@ -202,16 +202,8 @@ def measure(
     `progress` hears the seconds passed and the events ended, of a single worker.
     """
     if workers == 1:
-        job = measure_async(
-            target,
-            arrivals,
-            seconds=seconds,
-            warm_up_s=warm_up_s,
-            deadline_s=deadline_s,
-            processes=processes,
-            progress=progress,
-        )
-        return uvloop.run(job)
+        timing = {"seconds": seconds, "warm_up_s": warm_up_s, "deadline_s": deadline_s}
+        return uvloop.run(measure_async(target, arrivals, **timing, processes=processes, progress=progress))
     parts = [(place, part) for place in range(workers) if (part := arrivals.part(place, workers))]
     spawn, read = multiprocessing.get_context("spawn"), (processes or Processes()).read
     with ExitStack() as stack:

@@ -15,6 +15,7 @@ from ddnn.seal import write_atomically
 from ddnn.types import Exit
 from ddnn_lab.load.drive import Arrivals, Closed, Poisson, Processes, Target
 from ddnn_lab.load.measured import Measured, measure
+from ddnn_lab.reporting import render
 
 __all__ = ["COLUMNS", "Plan", "cells", "document", "sweep", "write"]
 
@@ -129,24 +130,8 @@ def write(results: Document, folder: Path) -> list[Path]:
 
 
 def _report(results: Document, plots: Sequence[Path]) -> str:
-    links = ", ".join(f"{name} {shape}" for name, shape in results["links"].items()) or "loopback, as fast as it goes"
-    lines = [
-        f"# Load on {results['name']}\n",
-        f"`{results['command']}`\n" if results["command"] else "",
-        f"- {results['events']} events of {results['data']}, in turn, to {results['devices']} devices",
-        f"- links: {links}",
-        f"- each point {results['seconds']:g} s after {results['warm_up_s']:g} s of warm-up;"
-        f" deadline {results['deadline_ms']:g} ms; seed {results['seed']}",
-        f"- {results['cores']} cores, the load generator on the same;"
-        f" {', '.join(f'{name} {number}' for name, number in results['versions'].items())}\n",
-        markdown(COLUMNS, map(cells, results["points"])),
-        "Latency counts from when an event was due, so a load generator that is held up hides nothing; goodput is",
-        "answers in the right format within the deadline. CPU is that of all tiers, without links and client; the",
-        "client's is in cores, with `!` where it was so busy, or sent so late, that it may have been the limit.\n",
-        _tiers(results),
-        *(f"![{plot.stem}]({plot.name})\n" for plot in plots),
-    ]
-    return "\n".join(line for line in lines if line)
+    rows = markdown(COLUMNS, map(cells, results["points"]))
+    return render("load.md", **results, table=rows, tiers=_tiers(results), plots=plots)
 
 
 def _tiers(results: Document) -> str:
