@@ -13,18 +13,21 @@ PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 
 PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: up check test lint docs clean
+.PHONY: up check fast test lint docs clean
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
 up: $(VENV)/.serving
 	@exec $(BIN)/ddnn up $(ARGS)
 
-check: lint
-	$(PYTEST) -m "not compose and not slow"
+check: $(VENV)/.testing
+	@$(MAKE) --no-print-directory -j2 lint fast
 
 test: lint
 	$(PYTEST)
+
+fast: $(VENV)/.testing
+	$(PYTEST) -m "not compose and not slow"
 
 lint: $(VENV)/.testing
 	$(BIN)/ruff check

@@ -1,5 +1,6 @@
 """What many tests need: a tiny untrained bundle of six cameras, made once a session."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from ddnn.bundle import Bundle
 from ddnn_lab.in_process import NEVER, Fleet
 
 pytest_plugins = ["matrix_bundles"]
+
+# Read when torch is imported: several threads of networks this small, beside other workers, only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +43,9 @@ def copied_bundle(tiny_bundle: Bundle, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def fleet(tiny_bundle: Bundle) -> AsyncIterator[Fleet]:
-    """Cloud, edge and six devices in this process, under a policy that sends everything up."""
-    fleet = Fleet(Bundle.open(tiny_bundle.path))
+async def fleet(tiny_bundle: Bundle, request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
+    """Cloud, edge and six devices, or the module's `DEVICES`, under a policy that sends everything up."""
+    fleet = Fleet(Bundle.open(tiny_bundle.path), devices=getattr(request.module, "DEVICES", None))
     fleet.start()
     fleet.use(thresholds=NEVER)
     yield fleet

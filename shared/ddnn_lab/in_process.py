@@ -60,6 +60,8 @@ class Fleet:
     bundle: Bundle
     switch: Switch = field(default_factory=Switch)
     settings: dict[str, Any] = field(default_factory=dict)
+    devices: Sequence[int] | None = None
+    """Devices that are started; None: all."""
 
     def start(self, *, cloud_alone: bool = False) -> None:
         def make(**given: Any) -> Settings:
@@ -73,7 +75,7 @@ class Fleet:
         edges = edge_names(len(topology.edges))
         for n, edge in enumerate(edges):
             apps[edge] = ddnn_edge.app.create_app(make(index=n, upstream="http://cloud"), self.switch)
-        for n in range(len(topology.devices)):
+        for n in range(len(topology.devices)) if self.devices is None else self.devices:
             given = make(index=n, upstream=f"http://{edges[topology.edge_of(n)]}")
             apps[f"device-{n}"] = ddnn_device.app.create_app(given, self.switch)
 

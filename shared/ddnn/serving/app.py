@@ -71,7 +71,7 @@ def _read(routes: APIRouter, *paths: str, **documented: Any) -> Callable[[Endpoi
     def register(endpoint: Endpoint) -> Endpoint:
         for path in paths:
             routes.add_api_route(path, endpoint, methods=["GET"], **documented)
-            for hidden in (path, path.replace("{model}", "{model}/versions/{version}")):
+            for hidden in dict.fromkeys((path, path.replace("{model}", "{model}/versions/{version}"))):
                 routes.add_api_route(hidden, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
         return endpoint
 

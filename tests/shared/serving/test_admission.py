@@ -23,6 +23,7 @@ from ddnn.types import Exit
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, Fleet
 
+DEVICES = [0]
 EVENT = np.array([b"e"], np.object_)
 
 

@@ -14,6 +14,7 @@ from starlette.types import Message
 from ddnn.wire import HEADER_LENGTH, encode_request
 from ddnn_lab.in_process import INFER, Fleet
 
+DEVICES = [0]
 SMALL = {"settings": {"max_body_bytes": 20_000, "max_batch": 8}}
 
 

@@ -15,6 +15,7 @@ from ddnn.types import Answer, Exit
 from ddnn_lab.in_process import Fleet
 from event_bench import make_event, turn
 
+DEVICES = [0]
 SURE = Answer(1, np.ones(2, np.float32), Exit.EDGE, 1.0, np.ones(1, np.bool_), 1)
 
 

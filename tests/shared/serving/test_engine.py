@@ -10,6 +10,7 @@ from ddnn.types import Array, Exit
 from ddnn_lab.in_process import Fleet
 from event_bench import make_event
 
+DEVICES = [0]
 SCORES = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 
 

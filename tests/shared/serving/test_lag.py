@@ -7,6 +7,8 @@ from ddnn.serving.admission import LoopLag
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, Fleet
 
+DEVICES = [0]
+
 
 def stall(seconds: float) -> None:
     """Keep the loop from turning."""

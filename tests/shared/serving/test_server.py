@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ddnn.serving import server
 from ddnn_lab.in_process import Fleet
 
+DEVICES = [0]
 REQUEST = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n"
 
 
