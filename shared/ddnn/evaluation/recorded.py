@@ -165,17 +165,6 @@ def _scores(archive: Archive, split: str, about: _About) -> Scores:
             raise BadData(f"{archive.path} has no array '{split}.{name}'; expected a file made by `ddnn record`")
         return archive[f"{split}.{name}"]
 
-    def exit_scores(exit: Exit) -> Array | None:
-        return array(exit.value) if exit in about.topology.exits else None
-
-    return Scores(
-        device=exit_scores(Exit.DEVICE),
-        local=exit_scores(Exit.LOCAL),
-        edge=exit_scores(Exit.EDGE),
-        cloud=array("cloud"),
-        present=array("present"),
-        y=array("y"),
-        y_dev=array("y_dev"),
-        topology=about.topology,
-        source=about.splits[split].model_dump(),
-    )
+    kept: dict[str, Any] = {name: array(name) for name in ("present", "y", "y_dev")}
+    kept |= {exit.value: array(exit.value) if exit in about.topology.exits else None for exit in Exit}
+    return Scores(**kept, topology=about.topology, source=about.splits[split].model_dump())

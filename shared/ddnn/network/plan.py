@@ -33,18 +33,26 @@ class Table(BaseModel):
 class SectionConfig(Table):
     """Blocks of one section; `filters` for images and series, `widths` for vectors."""
 
-    section: str = "blocks"  #: what the section is made of: blocks, or a factory of your own as package.module:factory
-    weights: str = ""  #: a .safetensors file with weights that the section starts from
-    filters: tuple[Count, ...] = Field(default=(16, 32), min_length=1)  #: filters of each convolution block
-    widths: tuple[Count, ...] = Field(default=(64,), min_length=1)  #: outputs of each dense block
-    cut_filters: Count = 8  #: filters of the features sent up (images and series)
-    cut_width: Count = 128  #: elements of the features sent up (vectors, and devices of unequal shapes)
+    section: str = "blocks"
+    """What the section is made of: blocks, or a factory of your own as package.module:factory."""
+    weights: str = ""
+    """A .safetensors file with weights that the section starts from."""
+    filters: tuple[Count, ...] = Field(default=(16, 32), min_length=1)
+    """Filters of each convolution block."""
+    widths: tuple[Count, ...] = Field(default=(64,), min_length=1)
+    """Outputs of each dense block."""
+    cut_filters: Count = 8
+    """Filters of the features sent up (images and series)."""
+    cut_width: Count = 128
+    """Elements of the features sent up (vectors, and devices of unequal shapes)."""
     cut_codec: str = "bits1"
     """How an element of the features is sent: bits1, bits2, bits4, bits8, float16, or package.module:factory."""
     cut_range: Literal["tensor", "channel"] = "channel"
     """Whether several bits have one range for all elements, or each channel its own; it is learnt."""
-    cut_bits: Count = 512  #: most bits sent up; blocks halve the view, the first ones first, until the features fit
-    flat: bool = False  #: dense blocks over what comes in, flattened, instead of convolutions over it
+    cut_bits: Count = 512
+    """Most bits sent up; blocks halve the view, the first ones first, until the features fit."""
+    flat: bool = False
+    """Dense blocks over what comes in, flattened, instead of convolutions over it."""
     tail: bool = True
     """Whether a block of its own makes the features; without, they are the last block's, and the exit sees them too."""
     apart: Annotated[int, Field(ge=0, le=64)] = 0
@@ -56,10 +64,12 @@ class SectionConfig(Table):
 class NetworkConfig(Table):
     """The network's shape."""
 
-    blocks: Literal["float", "binary", "residual"] = "float"  #: weights and values inside a section made of blocks
+    blocks: Literal["float", "binary", "residual"] = "float"
+    """Weights and values inside a section made of blocks."""
     bias: bool = False
     """Biases in binary blocks; the paper's code has them, though the batch norm that follows takes them away."""
-    devices: tuple[Index, ...] = ()  #: which devices of the data the network has, in this order; empty: all
+    devices: tuple[Index, ...] = ()
+    """Which devices of the data the network has, in this order; empty: all."""
     device_section: bool = True
     """Whether devices have blocks and an exit; without, raw views go up and the cloud is the only section."""
     edge_section: bool = True
@@ -70,11 +80,14 @@ class NetworkConfig(Table):
     """Whether all devices have the same weights and input normalisation; their views must be of one kind."""
     spectrum: bool = False
     """Whether a series is seen together with its magnitude spectrum; what takes it in must be flat."""
-    local_fusion: Fusion = "mean"  #: how the devices' scores are joined
-    edge_fusion: Fusion = "concat"  #: how the devices' features are joined at the edge
+    local_fusion: Fusion = "mean"
+    """How the devices' scores are joined."""
+    edge_fusion: Fusion = "concat"
+    """How the devices' features are joined at the edge."""
     cloud_fusion: Fusion = "concat"
     """How the edges' features (the devices', without edge sections; raw views, without device sections) are joined."""
-    device: SectionConfig = SectionConfig()  #: blocks of each device
+    device: SectionConfig = SectionConfig()
+    """Blocks of each device."""
     edge: SectionConfig = SectionConfig(flat=True, filters=(32,), widths=(512,), cut_filters=32, cut_width=512)
     """Blocks of each edge."""
     cloud: SectionConfig = SectionConfig(flat=True, filters=(32, 64, 64), widths=(512, 256))

@@ -20,37 +20,54 @@ Amount = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 class TrainingConfig(Table):
     """How the network is trained."""
 
-    epochs: int = Field(default=80, ge=1, le=100_000)  #: passes over the training events
-    batch: int = Field(default=64, ge=2, le=65_536)  #: events a step
-    learning_rate: Amount = 0.003  #: largest step of AdamW (which is Adam without a weight decay)
+    epochs: int = Field(default=80, ge=1, le=100_000)
+    """Passes over the training events."""
+    batch: int = Field(default=64, ge=2, le=65_536)
+    """Events a step."""
+    learning_rate: Amount = 0.003
+    """Largest step of AdamW (which is Adam without a weight decay)."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """What the learning rate does after the warm-up: fall along a cosine to nearly nothing, or stay."""
-    warmup: Share = 0.05  #: share of all steps over which the learning rate rises
-    weight_decay: Amount = 0.02  #: adamW's pull of weights towards zero
-    device_weight: Amount = 1.0  #: weight of each device exit's loss
-    local_weight: Amount = 1.0  #: weight of the local exit's loss
-    edge_weight: Amount = 1.0  #: weight of the edge exit's loss
-    cloud_weight: Amount = 1.0  #: weight of the cloud exit's loss
+    warmup: Share = 0.05
+    """Share of all steps over which the learning rate rises."""
+    weight_decay: Amount = 0.02
+    """AdamW's pull of weights towards zero."""
+    device_weight: Amount = 1.0
+    """Weight of each device exit's loss."""
+    local_weight: Amount = 1.0
+    """Weight of the local exit's loss."""
+    edge_weight: Amount = 1.0
+    """Weight of the edge exit's loss."""
+    cloud_weight: Amount = 1.0
+    """Weight of the cloud exit's loss."""
     distil: Amount = 0.0
     """Weight of what the exits below the cloud learn from its answers, beside the labels; 0: nothing."""
     distil_temperature: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 2.0
     """Softens the answers that are learnt from."""
-    device_dropout: Share = 0.35  #: chance of each device to be lost, in the events that are learnt with devices lost
+    device_dropout: Share = 0.35
+    """Chance of each device to be lost, in the events that are learnt with devices lost."""
     whole: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.4
     """Share of the events of a step that are learnt with all devices they have."""
-    shift: Share = 0.06  #: largest random shift of images and series, as a share of their side or length
-    rotate: Amount = 12.0  #: largest random rotation of images, in degrees
-    scale: Share = 0.12  #: largest random change of size (images) or amplitude (series), as a share
-    warp: Share = 0.04  #: largest random displacement of an image's parts against each other, as a share of its side
-    mirror: bool = False  #: whether images are mirrored, left for right, at random
+    shift: Share = 0.06
+    """Largest random shift of images and series, as a share of their side or length."""
+    rotate: Amount = 12.0
+    """Largest random rotation of images, in degrees."""
+    scale: Share = 0.12
+    """Largest random change of size (images) or amplitude (series), as a share."""
+    warp: Share = 0.04
+    """Largest random displacement of an image's parts against each other, as a share of its side."""
+    mirror: bool = False
+    """Whether images are mirrored, left for right, at random."""
     colour: Share = 0.0
     """Largest random change of each channel's strength and level in images, as a share of it and of its spread."""
     turn: Amount = 0.0
     """Largest random rotation, in degrees, of series' channels taken in threes: the axes of a worn sensor."""
-    noise: Amount = 0.05  #: random noise on series and vectors, as a share of each channel's own spread
+    noise: Amount = 0.05
+    """Random noise on series and vectors, as a share of each channel's own spread."""
     average: Share = 0.99
     """Share of the past kept, each step, in the averaged weights that are validated and exported; 0: no averaging."""
-    patience: int = Field(default=0, ge=0)  #: stop after so many epochs without a better validation score; 0: never
+    patience: int = Field(default=0, ge=0)
+    """Stop after so many epochs without a better validation score; 0: never."""
 
 
 class Config(Table):

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -106,16 +106,8 @@ def measure(
         if progress:
             progress("sections", done + 1, len(sections))
     device, local, edge, (cloud,) = (tuple(times[exit]) for exit in Exit)
-    return Profile(
-        bundle=bundle.fingerprint,
-        batch=batch,
-        threads=threads,
-        repeat=repeat,
-        device=device,
-        local=local,
-        edge=edge,
-        cloud=cloud,
-    )
+    found: dict[str, Any] = {"device": device, "local": local, "edge": edge, "cloud": cloud}
+    return Profile(bundle=bundle.fingerprint, batch=batch, threads=threads, repeat=repeat, **found)
 
 
 def _time(section: Section, inputs: dict[str, Array], repeat: int, clock: Callable[[], float]) -> Timing:

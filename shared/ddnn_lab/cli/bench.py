@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -152,21 +152,14 @@ def serve(
             return FleetTarget(urls, events.views, events.y, events.present, plan.deadline_s, token, parameters, seed)
 
         points = measured(target, loads, plan, processes, console)
-    results = document(
-        points,
-        name=opened.manifest.name,
-        command=_command(without={"--json"}),
-        bundle=opened.fingerprint,
-        data=source,
-        events=len(events),
-        devices=len(opened.topology.devices),
-        links=links,
-        asked=parameters,
-        seconds=plan.seconds,
-        warm_up_s=plan.warm_up_s,
-        deadline_ms=deadline_ms,
-        seed=seed,
-    )
+    about: dict[str, Any] = {
+        "name": opened.manifest.name,
+        "command": _command(without={"--json"}),
+        "bundle": opened.fingerprint,
+    }
+    about |= {"data": source, "events": len(events), "devices": len(opened.topology.devices), "links": links}
+    about |= {"asked": parameters, "seconds": plan.seconds, "warm_up_s": plan.warm_up_s, "deadline_ms": deadline_ms}
+    results = document(points, **about, seed=seed)
     if out:
         for file in write(results, out):
             console.print(str(file), style="dim", markup=False, soft_wrap=True)

@@ -162,22 +162,10 @@ def _make(
     file = folder.path / PROGRESS_FILE
     kept = (read_json(file) or {}) if run.unfinished else {}
     clock = _Clock(file, config.training.epochs, moved, float(kept.get("seconds", 0.0)))
-    bundle = make_bundle(
-        data,
-        config,
-        folder.path / "bundle",
-        seed=job.seed,
-        run=run,
-        resume=run.unfinished,
-        force=True,
-        max_accuracy_drop=job.drop,
-        command=command,
-        golden_events=GOLDEN_EVENTS,
-        tested=False,
-        watcher=clock,
-        phase=lambda _: ended.append(time.monotonic()),
-        say=notes.append,
-    )
+    wishes: dict[str, Any] = {"seed": job.seed, "run": run, "resume": run.unfinished, "force": True, "watcher": clock}
+    wishes |= {"max_accuracy_drop": job.drop, "command": command, "golden_events": GOLDEN_EVENTS, "tested": False}
+    wishes |= {"phase": lambda _: ended.append(time.monotonic()), "say": notes.append}
+    bundle = make_bundle(data, config, folder.path / "bundle", **wishes)
     (run.path / CHECKPOINT_FILE).unlink(missing_ok=True)  # by far the largest file, and nothing goes on from it
     epochs, events = run.summary()["epochs"], int((data.split == "train").sum())
     return {

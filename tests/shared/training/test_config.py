@@ -60,3 +60,10 @@ def test_a_wrong_key_is_named(tmp_path: Path, text: str, sentence: str) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match=r"none\.toml cannot be read"):
         Config.read(tmp_path / "none.toml")
+
+
+def test_every_key_is_shown_with_its_sentence() -> None:
+    lines = Config().to_toml().splitlines()
+    keys = [place for place, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    assert len(keys) > 60
+    assert all(lines[place - 1].startswith("# ") and lines[place - 1] != "# None" for place in keys)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 from fastapi import Depends, FastAPI, Request, Response
 
-Rows = npt.NDArray[np.float32]  # BentoML makes its tensors of this one type
+Rows = npt.NDArray[np.float32]  #: BentoML makes its tensors of this one type
 binary = FastAPI(openapi_url=None)
 
 
