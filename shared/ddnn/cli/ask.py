@@ -28,19 +28,11 @@ File = Annotated[
 BundleOption = Annotated[
     Path | None, Option("--bundle", metavar="BUNDLE", help="What the fleet serves; by default the shipped one.")
 ]
-Golden = Annotated[int, Option(min=0, help="Which golden event of the bundle, where no file is given.")]
 Save = Annotated[Path | None, Option(metavar="FOLDER", help="Write them as files for `curl -d @FILE`; ask no tier.")]
-EventId = Annotated[str | None, Option("--event", metavar="ID", help="Event id; a new one by default.")]
-DeadlineMs = Annotated[float | None, Option(min=1, help="Time budget; the tiers' own by default.")]
 PlayData = Annotated[
     str | None, Option("--data", metavar="DATA", help="A data file or built-in set; by default golden events.")
 ]
-PlaySplit = Annotated[str, Option("--split", help="Which part of --data: train, validation, test or all.")]
-Jitter = Annotated[float, Option("--jitter-ms", min=0, help="Each view comes up to this much later.")]
-Drop = Annotated[float, Option(min=0, max=1, help="Share of the views that are lost.")]
-Order = Annotated[int, Option("--seed", help="Seed of the order, of what is lost and what is late.")]
 Threshold = Annotated[float | None, Option(min=0, max=1, help="Answer at the first exit less unsure; 0 = the cloud.")]
-HealthFile = Annotated[Path | None, Option(help="Touch this file whenever an event was answered.")]
 
 
 def infer(
@@ -48,9 +40,9 @@ def infer(
     device: options.Devices = None,
     base_port: options.BasePort = 8000,
     bundle: BundleOption = None,
-    golden: Golden = 0,
-    event: EventId = None,
-    deadline_ms: DeadlineMs = None,
+    golden: Annotated[int, Option(min=0, help="Which golden event of the bundle, where no file is given.")] = 0,
+    event: Annotated[str | None, Option("--event", metavar="ID", help="Event id; a new one by default.")] = None,
+    deadline_ms: Annotated[float | None, Option(min=1, help="Time budget; the tiers' own by default.")] = None,
     save: Save = None,
     token: options.Token = None,
     as_json: options.Json = False,
@@ -127,14 +119,14 @@ def play(
     base_port: options.BasePort = 8000,
     data: PlayData = None,
     grid: options.Grid = None,
-    split: PlaySplit = "test",
+    split: Annotated[str, Option("--split", help="Which part of --data: train, validation, test or all.")] = "test",
     rate: options.Rate = None,
     count: options.Count = None,
-    jitter_ms: Jitter = 0.0,
-    drop: Drop = 0.0,
-    seed: Order = 0,
+    jitter_ms: Annotated[float, Option("--jitter-ms", min=0, help="Each view comes up to this much later.")] = 0.0,
+    drop: Annotated[float, Option(min=0, max=1, help="Share of the views that are lost.")] = 0.0,
+    seed: Annotated[int, Option("--seed", help="Seed of the order, of what is lost and what is late.")] = 0,
     threshold: Threshold = None,
-    health_file: HealthFile = None,
+    health_file: Annotated[Path | None, Option(help="Touch this file whenever an event was answered.")] = None,
     token: options.Token = None,
     as_json: options.Json = False,
 ) -> None:

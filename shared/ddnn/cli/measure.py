@@ -18,16 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "profile", "record"]
 
-Split = Annotated[str, Option(help="`train`, `validation` or `test`.")]
 Missing = Annotated[bool, Option("--missing", help="Also lose each device, and up to six devices each subset of them.")]
 Fleet = Annotated[list[str] | None, Option(metavar="URL,URL", help="Running devices, in order: compare their answers.")]
-ScoresFile = Annotated[Path, Option(metavar="FILE", help="The `.npz` file to write.")]
 Splits = Annotated[
     list[str] | None, Option("--split", help="`train`, `validation` or `test`, for each; by default the last two.")
 ]
-Batch = Annotated[int, Option(min=1, max=4096, help="Events a run; `tune` takes a profile of 1.")]
-Repeat = Annotated[int, Option(min=1, max=1_000_000, help="Runs of each section that count.")]
-Threads = Annotated[int, Option(min=1, max=256, help="Threads a section may use.")]
 TimesFile = Annotated[Path | None, Option(metavar="FILE", help="Write the times there, for `ddnn tune --profile`.")]
 
 
@@ -35,7 +30,7 @@ def evaluate(
     bundle: options.BundleFolder,
     data: options.Data,
     grid: options.Grid = None,
-    split: Split = "test",
+    split: Annotated[str, Option(help="`train`, `validation` or `test`.")] = "test",
     group_by: options.GroupBy = None,
     test_groups: options.TestGroups = None,
     seed: options.Seed = None,
@@ -78,7 +73,7 @@ def evaluate(
 def record(
     bundle: options.BundleFolder,
     data: options.Data,
-    out: ScoresFile,
+    out: Annotated[Path, Option(metavar="FILE", help="The `.npz` file to write.")],
     grid: options.Grid = None,
     split: Splits = None,
     group_by: options.GroupBy = None,
@@ -117,9 +112,9 @@ def record(
 
 def profile(
     bundle: options.BundleArgument = None,
-    batch: Batch = 1,
-    repeat: Repeat = 200,
-    threads: Threads = 1,
+    batch: Annotated[int, Option(min=1, max=4096, help="Events a run; `tune` takes a profile of 1.")] = 1,
+    repeat: Annotated[int, Option(min=1, max=1_000_000, help="Runs of each section that count.")] = 200,
+    threads: Annotated[int, Option(min=1, max=256, help="Threads a section may use.")] = 1,
     out: TimesFile = None,
     as_json: options.Json = False,
 ) -> None:

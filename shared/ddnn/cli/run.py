@@ -22,18 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["serve", "up"]
 
-NoPlay = Annotated[bool, Option("--no-play", help="Start the fleet and play nothing.")]
-Once = Annotated[bool, Option("--once", help="Stop the fleet when the events are played; for scripts.")]
-State = Annotated[Path | None, Option(metavar="DIR", help="Folder in which the policy outlives the fleet.")]
-TierArgument = Annotated[Literal["device", "edge", "cloud"], Argument(help="Which kind of tier.")]
-ServedBundle = Annotated[Path | None, Option(help="Folder of the bundle; the shipped one by default.")]
-Index = Annotated[int | None, Option(help="Which device, or which edge, this is.")]
 Upstream = Annotated[list[str] | None, Option(help="Address of the tier above; again for a second to fall back to.")]
-Host = Annotated[str | None, Option(help="Address to bind.")]
-Port = Annotated[int | None, Option(help="Port to bind.")]
-SectionBatch = Annotated[int | None, Option(help="Most events in one run of a section.")]
 SectionDelay = Annotated[float | None, Option(help="How many ms a free section waits for more events; 0 by default.")]
-LogLevel = Annotated[str | None, Option(help="debug, info, warning or error.")]
 
 _USUAL_PORT: Final = 8000
 
@@ -41,11 +31,11 @@ _USUAL_PORT: Final = 8000
 def up(
     bundle: options.BundleArgument = None,
     base_port: options.BasePort = _USUAL_PORT,
-    no_play: NoPlay = False,
+    no_play: Annotated[bool, Option("--no-play", help="Start the fleet and play nothing.")] = False,
     count: options.Count = None,
     rate: options.Rate = None,
-    once: Once = False,
-    state: State = None,
+    once: Annotated[bool, Option("--once", help="Stop the fleet when the events are played; for scripts.")] = False,
+    state: Annotated[Path | None, Option(metavar="DIR", help="Folder in which the policy outlives the fleet.")] = None,
     max_batch: options.MaxBatch = None,
     max_delay_ms: options.MaxDelay = None,
     link: options.LinkShapes = None,
@@ -135,15 +125,15 @@ def _stay(fleet: "LocalFleet", console: "Console") -> None:
 
 
 def serve(
-    tier: TierArgument,
-    bundle: ServedBundle = None,
-    index: Index = None,
+    tier: Annotated[Literal["device", "edge", "cloud"], Argument(help="Which kind of tier.")],
+    bundle: Annotated[Path | None, Option(help="Folder of the bundle; the shipped one by default.")] = None,
+    index: Annotated[int | None, Option(help="Which device, or which edge, this is.")] = None,
     upstream: Upstream = None,
-    host: Host = None,
-    port: Port = None,
-    max_batch: SectionBatch = None,
+    host: Annotated[str | None, Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, Option(help="Port to bind.")] = None,
+    max_batch: Annotated[int | None, Option(help="Most events in one run of a section.")] = None,
     max_delay_ms: SectionDelay = None,
-    log_level: LogLevel = None,
+    log_level: Annotated[str | None, Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Serve one tier until SIGTERM; every setting also comes as DDNN_… from the environment.
 

@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 Source = Annotated[str | None, Argument(help="`mnist5k`, `synthetic`, or a .npz file under the data contract.")]
-Out = Annotated[Path | None, Option(help="Folder of the bundle to make.")]
-Grid = Annotated[str | None, Option(help="Cut whole images into views, columns x rows: 3x2.")]
 ConfigFiles = Annotated[list[str] | None, Option(help="TOML file, or packaged config: a to f, paper; later ones win.")]
-Seed = Annotated[int, Option(min=0, help="Where chance plays: split, first weights, order, changes.")]
-Epochs = Annotated[int | None, Option(help="Overrides training.epochs.")]
-Batch = Annotated[int | None, Option(help="Overrides training.batch.")]
-LearningRate = Annotated[float | None, Option(help="Overrides training.learning_rate.")]
 Initial = Annotated[
     Path | None, Option("--from", metavar="BUNDLE", help="Start from this bundle's weights, by default its config.")
 ]
@@ -37,29 +31,26 @@ Freeze = Annotated[
     list[str] | None, Option(metavar="SECTION", help="Keep `device`, `local`, `edge`, `cloud`, or `device_0` as it is.")
 ]
 MaxDrop = Annotated[float, Option(help="How far below the cloud exit's the tuned overall accuracy may be.")]
-Resume = Annotated[bool, Option("--resume", help="Go on with the run in OUT.run.")]
-Force = Annotated[bool, Option("--force", help="Replace an existing bundle, or an unfinished run.")]
-ShowConfig = Annotated[bool, Option("--show-config", help="Print every key of the config and end.")]
 
 
 def train(
     source: Source = None,
-    out: Out = None,
-    grid: Grid = None,
+    out: Annotated[Path | None, Option(help="Folder of the bundle to make.")] = None,
+    grid: Annotated[str | None, Option(help="Cut whole images into views, columns x rows: 3x2.")] = None,
     config: ConfigFiles = None,
-    seed: Seed = 0,
-    epochs: Epochs = None,
-    batch: Batch = None,
-    learning_rate: LearningRate = None,
+    seed: Annotated[int, Option(min=0, help="Where chance plays: split, first weights, order, changes.")] = 0,
+    epochs: Annotated[int | None, Option(help="Overrides training.epochs.")] = None,
+    batch: Annotated[int | None, Option(help="Overrides training.batch.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Overrides training.learning_rate.")] = None,
     group_by: options.GroupBy = None,
     test_groups: options.TestGroups = None,
     initial: Initial = None,
     freeze: Freeze = None,
     max_accuracy_drop: MaxDrop = 0.005,
-    resume: Resume = False,
-    force: Force = False,
+    resume: Annotated[bool, Option("--resume", help="Go on with the run in OUT.run.")] = False,
+    force: Annotated[bool, Option("--force", help="Replace an existing bundle, or an unfinished run.")] = False,
     as_json: options.Json = False,
-    show_config: ShowConfig = False,
+    show_config: Annotated[bool, Option("--show-config", help="Print every key of the config and end.")] = False,
 ) -> None:
     """Train all exits of a network jointly, export it, prove the export, and write a bundle.
 

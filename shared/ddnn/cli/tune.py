@@ -25,15 +25,12 @@ MaxDrop = Annotated[
 ]
 MaxCost = Annotated[float | None, Option(metavar="X", help="The most an event may cost on average, in bytes or ms.")]
 MaxShare = Annotated[list[str] | None, Option(metavar="EXIT=SHARE", help="The most an exit may answer; once for each.")]
-Cost = Annotated[str, Option(help="What is to be small: `payload` or `body` bytes, or `latency`.")]
 Over = Annotated[str, Option(help="Whose bytes count: `all`, or those of `device-edge` or `edge-cloud` alone.")]
 LinkOption = Annotated[
     list[str] | None,
     Option("--link", metavar="NAME=RTT,RATE", help="Round trip and rate, for latency: `edge-cloud=40ms,10mbit`."),
 ]
-SharedLink = Annotated[bool, Option("--shared-link", help="The devices of an edge share one link to it.")]
 Times = Annotated[Path | None, Option("--profile", metavar="FILE", help="Times of the sections, by `ddnn profile`.")]
-Offload = Annotated[str | None, Option(help="`staged` or `eager`; by default as the policy has it.")]
 Criterion = Annotated[
     str | None,
     Option(
@@ -43,10 +40,8 @@ Criterion = Annotated[
 ]
 Live = Annotated[bool, Option("--live", help="Thresholds, temperatures for each number of live devices; needs data.")]
 Risk = Annotated[float | None, Option(metavar="SHARE", help="The most events lost by not asking the cloud, promised.")]
-Confidence = Annotated[float | None, Option(help="How sure a promise by --risk is; 0.95 by default.")]
 Unlabelled = Annotated[bool, Option("--unlabelled", help="With --risk: lost is what the cloud answers otherwise.")]
 Out = Annotated[Path | None, Option(metavar="DIR", help="Write a report: `tune.json`, and `tune.html` with plots.")]
-Write = Annotated[bool, Option("--write", help="Write the policy into the bundle, one version on.")]
 
 
 def tune(
@@ -59,19 +54,19 @@ def tune(
     max_accuracy_drop: MaxDrop = None,
     max_cost: MaxCost = None,
     max_share: MaxShare = None,
-    cost: Cost = "payload",
+    cost: Annotated[str, Option(help="What is to be small: `payload` or `body` bytes, or `latency`.")] = "payload",
     over: Over = "all",
     link: LinkOption = None,
-    shared_link: SharedLink = False,
+    shared_link: Annotated[bool, Option("--shared-link", help="The devices of an edge share one link to it.")] = False,
     profile: Times = None,
-    offload: Offload = None,
+    offload: Annotated[str | None, Option(help="`staged` or `eager`; by default as the policy has it.")] = None,
     criterion: Criterion = None,
     live: Live = False,
     risk: Risk = None,
-    confidence: Confidence = None,
+    confidence: Annotated[float | None, Option(help="How sure a promise by --risk is; 0.95 by default.")] = None,
     unlabelled: Unlabelled = False,
     out: Out = None,
-    write: Write = False,
+    write: Annotated[bool, Option("--write", help="Write the policy into the bundle, one version on.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Fit thresholds and temperatures on validation to an objective, and report them on test too.
