@@ -1,6 +1,5 @@
 """`ddnn tune`: choose the thresholds of a bundle's policy on the validation split."""
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,7 +120,6 @@ def _objective(model: "CostModel", drop: float | None, budget: float | None, sha
 def _cost_model(
     bundle: "Bundle", kind: str, over: str, links: list[str], shared: bool, profile: Path | None
 ) -> "CostModel":
-    """What is counted, by the options."""
     from ddnn.tuning import CostModel
     from ddnn.tuning.cost import Links
     from ddnn.tuning.profile import Profile
@@ -137,12 +135,10 @@ def _recorded(
 ) -> "Recorded | None":
     """The scores in `data`, where it is a file by `ddnn record`: it says of itself what it is about."""
     from ddnn.evaluation.recorded import Recorded
+    from ddnn.evaluation.source import holds
 
-    if not (Path(data).is_file() and zipfile.is_zipfile(data)):
+    if not holds(Path(data), "about"):
         return None
-    with zipfile.ZipFile(data) as archive:
-        if "about.npy" not in archive.namelist():
-            return None
     for option, given in (("grid", grid), ("group-by", group_by), ("test-groups", test_groups)):
         if given is not None:
             raise BadInput(f"--{option} divides data; the scores in {data} are divided")

@@ -64,8 +64,11 @@ def agreement(bundle: Bundle, data: Dataset, answers: Sequence[EventAnswer]) -> 
         for row in np.flatnonzero(~same).tolist()
         if row not in ties
     }
-    # Rounding does not explain these, however near to a threshold the event is.
-    differing |= _faults(bundle.policy.version, answers)
+    version = bundle.policy.version
+    for row, answer in enumerate(answers):  # rounding does not explain these, however near to a threshold the event is
+        if answer.degraded or answer.policy_version != version:
+            under = f"answered under policy version {answer.policy_version}, not {version}"
+            differing[row] = answer.degraded_reason or under
 
     def event(row: int, why: str) -> dict[str, Any]:
         return {
@@ -89,15 +92,6 @@ def agreement(bundle: Bundle, data: Dataset, answers: Sequence[EventAnswer]) -> 
     )
 
 
-def _faults(version: int, answers: Sequence[EventAnswer]) -> dict[int, str]:
-    """Answers that were degraded, or given under another version of the policy."""
-    return {
-        row: answer.degraded_reason or f"answered under policy version {answer.policy_version}, not {version}"
-        for row, answer in enumerate(answers)
-        if answer.degraded or answer.policy_version != version
-    }
-
-
 def _twins(answer: EventAnswer) -> bool:
     """Whether another of the event's callers holds a different answer that rounding alone keeps from being chosen."""
     return any(
@@ -117,13 +111,12 @@ def _near_thresholds(
     found: dict[int, str] = {}
     for exit, said in judged.items():
         limits = thresholds(scores, policy, exit)
-        if exit is Exit.CLOUD or not limits.any():
+        if exit is Exit.CLOUD:
             continue
         u = said.uncertainty
         near = (np.abs(u - limits) < TIE) & (limits > 0) & (reached >= exit.rank)[:, None]
         for row, place in np.argwhere(near).tolist():
-            why = f"{exit} criterion {u[row, place]:.6f} is at its threshold {limits[row, place]:.6g}"
-            found.setdefault(row, why)
+            found.setdefault(row, f"{exit} criterion {u[row, place]:.6f} is at its threshold {limits[row, place]:.6g}")
     return found
 
 

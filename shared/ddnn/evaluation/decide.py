@@ -58,7 +58,7 @@ def decide(scores: Scores, policy: Policy, judged: Mapping[Exit, Judged] | None 
     rank, place = _callers(scores, sure, settled, source, criterion.argmin(axis=1))
 
     events, devices = np.arange(len(scores)), np.arange(scores.present.shape[1])
-    under = np.stack([scores.present & np.isin(devices, edge.devices) for edge in scores.topology.edges], axis=1)
+    under = scores.under
     held, best = _join(scores, u, rank, place, under)
     rank, place = rank[events, best], place[events, best]
     p, present = np.zeros_like(scores.cloud), scores.present.copy()
@@ -113,9 +113,7 @@ def _settle(scores: Scores, policy: Policy, u: Mapping[Exit, Floats]) -> tuple[I
     events, edges = np.arange(len(scores)), scores.topology.edges
     settled = np.full((len(scores), len(edges)), NOBODY, np.int64)
     source, criterion = np.zeros_like(settled), np.full(settled.shape, np.inf, np.float32)
-    for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE):
-        if exit not in u:
-            continue
+    for exit in [exit for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE) if exit in u]:
         limit = thresholds(scores, policy, exit)
         for index, edge in enumerate(edges):
             place = np.full(len(scores), index)
@@ -161,5 +159,4 @@ def _votes(scores: Scores, policy: Policy, exit: Exit) -> Votes:
     """The scores (N, E, D, K) of the devices under each edge, and which there are, if the criterion needs them."""
     if not needs_votes(policy.criterion) or exit not in (Exit.LOCAL, Exit.EDGE):
         return None
-    mine = np.stack([np.isin(np.arange(scores.present.shape[1]), edge.devices) for edge in scores.topology.edges])
-    return scores.of(Exit.DEVICE)[:, np.newaxis], scores.present[:, np.newaxis] & mine
+    return scores.of(Exit.DEVICE)[:, np.newaxis], scores.under

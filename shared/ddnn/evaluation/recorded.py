@@ -70,7 +70,7 @@ class Recorded:
         arrays: dict[str, Any] = {}
         for split, scores in self.splits.items():
             check(scores, len(self.classes))
-            arrays |= {f"{split}.{name}": array for name, array in _arrays(scores).items()}
+            arrays |= {f"{split}.{name}": array for name, array in scores.arrays().items()}
         about = _About(
             bundle=self.bundle,
             name=self.name,
@@ -127,7 +127,7 @@ def check(scores: Scores, classes: int | None = None) -> None:
     }
     if not count:
         raise BadData(f"{split}.y is empty; expected at least one event")
-    for name, array in _arrays(scores).items():
+    for name, array in scores.arrays().items():
         shape, kind = shapes[name]
         if array.shape != shape or array.dtype != kind:
             raise BadData(
@@ -144,27 +144,22 @@ def check(scores: Scores, classes: int | None = None) -> None:
             raise BadData(f"{split}.{name} holds class {wrong}; expected {lowest} to {kinds - 1}")
 
 
-def _arrays(scores: Scores) -> dict[str, Array]:
-    exits = {exit.value: scores.of(exit) for exit in scores.topology.exits}
-    return exits | {"present": scores.present, "y": scores.y, "y_dev": scores.y_dev}
+def _array(archive: Archive, name: str) -> Array:
+    if name not in archive:
+        raise BadData(f"{archive.path} has no array {name!r}; expected a file made by `ddnn record`")
+    return archive[name]
 
 
 def _about(archive: Archive) -> _About:
-    if _ABOUT not in archive:
-        raise BadData(f"{archive.path} has no array {_ABOUT!r}; expected a file made by `ddnn record`")
     try:
-        return _About.model_validate_json(str(archive[_ABOUT]))
+        return _About.model_validate_json(str(_array(archive, _ABOUT)))
     except ValidationError as error:
         why = first_problem(error, _ABOUT)
         raise BadData(f"{archive.path}: {_ABOUT} cannot be understood ({why}); record the scores again") from error
 
 
 def _scores(archive: Archive, split: str, about: _About) -> Scores:
-    def array(name: str) -> Array:
-        if f"{split}.{name}" not in archive:
-            raise BadData(f"{archive.path} has no array '{split}.{name}'; expected a file made by `ddnn record`")
-        return archive[f"{split}.{name}"]
-
-    kept: dict[str, Any] = {name: array(name) for name in ("present", "y", "y_dev")}
-    kept |= {exit.value: array(exit.value) if exit in about.topology.exits else None for exit in Exit}
-    return Scores(**kept, topology=about.topology, source=about.splits[split].model_dump())
+    arrays: dict[str, Any] = {exit.value: None for exit in Exit}
+    for name in (*(exit.value for exit in about.topology.exits), "present", "y", "y_dev"):
+        arrays[name] = _array(archive, f"{split}.{name}")
+    return Scores(**arrays, topology=about.topology, source=about.splits[split].model_dump())

@@ -78,17 +78,18 @@ class Scores:
 
     def take(self, rows: Ints) -> "Scores":
         """The events at `rows`, in that order."""
-        device, local, edge = (None if of is None else of[rows] for of in (self.device, self.local, self.edge))
-        return replace(
-            self,
-            device=device,
-            local=local,
-            edge=edge,
-            cloud=self.cloud[rows],
-            present=self.present[rows],
-            y=self.y[rows],
-            y_dev=self.y_dev[rows],
-        )
+        return replace(self, **{name: array[rows] for name, array in self.arrays().items()})
+
+    def arrays(self) -> dict[str, Any]:
+        """By name, every array that this network has: the scores of its exits, `present`, `y`, `y_dev`."""
+        exits = {exit.value: self.of(exit) for exit in self.topology.exits}
+        return exits | {"present": self.present, "y": self.y, "y_dev": self.y_dev}
+
+    @property
+    def under(self) -> Bools:
+        """(N, E, D): the devices that took part under each edge."""
+        devices = np.arange(self.present.shape[1])
+        return np.stack([self.present & np.isin(devices, edge.devices) for edge in self.topology.edges], axis=1)
 
     @property
     def edge_present(self) -> Bools:
@@ -122,7 +123,8 @@ class Recorder:
                 self._run(spec, answers, np.flatnonzero(there(topology, spec, mask).any(axis=1)))
         device, local, edge = (answers.get(f"{exit}_scores") for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE))
         cloud = answers["cloud_scores"][:, 0]
-        source = _source(data)
+        split = "+".join(map(str, np.unique(data.split)))
+        source = {"data": data.name, "fingerprint": data.fingerprint, "split": split}
         return Scores(device, local, edge, cloud, mask, data.y, data.y_dev, topology, source, self._task)
 
     def _run(self, spec: SectionSpec, answers: dict[str, Array], rows: Ints) -> None:
@@ -171,8 +173,3 @@ def fits(bundle: Bundle, data: Dataset) -> None:
 
 def _named(view: Array) -> str:
     return {"uint8": "UINT8", "float32": "FP32"}.get(view.dtype.name, view.dtype.name)
-
-
-def _source(data: Dataset) -> dict[str, Any]:
-    splits = np.unique(data.split)
-    return {"data": data.name, "fingerprint": data.fingerprint, "split": "+".join(map(str, splits))}

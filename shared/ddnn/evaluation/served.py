@@ -52,8 +52,7 @@ async def ask(
         rows_by_wait = [(waits[full], np.flatnonzero(everybody == full)) for full in (True, False)]
         while rows_by_wait:
             wait_ms, rows = rows_by_wait.pop(0)
-            options: Options = {"wait_ms": wait_ms, "deadline_ms": deadline_ms}
-            await _ask_rows(fleet, data, rows, options, answers, progress)
+            await _ask_rows(fleet, data, rows, {"wait_ms": wait_ms, "deadline_ms": deadline_ms}, answers, progress)
             short = [row for row in rows.tolist() if not _complete(bundle.topology, answers[row], data.present[row])]
             if short and wait_ms >= longest_ms:
                 raise DDNNError(_incomplete(data, short[0], answers[short[0]], len(short)))

@@ -11,7 +11,7 @@ from ddnn.data.split import watched
 from ddnn.evaluation.scores import Scores
 from ddnn.types import Ints
 
-__all__ = ["load_for", "seen", "split_note"]
+__all__ = ["holds", "load_for", "seen", "split_note"]
 
 
 def load_for(
@@ -32,7 +32,8 @@ def load_for(
     same = Path(str(trained.get("name", ""))).name == Path(source).name
     data = load(
         source,
-        grid=grid or (trained.get("grid") if same or _is_image_set(Path(source)) else None),
+        # a file in Keras form has whole images, which a grid cuts
+        grid=grid or (trained.get("grid") if same or holds(Path(source), "x_train") else None),
         group_by=group_by or (trained.get("group_by") if same else None),
         test_groups=test_groups or (trained.get("test_groups") if same and not group_by else None),
         seed=int(trained.get("seed", 0)) if seed is None else seed,
@@ -67,10 +68,10 @@ def _trained_on(bundle: Bundle) -> Mapping[str, Any]:
     return source if isinstance(source, Mapping) else recorded
 
 
-def _is_image_set(path: Path) -> bool:
-    """A file in Keras form, whole images that a grid cuts."""
+def holds(path: Path, array: str) -> bool:
+    """Whether `path` is an `.npz` file with this array."""
     try:
         with zipfile.ZipFile(path) as file:
-            return "x_train.npy" in file.namelist()
+            return f"{array}.npy" in file.namelist()
     except (OSError, zipfile.BadZipFile):
         return False

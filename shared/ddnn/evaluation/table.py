@@ -113,7 +113,6 @@ def _fleet(document: Document) -> Table:
 
 
 def _event(event: Document) -> str:
-    """Where and what an event was answered, offline and served."""
     return (
         f"event {event['index']}: {event['label_offline']} at {event['exit_offline']} offline,"
         f" {event['label_served']} at {event['exit_served']} served"
