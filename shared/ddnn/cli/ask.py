@@ -21,7 +21,7 @@ __all__ = ["infer", "play"]
 File = Annotated[
     Path | None,
     Argument(
-        metavar="[EVENT.npz]",
+        metavar="EVENT.npz",
         help="X (D, …) of one event or (N, D, …) of several, or X_i of each that sees; by default a golden event.",
     ),
 ]

@@ -24,7 +24,7 @@ __all__ += ["LinkShapes", "MaxBatch", "MaxDelay", "Rate", "Seed", "TestGroups", 
 __all__ += ["bars", "command_name", "load_events", "note", "open_bundle", "print_json", "refuse_folder", "screen"]
 __all__ += ["tier_addresses"]
 
-BundleArgument = Annotated[Path | None, Argument(metavar="[BUNDLE]", help="A bundle; the shipped one by default.")]
+BundleArgument = Annotated[Path | None, Argument(metavar="BUNDLE", help="A bundle; the shipped one by default.")]
 BundleFolder = Annotated[Path, Argument(metavar="BUNDLE", help="Folder of a bundle.")]
 Data = Annotated[str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, or a `.npz` file.")]
 Grid = Annotated[str | None, Option(metavar="CxR", help="Cut images into columns × rows; by default as in training.")]

@@ -39,7 +39,8 @@ class Archive(Mapping[str, Array]):
         try:
             file = np.load(stream, allow_pickle=False)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise BadData(f"{path} cannot be read as .npz ({error}); expected a file made by numpy.savez") from error
+            why = "it is no zip archive" if isinstance(error, ValueError) else error  # else numpy speaks of pickles
+            raise BadData(f"{path} cannot be read as .npz ({why}); expected a file made by numpy.savez") from error
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise BadData(f"{path} holds one bare array; expected a .npz file with named arrays")
         self.path, self._file, self._zip = path, file, zipfile.ZipFile(stream)

@@ -76,7 +76,7 @@ def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
     view of them.
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.lib.npyio.NpzFile(stream) as archive:
             arrays = {name: np.asarray(archive[name]) for name in archive.files if name.split("_")[0] == "X"}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise BadData(f"{file} cannot be read as .npz ({error})") from error

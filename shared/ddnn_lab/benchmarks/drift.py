@@ -1,8 +1,7 @@
 """What becomes of a tuned policy when events drift or devices get lost.
 
-python -m ddnn_lab.benchmarks.drift audits BUNDLE fashion_mnist.npz
-python -m ddnn_lab.benchmarks.drift live BUNDLE mnist5k --grid 3x2 --lost 0.3
-
+`python -m ddnn_lab.benchmarks.drift audits BUNDLE fashion_mnist.npz`, or
+`python -m ddnn_lab.benchmarks.drift live BUNDLE mnist5k --grid 3x2 --lost 0.3`.
 Each prints its tables and writes them, with the figures, into --out.
 """
 

@@ -1,8 +1,8 @@
 """What tuning of thresholds promises, against the truth: its frontier, its guarantee, its model of latency.
 
-python -m ddnn_lab.benchmarks.thresholds frontier [mnist5k.npz fashion.npz]
-python -m ddnn_lab.benchmarks.thresholds guarantee mnist5k.npz:test fashion.npz:test --events 2000 --draws 500
-python -m ddnn_lab.benchmarks.thresholds latency
+`python -m ddnn_lab.benchmarks.thresholds frontier [mnist5k.npz fashion.npz]`,
+`python -m ddnn_lab.benchmarks.thresholds guarantee mnist5k.npz:test fashion.npz:test --events 2000 --draws 500`, or
+`python -m ddnn_lab.benchmarks.thresholds latency`.
 
 Files are made by `ddnn record`. Each writes its figures, its tables and what it draws into --out.
 """

@@ -74,7 +74,7 @@ def accuracy(
 Data = Annotated[
     str | None,
     typer.Argument(
-        metavar="[DATA]", help="Data file or built-in set whose test events are sent; by default golden ones."
+        metavar="DATA", help="Data file or built-in set whose test events are sent; by default golden ones."
     ),
 ]
 FleetUrls = Annotated[

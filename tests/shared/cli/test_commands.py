@@ -259,6 +259,10 @@ def test_what_up_says_to_do_next_works_as_it_is(fleet: LocalFleet, tiny_bundle: 
     assert Path(shlex.split(curl)[6].removeprefix("@")).is_file()
 
 
+def test_what_may_be_left_out_has_one_pair_of_brackets() -> None:
+    assert " infer [OPTIONS] [EVENT.npz]" in ddnn("infer", "--help").stdout
+
+
 def test_a_named_bundle_says_how_many_tiers_to_look_for(tiny_bundle: Bundle) -> None:
     names = ["cloud", "edge", *(f"device-{n}" for n in range(6))]
     assert list(local_addresses(9000, tiny_bundle.topology)) == names

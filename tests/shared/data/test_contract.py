@@ -143,7 +143,7 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "flipped.npz").write_bytes(whole[:400] + b"\xff" + whole[401:])
     for name, sentence in [
         ("none.npz", "does not exist"),
-        ("text.npz", "cannot be read as .npz"),
+        ("text.npz", "cannot be read as .npz .it is no zip archive"),
         ("bare.npy", "one bare array"),
         ("short.npz", "cannot be read"),
         ("flipped.npz", "cannot be read"),
