@@ -66,7 +66,7 @@ class CloudService(Service):
             name, tensor = "scores", request.take("scores", "FP32", (rows, self._classes))
         else:
             exits, name = [None] * rows, carried.name
-            tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]))
+            tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]), missing=carried.missing)
             if carried.unpack:  # here, as in the section a file that cannot be read fails the events of others too
                 carried.unpack(tensor)
         here = self._took_part(request, rows, len(mine))

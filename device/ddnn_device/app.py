@@ -38,7 +38,7 @@ class DeviceService(Service):
             request.refuse_unknown(sorted(_NAMES, reverse=True))
         ids = row_ids(request, "view", self.settings.max_batch)
         rows = len(ids)
-        views = request.take("view", self._view.dtype, (rows, *self._view.shape))
+        views = request.take("view", self._view.dtype, (rows, *self._view.shape), missing=self._view.missing)
         rule, nothing = self.control.rule, self.control.nothing
         events = [
             Event(id, rule, options, {"view": view}, self._alone, nothing, self.engine)

@@ -69,7 +69,10 @@ class EdgeService(Service):
         rows = len(events)
         if second and "event" not in request.inputs:
             raise BadInput("input tensor 'event' is missing; expected whose features these are, or 'scores' with them")
-        tensors = {spec.name: request.take(spec.name, spec.datatype, (rows, *spec.shape[1:])) for spec in given}
+        tensors = {
+            spec.name: request.take(spec.name, spec.datatype, (rows, *spec.shape[1:]), missing=spec.missing)
+            for spec in given
+        }
         for spec in given:
             if spec.unpack:  # here, as in the section a file that cannot be read fails the events of others too
                 spec.unpack(tensors[spec.name])

@@ -31,11 +31,14 @@ class View(Frozen):
 
     shape: Shape  #: (C, H, W) an image, (C, L) a series, (F,) a vector
     dtype: Literal["UINT8", "FP32"]
+    missing: bool = False
+    """Whether NaN and infinity are numbers that are missing, which the section fills in; else they are refused."""
 
     @classmethod
     def of(cls, views: Array) -> "View":
-        """What an array of views (N, …) has of each event: bytes 0..255, or numbers."""
-        return cls(shape=views.shape[1:], dtype="UINT8" if views.dtype == np.uint8 else "FP32")
+        """What an array of views (N, …) has of each event: bytes 0..255, or numbers, some of them missing."""
+        whole = views.dtype == np.uint8
+        return cls(shape=views.shape[1:], dtype="UINT8" if whole else "FP32", missing=not whole)
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:

@@ -8,13 +8,26 @@ from typing import Any, Final
 
 import numpy as np
 
+from ddnn.data.moments import finite_moments
 from ddnn.data.split import SPLIT_NAMES
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools, Ints
 
-__all__ = ["Dataset", "Events", "check_visible", "checked", "checked_labels", "checked_view", "name_classes", "pieces"]
+__all__ = [
+    "Dataset",
+    "Events",
+    "check_visible",
+    "checked",
+    "checked_labels",
+    "checked_view",
+    "name_classes",
+    "numbered",
+    "pieces",
+]
 
 PIECE: Final = 2**22  #: elements of views that are looked at at once
+ROUNDED: Final = 0.1  #: of what a channel varies, more of which may not be lost to float32
+STILL: Final = 1e-14  #: share of its mean up to which what a float64 varies is rounding itself
 MOST_CLASSES: Final = 10_000  #: A larger label is a mistake (an identifier, a time), not a class
 
 
@@ -47,7 +60,10 @@ class Dataset:
 
     name: str
     views: tuple[Array, ...]
-    """D arrays (N, *shape_i), uint8 or float32; large ones that a file holds uncompressed are mapped from it."""
+    """D arrays (N, *shape_i), uint8 or float32, in which NaN and infinity are missing numbers.
+
+    Large ones that a file holds uncompressed are mapped from it.
+    """
     y: Ints  #: (N,) class of the event
     y_dev: Ints  #: (N, D) class as device i sees it, -1 where it does not see the event's object
     present: Bools  #: (N, D) whether device i has a view at all
@@ -135,31 +151,76 @@ def checked(name: str, array: Array, kinds: str, shape: tuple[int, ...], what: s
     return array
 
 
-def checked_view(name: str, array: Array) -> Array:
-    """An array (N, *shape) of views as uint8 or float32; raise `BadData` for any other type, for NaN and infinity."""
+def checked_view(name: str, array: Array, *, devices: bool = False) -> Array:
+    """Views (N, *shape), or (N, D, *shape) of all `devices`, as uint8 or float32; NaN and infinity count as missing.
+
+    uint8 is an image's bytes; bool is 0 and 1 of that type; other numbers become float32. Raise `BadData` for what is
+    no number, where none is there, and where float32 would round away what tells events apart.
+    """
+    if array.dtype.kind == "b":
+        return array.view(np.uint8)
     if array.dtype == np.uint8:
         return array
-    if array.dtype.kind != "f":
-        raise BadData(f"{name} has type {array.dtype}; expected uint8 (images 0..255) or a float type")
+    if array.dtype.kind not in "iuf":
+        raise BadData(f"{name} has type {array.dtype}; expected numbers: uint8 (images 0..255), integers, floats, bool")
+    if array.dtype.itemsize > 4 or array.dtype.kind != "f":
+        _refuse_rounding(name, array, 2 if devices else 1)
     with np.errstate(over="ignore"):
         view = array.astype(np.float32, copy=False)
-    bad = ~np.concatenate([np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in pieces(view)])
-    if bad.any():
-        where = f"{bad.sum()} events, first in row {bad.argmax()}"
-        raise BadData(f"{name} holds NaN or infinity in {where}; expected finite numbers")
+    if view.dtype.kind == "f" and not any(np.isfinite(part).any() for part in pieces(view)):
+        raise BadData(f"{name} holds NaN or infinity alone; expected numbers, NaN where one is missing")
     return view
+
+
+def _refuse_rounding(name: str, array: Array, channel: int) -> None:
+    """Raise `BadData` if a channel, by axes 1 … `channel`, loses more to float32 than a tenth of what it varies."""
+    values = array[:: max(array.size // PIECE, 1)].astype(np.float64)
+    axes = (0, *range(channel + 1, values.ndim))
+    values[~np.isfinite(values)] = np.nan
+    with np.errstate(over="ignore", under="ignore"):
+        lost = values.astype(np.float32).astype(np.float64) - values
+    if np.isinf(lost).any():
+        expected = f"expected numbers up to {np.finfo(np.float32).max:.2g}, as float32 has them"
+        raise BadData(f"{name} holds {values[np.isinf(lost)][0]:g}; {expected}")
+    (_, mean, spread), (_, _, off) = finite_moments(values, axes), finite_moments(lost, axes)
+    bad = (off > ROUNDED * spread) & (spread > STILL * abs(mean))
+    if bad.any():
+        at = tuple(int(index[0]) for index in np.nonzero(bad))
+        where = f"device {at[0]}, channel {at[1]}" if channel == 2 else f"channel {at[0]}"
+        raise BadData(
+            f"{name} holds {mean[at]:.6g} ± {spread[at]:.2g} in {where}, which float32, the type of a served view, "
+            "cannot tell apart; expected an offset or factor of your own taken out first, at serving too"
+        )
 
 
 def checked_labels(name: str, array: Array, shape: tuple[int, ...], lowest: int) -> Ints:
     """Integer labels of `shape`, none below `lowest`; whole numbers of a float type are not labels."""
     if array.dtype.kind not in "iu":
-        raise BadData(f"{name} has type {array.dtype}; expected integers")
+        hint = f"; if they are whole, {name}.astype(int) makes them so" if array.dtype.kind == "f" else ""
+        raise BadData(f"{name} has type {array.dtype}; expected integers{hint}")
     if array.shape != shape:
         raise BadData(f"{name} has shape {array.shape}; expected {shape}, as many events as the views")
     labels = array.astype(np.int64)
     if labels.min() < lowest or labels.max() >= MOST_CLASSES:
         raise BadData(f"{name} holds {labels.min()}..{labels.max()}; expected {lowest}..{MOST_CLASSES - 1} at most")
     return labels
+
+
+def numbered(y: Array, names: Array | None) -> tuple[Array, Array | None]:
+    """Labels and names of classes; of labels that are text, their places among the names, or in the alphabet."""
+    if y.dtype.kind == "b":
+        return y.astype(np.int64), names
+    if y.dtype.kind not in "US" or y.ndim != 1:
+        return y, names
+    text = y.astype(str)
+    if names is None:
+        found, places = np.unique(text, return_inverse=True)
+        return places, found
+    known = {name: place for place, name in reversed([*enumerate(names.astype(str).ravel().tolist())])}
+    strangers = sorted(set(text.tolist()) - known.keys())
+    if strangers:
+        raise BadData(f"y holds {strangers[0]!r}; expected some of classes: {', '.join(list(known)[:12])}")
+    return np.array([known[label] for label in text.tolist()]), names
 
 
 def name_classes(y: Ints, names: Array | None) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, Literal
 
 import numpy as np
 
-from ddnn.data.dataset import Events, check_visible, checked, checked_labels, checked_view, name_classes
+from ddnn.data.dataset import Events, check_visible, checked, checked_labels, checked_view, name_classes, numbered
 from ddnn.data.split import SPLIT_NAMES, blocks
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools
@@ -28,6 +28,10 @@ MVMC_CLASSES: Final = ("car", "bus", "person")
 MVMC_VIEWS: Final = [(3, 32, 32)] * 6
 MVMC_SPLIT_FILE: Final = "mvmc_split.json"
 SIDE: Final = 32  #: images smaller than this are padded to it, equally on both sides
+TABLES: Final = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
+HOW: Final = (
+    "numpy.savez('mine.npz', X=table[:, :-1].reshape(N, D, F), y=table[:, -1]), with D devices of F columns each"
+)
 MAPPED: Final = 2**28
 """Bytes from which an array stays in its file, read as it is used; a compressed one is unpacked to a temporary file."""
 
@@ -125,6 +129,9 @@ def read_archive(path: Path, *, grid: tuple[int, int] | None, group_by: str | No
         raise BadData(f"{path} does not exist; expected a .npz file or a built-in name (mnist5k, synthetic)") from error
     except OSError as error:
         raise BadData(f"{path} cannot be read ({error.strerror}); expected a .npz file") from error
+    if path.suffix.lower() in TABLES:
+        stream.close()
+        raise BadData(f"{path} is a table; expected a .npz file: {HOW}")
     with stream:
         return _read(Archive(path, stream), grid, group_by)
 
@@ -158,10 +165,11 @@ def _views(archive: Archive) -> tuple[Array, ...]:
             raise BadData(f"the arrays are X and {', '.join(names)}; expected X alone, or an array for each device")
         whole = archive["X"]
         if whole.ndim not in (3, 4, 5):
-            raise BadData(f"X has shape {whole.shape}; expected (N, D, C, H, W), (N, D, C, L) or (N, D, F)")
+            one = "; one device with F numbers is X[:, None]" if whole.ndim == 2 else ""
+            raise BadData(f"X has shape {whole.shape}; expected (N, D, C, H, W), (N, D, C, L) or (N, D, F){one}")
         if 0 in whole.shape:
             raise BadData(f"X has shape {whole.shape}, which is empty; expected at least one event, device and element")
-        whole = checked_view("X", whole)
+        whole = checked_view("X", whole, devices=True)
         each = (whole[:, i] for i in range(whole.shape[1]))
         return tuple(view if isinstance(view, np.memmap) else np.ascontiguousarray(view) for view in each)
     if not names:
@@ -179,8 +187,9 @@ def _views(archive: Archive) -> tuple[Array, ...]:
 
 def _own(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:
     count, devices = len(views[0]), len(views)
+    raw, names = numbered(raw, archive.get("classes"))
     y = checked_labels("y", raw, (count,), 0)
-    classes = name_classes(y, archive.get("classes"))
+    classes = name_classes(y, names)
     every = np.ones((count, devices), dtype=bool)
     present = check_visible("visible", archive.get("visible", every), (count, devices))
     y_dev = np.where(present, y[:, None], -1)

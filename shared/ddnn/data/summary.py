@@ -12,6 +12,8 @@ from typing import Final
 import numpy as np
 
 from ddnn.data.dataset import Dataset
+from ddnn.data.moments import finite_moments
+from ddnn.data.oddities import few, oddities
 from ddnn.data.split import SPLIT_NAMES
 from ddnn.formatting import percent
 from ddnn.types import Array, Floats, Ints
@@ -19,7 +21,6 @@ from ddnn.types import Array, Floats, Ints
 __all__ = ["WORRYING", "Rows", "Standard", "describe", "doubts", "near_duplicates", "squared_distances"]
 
 CHANNELS: Final = (1, 3, 4)  #: grey, colour, colour and alpha (or depth)
-MOST_NAMES: Final = 5  #: how many are named in one sentence
 CHUNK: Final = 2048  #: events standardised at a time, so that memory stays bounded however many there are
 _MEASURED: Final = 4096  #: events, evenly spaced, that means and deviations are taken of
 WORRYING: Final = 0.05  #: share of test events with a near-duplicate in training above which a result should be doubted
@@ -38,8 +39,8 @@ def describe(data: Dataset) -> str:
     parts = ", ".join(f"{np.count_nonzero(data.split == part)} {part}" for part in SPLIT_NAMES)
     division, groups = f"test {data.division.get('test', 'as it came')}", data.division.get("groups")
     if groups:
-        division += f": {_few(groups['test'])}, validation {_few(groups['validation'])}"
-    classes = f"{len(data.classes)} classes ({_few(data.classes)})"
+        division += f": {few(groups['test'])}, validation {few(groups['validation'])}"
+    classes = f"{len(data.classes)} classes ({few(data.classes)})"
     return f"{data.name}: {len(data)} events ({parts}; {division}), {data.devices} devices (views: {views}), {classes}"
 
 
@@ -48,7 +49,7 @@ def doubts(data: Dataset) -> list[str]:
     found = []
     empty = sorted(set(range(len(data.classes))) - set(np.unique(data.y).tolist()))
     if empty:
-        names = _few([data.classes[label] for label in empty])
+        names = few([data.classes[label] for label in empty])
         found.append(
             f"no event has class {names}; expected labels 0..{len(data.classes) - 1} that all occur, "
             "as an empty class still takes a place in the network"
@@ -57,9 +58,10 @@ def doubts(data: Dataset) -> list[str]:
     if last:
         shape = _times(data.views[last[0]].shape[1:])
         found.append(
-            f"views of device {_few(list(map(str, last)))} have shape {shape}, which looks like (H, W, C); expected "
+            f"views of device {few(last)} have shape {shape}, which looks like (H, W, C); expected "
             "(C, H, W), as numpy.moveaxis(views, -1, -3) makes it"
         )
+    found += oddities(data)
     near = near_duplicates(data)
     if near is not None and near > WORRYING:
         found.append(
@@ -73,11 +75,6 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[2] in CHANNELS and shape[0] not in CHANNELS and shape[0] > shape[2]
 
 
-def _few(names: list[str] | tuple[str, ...]) -> str:
-    rest = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
-
-
 def _times(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))
 
@@ -86,7 +83,7 @@ def _times(shape: tuple[int, ...]) -> str:
 class Rows:
     """Some events, standardised."""
 
-    values: Floats  #: (N, F), zero where the view is absent
+    values: Floats  #: (N, F), zero where the view is absent, or a number of it missing
     seen: Floats  #: (N, D), 1 where the device has a view, else 0
     sizes: Floats  #: (D,), elements of each device's view among the F
 
@@ -117,7 +114,7 @@ class Standard:
         for device, (view, (mean, deviation)) in enumerate(zip(data.views, self._scales, strict=True)):
             part = view[rows]
             flat = (part.reshape(len(part), -1)[:, self.picked[device]] - mean) / deviation
-            values.append(np.where(seen[:, device, None], flat, np.float32(0)))
+            values.append(np.where(seen[:, device, None] & np.isfinite(flat), flat, np.float32(0)))
         return Rows(np.concatenate(values, axis=1), seen.astype(np.float32), self.sizes)
 
 
@@ -139,9 +136,9 @@ def _moments(view: Array) -> Sequence[Floats]:
     axes = (0, *range(2, view.ndim))
     if not len(view):
         return np.zeros(view.shape[1:], np.float32), np.ones(view.shape[1:], np.float32)
-    mean, deviation = (moment(view, axis=axes, keepdims=True, dtype=np.float64) for moment in (np.mean, np.std))
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    return tuple(np.broadcast_to(m, (1, *view.shape[1:])).astype(np.float32) for m in (mean, deviation))
+    _, mean, deviation = finite_moments(view, axes)
+    deviation, each = np.where(deviation > 0, deviation, 1.0), (1, -1, *[1] * (view.ndim - 2))
+    return tuple(np.broadcast_to(m.reshape(each), (1, *view.shape[1:])).astype(np.float32) for m in (mean, deviation))
 
 
 def near_duplicates(data: Dataset, *, events: int = 500, seed: int = 0) -> float | None:

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
+from ddnn.network.normalise import Normalise
 from ddnn.network.plan import Plan, Shape, Wanted
 from ddnn.network.quantise import Quantiser, quantiser
-from ddnn.network.sections import Local, Normalise, features_of, make_section
+from ddnn.network.sections import Local, features_of, make_section
 from ddnn.topology import Features, Files, Fusion, Level, Topology
 from ddnn.types import Tier
 

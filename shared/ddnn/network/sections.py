@@ -3,7 +3,6 @@
 A factory is called with a `Wanted` and makes a module; the shape of its features is found by running it (n children).
 """
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -15,39 +14,11 @@ from torch import Tensor, nn
 from ddnn.errors import BadConfig
 from ddnn.extensions import resolve
 from ddnn.network.blocks import FUSIONS, Concat, Head, Tail, Trunk
+from ddnn.network.normalise import Normalise
 from ddnn.network.plan import NetworkConfig, SectionPlan, Shape, Wanted
 from ddnn.network.quantise import Sign
-from ddnn.topology import View
 
-__all__ = ["Blocks", "Foreign", "Fork", "Local", "Normalise", "features_of", "magnitudes", "make_section"]
-
-
-class Normalise(nn.Module):
-    """View → (view − mean) / spread, of one device or of all that share their weights; a series with its spectrum."""
-
-    mean: Tensor
-    spread: Tensor
-
-    def __init__(self, view: View, spectrum: bool = False) -> None:
-        super().__init__()
-        each = (view.shape[0], *[1] * (len(view.shape) - 1))
-        self.register_buffer("mean", torch.full(each, 127.5 if view.dtype == "UINT8" else 0.0))
-        self.register_buffer("spread", torch.full(each, 127.5 if view.dtype == "UINT8" else 1.0))
-        self.spectrum = spectrum and len(view.shape) == 2
-
-    def forward(self, view: Tensor) -> Tensor:
-        """(B, *shape), bytes or floats → floats of the same shape, or (B, C, L + L // 2) with the spectrum."""
-        x = (view.to(torch.float32) - self.mean) / self.spread
-        return torch.cat([x, magnitudes(x)], dim=2) if self.spectrum else x
-
-
-def magnitudes(x: Tensor) -> Tensor:
-    """ln(1 + |DFT| / √L) of series (B, C, L) around their means, at the frequencies 1 … L // 2."""
-    length = x.shape[2]  # which is small; products with cosines and sines export to any ONNX runtime
-    turns = torch.outer(torch.arange(length), torch.arange(1, length // 2 + 1)) * (2 * math.pi / length)
-    around = x - x.mean(dim=2, keepdim=True)
-    power = (around @ turns.cos().to(x)).square() + (around @ turns.sin().to(x)).square()
-    return torch.log1p(((power + 1e-6) / length).sqrt())  # a root has no slope at zero
+__all__ = ["Blocks", "Foreign", "Fork", "Local", "features_of", "make_section"]
 
 
 class Fork(nn.Module):
@@ -121,7 +92,9 @@ class Foreign(nn.Module):
         self.section = section
 
     def forward(self, x: Tensor, *present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        x = x if self.normalise is None or self.raw_view else self.normalise(x)
+        if self.normalise is not None:
+            raw = self.normalise.filled if self.normalise.floats else nn.Identity()
+            x = raw(x) if self.raw_view else self.normalise(x)
         return self.section(x, *present)  # type: ignore[no-any-return]
 
 

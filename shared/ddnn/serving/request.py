@@ -130,6 +130,7 @@ class TensorSpec:
     optional: bool = False
     most: int = 0
     unpack: Callable[[Array], Array] | None = None  #: raises `BadInput` for a file that cannot be read
+    missing: bool = False  #: NaN and infinity are taken, as numbers that are missing
 
     @property
     def largest(self) -> tuple[int, ...]:
@@ -147,7 +148,8 @@ def input_tensor(
     """What a section takes of child number `child`, [B, …], or of so many places, [B, places, …]."""
     codec, shape = topology.codec(given, child), topology.shape(given, child, classes)
     unpack = partial(codec.unpack, shape=shape) if codec.datatype == "BYTES" else None
-    return TensorSpec(given.what, codec.datatype, (-1, *places, *codec.wire_shape(shape)), optional, unpack=unpack)
+    missing, sizes = given.what == "view" and topology.devices[child].view.missing, codec.wire_shape(shape)
+    return TensorSpec(given.what, codec.datatype, (-1, *places, *sizes), optional, unpack=unpack, missing=missing)
 
 
 def answer_tensors(classes: int, devices: int, *, need_features: bool) -> list[TensorSpec]:

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
-from ddnn.data.dataset import PIECE
 from ddnn.data.split import watched
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan
+from ddnn.network.normalise import Normalise
 from ddnn.network.quantise import clip_weights
-from ddnn.network.sections import Normalise
 from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import View
 from ddnn.training.config import Config
 from ddnn.training.loader import Batch, Batches, Loader, augment, batch_of, drop_devices
 from ddnn.training.loss import LOSSES, validate
+from ddnn.training.moments import fit_inputs
 from ddnn.training.run import Checkpoint, Run, State, refuse_other_data, weights_of
-from ddnn.types import Array, Exit, Ints
+from ddnn.types import Exit
 
 __all__ = ["Silent", "Trainer", "Watcher", "initial_network", "train"]
 
@@ -285,39 +285,8 @@ def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = DDNN(plan)
-    rows = data.split == "train"
-    parts: dict[Normalise, list[tuple[Array, Ints]]] = {}  # devices that share their weights share this too
-    for index, (normalise, view) in enumerate(zip(network.inputs, data.views, strict=True)):
-        parts.setdefault(normalise, []).append((view, np.flatnonzero(rows & data.present[:, index])))
-    for normalise, seen in parts.items():
-        if any(len(chosen) for _, chosen in seen):
-            mean, spread = _moments(seen)
-            spread[spread < 1e-6] = 1.0  # a channel that never changes tells nothing; do not blow up its rounding
-            normalise.mean.copy_(torch.from_numpy(mean).reshape(normalise.mean.shape))
-            normalise.spread.copy_(torch.from_numpy(spread).reshape(normalise.spread.shape))
+    fit_inputs(network, data)
     return network
-
-
-def _moments(parts: list[tuple[Array, Ints]]) -> tuple[Array, Array]:
-    """Mean and deviation of each channel over views (N_i, *shape); mapped ones in pieces, as Chan et al. (1979) do."""
-    size = sum(len(rows) * math.prod(view.shape[1:]) for view, rows in parts)
-    pieces = 1
-    if any(isinstance(view, np.memmap) for view, _ in parts):
-        pieces = min(-(-size // PIECE), max(len(rows) for _, rows in parts))
-    count = 0
-    mean: Array = np.zeros(())
-    variance = spread = mean
-    for piece in range(pieces):
-        seen = np.concatenate([view[np.array_split(rows, pieces)[piece]] for view, rows in parts]).astype(np.float64)
-        axes, share = (0, *range(2, seen.ndim)), len(seen) / (count + len(seen))
-        delta, spread = seen.mean(axis=axes) - mean, seen.std(axis=axes)
-        if count:
-            variance = (1 - share) * variance + share * spread**2 + share * (1 - share) * delta**2
-            mean, spread = mean + share * delta, np.sqrt(variance)
-        else:
-            mean, variance = delta, spread**2
-        count += len(seen)
-    return mean, spread
 
 
 def _origin(data: Dataset, seed: int, initial: Bundle | None, freeze: Collection[str]) -> dict[str, Any]:
@@ -330,6 +299,9 @@ def _origin(data: Dataset, seed: int, initial: Bundle | None, freeze: Collection
 
 def _load(network: DDNN, state: Mapping[str, Tensor], what: str) -> None:
     """Load weights; raise `BadConfig` naming the first tensor that does not fit."""
+    for name, module in network.named_modules():
+        if isinstance(module, Normalise):
+            module.take_form(state, f"{name}.")
     own = network.state_dict()
     for name in [*own, *sorted(state.keys() - own.keys())]:
         mine, other = (f"{tuple(kept[name].shape)}" if name in kept else "none" for kept in (own, state))

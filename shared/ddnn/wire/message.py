@@ -117,15 +117,18 @@ class InferRequest:
     outputs: dict[str, bool] | None  #: outputs asked for, each with whether it is wanted as binary; None = all
     binary_default: bool  #: whether outputs are binary where nothing else is said
 
-    def take(self, name: str, datatype: str, shape: tuple[int | None, ...]) -> Array:
-        """Return the input `name` if it is of `datatype` and `shape`, finite too; None = any size but 0."""
+    def take(self, name: str, datatype: str, shape: tuple[int | None, ...], *, missing: bool = False) -> Array:
+        """Return the input `name` if it is of `datatype` and `shape`, finite too; None = any size but 0.
+
+        `missing`: NaN and infinity are taken, as numbers that are missing.
+        """
         array = self.inputs.get(name)
         fits = array is not None and array.shape == shape and array.dtype == DATATYPES[datatype]
-        if array is None or not fits or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-            return self._fitting(name, datatype, shape)
+        if array is None or not fits or (array.dtype.kind == "f" and not missing and not np.isfinite(array).all()):
+            return self._fitting(name, datatype, shape, missing)
         return array
 
-    def _fitting(self, name: str, datatype: str, shape: tuple[int | None, ...]) -> Array:
+    def _fitting(self, name: str, datatype: str, shape: tuple[int | None, ...], missing: bool) -> Array:
         array = self.inputs.get(name)
         if array is None:
             raise BadInput(f"input tensor {shown(name)} is missing; found {_names(self.inputs)}")
@@ -136,7 +139,8 @@ class InferRequest:
         if found != datatype or not fits:
             want = ", ".join("at least 1" if size is None else str(size) for size in shape)
             raise BadInput(f"input tensor {shown(name)} is {found} {list(array.shape)}; expected {datatype} [{want}]")
-        check_finite(array, f"input tensor {shown(name)}")
+        if not missing:
+            check_finite(array, f"input tensor {shown(name)}")
         return array
 
     def refuse_unknown(self, known: Collection[str]) -> None:

@@ -67,7 +67,7 @@ _JSON_TYPES: Final[dict[str, tuple[frozenset[type], str]]] = {
     "b": (frozenset({bool}), "true or false"),
     "u": (frozenset({int}), "integers"),
     "i": (frozenset({int}), "integers"),
-    "f": (frozenset({int, float}), "numbers"),
+    "f": (frozenset({int, float, type(None)}), "numbers, null for one that is missing"),
     "O": (frozenset({str}), "strings"),
 }
 
@@ -238,7 +238,7 @@ def _from_json(data: object, datatype: str, shape: tuple[int, ...], where: str) 
     except OverflowError as error:
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
         raise BadInput(f"{where} is {datatype} and its data leaves the range {low} to {high}") from error
-    if dtype.kind == "f" and not np.isfinite(array).all():
+    if dtype.kind == "f" and np.isinf(array).any():
         raise BadInput(f"{where} is {datatype} and its data leaves the range of that type")
     return array.reshape(shape)
 

@@ -34,6 +34,47 @@ def test_equal_devices_come_as_one_array(tmp_path: Path) -> None:
     assert (data.y_dev == Y[:, None]).all()
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.int32, np.int64, np.uint64, ">f4", ">i2"])
+def test_numbers_of_any_type_are_views(tmp_path: Path, dtype: str) -> None:
+    values = np.random.default_rng(0).integers(0, 100, (N, 3, 5)).astype(dtype)
+    data = load(saved(tmp_path, X=values, y=Y))
+    assert data.views[0].dtype == np.float32
+    np.testing.assert_array_equal(data.views[1], values[:, 1])
+
+
+def test_booleans_are_bytes_of_0_and_1(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((N, 3, 5)) < 0.5
+    data = load(saved(tmp_path, X=values, y=Y % 2 > 0))
+    assert data.views[0].dtype == np.uint8
+    np.testing.assert_array_equal(data.views[1], values[:, 1])
+    assert data.classes == ("0", "1")
+
+
+def test_numbers_near_a_million_that_vary_by_one_are_kept(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(1e6, 1.0, (N, 3, 5))
+    data = load(saved(tmp_path, X=values, y=Y))
+    np.testing.assert_allclose(data.views[0], values[:, 0], atol=0.04)
+
+
+def test_labels_may_be_names(tmp_path: Path) -> None:
+    names = np.array(["walk", "run", "sit", "lie"])
+    data = load(saved(tmp_path, **good(y=names[Y])))
+    assert data.classes == ("lie", "run", "sit", "walk")
+    assert [data.classes[label] for label in data.y] == names[Y].tolist()
+    data = load(saved(tmp_path, **good(y=names[Y], classes=names)))
+    assert data.classes == tuple(names.tolist())
+    assert (data.y == Y).all()
+
+
+def test_a_missing_number_stays_missing_in_hidden_views_too(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(N, 3, 5))
+    values[3, 1, 2], values[4, 0], values[5, 2, 0] = np.nan, np.nan, np.inf
+    visible = np.ones((N, 3), bool)
+    visible[4, 0] = False
+    data = load(saved(tmp_path, X=values, y=Y, visible=visible))
+    np.testing.assert_array_equal(np.stack(data.views, axis=1), values.astype(np.float32))
+
+
 def test_unequal_devices_come_as_numbered_arrays(tmp_path: Path) -> None:
     views = {"X_0": np.zeros((N, 1, 8, 8), np.uint8), "X_1": np.zeros((N, 2, 9)), "X_2": np.zeros((N, 4), np.float32)}
     data = load(saved(tmp_path, **views, y=Y))
@@ -87,14 +128,19 @@ BREACHES: list[tuple[dict[str, Any], str]] = [
     ({"X": None, "X_0": np.zeros((N, 3)), "X_1": np.zeros((N - 1, 3))}, "X_1 has 39 events; expected 40"),
     ({"X": np.zeros((N, 3))}, r"X has shape \(40, 3\)"),
     ({"X": np.zeros((0, 3, 5)), "y": np.zeros(0, int)}, "which is empty"),
-    ({"X": np.zeros((N, 3, 5), np.int32)}, "X has type int32; expected uint8"),
-    ({"X": np.full((N, 3, 5), np.nan)}, "X holds NaN or infinity in 40 events, first in row 0"),
-    ({"X": np.full((N, 3, 5), 1e300)}, "X holds NaN or infinity"),
+    ({"X": np.zeros((N, 3, 5), np.complex64)}, "X has type complex64; expected numbers"),
+    ({"X": np.full((N, 3, 5), np.nan)}, "X holds NaN or infinity alone"),
+    ({"X": np.full((N, 3, 5), 1e300)}, r"X holds 1e\+300; expected numbers up to 3.4e\+38"),
+    ({"X": np.zeros((N, 15))}, r"one device with F numbers is X\[:, None\]"),
+    ({"X": np.arange(N * 15.0).reshape(N, 3, 5) + 1.7e12}, r"X holds 1.7e\+12 ± .* in device 0, channel 0"),
+    ({"X": np.arange(N * 15).reshape(N, 3, 5) + 2**40}, r"X holds 1.09951e\+12 ± .* in device 0, channel 0"),
+    ({"X": None, "X_0": 1e-50 * np.arange(N * 15.0).reshape(N, 3, 5)}, r"X_0 holds .* in channel 0, which float32"),
+    ({"y": np.array(["a", "b", "c", "d"])[Y], "classes": np.array(["a", "b", "c"])}, "y holds 'd'; expected some of"),
     ({"X": np.array([[None]])}, "X cannot be read .* no pickled objects"),
     ({"y": Y[:-1]}, r"y has shape \(39,\); expected \(40,\)"),
     ({"y": np.stack([Y] * 3, axis=1)}, r"y has shape \(40, 3\); expected \(40,\); .* go into y_dev"),
     ({"X": np.zeros((N, 6, 3, 32, 31)), "y": np.stack([Y] * 6, axis=1)}, r"y has shape \(40, 6\); expected \(40,\)"),
-    ({"y": Y.astype(float)}, "y has type float64; expected integers"),
+    ({"y": Y.astype(float)}, r"y has type float64; expected integers; if they are whole, y.astype\(int\)"),
     ({"y": Y - 1}, "y holds -1..2; expected 0"),
     ({"y": Y * 100_000}, "y holds 0..300000"),
     ({"y": np.zeros(N, int)}, "the one class 0; expected at least 2"),
@@ -141,7 +187,9 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
     whole = Path(saved(tmp_path, **good())).read_bytes()
     (tmp_path / "short.npz").write_bytes(whole[:-60])
     (tmp_path / "flipped.npz").write_bytes(whole[:400] + b"\xff" + whole[401:])
+    (tmp_path / "table.csv").write_text("1,2,0")
     for name, sentence in [
+        ("table.csv", r"is a table; expected a .npz file: numpy.savez\("),
         ("none.npz", "does not exist"),
         ("text.npz", "cannot be read as .npz .it is no zip archive"),
         ("bare.npy", "one bare array"),

@@ -30,13 +30,14 @@ def test_one_line_says_what_there_is(tmp_path: Path) -> None:
 )
 def test_classes_without_events_are_doubted(tmp_path: Path, labels: list[int], empty: str) -> None:
     y = np.array(labels)[np.arange(60) % len(labels)]
-    (sentence,) = doubts(made(tmp_path, X=np.zeros((60, 2, 4), np.float32), y=y))
+    views = np.arange(480, dtype=np.float32).reshape(60, 2, 4)
+    sentence, *_ = doubts(made(tmp_path, X=views, y=y))
     assert sentence.startswith(f"no event has class {empty}; expected labels 0..{max(labels)} that all occur")
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_images_with_their_channels_last_are_doubted(tmp_path: Path, channels: int) -> None:
-    y, images = np.arange(60) % 3, np.zeros((60, 2, 16, 12, channels), np.uint8)
+    y, images = np.arange(60) % 3, np.random.default_rng(0).integers(0, 256, (60, 2, 16, 12, channels), np.uint8)
     (sentence,) = doubts(made(tmp_path, X=images, y=y))
     assert sentence.startswith(f"views of device 0, 1 have shape 16×12×{channels}, which looks like (H, W, C)")
     assert doubts(made(tmp_path, X=np.moveaxis(images, -1, -3), y=y)) == []

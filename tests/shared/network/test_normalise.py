@@ -8,8 +8,8 @@ import torch
 
 from ddnn.errors import BadConfig
 from ddnn.network import NetworkConfig, Plan, SectionConfig
+from ddnn.network.normalise import magnitudes
 from ddnn.network.plan import SectionPlan
-from ddnn.network.sections import magnitudes
 from ddnn.topology import View
 
 
