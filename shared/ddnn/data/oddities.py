@@ -38,7 +38,8 @@ def oddities(data: Dataset) -> Iterator[str]:
         which = few(np.flatnonzero(missing).tolist())
         yield (
             f"{percent(missing.sum() / among[missing > 0].sum(), 1)} of the numbers in views of device {which} are "
-            "missing (NaN or infinity); each counts as its channel's mean over training events, at serving too"
+            "missing (NaN or infinity); each counts as its channel's usual value in training, mean or median, "
+            "at serving too"
         )
     yield from _classes(data)
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from ddnn.data.dataset import Dataset
-from ddnn.data.moments import finite_moments
+from ddnn.data.moments import SIDES, finite_moments, finite_quantiles, heavy_tails, middle_deviation
 from ddnn.data.oddities import few, oddities
 from ddnn.data.split import SPLIT_NAMES
 from ddnn.formatting import percent
@@ -23,6 +23,8 @@ __all__ = ["WORRYING", "Rows", "Standard", "describe", "doubts", "near_duplicate
 CHANNELS: Final = (1, 3, 4)  #: grey, colour, colour and alpha (or depth)
 CHUNK: Final = 2048  #: events standardised at a time, so that memory stays bounded however many there are
 _MEASURED: Final = 4096  #: events, evenly spaced, that means and deviations are taken of
+_LOOKED_AT: Final = 2**19  #: values that quantiles are taken of
+FAR: Final = 5.0  #: deviations, beyond which all values of a channel with heavy tails are as far
 WORRYING: Final = 0.05  #: share of test events with a near-duplicate in training above which a result should be doubted
 OTHER_CLASS: Final = 0.3
 """A near-duplicate is nearer than this share of the distance to the nearest event of another class…"""
@@ -111,9 +113,11 @@ class Standard:
     def __call__(self, data: Dataset, rows: slice | Array = slice(None)) -> Rows:
         """The events of `data` at `rows`, with the devices this was made from."""
         seen, values = data.present[rows], []
-        for device, (view, (mean, deviation)) in enumerate(zip(data.views, self._scales, strict=True)):
+        for device, (view, (mean, deviation, limit)) in enumerate(zip(data.views, self._scales, strict=True)):
             part = view[rows]
             flat = (part.reshape(len(part), -1)[:, self.picked[device]] - mean) / deviation
+            if np.isfinite(limit).any():
+                flat = np.clip(flat, -limit, limit, where=np.isfinite(flat), out=flat)
             values.append(np.where(seen[:, device, None] & np.isfinite(flat), flat, np.float32(0)))
         return Rows(np.concatenate(values, axis=1), seen.astype(np.float32), self.sizes)
 
@@ -132,13 +136,26 @@ def squared_distances(a: Rows, b: Rows) -> Floats:
 
 
 def _moments(view: Array) -> Sequence[Floats]:
-    """Mean and deviation (*shape,) of each channel of views (N, *shape); an element of a vector is its own channel."""
+    """Mean, deviation and limit in deviations (*shape,) of each channel of views (N, *shape).
+
+    An element of a vector is its own channel. Only a channel with heavy tails has a limit, and its middle's deviation.
+    """
     axes = (0, *range(2, view.ndim))
     if not len(view):
-        return np.zeros(view.shape[1:], np.float32), np.ones(view.shape[1:], np.float32)
+        return tuple(np.full(view.shape[1:], value, np.float32) for value in (0.0, 1.0, np.inf))
     _, mean, deviation = finite_moments(view, axes)
+    limit = np.full_like(mean, np.inf)
+    if view.dtype.kind == "f":
+        values = np.moveaxis(view[:: max(view.size // _LOOKED_AT, 1)], 1, -1).reshape(-1, view.shape[1])
+        low, median, high = finite_quantiles(values, (SIDES[0], 0.5, SIDES[1]))
+        middle = middle_deviation(low, high)
+        heavy = heavy_tails(deviation, middle)
+        robust = zip((median, middle, FAR), (mean, deviation, limit), strict=True)
+        mean, deviation, limit = (np.where(heavy, one, other) for one, other in robust)
     deviation, each = np.where(deviation > 0, deviation, 1.0), (1, -1, *[1] * (view.ndim - 2))
-    return tuple(np.broadcast_to(m.reshape(each), (1, *view.shape[1:])).astype(np.float32) for m in (mean, deviation))
+    return tuple(
+        np.broadcast_to(m.reshape(each), (1, *view.shape[1:])).astype(np.float32) for m in (mean, deviation, limit)
+    )
 
 
 def near_duplicates(data: Dataset, *, events: int = 500, seed: int = 0) -> float | None:

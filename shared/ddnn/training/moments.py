@@ -13,7 +13,7 @@ import torch
 
 from ddnn.data import Dataset
 from ddnn.data.dataset import PIECE
-from ddnn.data.moments import finite_moments
+from ddnn.data.moments import SIDES, TINY, finite_moments, finite_quantiles, heavy_tails, middle_deviation
 from ddnn.network import DDNN
 from ddnn.network.normalise import Normalise
 from ddnn.types import Array, Floats, Ints
@@ -22,15 +22,11 @@ __all__ = ["fit_inputs"]
 
 Part = tuple[Array, Ints]  #: views of one device, and the rows of them that count
 
-HEAVY: Final = 3.0
-"""Deviation over that of the middle 95 % from which tails are heavy: 1 if normal, at most 1.6 in clean data seen."""
-MIDDLE: Final = 2 * NormalDist().inv_cdf(0.975)  #: width of the middle 95 % of a normal distribution, in deviations
 LEVELS: Final = (0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.99)
 EXTREME: Final = 3.3  #: score of the smallest and the largest value
 STILL: Final = 1e-7
 """Spread, as a share of the mean, up to which a channel is constant: float32 rounds to 6e-8 of a number."""
-TINY: Final = 1e-30
-SIDES: Final = (0.025, 0.25, 0.75, 0.975)
+QUARTERS: Final = (0.25, 0.75)
 QUARTER: Final = NormalDist().inv_cdf(0.75)
 
 
@@ -50,9 +46,9 @@ def _fit(normalise: Normalise, seen: list[Part]) -> None:
     # A channel that never changes tells nothing; do not blow up its rounding.
     spread = np.where(spread > np.maximum(STILL * abs(mean), TINY), spread, 1.0)
     if seen[0][0].dtype != np.uint8:
-        knots, (low, lower, upper, high) = _quantiles(seen)
-        middle, median = (high - low) / MIDDLE, knots[:, len(LEVELS) // 2 + 1]
-        heavy = (middle > TINY) & (spread > HEAVY * middle)
+        knots, (low, high, lower, upper) = _quantiles(seen)
+        middle, median = middle_deviation(low, high), knots[:, len(LEVELS) // 2 + 1]
+        heavy = heavy_tails(spread, middle)
         if heavy.any():
             # The shorter side's, as noise of the longer one's size would hide what is told apart on the shorter.
             short = np.minimum(upper - median, median - lower) / QUARTER
@@ -75,18 +71,13 @@ def _curves(knots: Floats, heavy: Array) -> tuple[Floats, Floats]:
 
 
 def _quantiles(parts: list[Part]) -> tuple[Floats, Floats]:
-    """Of each channel's finite values, of evenly taken events: (C, Q) at 0, `LEVELS` and 1, and (4, C) at `SIDES`."""
+    """Quantiles of each channel, of evenly taken events: (C, Q) at 0, `LEVELS`, 1; (4, C) at `SIDES`, `QUARTERS`."""
     size, count = math.prod(parts[0][0].shape[1:]), sum(len(rows) for _, rows in parts)
     step = max(8 * count * size // PIECE, 1)  # enough to tell tails, and a small part of the memory
     channels = parts[0][0].shape[1]
-    values = np.concatenate(
-        [np.moveaxis(view[rows[::step]], 1, -1).reshape(-1, channels).astype(np.float64) for view, rows in parts]
-    )
-    values[~np.isfinite(values)] = np.nan
-    values[:, np.isnan(values).all(axis=0)] = 0.0
-    quantile = np.nanquantile if np.isnan(values).any() else np.quantile
-    found = quantile(values, [0.0, *LEVELS, 1.0, *SIDES], axis=0)
-    return found[: -len(SIDES)].T, found[-len(SIDES) :]
+    values = np.concatenate([np.moveaxis(view[rows[::step]], 1, -1).reshape(-1, channels) for view, rows in parts])
+    *knots, low, high, lower, upper = finite_quantiles(values, (0.0, *LEVELS, 1.0, *SIDES, *QUARTERS))
+    return np.stack(knots, axis=1), np.stack([low, high, lower, upper])
 
 
 def _moments(parts: list[Part]) -> tuple[Floats, Floats]:
