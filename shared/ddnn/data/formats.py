@@ -29,9 +29,7 @@ MVMC_VIEWS: Final = [(3, 32, 32)] * 6
 MVMC_SPLIT_FILE: Final = "mvmc_split.json"
 SIDE: Final = 32  #: images smaller than this are padded to it, equally on both sides
 TABLES: Final = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
-HOW: Final = (
-    "numpy.savez('mine.npz', X=table[:, :-1].reshape(N, D, F), y=table[:, -1]), with D devices of F columns each"
-)
+HOW: Final = "numpy.savez('mine.npz', X=numbers.reshape(N, D, F), y=classes), N rows of D devices with F columns each"
 MAPPED: Final = 2**28
 """Bytes from which an array stays in its file, read as it is used; a compressed one is unpacked to a temporary file."""
 
