@@ -40,6 +40,7 @@ class Finishing(TypedDict, total=False):
     command: str
     golden_events: int
     tested: bool
+    recipe: dict[str, Any] | None
     phase: Say
     say: Say
 
@@ -62,7 +63,7 @@ def make_bundle(
 
     Args:
         data: Events with their split, from `ddnn.data.load`.
-        config: The network and how it learns; None is `initial`'s, or the default.
+        config: The network and how it learns; None is `initial`'s, or the default. `ddnn.recipe.find` finds one.
         out: Folder to make; it is there only when everything has succeeded.
         seed: Makes first weights, order and random changes.
         run: Folder that every epoch is saved to, such as `Run.beside(out)`; held, so that one process works on it.
@@ -75,6 +76,7 @@ def make_bundle(
         name: The bundle's; by default the data's.
         command: How it was made, for the manifest.
         golden_events: Test events kept with torch's answers to them, by default 256.
+        recipe: How the config was found, for the manifest; `ddnn.recipe.Recipe.document`.
         tested: Whether the manifest gets what `ddnn.evaluation.evaluate` says of the test events, as by default.
         phase: Is called with what begins after training.
         say: Is called with a sentence where the policy could not be tuned.
@@ -138,6 +140,8 @@ def finish_bundle(
         training = draft.manifest.training
         if initial is not None:
             training = training.model_copy(update={"data": {**training.data, "initial": initial.fingerprint}})
+        if recipe := finishing.get("recipe"):
+            training = training.model_copy(update={"data": {**training.data, "recipe": recipe}})
         if finishing.get("tested", True):
             phase("evaluating on the test split")
             figures = evaluate(draft, data.subset("test"), missing=data.devices > 1)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ddnn.evaluation.scores import Progress
+    from ddnn.recipe import Recipe
     from ddnn.training import Config, Run
 
 __all__ = ["train"]
@@ -31,6 +32,9 @@ Freeze = Annotated[
     list[str] | None, Option(metavar="SECTION", help="Keep `device`, `local`, `edge`, `cloud`, or `device_0` as it is.")
 ]
 MaxDrop = Annotated[float, Option(help="How far below the cloud exit's the tuned overall accuracy may be.")]
+Minutes = Annotated[
+    float, Option(min=0, help="Where no config, weights or epochs are given: time to look for a recipe in.")
+]
 
 
 def train(
@@ -47,6 +51,7 @@ def train(
     initial: Initial = None,
     freeze: Freeze = None,
     max_accuracy_drop: MaxDrop = 0.005,
+    minutes: Minutes = 10.0,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in OUT.run.")] = False,
     force: Annotated[bool, Option("--force", help="Replace an existing bundle, or an unfinished run.")] = False,
     as_json: options.Json = False,
@@ -56,7 +61,9 @@ def train(
 
     Example: `ddnn train mnist5k --grid 3x2 --out digits`
 
-    Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with `--resume` continues.
+    Without --config a recipe is looked for on the training and validation events: what was tried, and what it was
+    worth, is shown in the end. Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with
+    `--resume` continues.
     """
     from ddnn.configs import config_file
     from ddnn.data import load
@@ -65,6 +72,7 @@ def train(
 
     with needed_for("training"):
         from ddnn.export import refuse_existing
+        from ddnn.recipe import TRIALS_FILE, find
         from ddnn.training import Config, Run
     from ddnn.pipeline import make_bundle
 
@@ -81,30 +89,40 @@ def train(
             "train needs a SOURCE and --out BUNDLE, for example `ddnn train mnist5k --grid 3x2 --out digits`"
         )
     refuse_existing(out, force=force)
-    run = Run.beside(out)
-    if resume:
-        wanted = _resumed(run, wanted, changed=bool(config or epochs or batch or learning_rate))
+    run, given = Run.beside(out), bool(config or epochs or batch or learning_rate)
+    looking = not (given or first or resume) or (resume and not run.unfinished and (run.path / TRIALS_FILE).is_file())
+    if resume and not looking:
+        wanted = _resumed(run, wanted, changed=given)
     groups, devices = test_groups.split(",") if test_groups else None, wanted.network.devices
     data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed, devices=devices)
     typer.echo(describe(data), err=True)
     for doubt in doubts(data):
         typer.echo(f"warning: {doubt}", err=True)
-    wishes: dict[str, Any] = {"seed": seed, "run": run, "resume": resume, "force": force, "initial": first}
+    wishes: dict[str, Any] = {"seed": seed, "run": run, "force": force, "initial": first}
     wishes |= {"freeze": freeze or (), "max_accuracy_drop": max_accuracy_drop, "command": _command()}
+    recipe = None
     try:
         with bars() as progress:
+            if looking:
+                recipe = find(data, seed=seed, minutes=minutes, run=run, progress=progress)
+                wanted, resume = recipe.config, False
+                wishes |= {"recipe": recipe.document()}
+                typer.echo(recipe.sentence(), err=True)
             wishes |= {"phase": lambda what: progress(what, 0, 1), "say": lambda doubt: typer.echo(doubt, err=True)}
             watcher = _Watcher(wanted.training.epochs, progress)
-            bundle = make_bundle(data, wanted, out, watcher=watcher, **wishes)
+            bundle = make_bundle(data, wanted, out, resume=resume, watcher=watcher, **wishes)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; `--resume` goes on after the last whole epoch, kept in {run.path}", err=True)
+        typer.echo(f"stopped; `--resume` goes on after the last whole trial or epoch, kept in {run.path}", err=True)
         raise
     report = bundle.manifest.training.test
     if as_json:
         test = {key: value for key, value in report.items() if key != "proof"}
-        print_json({"bundle": str(out), "fingerprint": bundle.fingerprint, "training": run.summary(), "test": test})
-    else:
-        _show(out, report)
+        made = {"training": run.summary(), "recipe": recipe.document() if recipe else None, "test": test}
+        print_json({"bundle": str(out), "fingerprint": bundle.fingerprint, **made})
+        return
+    if recipe and recipe.trials:
+        _show_trials(recipe)
+    _show(out, report)
 
 
 def _resumed(run: "Run", wanted: "Config", *, changed: bool) -> "Config":
@@ -142,6 +160,22 @@ def _shares(record: "Mapping[str, Any]") -> str:
     shares = " ".join(f"{exit} {percent(record[exit])}" for exit in exits if record[exit] is not None)
     lost = record["cloud_one_lost"]
     return f"{shares} one lost {percent(min(lost))}" if lost else shares
+
+
+def _show_trials(recipe: "Recipe") -> None:
+    """What was tried, and what each choice was worth."""
+    from rich.console import Console
+
+    from ddnn.formatting import percent, table
+
+    exits = list(recipe.trials[0].exits)
+    shown = table("tried on folds of the training and validation events", "", *exits, "score", "kept")
+    for trial in recipe.trials:
+        kept = "yes" if trial.kept else ""
+        shown.add_row(trial.name, *(percent(trial.exits[exit]) for exit in exits), percent(trial.score), kept)
+    Console(stderr=True).print(shown)
+    if recipe.left:
+        typer.echo(f"no time was left to try {', '.join(recipe.left)}; --minutes gives more", err=True)
 
 
 def _show(out: Path, report: dict[str, Any]) -> None:

@@ -75,6 +75,8 @@ class Dataset:
     source: Mapping[str, Any]  #: arguments of `ddnn.data.load` that give this data set again
     division: Mapping[str, Any] = field(default_factory=dict)
     """For reports: who chose `test` and `validation`, their `groups` if whole (else None), `events` of each split."""
+    groups: Array | None = None
+    """(N,) what stayed whole in the split, if asked for."""
 
     @classmethod
     def of(cls, name: str, events: Events, split: Array, source: dict[str, Any], division: dict[str, Any]) -> "Dataset":
@@ -86,7 +88,9 @@ class Dataset:
             for part in pieces(array):
                 total.update(np.ascontiguousarray(part).data)
         index, value = np.arange(len(y)), total.hexdigest()
-        return cls(name, views, y, y_dev, present, classes, split, events.grid, index, value, source, division)
+        return cls(
+            name, views, y, y_dev, present, classes, split, events.grid, index, value, source, division, events.groups
+        )
 
     def __len__(self) -> int:
         return len(self.y)
@@ -109,6 +113,8 @@ class Dataset:
         """The events at `rows`, in that order."""
         rows = np.asarray(rows, dtype=np.int64)
         columns = {name: getattr(self, name)[rows] for name in ("y", "y_dev", "present", "split", "index")}
+        if self.groups is not None:
+            columns["groups"] = self.groups[rows]
         return replace(self, views=tuple(view[rows] for view in self.views), **columns)
 
     def of_devices(self, devices: Sequence[int]) -> "Dataset":

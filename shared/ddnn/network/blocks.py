@@ -95,12 +95,12 @@ class Trunk(nn.Sequential):
 
 
 class Head(nn.Module):
-    """From a trunk's output (B, *shape) to scores (B, K); of a series its mean over time: what happened, not when."""
+    """From a trunk's output (B, *shape) to scores (B, K); of a series the means of its parts, one or a few."""
 
-    def __init__(self, config: NetworkConfig, shape: Shape, classes: int) -> None:
+    def __init__(self, config: NetworkConfig, shape: Shape, classes: int, parts: int = 1) -> None:
         super().__init__()
-        self.series = len(shape) == 2
-        self.size = shape[0] if self.series else math.prod(shape)
+        self.parts = min(parts, shape[1]) if len(shape) == 2 else 0
+        self.size = shape[0] * self.parts if self.parts else math.prod(shape)
         self.score = (
             nn.Sequential(BinaryLinear(self.size, classes, config.bias), nn.BatchNorm1d(classes))
             if config.blocks == "binary"
@@ -108,7 +108,9 @@ class Head(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.score((x.mean(dim=2) if self.series else x).reshape(-1, self.size))  # type: ignore[no-any-return]
+        if self.parts:
+            x = torch.stack([part.mean(dim=2) for part in x.tensor_split(self.parts, dim=2)], dim=2)
+        return self.score(x.reshape(-1, self.size))  # type: ignore[no-any-return]
 
 
 class Tail(nn.Module):

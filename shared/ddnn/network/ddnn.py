@@ -54,7 +54,8 @@ class DDNN(nn.Module):
         self._features: dict[Tier, Features] = {}
         for tier, shape, table in ((Tier.DEVICE, below, config.device), (Tier.EDGE, up, config.edge)):
             if shape:
-                self.cuts[tier] = quantiser(codec_of(table.cut_codec), shape, table.cut_range)
+                cut = quantiser(codec_of(table.cut_codec), shape, table.cut_range)
+                self.cuts[tier] = cut.requires_grad_(not table.pass_on)  # what is passed on keeps its levels
                 self._features[tier] = Features(shape=shape, codec=table.cut_codec)
 
     @property

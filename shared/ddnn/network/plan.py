@@ -55,6 +55,20 @@ class SectionConfig(Table):
     """Dense blocks over what comes in, flattened, instead of convolutions over it."""
     tail: bool = True
     """Whether a block of its own makes the features; without, they are the last block's, and the exit sees them too."""
+    pass_on: bool = False
+    """What goes up is what came in, not features made of it: the normalised view, or what the devices gave."""
+    bins: Annotated[int, Field(ge=0, le=256)] = 0
+    """Bins of the encoding that dense blocks see each number in, between quantiles of the training events; 0: plain."""
+    parts: Annotated[int, Field(ge=1, le=64)] = 1
+    """Parts of a series whose means its exit sees; 1: its mean over all the time."""
+    linear: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Inverse penalty of a logistic regression that judges beside the network what the section takes in; 0: none."""
+    linear_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Its share of the probabilities that the exit gives; the network has what is left."""
+    trees: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Rounds of boosted trees that judge beside them; 0: none."""
+    trees_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Their share of the probabilities."""
     apart: Annotated[int, Field(ge=0, le=64)] = 0
     """So many first blocks have filters of their own for each child that concat joins, an even share each."""
     halve: Literal["fit", "all"] = "fit"
@@ -78,6 +92,8 @@ class NetworkConfig(Table):
     """How many edges share the devices, or the devices of each: [[0, 1, 2], [3, 4, 5]]; 0 or empty: one for all."""
     shared_weights: bool = False
     """Whether all devices have the same weights and input normalisation; their views must be of one kind."""
+    tails: Literal["bend", "keep"] = "bend"
+    """Whether a channel with heavy tails is bent by its quantiles to a normal distribution, or kept as it is."""
     spectrum: bool = False
     """Whether a series is seen together with its magnitude spectrum; what takes it in must be flat."""
     local_fusion: Fusion = "mean"
@@ -113,7 +129,7 @@ class Wanted:
     """The view as the data have it, at a device; it comes normalised, unless the module has a true `raw_view`."""
     children: int = 1  #: how many are fused
     fusion: Fusion = "concat"  #: how the user wants them fused
-    flat: bool = False  #: whether features must be flat, since devices with views of other shapes have the same
+    widest: int = 0  #: numbers of the largest view where views are of several shapes: features must be flat; else 0
 
     @property
     def key(self) -> str:
@@ -132,6 +148,9 @@ class SectionPlan:
     features: bool  #: whether it has something above it
     tail: int | None  #: outputs of a block of its own that makes the features; none: they are the last block's
     flat: bool = False  #: whether that block is dense
+    taken: Shape = ()  #: what the section takes, its children side by side
+    pass_on: bool = False  #: whether that is what goes up; with a `tail`, flat, and filled up to as many numbers
+    parts: int = 1  #: parts of a series whose means the exit sees
     apart: int = 0  #: so many blocks, the first ones, keep `children` apart
     children: int = 1  #: how many are joined in the input, side by side as channels
 
@@ -146,17 +165,29 @@ class SectionPlan:
         shape = (wanted.input[0] * children, *wanted.input[1:])  # concatenation stacks channels
         natural: dict[int, Family] = {1: "dense", 2: "series", 3: "image"}
         family = "dense" if config.flat else natural[len(shape)]
-        tail = min(config.cut_width, most) if family == "dense" or wanted.flat else config.cut_filters
+        if config.pass_on:
+            return cls._passing(wanted, family, shape)
+        tail = min(config.cut_width, most) if family == "dense" or wanted.widest else config.cut_filters
         made = wanted.features, tail if config.tail else None
         if family == "dense":
-            return cls(family, (math.prod(shape),), config.widths, 0, *made)
+            return cls(family, (_numbers(config, shape),), config.widths, 0, *made, taken=shape)
         halvings = _halvings(config, shape[1:], most, fit=wanted.features or not wanted.network.device_section)
         # A large view may need more halvings than there are blocks: the last block is repeated.
         blocks = config.filters + config.filters[-1:] * (halvings - len(config.filters))
         if any(filters % children for filters in blocks[: config.apart]):
             found = f"the first {config.apart} of the filters {list(blocks)}"
             raise BadConfig(f"{found} keep {children} apart; expected multiples")
-        return cls(family, shape, blocks, halvings, *made, wanted.flat, config.apart, children)
+        flat = wanted.widest > 0
+        return cls(family, shape, blocks, halvings, *made, flat, shape, False, config.parts, config.apart, children)
+
+    @classmethod
+    def _passing(cls, wanted: Wanted, family: Family, shape: Shape) -> "SectionPlan":
+        """Of a section that passes on what it takes: its blocks are for its own exit alone."""
+        config, dense = wanted.config, family == "dense"
+        input, blocks = ((_numbers(config, shape),), config.widths) if dense else (shape, config.filters)
+        halvings = 0 if dense or config.halve == "fit" else len(blocks)
+        made = wanted.features, wanted.widest or None
+        return cls(family, input, blocks, halvings, *made, taken=shape, pass_on=True, parts=config.parts)
 
 
 @dataclass(frozen=True)
@@ -182,8 +213,9 @@ class Plan:
 
     def device(self, index: int) -> Wanted:
         """What device number `index` is asked for."""
-        view, mixed = self.views[index], len({view.shape for view in self.views}) > 1
-        return self._wanted(Tier.DEVICE, _seen(self.config, view), view=view, flat=mixed)
+        view, shapes = self.views[index], {_seen(self.config, view) for view in self.views}
+        widest = max(map(math.prod, shapes)) if len(shapes) > 1 else 0
+        return self._wanted(Tier.DEVICE, _seen(self.config, view), view=view, widest=widest)
 
     def edge(self, index: int, child: Shape) -> Wanted:
         """What edge number `index` is asked for, whose devices give features of the shape `child`."""
@@ -204,6 +236,11 @@ def _seen(config: NetworkConfig, view: View) -> Shape:
     if config.spectrum and len(view.shape) == 2:
         return (view.shape[0], view.shape[1] + view.shape[1] // 2)
     return view.shape
+
+
+def _numbers(config: SectionConfig, shape: Shape) -> int:
+    """Inputs of the first of dense blocks: numbers, or their places in bins."""
+    return math.prod(shape) * max(config.bins, 1)
 
 
 def _halvings(config: SectionConfig, places: Shape, most: int, *, fit: bool) -> int:

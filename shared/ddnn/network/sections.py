@@ -3,6 +3,7 @@
 A factory is called with a `Wanted` and makes a module; the shape of its features is found by running it (n children).
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ddnn.errors import BadConfig
 from ddnn.extensions import resolve
+from ddnn.network.beside import Linear, Trees
 from ddnn.network.blocks import FUSIONS, Concat, Head, Tail, Trunk
+from ddnn.network.encoding import Encode
 from ddnn.network.normalise import Normalise
 from ddnn.network.plan import NetworkConfig, SectionPlan, Shape, Wanted
 from ddnn.network.quantise import Sign
@@ -30,7 +34,7 @@ class Fork(nn.Module):
 
     def __init__(self, config: NetworkConfig, plan: SectionPlan, shape: Shape, classes: int) -> None:
         super().__init__()
-        self.head = Head(config, shape, classes)
+        self.head = Head(config, shape, classes, plan.parts)
         self.tail = Tail(config, plan, shape, plan.tail) if plan.tail else None
         self.seen = nn.Identity() if plan.tail else Sign()
 
@@ -49,17 +53,44 @@ class Blocks(nn.Module):
             self.normalise = Normalise(wanted.view, config.spectrum)
         else:
             self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input)
+        own, dense = wanted.config, plan.family == "dense"
+        self.encode = Encode(math.prod(plan.taken), own.bins) if own.bins and dense else None
+        self.taken = nn.Identity()  # what is judged beside the network; hooks look at it
+        self.strength = own.linear
+        self.linear = Linear(math.prod(plan.taken), wanted.classes) if own.linear else None
+        self.trees = Trees(own.trees, wanted.classes) if own.trees else None
+        self.shares = own.linear_share if own.linear else 0.0, own.trees_share if own.trees else 0.0
         self.trunk = Trunk(config, plan)
-        if plan.features:
+        if plan.features and not plan.pass_on:
             self.fork = Fork(config, plan, self.trunk.shape, wanted.classes)
         else:
-            self.head = Head(config, self.trunk.shape, wanted.classes)
+            self.head = Head(config, self.trunk.shape, wanted.classes, plan.parts)
 
     def forward(self, x: Tensor, *present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """View (B, *shape), or (B, n, …) and present (B, n) → scores (B, K); below the cloud features (B, *cut) too."""
-        x = self.fusion(x, *present) if present else self.normalise(x)
-        x = self.trunk(x.reshape(-1, *self.plan.input))
-        return self.fork(x) if self.plan.features else self.head(x)  # type: ignore[no-any-return]
+        x = self.taken(self.fusion(x, *present) if present else self.normalise(x))
+        within = self.trunk((self.encode(x.flatten(1)) if self.encode else x).reshape(-1, *self.plan.input))
+        if self.plan.features and not self.plan.pass_on:
+            scores, features = self.fork(within)
+            return self._judged(scores, x), features
+        scores = self._judged(self.head(within), x)
+        return (scores, self._passed(x)) if self.plan.features else scores
+
+    def _judged(self, scores: Tensor, x: Tensor) -> Tensor:
+        """The network's scores (B, K); once it has learnt, the mean probabilities with those beside it."""
+        if self.training or not (self.linear or self.trees):
+            return scores
+        mean = (1 - sum(self.shares)) * scores.softmax(dim=1)
+        for share, beside in zip(self.shares, (self.linear, self.trees), strict=True):
+            if beside is not None:
+                mean = mean + share * torch.softmax(beside(x.flatten(1)), dim=1)
+        return torch.log(mean.clamp(min=1e-9))
+
+    def _passed(self, x: Tensor) -> Tensor:
+        """What goes up as it came in, flat and of the length of the longest where devices have unequal views."""
+        if self.plan.tail is None:
+            return x
+        return functional.pad(x.flatten(1), (0, self.plan.tail - math.prod(self.plan.taken)))
 
 
 class Local(nn.Module):

@@ -40,6 +40,8 @@ class TrainingConfig(Table):
     """Weight of the edge exit's loss."""
     cloud_weight: Amount = 1.0
     """Weight of the cloud exit's loss."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Whether the classes weigh as many events as they have, or all alike."""
     distil: Amount = 0.0
     """Weight of what the exits below the cloud learn from its answers, beside the labels; 0: nothing."""
     distil_temperature: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 2.0
@@ -66,6 +68,8 @@ class TrainingConfig(Table):
     """Random noise on series and vectors, as a share of each channel's own spread."""
     average: Share = 0.99
     """Share of the past kept, each step, in the averaged weights that are validated and exported; 0: no averaging."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch is kept: the best by validation, or the last, where validation has too few events to choose by."""
     patience: int = Field(default=0, ge=0)
     """Stop after so many epochs without a better validation score; 0: never."""
 

@@ -13,7 +13,7 @@ from ddnn.data import Dataset
 from ddnn.training.config import TrainingConfig
 from ddnn.types import Array, Ints
 
-__all__ = ["Batch", "Batches", "Loader", "augment", "batch_of", "drop_devices", "join"]
+__all__ = ["Batch", "Batches", "Loader", "augment", "batch_of", "drop_devices", "join", "standing_in"]
 
 KNOTS: Final = 4  #: displacements of a warp along each side of an image
 
@@ -71,6 +71,13 @@ class Loader:
         return torch.from_numpy(np.asarray(view[self._rows[picked.cpu().numpy()]])).to(self.place)
 
 
+def standing_in(seen: Tensor) -> Tensor:
+    """(B,) rows of events: in the place of one that is not `seen` (B,) one that is, in turn, if there is any."""
+    rows = torch.arange(len(seen), device=seen.device)
+    known = rows[seen]
+    return torch.where(seen, rows, known[rows % len(known)]) if len(known) else rows
+
+
 def learnt(data: Dataset) -> Ints:
     """(N, D) what each device learns: its own class, -1 where it has no view."""
     return np.where(data.present, data.y_dev, -1)
@@ -83,20 +90,27 @@ def batch_of(data: Dataset) -> Batch:
 
 
 def augment(
-    views: Sequence[Tensor], spreads: Sequence[Tensor], grid: tuple[int, int] | None, config: TrainingConfig
+    views: Sequence[Tensor],
+    inputs: Sequence[tuple[Tensor, Tensor]],
+    grid: tuple[int, int] | None,
+    config: TrainingConfig,
 ) -> list[Tensor]:
-    """Change views (B, *shape_i), those of a grid as one image; noise is measured in `spreads`, of the channels."""
+    """Change views (B, *shape_i), those of a grid as one image.
+
+    `inputs` are each device's means by channel, which amplitudes change around, and spreads, the unit of noise.
+    """
     values = [view.to(torch.float32) for view in views]
     if grid:
         return _cut(_moved(join(values, grid), config), grid)
-    return [_changed(view, spread, config) for view, spread in zip(values, spreads, strict=True)]
+    return [_changed(view, *moments, config) for view, moments in zip(values, inputs, strict=True)]
 
 
-def _changed(view: Tensor, spread: Tensor, config: TrainingConfig) -> Tensor:
+def _changed(view: Tensor, mean: Tensor, spread: Tensor, config: TrainingConfig) -> Tensor:
     if view.dim() == 4:
         return _tinted(_moved(view, config), spread, config.colour)
     if view.dim() == 3:
-        view = _turned(_delayed(view, config.shift), config.turn) * (1 + config.scale * _uniform(view, 1, 1))
+        view = _turned(_delayed(view, config.shift), config.turn)
+        view = view + config.scale * _uniform(view, 1, 1) * (view - mean)
     return view + config.noise * spread * torch.randn_like(view)
 
 

@@ -16,12 +16,17 @@ from ddnn.types import Exit
 __all__ = ["LOSSES", "Loss", "joint_loss", "validate"]
 
 
-Loss = Callable[[Scored, Tensor, Tensor, Tensor, TrainingConfig], Tensor]
+Loss = Callable[[Scored, Tensor, Tensor, Tensor, TrainingConfig, Tensor | None], Tensor]
 """The loss () of a batch: y (B,), y_dev (B, D) with −1 ignored, alive (B, E) the edges with a device present."""
 
 
-def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: TrainingConfig) -> Tensor:
-    """Σ wₙ Lₙ, Lₙ = −(1/K) Σ y log ŷ at exit n (DDNN paper, III-C); of edges over those with a device present."""
+def joint_loss(
+    scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: TrainingConfig, weights: Tensor | None = None
+) -> Tensor:
+    """Σ wₙ Lₙ, Lₙ = −(1/K) Σ y log ŷ at exit n (DDNN paper, III-C); of edges over those with a device present.
+
+    `weights` (K,) are those of the classes, if they do not all weigh 1.
+    """
     y_edge = torch.where(alive, y[:, None], -1).flatten()
     terms = [(config.cloud_weight, scored.cloud, y)]
     for weight, fused in ((config.local_weight, scored.local), (config.edge_weight, scored.edge)):
@@ -34,7 +39,7 @@ def joint_loss(scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: 
     total = scored.cloud.new_zeros(())
     for weight, scores, labels in terms:
         if weight:
-            total = total + weight * _seen(scores, labels)
+            total = total + weight * _seen(scores, labels, weights)
     if config.distil:
         total = total + config.distil * _distilled(scored, alive, config.distil_temperature)
     return total / scored.cloud.shape[1]
@@ -51,9 +56,9 @@ def _distilled(scored: Scored, alive: Tensor, temperature: float) -> Tensor:
     return total
 
 
-def _seen(scores: Tensor, labels: Tensor) -> Tensor:
+def _seen(scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
     """Mean cross-entropy of scores (N, K) over labels (N,) that are not −1; 0 where all are, not NaN."""
-    total = functional.cross_entropy(scores, labels, ignore_index=-1, reduction="sum")
+    total = functional.cross_entropy(scores, labels, weights, ignore_index=-1, reduction="sum")
     return total / (labels >= 0).sum().clamp(min=1)
 
 

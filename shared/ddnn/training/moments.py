@@ -38,14 +38,14 @@ def fit_inputs(network: DDNN, data: Dataset) -> None:
         parts.setdefault(normalise, []).append((view, np.flatnonzero(train & data.present[:, index])))
     for normalise, seen in parts.items():
         if any(len(rows) for _, rows in seen):
-            _fit(normalise, seen)
+            _fit(normalise, seen, bend=network.plan.config.tails == "bend")
 
 
-def _fit(normalise: Normalise, seen: list[Part]) -> None:
+def _fit(normalise: Normalise, seen: list[Part], *, bend: bool) -> None:
     mean, spread = _moments(seen)
     # A channel that never changes tells nothing; do not blow up its rounding.
     spread = np.where(spread > np.maximum(STILL * abs(mean), TINY), spread, 1.0)
-    if seen[0][0].dtype != np.uint8:
+    if bend and seen[0][0].dtype != np.uint8:
         knots, (low, high, lower, upper) = _quantiles(seen)
         middle, median = middle_deviation(low, high), knots[:, len(LEVELS) // 2 + 1]
         heavy = heavy_tails(spread, middle)

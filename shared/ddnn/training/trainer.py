@@ -19,7 +19,8 @@ from ddnn.network.quantise import clip_weights
 from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import View
 from ddnn.training.config import Config
-from ddnn.training.loader import Batch, Batches, Loader, augment, batch_of, drop_devices
+from ddnn.training.fitting import fit_beside, fit_encodings
+from ddnn.training.loader import Batch, Batches, Loader, augment, batch_of, drop_devices, standing_in
 from ddnn.training.loss import LOSSES, validate
 from ddnn.training.moments import fit_inputs
 from ddnn.training.run import Checkpoint, Run, State, refuse_other_data, weights_of
@@ -111,6 +112,7 @@ class Trainer:
         task: Task = CLASSIFICATION,
     ) -> None:
         self.config, self.seed, self.run, self._grid, self._loss = config, seed, run, data.grid, LOSSES[task.name]
+        self._data = data
         self._origin = _origin(data, seed, initial, freeze)
         self.place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         """Where the network is while it learns."""
@@ -126,6 +128,8 @@ class Trainer:
         rows = np.flatnonzero(data.split == "validation")
         self._validation = batch_of(data.take(rows[watched(len(rows))])).to(self.place)
         learning = np.flatnonzero(data.split == "train")
+        balanced = config.training.class_weights == "balanced"
+        self._weights = _class_weights(data).to(self.place) if balanced else None
         self.batches: Batches = batches or Loader(data, learning, batch=config.training.batch, place=self.place)
         """An epoch's batches."""
         self.metrics: list[Mapping[str, Any]] = []
@@ -158,10 +162,12 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(self._made)
         views, y, y_dev, present = batch.to(self.place)
-        views = augment(views, [normalise.spread for normalise in self.network.inputs], self._grid, config)
+        if not present.all():  # what is not seen may teach the batch norms nothing
+            views = [view[standing_in(seen)] for view, seen in zip(views, present.unbind(dim=1), strict=True)]
+        views = augment(views, [(each.mean, each.spread) for each in self.network.inputs], self._grid, config)
         if config.device_dropout and present.shape[1] > 1:
             present = drop_devices(present, config.device_dropout, config.whole)
-        loss = self._loss(self.network(views, present), y, y_dev, self.network.alive(present), config)
+        loss = self._loss(self.network(views, present), y, y_dev, self.network.alive(present), config, self._weights)
         if not loss.requires_grad:
             also = ", or their sections are frozen" if self._frozen else ""
             raise BadConfig(f"training: the weights of all exits that the network has are 0{also}; expected one above")
@@ -192,7 +198,8 @@ class Trainer:
             raise BadConfig(f"training.learning_rate is {rate}: the loss grew past all bounds; expected less")
         found = self.validate()
         record = {"epoch": epoch, "loss": float(total) / steps, "learning_rate": self._rate(self._made - 1), **found}
-        if found["score"] >= max((float(earlier["score"]) for earlier in self.metrics), default=-1.0):
+        best = max((float(earlier["score"]) for earlier in self.metrics), default=-1.0)
+        if self.config.training.keep == "last" or found["score"] >= best:
             self._best = self.state(averaged=True)
         self.metrics.append(record)
         self._save()
@@ -224,7 +231,9 @@ class Trainer:
     def best(self) -> DDNN:
         """The network of the best epoch, on the CPU, in evaluation mode; the trainer ends with it."""
         self.network.load_state_dict(self._best)
-        return self.network.cpu().eval()
+        network = self.network.cpu().eval()
+        fit_beside(network, self._data, self.config.training, self.seed)
+        return network
 
     def _rate(self, step: int) -> float:
         """Warm up linearly, then stay, or fall along a cosine to a hundredth."""
@@ -286,7 +295,15 @@ def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
         torch.manual_seed(seed)
         network = DDNN(plan)
     fit_inputs(network, data)
+    fit_encodings(network, data)
     return network
+
+
+def _class_weights(data: Dataset) -> Tensor:
+    """(K,) by which all classes of the training events weigh alike, 1 on average; a class without events 1."""
+    counts = np.bincount(data.y[data.split == "train"], minlength=len(data.classes))
+    share = counts.sum() / np.maximum(counts, 1) / max((counts > 0).sum(), 1)
+    return torch.from_numpy(np.where(counts > 0, share, 1.0).astype(np.float32))
 
 
 def _origin(data: Dataset, seed: int, initial: Bundle | None, freeze: Collection[str]) -> dict[str, Any]:

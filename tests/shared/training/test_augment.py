@@ -25,10 +25,10 @@ def test_a_grid_is_joined_as_it_was_cut() -> None:
 
 def test_no_change_asked_for_is_no_change() -> None:
     views = grid_views()
-    for before, after in zip(views, augment(views, [torch.ones(1)] * 6, (3, 2), STILL), strict=True):
+    for before, after in zip(views, augment(views, [(torch.zeros(1), torch.ones(1))] * 6, (3, 2), STILL), strict=True):
         assert torch.equal(before.float(), after)
     series = [torch.randn(4, 2, 20)]
-    assert torch.equal(augment(series, [torch.ones(2, 1)], None, STILL)[0], series[0])
+    assert torch.equal(augment(series, [(torch.zeros(2, 1), torch.ones(2, 1))], None, STILL)[0], series[0])
 
 
 def test_a_grid_moves_as_one_image() -> None:
@@ -36,7 +36,7 @@ def test_a_grid_moves_as_one_image() -> None:
     views = [torch.zeros(64, 1, 16, 10) for _ in range(6)]
     views[0][..., 9] = views[1][..., 9] = 1.0
     torch.manual_seed(1)
-    moved = augment(views, [torch.ones(1)] * 6, (3, 2), STILL.model_copy(update={"shift": 0.1}))
+    moved = augment(views, [(torch.zeros(1), torch.ones(1))] * 6, (3, 2), STILL.model_copy(update={"shift": 0.1}))
     image = join(moved, (3, 2))
     assert (moved[2].sum(dim=(1, 2, 3)) > 1).any()
     brightest = image.sum(dim=2)[:, 0].argmax(dim=1)
@@ -49,14 +49,14 @@ def test_rotation_keeps_proportions_of_an_oblong_image() -> None:
     image[..., 12:20, 4:12] = 1.0
     for seed in range(5):
         torch.manual_seed(seed)
-        turned = augment([image], [torch.ones(1)], None, STILL.model_copy(update={"rotate": 90.0}))[0]
+        turned = augment([image], [(torch.zeros(1), torch.ones(1))], None, STILL.model_copy(update={"rotate": 90.0}))[0]
         assert turned.sum() == pytest.approx(64, rel=0.05)
 
 
 def test_a_warp_moves_parts_by_at_most_its_share() -> None:
     ramp = torch.linspace(0, 1, 32).expand(8, 1, 32, 32).contiguous()
     torch.manual_seed(0)
-    warped = augment([ramp], [torch.ones(1)], None, STILL.model_copy(update={"warp": 0.05}))[0]
+    warped = augment([ramp], [(torch.zeros(1), torch.ones(1))], None, STILL.model_copy(update={"warp": 0.05}))[0]
     inner = (warped - ramp)[:, :, 4:-4, 4:-4]
     assert 0.02 < inner.abs().max() < 0.05 * 1.3  # the smooth curve may rise a little above its knots
     assert inner.diff(dim=2).abs().max() < 0.03
@@ -67,7 +67,9 @@ def test_series_and_vectors_change_a_little(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     view = torch.randn(*shape) * 10
     spread = torch.full((shape[1], *[1] * (len(shape) - 2)), 10.0)
-    changed = augment([view], [spread], None, TrainingConfig(shift=0, scale=0.1, noise=0.02))[0]
+    changed = augment(
+        [view], [(torch.zeros_like(spread), spread)], None, TrainingConfig(shift=0, scale=0.1, noise=0.02)
+    )[0]
     assert not torch.equal(view, changed)
     assert (changed - view).abs().max() < 0.1 * view.abs().max() + 1.0
 
@@ -75,7 +77,9 @@ def test_series_and_vectors_change_a_little(shape: tuple[int, ...]) -> None:
 def test_a_delayed_series_holds_its_ends() -> None:
     torch.manual_seed(0)
     series = torch.arange(20.0).expand(8, 1, 20)
-    delayed = augment([series], [torch.ones(1, 1)], None, STILL.model_copy(update={"shift": 0.2}))[0]
+    delayed = augment([series], [(torch.zeros(1, 1), torch.ones(1, 1))], None, STILL.model_copy(update={"shift": 0.2}))[
+        0
+    ]
     assert (delayed.diff(dim=2) >= 0).all()
     assert len(set(delayed[:, 0, 10].tolist())) > 2
 
@@ -102,7 +106,7 @@ def test_a_share_of_the_events_keeps_its_devices() -> None:
 def test_a_mirrored_image_is_itself_or_its_mirror() -> None:
     torch.manual_seed(0)
     images = torch.rand(32, 1, 4, 4)
-    (mirrored,) = augment([images], [torch.ones(1)], None, STILL.model_copy(update={"mirror": True}))
+    (mirrored,) = augment([images], [(torch.zeros(1), torch.ones(1))], None, STILL.model_copy(update={"mirror": True}))
     flipped = (mirrored == images.flip(3)).flatten(1).all(dim=1)
     same = (mirrored == images).flatten(1).all(dim=1)
     assert (flipped ^ same).all()
@@ -112,7 +116,9 @@ def test_a_mirrored_image_is_itself_or_its_mirror() -> None:
 def test_colour_changes_each_channel_by_itself_within_its_share() -> None:
     torch.manual_seed(0)
     images = torch.full((64, 3, 2, 2), 100.0)
-    (tinted,) = augment([images], [torch.full((3, 1, 1), 50.0)], None, STILL.model_copy(update={"colour": 0.2}))
+    (tinted,) = augment(
+        [images], [(torch.zeros(3, 1, 1), torch.full((3, 1, 1), 50.0))], None, STILL.model_copy(update={"colour": 0.2})
+    )
     assert (tinted - images).abs().max() <= 0.2 * 100 + 0.2 * 50
     assert tinted[:, :, 0, 0].std(dim=1).min() > 0
 
@@ -121,8 +127,8 @@ def test_a_turn_keeps_the_length_of_every_triple_and_leaves_other_series_alone()
     torch.manual_seed(0)
     series = torch.randn(16, 6, 10)
     turn = STILL.model_copy(update={"turn": 90.0})
-    (turned,) = augment([series], [torch.ones(6, 1)], None, turn)
+    (turned,) = augment([series], [(torch.zeros(6, 1), torch.ones(6, 1))], None, turn)
     lengths = [x.reshape(16, 2, 3, 10).norm(dim=2) for x in (series, turned)]
     torch.testing.assert_close(*lengths)
     assert not torch.allclose(series, turned)
-    assert torch.equal(augment([series[:, :4]], [torch.ones(4, 1)], None, turn)[0], series[:, :4])
+    assert torch.equal(augment([series[:, :4]], [(torch.zeros(4, 1), torch.ones(4, 1))], None, turn)[0], series[:, :4])

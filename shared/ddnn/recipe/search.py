@@ -1,0 +1,311 @@
+"""The search: one recipe after the other, by what its exits get right on folds, within a budget of time.
+
+Legend: N events that are not tested, K classes.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddnn.configs import merged
+from ddnn.data import Dataset
+from ddnn.network import DDNN
+from ddnn.network.beside import Linear, Trees
+from ddnn.network.sections import Blocks
+from ddnn.recipe.folds import folded
+from ddnn.recipe.starts import Change, Looks, changes, start
+from ddnn.training import Config, Run, Trainer
+from ddnn.training.fitting import taken
+from ddnn.training.loader import batch_of
+from ddnn.types import Array, Floats
+
+__all__ = ["TRIALS_FILE", "Recipe", "Trial", "find"]
+
+FOLDS: Final = 3
+FOR_STAGES: Final = 0.75  #: of the time; the rest is for what judges beside the network
+MOST: Final = 6000
+"""Events that a trial learns from and is judged by, at most."""
+ROUNDS: Final = 100  #: of the trees beside the network
+LINEAR: Final = {"firm": 0.1, "free": 1.0}  #: inverse penalties of the logistic regression beside it
+SHARES: Final = ((0.5, 0.5, 0), (0.1, 0.9, 0), (0.5, 0, 0.5), (0.1, 0, 0.9), (0.4, 0.3, 0.3))
+"""Of network, linear and trees, that are compared."""
+_MIXES: Final = [
+    (name, strength, shares, 0.002 + 0.003 * (shares[2] > 0))
+    for shares in SHARES
+    for name, strength in LINEAR.items()
+    if shares[1] or name == "firm"
+]
+RARE: Final = 0.1
+"""Events of the rarest class for each of the most frequent one, below which classes are judged alike."""
+TRIALS_FILE: Final = "trials.jsonl"
+EXITS: Final = ("local", "edge", "cloud")
+
+Progress = Callable[[str, int, int], object]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recipe on the folds."""
+
+    name: str
+    config: Config
+    score: float
+    """Mean over the exits of what they get right, 0..1; with rare classes, half of it is by class."""
+    exits: dict[str, float]
+    """What each gets right."""
+    seconds: float
+    kept: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "tried": self.name,
+            "score": round(self.score, 4),
+            **{exit: round(right, 4) for exit, right in self.exits.items()},
+            "seconds": round(self.seconds, 1),
+            "kept": self.kept,
+        }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What was found."""
+
+    config: Config
+    looks: Looks
+    trials: tuple[Trial, ...]
+    left: tuple[str, ...] = ()
+    """What there was no time to try."""
+
+    def document(self) -> dict[str, Any]:
+        """As the manifest and JSON have it; the config itself stands beside it."""
+        trials = [trial.document() for trial in self.trials]
+        return {"looks": asdict(self.looks), "trials": trials, "left": list(self.left)}
+
+    def sentence(self) -> str:
+        """What was found, for a person."""
+        kept = [trial.name for trial in self.trials[1:] if trial.kept]
+        what = f"the simplest for {self.looks.kind}"
+        return f"recipe: {what}{''.join(f'; {name}' for name in kept)}, by {len(self.trials)} trials"
+
+
+def find(
+    data: Dataset, *, seed: int = 0, minutes: float = 10.0, run: Run | None = None, progress: Progress | None = None
+) -> Recipe:
+    """Find a recipe for `data` on its training and validation events; the test events are not touched.
+
+    Args:
+        data: Events with their split.
+        seed: Where chance plays.
+        minutes: Time to search in; 0: the simplest recipe for such data, untried.
+        run: Folder that trials are kept in, so that the same search goes on where it was stopped.
+        progress: Is called with what is tried, how much of the budget is used, and the budget, in seconds.
+
+    Example:
+        >>> from ddnn.data import load
+        >>> from ddnn.recipe import find
+        >>> find(load("synthetic"), minutes=0.0).config.training.epochs > 0
+        True
+    """
+    looks = Looks.of(data)
+    first = start(looks)
+    stages = changes(looks, first)
+    if not stages or minutes <= 0:
+        return Recipe(first, looks, ())
+    with run.alone() if run else nullcontext():
+        memory = run.path / TRIALS_FILE if run else None
+        search = _Search(folded(data, FOLDS, most=MOST, seed=seed), looks, seed, 60 * minutes, memory, progress)
+        search.keep(search.trial("the simplest recipe", first))
+        left: list[str] = []
+        for stage in stages:
+            best, better = search.kept, search.kept.score
+            for change in stage:
+                if search.spent + search.kept.seconds > FOR_STAGES * search.budget:
+                    left.append(change.name)
+                    continue
+                trial = search.trial(change.name, _changed(search.kept.config, change))
+                if trial.score - change.gain > better:
+                    better, best = trial.score - change.gain, trial
+            search.keep(best)
+        if search.kept.config.network.device.pass_on and not search.beside():
+            left.append("classifiers beside the network")
+    return Recipe(search.kept.config, looks, tuple(search.trials), tuple(left))
+
+
+class _Search:
+    """Tries recipes on the folds; what was tried under the same folds before is remembered in a file."""
+
+    def __init__(
+        self,
+        folds: Sequence[Dataset],
+        looks: Looks,
+        seed: int,
+        budget: float,
+        memory: Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self.folds, self.looks, self.seed, self.budget = folds, looks, seed, budget
+        self.trials: list[Trial] = []
+        self.kept: Trial
+        self._networks: dict[str, list[DDNN]] = {}  # those of the trials of this stage and of the kept one, by folds
+        self._since, self._progress, self._memory = time.monotonic(), progress, memory
+        self._known = (
+            {line["key"]: line for line in map(json.loads, memory.read_text().splitlines())}
+            if (memory and memory.is_file())
+            else {}
+        )
+
+    @property
+    def spent(self) -> float:
+        """Seconds of all trials, those of an earlier search with them."""
+        return sum(trial.seconds for trial in self.trials)
+
+    def keep(self, trial: Trial) -> None:
+        """Go on from this trial."""
+        self.kept = trial
+        self.trials = [replace(each, kept=True) if each.name == trial.name else each for each in self.trials]
+        self._networks = {key: value for key, value in self._networks.items() if key == self._key(trial.config)}
+
+    def trial(self, name: str, config: Config) -> Trial:
+        """Train `config` on each fold and judge its exits on the rest."""
+        since, key = time.monotonic(), self._key(config)
+        known = self._known.get(key)
+        if known is None:
+            self._networks[key] = self._trained(name, config)
+            exits = [_labels_of(network, fold) for network, fold in zip(self._networks[key], self.folds, strict=True)]
+            score, right = self._judged([np.concatenate(parts) for parts in zip(*exits, strict=True)])
+            known = {"key": key, "score": score, "exits": right, "seconds": time.monotonic() - since}
+            self._remember(known)
+        return self._added(Trial(name, config, known["score"], known["exits"], known["seconds"]))
+
+    def beside(self) -> bool:
+        """Try classifiers beside the network at edge and cloud, and keep the best shares; False: there is no time."""
+        since, config = time.monotonic(), self.kept.config
+        if self.spent > self.budget:
+            return False
+        networks = self._networks.get(self._key(config)) or self._trained("classifiers beside the network", config)
+        parts: list[dict[str, dict[str, Array]]] = []
+        for network, fold in zip(networks, self.folds, strict=True):
+            self._show("classifiers beside the network", since)
+            parts.append(_probabilities(network, fold, config, self.seed))
+        local = [_labels_of(network, fold)[0] for network, fold in zip(networks, self.folds, strict=True)]
+        whole = {
+            exit: {name: np.concatenate([part[exit][name] for part in parts]) for name in parts[0][exit]}
+            for exit in parts[0]
+        }
+        for name, strength, shares, gain in _MIXES:
+            mixed = [
+                sum(share * whole[exit][of] for of, share in zip(("network", name, "trees"), shares, strict=True))
+                for exit in whole
+            ]
+            labels = [np.concatenate(local), *(np.asarray(each).argmax(axis=1) for each in mixed)]
+            score, right = self._judged(labels)
+            if score - gain > self.kept.score:
+                table = {"linear": strength * (shares[1] > 0), "linear_share": shares[1]}
+                table |= {"trees": ROUNDS * (shares[2] > 0), "trees_share": shares[2]}
+                changed = {"network": {"edge": table, "cloud": table}}
+                said = f"beside the network: linear {shares[1]:g}, trees {shares[2]:g} of the say"
+                found = Trial(said, Config.of(merged(config.model_dump(mode="json"), changed)), score, right, 0.0)
+                self.kept = replace(found, seconds=time.monotonic() - since)
+        if self.kept.config != config:
+            self.keep(self._added(self.kept))
+        return True
+
+    def _added(self, trial: Trial) -> Trial:
+        self.trials.append(trial)
+        return trial
+
+    def _remember(self, found: Mapping[str, Any]) -> None:
+        if self._memory:
+            with self._memory.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found) + "\n")
+
+    def _key(self, config: Config) -> str:
+        first = self.folds[0]
+        told = [config.model_dump(mode="json"), self.seed, first.fingerprint, len(first), first.split.tolist()]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def _show(self, name: str, since: float) -> None:
+        if self._progress:
+            done = min(self.spent + time.monotonic() - since, self.budget)
+            self._progress(f"trying {name}", int(done), int(self.budget) + 1)
+
+    def _trained(self, name: str, config: Config) -> list[DDNN]:
+        """A network for each fold."""
+        since, networks = time.monotonic(), []
+        for fold in self.folds:
+            trainer = Trainer(config, fold, seed=self.seed)
+            while not trainer.over:
+                trainer.epoch()
+                self._show(name, since)
+            networks.append(trainer.best())
+        return networks
+
+    def _judged(self, exits: Sequence[Array]) -> tuple[float, dict[str, float]]:
+        """The score of labels (N,) of each exit, and what each gets right."""
+        y = np.concatenate([fold.subset("validation").y for fold in self.folds])
+        right = {name: float((labels == y).mean()) for name, labels in zip(EXITS, exits, strict=True)}
+        score = sum(right.values()) / len(right)
+        if self.looks.rarest < RARE:
+            score = (score + sum(_balanced(labels, y) for labels in exits) / len(exits)) / 2
+        return score, right
+
+
+def _changed(config: Config, change: Change) -> Config:
+    return Config.of(merged(config.model_dump(mode="json"), change.document))
+
+
+@torch.no_grad()
+def _labels_of(network: DDNN, fold: Dataset) -> list[Array]:
+    """Labels (N,) of the local, edge and cloud exit on the events of a fold's validation."""
+    batch = batch_of(fold.subset("validation"))
+    scored = network(batch.views, batch.present)
+    exits = (scored.local, scored.edge, scored.cloud[:, None])
+    return [exit.mean(dim=1).argmax(dim=1).numpy() for exit in exits if exit is not None]
+
+
+def _probabilities(network: DDNN, fold: Dataset, config: Config, seed: int) -> dict[str, dict[str, Array]]:
+    """Probabilities (N, K) on a fold's validation by exit and by what judges; of several edges their mean."""
+    judges: dict[Blocks, dict[str, torch.nn.Module]] = {}
+    for section, x, y in taken(network, fold, config.training, seed, always=True):
+        trees, known = Trees(ROUNDS, network.plan.classes), {}
+        trees.fit(x, y, seed=seed)
+        for name, strength in LINEAR.items():
+            linear = known[name] = Linear(x.shape[1], network.plan.classes)
+            linear.fit(x, y, strength=strength)
+        judges[section] = {**known, "trees": trees}
+    batch, seen = batch_of(fold.subset("validation")), dict[torch.nn.Module, Tensor]()
+    hooks = [
+        section.taken.register_forward_hook(lambda _, __, x, section=section: seen.update({section: x.flatten(1)}))
+        for section in judges
+    ]
+    with torch.no_grad():
+        scored = network(batch.views, batch.present)
+        for hook in hooks:
+            hook.remove()
+        found: dict[str, dict[str, Array]] = {}
+        for exit, sections, scores in (
+            ("edge", [*network.edges], scored.edge),
+            ("cloud", [network.cloud], scored.cloud[:, None]),
+        ):
+            said = {"network": [each.softmax(dim=1) for each in scores.unbind(dim=1)] if scores is not None else []}
+            for section in (each for each in sections if isinstance(each, Blocks)):
+                for name, judge in judges[section].items():
+                    said.setdefault(name, []).append(judge(seen[section]).softmax(dim=1))
+            if scores is not None:
+                found[exit] = {name: torch.stack(each).mean(dim=0).numpy() for name, each in said.items()}
+    return found
+
+
+def _balanced(labels: Array, y: Array) -> float:
+    rates: Floats = np.array([(labels[y == label] == label).mean() for label in np.unique(y)])
+    return float(rates.mean())

@@ -1,0 +1,152 @@
+"""Where a search starts: what the data look like, and the first recipes and changes that are tried on such data."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from ddnn.configs import config_file, merged, read_toml
+from ddnn.data import Dataset
+from ddnn.training import Config
+
+__all__ = ["Change", "Looks", "changes", "start"]
+
+BYTES: Final = 128
+"""Most that a view may cost to be sent itself, in half precision or else in 8 bits a number."""
+WIDEST: Final = 2048  #: numbers times bins that a section takes, at most
+STEPS: Final = 1500
+"""Steps that a network of few events learns in."""
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a recipe depends on."""
+
+    kind: Literal["numbers", "series", "images"]
+    """numbers: views so small that they are sent themselves."""
+    devices: int
+    events: int
+    """That are learnt from."""
+    numbers: int
+    """Of the largest view."""
+    channels: int
+    rarest: float
+    """Share of the rarest class, 1 where classes are as many."""
+    grid: bool
+
+    @classmethod
+    def of(cls, data: Dataset) -> "Looks":
+        """Look at shapes, and at the classes of the training events."""
+        views = [view.shape[1:] for view in data.views]
+        numbers = max(math.prod(shape) for shape in views)
+        axes = {len(shape) for shape in views}
+        small = numbers <= BYTES and all(view.dtype != np.uint8 for view in data.views)
+        y = data.y[data.split == "train"]
+        counts = np.bincount(y, minlength=len(data.classes))
+        seen = counts[counts > 0]
+        kind: Literal["numbers", "series", "images"] = "numbers" if small or axes == {1} else "series"
+        if axes == {3}:
+            kind = "images"
+        return cls(
+            kind,
+            data.devices,
+            len(y),
+            numbers,
+            max(shape[0] for shape in views),
+            float(seen.min() / seen.max()) if len(seen) else 1.0,
+            data.grid is not None,
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing to try."""
+
+    name: str
+    document: Document
+    gain: float = 0.002
+    """What it must be worth, 0..1: what makes the network larger must be worth more, what spares time may cost some."""
+
+
+def start(looks: Looks) -> Config:
+    """The simplest recipe for data that look like this."""
+    return Config.of(merged(_network(looks), {"training": _pace(looks)}))
+
+
+def _pace(looks: Looks) -> dict[str, Any]:
+    """Batches and epochs: so many steps, whatever the number of events; of few events none is held to be the best."""
+    batch = int(min(64, max(8, 2 ** round(math.log2(max(looks.events / 24, 1))))))
+    if looks.kind == "images":
+        return {"keep": "best" if looks.events > 2000 else "last"}
+    epochs = min(max(math.ceil(STEPS * batch / looks.events), 16), 200)
+    return {"batch": batch, "epochs": epochs, "keep": "last" if looks.events < 20_000 else "best", "scale": 0.0}
+
+
+def _network(looks: Looks) -> dict[str, Any]:
+    if looks.kind == "images":
+        packaged = ("mnist" if looks.events > 20_000 else "mnist5k") if looks.grid else "eth80"
+        return dict(read_toml(config_file(packaged)))
+    if looks.kind == "series":
+        return {"network": {"local_fusion": "attention"}}
+    if looks.numbers <= BYTES:
+        codec = "float16" if 2 * looks.numbers <= BYTES else "bits8"
+        passed = {"flat": True, "pass_on": True, "cut_codec": codec}
+        return {
+            "network": {
+                "local_fusion": "concat",
+                "device": {**passed, "widths": [64]},
+                "edge": {**passed, "widths": [128, 64]},
+                "cloud": {"flat": True, "widths": [256, 128]},
+            },
+            "training": {"shift": 0.0},
+        }
+    return {"network": {"local_fusion": "attention", "device": {"flat": True, "widths": [128]}}}
+
+
+def changes(looks: Looks, config: Config) -> list[list[Change]]:
+    """What is tried, stage by stage; of each stage the best that is worth its gain is kept."""
+    stages: list[list[Change]] = []
+    if looks.kind == "numbers":
+        passing = config.network.device.pass_on
+        few = max(4, min(16, WIDEST // (looks.numbers * looks.devices)))
+        bins = {tier: {"bins": few} for tier in (("device", "edge", "cloud") if passing else ("device",))}
+        stages.append([Change("heavy tails as they are", {"network": {"tails": "keep"}})])
+        stages.append([Change("bins: numbers as places between quantiles", {"network": bins}, 0.005)])
+    if looks.kind == "series":
+        spectrum = {"spectrum": True, "device": {"flat": True, "widths": [128]}}
+        turn = {"turn": 40.0} if looks.channels % 3 == 0 else {}
+        stages.append(
+            [
+                Change("spectra beside the samples", {"network": spectrum}, 0.002),
+                Change("dense devices", {"network": {"device": {"flat": True, "widths": [128]}}}),
+                Change("exits that see four parts of the time", {"network": {"device": {"parts": 4}}}),
+            ]
+        )
+        stages.append(
+            [
+                Change("larger random changes", {"training": {"shift": 0.2, "scale": 0.2, "noise": 0.1, **turn}}),
+                Change("no shift in time", {"training": {"shift": 0.0}}),
+            ]
+        )
+    if looks.kind == "images":
+        return []
+    others = [fusion for fusion in ("mean", "attention", "concat") if fusion != config.network.local_fusion]
+    stages.append([Change(f"local exit by {fusion}", {"network": {"local_fusion": fusion}}) for fusion in others])
+    epochs = config.training.epochs
+    stages.append(
+        [
+            Change("half the epochs", {"training": {"epochs": max(epochs // 2, 8)}}, -0.001),
+            Change("twice the epochs", {"training": {"epochs": epochs * 2}}, 0.003),
+            Change("more noise", {"training": {"noise": 0.2}}),
+        ]
+    )
+    if config.network.device.cut_codec == "float16" and config.network.device.pass_on:
+        bits = {tier: {"cut_codec": "bits8"} for tier in ("device", "edge")}
+        stages.append([Change("8 bits a number on the wire", {"network": bits}, -0.001)])
+    if looks.rarest < 0.1:
+        stages.append([Change("classes weighed alike", {"training": {"class_weights": "balanced"}})])
+    return stages

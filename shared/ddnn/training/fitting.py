@@ -1,0 +1,123 @@
+"""What sections learn without a gradient: the bins of their encodings, before; what judges beside them, after.
+
+Both are fitted to what a section takes, seen as it passes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddnn.data import Dataset
+from ddnn.network import DDNN
+from ddnn.network.encoding import Encode
+from ddnn.network.sections import Blocks
+from ddnn.training.config import TrainingConfig
+from ddnn.training.loader import Batch, batch_of, drop_devices, standing_in
+from ddnn.types import Array, Ints
+
+__all__ = ["fit_beside", "fit_encodings", "taken"]
+
+MOST: Final = 10_000
+"""Training events that are looked at, evenly taken."""
+BATCH: Final = 1024
+
+
+def fit_encodings(network: DDNN, data: Dataset) -> None:
+    """Lay the bins of each encoding between quantiles of the training events, from the devices upward."""
+    encodings = [module for module in network.modules() if isinstance(module, Encode)]
+    if not encodings:
+        return
+    events = _events(data)
+    # What is not seen is stood in for by what is, so that it moves no quantile.
+    views = [view[standing_in(seen)] for view, seen in zip(events.views, events.present.unbind(dim=1), strict=True)]
+    hooks = [module.register_forward_pre_hook(_lay) for module in encodings]
+    with torch.no_grad():
+        network.eval()(views, torch.ones_like(events.present))
+    for hook in hooks:
+        hook.remove()
+
+
+def fit_beside(network: DDNN, data: Dataset, config: TrainingConfig, seed: int) -> None:
+    """Fit what judges beside the network to the training events, seen whole and, of several devices, with some lost."""
+    for section, x, y in taken(network, data, config, seed):
+        if section.linear is not None:
+            section.linear.fit(x, y, strength=section.strength)
+        if section.trees is not None:
+            section.trees.fit(x, y, seed=seed)
+
+
+def taken(
+    network: DDNN, data: Dataset, config: TrainingConfig, seed: int, *, always: bool = False
+) -> Iterator[tuple[Blocks, Array, Ints]]:
+    """What each section takes in of the training events, (N, F), and their classes (N,), as far as they count.
+
+    Of the sections that have something beside the network, or `always` of all.
+    """
+    sections = [pair for pair in _places(network) if always or pair[1].linear or pair[1].trees]
+    if not sections:
+        return
+    events = _events(data)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        masks = [events.present]
+        if config.device_dropout and events.present.shape[1] > 1:
+            masks.append(drop_devices(events.present, config.device_dropout, 0.0))
+    found: dict[Blocks, list[Tensor]] = {section: [] for _, section in sections}
+    with torch.no_grad(), _watched(found):
+        for present in masks:
+            for start in range(0, len(events.y), BATCH):
+                rows = slice(start, start + BATCH)
+                network.eval()([view[rows] for view in events.views], present[rows])
+    for place, section in sections:
+        y, known = _labels(events, place, masks, network)
+        yield section, torch.cat(found[section])[known].numpy(), y[known].numpy()
+
+
+def _places(network: DDNN) -> Iterator[tuple[tuple[str, int], Blocks]]:
+    """Sections made of blocks, each with what it is: `device` and which, `edge` and which, or `cloud`."""
+    lists = (("device", network.devices), ("edge", network.edges), ("cloud", [network.cloud]))
+    for kind, sections in lists:
+        for index, section in enumerate(sections):
+            if isinstance(section, Blocks):
+                yield (kind, index), section
+
+
+def _labels(events: Batch, place: tuple[str, int], masks: list[Tensor], network: DDNN) -> tuple[Tensor, Tensor]:
+    """Classes that a section learns, (N,), and which of them count."""
+    kind, index = place
+    if kind == "device":
+        columns = events.y_dev if network.plan.config.shared_weights else events.y_dev[:, index : index + 1]
+        y = torch.cat([columns.T.flatten()] * len(masks))
+        return y, y >= 0
+    y = torch.cat([events.y] * len(masks))
+    if kind == "edge":
+        return y, torch.cat([network.alive(present)[:, index] for present in masks])
+    return y, torch.ones_like(y, dtype=torch.bool)
+
+
+@contextmanager
+def _watched(found: dict[Blocks, list[Tensor]]) -> Iterator[None]:
+    """Keep what each section takes, flat."""
+    hooks = [
+        section.taken.register_forward_hook(lambda _, __, x, kept=kept: kept.append(x.flatten(1)))
+        for section, kept in found.items()
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _lay(module: nn.Module, given: tuple[Any, ...]) -> None:
+    assert isinstance(module, Encode)
+    module.fit(given[0])
+
+
+def _events(data: Dataset) -> Batch:
+    rows = np.flatnonzero(data.split == "train")
+    return batch_of(data.take(rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(np.int64)]))
