@@ -181,7 +181,9 @@ def _show_trials(recipe: "Recipe") -> None:
 def _show(out: Path, report: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from ddnn.evaluation.table import exits_table
+    from ddnn.evaluation.table import classes_table, exits_table
 
-    Console(stderr=True).print(exits_table(report, f"{out} on {report['events']} test events"))
+    console = Console(stderr=True)
+    console.print(exits_table(report, f"{out} on {report['events']} test events"))
+    console.print(classes_table(report["by_class"]))
     typer.echo(f"serve it with `{shlex.join([command_name(), 'up', str(out)])}`", err=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
+from ddnn.evaluation.classes import by_class
 from ddnn.evaluation.decide import Decisions, decide
 from ddnn.evaluation.scores import Progress, Recorder, Scores
 from ddnn.policy import Policy
@@ -38,6 +39,7 @@ def evaluate(
         "split": scores.source["split"],
         "exits": accuracies(scores),
         "overall": overall(scores, decisions, bundle.policy),
+        "by_class": by_class(scores, decisions, bundle.manifest.classes),
         "bytes": traffic(scores, decisions, bundle.policy),
     }
     return document | ({"missing": missing_devices(recorder, bundle.policy, data.y, progress)} if missing else {})

@@ -1,18 +1,21 @@
 """The evaluation document, for people."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ddnn.evaluation.agreement import Agreement
+from ddnn.evaluation.classes import worst
 from ddnn.formatting import count, interval, number, percent, table, threshold
 from ddnn.types import Exit
 
-__all__ = ["accuracies_table", "exits_table", "say", "show"]
+__all__ = ["accuracies_table", "classes_table", "exits_table", "say", "show"]
 
 Document = Mapping[str, Any]
+_MOST_CLASSES: Final = 10  #: rows of the table of classes: those that suffer most
 
 
 def show(document: Document, console: Console) -> None:
@@ -23,6 +26,7 @@ def show(document: Document, console: Console) -> None:
     )
     missing = document.get("missing") or {}
     console.print(exits_table(document))
+    console.print(classes_table(document["by_class"]))
     console.print(_bytes(document["bytes"]))
     console.print(_devices(document, missing.get("one")))
     if missing.get("subsets"):
@@ -53,8 +57,9 @@ def accuracies_table(splits: Mapping[str, Any]) -> Table:
 
 
 def exits_table(document: Document, title: str = "Exits") -> Table:
-    """Every exit's accuracy, share of the answers and threshold, and the accuracy overall."""
-    overall, made = document["overall"], table(title, "exit", "accuracy if it answered all", "answers", "threshold")
+    """Every exit's accuracy, share of the answers and threshold; overall the accuracy, and what it hides."""
+    overall, by_class = document["overall"], document["by_class"]
+    made = table(title, "exit", "accuracy if it answered all", "answers", "threshold")
     for exit in Exit:
         figures, limit = document["exits"][exit.value], overall["thresholds"].get(exit.value)
         if figures is None:
@@ -64,6 +69,27 @@ def exits_table(document: Document, title: str = "Exits") -> Table:
         made.add_row(exit.value, _accuracy(figures["accuracy"]), percent(overall["exit_share"][exit.value]), answers)
     made.add_section()
     made.add_row("overall", f"[bold]{percent(overall['accuracy'])}[/bold]", "", "")
+    made.add_row("overall, balanced", percent(by_class["balanced_accuracy"]), "", "")
+    least = worst(by_class["recall"])
+    made.add_row(
+        f"recall of class {escape(by_class['names'][least])}, the worst", percent(by_class["recall"][least]), "", ""
+    )
+    return made
+
+
+def classes_table(by_class: Document) -> Table:
+    """Recall and precision of the classes with the lowest recall, each with its most frequent wrong answer."""
+    exits = [exit for exit, recall in by_class["exits"].items() if recall is not None]
+    rows = sorted((share, row) for row, share in enumerate(by_class["recall"]) if share is not None)
+    left = len(rows) - _MOST_CLASSES
+    title = "Classes: recall" + (f", the {_MOST_CLASSES} lowest of {len(rows)}" if left > 0 else "")
+    made = table(title, "class", "events", *exits, "overall", "precision", "taken for")
+    for share, row in rows[:_MOST_CLASSES]:
+        wrong = [0 if column == row else count for column, count in enumerate(by_class["confusion"][row])]
+        taken = f"{escape(by_class['names'][wrong.index(max(wrong))])} ({max(wrong):,})" if max(wrong) else ""
+        alone = (percent(by_class["exits"][exit][row]) for exit in exits)
+        events, precision = f"{by_class['events'][row]:,}", percent(by_class["precision"][row])
+        made.add_row(escape(by_class["names"][row]), events, *alone, percent(share), precision, taken)
     return made
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from ddnn.evaluation.classes import worst
 from ddnn.formatting import percent, table, threshold
 from ddnn.pages import render
 from ddnn.policy import Policy
@@ -36,7 +37,10 @@ def change(before: Policy, after: Policy, samples: Mapping[str, Sample]) -> dict
             "thresholds": policy.thresholds.model_dump(),
             "temperatures": policy.temperatures.model_dump(),
             "live": sorted(policy.live),
-            **{split: sample.figures(sample.outcome(policy)) for split, sample in samples.items()},
+            **{
+                split: sample.figures(sample.outcome(policy)) | {"by_class": sample.by_class(policy)}
+                for split, sample in samples.items()
+            },
         }
         for name, policy in (("before", before), ("after", after))
     } | {
@@ -78,6 +82,10 @@ def show(document: Document, console: Console, sentence: str) -> None:
         made.add_section()
         made.add_row(f"[bold]{split}[/bold], {figures[1]['events']:,} events, {purposes[split]}", "", "")
         made.add_row("  overall accuracy", *(percent(each["accuracy"]) for each in figures))
+        by_class = [each["by_class"] for each in figures]
+        made.add_row("  balanced accuracy", *(percent(each["balanced_accuracy"]) for each in by_class))
+        least = worst(by_class[1]["recall"])
+        made.add_row(f"  recall of class {least}, the worst", *(percent(each["recall"][least]) for each in by_class))
         made.add_row("  cloud exit's accuracy", *(percent(each["cloud_accuracy"]) for each in figures))
         for exit in exits:
             made.add_row(f"  answered at {exit}", *(percent(each["exit_share"][exit]) for each in figures))

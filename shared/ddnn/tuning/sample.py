@@ -12,6 +12,7 @@ import numpy as np
 
 from ddnn.errors import BadData, BadInput
 from ddnn.evaluation import NOBODY, Decisions, Scores, decide, judge
+from ddnn.evaluation.classes import figures
 from ddnn.evaluation.decide import judge_all
 from ddnn.evaluation.recorded import check
 from ddnn.exits import Judged, answers
@@ -183,6 +184,10 @@ class Sample:
             "exit_share": {exit.value: outcome.share(exit) if exit in exits else None for exit in Exit},
             "cost": {"kind": cost.kind, "unit": cost.unit, "over": cost.over, "mean": outcome.cost},
         }
+
+    def by_class(self, policy: Policy) -> dict[str, Any]:
+        """What the policy does to each class: balanced accuracy, recall, precision and confusion, as JSON."""
+        return figures(self.decisions(policy).label, self.scores.y, self.scores.classes)
 
     @cached_property
     def cloud_right(self) -> Bools:

@@ -23,7 +23,17 @@ EXITS = ["device", "local", "edge", "cloud"]
 
 def test_the_document_has_these_keys(make_bundle: MakeBundle, make_data: MakeData) -> None:
     document = evaluate(make_bundle(), make_data(), missing=True)
-    assert list(document) == ["events", "classes", "devices", "split", "exits", "overall", "bytes", "missing"]
+    assert list(document) == [
+        "events",
+        "classes",
+        "devices",
+        "split",
+        "exits",
+        "overall",
+        "by_class",
+        "bytes",
+        "missing",
+    ]
     assert [document[key] for key in ("events", "classes", "devices", "split")] == [40, 3, 3, "test"]
     assert list(document["exits"]) == EXITS
     assert [list(document["exits"][exit]) for exit in EXITS] == [["accuracy"]] * 4
