@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from ddnn.bundle import MANIFEST_FILE, Bundle, Manifest
 from ddnn.data import Dataset
 from ddnn.errors import BadBundle, BadData, BadInput
-from ddnn.policy import POLICY_FILE, Policy, Thresholds
+from ddnn.policy import POLICY_FILE, Policy
 from ddnn.seal import read_sealed
 from ddnn.types import Exit
 
@@ -72,7 +72,7 @@ def make_bundle(
         initial: Bundle whose weights training starts from.
         freeze: Sections that keep their weights: `device`, `local`, `edge`, `cloud`, or one of several: `device_0`.
         watcher: Is called after each step and epoch.
-        max_accuracy_drop: How far overall accuracy may lie below the cloud's, 0..1, on validation; by default 0.005.
+        max_accuracy_drop: How far overall accuracy may lie below the best exit's on validation; by default 0.005.
         name: The bundle's; by default the data's.
         command: How it was made, for the manifest.
         golden_events: Test events kept with torch's answers to them, by default 256.
@@ -151,18 +151,29 @@ def finish_bundle(
 
 
 def _first_policy(draft: Bundle, data: Dataset, max_accuracy_drop: float, say: Say) -> Policy:
-    """Tuned on validation events: with too few, all go to the cloud; with raw views, the cloud's temperature alone."""
+    """Tuned on validation events: with too few, careful thresholds; with raw views, the cloud's temperature alone."""
     from ddnn.evaluation import record
     from ddnn.tuning import fit_temperatures, tune
+    from ddnn.tuning.careful import TUNED_FROM, careful_policy
+    from ddnn.tuning.report import dropped_sentence
 
+    scores = None
     try:
         scores = record(draft, data.subset("validation"))
         if Exit.LOCAL not in draft.topology.exits:
             return draft.policy.model_copy(update={"temperatures": fit_temperatures(scores)})
-        return tune(scores, draft.policy, max_accuracy_drop=max_accuracy_drop)
+        if len(scores) >= TUNED_FROM:
+            policy = tune(scores, draft.policy, max_accuracy_drop=max_accuracy_drop)
+            if dropped := (policy.tuned or {})["dropped"]:
+                say(dropped_sentence(dropped))
+            return policy
+        why = f"there are {len(scores)} validation events; expected at least {TUNED_FROM}"
     except BadData as error:
-        say(f"not tuned, so every event goes to the cloud: {error}")
-        return draft.policy.model_copy(update={"thresholds": Thresholds(local=0.0, edge=0.0)})
+        scores, why = None, str(error)
+    policy = careful_policy(draft.policy, draft.topology, scores)
+    limits = ", ".join(f"{exit} {limit:.3g}" for exit, limit in policy.thresholds.model_dump().items() if limit)
+    say(f"not tuned, careful thresholds instead ({limits}): {why}")
+    return policy
 
 
 def tune_bundle(
@@ -184,7 +195,7 @@ def tune_bundle(
     Args:
         bundle: What is tuned; its policy is where tuning starts.
         data: Events with their split, or their scores as `ddnn record` kept them.
-        aim: An `Objective` (by default the fewest bytes at most half a point below the cloud) or a `Risk`.
+        aim: An `Objective` (by default the fewest bytes at most half a point below the best exit) or a `Risk`.
         cost: What an event costs; by default payload bytes.
         offload: `staged` or `eager`; by default the policy's own.
         criterion: One by name, or `auto` for the one that compares best; by default the policy's own.

@@ -31,7 +31,7 @@ Initial = Annotated[
 Freeze = Annotated[
     list[str] | None, Option(metavar="SECTION", help="Keep `device`, `local`, `edge`, `cloud`, or `device_0` as it is.")
 ]
-MaxDrop = Annotated[float, Option(help="How far below the cloud exit's the tuned overall accuracy may be.")]
+MaxDrop = Annotated[float, Option(help="How far below the best exit's the tuned overall accuracy may be.")]
 Minutes = Annotated[
     float, Option(min=0, help="Where no config, weights or epochs are given: time to look for a recipe in.")
 ]

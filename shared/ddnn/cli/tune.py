@@ -20,7 +20,7 @@ __all__ = ["tune"]
 Data = Annotated[str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz`, or scores by `ddnn record`.")]
 MaxDrop = Annotated[
     float | None,
-    Option(metavar="SHARE", help="How far accuracy may lie below the cloud's; 0.005, or no limit with --max-cost."),
+    Option(metavar="SHARE", help="How far accuracy may lie below the best exit's; 0.005, or no limit with --max-cost."),
 ]
 MaxCost = Annotated[float | None, Option(metavar="X", help="The most an event may cost on average, in bytes or ms.")]
 MaxShare = Annotated[list[str] | None, Option(metavar="EXIT=SHARE", help="The most an exit may answer; once for each.")]
@@ -70,7 +70,7 @@ def tune(
 ) -> None:
     """Fit thresholds and temperatures on validation to an objective, and report them on test too.
 
-    By default the fewest bytes with an accuracy at most half a point below the cloud's. Exit code 3, the nearest
+    By default the fewest bytes with an accuracy at most half a point below the best exit's. Exit code 3, the nearest
     points, and nothing written, when no thresholds keep to what is asked.
 
     Example: `ddnn tune BUNDLE mnist5k --grid 3x2 --max-accuracy-drop 0.005 --write`

@@ -17,7 +17,7 @@ from ddnn.types import Array, Exit
 
 __all__ = ["DROPS", "comparison"]
 
-DROPS: Final = (0.0, 0.0025, 0.005, 0.01, 0.02)  #: how far below the cloud the alternatives' accuracy may lie
+DROPS: Final = (0.0, 0.0025, 0.005, 0.01, 0.02)  #: how far below the best exit the alternatives' accuracy may lie
 _SWEEP: Final = np.linspace(0, 1, 51)  #: thresholds tried of one exit while the others stay
 
 
@@ -69,8 +69,8 @@ def _alone(samples: Mapping[str, Sample], policy: Policy, exits: tuple[Exit, ...
 
 
 def _alternative(samples: Mapping[str, Sample], policy: Policy, points: Points, drop: float) -> dict[str, Any]:
-    """The cheapest point so far below the cloud, and what it does; the margin alone where there is none."""
-    found = points.best(Objective(drop).limits(samples["validation"]), "cost").thresholds
+    """The cheapest point so far below the best exit, and what it does; the margin alone where there is none."""
+    found = points.best(Objective(drop).limits(samples["validation"], policy), "cost").thresholds
     if not len(found):
         return {"max_accuracy_drop": drop, "thresholds": None}
     by_split = {split: sample.figures(sample.outcomes(policy, found)[0]) for split, sample in samples.items()}

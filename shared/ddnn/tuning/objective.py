@@ -22,7 +22,7 @@ from ddnn.types import Array, Exit, Ints
 __all__ = ["DROP", "PLAYS", "Objective", "Points", "operating_points", "parse_shares"]
 
 PLAYS: Final = 600  #: combinations of thresholds played through, where an event's answer depends on all edges
-DROP: Final = 0.005  #: how far accuracy may lie below the cloud's when nothing else is asked for
+DROP: Final = 0.005  #: how far accuracy may lie below the best exit's when nothing else is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Objective:
     """The lowest cost at enough accuracy; with a budget, the best accuracy within it."""
 
     max_accuracy_drop: float | None = DROP
-    """How far the overall accuracy may lie below the cloud exit's; None: as far as it likes."""
+    """How far the overall accuracy may lie below the best exit's; None: as far as it likes."""
     max_cost: float | None = None  #: mean cost of an event, in the unit of the cost model
     max_share: Mapping[Exit, float] = field(default_factory=dict)  #: of all events, the most that an exit may answer
 
@@ -51,11 +51,14 @@ class Objective:
         """What is to be small."""
         return "cost" if self.max_cost is None else "wrong"
 
-    def limits(self, sample: Sample) -> Limits:
-        """The same in events and in cost summed over these; raise `BadInput` for an exit that is not asked."""
-        events, drop, right = len(sample), self.max_accuracy_drop, float(sample.cloud_right.mean())
+    def limits(self, sample: Sample, policy: Policy) -> Limits:
+        """The same in events and in cost summed over these, exits being judged as in `policy`.
+
+        Raises `BadInput` for an exit that is not asked.
+        """
+        events, drop, right = len(sample), self.max_accuracy_drop, max(sample.alone(policy).values())
         return Limits(
-            most_wrong=None if drop is None else events - math.ceil((right - drop) * events - 1e-9),
+            most_wrong=None if drop is None else events - math.ceil(right - drop * events - 1e-9),
             most_cost=None if self.max_cost is None else self.max_cost * events,
             caps=self._caps(exits_asked(sample.scores.topology), events),
         )
@@ -85,7 +88,7 @@ class Objective:
             limits.append(f"at a cost of at most {cost.text(self.max_cost)} an event")
         if self.max_accuracy_drop is not None:
             limits.append(
-                f"with an overall accuracy at most {100 * self.max_accuracy_drop:.4g} points below the cloud's"
+                f"with an overall accuracy at most {100 * self.max_accuracy_drop:.4g} points below the best exit's"
             )
         limits += [f"with at most {100 * share:.4g} % answered at {exit}" for exit, share in self.max_share.items()]
         return f"{aim} {', '.join(limits)}."

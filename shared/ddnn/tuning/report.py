@@ -4,7 +4,7 @@ The report is `tune.json`, everything there is to know, and `tune.html`, a page 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,17 @@ from ddnn.tuning.frontier import Frontier
 from ddnn.tuning.sample import Asked, Sample
 from ddnn.types import Exit
 
-__all__ = ["HTML_FILE", "JSON_FILE", "change", "frontier_document", "page", "report", "show", "write_report"]
+__all__ = [
+    "HTML_FILE",
+    "JSON_FILE",
+    "change",
+    "dropped_sentence",
+    "frontier_document",
+    "page",
+    "report",
+    "show",
+    "write_report",
+]
 
 Document = Mapping[str, Any]
 JSON_FILE: Final = "tune.json"
@@ -47,6 +57,8 @@ def change(before: Policy, after: Policy, samples: Mapping[str, Sample]) -> dict
         "objective": tuned.get("objective"),
         "cost": cost.document(),
         "search": tuned.get("search"),
+        "best_exit": tuned.get("best_exit"),
+        "dropped": tuned.get("dropped", []),
         "promise": after.promise and after.promise.model_dump(mode="json"),
     }
 
@@ -92,6 +104,8 @@ def show(document: Document, console: Console, sentence: str) -> None:
         made.add_row("  cost of an event", *(cost.text(each["cost"]["mean"]) for each in figures))
     console.print(made)
     console.print(f"{sentence} {_searched(document['search'], cost)}".rstrip(), soft_wrap=True)
+    if document["dropped"]:
+        console.print(dropped_sentence(document["dropped"]), soft_wrap=True)
     if guarantee:
         console.print(f"{guarantee['events']['learning']:,} events learnt. {_tests(guarantee)}")
     if bounds := (document["promise"] or {}).get("disagreement"):
@@ -101,6 +115,11 @@ def show(document: Document, console: Console, sentence: str) -> None:
     version = document["after"]["version"]
     end = f"Written as version {version}." if document["written"] else "Nothing written; --write does."
     console.print(f"[bold]{end}[/bold]")
+
+
+def dropped_sentence(exits: Sequence[str]) -> str:
+    """That no event goes up to these exits, and why."""
+    return f"No event goes up to {' and '.join(exits)}: on validation an exit below is at least as accurate."
 
 
 def report(document: Document) -> dict[str, str]:

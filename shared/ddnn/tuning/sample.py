@@ -185,6 +185,18 @@ class Sample:
             "cost": {"kind": cost.kind, "unit": cost.unit, "over": cost.over, "mean": outcome.cost},
         }
 
+    def alone(self, policy: Policy) -> dict[Exit, int]:
+        """How many events each of the exits asked, the cloud's last, has right if it answers all that it can."""
+        exits = self.asked(policy).exits
+        outcomes = self.outcomes(policy, np.vstack([np.eye(len(exits)), np.zeros(len(exits))]))
+        return {exit: outcome.right for exit, outcome in zip((*exits, Exit.CLOUD), outcomes, strict=True)}
+
+    def best_exit(self, policy: Policy) -> dict[str, Any]:
+        """The exit that is most accurate if it answers all, the lowest of equals, and its accuracy, as JSON."""
+        alone = self.alone(policy)
+        best = max(alone, key=alone.__getitem__)
+        return {"exit": best.value, "accuracy": alone[best] / len(self)}
+
     def by_class(self, policy: Policy) -> dict[str, Any]:
         """What the policy does to each class: balanced accuracy, recall, precision and confusion, as JSON."""
         return figures(self.decisions(policy).label, self.scores.y, self.scores.classes)

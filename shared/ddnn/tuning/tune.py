@@ -18,8 +18,8 @@ from ddnn.tuning.live import fit_live
 from ddnn.tuning.objective import DROP, Objective, Points, operating_points
 from ddnn.tuning.promise import promise
 from ddnn.tuning.report import change, frontier_document
-from ddnn.tuning.sample import Sample
-from ddnn.types import Ints
+from ddnn.tuning.sample import Asked, Sample
+from ddnn.types import Exit, Ints
 
 __all__ = ["Chosen", "Tuned", "choose", "tune", "tune_policy"]
 
@@ -50,7 +50,7 @@ def tune(
     criterion: str | None = None,
     cost: CostModel | None = None,
 ) -> Policy:
-    """`policy`, one version on, with the lowest cost at an accuracy at most `max_accuracy_drop` below the cloud's."""
+    """`policy`, one version on, of the lowest cost at an accuracy at most `max_accuracy_drop` below the best exit's."""
     return choose(Sample(scores, cost), policy, Objective(max_accuracy_drop), criterion=criterion).policy
 
 
@@ -100,9 +100,10 @@ def choose(
     """`policy`, one version on, with temperatures and thresholds fitted on a sample, as `objective` wants them.
 
     The device exit stays off in a group; with one device it takes the local exit's place, whose answer would repeat it.
-    Thresholds lie between neighbouring values and serve every number of live devices. Raises `BadData` for too few
-    events, one class or scores that are not finite, `Infeasible`, with what comes nearest, when nothing keeps to the
-    limits.
+    Thresholds lie between neighbouring values and serve every number of live devices. No event goes up to
+    an exit above the one that is most accurate alone, unless nothing else keeps to the limits. Raises `BadData` for too
+    few events, one class or scores that are not finite, `Infeasible`, with what comes nearest, when nothing keeps
+    to them.
     """
     objective = objective or Objective()
     sample.check()
@@ -116,14 +117,34 @@ def choose(
             "tuned": None,
         }
     )
-    limits = objective.limits(sample)
+    limits = objective.limits(sample, fitted)
     points = operating_points(sample, fitted)
-    found = points.best(limits, objective.minimise)
+    best, dropped = sample.best_exit(fitted), list[str]()
+    found = points.best(_below(limits, points.asked, best["exit"]), objective.minimise)
+    if len(found.wrong):
+        dropped = [exit.value for exit in (*points.asked.exits, Exit.CLOUD) if exit.rank > Exit(best["exit"]).rank]
+    else:  # a share or a cost may ask for more than the best exit
+        found = points.best(limits, objective.minimise)
     if not len(found.wrong):
         raise _infeasible(sample, fitted, objective, limits, points)
-    made_on = _made_on(sample, fitted, objective.document()) | {"search": found.document()}
     thresholds = points.asked.thresholds(found.thresholds[0])
+    if dropped:
+        thresholds = thresholds.model_copy(update={best["exit"]: 1.0})
+    made_on = _made_on(sample, fitted, objective.document()) | {"search": found.document()}
+    made_on |= {"best_exit": best, "dropped": dropped}
     return Chosen(_remember(sample, fitted.model_copy(update={"thresholds": thresholds, "tuned": made_on})), points)
+
+
+def _below(limits: Limits, asked: Asked, best: str) -> Limits:
+    """`limits` with no answers above the exit `best`, but to events that it cannot answer."""
+    exits = (*asked.exits, Exit.CLOUD)
+    place = exits.index(Exit(best))
+    if place == len(asked.exits):
+        return limits
+    left = int((asked.uncertainty[:, place] >= 1).sum())
+    caps = limits.caps or (None,) * len(exits)
+    closed = (left if cap is None else min(cap, left) for cap in caps[place + 1 :])
+    return replace(limits, caps=(*caps[: place + 1], *closed))
 
 
 def _made_on(sample: Sample, policy: Policy, objective: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,10 +172,10 @@ def _remember(sample: Sample, policy: Policy, live: Mapping[int, Judging] | None
 
 def _infeasible(sample: Sample, policy: Policy, objective: Objective, limits: Limits, points: Points) -> Infeasible:
     """What was asked for, and what there is when one of the limits is given up."""
-    asked, cost, cloud = [], sample.cost, float(sample.cloud_right.mean())
+    asked, cost, best = [], sample.cost, sample.best_exit(policy)
     loosened: dict[str, Frontier] = {}
     if objective.max_accuracy_drop is not None:
-        asked.append(f"reach an accuracy of {cloud - objective.max_accuracy_drop:.4f}")
+        asked.append(f"reach an accuracy of {best['accuracy'] - objective.max_accuracy_drop:.4f}")
         loosened["accuracy"] = points.best(replace(limits, most_wrong=None), "wrong")
     if objective.max_cost is not None:
         asked.append(f"cost at most {cost.text(objective.max_cost)} an event")
@@ -174,7 +195,8 @@ def _infeasible(sample: Sample, policy: Policy, objective: Objective, limits: Li
         for near in nearest
     )
     return Infeasible(
-        f"no thresholds {' and '.join(asked)} on {len(sample)} events, where the cloud exit alone has {cloud:.4f};"
+        f"no thresholds {' and '.join(asked)} on {len(sample)} events,"
+        f" where the {best['exit']} exit alone has {best['accuracy']:.4f};"
         f" nearest: {says or 'nothing with one limit given up'}",
         nearest,
     )

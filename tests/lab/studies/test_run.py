@@ -177,7 +177,7 @@ def test_parts_vary_the_studys_own_devices(tmp_path: Path) -> None:
     assert "2 devices" in found["data"]["described"]
     report = (tmp_path / "study" / "report.md").read_text()
     assert "## Devices added, worst first" in report
-    assert "runs: not tuned, so every event goes to the cloud: there are" in report
+    assert "runs: not tuned, careful thresholds instead (" in report
 
 
 def test_each_seed_may_have_a_fold_of_its_own(tmp_path: Path) -> None:

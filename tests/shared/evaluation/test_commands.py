@@ -99,7 +99,8 @@ def test_tune_writes_nothing_unless_told_to(make_bundle: MakeBundle, data: Path)
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert set(document) == {
-        "before", "after", "objective", "cost", "search", "promise", "frontier", "criteria", "guarantee", "written"
+        "before", "after", "objective", "cost", "search", "best_exit", "dropped", "promise",
+        "frontier", "criteria", "guarantee", "written"
     }  # fmt: skip
     assert document["search"]["exact"]
     assert document["frontier"]["points"][0].keys() == {"local", "edge", "accuracy", "cost"}
