@@ -14,6 +14,7 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.cli.app import main
+from ddnn.evaluation.classes import figures
 from ddnn.extensions import how_to_install
 from ddnn.training import Config, Run
 from ddnn.types import Exit
@@ -78,7 +79,10 @@ def test_it_makes_a_bundle_and_says_how_good_it_is(
     assert training.test["exits"] == document["test"]["exits"]
     assert len(training.test["missing"]["one"]["each"]) == 6
     assert training.test["proof"]["events"] == 96
-    assert bundle.policy.tuned is not None
+    assert bundle.policy.tuned is None
+    assert re.search(
+        r"^not tuned, careful thresholds instead \(.*\): there are \d+ validation", printed.err, re.MULTILINE
+    )
     assert [json.loads(line)["epoch"] for line in (tmp_path / "b.run" / "metrics.jsonl").read_text().splitlines()] == [
         0
     ]
@@ -173,6 +177,12 @@ def test_the_command_to_serve_it_can_be_typed_as_shown(
 ) -> None:
     exits = {exit.value: None for exit in Exit}
     report: dict[str, Any] = {"events": 1, "overall": {"accuracy": 1.0, "thresholds": {}}, "exits": exits}
+    report["by_class"] = {
+        "names": ["a"],
+        "events": [1],
+        "exits": {},
+        **figures(np.zeros(1, np.int64), np.zeros(1, np.int64), 1),
+    }
     for called, typed in ((".venv/bin/ddnn", ".venv/bin/ddnn"), ("/somewhere/__main__.py", "ddnn")):
         monkeypatch.setattr(sys, "argv", [called])
         COMMAND._show(Path("out ser"), report)
