@@ -90,7 +90,8 @@ def train(
         )
     refuse_existing(out, force=force)
     run, given = Run.beside(out), bool(config or epochs or batch or learning_rate)
-    looking = not (given or first or resume) or (resume and not run.unfinished and (run.path / TRIALS_FILE).is_file())
+    begun = not run.unfinished and (run.path / TRIALS_FILE).is_file()
+    looking = not (given or first) and (begun or not resume)
     if resume and not looking:
         wanted = _resumed(run, wanted, changed=given)
     groups, devices = test_groups.split(",") if test_groups else None, wanted.network.devices
