@@ -22,7 +22,7 @@ from ddnn.network import DDNN
 from ddnn.network.beside import Linear, Trees
 from ddnn.network.sections import Blocks
 from ddnn.recipe.folds import folded
-from ddnn.recipe.starts import Change, Looks, changes, start
+from ddnn.recipe.starts import Change, Looks, changes, savings, start
 from ddnn.training import Config, Run, Trainer
 from ddnn.training.fitting import taken
 from ddnn.training.loader import batch_of
@@ -125,19 +125,10 @@ def find(
         memory = run.path / TRIALS_FILE if run else None
         search = _Search(folded(data, FOLDS, most=MOST, seed=seed), looks, seed, 60 * minutes, memory, progress)
         search.keep(search.trial("the simplest recipe", first))
-        left: list[str] = []
-        for stage in stages:
-            best, better = search.kept, search.kept.score
-            for change in stage:
-                if search.spent + search.kept.seconds > FOR_STAGES * search.budget:
-                    left.append(change.name)
-                    continue
-                trial = search.trial(change.name, _changed(search.kept.config, change))
-                if trial.score - change.gain > better:
-                    better, best = trial.score - change.gain, trial
-            search.keep(best)
+        left = [name for stage in stages for name in search.stage(stage, FOR_STAGES)]
         if search.kept.config.network.device.pass_on and not search.beside():
             left.append("classifiers beside the network")
+        left += search.stage(savings(search.kept.config), 1.0)
     return Recipe(search.kept.config, looks, tuple(search.trials), tuple(left))
 
 
@@ -174,6 +165,19 @@ class _Search:
         self.kept = trial
         self.trials = [replace(each, kept=True) if each.name == trial.name else each for each in self.trials]
         self._networks = {key: value for key, value in self._networks.items() if key == self._key(trial.config)}
+
+    def stage(self, changes: Sequence[Change], part: float) -> list[str]:
+        """Try changes of what is kept, and keep the best worth its gain; return what `part` of the time is short for."""
+        best, better, left = self.kept, self.kept.score, list[str]()
+        for change in changes:
+            if self.spent + self.kept.seconds > part * self.budget:
+                left.append(change.name)
+                continue
+            trial = self.trial(change.name, _changed(self.kept.config, change))
+            if trial.score - change.gain > better:
+                better, best = trial.score - change.gain, trial
+        self.keep(best)
+        return left
 
     def trial(self, name: str, config: Config) -> Trial:
         """Train `config` on each fold and judge its exits on the rest."""

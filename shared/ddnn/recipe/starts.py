@@ -11,7 +11,7 @@ from ddnn.configs import config_file, merged, read_toml
 from ddnn.data import Dataset
 from ddnn.training import Config
 
-__all__ = ["Change", "Looks", "changes", "start"]
+__all__ = ["Change", "Looks", "changes", "savings", "start"]
 
 BYTES: Final = 128
 """Most that a view may cost to be sent itself, in half precision or else in 8 bits a number."""
@@ -144,9 +144,14 @@ def changes(looks: Looks, config: Config) -> list[list[Change]]:
             Change("more noise", {"training": {"noise": 0.2}}),
         ]
     )
-    if config.network.device.cut_codec == "float16" and config.network.device.pass_on:
-        bits = {tier: {"cut_codec": "bits8"} for tier in ("device", "edge")}
-        stages.append([Change("8 bits a number on the wire", {"network": bits}, -0.001)])
     if looks.rarest < 0.1:
         stages.append([Change("classes weighed alike", {"training": {"class_weights": "balanced"}})])
     return stages
+
+
+def savings(config: Config) -> list[Change]:
+    """What makes messages smaller, tried last: what judges by fine differences may need every bit."""
+    if not config.network.device.pass_on or config.network.device.cut_codec != "float16":
+        return []
+    bits = {tier: {"cut_codec": "bits8"} for tier in ("device", "edge")}
+    return [Change("8 bits a number on the wire", {"network": bits}, -0.001)]
