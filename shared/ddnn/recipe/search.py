@@ -167,7 +167,7 @@ class _Search:
         self._networks = {key: value for key, value in self._networks.items() if key == self._key(trial.config)}
 
     def stage(self, changes: Sequence[Change], part: float) -> list[str]:
-        """Try changes of what is kept, and keep the best worth its gain; return what `part` of the time is short for."""
+        """Try changes of what is kept, and keep the best worth its gain; return what there was no time for."""
         best, better, left = self.kept, self.kept.score, list[str]()
         for change in changes:
             if self.spent + self.kept.seconds > part * self.budget:
