@@ -35,7 +35,7 @@ def _quiet(_: str) -> None:
 class Finishing(TypedDict, total=False):
     """How a network becomes a bundle; `make_bundle` explains each."""
 
-    max_accuracy_drop: float
+    objective: "Objective"
     name: str | None
     command: str
     golden_events: int
@@ -72,7 +72,8 @@ def make_bundle(
         initial: Bundle whose weights training starts from.
         freeze: Sections that keep their weights: `device`, `local`, `edge`, `cloud`, or one of several: `device_0`.
         watcher: Is called after each step and epoch.
-        max_accuracy_drop: How far overall accuracy may lie below the best exit's on validation; by default 0.005.
+        objective: What thresholds are chosen for on validation; by default the fewest bytes at an accuracy at most
+            half a point below the best exit's. Where a recall is out of reach, `say` hears what there is.
         name: The bundle's; by default the data's.
         command: How it was made, for the manifest.
         golden_events: Test events kept with torch's answers to them, by default 256.
@@ -136,7 +137,7 @@ def finish_bundle(
         draft = draft_bundle(
             folder, network, data, name=name, command=command, config=document, seed=seed, golden_events=golden
         )
-        draft.policy = _first_policy(draft, data, finishing.get("max_accuracy_drop", 0.005), say)
+        draft.policy = _first_policy(draft, data, finishing.get("objective"), say)
         training = draft.manifest.training
         if initial is not None:
             training = training.model_copy(update={"data": {**training.data, "initial": initial.fingerprint}})
@@ -150,29 +151,35 @@ def finish_bundle(
     return Bundle(out, sealed.manifest, sealed.policy)
 
 
-def _first_policy(draft: Bundle, data: Dataset, max_accuracy_drop: float, say: Say) -> Policy:
+def _first_policy(draft: Bundle, data: Dataset, objective: "Objective | None", say: Say) -> Policy:
     """Tuned on validation events: with too few, careful thresholds; with raw views, the cloud's temperature alone."""
     from ddnn.evaluation import record
-    from ddnn.tuning import fit_temperatures, tune
+    from ddnn.tuning import Objective, Sample, choose, fit_temperatures
     from ddnn.tuning.careful import TUNED_FROM, careful_policy
+    from ddnn.tuning.nearest import unmet, unmet_sentence
     from ddnn.tuning.report import dropped_sentence
 
-    scores = None
+    sample, objective = None, objective or Objective()
     try:
-        scores = record(draft, data.subset("validation"))
+        sample = Sample(record(draft, data.subset("validation")), names=draft.manifest.classes)
         if Exit.LOCAL not in draft.topology.exits:
-            return draft.policy.model_copy(update={"temperatures": fit_temperatures(scores)})
-        if len(scores) >= TUNED_FROM:
-            policy = tune(scores, draft.policy, max_accuracy_drop=max_accuracy_drop)
-            if dropped := (policy.tuned or {})["dropped"]:
-                say(dropped_sentence(dropped))
+            return draft.policy.model_copy(update={"temperatures": fit_temperatures(sample.scores)})
+        if len(sample) >= TUNED_FROM:
+            policy = choose(sample, draft.policy, objective, closest=True).policy
+            tuned = policy.tuned or {}
+            if tuned["dropped"]:
+                say(dropped_sentence(tuned["dropped"]))
+            for missed in tuned["unmet"]:
+                say(unmet_sentence(missed))
             return policy
-        why = f"there are {len(scores)} validation events; expected at least {TUNED_FROM}"
+        why = f"there are {len(sample)} validation events; expected at least {TUNED_FROM}"
     except BadData as error:
-        scores, why = None, str(error)
-    policy = careful_policy(draft.policy, draft.topology, scores)
+        sample, why = None, str(error)
+    policy = careful_policy(draft.policy, draft.topology, sample)
     limits = ", ".join(f"{exit} {limit:.3g}" for exit, limit in policy.thresholds.model_dump().items() if limit)
     say(f"not tuned, careful thresholds instead ({limits}): {why}")
+    for missed in unmet(sample, policy, objective) if sample else ():
+        say(unmet_sentence(missed))
     return policy
 
 
@@ -242,7 +249,7 @@ def tune_bundle(
         raise BadInput("--live judges events with devices left out, which recorded scores do not have; expected data")
     else:
         scores = {"validation": data.split("validation")} | {n: s for n, s in data.splits.items() if n == "test"}
-    samples = {split: Sample(each, cost) for split, each in scores.items()}
+    samples = {split: Sample(each, cost, bundle.manifest.classes) for split, each in scores.items()}
     tuned = tune_policy(
         samples,
         bundle.policy,
@@ -261,7 +268,7 @@ def tune_bundle(
             "bundle": {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint},
             "data": {"name": source["data"], "fingerprint": source["fingerprint"]},
             "asked": tuned.sentence,
-            "study": comparison(samples, tuned.policy, tuned.points),
+            "study": comparison(samples, tuned.policy, tuned.points, aim if isinstance(aim, Objective) else None),
         }
         files = pages(document)
         report.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,19 @@ if TYPE_CHECKING:
     from ddnn.data import Dataset
     from ddnn.evaluation.scores import Progress
 
-__all__ = ["BasePort", "BundleArgument", "BundleFolder", "Count", "Data", "Devices", "Grid", "GroupBy", "Json"]
-__all__ += ["LinkShapes", "MaxBatch", "MaxDelay", "Rate", "Seed", "TestGroups", "Token", "Urls"]
+__all__ = [
+    "Balanced",
+    "BasePort",
+    "BundleArgument",
+    "BundleFolder",
+    "Count",
+    "Data",
+    "Devices",
+    "Grid",
+    "GroupBy",
+    "Json",
+]
+__all__ += ["LinkShapes", "MaxBatch", "MaxDelay", "MinRecall", "Rate", "Seed", "TestGroups", "Token", "Urls"]
 __all__ += ["bars", "command_name", "load_events", "note", "open_bundle", "print_json", "refuse_folder", "screen"]
 __all__ += ["tier_addresses"]
 
@@ -30,6 +41,11 @@ Data = Annotated[str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, or 
 Grid = Annotated[str | None, Option(metavar="CxR", help="Cut images into columns × rows; by default as in training.")]
 GroupBy = Annotated[str | None, Option(metavar="NAME", help="Array of the file whose groups the split keeps whole.")]
 TestGroups = Annotated[str | None, Option(metavar="G,G", help="Groups of --group-by that are the test split.")]
+MinRecall = Annotated[
+    list[str] | None,
+    Option(metavar="CLASS=SHARE", help="The least recall of a class, `rare=0.95`, or of all, `0.95`; repeatable."),
+]
+Balanced = Annotated[bool, Option("--balanced", help="Accuracy is balanced accuracy, the mean recall of all classes.")]
 Seed = Annotated[int | None, Option(help="Seed of the split, where chance makes it; by default as in training.")]
 BasePort = Annotated[int, Option(min=0, max=65535, help="Port of the cloud; edges follow from +1, devices from +10.")]
 Devices = Annotated[

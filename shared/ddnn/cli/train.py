@@ -51,6 +51,8 @@ def train(
     initial: Initial = None,
     freeze: Freeze = None,
     max_accuracy_drop: MaxDrop = 0.005,
+    min_recall: options.MinRecall = None,
+    balanced: options.Balanced = False,
     minutes: Minutes = 10.0,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in OUT.run.")] = False,
     force: Annotated[bool, Option("--force", help="Replace an existing bundle, or an unfinished run.")] = False,
@@ -69,6 +71,7 @@ def train(
     from ddnn.data import load
     from ddnn.data.summary import describe, doubts
     from ddnn.extensions import needed_for
+    from ddnn.tuning.objective import Objective, parse_recalls
 
     with needed_for("training"):
         from ddnn.export import refuse_existing
@@ -99,8 +102,12 @@ def train(
     typer.echo(describe(data), err=True)
     for doubt in doubts(data):
         typer.echo(f"warning: {doubt}", err=True)
+    objective = Objective(
+        max_accuracy_drop, min_recall=parse_recalls(min_recall or [], data.classes), balanced=balanced
+    )
+    objective.recalls_of(data.y[data.split == "validation"], data.classes)  # refused now, not after training
     wishes: dict[str, Any] = {"seed": seed, "run": run, "force": force, "initial": first}
-    wishes |= {"freeze": freeze or (), "max_accuracy_drop": max_accuracy_drop, "command": _command()}
+    wishes |= {"freeze": freeze or (), "objective": objective, "command": _command()}
     recipe = None
     try:
         with bars() as progress:

@@ -53,6 +53,8 @@ def tune(
     max_accuracy_drop: MaxDrop = None,
     max_cost: MaxCost = None,
     max_share: MaxShare = None,
+    min_recall: options.MinRecall = None,
+    balanced: options.Balanced = False,
     cost: Annotated[str, Option(help="What is to be small: `payload` or `body` bytes, or `latency`.")] = "payload",
     over: Over = "all",
     link: LinkOption = None,
@@ -77,11 +79,15 @@ def tune(
     """
     from ddnn.pipeline import tunable, tune_bundle
     from ddnn.tuning import Risk as RiskAim
+    from ddnn.tuning.objective import parse_recalls
     from ddnn.tuning.report import HTML_FILE, show
 
     limited = max_accuracy_drop is not None or max_cost is not None or max_share
-    if risk is not None and (limited or live):
-        raise BadInput("--risk is an objective by itself; expected none of the --max options and no --live beside it")
+    if risk is not None and (limited or live or balanced or min_recall):
+        raise BadInput(
+            "--risk is an objective by itself;"
+            " expected none of the --max options, no --min-recall, --balanced and --live beside it"
+        )
     if unlabelled and risk is None:
         raise BadInput("--unlabelled says what a loss is; expected --risk beside it")
     if confidence is not None and risk is None:
@@ -90,7 +96,8 @@ def tune(
     model = _cost_model(opened, cost, over, link or [], shared_link, profile)
     sure = 0.95 if confidence is None else confidence
     promise = None if risk is None else RiskAim(risk, sure, labelled=not unlabelled)
-    aim = promise or _objective(model, max_accuracy_drop, max_cost, max_share)
+    recalls = parse_recalls(min_recall or [], opened.manifest.classes)
+    aim = promise or _objective(model, max_accuracy_drop, max_cost, max_share, recalls, balanced)
     division = grid, group_by, test_groups
     events = _recorded(opened, data, *division) or load_events(opened, data, *division, seed)
     wishes: dict[str, Any] = {"offload": offload, "criterion": criterion, "live": live, "write": write, "report": out}
@@ -109,12 +116,20 @@ def tune(
             typer.echo(f"The report is {out / HTML_FILE}.")
 
 
-def _objective(model: "CostModel", drop: float | None, budget: float | None, shares: list[str] | None) -> "Objective":
+def _objective(
+    model: "CostModel",
+    drop: float | None,
+    budget: float | None,
+    shares: list[str] | None,
+    recalls: dict[int | None, float],
+    balanced: bool,
+) -> "Objective":
     from ddnn.tuning import Objective
     from ddnn.tuning.objective import DROP, parse_shares
 
     most = budget / 1000 if budget is not None and model.unit == "seconds" else budget
-    return Objective(DROP if drop is None and budget is None else drop, most, parse_shares(shares or []))
+    drop = DROP if drop is None and budget is None else drop
+    return Objective(drop, most, parse_shares(shares or []), recalls, balanced)
 
 
 def _cost_model(

@@ -4,7 +4,6 @@ from typing import Final
 
 import numpy as np
 
-from ddnn.evaluation import Scores
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import Topology
 from ddnn.tuning.calibration import fit_temperatures
@@ -19,8 +18,8 @@ _WITHOUT_EVENTS: Final = 0.25
 _MOST: Final = 0.5  #: few events without a mistake do not show that there are none
 
 
-def careful_policy(policy: Policy, topology: Topology, scores: Scores | None) -> Policy:
-    """`policy` with fitted temperatures and careful thresholds; without `scores` with 0.25 at every exit.
+def careful_policy(policy: Policy, topology: Topology, sample: Sample | None) -> Policy:
+    """`policy` with fitted temperatures and careful thresholds; without a `sample` with 0.25 at every exit.
 
     An exit that has more events right than each exit above it answers everything. Any other answers where its
     uncertainty is below that of its surest mistake, an event that it has wrong and an exit above has right, and below
@@ -29,9 +28,8 @@ def careful_policy(policy: Policy, topology: Topology, scores: Scores | None) ->
     exits = exits_asked(topology)[:-1]
     limits = dict.fromkeys((exit.value for exit in Exit if exit is not Exit.CLOUD), 0.0)
     limits |= {exit.value: _WITHOUT_EVENTS for exit in exits}
-    if scores is not None:
-        policy = policy.model_copy(update={"temperatures": fit_temperatures(scores)})
-        sample = Sample(scores)
+    if sample is not None:
+        policy = policy.model_copy(update={"temperatures": fit_temperatures(sample.scores)})
         asked, right = sample.asked(policy), sample.right(policy)
         for place, exit in enumerate(exits):
             mistakes = ~right[:, place] & right[:, place + 1 :].any(axis=1)

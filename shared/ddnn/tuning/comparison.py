@@ -4,6 +4,7 @@ Legend: m exits below the cloud that are asked, P rows of thresholds.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from ddnn.evaluation.decide import ALWAYS
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import answers, auroc, reliability
-from ddnn.tuning.objective import Objective, Points, operating_points
+from ddnn.tuning.objective import Objective
+from ddnn.tuning.points import Points, operating_points
 from ddnn.tuning.sample import Sample
 from ddnn.types import Array, Exit
 
@@ -21,14 +23,18 @@ DROPS: Final = (0.0, 0.0025, 0.005, 0.01, 0.02)  #: how far below the best exit 
 _SWEEP: Final = np.linspace(0, 1, 51)  #: thresholds tried of one exit while the others stay
 
 
-def comparison(samples: Mapping[str, Sample], policy: Policy, points: Points | None = None) -> dict[str, Any]:
+def comparison(
+    samples: Mapping[str, Sample], policy: Policy, points: Points | None = None, objective: Objective | None = None
+) -> dict[str, Any]:
     """`frontier`, `alone`, `alternatives`, `sweeps` and `reliability`, each on every split; and `search`.
 
     Points and alternatives are found on `samples["validation"]` under the policy's criterion and temperatures, with one
-    set of thresholds for every number of live devices; `points` are those, if they are known.
+    set of thresholds for every number of live devices; `points` are those, if they are known. Alternatives keep to what
+    `objective` says of classes.
     """
     policy = policy.model_copy(update={"live": {}})
-    points = points or operating_points(samples["validation"], policy)
+    objective = replace(objective or Objective(), max_cost=None, max_share={})
+    points = points or operating_points(samples["validation"], policy, objective.weights(samples["validation"]))
     exits, found = points.asked.exits, points.frontier()
     chosen = np.array([policy.thresholds.of(exit) for exit in exits])
     sweeps = {}
@@ -40,7 +46,9 @@ def comparison(samples: Mapping[str, Sample], policy: Policy, points: Points | N
         "search": found.document(),
         "frontier": _played(samples, policy, exits, found.thresholds[found.some()]),
         "alone": _alone(samples, policy, exits),
-        "alternatives": [_alternative(samples, policy, points, drop) for drop in DROPS],
+        "alternatives": [
+            _alternative(samples, policy, points, replace(objective, max_accuracy_drop=drop)) for drop in DROPS
+        ],
         "sweeps": sweeps,
         "reliability": {split: _reliability(sample, policy) for split, sample in samples.items()},
     }
@@ -68,13 +76,14 @@ def _alone(samples: Mapping[str, Sample], policy: Policy, exits: tuple[Exit, ...
     return found
 
 
-def _alternative(samples: Mapping[str, Sample], policy: Policy, points: Points, drop: float) -> dict[str, Any]:
+def _alternative(samples: Mapping[str, Sample], policy: Policy, points: Points, objective: Objective) -> dict[str, Any]:
     """The cheapest point so far below the best exit, and what it does; the margin alone where there is none."""
-    found = points.best(Objective(drop).limits(samples["validation"], policy), "cost").thresholds
+    found = points.best(objective.limits(samples["validation"], policy), "cost").thresholds
+    margin = {"max_accuracy_drop": objective.max_accuracy_drop}
     if not len(found):
-        return {"max_accuracy_drop": drop, "thresholds": None}
+        return {**margin, "thresholds": None}
     by_split = {split: sample.figures(sample.outcomes(policy, found)[0]) for split, sample in samples.items()}
-    return {"max_accuracy_drop": drop, "thresholds": _by_exit(points.asked.exits, found[0]), **by_split}
+    return {**margin, "thresholds": _by_exit(points.asked.exits, found[0]), **by_split}
 
 
 def _reliability(sample: Sample, policy: Policy) -> dict[str, Any]:

@@ -6,14 +6,15 @@ these values change their answer: from a later exit's to this one's, which costs
 event wrong and a later one right, the answer is no worse either. So a threshold may rise, losing nothing, until it
 stands at the value of an event that this exit gets wrong and a later one right, or at the top: these are all the
 candidates, and every other combination is matched or beaten by a combination of these. A cap on how many events an exit
-below the cloud answers forbids rising past others too: such an exit keeps all its distinct values.
+below the cloud answers forbids rising past others too: such an exit keeps all its distinct values. A limit on the wrong
+answers of one class does not: no class loses either. Nor does it matter how much each wrong answer counts.
 
 Legend: N events, m exits below the cloud, asked in turn; P points.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Final, Literal
 
@@ -37,9 +38,10 @@ _WHOLE: Final = 2**52
 class Limits:
     """What a point must keep to; None: no limit."""
 
-    most_wrong: int | None = None
+    most_wrong: int | None = None  #: in the unit of the wrong answers of a `Frontier`
     most_cost: float | None = None  #: summed over the events
     caps: tuple[int | None, ...] | None = None  #: (m + 1,) events that each exit may answer
+    classes: Mapping[int, int] = field(default_factory=dict)  #: events of a class that may be wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,12 @@ class Frontier:
     """Operating points none of which another matches or beats, from the cheapest on."""
 
     thresholds: Array  #: (P, m), each between two neighbouring values of its exit, as a short number; 0 = never
-    wrong: Ints  #: (P,) wrong answers
+    wrong: Ints  #: (P,) wrong answers, each counted as often as the weight of its class says
     cost: Array  #: (P,) sum over the events
     exact: bool  #: whether nothing else can be better
     largest_loss: int | None
-    """How many fewer wrong answers other thresholds could have at most, at the same cost or less; None: unknown."""
+    """How many fewer wrong answers other thresholds could have at most, at the same cost or less; None: unknown, or
+    wrong answers count more than once."""
     largest_loss_cost: float | None
     """How much less other thresholds could cost at most, with as many wrong answers or fewer; None: unknown."""
     combinations: int  #: how many combinations of thresholds divide the events differently
@@ -72,17 +75,25 @@ class Frontier:
 
 
 def frontier(
-    criteria: Floats, right: Bools, costs: Array, *, caps: Sequence[int | None] | None = None, budget: int = BOXES
+    criteria: Floats,
+    right: Bools,
+    costs: Array,
+    limits: Limits | None = None,
+    *,
+    y: Ints | None = None,
+    weights: Ints | None = None,
+    budget: int = BOXES,
 ) -> Frontier:
     """All points worth having. An event is answered at the first exit whose criterion is below its threshold.
 
     `criteria` (N, m), 1 or infinite where an exit never answers; `right` (N, m + 1) whether each exit, then the cloud,
-    is right, or any other yes or no; `costs` (N, m + 1) what an event costs if answered there; `caps` (m + 1) how many
-    events each may answer at most. Exact unless more than `budget` boxes of thresholds would have to be looked into.
+    is right, or any other yes or no; `costs` (N, m + 1) what an event costs if answered there; of `limits` those on
+    shares and classes count; `y` (N,) the class of each event, `weights` (K,) how often a wrong answer to each class
+    counts, by default once. Exact unless more than `budget` boxes of thresholds would have to be looked into.
     Where costs fall from exit to exit nothing bounds a box: every combination is looked at, or if they are too many an
     even part of them, with no bound on the loss. Raises `BadInput` for what is no such matrix.
     """
-    problem = _Problem(criteria, right, costs, caps, budget)
+    problem = _Problem(criteria, right, costs, limits or Limits(), y, weights, budget)
     found = problem.search(lambda cost: cost)
     before = np.concatenate([[NONE], found.cost[:-1]])
     points = np.flatnonzero(found.own < before)[::-1]
@@ -91,28 +102,37 @@ def frontier(
 
 
 def best(
-    criteria: Floats, right: Bools, costs: Array, limits: Limits, minimise: Minimise = "cost", *, budget: int = BOXES
+    criteria: Floats,
+    right: Bools,
+    costs: Array,
+    limits: Limits,
+    minimise: Minimise = "cost",
+    *,
+    y: Ints | None = None,
+    weights: Ints | None = None,
+    budget: int = BOXES,
 ) -> Frontier:
     """The one point of the frontier that is cheapest, or least often wrong, within limits; no point: there is none.
 
     Looking for one point is much less work than for all, so that it is exact where `frontier` no longer is. Of equals
     the one that does better by the other measure.
     """
-    problem = _Problem(criteria, right, costs, limits.caps, budget)
-    events = len(right)
-    wrong_limit = events if limits.most_wrong is None else min(limits.most_wrong, events)
+    problem = _Problem(criteria, right, costs, limits, y, weights, budget)
+    total = problem.total
+    wrong_limit = total if limits.most_wrong is None else min(limits.most_wrong, total)
     cost_limit = problem.units(math.inf if limits.most_cost is None else limits.most_cost)
     choose = _cheapest if minimise == "cost" else _rightest
 
     found = problem.search(lambda cost: choose(cost, wrong_limit, cost_limit))
-    feasible = np.flatnonzero((np.arange(events + 1) <= wrong_limit) & (found.own <= cost_limit))
+    feasible = np.flatnonzero((np.arange(total + 1) <= wrong_limit) & (found.own <= cost_limit))
     order = np.lexsort((feasible, found.own[feasible]) if minimise == "cost" else (found.own[feasible], feasible))
     point = problem.points(found, feasible[order[:1]])
     may = np.flatnonzero(found.left < NONE)
     if not len(may) or not len(point.wrong):
         return point
     saved = int(found.own[point.wrong[0]] - found.left.min()) / problem.scale
-    return replace(point, largest_loss=int(point.wrong[0] - may[0]), largest_loss_cost=max(saved, 0.0))
+    fewer = int(point.wrong[0] - may[0]) if weights is None else None
+    return replace(point, largest_loss=fewer, largest_loss_cost=max(saved, 0.0))
 
 
 def _cheapest(cost: Ints, most_wrong: int, most_cost: int) -> Ints:
@@ -140,15 +160,24 @@ class _Problem:
     """The matrices as candidates and whole units, and back."""
 
     def __init__(
-        self, criteria: Floats, right: Bools, costs: Array, caps: Sequence[int | None] | None, budget: int
+        self,
+        criteria: Floats,
+        right: Bools,
+        costs: Array,
+        limits: Limits,
+        y: Ints | None,
+        weights: Ints | None,
+        budget: int,
     ) -> None:
         events, exits = criteria.shape
+        y = np.zeros(events, np.int64) if y is None else y
         for name, array in (("right", right), ("costs", costs)):
             if array.shape != (events, exits + 1):
                 raise BadInput(f"{name} is {array.shape}; expected {(events, exits + 1)}, one more exit than criteria")
         if np.isnan(criteria).any() or not (np.isfinite(costs) & (costs >= 0)).all():
             raise BadInput("criteria hold what is no number, or costs what is not finite or below 0")
-        self._caps = tuple(caps or [None] * (exits + 1))
+        self._caps = limits.caps or (None,) * (exits + 1)
+        self._weighted = weights is not None
         self._budget = budget
         self._values = [np.unique(column[column < 1]).astype(np.float64) for column in criteria.T]
         self.scale = 2.0 ** np.floor(np.log2(_WHOLE / max(costs.max(axis=1).sum(), 1e-200)))  # costs may all be 0
@@ -166,10 +195,13 @@ class _Problem:
                 for values, column in zip(self._candidates, criteria.T.astype(np.float64), strict=True)
             ),
             sizes=tuple(map(len, self._candidates)),
-            wrong=(~right).astype(np.int64),
+            wrong=~right * (np.ones(events, np.int64) if weights is None else weights[y])[:, None],
             cost=np.rint(costs * self.scale).astype(np.int64),
             caps=self._caps,
+            y=y,
+            classes=limits.classes,
         )
+        self.total = self._cells.total
 
     def _keeps_all(self, exit: int) -> bool:
         return not self._bounded or self._caps[exit] is not None
@@ -193,7 +225,7 @@ class _Problem:
             wrong=rows,
             cost=found.own[rows] / self.scale,
             exact=not len(may) and not self._thinned,
-            largest_loss=None if self._thinned else int((fewest - may).max(initial=0)),
+            largest_loss=None if self._thinned or self._weighted else int((fewest - may).max(initial=0)),
             largest_loss_cost=None if self._thinned else float(saved.max(initial=0)),
             combinations=prod(len(values) + 1 for values in self._values),
             looked_at=found.boxes,

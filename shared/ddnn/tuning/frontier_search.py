@@ -8,9 +8,10 @@ fall from exit to exit. Nor is any less often wrong than if each event that a ru
 for itself: one that the exit gets wrong would go on. A box whose bounds some found corner meets holds nothing better
 and is left; the others are halved along every exit, until a box is one combination and its bounds are its values.
 Corners of very many boxes are summed over the events at once, by cumulative sums.
+A limit on the wrong answers of one class is bounded as all wrong answers are, by the events of the class alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final
@@ -37,35 +38,42 @@ class Cells:
 
     places: tuple[Ints, ...]  #: m of (N,)
     sizes: tuple[int, ...]  #: (m,) candidates of each exit
-    wrong: Ints  #: (N, m + 1), 0 or 1
+    wrong: Ints  #: (N, m + 1), 0, or how much the event counts if it is answered wrong
     cost: Ints  #: (N, m + 1), not falling along a row if boxes are to have more than one combination
     caps: tuple[int | None, ...]  #: (m + 1,) how many events each exit may answer at most
+    y: Ints  #: (N,) the class of each event
+    classes: Mapping[int, int]  #: how many events of a class may be wrong at most
+
+    @property
+    def total(self) -> int:
+        """No combination has more wrong answers, each counted as often as it counts."""
+        return int(self.wrong.max(axis=1).sum())
 
 
 @dataclass(slots=True)
 class Found:
-    """The best corners so far, by their number of wrong answers, 0 … N."""
+    """The best corners so far, by their number of wrong answers, 0 … W, the total."""
 
-    own: Ints  #: (N + 1,) the lowest cost found with exactly so many
-    at: Ints  #: (N + 1, m) the candidates that have it
-    cost: Ints  #: (N + 1,) the lowest cost found with at most so many
+    own: Ints  #: (W + 1,) the lowest cost found with exactly so many
+    at: Ints  #: (W + 1, m) the candidates that have it
+    cost: Ints  #: (W + 1,) the lowest cost found with at most so many
     left: Ints
-    """(N + 1,) the lowest cost that boxes not looked into may hold, by the fewest wrong answers that they may have."""
+    """(W + 1,) the lowest cost that boxes not looked into may hold, by the fewest wrong answers that they may have."""
     boxes: int = 0  #: how many boxes were looked at
 
 
 def search(cells: Cells, ceiling: Ceiling, budget: int, *, whole: bool = False) -> Found:
     """Look below the ceiling, into at most about `budget` boxes; `whole`: into every combination from the start."""
-    events, exits = cells.wrong.shape[0], len(cells.sizes)
-    found = Found(_none(events), np.zeros((events + 1, exits), np.int64), _none(events), _none(events))
+    total, exits = cells.total, len(cells.sizes)
+    found = Found(_none(total), np.zeros((total + 1, exits), np.int64), _none(total), _none(total))
     shift = np.zeros(exits, np.int64)
     while not whole and prod(_boxes(cells, shift)) > _FIRST:
         shift[np.argmax(_boxes(cells, shift))] += 1
-    most = max(_BLOCK, 4 * events)
+    most = max(_BLOCK, 4 * len(cells.wrong))
     blocks = list(_cut(np.zeros(exits, np.int64), np.ones(_boxes(cells, shift), np.bool_), most))
     while True:
         found.boxes += sum(mask.size for _, mask in blocks)
-        found.left = _none(events)
+        found.left = _none(total)
         level = _Level(cells, shift)
         kept = [(start, level.keep(start, mask, found, ceiling)) for start, mask in blocks]
         halved = shift > 0
@@ -89,7 +97,7 @@ class _Level:
             may = (place & ((1 << s) - 1)) != 0  # in its own box it answers under some thresholds, not under others
             places.append(mine)
             surely.append(mine + may)
-            hoping.append(mine + (may & (cells.wrong[:, exit] == 1)))
+            hoping.append(mine + (may & (cells.wrong[:, exit] > 0)))
         self._shift, self._top = shift, np.array(cells.sizes) - 1
         self._cost, self._wrong = Sums(places, cells.cost), Sums(places, cells.wrong)
         self._fewest = Sums(hoping, cells.wrong) if shift.any() else self._wrong
@@ -100,6 +108,9 @@ class _Level:
                 answered[:, exit] = 1
                 least = [*places[:exit], *surely[exit : exit + 1], *places[exit + 1 :]]
                 self._caps.append((Sums(places, answered), Sums(least, answered), cap))
+        for kind, cap in cells.classes.items():
+            missed = ((cells.wrong > 0) & (cells.y == kind)[:, None]).astype(np.int64)
+            self._caps.append((Sums(places, missed), Sums(hoping, missed), cap))
 
     def keep(self, start: Ints, mask: Bools, found: Found, ceiling: Ceiling) -> Bools:
         """Which boxes of a block may hold something below the ceiling; `found` learns of their corners and bounds."""
@@ -131,8 +142,8 @@ class _Level:
         return keep
 
 
-def _none(events: int) -> Ints:
-    return np.full(events + 1, NONE)
+def _none(total: int) -> Ints:
+    return np.full(total + 1, NONE)
 
 
 def _boxes(cells: Cells, shift: Ints) -> tuple[int, ...]:

@@ -3,30 +3,37 @@
 Legend: N events, D devices, m exits below the cloud that are asked, P points of a frontier.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ddnn.evaluation import Recorder
 from ddnn.policy import Judging, Policy
 from ddnn.tuning.calibration import fit_temperatures
-from ddnn.tuning.frontier import Frontier, frontier
+from ddnn.tuning.frontier import Frontier, Limits, frontier
+from ddnn.tuning.objective import Objective, below
 from ddnn.tuning.sample import FEWEST_EVENTS, Sample
-from ddnn.types import Array, Bools
+from ddnn.types import Array, Bools, Ints
 
 __all__ = ["best_at", "fit_live", "rate_at", "some"]
 
 
-def fit_live(recorder: Recorder, whole: Sample, policy: Policy, *, seed: int = 0) -> dict[int, Judging]:
+def fit_live(
+    recorder: Recorder, whole: Sample, policy: Policy, objective: Objective | None = None, *, seed: int = 0
+) -> dict[int, Judging]:
     """`Policy.live` for a chosen `policy`: sets of their own for each number of live devices below an edge's whole.
 
     `whole` has the events of `recorder` with all their devices. Every event that has so many views is judged with that
     many of them, drawn at random under each edge. Thresholds are those with the fewest errors at the cost that an error
     saved has under `policy`, with all devices: one rate for all, so that no count spends where another would get more
-    for it. A number that fewer than 50 events have is left out.
+    for it. Of `objective` the limits on recall hold where they can, and errors weigh as it says. No event goes up to
+    exits above the one that is best alone with so many devices. A number that fewer than 50 events have is left out.
     """
-    asked = whole.asked(policy)
+    objective = objective or Objective()
+    weights, asked = objective.weights(whole), whole.asked(policy)
     limits = np.array([[policy.thresholds.of(exit) for exit in asked.exits]])
     spent = whole.costs(policy)[np.arange(len(whole)), asked.reached(limits)[0]].sum()
-    rate = rate_at(_points(whole, policy), spent)
+    rate = rate_at(_points(whole, policy, Limits(), weights), spent)
 
     present, groups = whole.scores.present, [np.asarray(edge.devices) for edge in recorder.topology.edges]
     found: dict[int, Judging] = {}
@@ -38,11 +45,26 @@ def fit_live(recorder: Recorder, whole: Sample, policy: Policy, *, seed: int = 0
         full = np.all([left[:, group].sum(axis=1) == min(count, len(group)) for group in groups], axis=0)
         if full.sum() < FEWEST_EVENTS:
             continue
-        fewer = Sample(recorder.scores(left).take(np.flatnonzero(full)), whole.cost)
+        fewer = Sample(recorder.scores(left).take(np.flatnonzero(full)), whole.cost, whole.names)
         fitted = policy.model_copy(update={"temperatures": fit_temperatures(fewer.scores), "live": {}})
-        thresholds = asked.thresholds(best_at(_points(fewer, fitted), rate))
+        thresholds = asked.thresholds(_chosen(fewer, fitted, objective, rate, weights))
         found[count] = Judging(thresholds=thresholds, temperatures=fitted.temperatures)
     return found
+
+
+def _chosen(sample: Sample, policy: Policy, objective: Objective, rate: float, weights: Ints | None) -> Array:
+    """(m,) thresholds at a rate: with the exits above the best one closed, else open, else without limits on recall."""
+    exits, best = sample.asked(policy).exits, sample.best_exit(policy, weights)["exit"]
+    there = np.flatnonzero(sample.class_events)
+    known = {index: share for index, share in objective.min_recall.items() if index is None or index in there}
+    limits = Limits(classes=replace(objective, min_recall=known).misses(sample))
+    closed = below(limits, sample.asked(policy), best)
+    for tried in (closed, limits, Limits()):
+        points = _points(sample, policy, tried, weights)
+        if len(points.wrong):
+            break
+    limit = best_at(points, rate)
+    return np.where([tried is closed and exit == best for exit in exits], 1.0, limit)
 
 
 def rate_at(points: Frontier, cost: float) -> float:
@@ -73,9 +95,10 @@ def some(present: Bools, count: int, rng: np.random.Generator) -> Bools:
     return np.asarray(present & (order < count))
 
 
-def _points(sample: Sample, policy: Policy) -> Frontier:
+def _points(sample: Sample, policy: Policy, limits: Limits, weights: Ints | None) -> Frontier:
     """The frontier of wrong answers against cost, under the criterion and temperatures of `policy`."""
-    return frontier(sample.asked(policy).uncertainty, sample.right(policy), sample.costs(policy))
+    asked, y = sample.asked(policy), sample.scores.y
+    return frontier(asked.uncertainty, sample.right(policy), sample.costs(policy), limits, y=y, weights=weights)
 
 
 def _saved(points: Frontier, low: int, high: int) -> float:

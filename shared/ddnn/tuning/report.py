@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 
 from ddnn.evaluation.classes import worst
 from ddnn.formatting import percent, table, threshold
@@ -16,8 +17,9 @@ from ddnn.pages import render
 from ddnn.policy import Policy
 from ddnn.seal import write_atomically
 from ddnn.tuning.cost import CostModel
-from ddnn.tuning.frontier import Frontier
-from ddnn.tuning.sample import Asked, Sample
+from ddnn.tuning.nearest import unmet_sentence
+from ddnn.tuning.points import Points
+from ddnn.tuning.sample import Sample
 from ddnn.types import Exit
 
 __all__ = [
@@ -59,21 +61,23 @@ def change(before: Policy, after: Policy, samples: Mapping[str, Sample]) -> dict
         "search": tuned.get("search"),
         "best_exit": tuned.get("best_exit"),
         "dropped": tuned.get("dropped", []),
+        "unmet": tuned.get("unmet", []),
         "promise": after.promise and after.promise.model_dump(mode="json"),
     }
 
 
-def frontier_document(points: Frontier, asked: Asked, events: int) -> dict[str, Any]:
-    """The points of a frontier found on so many events, each with its thresholds, accuracy and mean cost."""
+def frontier_document(points: Points, measure: str) -> dict[str, Any]:
+    """The points worth having, each with its thresholds, accuracy, named `measure`, and mean cost."""
+    found, asked = points.frontier(), points.asked
     return {
-        **points.document(),
+        **found.document(),
         "points": [
             {
-                **{exit.value: float(t) for exit, t in zip(asked.exits, points.thresholds[row], strict=True)},
-                "accuracy": 1 - int(points.wrong[row]) / events,
-                "cost": float(points.cost[row]) / events,
+                **{exit.value: float(t) for exit, t in zip(asked.exits, found.thresholds[row], strict=True)},
+                measure: 1 - int(found.wrong[row]) / points.total,
+                "cost": float(found.cost[row]) / len(asked.labels),
             }
-            for row in points.some()
+            for row in found.some()
         ],
     }
 
@@ -97,7 +101,8 @@ def show(document: Document, console: Console, sentence: str) -> None:
         by_class = [each["by_class"] for each in figures]
         made.add_row("  balanced accuracy", *(percent(each["balanced_accuracy"]) for each in by_class))
         least = worst(by_class[1]["recall"])
-        made.add_row(f"  recall of class {least}, the worst", *(percent(each["recall"][least]) for each in by_class))
+        name = escape(by_class[1]["names"][least])
+        made.add_row(f"  recall of class {name}, the worst", *(percent(each["recall"][least]) for each in by_class))
         made.add_row("  cloud exit's accuracy", *(percent(each["cloud_accuracy"]) for each in figures))
         for exit in exits:
             made.add_row(f"  answered at {exit}", *(percent(each["exit_share"][exit]) for each in figures))
@@ -106,6 +111,8 @@ def show(document: Document, console: Console, sentence: str) -> None:
     console.print(f"{sentence} {_searched(document['search'], cost)}".rstrip(), soft_wrap=True)
     if document["dropped"]:
         console.print(dropped_sentence(document["dropped"]), soft_wrap=True)
+    for missed in document["unmet"]:
+        console.print(f"{unmet_sentence(missed)}.", soft_wrap=True, markup=False)
     if guarantee:
         console.print(f"{guarantee['events']['learning']:,} events learnt. {_tests(guarantee)}")
     if bounds := (document["promise"] or {}).get("disagreement"):
@@ -181,7 +188,8 @@ def _searched(search: Document | None, cost: CostModel) -> str:
         return f"No other of the {search['combinations']:,} combinations of thresholds does better."
     if saved is None:
         return f"Searched {search['looked_at']:,} of {search['combinations']:,} combinations; others may do better."
-    return f"Others could save at most {cost.text(saved)} in all, or have {wrong:,} fewer wrong answers."
+    fewer = "" if wrong is None else f", or have {wrong:,} fewer wrong answers"
+    return f"Others could save at most {cost.text(saved)} in all{fewer}."
 
 
 def _cost_of(document: Document) -> CostModel:

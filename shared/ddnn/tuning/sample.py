@@ -3,7 +3,7 @@
 Legend: N events, m exits below the cloud that are asked, in order; P rows of thresholds.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -12,7 +12,7 @@ import numpy as np
 
 from ddnn.errors import BadData, BadInput
 from ddnn.evaluation import NOBODY, Decisions, Scores, decide, judge
-from ddnn.evaluation.classes import figures
+from ddnn.evaluation.classes import balanced, by_class
 from ddnn.evaluation.decide import judge_all
 from ddnn.evaluation.recorded import check
 from ddnn.exits import Judged, answers
@@ -25,6 +25,8 @@ __all__ = ["FEWEST_EVENTS", "Asked", "Outcome", "Sample", "ask"]
 FEWEST_EVENTS: Final = 50  #: below this many events a threshold is luck
 _KEPT: Final = 2  #: policies of which a sample remembers what it found
 _ROWS: Final = 20  #: thresholds that events are held against at once
+_WEIGHT: Final = 100  #: of a wrong answer to the largest class, where classes count alike; others are to its precision
+_MOST_WEIGHT: Final = 400_000  #: of all wrong answers together: so long are the arrays of a search
 T = TypeVar("T")
 
 
@@ -76,9 +78,14 @@ class Outcome(NamedTuple):
     """What a policy does on events."""
 
     events: int
-    right: int  #: events whose answer is right; an event without an answer is wrong
+    hits: tuple[int, ...]  #: (K,) events of each class whose answer is right; an event without an answer is wrong
     total_cost: float
     answers: dict[Exit, int]  #: events answered at each exit
+
+    @property
+    def right(self) -> int:
+        """Events whose answer is right."""
+        return sum(self.hits)
 
     @property
     def accuracy(self) -> float:
@@ -103,9 +110,10 @@ class Outcome(NamedTuple):
 class Sample:
     """The scores of one split, and what events cost under one model."""
 
-    def __init__(self, scores: Scores, cost: CostModel | None = None) -> None:
-        """By default an event costs its payload bytes."""
+    def __init__(self, scores: Scores, cost: CostModel | None = None, names: Sequence[str] = ()) -> None:
+        """By default an event costs its payload bytes, and classes are called by their numbers."""
         self.scores, self.cost = scores, cost or CostModel()
+        self.names = tuple(names) or tuple(map(str, range(scores.classes)))
         self._found: dict[str, dict[Hashable, Any]] = {}
 
     def __len__(self) -> int:
@@ -113,7 +121,7 @@ class Sample:
 
     def take(self, rows: Ints) -> "Sample":
         """The events at `rows`, in that order."""
-        return Sample(self.scores.take(rows), self.cost)
+        return Sample(self.scores.take(rows), self.cost, self.names)
 
     def check(self, *, labelled: bool = True) -> None:
         """Raise `BadData` or `BadInput`, saying what is missing, unless thresholds can be chosen on the events."""
@@ -152,10 +160,10 @@ class Sample:
     def outcome(self, policy: Policy) -> Outcome:
         """What the policy does."""
         decisions = self.decisions(policy)
-        right = int((decisions.label == self.scores.y).sum())
+        hits = self._hits(decisions.label == self.scores.y)
         cost = float(self.cost.spent(self.scores, decisions, policy.offload).sum())
         answers = {exit: int((decisions.exit == exit.rank).sum()) for exit in self.scores.topology.exits}
-        return Outcome(len(self), right, cost, answers)
+        return Outcome(len(self), hits, cost, answers)
 
     def outcomes(self, policy: Policy, rows: Array) -> list[Outcome]:
         """The same under each row (P, m) of thresholds of the exits asked; with one edge all of them at once."""
@@ -170,8 +178,8 @@ class Sample:
         for start in range(0, len(rows), _ROWS):
             for reached in asked.reached(rows[start : start + _ROWS]):
                 answers = np.bincount(reached[seen], minlength=len(exits)).tolist()
-                totals = int(right[events, reached].sum()), float(costs[events, reached].sum())
-                found.append(Outcome(len(self), *totals, dict(zip(exits, answers, strict=True))))
+                hits, cost = self._hits(right[events, reached]), float(costs[events, reached].sum())
+                found.append(Outcome(len(self), hits, cost, dict(zip(exits, answers, strict=True))))
         return found
 
     def figures(self, outcome: Outcome) -> dict[str, Any]:
@@ -185,21 +193,46 @@ class Sample:
             "cost": {"kind": cost.kind, "unit": cost.unit, "over": cost.over, "mean": outcome.cost},
         }
 
-    def alone(self, policy: Policy) -> dict[Exit, int]:
-        """How many events each of the exits asked, the cloud's last, has right if it answers all that it can."""
+    def alone(self, policy: Policy) -> dict[Exit, Outcome]:
+        """What there is if each of the exits asked, the cloud's last, answers all that it can."""
         exits = self.asked(policy).exits
         outcomes = self.outcomes(policy, np.vstack([np.eye(len(exits)), np.zeros(len(exits))]))
-        return {exit: outcome.right for exit, outcome in zip((*exits, Exit.CLOUD), outcomes, strict=True)}
+        return dict(zip((*exits, Exit.CLOUD), outcomes, strict=True))
 
-    def best_exit(self, policy: Policy) -> dict[str, Any]:
-        """The exit that is most accurate if it answers all, the lowest of equals, and its accuracy, as JSON."""
+    def best_exit(self, policy: Policy, weights: Ints | None = None) -> dict[str, Any]:
+        """The exit with most right if it answers all, the lowest of equals, and its accuracies, as JSON.
+
+        `weights` (K,) say how often an event of each class counts, by default once.
+        """
         alone = self.alone(policy)
-        best = max(alone, key=alone.__getitem__)
-        return {"exit": best.value, "accuracy": alone[best] / len(self)}
+        counts = np.ones(self.scores.classes, np.int64) if weights is None else weights
+        best = max(alone, key=lambda exit: int(counts @ alone[exit].hits))
+        return {
+            "exit": best.value,
+            "accuracy": alone[best].accuracy,
+            "balanced_accuracy": balanced(self.recall(alone[best])),
+        }
+
+    def recall(self, outcome: Outcome) -> list[float | None]:
+        """(K,) recall of each class; None where there is no event of it."""
+        pairs = zip(outcome.hits, self.class_events.tolist(), strict=True)
+        return [hits / events if events else None for hits, events in pairs]
 
     def by_class(self, policy: Policy) -> dict[str, Any]:
-        """What the policy does to each class: balanced accuracy, recall, precision and confusion, as JSON."""
-        return figures(self.decisions(policy).label, self.scores.y, self.scores.classes)
+        """What the policy and each exit do to each class, as `ddnn.evaluation` has it."""
+        return by_class(self.scores, self.decisions(policy), self.names)
+
+    @cached_property
+    def class_events(self) -> Ints:
+        """(K,) events of each class."""
+        return np.bincount(self.scores.y, minlength=self.scores.classes)
+
+    @cached_property
+    def class_weights(self) -> Ints:
+        """(K,) whole numbers: how often an event counts where all classes count alike, to a hundredth or so."""
+        events = self.class_events
+        unit = np.clip(_MOST_WEIGHT / (len(events) * events.max()), 1, _WEIGHT)
+        return np.asarray(np.rint(unit * events.max() / np.maximum(events, 1)), np.int64)
 
     @cached_property
     def cloud_right(self) -> Bools:
@@ -210,6 +243,9 @@ class Sample:
     def cloud_labels(self) -> Ints:
         """(N,) what the cloud says of every event, `NOBODY` where no device took part."""
         return np.where(self.scores.there(Exit.CLOUD), self.scores.labels(Exit.CLOUD), NOBODY)
+
+    def _hits(self, right: Bools) -> tuple[int, ...]:
+        return tuple(np.bincount(self.scores.y[right], minlength=self.scores.classes).tolist())
 
     def _once(self, what: str, key: Hashable, find: Callable[[], T]) -> T:
         """What was found before under `key`, or is found now."""

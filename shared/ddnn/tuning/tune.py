@@ -1,12 +1,10 @@
 """Choosing the temperatures and thresholds of a policy on the validation split."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from ddnn.errors import Infeasible
 from ddnn.evaluation import Recorder, Scores
-from ddnn.formatting import percent
 from ddnn.policy import Judging, Policy
 from ddnn.traffic import Offload
 from ddnn.tuning.calibration import fit_temperatures
@@ -15,10 +13,12 @@ from ddnn.tuning.criteria import compare_criteria, criterion_of
 from ddnn.tuning.frontier import Frontier, Limits
 from ddnn.tuning.guarantee import NOTHING_SEEN, Risk, guarantee
 from ddnn.tuning.live import fit_live
-from ddnn.tuning.objective import DROP, Objective, Points, operating_points
+from ddnn.tuning.nearest import closest_recall, infeasible, unmet
+from ddnn.tuning.objective import DROP, Objective, below
+from ddnn.tuning.points import Points, operating_points
 from ddnn.tuning.promise import promise
 from ddnn.tuning.report import change, frontier_document
-from ddnn.tuning.sample import Asked, Sample
+from ddnn.tuning.sample import Sample
 from ddnn.types import Exit, Ints
 
 __all__ = ["Chosen", "Tuned", "choose", "tune", "tune_policy"]
@@ -87,15 +87,20 @@ def tune_policy(
         chosen = choose(validation, start, aim, criterion=criterion)
         policy, points = chosen.policy, chosen.points
         if live is not None:
-            policy = _remember(validation, policy, fit_live(live, validation, policy))
-        frontier = frontier_document(points.frontier(), points.asked, len(validation))
-        sentence, found = aim.sentence(validation.cost), {"frontier": frontier, "guarantee": None}
+            policy = _remember(validation, policy, fit_live(live, validation, policy, aim))
+        frontier = frontier_document(points, "balanced_accuracy" if aim.balanced else "accuracy")
+        sentence, found = aim.sentence(validation), {"frontier": frontier, "guarantee": None}
     document = {**change(before, policy, samples), **found, "criteria": compared}
     return Tuned(policy, sentence, document, points)
 
 
 def choose(
-    sample: Sample, policy: Policy, objective: Objective | None = None, *, criterion: str | None = None
+    sample: Sample,
+    policy: Policy,
+    objective: Objective | None = None,
+    *,
+    criterion: str | None = None,
+    closest: bool = False,
 ) -> Chosen:
     """`policy`, one version on, with temperatures and thresholds fitted on a sample, as `objective` wants them.
 
@@ -103,7 +108,7 @@ def choose(
     Thresholds lie between neighbouring values and serve every number of live devices. No event goes up to
     an exit above the one that is most accurate alone, unless nothing else keeps to the limits. Raises `BadData` for too
     few events, one class or scores that are not finite, `Infeasible`, with what comes nearest, when nothing keeps
-    to them.
+    to them; `closest`: where only recall is out of reach, the policy that comes nearest to it says so in `tuned`.
     """
     objective = objective or Objective()
     sample.check()
@@ -117,34 +122,29 @@ def choose(
             "tuned": None,
         }
     )
-    limits = objective.limits(sample, fitted)
-    points = operating_points(sample, fitted)
-    best, dropped = sample.best_exit(fitted), list[str]()
-    found = points.best(_below(limits, points.asked, best["exit"]), objective.minimise)
-    if len(found.wrong):
-        dropped = [exit.value for exit in (*points.asked.exits, Exit.CLOUD) if exit.rank > Exit(best["exit"]).rank]
-    else:  # a share or a cost may ask for more than the best exit
-        found = points.best(limits, objective.minimise)
+    weights = objective.weights(sample)
+    points, best = operating_points(sample, fitted, weights), sample.best_exit(fitted, weights)
+    found, dropped = _within(points, objective.limits(sample, fitted), objective, best["exit"])
     if not len(found.wrong):
-        raise _infeasible(sample, fitted, objective, limits, points)
+        nearest = closest_recall(sample, fitted, objective, points) if closest and objective.min_recall else None
+        if nearest is None:
+            raise infeasible(sample, fitted, objective, points)
+        found, dropped = _within(points, nearest.limits(sample, fitted), objective, best["exit"])
     thresholds = points.asked.thresholds(found.thresholds[0])
     if dropped:
         thresholds = thresholds.model_copy(update={best["exit"]: 1.0})
-    made_on = _made_on(sample, fitted, objective.document()) | {"search": found.document()}
-    made_on |= {"best_exit": best, "dropped": dropped}
-    return Chosen(_remember(sample, fitted.model_copy(update={"thresholds": thresholds, "tuned": made_on})), points)
+    chosen = fitted.model_copy(update={"thresholds": thresholds})
+    made_on = _made_on(sample, fitted, objective.document(sample)) | {"search": found.document()}
+    made_on |= {"best_exit": best, "dropped": dropped, "unmet": unmet(sample, chosen, objective)}
+    return Chosen(_remember(sample, chosen.model_copy(update={"tuned": made_on})), points)
 
 
-def _below(limits: Limits, asked: Asked, best: str) -> Limits:
-    """`limits` with no answers above the exit `best`, but to events that it cannot answer."""
-    exits = (*asked.exits, Exit.CLOUD)
-    place = exits.index(Exit(best))
-    if place == len(asked.exits):
-        return limits
-    left = int((asked.uncertainty[:, place] >= 1).sum())
-    caps = limits.caps or (None,) * len(exits)
-    closed = (left if cap is None else min(cap, left) for cap in caps[place + 1 :])
-    return replace(limits, caps=(*caps[: place + 1], *closed))
+def _within(points: Points, limits: Limits, objective: Objective, best: str) -> tuple[Frontier, list[str]]:
+    """The best point within limits, if there is one, and the exits above the exit `best`, if it needs none of them."""
+    found = points.best(below(limits, points.asked, best), objective.minimise)
+    if len(found.wrong):
+        return found, [exit.value for exit in (*points.asked.exits, Exit.CLOUD) if exit.rank > Exit(best).rank]
+    return points.best(limits, objective.minimise), []  # a share, a cost or a recall may ask for more than that exit
 
 
 def _made_on(sample: Sample, policy: Policy, objective: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,35 +168,3 @@ def _remember(sample: Sample, policy: Policy, live: Mapping[int, Judging] | None
     tuned = {**(policy.tuned or {}), **_shown(sample, chosen)}
     kept = promise(sample.scores, chosen, decisions=sample.decisions(chosen))
     return chosen.model_copy(update={"tuned": tuned, "promise": kept})
-
-
-def _infeasible(sample: Sample, policy: Policy, objective: Objective, limits: Limits, points: Points) -> Infeasible:
-    """What was asked for, and what there is when one of the limits is given up."""
-    asked, cost, best = [], sample.cost, sample.best_exit(policy)
-    loosened: dict[str, Frontier] = {}
-    if objective.max_accuracy_drop is not None:
-        asked.append(f"reach an accuracy of {best['accuracy'] - objective.max_accuracy_drop:.4f}")
-        loosened["accuracy"] = points.best(replace(limits, most_wrong=None), "wrong")
-    if objective.max_cost is not None:
-        asked.append(f"cost at most {cost.text(objective.max_cost)} an event")
-        loosened["cost"] = points.best(replace(limits, most_cost=None), "cost")
-    if objective.max_share:
-        shares = (f"at most {100 * share:.4g} % at {exit}" for exit, share in objective.max_share.items())
-        asked.append(f"answer {', '.join(shares)}")
-        loosened["shares"] = points.best(replace(limits, caps=None), objective.minimise)
-    nearest = []
-    for limit, found in loosened.items():
-        for row, outcome in zip(found.thresholds, sample.outcomes(policy, found.thresholds), strict=True):
-            thresholds = points.asked.thresholds(row).model_dump()
-            nearest.append({"without": limit, "thresholds": thresholds, **sample.figures(outcome)})
-    says = "; ".join(
-        f"with no limit on {near['without']}, an accuracy of {near['accuracy']:.4f}"
-        f" at {cost.text(near['cost']['mean'])} an event, {percent(near['exit_share']['cloud'])} at the cloud"
-        for near in nearest
-    )
-    return Infeasible(
-        f"no thresholds {' and '.join(asked)} on {len(sample)} events,"
-        f" where the {best['exit']} exit alone has {best['accuracy']:.4f};"
-        f" nearest: {says or 'nothing with one limit given up'}",
-        nearest,
-    )

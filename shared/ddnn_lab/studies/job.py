@@ -61,7 +61,7 @@ class Job:
     data: str  #: fingerprint of the data
     config: Config | None
     measures: tuple[str, ...]  #: what is to be measured of it
-    drop: float = 0.005  #: how far below the cloud exit's the tuned accuracy may be, on validation
+    drop: float = 0.005  #: how far below the best exit's the tuned accuracy may be, on validation
     qualities: tuple[int, ...] = ()  #: JPEG qualities of the measure `jpeg`
     seen: tuple[int, ...] = ()  #: without a config: the devices whose views the classifiers see; none named: all
 

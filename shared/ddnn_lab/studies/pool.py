@@ -21,6 +21,7 @@ from ddnn.errors import BadBundle, DDNNError
 from ddnn.pipeline import make_bundle
 from ddnn.training import Config, Run
 from ddnn.training.run import CHECKPOINT_FILE
+from ddnn.tuning import Objective
 from ddnn_lab.studies.job import Job, RunFolder, read_json, write_json
 from ddnn_lab.studies.measures import MEASURES
 from ddnn_lab.studies.progress import StudyProgress
@@ -163,7 +164,7 @@ def _make(
     kept = (read_json(file) or {}) if run.unfinished else {}
     clock = _Clock(file, config.training.epochs, moved, float(kept.get("seconds", 0.0)))
     wishes: dict[str, Any] = {"seed": job.seed, "run": run, "resume": run.unfinished, "force": True, "watcher": clock}
-    wishes |= {"max_accuracy_drop": job.drop, "command": command, "golden_events": GOLDEN_EVENTS, "tested": False}
+    wishes |= {"objective": Objective(job.drop), "command": command, "golden_events": GOLDEN_EVENTS, "tested": False}
     wishes |= {"phase": lambda _: ended.append(time.monotonic()), "say": notes.append}
     bundle = make_bundle(data, config, folder.path / "bundle", **wishes)
     (run.path / CHECKPOINT_FILE).unlink(missing_ok=True)  # by far the largest file, and nothing goes on from it

@@ -102,8 +102,8 @@ class Ablation(Changes):
 class Tune(_Table):
     """How thresholds are chosen on validation."""
 
-    max_accuracy_drop: Annotated[float, Field(ge=-1, le=1)] = 0.005
-    """How far below the cloud exit's the overall accuracy may be."""
+    max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """How far below the best exit's the overall accuracy may be."""
 
 
 class Study(Changes):

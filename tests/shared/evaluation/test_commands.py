@@ -99,7 +99,7 @@ def test_tune_writes_nothing_unless_told_to(make_bundle: MakeBundle, data: Path)
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert set(document) == {
-        "before", "after", "objective", "cost", "search", "best_exit", "dropped", "promise",
+        "before", "after", "objective", "cost", "search", "best_exit", "dropped", "unmet", "promise",
         "frontier", "criteria", "guarantee", "written"
     }  # fmt: skip
     assert document["search"]["exact"]
@@ -134,7 +134,7 @@ def test_tune_makes_the_policy_of_a_bundle_whose_own_is_another_ones(make_bundle
 def test_what_cannot_be_met_is_said_and_nothing_is_written(make_bundle: MakeBundle, data: Path) -> None:
     bundle = make_bundle().path
     before = (bundle / "policy.json").read_bytes()
-    infeasible = run("tune", bundle, data, "--max-accuracy-drop", "-0.9", "--write")
+    infeasible = run("tune", bundle, data, "--max-accuracy-drop", "0", "--max-cost", "0", "--write")
     failed(infeasible, Infeasible, "no thresholds reach an accuracy of")
     failed(run("tune", bundle, data, "--criterion", "vibes", "--write"), BadInput, "criterion is 'vibes'")
     assert (bundle / "policy.json").read_bytes() == before
@@ -158,11 +158,28 @@ def test_tune_by_other_objectives_and_costs(make_bundle: MakeBundle, data: Path)
     document = json.loads(run("tune", bundle, data, *link, "--max-cost", "30", "--live", "--json").stdout)
     assert document["after"]["validation"]["cost"]["mean"] <= 0.030
     assert document["after"]["live"] == [1, 2]
-    infeasible = run("tune", bundle, data, "--max-accuracy-drop", "-0.9", "--json", "--write")
-    failed(infeasible, Infeasible, "nearest: with no limit on accuracy")
-    assert json.loads(infeasible.stdout)["nearest"][0]["without"] == "accuracy"
+    infeasible = run("tune", bundle, data, "--max-accuracy-drop", "0", "--max-cost", "0", "--json", "--write")
+    failed(infeasible, Infeasible, "nearest: with no limit on cost")
+    assert json.loads(infeasible.stdout)["nearest"][0]["without"] == "cost"
     automatic = json.loads(run("tune", bundle, data, "--criterion", "auto", "--json").stdout)
     assert automatic["after"]["criterion"] == automatic["criteria"]["chosen"]
+
+
+def test_tune_keeps_classes_or_says_what_it_can(make_bundle: MakeBundle, data: Path) -> None:
+    bundle = make_bundle().path
+    document = json.loads(run("tune", bundle, data, "--min-recall", "0", "--balanced", "--json").stdout)
+    assert document["objective"]["balanced"]
+    assert set(document["objective"]["min_recall"].values()) == {0}
+    assert document["frontier"]["points"][0].keys() == {"local", "edge", "balanced_accuracy", "cost"}
+    assert document["after"]["validation"]["by_class"].keys() >= {"names", "recall", "precision", "confusion", "exits"}
+    shown = run("tune", bundle, data, "--min-recall", "0=0", "--balanced", "--max-cost", "1e9").stdout
+    assert "The best balanced accuracy at a cost of" in shown
+    assert "with a recall of at least 0 % of class " in shown
+    failed(run("tune", bundle, data, "--min-recall", "1"), Infeasible, "% of every class on 60 events")
+    failed(run("tune", bundle, data, "--min-recall", "moon=1"), BadInput, "names class 'moon'")
+    failed(
+        run("tune", bundle, data, "--max-accuracy-drop", "-1"), BadInput, "max_accuracy_drop is -1.0; expected a share"
+    )
 
 
 def test_tune_promises_a_risk_or_refuses(make_bundle: MakeBundle, data: Path) -> None:

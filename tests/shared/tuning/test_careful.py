@@ -44,7 +44,7 @@ def test_a_better_cloud_is_not_dropped_for_being_unused() -> None:
 @pytest.mark.parametrize("devices", [1, 3])
 def test_few_events_make_a_policy_that_exits_early_without_a_loss(devices: int) -> None:
     scores = made_scores.make_scores(30, devices=devices, strength=2)
-    policy = careful_policy(POLICY, scores.topology, scores)
+    policy = careful_policy(POLICY, scores.topology, Sample(scores))
     assert policy.temperatures != POLICY.temperatures
     decisions = decide(scores, policy)
     assert decisions.share(Exit.CLOUD) < 1
@@ -53,7 +53,7 @@ def test_few_events_make_a_policy_that_exits_early_without_a_loss(devices: int) 
 
 def test_an_exit_that_has_more_right_than_all_above_answers_everything() -> None:
     scores = with_a_bad_cloud(30)
-    assert careful_policy(POLICY, scores.topology, scores).thresholds.edge == 1
+    assert careful_policy(POLICY, scores.topology, Sample(scores)).thresholds.edge == 1
 
 
 def test_without_events_every_exit_is_careful() -> None:

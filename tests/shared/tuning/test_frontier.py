@@ -85,7 +85,7 @@ def test_costs_that_fall_from_exit_to_exit_are_looked_at_one_by_one(seed: int) -
 def test_with_a_cap_on_an_exit_the_frontier_is_that_of_what_is_allowed(seed: int, exit: int, few_boxes: None) -> None:
     given = made(seed, 2, events=12)
     caps = [5 if x == exit else None for x in range(3)]
-    found = frontier(*given, caps=caps)
+    found = frontier(*given, Limits(caps=tuple(caps)))
     expected = brute(given, lambda answers: bool(answers[exit] <= 5))
     assert found.exact
     assert list(zip(found.wrong.tolist(), found.cost.round(9).tolist(), strict=True)) == expected
