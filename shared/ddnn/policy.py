@@ -13,7 +13,7 @@ from ddnn.task import check_criterion
 from ddnn.types import Exit
 
 __all__ = ["MOST_VERSIONS", "POLICY_FILE", "Audits", "Judging", "Policy"]
-__all__ += ["Promise", "Temperatures", "Thresholds", "Usual"]
+__all__ += ["Promise", "PromisedRecall", "Temperatures", "Thresholds", "Usual"]
 
 MOST_VERSIONS: Final = 2**53 - 1  #: what every reader of JSON takes as a whole number
 POLICY_FILE: Final = "policy.json"
@@ -82,6 +82,16 @@ class Usual(Frozen):
     """Share of this exit's answers in each of ten bins of confidence, 0 to 1."""
 
 
+class PromisedRecall(Frozen):
+    """What was found of one class."""
+
+    least: Share  #: its recall is at least this
+    events: int = Field(ge=0)  #: of the class, that this was found on
+    missed: Share = 1.0
+    """Of the answers below the cloud whose class the cloud says it is, at most this share is another class; 1 where
+    there was none."""
+
+
 class Promise(Frozen):
     """What tuning found, and what the audits of a running fleet are held against."""
 
@@ -93,6 +103,8 @@ class Promise(Frozen):
     """The guarantee asked for: at most this share of all events is lost by not asking the cloud; none without one."""
     loss: Literal["accuracy", "disagreement"] | None = None
     """What a loss is: the cloud right and the answer wrong; or, found without labels, an answer unlike the cloud's."""
+    recall: dict[Annotated[int, Field(ge=0)], PromisedRecall] = Field(default={})
+    """Of the classes whose recall was asked for, each by itself as sure as `confidence`."""
     events: int = Field(default=0, ge=0)  #: events it was found on
     usual: dict[Exit, Usual] = Field(default={})
     """What each exit did there, for audits to compare with; empty when it was not noted."""

@@ -71,7 +71,8 @@ def train(
     from ddnn.data import load
     from ddnn.data.summary import describe, doubts
     from ddnn.extensions import needed_for
-    from ddnn.tuning.objective import Objective, parse_recalls
+    from ddnn.tuning import Objective
+    from ddnn.tuning.recall import parse_recalls, recalls
 
     with needed_for("training"):
         from ddnn.export import refuse_existing
@@ -102,10 +103,9 @@ def train(
     typer.echo(describe(data), err=True)
     for doubt in doubts(data):
         typer.echo(f"warning: {doubt}", err=True)
-    objective = Objective(
-        max_accuracy_drop, min_recall=parse_recalls(min_recall or [], data.classes), balanced=balanced
-    )
-    objective.recalls_of(data.y[data.split == "validation"], data.classes)  # refused now, not after training
+    least = parse_recalls(min_recall or [], data.classes)
+    recalls(least, data.y[data.split == "validation"], data.classes)  # refused now, not after training
+    objective = Objective(max_accuracy_drop, min_recall=least, balanced=balanced)
     wishes: dict[str, Any] = {"seed": seed, "run": run, "force": force, "initial": first}
     wishes |= {"freeze": freeze or (), "objective": objective, "command": _command()}
     recipe = None

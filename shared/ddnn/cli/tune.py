@@ -79,14 +79,13 @@ def tune(
     """
     from ddnn.pipeline import tunable, tune_bundle
     from ddnn.tuning import Risk as RiskAim
-    from ddnn.tuning.objective import parse_recalls
+    from ddnn.tuning.recall import parse_recalls
     from ddnn.tuning.report import HTML_FILE, show
 
     limited = max_accuracy_drop is not None or max_cost is not None or max_share
-    if risk is not None and (limited or live or balanced or min_recall):
+    if risk is not None and (limited or live or balanced):
         raise BadInput(
-            "--risk is an objective by itself;"
-            " expected none of the --max options, no --min-recall, --balanced and --live beside it"
+            "--risk is an objective by itself; expected none of the --max options, --balanced and --live beside it"
         )
     if unlabelled and risk is None:
         raise BadInput("--unlabelled says what a loss is; expected --risk beside it")
@@ -95,8 +94,8 @@ def tune(
     opened = tunable(bundle, note)
     model = _cost_model(opened, cost, over, link or [], shared_link, profile)
     sure = 0.95 if confidence is None else confidence
-    promise = None if risk is None else RiskAim(risk, sure, labelled=not unlabelled)
     recalls = parse_recalls(min_recall or [], opened.manifest.classes)
+    promise = None if risk is None else RiskAim(risk, sure, labelled=not unlabelled, min_recall=recalls)
     aim = promise or _objective(model, max_accuracy_drop, max_cost, max_share, recalls, balanced)
     division = grid, group_by, test_groups
     events = _recorded(opened, data, *division) or load_events(opened, data, *division, seed)

@@ -81,6 +81,7 @@ def frontier(
     limits: Limits | None = None,
     *,
     y: Ints | None = None,
+    kept: Bools | None = None,
     weights: Ints | None = None,
     budget: int = BOXES,
 ) -> Frontier:
@@ -88,12 +89,13 @@ def frontier(
 
     `criteria` (N, m), 1 or infinite where an exit never answers; `right` (N, m + 1) whether each exit, then the cloud,
     is right, or any other yes or no; `costs` (N, m + 1) what an event costs if answered there; of `limits` those on
-    shares and classes count; `y` (N,) the class of each event, `weights` (K,) how often a wrong answer to each class
+    shares and classes count; `y` (N,) the class of each event, `kept` (N, m + 1) whether an answer is that class, by
+    default whether it is right; `weights` (K,) how often a wrong answer to each class
     counts, by default once. Exact unless more than `budget` boxes of thresholds would have to be looked into.
     Where costs fall from exit to exit nothing bounds a box: every combination is looked at, or if they are too many an
     even part of them, with no bound on the loss. Raises `BadInput` for what is no such matrix.
     """
-    problem = _Problem(criteria, right, costs, limits or Limits(), y, weights, budget)
+    problem = _Problem(criteria, right, costs, limits or Limits(), y, kept, weights, budget)
     found = problem.search(lambda cost: cost)
     before = np.concatenate([[NONE], found.cost[:-1]])
     points = np.flatnonzero(found.own < before)[::-1]
@@ -117,7 +119,7 @@ def best(
     Looking for one point is much less work than for all, so that it is exact where `frontier` no longer is. Of equals
     the one that does better by the other measure.
     """
-    problem = _Problem(criteria, right, costs, limits, y, weights, budget)
+    problem = _Problem(criteria, right, costs, limits, y, None, weights, budget)
     total = problem.total
     wrong_limit = total if limits.most_wrong is None else min(limits.most_wrong, total)
     cost_limit = problem.units(math.inf if limits.most_cost is None else limits.most_cost)
@@ -166,11 +168,13 @@ class _Problem:
         costs: Array,
         limits: Limits,
         y: Ints | None,
+        kept: Bools | None,
         weights: Ints | None,
         budget: int,
     ) -> None:
         events, exits = criteria.shape
         y = np.zeros(events, np.int64) if y is None else y
+        kept = right if kept is None else kept
         for name, array in (("right", right), ("costs", costs)):
             if array.shape != (events, exits + 1):
                 raise BadInput(f"{name} is {array.shape}; expected {(events, exits + 1)}, one more exit than criteria")
@@ -183,7 +187,9 @@ class _Problem:
         self.scale = 2.0 ** np.floor(np.log2(_WHOLE / max(costs.max(axis=1).sum(), 1e-200)))  # costs may all be 0
         self._bounded = bool((np.diff(costs, axis=1) >= 0).all())
         self._candidates = [
-            np.append(self._values[x] if self._keeps_all(x) else _worth(criteria[:, x], right[:, x:]), np.inf)
+            np.append(
+                self._values[x] if self._keeps_all(x) else _worth(criteria[:, x], right[:, x:], kept[:, x:]), np.inf
+            )
             for x in range(exits)
         ]
         self._thinned = not self._bounded and prod(map(len, self._candidates)) > budget
@@ -199,6 +205,7 @@ class _Problem:
             cost=np.rint(costs * self.scale).astype(np.int64),
             caps=self._caps,
             y=y,
+            missed=~kept,
             classes=limits.classes,
         )
         self.total = self._cells.total
@@ -241,10 +248,10 @@ class _Problem:
         return np.array([short[pick] for pick in picks.tolist()], np.float64)
 
 
-def _worth(criterion: Floats, right: Bools) -> Array:
+def _worth(criterion: Floats, *right: Bools) -> Array:
     """The values just below which a threshold may stand: of events that this exit gets wrong and a later one right."""
-    events = (criterion < 1) & ~right[:, 0] & right[:, 1:].any(axis=1)
-    return np.unique(criterion[events]).astype(np.float64)
+    later = np.any([~each[:, 0] & each[:, 1:].any(axis=1) for each in right], axis=0)
+    return np.unique(criterion[(criterion < 1) & later]).astype(np.float64)
 
 
 def evenly(values: Array, most: int) -> Array:

@@ -42,7 +42,8 @@ class Cells:
     cost: Ints  #: (N, m + 1), not falling along a row if boxes are to have more than one combination
     caps: tuple[int | None, ...]  #: (m + 1,) how many events each exit may answer at most
     y: Ints  #: (N,) the class of each event
-    classes: Mapping[int, int]  #: how many events of a class may be wrong at most
+    missed: Bools  #: (N, m + 1) whether its class is missed there
+    classes: Mapping[int, int]  #: how many events of a class may be missed at most
 
     @property
     def total(self) -> int:
@@ -91,13 +92,14 @@ class _Level:
     """All boxes of one size."""
 
     def __init__(self, cells: Cells, shift: Ints) -> None:
-        places, surely, hoping = [], [], []
+        places, surely, hoping, sparing = [], [], [], []
         for exit, (place, s) in enumerate(zip(cells.places, shift.tolist(), strict=True)):
             mine = np.where(place == NEVER, NEVER, place >> s)
             may = (place & ((1 << s) - 1)) != 0  # in its own box it answers under some thresholds, not under others
             places.append(mine)
             surely.append(mine + may)
             hoping.append(mine + (may & (cells.wrong[:, exit] > 0)))
+            sparing.append(mine + (may & cells.missed[:, exit]))
         self._shift, self._top = shift, np.array(cells.sizes) - 1
         self._cost, self._wrong = Sums(places, cells.cost), Sums(places, cells.wrong)
         self._fewest = Sums(hoping, cells.wrong) if shift.any() else self._wrong
@@ -109,8 +111,8 @@ class _Level:
                 least = [*places[:exit], *surely[exit : exit + 1], *places[exit + 1 :]]
                 self._caps.append((Sums(places, answered), Sums(least, answered), cap))
         for kind, cap in cells.classes.items():
-            missed = ((cells.wrong > 0) & (cells.y == kind)[:, None]).astype(np.int64)
-            self._caps.append((Sums(places, missed), Sums(hoping, missed), cap))
+            missed = (cells.missed & (cells.y == kind)[:, None]).astype(np.int64)
+            self._caps.append((Sums(places, missed), Sums(sparing, missed), cap))
 
     def keep(self, start: Ints, mask: Bools, found: Found, ceiling: Ceiling) -> Bools:
         """Which boxes of a block may hold something below the ceiling; `found` learns of their corners and bounds."""

@@ -10,6 +10,7 @@ from ddnn.policy import Policy
 from ddnn.tuning.frontier import Frontier
 from ddnn.tuning.objective import Objective
 from ddnn.tuning.points import Points
+from ddnn.tuning.recall import wanted
 from ddnn.tuning.sample import Sample
 
 __all__ = ["closest_recall", "infeasible", "unmet", "unmet_sentence"]
@@ -90,7 +91,7 @@ def infeasible(sample: Sample, policy: Policy, objective: Objective, points: Poi
         asked.append(f"answer {', '.join(shares)}")
         loosened["shares"] = points.best(replace(limits, caps=None), objective.minimise)
     if objective.min_recall:
-        asked += (each.replace("with a", "keep a") for each in objective.wanted(sample))
+        asked += (f"keep {least}" for least in wanted(objective.min_recall, sample.names))
         if closest := closest_recall(sample, policy, objective, points):
             loosened["recall"] = points.best(closest.limits(sample, policy), objective.minimise)
     nearest, missed = list[dict[str, Any]](), list[dict[str, Any]]()

@@ -11,10 +11,11 @@ from ddnn.errors import BadInput
 from ddnn.policy import Policy
 from ddnn.tuning.cost import exits_asked
 from ddnn.tuning.frontier import Limits, Minimise
+from ddnn.tuning.recall import MinRecall, check_recall, misses, recalls, wanted
 from ddnn.tuning.sample import Asked, Sample
 from ddnn.types import Exit, Ints
 
-__all__ = ["DROP", "Objective", "below", "parse_recalls", "parse_shares"]
+__all__ = ["DROP", "Objective", "below", "parse_shares"]
 
 DROP: Final = 0.005  #: how far accuracy may lie below the best exit's when nothing else is asked for
 
@@ -27,8 +28,7 @@ class Objective:
     """How far the overall accuracy may lie below the best exit's; None: as far as it likes."""
     max_cost: float | None = None  #: mean cost of an event, in the unit of the cost model
     max_share: Mapping[Exit, float] = field(default_factory=dict)  #: of all events, the most that an exit may answer
-    min_recall: Mapping[int | None, float] = field(default_factory=dict)
-    """The least share of a class's events that are answered right; of None: of every class that has events."""
+    min_recall: MinRecall = field(default_factory=dict)  #: what of a class must be answered right
     balanced: bool = False  #: accuracy is balanced accuracy, the mean recall of the classes
 
     def __post_init__(self) -> None:
@@ -42,10 +42,7 @@ class Objective:
         for exit, share in self.max_share.items():
             if not 0 <= share <= 1:
                 raise BadInput(f"max_share of {exit} is {share}; expected a share from 0 to 1")
-        for name, share in self.min_recall.items():
-            if not 0 <= share <= 1:
-                of = "" if name is None else f" of class {name}"
-                raise BadInput(f"min_recall{of} is {share}; expected a share from 0 to 1")
+        check_recall(self.min_recall)
 
     @property
     def minimise(self) -> Minimise:
@@ -58,21 +55,7 @@ class Objective:
 
     def recalls(self, sample: Sample) -> dict[int, float]:
         """The least recall by class; raise `BadInput` for a class without events."""
-        return self.recalls_of(sample.scores.y, sample.names)
-
-    def recalls_of(self, y: Ints, names: Sequence[str]) -> dict[int, float]:
-        """The same of events with the labels `y` (N,)."""
-        events = np.bincount(y, minlength=len(names))
-        every = self.min_recall.get(None)
-        found = {} if every is None else dict.fromkeys(np.flatnonzero(events).tolist(), every)
-        for index, share in self.min_recall.items():
-            if index is None:
-                continue
-            if not (0 <= index < len(events) and events[index]):
-                name = names[index] if 0 <= index < len(events) else index
-                raise BadInput(f"min_recall names class {name}; expected one that has validation events")
-            found[index] = share
-        return found
+        return recalls(self.min_recall, sample.scores.y, sample.names)
 
     def limits(self, sample: Sample, policy: Policy) -> Limits:
         """The same in events and in cost summed over these, exits being judged as in `policy`.
@@ -92,8 +75,7 @@ class Objective:
 
     def misses(self, sample: Sample) -> dict[int, int]:
         """How many events of a class may be answered wrong, where there is a limit."""
-        events = sample.class_events
-        return {index: math.floor((1 - share) * events[index] + 1e-9) for index, share in self.recalls(sample).items()}
+        return misses(self.recalls(sample), sample.class_events)
 
     def relaxed(self, sample: Sample, by: float) -> "Objective":
         """The same with every recall so much lower."""
@@ -131,15 +113,8 @@ class Objective:
                 f"with an overall {accuracy} at most {100 * self.max_accuracy_drop:.4g} points below the best exit's"
             )
         limits += [f"with at most {100 * share:.4g} % answered at {exit}" for exit, share in self.max_share.items()]
-        return f"{aim} {', '.join([*limits, *self.wanted(sample)])}."
-
-    def wanted(self, sample: Sample) -> list[str]:
-        """The limits on recall, for people."""
-        return [
-            f"with a recall of at least {100 * share:.4g} % of "
-            + ("every class" if index is None else f"class {sample.names[index]}")
-            for index, share in self.min_recall.items()
-        ]
+        limits += [f"with {least}" for least in wanted(self.min_recall, sample.names)]
+        return f"{aim} {', '.join(limits)}."
 
 
 def below(limits: Limits, asked: Asked, best: str) -> Limits:
@@ -167,28 +142,3 @@ def parse_shares(given: Sequence[str]) -> dict[Exit, float]:
             raise BadInput(f"max-share of {exit} is given twice; expected each exit once")
         found[exit] = share
     return found
-
-
-def parse_recalls(given: Sequence[str], names: Sequence[str]) -> dict[int | None, float]:
-    """Recalls out of `0.95`, of every class, and `rare=0.95`, by a class's name or number; raise `BadInput`."""
-    found: dict[int | None, float] = {}
-    for text in given:
-        name, equals, value = text.rpartition("=")
-        try:
-            share = float(value)
-        except ValueError as error:
-            raise BadInput(f"min-recall is {text!r}; expected a share, or one of a class, like rare=0.95") from error
-        index = _class_of(name.strip(), names) if equals else None
-        if index in found:
-            raise BadInput(f"min-recall is given twice: {text!r}; expected each class once")
-        found[index] = share
-    return found
-
-
-def _class_of(name: str, names: Sequence[str]) -> int:
-    if name in names:
-        return list(names).index(name)
-    if name.isdecimal() and int(name) < len(names):
-        return int(name)
-    some = ", ".join(names[:20]) + (" …" if len(names) > 20 else "")
-    raise BadInput(f"min-recall names class {name!r}; the classes are {some}")

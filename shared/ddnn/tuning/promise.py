@@ -5,12 +5,13 @@ machine that only serves may tune on recorded scores.
 """
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
 
 from ddnn.evaluation import Decisions, Scores, decide
-from ddnn.policy import Policy, Promise, Usual
+from ddnn.policy import Policy, Promise, PromisedRecall, Usual
 from ddnn.types import Exit, Ints
 
 __all__ = ["Doubles", "fewest_events", "p_value", "p_values", "promise", "upper_bound"]
@@ -18,14 +19,22 @@ __all__ = ["Doubles", "fewest_events", "p_value", "p_values", "promise", "upper_
 Doubles = npt.NDArray[np.float64]
 
 
-def promise(scores: Scores, policy: Policy, confidence: float = 0.95, decisions: Decisions | None = None) -> Promise:
+def promise(
+    scores: Scores,
+    policy: Policy,
+    confidence: float = 0.95,
+    decisions: Decisions | None = None,
+    classes: Collection[int] = (),
+) -> Promise:
     """What `policy` did on the events behind `scores`: its `decisions`, if they are known; no risk is promised.
 
-    For each exit below the cloud that answers, an upper bound on the share of its answers that the cloud changes:
-    one-sided, exact (Clopper and Pearson), each exit by itself, over the draw of the events.
+    For each exit below the cloud that answers, an upper bound on the share of its answers that the cloud changes, and
+    for each of `classes` bounds on its recall: one-sided, exact (Clopper and Pearson), each exit and class by itself,
+    over the draw of the events.
     """
     decisions = decisions or decide(scores, policy)
-    differs = decisions.label != scores.labels(Exit.CLOUD)
+    cloud = scores.labels(Exit.CLOUD)
+    differs = decisions.label != cloud
     disagreement: dict[Exit, float] = {}
     usual: dict[Exit, Usual] = {}
     for exit in scores.topology.exits:
@@ -37,7 +46,17 @@ def promise(scores: Scores, policy: Policy, confidence: float = 0.95, decisions:
             usual[exit] = Usual(share=float(mine.mean()), confidence=tuple(bins.tolist()))
             if exit is not Exit.CLOUD:
                 disagreement[exit] = round(upper_bound(int(differs[mine].sum()), count, confidence), 6)
-    return Promise(disagreement=disagreement, confidence=confidence, events=len(scores), usual=usual)
+    recall: dict[int, PromisedRecall] = {}
+    for index in classes:
+        own, missed = scores.y == index, 0.0
+        # Audits of a device and of an edge are counted apart: what is promised holds for each.
+        for tier in ((Exit.DEVICE,), (Exit.LOCAL, Exit.EDGE)):
+            audited = (cloud == index) & np.isin(decisions.exit, [exit.rank for exit in tier])
+            if audited.any():
+                missed = max(missed, upper_bound(int(differs[audited].sum()), int(audited.sum()), confidence))
+        least = 1 - upper_bound(int((decisions.label[own] != index).sum()), int(own.sum()), confidence)
+        recall[index] = PromisedRecall(least=round(least, 6), events=int(own.sum()), missed=round(missed or 1.0, 6))
+    return Promise(disagreement=disagreement, confidence=confidence, recall=recall, events=len(scores), usual=usual)
 
 
 def p_values(n: int, risk: float) -> Doubles:

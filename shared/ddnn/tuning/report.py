@@ -172,8 +172,11 @@ def _tests(guarantee: Document) -> str:
     passed, points = sum(each["passed"] for each in guarantee["tested"]), guarantee["points"]
     went = f"All {points} points passed" if passed == points else f"{passed} of {points} points passed, the next failed"
     seen = guarantee["events"]["seen"]
+    which = "the last that passed"
+    if guarantee["dropped"]:
+        which += f" and sends nothing above {guarantee['best_exit']['exit']}"
     return (
-        f"{went}; the last that passed is the policy, with {guarantee['losses']:,} losses in"
+        f"{went}; {which} is the policy, with {guarantee['losses']:,} losses in"
         f" {guarantee['events']['testing']:,} testing events, p = {guarantee['p_value']:.2g}."
         + (f" Training chose its best epoch on {seen:,} of them too." if seen else "")
     )

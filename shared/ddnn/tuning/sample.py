@@ -52,6 +52,11 @@ class Asked:
             found[answers(self.uncertainty[None, :, place], thresholds[:, None, place])] = place
         return found
 
+    def above(self, exit: str) -> list[str]:
+        """The exits above one of them, the cloud's last."""
+        every = [*(each.value for each in self.exits), Exit.CLOUD.value]
+        return every[every.index(exit) + 1 :]
+
     def take(self, rows: Ints) -> "Asked":
         """The events at `rows`."""
         return Asked(self.exits, self.uncertainty[rows], self.labels[rows])

@@ -19,7 +19,7 @@ from ddnn.tuning.points import Points, operating_points
 from ddnn.tuning.promise import promise
 from ddnn.tuning.report import change, frontier_document
 from ddnn.tuning.sample import Sample
-from ddnn.types import Exit, Ints
+from ddnn.types import Ints
 
 __all__ = ["Chosen", "Tuned", "choose", "tune", "tune_policy"]
 
@@ -75,9 +75,10 @@ def tune_policy(
     start = before.model_copy(update={"offload": offload or before.offload})
     if isinstance(aim, Risk):  # a criterion, too, is chosen on what learns alone
         policy, evidence = guarantee(validation, start, aim, criterion=criterion, seed=seed, seen=seen)
-        goal = {"minimise": "cost", **{key: evidence[key] for key in ("risk", "confidence", "loss")}}
-        policy = policy.model_copy(update={"tuned": _made_on(validation, policy, goal) | _shown(validation, policy)})
-        sentence, found = aim.sentence(), {"frontier": None, "guarantee": evidence}
+        goal = {"minimise": "cost", **{key: evidence[key] for key in ("risk", "confidence", "loss", "min_recall")}}
+        made_on = _made_on(validation, policy, goal) | {key: evidence[key] for key in ("best_exit", "dropped")}
+        policy = policy.model_copy(update={"tuned": made_on | _shown(validation, policy)})
+        sentence, found = aim.sentence(validation.names), {"frontier": None, "guarantee": evidence}
     else:
         if criterion == "auto":
             validation.check()
@@ -87,7 +88,7 @@ def tune_policy(
         chosen = choose(validation, start, aim, criterion=criterion)
         policy, points = chosen.policy, chosen.points
         if live is not None:
-            policy = _remember(validation, policy, fit_live(live, validation, policy, aim))
+            policy = _remember(validation, policy, aim, fit_live(live, validation, policy, aim))
         frontier = frontier_document(points, "balanced_accuracy" if aim.balanced else "accuracy")
         sentence, found = aim.sentence(validation), {"frontier": frontier, "guarantee": None}
     document = {**change(before, policy, samples), **found, "criteria": compared}
@@ -136,14 +137,14 @@ def choose(
     chosen = fitted.model_copy(update={"thresholds": thresholds})
     made_on = _made_on(sample, fitted, objective.document(sample)) | {"search": found.document()}
     made_on |= {"best_exit": best, "dropped": dropped, "unmet": unmet(sample, chosen, objective)}
-    return Chosen(_remember(sample, chosen.model_copy(update={"tuned": made_on})), points)
+    return Chosen(_remember(sample, chosen.model_copy(update={"tuned": made_on}), objective), points)
 
 
 def _within(points: Points, limits: Limits, objective: Objective, best: str) -> tuple[Frontier, list[str]]:
     """The best point within limits, if there is one, and the exits above the exit `best`, if it needs none of them."""
     found = points.best(below(limits, points.asked, best), objective.minimise)
     if len(found.wrong):
-        return found, [exit.value for exit in (*points.asked.exits, Exit.CLOUD) if exit.rank > Exit(best).rank]
+        return found, points.asked.above(best)
     return points.best(limits, objective.minimise), []  # a share, a cost or a recall may ask for more than that exit
 
 
@@ -162,9 +163,11 @@ def _shown(sample: Sample, policy: Policy) -> dict[str, Any]:
     return {"validation": sample.figures(sample.outcome(policy))}
 
 
-def _remember(sample: Sample, policy: Policy, live: Mapping[int, Judging] | None = None) -> Policy:
+def _remember(
+    sample: Sample, policy: Policy, objective: Objective, live: Mapping[int, Judging] | None = None
+) -> Policy:
     """`policy` with what it does on a sample and so promises; with sets of their own for numbers of `live` devices."""
     chosen = policy.model_copy(update={"live": dict(live or {})})
     tuned = {**(policy.tuned or {}), **_shown(sample, chosen)}
-    kept = promise(sample.scores, chosen, decisions=sample.decisions(chosen))
+    kept = promise(sample.scores, chosen, decisions=sample.decisions(chosen), classes=objective.recalls(sample))
     return chosen.model_copy(update={"tuned": tuned, "promise": kept})

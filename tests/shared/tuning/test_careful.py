@@ -10,6 +10,7 @@ from ddnn.evaluation import Scores, decide
 from ddnn.policy import Policy
 from ddnn.tuning import Objective, Sample, choose
 from ddnn.tuning.careful import careful_policy
+from ddnn.tuning.guarantee import Risk, guarantee
 from ddnn.types import Exit
 
 POLICY = Policy(bundle="b")
@@ -33,6 +34,16 @@ def test_exits_that_are_no_better_get_no_events(edges: int, aim: Objective) -> N
     assert sample.outcome(policy).share(Exit.CLOUD) == 0
     best = policy.tuned["best_exit"]["accuracy"]
     assert sample.outcome(policy).accuracy >= best - (aim.max_accuracy_drop or 0) - 1e-12
+
+
+def test_a_guarantee_sends_nothing_to_exits_that_are_no_better() -> None:
+    sample = Sample(with_a_bad_cloud(600))
+    policy, evidence = guarantee(sample, POLICY, Risk(0.3))
+    assert (evidence["best_exit"]["exit"], evidence["dropped"]) == ("local", ["edge", "cloud"])
+    assert evidence["tested"][evidence["chosen"] - 1]["passed"]
+    assert sample.outcome(policy).share(Exit.LOCAL) == 1
+    better, evidence = guarantee(Sample(made_scores.make_scores(600, strength=2)), POLICY, Risk(0.05))
+    assert (evidence["best_exit"]["exit"], evidence["dropped"], better.thresholds.edge < 1) == ("cloud", [], True)
 
 
 def test_a_better_cloud_is_not_dropped_for_being_unused() -> None:

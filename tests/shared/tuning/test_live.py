@@ -10,8 +10,10 @@ from ddnn.policy import Judging, Policy
 from ddnn.tuning.cost import CostModel, Offload
 from ddnn.tuning.frontier import Frontier, frontier
 from ddnn.tuning.live import best_at, fit_live, rate_at, some
+from ddnn.tuning.objective import Objective
 from ddnn.tuning.sample import Sample
-from ddnn.types import Array, Bools
+from ddnn.tuning.tune import choose
+from ddnn.types import Array, Bools, Exit
 from ddnn_lab.benchmarks.drift import lose
 from made_scores import make_scores
 
@@ -51,6 +53,31 @@ def test_each_count_is_fitted_on_events_with_just_so_many_devices() -> None:
     # What is half as large needs half the temperature.
     assert found[1].temperatures.local == pytest.approx(found[2].temperatures.local / 2, rel=1e-2)
     assert fitted(recorder) == found
+
+
+def test_no_number_of_devices_sends_events_to_exits_that_are_no_better() -> None:
+    scores = make_scores(300, devices=4, strength=2)
+    noise = np.random.default_rng(1).normal(size=scores.cloud.shape).astype(np.float32)
+    for judging in fitted(Recorded(replace(scores, cloud=noise))).values():
+        assert judging.thresholds.edge == 1
+
+
+def test_least_recalls_hold_with_fewer_devices_where_they_can() -> None:
+    recorder = Recorded(make_scores(300, devices=4))
+    whole = Sample(recorder.scores(), Sent())
+    policy = choose(whole, POLICY, Objective(0.2)).policy
+    plain, kept = (fit_live(recorder, whole, policy, aim) for aim in (None, Objective(0.2, min_recall={1: 0.8})))
+    for count, judging in kept.items():
+        left = some(whole.scores.present, count, np.random.default_rng((0, count)))
+        fewer = Sample(recorder.scores(left), Sent())
+        recall = [
+            fewer.by_class(
+                policy.model_copy(update={"thresholds": each.thresholds, "temperatures": each.temperatures})
+            )["recall"][1]
+            for each in (plain[count], judging)
+        ]
+        assert recall[1] >= min(0.8, fewer.recall(fewer.alone(policy)[Exit.CLOUD])[1] or 0)
+        assert recall[1] >= recall[0]
 
 
 def test_each_edge_keeps_so_many_of_its_own() -> None:

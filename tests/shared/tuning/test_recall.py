@@ -14,7 +14,9 @@ from ddnn.evaluation import Scores
 from ddnn.policy import Policy
 from ddnn.tuning import Objective, Sample, choose, frontier_search, points
 from ddnn.tuning.frontier import Limits, best, frontier
-from ddnn.tuning.objective import parse_recalls
+from ddnn.tuning.guarantee import Risk, guarantee, halves
+from ddnn.tuning.promise import p_value
+from ddnn.tuning.recall import parse_recalls
 from ddnn.types import Array, Ints
 
 POLICY = Policy(bundle="b")
@@ -148,3 +150,35 @@ def test_recalls_are_named_by_class_or_number_or_for_all() -> None:
         Objective(min_recall={2: 1.5})
     with pytest.raises(BadInput, match="min_recall names class never; expected one that has validation events"):
         choose(Sample(imbalanced(), names=NAMES), POLICY, Objective(min_recall={3: 0.5}))
+
+
+def test_a_guarantee_covers_the_recall_of_classes_as_far_as_their_events_go() -> None:
+    sample = Sample(imbalanced(6_000), names=NAMES)
+    policy, evidence = guarantee(sample, POLICY, Risk(0.02, 0.9, min_recall={2: 0.9}))
+    testing = sample.take(halves(6_000, 0.3, 0)[1])
+    missed = int((testing.decisions(policy).label != 2)[testing.scores.y == 2].sum())
+    events = int(testing.class_events[2])
+    assert p_value(missed, events, 0.1) <= 0.1
+    assert evidence["min_recall"] == {"rare": 0.9}
+    assert evidence["p_value"] >= p_value(missed, events, 0.1)
+    assert policy.promise is not None
+    kept = policy.promise.recall[2]
+    assert (kept.events, kept.least >= 0.9) == (events, True)
+    assert kept.missed <= 0.5
+    with pytest.raises(
+        Infeasible, match=r"of class rare with confidence 0.9 needs 45 testing events .* can show is 0\."
+    ):
+        guarantee(Sample(imbalanced(2_000), names=NAMES), POLICY, Risk(0.02, 0.9, min_recall={2: 0.95}))
+    with pytest.raises(
+        Infeasible, match=r"on the learning part no thresholds keep a recall of at least 90 % of class rare"
+    ):
+        guarantee(Sample(without_the_edge(sample.scores), names=NAMES), POLICY, Risk(0.02, 0.9, min_recall={2: 0.9}))
+    with pytest.raises(BadInput, match="without labels"):
+        Risk(0.02, labelled=False, min_recall={2: 0.9})
+    with pytest.raises(BadInput, match="no events show a recall of 1"):
+        Risk(0.02, min_recall={2: 1.0})
+
+
+def without_the_edge(scores: Scores) -> Scores:
+    """The edge exit says what the cloud says, which knows less of the rare class."""
+    return replace(scores, edge=scores.cloud[:, None])
