@@ -1,4 +1,7 @@
-"""What each exit of one policy answers, how often that differs from the cloud, and whether the promise holds."""
+"""What each exit of one policy answers, how often that differs from the cloud, and whether the promise holds.
+
+For each of some classes, too, how often answers below the cloud are another class where the cloud says that one.
+"""
 
 import math
 from collections import Counter, deque
@@ -16,6 +19,7 @@ __all__ = ["BINS", "Alarm", "DriftMonitor", "Interval", "distance", "wilson"]
 BINS: Final = 10  #: of a histogram of confidence over [0, 1], all as wide
 _AUDITS: Final = 500  #: latest audits of an exit that its estimate is made of
 _ANSWERS: Final = 2_000  #: latest answers that exit shares and confidences are made of
+_MOST_CLASSES: Final = 20  #: classes that are watched: those promised least of the promised ones, then as they come
 _FEWEST: Final = 50  #: a histogram of fewer answers is far from every other by chance
 
 
@@ -37,11 +41,12 @@ def distance(one: Sequence[float], other: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """The promise of an exit is no longer supported."""
+    """The promise of an exit, or that of a class, is no longer supported."""
 
-    exit: Exit
+    exit: Exit  #: whose audit showed it
     since: float  #: when that was found, on the monitor's clock
-    audits: int  #: audits of the exit by then
+    audits: int  #: audits of the exit, or of the class, by then
+    label: int | None = None  #: the class
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Interval:
 
 @dataclass(slots=True)
 class _Audited:
-    """The audits of one exit."""
+    """The audits of one exit, or of one class."""
 
     evidence: Evidence | None  #: none without a promise
     audits: int = 0
@@ -82,11 +87,17 @@ class DriftMonitor:
         promise = policy.promise
         promised, self._usual = (promise.disagreement, promise.usual) if promise else ({}, {})
         self._promised, self._clock = promised, clock
-        self.limit = max(len(promised.keys() & exits), 1) / policy.audits.false_alarm
+        recall = promise.recall if promise else {}
+        of_classes = sorted(recall, key=lambda index: recall[index].least)[:_MOST_CLASSES]
+        self._missed = {index: recall[index].missed for index in of_classes}
+        tiers = len({exit is Exit.DEVICE for exit in exits})  # each of which tests its own audits of a class
+        tests = len(promised.keys() & exits) + tiers * len(of_classes)
+        self.limit = max(tests, 1) / policy.audits.false_alarm
         """An e-value as high as this raises the alarm (Bonferroni over the tests)."""
-        self._audited: dict[Exit, _Audited] = {
+        self._audited: dict[Exit | int, _Audited] = {
             exit: _Audited(Evidence(promised[exit]) if exit in promised else None) for exit in Exit
         }
+        self._audited |= {index: _Audited(Evidence(missed)) for index, missed in self._missed.items()}
         self._answers: deque[tuple[Exit, int]] = deque()
         self._counts: Counter[tuple[Exit, int]] = Counter()
 
@@ -98,19 +109,34 @@ class DriftMonitor:
         if len(self._answers) > _ANSWERS:
             self._counts[self._answers.popleft()] -= 1
 
-    def audited(self, exit: Exit, same: bool) -> Alarm | None:
-        """An answer of `exit` was the cloud's, or not; the alarm, if this raises it."""
-        audited = self._audited[exit]
+    def audited(self, exit: Exit, same: bool, label: int | None = None) -> Alarm | None:
+        """An answer of `exit` was the cloud's, which is `label` if that is known, or not; the alarm, if this raises it.
+
+        That of the exit goes before that of the class.
+        """
+        if label is not None and label not in self._audited and len(self.classes) < _MOST_CLASSES:
+            self._audited[label] = _Audited(None)
+        alarms = [self._add(part, exit, same) for part in (exit, label) if part in self._audited]
+        return next((alarm for alarm in alarms if alarm), None)
+
+    def _add(self, part: Exit | int, exit: Exit, same: bool) -> Alarm | None:
+        audited = self._audited[part]
         audited.audits += 1
         audited.different += not same
         audited.latest.append(not same)
         if audited.evidence is None:
             return None
         audited.evidence.add(not same)
-        if audited.alarm or self.evidence(exit) < self.limit:
+        if audited.alarm or self.evidence(part) < self.limit:
             return None
-        audited.alarm = Alarm(exit, self._clock(), audited.audits)
+        label = None if isinstance(part, Exit) else part
+        audited.alarm = Alarm(exit, self._clock(), audited.audits, label)
         return audited.alarm
+
+    @property
+    def classes(self) -> list[int]:
+        """The classes that are watched."""
+        return [part for part in self._audited if not isinstance(part, Exit)]
 
     @property
     def alarm(self) -> Alarm | None:
@@ -118,19 +144,24 @@ class DriftMonitor:
         raised = [audited.alarm for audited in self._audited.values() if audited.alarm]
         return min(raised, key=lambda alarm: alarm.since, default=None)
 
-    def alarm_of(self, exit: Exit) -> Alarm | None:
-        """That of one exit."""
-        return self._audited[exit].alarm
+    def alarm_of(self, part: Exit | int) -> Alarm | None:
+        """That of one exit or class."""
+        return self._audited[part].alarm
 
-    def evidence(self, exit: Exit) -> float:
-        """E-value against the promise of `exit`; 1 without a promise."""
-        evidence = self._audited[exit].evidence
+    def evidence(self, part: Exit | int) -> float:
+        """E-value against the promise of an exit or class; 1 without a promise."""
+        evidence = self._audited[part].evidence
         return float(evidence.value) if evidence else 1.0
 
     def disagreement(self, exit: Exit) -> Interval:
         """Share of the answers of `exit` that are not the cloud's, by its latest audits."""
         latest = self._audited[exit].latest
         return Interval.of(sum(latest), len(latest))
+
+    def recall(self, index: int) -> Interval:
+        """Of the latest audits in which the cloud says class `index`, the share whose answer was that too."""
+        latest = self._audited[index].latest
+        return Interval.of(len(latest) - sum(latest), len(latest))
 
     def share(self, exit: Exit) -> Interval:
         """Share of the latest answers that were given at `exit`."""
@@ -147,27 +178,37 @@ class DriftMonitor:
         return distance([count / sum(counts) for count in counts], usual.confidence)
 
     def document(self) -> dict[str, Any]:
-        """What is known, by exit, as data."""
-        return {"limit": self.limit, "exits": {exit.value: self._document(exit) for exit in Exit if self._seen(exit)}}
+        """What is known, by exit and by class, as data."""
+        return {
+            "limit": self.limit,
+            "exits": {exit.value: self._document(exit) for exit in Exit if self._seen(exit)},
+            "classes": {str(index): self._of_class(index) for index in self.classes},
+        }
 
     def _seen(self, exit: Exit) -> bool:
         return any(self._bins(exit)) or self._audited[exit].audits > 0 or exit in self._promised
 
     def _document(self, exit: Exit) -> dict[str, Any]:
-        usual, audited = self._usual.get(exit), self._audited[exit]
+        usual = self._usual.get(exit)
         answers = {
             "share": self.share(exit).document() | {"usual": usual.share if usual else None},
             "confidence": {"counts": self._bins(exit), "distance": self.distance(exit)},
         }
-        audits = {
+        disagreement = {"disagreement": self.disagreement(exit).document(), "promised": self._promised.get(exit)}
+        return answers if exit is Exit.CLOUD else answers | self._counts_of(exit) | disagreement
+
+    def _of_class(self, index: int) -> dict[str, Any]:
+        promised = 1 - self._missed[index] if index in self._missed else None
+        return self._counts_of(index) | {"recall": self.recall(index).document(), "promised": promised}
+
+    def _counts_of(self, part: Exit | int) -> dict[str, Any]:
+        audited = self._audited[part]
+        return {
             "audited": audited.audits,
             "different": audited.different,
-            "disagreement": self.disagreement(exit).document(),
-            "promised": self._promised.get(exit),
-            "e_value": self.evidence(exit) if audited.evidence else None,
+            "e_value": self.evidence(part) if audited.evidence else None,
             "alarm": audited.alarm and {"since": audited.alarm.since, "audits": audited.alarm.audits},
         }
-        return answers if exit is Exit.CLOUD else answers | audits
 
     def _bins(self, exit: Exit) -> list[int]:
         return [self._counts[exit, bin] for bin in range(BINS)]

@@ -147,7 +147,10 @@ def audit_line(audits: Mapping[str, Any]) -> str | None:
         return f"no audits: {audits['off']}" if share else None
     if not audited:
         return f"audits {percent(share)} of its sure answers; none yet" if share else None
-    return "audits: " + " · ".join(_audited(exit, seen) for exit, seen in audited.items())
+    parts = [_audited(exit, seen) for exit, seen in audited.items()]
+    promised = {name: seen for name, seen in (audits.get("classes") or {}).items() if seen.get("promised") is not None}
+    parts += [_audited_class(name, seen) for name, seen in promised.items() if seen.get("audited")]
+    return "audits: " + " · ".join(parts)
 
 
 def _audited(exit: str, seen: Mapping[str, Any]) -> str:
@@ -158,6 +161,17 @@ def _audited(exit: str, seen: Mapping[str, Any]) -> str:
         text += f", promised {percent(promised)}"
     if (distance := seen["confidence"].get("distance")) is not None:
         text += f", confidences {distance:.2f} from the usual"
+    return _marked(text, alarm)
+
+
+def _audited_class(name: str, seen: Mapping[str, Any]) -> str:
+    recall = seen["recall"]
+    text = f"class {name} {percent(recall['share'])} the cloud's ({percent(recall['low'])} to {percent(recall['high'])}"
+    return _marked(f"{text}, {seen['audited']:,} audited), promised {percent(seen['promised'])}", seen.get("alarm"))
+
+
+def _marked(text: str, alarm: Mapping[str, Any] | None) -> str:
+    """In red, with its time, where there is an alarm."""
     if alarm is None:
         return text
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(alarm["since"]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnn.drift import Bucket, DriftMonitor, audited_exits, sampled
+from ddnn.drift import Alarm, Bucket, DriftMonitor, audited_exits, sampled
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.event import Event, Holder
 from ddnn.serving.ledger import scores_behind
@@ -120,17 +120,24 @@ class Audits:
         same = cloud.label == answer.label
         self._count(answer.exit, "same" if same else "different")
         copy.judged[Exit.CLOUD] = scores_behind(cloud, copy.rule.policy)  # the ledger of the event sees it too
-        if copy.rule.policy == self._control.policy and (alarm := self.monitor.audited(answer.exit, same)):
-            known = self.monitor.document()["exits"][alarm.exit.value]
-            _log.warning(
-                "alarm: answers of the %s exit differ from the cloud's more often than the %.2f %% that policy"
-                " version %d promised; %d of %d audits differed",
-                alarm.exit,
-                100 * known["promised"],
-                self._control.policy.version,
-                known["different"],
-                known["audited"],
-            )
+        if copy.rule.policy != self._control.policy:
+            return
+        if alarm := self.monitor.audited(answer.exit, same, cloud.label):
+            _log.warning("alarm: %s", self._alarm(alarm))
+
+    def _alarm(self, alarm: Alarm) -> str:
+        """What an alarm is about, for people."""
+        document, version = self.monitor.document(), self._control.policy.version
+        if alarm.label is None:
+            known = document["exits"][alarm.exit.value]
+            said = f"answers of the {alarm.exit} exit differ from the cloud's more often than the"
+        else:
+            known = document["classes"][str(alarm.label)]
+            said = f"answers that the cloud calls class {alarm.label} are that class less often than the"
+        return (
+            f"{said} {100 * known['promised']:.2f} % that policy version {version} promised;"
+            f" {known['different']} of {known['audited']} audits differed"
+        )
 
     def document(self) -> dict[str, Any]:
         why_not = None if self._everywhere else "several edges or raw views: answers cannot be audited"

@@ -164,6 +164,20 @@ class DriftGauges(Collector):
                 if cloud_too or exit is not Exit.CLOUD:
                     family.add_metric([exit, bound], interval(monitor, exit).document()[bound] if monitor else 0.0)
             yield family
+        yield from self._of_classes(monitor)
+
+    def _of_classes(self, monitor: DriftMonitor | None) -> Iterable[GaugeMetricFamily]:
+        classes = monitor.classes if monitor else []
+        recall = GaugeMetricFamily(
+            "ddnn_audit_recall", "Share of a class, by the cloud, in audited answers", labels=["class", "bound"]
+        )
+        alarm = GaugeMetricFamily("ddnn_audit_class_alarm", "1 once its promise is rejected", labels=["class"])
+        for index in classes:
+            assert monitor is not None
+            for bound, value in monitor.recall(index).document().items():
+                recall.add_metric([str(index), bound], value)
+            alarm.add_metric([str(index)], float(monitor.alarm_of(index) is not None))
+        yield from (recall, alarm)
 
 
 _ESTIMATES: Final[tuple[tuple[str, str, bool, Callable[[DriftMonitor, Exit], float]], ...]] = (

@@ -3,7 +3,7 @@
 import pytest
 
 from ddnn.drift import BINS, Bucket, DriftMonitor, distance, sampled
-from ddnn.policy import Audits, Policy, Promise, Usual
+from ddnn.policy import Audits, Policy, Promise, PromisedRecall, Usual
 from ddnn.types import Exit
 
 EVEN = (0.1,) * 10
@@ -60,6 +60,40 @@ def test_an_exit_without_a_promise_is_estimated_and_not_tested() -> None:
         assert watched.audited(Exit.DEVICE, same=False) is None
     assert watched.disagreement(Exit.DEVICE).low > 0.9
     assert watched.document()["exits"]["device"]["e_value"] is None
+
+
+def of_classes(*missed: float) -> DriftMonitor:
+    recall = {index: PromisedRecall(least=1 - share, events=50, missed=share) for index, share in enumerate(missed)}
+    promise = Promise(disagreement={Exit.LOCAL: 0.5}, recall=recall)
+    return DriftMonitor(Policy(bundle="b", promise=promise), exits=(Exit.LOCAL, Exit.EDGE), clock=Clock())
+
+
+def test_a_class_that_exits_begin_to_sell_raises_an_alarm_that_no_exit_does() -> None:
+    watched = of_classes(0.05, 0.1)
+    assert watched.limit == pytest.approx(300)
+    alarms = [
+        watched.audited(Exit.LOCAL, same=n % 10 > 0 or n % 20 == 0, label=1 if n % 10 == 0 else 0) for n in range(300)
+    ]
+    (alarm,) = [alarm for alarm in alarms if alarm]
+    assert (alarm.label, alarm.exit, watched.alarm) == (1, Exit.LOCAL, alarm)
+    assert watched.alarm_of(Exit.LOCAL) is None
+    assert watched.recall(1).low < 0.5 < watched.recall(1).high
+    assert watched.recall(0).share == 1
+    known = watched.document()["classes"]["1"]
+    assert (known["audited"], known["different"], known["promised"]) == (30, 15, 0.9)
+    assert known["alarm"]["audits"] == alarm.audits <= 30
+
+
+def test_at_most_twenty_classes_are_watched_and_promised_ones_go_first() -> None:
+    watched = of_classes(*(0.01 * n for n in range(30)))
+    assert set(watched.classes) == set(range(10, 30))  # those promised least
+    watched.audited(Exit.LOCAL, same=True, label=0)
+    assert 0 not in watched.classes
+    few = of_classes(0.1)
+    for label in range(40):
+        assert few.audited(Exit.EDGE, same=False, label=label) is None
+    assert few.classes == list(range(20))
+    assert few.document()["classes"]["5"]["promised"] is None
 
 
 def test_the_latest_answers_are_compared_with_what_was_usual() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from ddnn.drift import DriftMonitor
 from ddnn.fleet.status import audit_line
-from ddnn.policy import Audits, Policy, Promise
+from ddnn.policy import Audits, Policy, Promise, PromisedRecall
 from ddnn.types import Exit
 
 
@@ -40,3 +40,16 @@ def test_estimates_with_what_was_promised_and_red_on_alarm() -> None:
     line = audit_line(said(watched)) or ""
     assert "[red]local" in line
     assert "alarm since 1970-01-01 00:00:00 UTC[/]" in line
+
+
+def test_a_promised_class_is_named_beside_the_exits() -> None:
+    recall = {3: PromisedRecall(least=0.9, events=60, missed=0.1)}
+    promise = Promise(disagreement={Exit.LOCAL: 0.5}, recall=recall)
+    watched = DriftMonitor(
+        Policy(bundle="b", audits=Audits(share=0.1), promise=promise), exits=(Exit.LOCAL,), clock=lambda: 0.0
+    )
+    for n in range(60):
+        watched.audited(Exit.LOCAL, same=n % 2 == 0, label=3 if n < 40 else 1)
+    line = audit_line(said(watched)) or ""
+    assert "[red]class 3 50.0 % the cloud's (35.2 % to 64.8 %, 40 audited), promised 90.0 %, alarm since" in line
+    assert "class 1" not in line

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import Bundle
-from ddnn.policy import Audits, Promise, Thresholds
+from ddnn.policy import Audits, Promise, PromisedRecall, Thresholds
 from ddnn.serving import audits as audits_module
 from ddnn.serving.service import Service
 from ddnn.types import Exit
@@ -267,6 +267,26 @@ async def test_a_broken_promise_raises_one_alarm_and_another_policy_begins_anew(
     fleet.use(thresholds=EDGE, audits=ALL, promise=promise, version=2)
     anew = service(fleet).status()["audits"]["exits"]["edge"]
     assert (anew["audited"], anew["alarm"]) == (0, None)
+
+
+async def test_audits_watch_the_recall_of_promised_classes(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    rows = slice(0, 24)
+    golden = fleet.bundle.golden
+    edge, cloud = golden["edge_scores"][rows, 0].argmax(axis=-1), golden["cloud_scores"][rows].argmax(axis=-1)
+    missed, counts = np.bincount(cloud[edge != cloud]), np.bincount(cloud)
+    label = int(missed.argmax())
+    recall = {label: PromisedRecall(least=0.9, events=500, missed=0.0001)}
+    fleet.use(thresholds=EDGE, audits=ALL, promise=Promise(recall=recall))
+    with caplog.at_level(logging.WARNING, "ddnn"):
+        await fleet.see(rows=rows)
+        await audited(fleet, 24)
+    assert f"calls class {label} are that class less often than the 99.99 %" in caplog.text
+    known = service(fleet).status()["audits"]["classes"][str(label)]
+    assert (known["audited"], known["different"]) == (counts[label], missed[label])
+    async with fleet.client("edge") as client:
+        text = (await client.get("/metrics")).text
+    assert f'ddnn_audit_class_alarm{{class="{label}"}} 1.0' in text
+    assert f'ddnn_audit_recall{{bound="share",class="{label}"}} {1 - missed[label] / counts[label]}' in text
 
 
 async def test_where_an_event_is_not_one_tiers_alone_nothing_is_audited_and_the_status_says_so(tmp_path: Path) -> None:

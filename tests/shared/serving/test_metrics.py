@@ -32,6 +32,8 @@ NAMES = {
     "ddnn_audit_bytes_total",
     "ddnn_audit_e_value",
     "ddnn_audit_alarm",
+    "ddnn_audit_recall",
+    "ddnn_audit_class_alarm",
     "ddnn_disagreement",
     "ddnn_exit_share",
     "ddnn_exit_confidence_distance",

@@ -34,3 +34,19 @@ def test_an_exit_that_answers_nothing_promises_nothing() -> None:
     told = promise(make_scores(80), Policy(bundle="b", thresholds=Thresholds(local=0, edge=0)))
     assert told.disagreement == {}
     assert np.isclose(told.usual[Exit.CLOUD].share, 1)
+
+
+@pytest.mark.parametrize("edges", [1, 2])
+def test_the_recall_of_a_class_is_promised_as_far_as_its_events_go(edges: int) -> None:
+    scores = make_scores(300, devices=4, edges=edges, strength=2)
+    policy = Policy(bundle="b", thresholds=Thresholds(local=0.4, edge=0.5))
+    made, answers = promise(scores, policy, 0.9, classes=[1, 3]), decide(scores, policy)
+    assert set(made.recall) == {1, 3}
+    for index, kept in made.recall.items():
+        own, cloud = scores.y == index, scores.cloud.argmax(axis=1) == index
+        audited = cloud & (answers.exit < Exit.CLOUD.rank)
+        assert kept.events == own.sum()
+        assert kept.least < (answers.label[own] == index).mean()
+        assert kept.missed > (answers.label[audited] != index).mean()
+    few = promise(scores.take(np.flatnonzero(scores.y == 1)[:5]), policy, 0.9, classes=[1])
+    assert few.recall[1].least < 0.7  # five events show little
