@@ -108,9 +108,13 @@ class Head(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.parts:
-            x = torch.stack([part.mean(dim=2) for part in x.tensor_split(self.parts, dim=2)], dim=2)
-        return self.score(x.reshape(-1, self.size))  # type: ignore[no-any-return]
+        return self.score(self.pooled(x).reshape(-1, self.size))  # type: ignore[no-any-return]
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Of a series (B, C, L) the means of its parts (B, C, parts); all else as it is."""
+        if not self.parts:
+            return x
+        return torch.stack([part.mean(dim=2) for part in x.tensor_split(self.parts, dim=2)], dim=2)
 
 
 class Tail(nn.Module):

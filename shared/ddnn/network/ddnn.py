@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
+from ddnn.network import batched
 from ddnn.network.normalise import Normalise
 from ddnn.network.plan import Plan, Shape, Wanted
 from ddnn.network.quantise import Quantiser, quantiser
@@ -99,8 +100,17 @@ class DDNN(nn.Module):
             scores, cuts = self.devices[0](torch.cat(list(views)))
             by_device = len(views), -1
             return scores.unflatten(0, by_device).transpose(0, 1), cuts.unflatten(0, by_device).transpose(0, 1)
-        pairs = [device(view) for device, view in zip(self.devices, views, strict=True)]
-        scores, cuts = zip(*pairs, strict=True)
+        groups = batched.alike(self.devices, views)
+        if len(groups) == 1 < len(views):
+            return batched.forward(self.devices, views)
+        pairs: dict[int, tuple[Tensor, Tensor]] = {}
+        for group in groups:
+            if len(group) == 1:
+                pairs[group[0]] = self.devices[group[0]](views[group[0]])
+                continue
+            parts = batched.forward([self.devices[index] for index in group], [views[index] for index in group])
+            pairs |= zip(group, zip(*(part.unbind(dim=1) for part in parts), strict=True), strict=True)
+        scores, cuts = zip(*(pairs[index] for index in range(len(views))), strict=True)
         return torch.stack(scores, dim=1), torch.stack(cuts, dim=1)
 
     def above(self, scores: Tensor, cuts: Tensor, present: Tensor) -> Scored:

@@ -10,13 +10,25 @@ from torch.nn import functional
 from ddnn.codec import Bitwise, Codec, Plain
 from ddnn.errors import BadConfig
 
-__all__ = ["BinaryConv1d", "BinaryConv2d", "BinaryLinear", "Quantiser", "Sign", "clip_weights", "quantiser", "sign"]
+__all__ = [
+    "BinaryConv1d",
+    "BinaryConv2d",
+    "BinaryLinear",
+    "Quantiser",
+    "Sign",
+    "clip_weights",
+    "quantiser",
+    "sign",
+    "signed_weights",
+]
 
 Range = Literal["tensor", "channel"]
 Shape = tuple[int, ...]
 
 _GAUSSIAN: Final = {2: 1.991, 4: 2.681, 8: 3.942}
 """Range of the uniform quantiser of n bits with the least error on a unit Gaussian (Max 1960), as batch norms give."""
+
+_PAST_ONE: Final = 1 + 2**-23  #: next single above 1: at ±1 itself, where weights are clipped to, gradients pass
 
 
 class _Sign(torch.autograd.Function):
@@ -25,17 +37,23 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
         context.save_for_backward(x)
-        return torch.where(x >= 0, 1.0, -1.0)
+        return _signs(x)
 
     @staticmethod
     def backward(context: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
         (x,) = context.saved_tensors  # type: ignore[attr-defined]
-        return torch.where(x.abs() <= 1, gradients[0], 0.0)
+        passed: Tensor = torch.ops.aten.hardtanh_backward(gradients[0], x, -_PAST_ONE, _PAST_ONE)
+        return passed
 
 
 def sign(x: Tensor) -> Tensor:
     """±1, with the straight-through gradient."""
     return _Sign.apply(x) if torch.is_grad_enabled() else torch.where(x >= 0, 1.0, -1.0)  # type: ignore[no-untyped-call]
+
+
+def _signs(x: Tensor) -> Tensor:
+    """±1 of numbers, in a quarter of the time of a choice between two."""
+    return (x >= 0).to(x.dtype).mul_(2).sub_(1)
 
 
 class Quantiser(nn.Module):
@@ -162,9 +180,14 @@ class BinaryConv2d(nn.Conv2d):
         return functional.conv2d(x, sign(self.weight), self.bias, padding=self.padding)
 
 
-def clip_weights(network: nn.Module) -> None:
+def signed_weights(network: nn.Module) -> list[Tensor]:
+    """The real weights behind binary ones."""
+    kinds = BinaryLinear, BinaryConv1d, BinaryConv2d
+    return [module.weight for module in network.modules() if isinstance(module, kinds)]
+
+
+def clip_weights(weights: list[Tensor]) -> None:
     """Clip the real weights behind binary ones to [−1, 1], where the sign's gradient still passes; after each step."""
     with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, BinaryLinear | BinaryConv1d | BinaryConv2d):
-                module.weight.clamp_(-1, 1)
+        for weight in weights:
+            weight.clamp_(-1, 1)

@@ -74,7 +74,7 @@ class Blocks(nn.Module):
             scores, features = self.fork(within)
             return self._judged(scores, x), features
         scores = self._judged(self.head(within), x)
-        return (scores, self._passed(x)) if self.plan.features else scores
+        return (scores, self.passed(x)) if self.plan.features else scores
 
     def _judged(self, scores: Tensor, x: Tensor) -> Tensor:
         """The network's scores (B, K); once it has learnt, the mean probabilities with those beside it."""
@@ -86,7 +86,7 @@ class Blocks(nn.Module):
                 mean = mean + share * torch.softmax(beside(x.flatten(1)), dim=1)
         return torch.log(mean.clamp(min=1e-9))
 
-    def _passed(self, x: Tensor) -> Tensor:
+    def passed(self, x: Tensor) -> Tensor:
         """What goes up as it came in, flat and of the length of the longest where devices have unequal views."""
         if self.plan.tail is None:
             return x

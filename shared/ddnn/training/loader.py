@@ -98,11 +98,20 @@ def augment(
     """Change views (B, *shape_i), those of a grid as one image.
 
     `inputs` are each device's means by channel, which amplitudes change around, and spreads, the unit of noise.
+    Devices of one shape change in one go.
     """
     values = [view.to(torch.float32) for view in views]
     if grid:
         return _cut(_moved(join(values, grid), config), grid)
-    return [_changed(view, *moments, config) for view, moments in zip(values, inputs, strict=True)]
+    changed: dict[int, Tensor] = {}
+    for shape in dict.fromkeys(view.shape for view in values):
+        alike = [index for index, view in enumerate(values) if view.shape == shape]
+        mean, spread = (torch.stack(part) for part in zip(*(inputs[index] for index in alike), strict=True))
+        events = torch.cat([values[index] for index in alike])
+        mean, spread = mean.repeat_interleave(shape[0], dim=0), spread.repeat_interleave(shape[0], dim=0)
+        whole = _changed(events, mean, spread, config)
+        changed |= zip(alike, whole.chunk(len(alike)), strict=True)
+    return [changed[index] for index in range(len(values))]
 
 
 def _changed(view: Tensor, mean: Tensor, spread: Tensor, config: TrainingConfig) -> Tensor:

@@ -33,8 +33,7 @@ def joint_loss(
         if fused is not None:
             terms.append((weight, fused.flatten(0, 1), y_edge))
     if scored.device is not None:
-        each = zip(scored.device.unbind(dim=1), y_dev.unbind(dim=1), strict=True)
-        terms += [(config.device_weight, scores, labels) for scores, labels in each]
+        terms.append((config.device_weight, scored.device, y_dev))
     # What has no weight is left out: its gradient would be computed, and be zero.
     total = scored.cloud.new_zeros(())
     for weight, scores, labels in terms:
@@ -57,9 +56,10 @@ def _distilled(scored: Scored, alive: Tensor, temperature: float) -> Tensor:
 
 
 def _seen(scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean cross-entropy of scores (N, K) over labels (N,) that are not −1; 0 where all are, not NaN."""
-    total = functional.cross_entropy(scores, labels, weights, ignore_index=-1, reduction="sum")
-    return total / (labels >= 0).sum().clamp(min=1)
+    """Mean cross-entropy of scores (N, …, K) over labels (N, …) that are not −1, summed over …; 0 where all are."""
+    flat = scores.flatten(0, -2), labels.flatten()
+    losses = functional.cross_entropy(*flat, weights, ignore_index=-1, reduction="none").reshape(labels.shape)
+    return (losses.sum(dim=0) / (labels >= 0).sum(dim=0).clamp(min=1)).sum()
 
 
 LOSSES: Final[dict[str, Loss]] = {CLASSIFICATION.name: joint_loss}  #: the loss of each task, by its name

@@ -15,7 +15,7 @@ from ddnn.data.split import watched
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan
 from ddnn.network.normalise import Normalise
-from ddnn.network.quantise import clip_weights
+from ddnn.network.quantise import clip_weights, signed_weights
 from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import View
 from ddnn.training.config import Config
@@ -123,6 +123,7 @@ class Trainer:
         self._frozen = _sections(self.network, freeze)
         for section in self._frozen:
             section.requires_grad_(False)
+        self._signed = signed_weights(self.network)
         decay = config.training.weight_decay
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=decay, fused=True)
         rows = np.flatnonzero(data.split == "validation")
@@ -136,6 +137,7 @@ class Trainer:
         """What each epoch gave."""
         self._made = 0
         self._average, self._best = self.state(), self.state()
+        self._followed: list[tuple[list[Tensor], list[Tensor]]] = []
         if run and resume:
             self._restore(run.load())
         elif run:
@@ -174,7 +176,7 @@ class Trainer:
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        clip_weights(self.network)
+        clip_weights(self._signed)
         self._made += 1
         self._follow()
         return loss.detach()
@@ -209,12 +211,12 @@ class Trainer:
     def validate(self) -> dict[str, Any]:
         """Accuracy per exit of the averaged weights on validation, with each device lost, and `score` over both."""
         config, trained = self.config.training, self.state()
-        self.network.load_state_dict(self.state(averaged=True))
+        self._put(self.state(averaged=True))
         # By the highest exit that learns: the best epoch of one that does not would be chosen by chance.
         learning = [exit for exit in self.network.topology.exits if getattr(config, f"{exit.value}_weight")]
         by = learning[-1] if learning else Exit.CLOUD
         found = validate(self.network, self._validation, by=by, lost=config.device_dropout > 0)
-        self.network.load_state_dict(trained)
+        self._put(trained)
         return found
 
     def state(self, *, averaged: bool = False) -> State:
@@ -226,7 +228,7 @@ class Trainer:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Put weights into the network, and begin their average anew; raise `BadConfig` naming the first misfit."""
         _load(self.network, state, "the state")
-        self._average = self.state()
+        self._average, self._followed = self.state(), []
 
     def best(self) -> DDNN:
         """The network of the best epoch, on the CPU, in evaluation mode; the trainer ends with it."""
@@ -252,12 +254,21 @@ class Trainer:
         if not keep:
             return
         keep = min(keep, self._made / (self._made + 10))  # the first steps' average would else be of the first weights
-        # All at once: one by one, two hundred small tensors would cost as much as a section.
-        state = self.network.state_dict()
-        floats = [name for name, tensor in state.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self._average[name] for name in floats], [state[name] for name in floats], 1 - keep)
-        for name in state.keys() - set(floats):
-            self._average[name].copy_(state[name])
+        # All at once, and listed once: one by one, two hundred small tensors would cost as much as a section.
+        if not self._followed:
+            pairs = [(self._average[name], tensor) for name, tensor in self.network.state_dict().items()]
+            for kind in (True, False):
+                alike = [pair for pair in pairs if pair[0].is_floating_point() is kind]
+                self._followed.append(([pair[0] for pair in alike], [pair[1] for pair in alike]))
+        (floats, present), (counts, now) = self._followed
+        torch._foreach_lerp_(floats, present, 1 - keep)
+        if counts:
+            torch._foreach_copy_(counts, now)
+
+    def _put(self, state: State) -> None:
+        """Give the network these weights; tensors that it had may be others now."""
+        self.network.load_state_dict(state)
+        self._followed = []
 
     def _save(self) -> None:
         if self.run is None:
@@ -280,8 +291,8 @@ class Trainer:
                 states.setdefault(int(index), {})[entry] = tensor if entry == "step" else tensor.to(self.place)
             else:
                 kinds[kind][rest] = tensor.to(self.place)
-        self.network.load_state_dict(kinds["network"])
         self._average, self._best = kinds["average"], kinds["best"]
+        self._put(kinds["network"])
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
         self.metrics = list(checkpoint.state["metrics"])
         self._made = len(self.metrics) * len(self.batches)

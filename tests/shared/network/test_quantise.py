@@ -7,7 +7,7 @@ import torch
 
 from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
-from ddnn.network.quantise import BinaryConv2d, BinaryLinear, Levels, clip_weights, quantiser, sign
+from ddnn.network.quantise import BinaryConv2d, BinaryLinear, Levels, clip_weights, quantiser, sign, signed_weights
 from ddnn.topology import Features
 
 
@@ -38,7 +38,7 @@ def test_weights_behind_signs_are_clipped_and_others_are_not() -> None:
     with torch.no_grad():
         for weight in network.parameters():
             weight.fill_(7.0)
-    clip_weights(network)
+    clip_weights(signed_weights(network))
     assert [weight.max().item() for weight in network.parameters()] == [1, 1, 7, 7, 7]
 
 
