@@ -9,7 +9,7 @@ from ddnn.formatting import percent, threshold
 __all__ = ["render"]
 
 
-def render(template: str, values: Mapping[str, Any], **filters: Callable[..., str]) -> str:
+def render(template: str, values: Mapping[str, Any], **filters: Callable[..., object]) -> str:
     """A template filled in; `filters` are its own, beside `percent`, `threshold` and `whole`.
 
     Raises `BadInput` where jinja2, which comes with the extra `train`, is not installed.

@@ -37,6 +37,7 @@ __all__ = [
 Document = Mapping[str, Any]
 JSON_FILE: Final = "tune.json"
 HTML_FILE: Final = "tune.html"
+_MOST_CLASSES: Final = 12  #: rows of the page's tables of classes: those with the lowest recall
 
 
 def change(before: Policy, after: Policy, samples: Mapping[str, Sample]) -> dict[str, Any]:
@@ -82,8 +83,8 @@ def frontier_document(points: Points, measure: str) -> dict[str, Any]:
     }
 
 
-def show(document: Document, console: Console, sentence: str) -> None:
-    """Print the document as a table, what was asked for (`sentence`), and what happened to the policy."""
+def show(document: Document, console: Console, asked: str) -> None:
+    """Print the document as a table, what was `asked` for, and what happened to the policy."""
     both, cost = (document["before"], document["after"]), _cost_of(document)
     made = table(None, "", *(f"{name}, version {document[name]['version']}" for name in ("before", "after")))
     made.add_row("criterion", *(policy["criterion"] for policy in both))
@@ -108,11 +109,9 @@ def show(document: Document, console: Console, sentence: str) -> None:
             made.add_row(f"  answered at {exit}", *(percent(each["exit_share"][exit]) for each in figures))
         made.add_row("  cost of an event", *(cost.text(each["cost"]["mean"]) for each in figures))
     console.print(made)
-    console.print(f"{sentence} {_searched(document['search'], cost)}".rstrip(), soft_wrap=True)
-    if document["dropped"]:
-        console.print(dropped_sentence(document["dropped"]), soft_wrap=True)
-    for missed in document["unmet"]:
-        console.print(f"{unmet_sentence(missed)}.", soft_wrap=True, markup=False)
+    console.print(f"{asked} {_searched(document['search'], cost)}".rstrip(), soft_wrap=True)
+    for sentence in _notes(document):
+        console.print(sentence, soft_wrap=True, markup=False)
     if guarantee:
         console.print(f"{guarantee['events']['learning']:,} events learnt. {_tests(guarantee)}")
     if bounds := (document["promise"] or {}).get("disagreement"):
@@ -150,9 +149,23 @@ def page(document: Document) -> str:
         "tests": guarantee and _tests(guarantee),
         "exits": _exits(document),
         "splits": _splits(document),
+        "notes": _notes(document),
+        "most_classes": _MOST_CLASSES,
         "plots": _plots(document),
     }
-    return render("tune.html", values, cost=_cost_of(document).text)
+    return render("tune.html", values, cost=_cost_of(document).text, worst=worst, lowest=_lowest)
+
+
+def _lowest(recall: Sequence[float | None], most: int) -> list[int]:
+    """The classes with the lowest recall."""
+    known = [(share, index) for index, share in enumerate(recall) if share is not None]
+    return [index for _, index in sorted(known)[:most]]
+
+
+def _notes(document: Document) -> list[str]:
+    """Sentences on exits that get no events, and on classes whose recall is out of reach."""
+    dropped = [dropped_sentence(document["dropped"])] if document["dropped"] else []
+    return dropped + [f"{unmet_sentence(missed)}." for missed in document["unmet"]]
 
 
 def _plots(document: Document) -> dict[str, Any] | None:

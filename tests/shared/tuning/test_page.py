@@ -11,6 +11,7 @@ import pytest
 
 import ddnn.tuning
 from ddnn.evaluation import Scores, decide
+from ddnn.formatting import percent
 from ddnn.links import LinkShape
 from ddnn.policy import Policy
 from ddnn.tuning import CostModel, Objective, Risk, Sample, choose, tune_policy
@@ -18,6 +19,7 @@ from ddnn.tuning.comparison import DROPS, comparison
 from ddnn.tuning.cost import Links
 from ddnn.tuning.criteria import compare_criteria
 from ddnn.tuning.guarantee import guarantee
+from ddnn.tuning.nearest import unmet
 from ddnn.tuning.report import page, report, write_report
 from ddnn.types import Exit, Floats
 from made_scores import make_topology
@@ -190,6 +192,30 @@ def test_criteria_and_a_guarantee_are_told_with_their_evidence() -> None:
         "gain over entropy",
     ):
         assert words in seen.said
+
+
+def test_a_page_shows_what_is_done_to_each_class() -> None:
+    names = ["<one>", "two", "three", "four"]
+    samples = {split: Sample(each, names=names) for split, each in both().items()}
+    aim = Objective(0.3, min_recall={0: 0.6})
+    tuned = tune_policy(samples, POLICY, aim)
+    by_class = tuned.document["after"]["test"]["by_class"]
+    assert by_class["names"] == names
+    told = document(both()) | tuned.document | {"study": comparison(samples, tuned.policy, tuned.points, aim)}
+    told["unmet"] = unmet(samples["validation"], tuned.policy, Objective(0.3, min_recall={1: 1.0}))
+    seen = Outline(page(told))
+    for words in (
+        "recall before",
+        "balanced accuracy",
+        "the worst",
+        "by class (row) and answer (column)",
+        "missed at most",
+    ):
+        assert words in seen.said
+    assert "recall of class two is" in seen.said
+    assert seen.said.count("<one>") >= 4
+    for share in by_class["recall"]:
+        assert percent(share) in seen.said
 
 
 def test_latency_says_its_links_and_what_is_left_out() -> None:
