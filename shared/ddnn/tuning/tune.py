@@ -1,8 +1,10 @@
 """Choosing the temperatures and thresholds of a policy on the validation split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from ddnn.evaluation import Recorder, Scores
 from ddnn.policy import Judging, Policy
@@ -19,9 +21,12 @@ from ddnn.tuning.points import Points, operating_points
 from ddnn.tuning.promise import promise
 from ddnn.tuning.report import change, frontier_document
 from ddnn.tuning.sample import Sample
-from ddnn.types import Ints
+from ddnn.types import Array, Ints
 
 __all__ = ["Chosen", "Tuned", "choose", "tune", "tune_policy"]
+
+_FEW: Final = 100  #: events of a class below which its recall is kept with room
+_ROOM: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +130,15 @@ def choose(
     )
     weights = objective.weights(sample)
     points, best = operating_points(sample, fitted, weights), sample.best_exit(fitted, weights)
-    found, dropped = _within(points, objective.limits(sample, fitted), objective, best["exit"])
+    limits = objective.limits(sample, fitted)
+    found, dropped = _within(points, limits, objective, best["exit"])
     if not len(found.wrong):
         nearest = closest_recall(sample, fitted, objective, points) if closest and objective.min_recall else None
         if nearest is None:
             raise infeasible(sample, fitted, objective, points)
-        found, dropped = _within(points, nearest.limits(sample, fitted), objective, best["exit"])
-    thresholds = points.asked.thresholds(found.thresholds[0])
+        limits = nearest.limits(sample, fitted)
+        found, dropped = _within(points, limits, objective, best["exit"])
+    thresholds = points.asked.thresholds(_with_room(sample, fitted, objective, limits, found.thresholds[0], dropped))
     if dropped:
         thresholds = thresholds.model_copy(update={best["exit"]: 1.0})
     chosen = fitted.model_copy(update={"thresholds": thresholds})
@@ -146,6 +153,37 @@ def _within(points: Points, limits: Limits, objective: Objective, best: str) -> 
     if len(found.wrong):
         return found, points.asked.above(best)
     return points.best(limits, objective.minimise), []  # a share, a cost or a recall may ask for more than that exit
+
+
+def _with_room(
+    sample: Sample, policy: Policy, objective: Objective, limits: Limits, row: Array, dropped: Sequence[str]
+) -> Array:
+    """(m,) thresholds `row`, half as high, if limits allow, at exits below one that knows a limited class better.
+
+    For classes with few events: the surest mistake of a dozen is not the surest there is.
+    """
+    few = [index for index in limits.classes if sample.class_events[index] < _FEW]
+    hits = {exit: outcome.hits for exit, outcome in sample.alone(policy).items() if exit.value not in dropped}
+    exits = list(hits)
+    better = [
+        any(hits[later][index] > hits[exit][index] for index in few for later in exits[place + 1 :])
+        for place, exit in enumerate(exits)
+    ]
+    lower = np.array([limit * (_ROOM if any(better[place : place + 1]) else 1) for place, limit in enumerate(row)])
+    (outcome,) = sample.outcomes(policy, lower[None])
+    answers = [outcome.answers[exit] for exit in sample.asked(policy).exits]
+    counts = np.ones(sample.scores.classes, np.int64) if (weights := objective.weights(sample)) is None else weights
+    missed = sample.class_events - outcome.hits
+    keeps = (
+        (limits.most_wrong is None or counts @ missed <= limits.most_wrong)
+        and (limits.most_cost is None or outcome.total_cost <= limits.most_cost)
+        and all(missed[index] <= most for index, most in limits.classes.items())
+        and all(
+            cap is None or count <= cap
+            for count, cap in zip([*answers, len(sample) - sum(answers)], limits.caps or (), strict=False)
+        )
+    )
+    return lower if keeps else row
 
 
 def _made_on(sample: Sample, policy: Policy, objective: Mapping[str, Any]) -> dict[str, Any]:

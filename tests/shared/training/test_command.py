@@ -201,3 +201,41 @@ def test_a_bar_moves_with_every_step_and_an_epoch_is_a_line(capsys: pytest.Captu
 
 def test_help_shows_an_example() -> None:
     assert "ddnn train mnist5k --grid 3x2 --out" in COMMAND.train.__doc__
+
+
+def test_a_rare_class_is_shown_and_is_kept_where_an_exit_can(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.choice(3, 8_000, p=[0.94, 0.05, 0.01])  # common, seldom, rare
+    centres = np.random.default_rng(1).normal(size=(3, 4, 8))
+    views = (1.2 * centres[y] + rng.normal(size=(len(y), 4, 8))).astype(np.float32)
+    np.savez(tmp_path / "imbalanced.npz", X=views, y=np.array(["common", "seldom", "rare"])[y])
+    train: list[str | Path] = [tmp_path / "imbalanced.npz", "--config", config, "--epochs", "12", "--out"]
+    assert run(monkeypatch, *train, tmp_path / "plain") == 0
+    assert "recall of class rare, the" in capsys.readouterr().err
+    assert run(monkeypatch, *train, tmp_path / "kept", "--min-recall", "rare=0.95") == 0
+    recall = {}
+    for name in ("plain", "kept"):
+        by_class = Bundle.open(tmp_path / name).manifest.training.test["by_class"]
+        rare = by_class["names"].index("rare")
+        recall[name] = by_class["recall"][rare]
+        assert recall[name] < by_class["exits"]["edge"][rare] or name == "kept"
+    assert recall["kept"] == by_class["exits"]["edge"][rare] >= 0.95
+    promise = Bundle.open(tmp_path / "kept").policy.promise
+    assert promise is not None
+    assert promise.recall[rare].events < 20
+    assert promise.recall[rare].least < 0.95  # a dozen events show no more
+
+
+def test_what_cannot_be_tuned_for_is_refused_before_training(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train: list[str | Path] = ["synthetic", "--out", tmp_path / "b", "--config", config]
+    for wish, sentence in (
+        (["--max-accuracy-drop", "-1"], "max_accuracy_drop is -1.0; expected a share from 0"),
+        (["--min-recall", "moon=0.9"], "min-recall names class 'moon'"),
+    ):
+        assert run(monkeypatch, *train, *wish) == 2
+        assert sentence in (err := capsys.readouterr().err)
+        assert "epoch" not in err

@@ -121,6 +121,15 @@ def test_what_no_exit_can_keep_is_said_with_the_best_there_is() -> None:
     json.dumps(closest.model_dump(mode="json"))
 
 
+def test_what_a_dozen_events_keep_is_kept_on_others_too() -> None:
+    recall = []
+    for seed in range(12):
+        sample, other = (Sample(imbalanced(1_000, seed=n), names=NAMES) for n in (seed, 100 + seed))
+        policy = choose(sample, POLICY, Objective(min_recall={2: 0.95})).policy
+        recall.append(other.by_class(policy)["recall"][2])
+    assert np.mean(recall) >= 0.95
+
+
 @pytest.mark.parametrize("edges", [1, 2])
 def test_balanced_accuracy_is_held_against_that_of_the_best_exit(edges: int) -> None:
     sample = Sample(imbalanced(edges=edges), names=NAMES)
