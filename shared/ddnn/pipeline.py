@@ -156,7 +156,7 @@ def _first_policy(draft: Bundle, data: Dataset, objective: "Objective | None", s
     from ddnn.evaluation import record
     from ddnn.tuning import Objective, Sample, choose, fit_temperatures
     from ddnn.tuning.careful import TUNED_FROM, careful_policy
-    from ddnn.tuning.nearest import unmet, unmet_sentence
+    from ddnn.tuning.nearest import unmet, unmet_sentences
     from ddnn.tuning.report import dropped_sentence
 
     sample, objective = None, objective or Objective()
@@ -169,8 +169,8 @@ def _first_policy(draft: Bundle, data: Dataset, objective: "Objective | None", s
             tuned = policy.tuned or {}
             if tuned["dropped"]:
                 say(dropped_sentence(tuned["dropped"]))
-            for missed in tuned["unmet"]:
-                say(unmet_sentence(missed))
+            for sentence in unmet_sentences(tuned["unmet"]):
+                say(sentence)
             return policy
         why = f"there are {len(sample)} validation events; expected at least {TUNED_FROM}"
     except BadData as error:
@@ -178,8 +178,8 @@ def _first_policy(draft: Bundle, data: Dataset, objective: "Objective | None", s
     policy = careful_policy(draft.policy, draft.topology, sample)
     limits = ", ".join(f"{exit} {limit:.3g}" for exit, limit in policy.thresholds.model_dump().items() if limit)
     say(f"not tuned, careful thresholds instead ({limits}): {why}")
-    for missed in unmet(sample, policy, objective) if sample else ():
-        say(unmet_sentence(missed))
+    for sentence in unmet_sentences(unmet(sample, policy, objective) if sample else ()):
+        say(sentence)
     return policy
 
 

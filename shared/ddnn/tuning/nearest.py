@@ -1,6 +1,6 @@
 """What is to be had where thresholds cannot keep to every limit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,35 +10,45 @@ from ddnn.policy import Policy
 from ddnn.tuning.frontier import Frontier
 from ddnn.tuning.objective import Objective
 from ddnn.tuning.points import Points
-from ddnn.tuning.recall import wanted
+from ddnn.tuning.recall import misses, wanted
 from ddnn.tuning.sample import Sample
 
-__all__ = ["closest_recall", "infeasible", "unmet", "unmet_sentence"]
+__all__ = ["closest_recall", "infeasible", "unmet", "unmet_sentences"]
 
-_MOST_CLASSES: Final = 20  #: classes whose limit is tried one by one
+_MOST_CLASSES: Final = 20  #: classes whose recall is raised one by one
+_MOST_SAID: Final = 3  #: classes that a sentence is said of
 
 
 def closest_recall(sample: Sample, policy: Policy, objective: Objective, points: Points) -> Objective | None:
     """`objective` with recalls as near to those asked for as its other limits allow; None if these do not hold alone.
 
-    All fall by the same, which is the least that is possible; then each that can be kept whole is.
+    All fall in proportion, the least that is possible; then each rises again as far as it can.
     """
-    limits, asked = objective.limits(sample, policy), objective.recalls(sample)
+    limits, asked, events = objective.limits(sample, policy), objective.recalls(sample), sample.class_events
 
-    def holds(lower: Objective) -> bool:
-        return bool(len(points.best(replace(limits, classes=lower.misses(sample)), objective.minimise).wrong))
+    def holds(least: Mapping[int, float]) -> bool:
+        within = replace(limits, classes=misses(least, events))
+        return bool(len(points.best(within, objective.minimise).wrong))
 
-    low, high, step = 0.0, 1.0, 1 / (2 * max(int(sample.class_events[index]) for index in asked))
-    if not holds(objective.relaxed(sample, high)):
+    found = dict.fromkeys(asked, 0.0)
+    if not holds(found):
         return None
-    while high - low > step:
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(objective.relaxed(sample, middle)) else (middle, high)
-    found = objective.relaxed(sample, high)
-    for index in list(asked)[:_MOST_CLASSES]:
-        whole = replace(found, min_recall={**found.min_recall, index: asked[index]})
-        found = whole if holds(whole) else found
-    return found
+    for wish in [asked, *({index: share} for index, share in list(asked.items())[:_MOST_CLASSES])]:
+        found = _towards(found, {**found, **wish}, holds, 1 / (2 * max(int(events[index]) for index in wish)))
+    return replace(objective, min_recall=dict[int | None, float](found))
+
+
+def _towards(
+    found: dict[int, float], wish: dict[int, float], holds: Callable[[Mapping[int, float]], bool], step: float
+) -> dict[int, float]:
+    """The nearest to `wish` that holds on the line from `found`, which does, to a part `step` of it."""
+    low, high, tried = 0.0, 1.0, 1.0
+    while True:
+        between = {index: share + tried * (wish[index] - share) for index, share in found.items()}
+        low, high = (tried, high) if holds(between) else (low, tried)
+        if high - low <= step:
+            return {index: share + low * (wish[index] - share) for index, share in found.items()}
+        tried = (low + high) / 2
 
 
 def unmet(sample: Sample, policy: Policy, objective: Objective) -> list[dict[str, Any]]:
@@ -63,13 +73,17 @@ def unmet(sample: Sample, policy: Policy, objective: Objective) -> list[dict[str
     return found
 
 
-def unmet_sentence(missed: Mapping[str, Any]) -> str:
-    """One entry of `unmet`, for people."""
-    return (
-        f"recall of class {missed['class']} is {percent(missed['reached'])} of {missed['events']:,} validation events"
-        f" at best, {percent(missed['asked'])} was asked for; the {missed['exit']} exit alone has"
-        f" {percent(missed['exit_recall'])}"
-    )
+def unmet_sentences(missed: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Entries of `unmet`, for people: those that lack most, and how many others there are."""
+    lacking = sorted(missed, key=lambda each: each["reached"] - each["asked"])
+    said = [
+        f"recall of class {each['class']} is {percent(each['reached'])} of {each['events']:,} validation events"
+        f" at best, {percent(each['asked'])} was asked for; the {each['exit']} exit alone has"
+        f" {percent(each['exit_recall'])}"
+        for each in lacking[:_MOST_SAID]
+    ]
+    others = len(lacking) - len(said)
+    return said + ([f"so it is with {others:,} more of the classes"] if others else [])
 
 
 def infeasible(sample: Sample, policy: Policy, objective: Objective, points: Points) -> Infeasible:
@@ -108,7 +122,7 @@ def infeasible(sample: Sample, policy: Policy, objective: Objective, points: Poi
         f" at {cost.text(near['cost']['mean'])} an event, {percent(near['exit_share']['cloud'])} at the cloud"
         for near in nearest
     )
-    says = "; ".join([says or "nothing with one limit given up", *map(unmet_sentence, missed)])
+    says = "; ".join([says or "nothing with one limit given up", *unmet_sentences(missed)])
     return Infeasible(
         f"no thresholds {' and '.join(asked)} on {len(sample)} events,"
         f" where the {best['exit']} exit alone has {best[kind]:.4f}; nearest: {says}",

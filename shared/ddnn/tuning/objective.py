@@ -77,11 +77,6 @@ class Objective:
         """How many events of a class may be answered wrong, where there is a limit."""
         return misses(self.recalls(sample), sample.class_events)
 
-    def relaxed(self, sample: Sample, by: float) -> "Objective":
-        """The same with every recall so much lower."""
-        lower: dict[int | None, float] = {index: max(share - by, 0.0) for index, share in self.recalls(sample).items()}
-        return replace(self, min_recall=lower)
-
     def _caps(self, exits: Sequence[Exit], events: int) -> tuple[int | None, ...]:
         """How many of `events` each of `exits`, the cloud's last, may answer."""
         for exit in self.max_share:

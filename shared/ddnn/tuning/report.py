@@ -17,7 +17,7 @@ from ddnn.pages import render
 from ddnn.policy import Policy
 from ddnn.seal import write_atomically
 from ddnn.tuning.cost import CostModel
-from ddnn.tuning.nearest import unmet_sentence
+from ddnn.tuning.nearest import unmet_sentences
 from ddnn.tuning.points import Points
 from ddnn.tuning.sample import Sample
 from ddnn.types import Exit
@@ -165,7 +165,7 @@ def _lowest(recall: Sequence[float | None], most: int) -> list[int]:
 def _notes(document: Document) -> list[str]:
     """Sentences on exits that get no events, and on classes whose recall is out of reach."""
     dropped = [dropped_sentence(document["dropped"])] if document["dropped"] else []
-    return dropped + [f"{unmet_sentence(missed)}." for missed in document["unmet"]]
+    return dropped + [f"{sentence}." for sentence in unmet_sentences(document["unmet"])]
 
 
 def _plots(document: Document) -> dict[str, Any] | None:

@@ -130,6 +130,20 @@ def test_what_a_dozen_events_keep_is_kept_on_others_too() -> None:
     assert np.mean(recall) >= 0.95
 
 
+def test_a_class_that_is_out_of_reach_takes_no_other_along() -> None:
+    scores = imbalanced()
+    flip = np.arange(len(scores)) % 2 == 0
+    for exit in (scores.local, scores.edge, scores.cloud[:, None]):
+        assert exit is not None
+        exit[scores.y == 2, :, 0] += 20  # no exit knows the rare class
+        exit[(scores.y == 1) & flip, :, 0] += 20  # nor half of the other
+    sample, aim = Sample(scores, names=NAMES), Objective(min_recall={1: 0.9, 2: 0.95})
+    policy = choose(sample, POLICY, aim, closest=True).policy
+    reached, cloud = sample.by_class(policy)["recall"], sample.by_class(policy)["exits"]["cloud"]
+    assert reached[1] == cloud[1] > 0.3
+    assert [each["class"] for each in (policy.tuned or {})["unmet"]] == ["seldom", "rare"]
+
+
 @pytest.mark.parametrize("edges", [1, 2])
 def test_balanced_accuracy_is_held_against_that_of_the_best_exit(edges: int) -> None:
     sample = Sample(imbalanced(edges=edges), names=NAMES)
