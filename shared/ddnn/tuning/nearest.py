@@ -10,7 +10,7 @@ from ddnn.policy import Policy
 from ddnn.tuning.frontier import Frontier
 from ddnn.tuning.objective import Objective
 from ddnn.tuning.points import Points
-from ddnn.tuning.recall import misses, wanted
+from ddnn.tuning.recall import MinRecall, misses, wanted
 from ddnn.tuning.sample import Sample
 
 __all__ = ["closest_recall", "infeasible", "unmet", "unmet_sentences"]
@@ -35,7 +35,8 @@ def closest_recall(sample: Sample, policy: Policy, objective: Objective, points:
         return None
     for wish in [asked, *({index: share} for index, share in list(asked.items())[:_MOST_CLASSES])]:
         found = _towards(found, {**found, **wish}, holds, 1 / (2 * max(int(events[index]) for index in wish)))
-    return replace(objective, min_recall=dict[int | None, float](found))
+    nearest: MinRecall = {index: share for index, share in found.items()}  # noqa: C416  # another type of key
+    return replace(objective, min_recall=nearest)
 
 
 def _towards(
