@@ -35,7 +35,7 @@ def closest_recall(sample: Sample, policy: Policy, objective: Objective, points:
         return None
     for wish in [asked, *({index: share} for index, share in list(asked.items())[:_MOST_CLASSES])]:
         found = _towards(found, {**found, **wish}, holds, 1 / (2 * max(int(events[index]) for index in wish)))
-    nearest: MinRecall = {index: share for index, share in found.items()}  # noqa: C416  # another type of key
+    nearest: MinRecall = {index: share for index, share in found.items()}
     return replace(objective, min_recall=nearest)
 
 
