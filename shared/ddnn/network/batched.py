@@ -14,6 +14,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from ddnn.network.blocks import Head, Residual, Tail, Trunk
+from ddnn.network.normalise import Normalise
 from ddnn.network.quantise import BinaryConv1d, BinaryConv2d, BinaryLinear, Sign, sign
 from ddnn.network.sections import Blocks
 
@@ -29,10 +30,8 @@ def alike(sections: Iterable[nn.Module], views: Sequence[Tensor]) -> list[list[i
     found: dict[Hashable, list[int]] = {}
     for index, (section, view) in enumerate(zip(sections, views, strict=True)):
         kind: Hashable = index
-        if isinstance(section, Blocks) and section.training:
-            curve = section.normalise.slopes
-            if section.plan.family != "image" or view.numel() * len(views) <= LARGEST:
-                kind = section.plan, view.shape, view.dtype, None if curve is None else curve.shape
+        if isinstance(section, Blocks) and section.training and _pays(section, view.numel() * len(views)):
+            kind = section.plan, view.shape, view.dtype
         found.setdefault(kind, []).append(index)
     return list(found.values())
 
@@ -41,10 +40,10 @@ def forward(sections: Iterable[Any], views: Sequence[Tensor]) -> tuple[Tensor, T
     """D views (B, *shape) → scores (B, D, K), features (B, D, *cut), as each section would give them on its own."""
     sections = list(sections)
     first = sections[0]
-    x = _joined([section.normalise for section in sections], torch.cat(list(views), dim=1))
+    x = _normalised([section.normalise for section in sections], torch.cat(list(views), dim=1))
     within = x
     if first.encode is not None:
-        within = _joined([section.encode for section in sections], x.flatten(1))
+        within = _joined(first.encode, [dict(section.encode.named_buffers()) for section in sections], x.flatten(1))
     elif first.plan.family == "dense":
         within = x.flatten(1)
     within = _together([section.trunk for section in sections], within)
@@ -56,6 +55,10 @@ def forward(sections: Iterable[Any], views: Sequence[Tensor]) -> tuple[Tensor, T
     scores = _together([fork.head for fork in forks], forks[0].seen(within))
     cuts = within if forks[0].tail is None else _together([fork.tail for fork in forks], within)
     return _apart(scores, len(sections)), _apart(cuts, len(sections))
+
+
+def _pays(section: Blocks, numbers: int) -> bool:
+    return section.plan.family != "image" or numbers <= LARGEST
 
 
 def _apart(x: Tensor, devices: int) -> Tensor:
@@ -78,11 +81,20 @@ def _in_turn(modules: Sequence[Any], x: Tensor) -> Tensor:
     return x
 
 
-def _joined(modules: Sequence[Any], x: Tensor) -> Tensor:
-    """Of modules that treat each channel for itself, by buffers alone."""
+def _normalised(modules: Sequence[Normalise], x: Tensor) -> Tensor:
+    """Of all at once; where some have a curve, the others have one of zeros, which is none."""
+    first = next((module for module in modules if module.slopes is not None), modules[0])
     buffers = [dict(module.named_buffers()) for module in modules]
+    for name, like in first.named_buffers():
+        for own in buffers:
+            own.setdefault(name, torch.zeros_like(like))
+    return _joined(first, buffers, x)
+
+
+def _joined(module: nn.Module, buffers: Sequence[dict[str, Tensor]], x: Tensor) -> Tensor:
+    """What a module that treats each channel for itself, by buffers alone, makes of the channels of all."""
     joined = {name: torch.cat([own[name] for own in buffers]) for name in buffers[0]}
-    return functional_call(modules[0], joined, x)  # type: ignore[no-any-return]
+    return functional_call(module, joined, x)  # type: ignore[no-any-return]
 
 
 def _dense(layers: Sequence[nn.Linear], x: Tensor) -> Tensor:
