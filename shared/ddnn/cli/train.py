@@ -123,11 +123,15 @@ def train(
         typer.echo(f"stopped; `--resume` goes on after the last whole trial or epoch, kept in {run.path}", err=True)
         raise
     report = bundle.manifest.training.test
+    training = run.summary()
     if as_json:
         test = {key: value for key, value in report.items() if key != "proof"}
-        made = {"training": run.summary(), "recipe": recipe.document() if recipe else None, "test": test}
+        made = {"training": training, "recipe": recipe.document() if recipe else None, "test": test}
         print_json({"bundle": str(out), "fingerprint": bundle.fingerprint, **made})
         return
+    if speed := training["speed"]:
+        threads = "1 thread" if speed["threads"] == 1 else f"{speed['threads']} threads"
+        typer.echo(f"the last epoch learnt {speed['events_per_s']:,.0f} events/s with {threads}", err=True)
     if recipe and recipe.trials:
         _show_trials(recipe)
     _show(out, report)

@@ -99,10 +99,11 @@ class Run:
         write_atomically(self.path / METRICS_FILE, lines)
 
     def summary(self) -> dict[str, Any]:
-        """Epochs made and the best of them, from the metrics file."""
+        """Epochs made and the best of them, from the metrics file, and the speed of the last one."""
         records = [json.loads(line) for line in (self.path / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
         best = max(records, key=lambda record: (record["score"], record["epoch"]))
-        return {"epochs": len(records), "best": best, "run": str(self.path)}
+        speed = self.load().state.get("speed", {})
+        return {"epochs": len(records), "best": best, "speed": speed, "run": str(self.path)}
 
     def load(self) -> Checkpoint:
         """Read the checkpoint; raise `BadConfig` when it is damaged."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from ddnn.training.loader import Batch, Batches, Loader, augment, batch_of, drop
 from ddnn.training.loss import LOSSES, validate
 from ddnn.training.moments import fit_inputs
 from ddnn.training.run import Checkpoint, Run, State, refuse_other_data, weights_of
+from ddnn.training.threads import Threads
 from ddnn.types import Exit
 
 __all__ = ["Silent", "Trainer", "Watcher", "initial_network", "train"]
@@ -136,7 +138,9 @@ class Trainer:
         """An epoch's batches."""
         self.metrics: list[Mapping[str, Any]] = []
         """What each epoch gave."""
-        self._made = 0
+        self._made, self._threads = 0, Threads()
+        self.speed: dict[str, Any] = {}
+        """Of the last epoch, validation included: `events_per_s`, and the `threads` it had."""
         self._average, self._best = self.state(), self.state()
         self._followed: list[tuple[list[Tensor], list[Tensor]]] = []
         if run and resume:
@@ -193,13 +197,19 @@ class Trainer:
         Chance is made from seed and epoch alone; torch's global generator is left as it was. Raise `BadConfig` when
         the loss grows past all bounds.
         """
-        epoch, steps, watcher = len(self.metrics), len(self.batches), watcher or Silent()
-        self._made = epoch * steps
+        with self._threads.lent():
+            return self._epoch(watcher or Silent())
+
+    def _epoch(self, watcher: Watcher) -> Mapping[str, Any]:
+        epoch, steps = len(self.metrics), len(self.batches)
+        self._made, events, begun = epoch * steps, 0, time.perf_counter()
         total = torch.zeros((), device=self.place)
         with torch.random.fork_rng():
             torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
             for done, batch in enumerate(self.batches, 1):
-                total += self.step(batch)
+                with self._threads.step():
+                    total += self.step(batch)
+                events += len(batch.y)
                 watcher.step(epoch, done, steps)
         if not torch.isfinite(total):
             rate = self.config.training.learning_rate
@@ -210,6 +220,7 @@ class Trainer:
         if self.config.training.keep == "last" or found["score"] >= best:
             self._best = self.state(averaged=True)
         self.metrics.append(record)
+        self.speed = {"events_per_s": events / (time.perf_counter() - begun), "threads": torch.get_num_threads()}
         self._save()
         watcher.epoch(record)
         return record
@@ -283,7 +294,8 @@ class Trainer:
         tensors = {f"{kind}.{name}": tensor for kind, state in kinds.items() for name, tensor in state.items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-        self.run.save(Checkpoint(tensors, {**self._origin, "metrics": self.metrics}), self.metrics)
+        state = {**self._origin, "metrics": self.metrics, "speed": self.speed}
+        self.run.save(Checkpoint(tensors, state), self.metrics)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         assert self.run is not None
@@ -300,7 +312,8 @@ class Trainer:
         self._average, self._best = kinds["average"], kinds["best"]
         self._put(kinds["network"])
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
-        self.metrics = list(checkpoint.state["metrics"])
+        self.metrics, self.speed = list(checkpoint.state["metrics"]), checkpoint.state.get("speed", {})
+        self._threads = Threads(self.speed.get("threads"))
         self._made = len(self.metrics) * len(self.batches)
 
 
