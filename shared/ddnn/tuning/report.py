@@ -37,6 +37,7 @@ __all__ = [
 Document = Mapping[str, Any]
 JSON_FILE: Final = "tune.json"
 HTML_FILE: Final = "tune.html"
+_MOST_PROMISED: Final = 3  #: classes whose promise a terminal shows
 _MOST_CLASSES: Final = 12  #: rows of the page's tables of classes: those with the lowest recall
 
 
@@ -118,9 +119,25 @@ def show(document: Document, console: Console, asked: str) -> None:
         shares = ", ".join(f"{percent(share)} at {exit}" for exit, share in bounds.items())
         sure = f"with {100 * document['promise']['confidence']:g} % confidence"
         console.print(f"Answers that the cloud would change, {sure} at most: {shares}.", soft_wrap=True)
+    if recall := _promised_recall(document):
+        console.print(recall, soft_wrap=True, markup=False)
     version = document["after"]["version"]
     end = f"Written as version {version}." if document["written"] else "Nothing written; --write does."
     console.print(f"[bold]{end}[/bold]")
+
+
+def _promised_recall(document: Document) -> str:
+    """The least recalls that are promised, the lowest first."""
+    promised, names = document["promise"] or {}, document["after"]["validation"]["by_class"]["names"]
+    kept = sorted(promised.get("recall", {}).items(), key=lambda item: item[1]["least"])
+    if not kept:
+        return ""
+    said = ", ".join(
+        f"{percent(each['least'])} of class {names[int(index)]} ({each['events']:,} events)"
+        for index, each in kept[:_MOST_PROMISED]
+    )
+    others = f" and more of {len(kept) - _MOST_PROMISED:,} others" if len(kept) > _MOST_PROMISED else ""
+    return f"Recall, with {100 * promised['confidence']:g} % confidence at least: {said}{others}."
 
 
 def dropped_sentence(exits: Sequence[str]) -> str:

@@ -175,6 +175,7 @@ def test_tune_keeps_classes_or_says_what_it_can(make_bundle: MakeBundle, data: P
     shown = run("tune", bundle, data, "--min-recall", "0=0", "--balanced", "--max-cost", "1e9").stdout
     assert "The best balanced accuracy at a cost of" in shown
     assert "with a recall of at least 0 % of class " in shown
+    assert "Recall, with 95 % confidence at least: " in shown
     failed(run("tune", bundle, data, "--min-recall", "1"), Infeasible, "% of every class on 60 events")
     failed(run("tune", bundle, data, "--min-recall", "moon=1"), BadInput, "names class 'moon'")
     failed(
