@@ -206,7 +206,8 @@ def ladder(asked: Asked, costs: Array, y: Ints | None, limits: Limits | None = N
         steps = np.concatenate([points(limits, None), steps])
     reached, rows = asked.reached(steps), np.arange(len(asked.labels))
     lost, spent = (~right[rows, reached]).sum(axis=1), costs[rows, reached].sum(axis=1)
-    return np.asarray(steps[np.lexsort((-spent, lost))])
+    steps = steps[np.lexsort((-spent, lost))]
+    return np.asarray(steps[np.sort(np.unique(steps, axis=0, return_index=True)[1])])
 
 
 def _gently(asked: Asked, steps: Array, top: int | None) -> Array:
