@@ -84,11 +84,8 @@ def _in_turn(modules: Sequence[Any], x: Tensor) -> Tensor:
 def _normalised(modules: Sequence[Normalise], x: Tensor) -> Tensor:
     """Of all at once; where some have a curve, the others have one of zeros, which is none."""
     first = next((module for module in modules if module.slopes is not None), modules[0])
-    buffers = [dict(module.named_buffers()) for module in modules]
-    for name, like in first.named_buffers():
-        for own in buffers:
-            own.setdefault(name, torch.zeros_like(like))
-    return _joined(first, buffers, x)
+    none = {name: torch.zeros_like(buffer) for name, buffer in first.named_buffers()}
+    return _joined(first, [none | dict(module.named_buffers()) for module in modules], x)
 
 
 def _joined(module: nn.Module, buffers: Sequence[dict[str, Tensor]], x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The whole network: devices, local exits, edges and cloud as one module."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -117,8 +117,10 @@ class DDNN(nn.Module):
         """The upper sections, on what `below` gave."""
         if self.plan.raw:
             return Scored(None, None, None, self.cloud(cuts, present), None, None)
-        groups = [list(group) for group in self.plan.edges]
+        groups: list[Any] = [list(group) for group in self.plan.edges]
         features = self.cut(Tier.DEVICE)(cuts)
+        if groups == [list(range(len(self.plan.views)))]:
+            groups = [slice(None)]  # all, in order: nothing to pick, which costs as much as a layer
         local = [module(scores[:, group], present[:, group]) for module, group in zip(self.locals, groups, strict=True)]
         if not len(self.edges):
             return Scored(scores, torch.stack(local, 1), None, self.cloud(features, present), cuts, None)

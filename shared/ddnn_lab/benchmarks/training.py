@@ -1,15 +1,17 @@
 """How many events a second training learns, in this tree and in another checkout beside it, in one run.
 
 `python -m ddnn_lab.benchmarks.training SOURCE --beside CHECKOUT --out DIR [--grid 3x2] [--config mnist] [--epochs 3]`.
-Whole epochs with their validation, after one that is not counted, by turns in processes of their own: once with the
-threads that torch takes by default, of which this tree may use fewer, once with one. Each number is the median of the
-rounds. `git worktree add CHECKOUT TAG` makes a checkout.
+Whole epochs from the first one, with their validation, by turns in processes of their own: once with the threads that
+torch takes by default, of which this tree may use fewer, once with one. Each number is the median of the rounds.
+`--busy 2` does so beside two other processes that never rest. `git worktree add CHECKOUT TAG` makes a checkout.
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, Final
@@ -32,7 +34,6 @@ from ddnn.training import Config, Trainer
 source, grid, files, epochs = json.loads(sys.argv[1])
 data = load(source, grid=grid)
 trainer = Trainer(Config.read(*map(config_file, files)), data)
-trainer.epoch()
 begun, used = time.perf_counter(), time.process_time()
 for _ in range(epochs):
     record = trainer.epoch()
@@ -59,14 +60,27 @@ def measured(root: Path, threads: str, wish: list[Any]) -> dict[str, Any]:
     return dict(json.loads(made.stdout))
 
 
+@contextmanager
+def beside_others(count: int) -> Iterator[None]:
+    """So many processes take what they can of the cores."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
+
+
 def main(
     source: Annotated[str, typer.Argument(help="A .npz file, or a packaged data set.")],
     beside: Annotated[Path, typer.Option(help="Checkout of the code to compare with.")],
     out: Out = RESULTS,
     grid: Annotated[str | None, typer.Option(help="Cut whole images into views, columns x rows.")] = None,
     config: Annotated[list[str] | None, typer.Option(help="TOML file, or packaged config; later ones win.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="That are counted, of each round.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="Of all, by turns.")] = 3,
+    busy: Annotated[int, typer.Option(min=0, help="Other processes that never rest.")] = 0,
 ) -> None:
     """Measure and write `training.{json,md}`."""
     if not (beside / "shared" / "ddnn").is_dir():
@@ -74,8 +88,8 @@ def main(
     wish = [source, grid, config or [], epochs]
     roots = {"before": beside.absolute(), "now": Path(ddnn.__file__).parents[2]}
     found: dict[tuple[str, str], list[dict[str, Any]]] = {(name, each): [] for each in THREADS for name in roots}
-    for _ in range(rounds):
-        for (name, threads), kept in found.items():
+    with beside_others(busy):
+        for (name, threads), kept in list(found.items()) * rounds:
             kept.append(measured(roots[name], threads, wish))
             print(name, threads, kept[-1], file=sys.stderr, flush=True)
     middle = {
@@ -88,8 +102,8 @@ def main(
         for threads in THREADS
         for before, now in [(middle["before", threads], middle["now", threads])]
     ]
-    load = list(os.getloadavg())
-    write(out, "training", {"name": Path(source).stem, "epochs": epochs, "rounds": rounds, "rows": rows, "load": load})
+    how = {"epochs": epochs, "rounds": rounds, "busy": busy, "load": os.getloadavg()[0]}
+    write(out, "training", {"name": Path(source).stem, **how, "rows": rows})
 
 
 if __name__ == "__main__":
