@@ -13,8 +13,8 @@ import torch
 from ddnn.data import Dataset, load
 from ddnn.errors import BadConfig, BadInput
 from ddnn.export import sample_data
-from ddnn.network import DDNN
-from ddnn.training import Config, Run, initial_network, train
+from ddnn.network import DDNN, Scored
+from ddnn.training import Config, Run, Trainer, initial_network, loss, train
 from ddnn.training.trainer import Silent
 
 SMALL: dict[str, Any] = {
@@ -63,6 +63,34 @@ def test_a_resumed_run_gives_the_same_network_as_an_uninterrupted_one(tmp_path: 
     metrics = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "halves")]
     assert metrics[0] == metrics[1]
     assert [json.loads(line)["epoch"] for line in metrics[0].splitlines()] == [0, 1, 2, 3]
+
+
+def test_a_run_says_how_fast_it_learnt_and_goes_on_with_as_many_threads(tmp_path: Path, scene: Dataset) -> None:
+    run = Run(tmp_path / "run")
+    train(small(epochs=1), scene, seed=1, run=run)
+    speed = run.summary()["speed"]
+    assert speed["events_per_s"] > 0
+    assert speed["threads"] == torch.get_num_threads()
+    resumed = Trainer(run.config(), scene, seed=1, run=run, resume=True)
+    assert resumed.speed == speed
+
+
+def test_many_validation_events_share_the_devices_they_lose(scene: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(small(epochs=1), scene, seed=1)
+    events = len(trainer.validate()["cloud_one_lost"]) * (scene.split == "validation").sum()
+    judged, above = list[int](), DDNN.above
+
+    def counted(self: DDNN, *given: torch.Tensor) -> Scored:
+        judged.append(len(given[0]))
+        return above(self, *given)
+
+    monkeypatch.setattr(DDNN, "above", counted)
+    trainer.validate()
+    assert sum(judged[1:]) <= events
+    monkeypatch.setattr(loss, "PAIRS", int(events) // 3)
+    judged.clear()
+    assert len(trainer.validate()["cloud_one_lost"]) == scene.devices
+    assert sum(judged[1:]) <= events / 2
 
 
 def test_a_seed_makes_the_network_and_leaves_other_chance_alone(scene: Dataset) -> None:
