@@ -7,6 +7,7 @@ as one thread takes.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 from typing import Final
 
 import torch
@@ -15,20 +16,21 @@ __all__ = ["Threads"]
 
 PAIRS: Final = 4  #: of a step with one thread and one with all that are compared
 GAIN: Final = 1.15  #: so many times as fast all threads must be
-LOST: Final = 2.0  #: so many times as slow they have lost
+HOPELESS: Final = 2.0  #: so many times as slow they have lost before all pairs are made
+RECENT: Final = 16  #: steps by which all threads must keep their lead
 
 
 class Threads:
     """One thread or all that torch was given (its default, or `OMP_NUM_THREADS`), whichever makes more steps.
 
     Args:
-        kept: What an earlier part of the same training settled on.
+        kept: What an earlier part of the same training settled on: one thread stays, more are measured again.
         clock: Seconds since any time.
     """
 
     def __init__(self, kept: int | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
         self.most, self._clock = torch.get_num_threads(), clock
-        self.settled: int | None = 1 if self.most == 1 else kept and min(kept, self.most)
+        self.settled: int | None = 1 if 1 in (self.most, kept) else None
         """The number that is kept; none while it is measured."""
         self._seconds: dict[int, list[float]] = {1: [], self.most: []}
 
@@ -52,18 +54,17 @@ class Threads:
         torch.set_num_threads(now)
         begun = self._clock()
         yield
-        self._seconds[now].append(self._clock() - begun)
+        self._seconds[now] = [*self._seconds[now][-RECENT:], self._clock() - begun]
         self._judge()
 
     def _judge(self) -> None:
         one, many = (self._seconds[threads][1:] for threads in (1, self.most))  # the first ones warm up
         if self.settled:
-            recent = many[-2 * PAIRS :]
-            slow = bool(one) and sum(recent) / len(recent) > LOST * sum(one) / len(one)
+            slow = len(many) >= RECENT and bool(one) and median(many[-RECENT:]) > GAIN * median(one)
         elif len(many) < 2:
             return
         else:
-            slow = sum(many) > LOST * sum(one)
+            slow = sum(many) > HOPELESS * sum(one)
             if len(many) < PAIRS and not slow:
                 return
             slow = slow or sum(many) * GAIN > sum(one)

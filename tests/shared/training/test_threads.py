@@ -50,9 +50,10 @@ def test_a_processor_that_gets_busy_later_leaves_one_thread() -> None:
     assert used.count(4) < 40
 
 
-def test_what_was_settled_before_is_kept() -> None:
+def test_one_thread_that_was_settled_before_is_kept_and_more_are_measured_again() -> None:
     assert set(measured(lambda count: 1 / count, kept=1)[1]) == {1}
-    assert set(measured(lambda count: 1 / count, kept=16)[1]) == {4}
+    assert measured(lambda count: 1 / count, kept=4)[0].settled == 4
+    assert measured(lambda count: count, kept=4)[0].settled == 1
 
 
 def test_one_thread_that_torch_was_given_is_not_measured() -> None:
