@@ -26,13 +26,18 @@ __all__ = ["measured"]
 
 PROBE: Final = """
 import json, sys, time
+import numpy as np
 import torch
 from ddnn.configs import config_file
 from ddnn.data import load
 from ddnn.training import Config, Trainer
 
-source, grid, files, epochs = json.loads(sys.argv[1])
+source, grid, files, epochs, most = json.loads(sys.argv[1])
 data = load(source, grid=grid)
+learning = np.flatnonzero(data.split == "train")
+if most and most < len(learning):
+    kept = learning[np.linspace(0, len(learning) - 1, most).astype(np.int64)]
+    data = data.take(np.sort(np.concatenate([np.flatnonzero(data.split != "train"), kept])))
 trainer = Trainer(Config.read(*map(config_file, files)), data)
 begun, used = time.perf_counter(), time.process_time()
 for _ in range(epochs):
@@ -79,13 +84,14 @@ def main(
     grid: Annotated[str | None, typer.Option(help="Cut whole images into views, columns x rows.")] = None,
     config: Annotated[list[str] | None, typer.Option(help="TOML file, or packaged config; later ones win.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 3,
+    events: Annotated[int, typer.Option(min=0, help="Most training events, evenly taken; 0: all.")] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Of all, by turns.")] = 3,
     busy: Annotated[int, typer.Option(min=0, help="Other processes that never rest.")] = 0,
 ) -> None:
     """Measure and write `training.{json,md}`."""
     if not (beside / "shared" / "ddnn").is_dir():
         raise BadInput(f"--beside is {beside}, which holds no shared/ddnn; expected a checkout of ddnn")
-    wish = [source, grid, config or [], epochs]
+    wish = [source, grid, config or [], epochs, events]
     roots = {"before": beside.absolute(), "now": Path(ddnn.__file__).parents[2]}
     found: dict[tuple[str, str], list[dict[str, Any]]] = {(name, each): [] for each in THREADS for name in roots}
     with beside_others(busy):
@@ -102,7 +108,7 @@ def main(
         for threads in THREADS
         for before, now in [(middle["before", threads], middle["now", threads])]
     ]
-    how = {"epochs": epochs, "rounds": rounds, "busy": busy, "load": os.getloadavg()[0]}
+    how = {"epochs": epochs, "events": events, "rounds": rounds, "busy": busy, "load": os.getloadavg()[0]}
     write(out, "training", {"name": Path(source).stem, **how, "rows": rows})
 
 

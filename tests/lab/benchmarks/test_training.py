@@ -15,7 +15,7 @@ ROOT = Path(ddnn.__file__).parents[2]
 def test_two_checkouts_are_measured_by_turns(tmp_path: Path) -> None:
     tiny = tmp_path / "tiny.toml"
     tiny.write_text("[network.device]\nfilters = [4]\n[training]\nbatch = 256\n")
-    main("synthetic", ROOT, tmp_path, config=[str(tiny)], epochs=1, rounds=1, busy=1)
+    main("synthetic", ROOT, tmp_path, config=[str(tiny)], epochs=1, events=100, rounds=1, busy=1)
     found = json.loads((tmp_path / "training.json").read_text())
     assert [row["given"] for row in found["rows"]] == ["torch's default", "one"]
     one = found["rows"][1]
