@@ -97,9 +97,13 @@ class Rows:
 
 
 class Standard:
-    """Makes rows of events, standardised by device and channel, of at most `elements` of the F, evenly spaced."""
+    """Makes rows of events, standardised by device and channel, of at most `elements` of the F, evenly spaced.
 
-    def __init__(self, data: Dataset, *, elements: int | None = None) -> None:
+    Where `clipped`, values of a channel with heavy tails are at most `FAR` from its middle.
+    """
+
+    def __init__(self, data: Dataset, *, elements: int | None = None, clipped: bool = True) -> None:
+        self._clipped = clipped
         sizes = [int(np.prod(view.shape[1:])) for view in data.views]
         share = 1.0 if elements is None else min(elements / sum(sizes), 1.0)
         rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), _MEASURED)).astype(int))
@@ -116,7 +120,7 @@ class Standard:
         for device, (view, (mean, deviation, limit)) in enumerate(zip(data.views, self._scales, strict=True)):
             part = view[rows]
             flat = (part.reshape(len(part), -1)[:, self.picked[device]] - mean) / deviation
-            if np.isfinite(limit).any():
+            if self._clipped and np.isfinite(limit).any():
                 flat = np.clip(flat, -limit, limit, where=np.isfinite(flat), out=flat)
             values.append(np.where(seen[:, device, None] & np.isfinite(flat), flat, np.float32(0)))
         return Rows(np.concatenate(values, axis=1), seen.astype(np.float32), self.sizes)
