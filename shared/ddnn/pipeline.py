@@ -40,6 +40,7 @@ class Finishing(TypedDict, total=False):
     command: str
     golden_events: int
     tested: bool
+    yardstick: bool
     recipe: dict[str, Any] | None
     phase: Say
     say: Say
@@ -79,6 +80,7 @@ def make_bundle(
         golden_events: Test events kept with torch's answers to them, by default 256.
         recipe: How the config was found, for the manifest; `ddnn.recipe.Recipe.document`.
         tested: Whether the manifest gets what `ddnn.evaluation.evaluate` says of the test events, as by default.
+        yardstick: Whether simple classifiers are fitted, too, where it is tested: `ddnn.evaluation.yardstick`.
         phase: Is called with what begins after training.
         say: Is called with a sentence where the policy could not be tuned.
 
@@ -97,7 +99,8 @@ def make_bundle(
         >>> bundle = make_bundle(load("synthetic"), config, Path("scene"))
         >>> bundle.manifest.training.test["overall"]["accuracy"] > 0.2
         True
-        >>> again = make_bundle(load("synthetic"), None, Path("more"), initial=bundle, freeze=["device"])
+        >>> wishes = {"freeze": ["device"], "yardstick": False}
+        >>> again = make_bundle(load("synthetic"), None, Path("more"), initial=bundle, **wishes)
     """
     from ddnn.export import refuse_existing
     from ddnn.training import Config, train
@@ -146,9 +149,23 @@ def finish_bundle(
         if finishing.get("tested", True):
             phase("evaluating on the test split")
             figures = evaluate(draft, data.subset("test"), missing=data.devices > 1)
+            if finishing.get("yardstick", True):
+                phase("fitting simple classifiers")
+                figures |= _yardstick(data, seed, say)
             training = training.model_copy(update={"test": {**training.test, **figures}})
         sealed = seal(folder, draft.manifest.model_copy(update={"training": training}), draft.policy)
     return Bundle(out, sealed.manifest, sealed.policy)
+
+
+def _yardstick(data: Dataset, seed: int, say: Say) -> dict[str, Any]:
+    """The best simple classifiers for the manifest; nothing, with a sentence, where there can be none."""
+    from ddnn.evaluation.yardstick import yardstick
+
+    try:
+        return {"yardstick": yardstick(data, seed=seed)}
+    except (BadData, BadInput) as error:
+        say(f"no simple classifier beside it: {error}")
+        return {}
 
 
 def _first_policy(draft: Bundle, data: Dataset, objective: "Objective | None", say: Say) -> Policy:

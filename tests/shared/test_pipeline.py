@@ -37,7 +37,7 @@ SMALL = Config.of(
 def test_with_few_events_to_tune_by_exits_answer_with_care(tmp_path: Path, events: int, tuned: bool) -> None:
     data, sentences = sample_data([(5,)] * 2, events=events), list[str]()
     network = initial_network(SMALL, data, 0)
-    bundle = finish_bundle(network, data, tmp_path / "b", golden_events=10, say=sentences.append)
+    bundle = finish_bundle(network, data, tmp_path / "b", golden_events=10, yardstick=False, say=sentences.append)
     thresholds = bundle.policy.thresholds
     if tuned:
         assert bundle.policy.tuned is not None
@@ -63,7 +63,7 @@ def test_a_bundle_is_sealed_once_and_is_what_is_on_disk(tmp_path: Path, monkeypa
     monkeypatch.setattr(ddnn.bundle, "_sha256", count)
     monkeypatch.setattr(ddnn.seal, "write_atomically", written)
     data = sample_data([(5,)] * 2, events=900)
-    made = make_bundle(data, SMALL, tmp_path / "b", golden_events=10)
+    made = make_bundle(data, SMALL, tmp_path / "b", golden_events=10, yardstick=False)
     assert hashed == dict.fromkeys(made.manifest.files, 1)
     assert sealed == {"manifest.json": 1, "policy.json": 1}
     opened = Bundle.open(tmp_path / "b")
@@ -75,8 +75,10 @@ def test_a_bundle_is_sealed_once_and_is_what_is_on_disk(tmp_path: Path, monkeypa
 
 def test_a_bundle_goes_on_from_another_ones_weights(tmp_path: Path) -> None:
     data, more = (sample_data([(5,)] * 2, events=120, seed=seed) for seed in (0, 1))
-    first = make_bundle(data, SMALL, tmp_path / "first", golden_events=10)
-    second = make_bundle(more, None, tmp_path / "second", initial=first, freeze=["device"], golden_events=10)
+    first = make_bundle(data, SMALL, tmp_path / "first", golden_events=10, yardstick=False)
+    second = make_bundle(
+        more, None, tmp_path / "second", initial=first, freeze=["device"], golden_events=10, yardstick=False
+    )
     assert second.manifest.training.config == first.manifest.training.config
     assert second.manifest.training.data["initial"] == first.fingerprint
     before, after = weights_of(first), weights_of(second)
@@ -93,11 +95,11 @@ def test_a_bundle_goes_on_from_another_ones_weights(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_neither_lost_nor_taken_by_chance(tmp_path: Path) -> None:
     data, run = sample_data([(5,)] * 2, events=120), Run(tmp_path / "run")
-    make_bundle(data, SMALL, tmp_path / "b", run=run, golden_events=10)
+    make_bundle(data, SMALL, tmp_path / "b", run=run, golden_events=10, yardstick=False)
     with pytest.raises(BadInput, match="holds a run already"):
         make_bundle(data, SMALL, tmp_path / "c", run=run)
     first = Bundle.open(tmp_path / "b")
-    again = make_bundle(data, SMALL, tmp_path / "c", run=run, resume=True, golden_events=10)
+    again = make_bundle(data, SMALL, tmp_path / "c", run=run, resume=True, golden_events=10, yardstick=False)
     assert again.manifest.files[WEIGHTS_FILE] == first.manifest.files[WEIGHTS_FILE]
     with pytest.raises(BadConfig, match="was started with --from and --freeze otherwise"):
         make_bundle(data, SMALL, tmp_path / "d", run=run, resume=True, initial=first)

@@ -8,7 +8,7 @@ import typer
 from typer import Option
 
 from ddnn.cli import options
-from ddnn.cli.options import bars, load_events, open_bundle, print_json, refuse_folder, screen
+from ddnn.cli.options import bars, load_events, note_shortfall, open_bundle, print_json, refuse_folder, screen
 from ddnn.formatting import count, milliseconds, size, table
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "profile", "record"]
 
 Missing = Annotated[bool, Option("--missing", help="Also lose each device, and up to six devices each subset of them.")]
+Yardstick = Annotated[
+    bool, Option("--yardstick", help="Fit simple classifiers on DATA's training events, unless the bundle has them.")
+]
 Fleet = Annotated[list[str] | None, Option(metavar="URL,URL", help="Running devices, in order: compare their answers.")]
 Splits = Annotated[
     list[str] | None, Option("--split", help="`train`, `validation` or `test`, for each; by default the last two.")
@@ -35,12 +38,14 @@ def evaluate(
     test_groups: options.TestGroups = None,
     seed: options.Seed = None,
     missing: Missing = False,
+    yardstick: Yardstick = False,
     fleet: Fleet = None,
     token: options.Token = None,
     as_json: options.Json = False,
 ) -> None:
     """Say how right a network is, exit by exit and under its policy, and what it costs in bytes.
 
+    Beside the exits stand the best simple classifiers, where these are the test events that the bundle was made with.
     With --fleet the same events go through the running devices, and exit code 1 says that they answered otherwise.
 
     Example: `ddnn evaluate BUNDLE mnist5k --grid 3x2 --missing`
@@ -49,13 +54,19 @@ def evaluate(
     from ddnn.evaluation.agreement import agreement
     from ddnn.evaluation.served import ask
     from ddnn.evaluation.table import say, show
+    from ddnn.evaluation.yardstick import kept_yardstick
+    from ddnn.evaluation.yardstick import yardstick as fitted
     from ddnn.fleet.addresses import parse_addresses
 
     opened = open_bundle(bundle)
-    events = load_events(opened, data, grid, group_by, test_groups, seed).subset(split)
-    served = None
+    whole = load_events(opened, data, grid, group_by, test_groups, seed)
+    events, served = whole.subset(split), None
     with bars() as progress:
         document = evaluated(opened, events, missing=missing, progress=progress)
+        found = kept_yardstick(opened, whole, split)
+        if yardstick and not found:
+            found = fitted(whole, split=split, seed=opened.manifest.training.seed, progress=progress)
+        document |= {"yardstick": found} if found else {}
         if fleet:
             seen = events.take([row for row, present in enumerate(events.present) if present.any()])
             answers = asyncio.run(ask(parse_addresses(fleet), opened, seen, token=token, progress=progress))
@@ -65,6 +76,7 @@ def evaluate(
         print_json(document)
     else:
         show(document, screen())
+    note_shortfall(opened, document)
     if served:
         say(served, screen(stderr=True, soft_wrap=True))
         raise typer.Exit(0 if served.ok else 1)

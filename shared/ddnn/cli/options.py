@@ -32,7 +32,17 @@ __all__ = [
     "Json",
 ]
 __all__ += ["LinkShapes", "MaxBatch", "MaxDelay", "MinRecall", "Rate", "Seed", "TestGroups", "Token", "Urls"]
-__all__ += ["bars", "command_name", "load_events", "note", "open_bundle", "print_json", "refuse_folder", "screen"]
+__all__ += [
+    "bars",
+    "command_name",
+    "load_events",
+    "note",
+    "note_shortfall",
+    "open_bundle",
+    "print_json",
+    "refuse_folder",
+    "screen",
+]
 __all__ += ["tier_addresses"]
 
 BundleArgument = Annotated[Path | None, Argument(metavar="BUNDLE", help="A bundle; the shipped one by default.")]
@@ -119,6 +129,15 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
 def note(sentence: str) -> None:
     """Print a note on stderr."""
     typer.echo(f"note: {sentence}", err=True)
+
+
+def note_shortfall(bundle: "Bundle", document: Mapping[str, Any]) -> None:
+    """Print a note where simple classifiers are right more often than `bundle` in this evaluation, and what to do."""
+    from ddnn.evaluation.yardstick import shortfall
+
+    recipe = bundle.manifest.training.data.get("recipe")
+    if "yardstick" in document and (sentence := shortfall(document, recipe)):
+        note(sentence)
 
 
 def screen(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":

@@ -10,7 +10,7 @@ import typer
 from typer import Argument, Option
 
 from ddnn.cli import options
-from ddnn.cli.options import bars, command_name, open_bundle, print_json
+from ddnn.cli.options import bars, command_name, note_shortfall, open_bundle, print_json
 from ddnn.errors import BadInput
 from ddnn.formatting import percent
 
@@ -36,6 +36,10 @@ Minutes = Annotated[
     float, Option(min=0, help="Where no config, weights or epochs are given: time to look for a recipe in.")
 ]
 
+Yardstick = Annotated[
+    bool, Option("--yardstick/--no-yardstick", help="Fit simple classifiers on the same events, to be shown beside it.")
+]
+
 
 def train(
     source: Source = None,
@@ -54,6 +58,7 @@ def train(
     min_recall: options.MinRecall = None,
     balanced: options.Balanced = False,
     minutes: Minutes = 10.0,
+    yardstick: Yardstick = True,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in OUT.run.")] = False,
     force: Annotated[bool, Option("--force", help="Replace an existing bundle, or an unfinished run.")] = False,
     as_json: options.Json = False,
@@ -107,7 +112,7 @@ def train(
     recalls(least, data.y[data.split == "validation"], data.classes)  # refused now, not after training
     objective = Objective(max_accuracy_drop, min_recall=least, balanced=balanced)
     wishes: dict[str, Any] = {"seed": seed, "run": run, "force": force, "initial": first}
-    wishes |= {"freeze": freeze or (), "objective": objective, "command": _command()}
+    wishes |= {"yardstick": yardstick, "freeze": freeze or (), "objective": objective, "command": _command()}
     recipe = None
     try:
         with bars() as progress:
@@ -128,6 +133,7 @@ def train(
         test = {key: value for key, value in report.items() if key != "proof"}
         made = {"training": training, "recipe": recipe.document() if recipe else None, "test": test}
         print_json({"bundle": str(out), "fingerprint": bundle.fingerprint, **made})
+        note_shortfall(bundle, report)
         return
     if speed := training["speed"]:
         threads = "1 thread" if speed["threads"] == 1 else f"{speed['threads']} threads"
@@ -135,6 +141,7 @@ def train(
     if recipe and recipe.trials:
         _show_trials(recipe)
     _show(out, report)
+    note_shortfall(bundle, report)
 
 
 def _resumed(run: "Run", wanted: "Config", *, changed: bool) -> "Config":
@@ -196,6 +203,6 @@ def _show(out: Path, report: dict[str, Any]) -> None:
     from ddnn.evaluation.table import classes_table, exits_table
 
     console = Console(stderr=True)
-    console.print(exits_table(report, f"{out} on {report['events']} test events"))
+    console.print(exits_table(report, f"{out} on {report['events']} test events, each exit as if it answered all"))
     console.print(classes_table(report["by_class"]))
     typer.echo(f"serve it with `{shlex.join([command_name(), 'up', str(out)])}`", err=True)

@@ -1,6 +1,6 @@
 """The evaluation document, for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rich.console import Console
@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ddnn.evaluation.agreement import Agreement
-from ddnn.evaluation.classes import worst
+from ddnn.evaluation.classes import balanced, worst
+from ddnn.evaluation.yardstick import best_alone, named
 from ddnn.formatting import count, interval, number, percent, table, threshold
 from ddnn.types import Exit
 
@@ -56,25 +57,38 @@ def accuracies_table(splits: Mapping[str, Any]) -> Table:
     return made
 
 
-def exits_table(document: Document, title: str = "Exits") -> Table:
-    """Every exit's accuracy, share of the answers and threshold; overall the accuracy, and what it hides."""
+def exits_table(document: Document, title: str = "Exits, each as if it answered all") -> Table:
+    """Every exit's accuracy, share of the answers and threshold; the same overall, and of simple classifiers."""
     overall, by_class = document["overall"], document["by_class"]
-    made = table(title, "exit", "accuracy if it answered all", "answers", "threshold")
+    made = table(title, "exit", "accuracy", "balanced", "answers", "threshold")
     for exit in Exit:
         figures, limit = document["exits"][exit.value], overall["thresholds"].get(exit.value)
         if figures is None:
-            made.add_row(exit.value, "-", "-", "-")
+            made.add_row(exit.value, "-", "-", "-", "-")
             continue
         answers = "always" if exit is Exit.CLOUD else threshold(limit)
-        made.add_row(exit.value, _accuracy(figures["accuracy"]), percent(overall["exit_share"][exit.value]), answers)
+        recall, share = by_class["exits"].get(exit.value), percent(overall["exit_share"][exit.value])
+        made.add_row(exit.value, _accuracy(figures["accuracy"]), percent(recall and balanced(recall)), share, answers)
     made.add_section()
-    made.add_row("overall", f"[bold]{percent(overall['accuracy'])}[/bold]", "", "")
-    made.add_row("overall, balanced", percent(by_class["balanced_accuracy"]), "", "")
+    made.add_row("overall", f"[bold]{percent(overall['accuracy'])}[/bold]", percent(by_class["balanced_accuracy"]))
     least = worst(by_class["recall"])
-    made.add_row(
-        f"recall of class {escape(by_class['names'][least])}, the worst", percent(by_class["recall"][least]), "", ""
-    )
+    made.add_row(f"recall of class {escape(by_class['names'][least])}, the worst", percent(by_class["recall"][least]))
+    if "yardstick" in document:
+        made.add_section()
+        for label, figures in _simple(document["yardstick"], document["split"]):
+            made.add_row(label, percent(figures["accuracy"]), percent(figures["balanced_accuracy"]))
     return made
+
+
+def _simple(found: Document, split: str) -> Iterator[tuple[str, Document]]:
+    """Rows of the yardstick: the best on validation, the best device alone, and what else saw all devices."""
+    best, alone = found["best"], best_alone(found)
+    yield f"best simple: {named(best)}", best[split]
+    if alone and best["device"] is None:
+        yield f"best single device ({alone['device']}): {alone['classifier']}", alone[split]
+    for name, figures in found["all"].items():
+        if best["device"] is not None or name != best["classifier"]:
+            yield f"[dim]{name}, all devices[/dim]", figures[split]
 
 
 def classes_table(by_class: Document) -> Table:

@@ -140,7 +140,7 @@ def best_alone(found: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def kept_yardstick(bundle: Bundle, data: Dataset, split: str) -> dict[str, Any] | None:
-    """What was found when `bundle` was made, where these are its own events, divided as they were, and `split` has it."""
+    """What was found when `bundle` was made, where `data` are its own events, divided alike, and `split` was judged."""
     training = bundle.manifest.training
     own = training.data.get("fingerprint") == data.fingerprint and split_note(bundle, data) is None
     found: dict[str, Any] | None = training.test.get("yardstick") if own else None

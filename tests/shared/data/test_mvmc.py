@@ -92,7 +92,7 @@ def test_frames_of_one_video_are_doubted_under_the_authors_split_and_not_by_bloc
 def test_it_trains_through_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     path, out = write_mvmc(tmp_path, events=90), tmp_path / "bundle"
-    words = ["train", path, "--out", out, "--config", tmp_path / "tiny.toml", "--epochs", "1"]
+    words = ["train", path, "--out", out, "--config", tmp_path / "tiny.toml", "--epochs", "1", "--no-yardstick"]
     monkeypatch.setattr(sys, "argv", ["ddnn", *map(str, words)])
     with pytest.raises(SystemExit, match="0"):
         main()

@@ -67,7 +67,7 @@ def test_where_raw_views_go_up_the_cloud_alone_has_figures(make_bundle: MakeBund
     out = StringIO()
     show(json.loads(json.dumps(document, allow_nan=False)), Console(file=out, width=100))
     lines = [line.split() for line in out.getvalue().splitlines()]
-    assert ["local", "-", "-", "-"] in lines
+    assert ["local", "-", "-", "-", "-"] in lines
     assert any(line[:2] == ["0", "-"] for line in lines)
 
 

@@ -77,6 +77,8 @@ def test_it_makes_a_bundle_and_says_how_good_it_is(
     assert training.command == f"ddnn train synthetic --out {out} --config {config} --epochs 1 --seed 3"
     assert (training.seed, training.config["training"]["epochs"]) == (3, 1)
     assert training.test["exits"] == document["test"]["exits"]
+    assert training.test["yardstick"] == document["test"]["yardstick"]
+    assert "note: worse than a simple classifier: " in printed.err
     assert len(training.test["missing"]["one"]["each"]) == 6
     assert training.test["proof"]["events"] == 96
     assert bundle.policy.tuned is None
@@ -108,7 +110,7 @@ def test_ctrl_c_leaves_a_resumable_run_and_no_half_bundle(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.run", "tiny.toml"]
     assert run(monkeypatch, "synthetic", "--out", out, "--config", config) == 2
     assert "add --resume to go on with it, or --force" in capsys.readouterr().err
-    assert run(monkeypatch, "synthetic", "--out", out, "--resume") == 0
+    assert run(monkeypatch, "synthetic", "--out", out, "--resume", "--no-yardstick") == 0
     Bundle.open(out).verify()
     assert Run.beside(out).summary()["epochs"] == 2
 
@@ -159,7 +161,7 @@ def test_doubtful_data_are_warned_of_and_trained_on(
 ) -> None:
     y, path = np.arange(90) % 3 + 1, tmp_path / "mine.npz"
     np.savez(path, X=np.random.default_rng(0).normal(y[:, None, None], 1.0, (90, 2, 6)).astype(np.float32), y=y)
-    assert run(monkeypatch, path, "--out", tmp_path / "b", "--config", config, "--epochs", "1") == 0
+    assert run(monkeypatch, path, "--out", tmp_path / "b", "--config", config, "--epochs", "1", "--no-yardstick") == 0
     assert "warning: no event has class 0; expected" in capsys.readouterr().err
 
 
@@ -211,7 +213,15 @@ def test_a_rare_class_is_shown_and_is_kept_where_an_exit_can(
     centres = np.random.default_rng(1).normal(size=(3, 4, 8))
     views = (1.2 * centres[y] + rng.normal(size=(len(y), 4, 8))).astype(np.float32)
     np.savez(tmp_path / "imbalanced.npz", X=views, y=np.array(["common", "seldom", "rare"])[y])
-    train: list[str | Path] = [tmp_path / "imbalanced.npz", "--config", config, "--epochs", "12", "--out"]
+    train: list[str | Path] = [
+        tmp_path / "imbalanced.npz",
+        "--config",
+        config,
+        "--epochs",
+        "12",
+        "--no-yardstick",
+        "--out",
+    ]
     assert run(monkeypatch, *train, tmp_path / "plain") == 0
     assert "recall of class rare, the" in capsys.readouterr().err
     assert run(monkeypatch, *train, tmp_path / "kept", "--min-recall", "rare=0.95") == 0

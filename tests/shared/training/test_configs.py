@@ -95,7 +95,18 @@ def test_a_network_of_some_devices_is_trained_on_those_and_says_so(
 ) -> None:
     mine, out = tmp_path / "mine.toml", tmp_path / "one"
     mine.write_text("[network]\ndevices = [4]\n[training]\nepochs = 1\n")
-    command = ["ddnn", "train", "synthetic", "--out", str(out), "--config", "paper", "--config", str(mine)]
+    command = [
+        "ddnn",
+        "train",
+        "synthetic",
+        "--no-yardstick",
+        "--out",
+        str(out),
+        "--config",
+        "paper",
+        "--config",
+        str(mine),
+    ]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as end:
         main()
@@ -112,7 +123,18 @@ def test_a_network_over_raw_views_is_trained_and_evaluated_without_thresholds(
 ) -> None:
     mine, out = tmp_path / "mine.toml", tmp_path / "raw"
     mine.write_text("[network.cloud]\nfilters = [4]\ncut_bits = 72\n[training]\nepochs = 1\n")
-    command = ["ddnn", "train", "synthetic", "--out", str(out), "--config", "a", "--config", str(mine)]
+    command = [
+        "ddnn",
+        "train",
+        "synthetic",
+        "--no-yardstick",
+        "--out",
+        str(out),
+        "--config",
+        "a",
+        "--config",
+        str(mine),
+    ]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as end:
         main()
