@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ddnn.evaluation import Progress
     from ddnn.evaluation.recorded import Recorded
     from ddnn.network import DDNN
+    from ddnn.recipe import Recipe
     from ddnn.training import Config, Run, Watcher
     from ddnn.tuning import CostModel, Objective, Risk, Tuned
 
@@ -41,7 +42,7 @@ class Finishing(TypedDict, total=False):
     golden_events: int
     tested: bool
     yardstick: bool
-    recipe: dict[str, Any] | None
+    recipe: "Recipe | None"
     phase: Say
     say: Say
 
@@ -78,7 +79,7 @@ def make_bundle(
         name: The bundle's; by default the data's.
         command: How it was made, for the manifest.
         golden_events: Test events kept with torch's answers to them, by default 256.
-        recipe: How the config was found, for the manifest; `ddnn.recipe.Recipe.document`.
+        recipe: How the config was found: for the manifest, and its scores of the folds, which the policy is tuned on.
         tested: Whether the manifest gets what `ddnn.evaluation.evaluate` says of the test events, as by default.
         yardstick: Whether simple classifiers are fitted, too, where it is tested: `ddnn.evaluation.yardstick`.
         phase: Is called with what begins after training.
@@ -140,12 +141,13 @@ def finish_bundle(
         draft = draft_bundle(
             folder, network, data, name=name, command=command, config=document, seed=seed, golden_events=golden
         )
-        draft.policy = _first_policy(draft, data, finishing.get("objective"), say)
+        recipe = finishing.get("recipe")
+        draft.policy = _first_policy(draft, data, finishing.get("objective"), say, recipe)
         training = draft.manifest.training
         if initial is not None:
             training = training.model_copy(update={"data": {**training.data, "initial": initial.fingerprint}})
-        if recipe := finishing.get("recipe"):
-            training = training.model_copy(update={"data": {**training.data, "recipe": recipe}})
+        if recipe:
+            training = training.model_copy(update={"data": {**training.data, "recipe": recipe.document()}})
         if finishing.get("tested", True):
             phase("evaluating on the test split")
             figures = evaluate(draft, data.subset("test"), missing=data.devices > 1)
@@ -168,17 +170,26 @@ def _yardstick(data: Dataset, seed: int, say: Say) -> dict[str, Any]:
         return {}
 
 
-def _first_policy(draft: Bundle, data: Dataset, objective: "Objective | None", say: Say) -> Policy:
-    """Tuned on validation events: with too few, careful thresholds; with raw views, the cloud's temperature alone."""
+def _first_policy(
+    draft: Bundle, data: Dataset, objective: "Objective | None", say: Say, recipe: "Recipe | None"
+) -> Policy:
+    """Tuned on what a recipe's exits say of folds they did not learn from, or else on validation events.
+
+    With too few of them: careful thresholds; with raw views, the cloud's temperature alone.
+    """
     from ddnn.evaluation import record
     from ddnn.tuning import Objective, Sample, choose, fit_temperatures
     from ddnn.tuning.careful import TUNED_FROM, careful_policy
     from ddnn.tuning.nearest import unmet, unmet_sentences
     from ddnn.tuning.report import dropped_sentence
+    from ddnn.tuning.tune import seen_on
 
-    sample, objective = None, objective or Objective()
+    objective, names = objective or Objective(), draft.manifest.classes
+    folds = Sample(recipe.scores, names=names) if recipe and recipe.scores else None
+    sample = folds
     try:
-        sample = Sample(record(draft, data.subset("validation")), names=draft.manifest.classes)
+        validation = Sample(record(draft, data.subset("validation")), names=names)
+        sample = folds or validation
         if Exit.LOCAL not in draft.topology.exits:
             return draft.policy.model_copy(update={"temperatures": fit_temperatures(sample.scores)})
         if len(sample) >= TUNED_FROM:
@@ -188,10 +199,10 @@ def _first_policy(draft: Bundle, data: Dataset, objective: "Objective | None", s
                 say(dropped_sentence(tuned["dropped"]))
             for sentence in unmet_sentences(tuned["unmet"]):
                 say(sentence)
-            return policy
-        why = f"there are {len(sample)} validation events; expected at least {TUNED_FROM}"
+            return seen_on(validation, policy, objective) if folds and len(validation) >= TUNED_FROM else policy
+        why = f"there are {len(sample)} events to tune on; expected at least {TUNED_FROM}"
     except BadData as error:
-        sample, why = None, str(error)
+        sample, why = folds, str(error)
     policy = careful_policy(draft.policy, draft.topology, sample)
     limits = ", ".join(f"{exit} {limit:.3g}" for exit, limit in policy.thresholds.model_dump().items() if limit)
     say(f"not tuned, careful thresholds instead ({limits}): {why}")

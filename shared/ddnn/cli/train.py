@@ -119,7 +119,7 @@ def train(
             if looking:
                 recipe = find(data, seed=seed, minutes=minutes, run=run, progress=progress)
                 wanted, resume = recipe.config, False
-                wishes |= {"recipe": recipe.document()}
+                wishes |= {"recipe": recipe}
                 typer.echo(recipe.sentence(), err=True)
             wishes |= {"phase": lambda what: progress(what, 0, 1), "say": lambda doubt: typer.echo(doubt, err=True)}
             watcher = _Watcher(wanted.training.epochs, progress)

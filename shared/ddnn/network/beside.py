@@ -12,17 +12,56 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddnn.network.plan import SectionConfig
 from ddnn.types import Array, Ints
 
-__all__ = ["DEPTH", "LEAVES", "Linear", "Trees"]
+__all__ = ["DEPTH", "LEAVES", "SEEN", "Beside", "Linear", "Trees"]
 
 STEPS: Final = 300  #: of the solver
 DEPTH: Final = 8
 """Deepest tree: so many comparisons follow each other when an event is judged."""
-LEAVES: Final = 31
+LEAVES: Final = 15
 """Most leaves of a tree."""
+SEEN: Final = 0.3
+"""Share of the numbers, drawn anew, that a split may look at: trees differ more, and are grown in half the time."""
 IMPOSSIBLE: Final = -20.0
 """Score of a class that no training event has."""
+
+
+class Beside(nn.Module):
+    """What judges beside a section's network; each has a share of the probabilities that the exit gives."""
+
+    whole: Tensor
+
+    def __init__(self, config: SectionConfig, numbers: int, classes: int) -> None:
+        super().__init__()
+        self.strength = config.linear
+        self.linear = Linear(numbers, classes) if config.linear else None
+        self.trees = Trees(config.trees, classes) if config.trees else None
+        self.shares = config.linear_share if config.linear else 0.0, config.trees_share if config.trees else 0.0
+        self.register_buffer("whole", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, scores: Tensor, x: Tensor, present: Tensor | None) -> Tensor:
+        """The network's scores (B, K), what the section takes (B, F), present (B, n) → scores (B, K), logarithms.
+
+        Where all training events were whole, the network alone judges those that are not: it has learnt to.
+        """
+        alone = scores.softmax(dim=1)
+        mean = (1 - sum(self.shares)) * alone
+        for share, judge in zip(self.shares, (self.linear, self.trees), strict=True):
+            if judge is not None:
+                mean = mean + share * torch.softmax(judge(x), dim=1)
+        if present is not None:
+            mean = torch.where(self.whole & ~present.all(dim=1, keepdim=True), alone, mean)
+        return torch.log(mean.clamp(min=1e-9))
+
+    def fit(self, x: Array, y: Ints, *, whole: bool, seed: int) -> None:
+        """Fit numbers (N, F) and classes (N,) of training events, which are all `whole` or not."""
+        self.whole.fill_(whole)
+        if self.linear is not None:
+            self.linear.fit(x, y, strength=self.strength)
+        if self.trees is not None:
+            self.trees.fit(x, y, seed=seed)
 
 
 class Linear(nn.Module):
@@ -108,7 +147,12 @@ class Trees(nn.Module):
             )
             return
         model = HistGradientBoostingClassifier(
-            max_iter=self.rounds, max_leaf_nodes=LEAVES, max_depth=DEPTH, early_stopping=False, random_state=seed
+            max_iter=self.rounds,
+            max_leaf_nodes=LEAVES,
+            max_depth=DEPTH,
+            max_features=SEEN,
+            early_stopping=False,
+            random_state=seed,
         ).fit(x, y)
         if self.classes > 1 and len(known) == 2:  # of two classes the first scores zero
             self.start[int(known[0])] = 0.0

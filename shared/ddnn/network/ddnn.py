@@ -12,7 +12,7 @@ from ddnn.network import batched
 from ddnn.network.normalise import Normalise
 from ddnn.network.plan import Plan, Shape, Wanted
 from ddnn.network.quantise import Quantiser, quantiser
-from ddnn.network.sections import Local, features_of, make_section
+from ddnn.network.sections import Local, features_of, make_section, normaliser
 from ddnn.topology import Features, Files, Fusion, Level, Topology
 from ddnn.types import Tier
 
@@ -41,7 +41,7 @@ class DDNN(nn.Module):
         self.devices, below = _built([plan.device(index) for index in range(0 if plan.raw else different)])
         # Without device sections the views are still normalised by device, in the cloud.
         self.raw_views = nn.ModuleList(
-            Normalise(view, config.spectrum) for view in (plan.views[:different] if plan.raw else ())
+            normaliser(view, config) for view in (plan.views[:different] if plan.raw else ())
         )
         self.locals = nn.ModuleList(
             Local(config.local_fusion, len(group), plan.classes) for group in (() if plan.raw else plan.edges)

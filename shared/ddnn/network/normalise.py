@@ -17,8 +17,9 @@ CURVE: Final = ("knots", "widths", "slopes")
 class Normalise(nn.Module):
     """View → (view − mean) / spread, of one device or of all that share their weights; a series with its spectrum.
 
-    A number that is missing counts as its channel's mean, here and so at serving too. A channel with heavy tails has a
-    curve instead of a line, `bend`: from its quantiles to those of a normal distribution, through 0 at its mean.
+    Mean and spread are each channel's or, of `elements`, each element's. A number that is missing counts as that mean,
+    here and so at serving too. A channel with heavy tails has a curve instead of a line, `bend`: from its quantiles to
+    those of a normal distribution, through 0 at its mean.
     """
 
     mean: Tensor
@@ -27,9 +28,10 @@ class Normalise(nn.Module):
     widths: Tensor | None
     slopes: Tensor | None
 
-    def __init__(self, view: View, spectrum: bool = False) -> None:
+    def __init__(self, view: View, *, spectrum: bool = False, elements: bool = False) -> None:
         super().__init__()
-        each = (view.shape[0], *[1] * (len(view.shape) - 1))
+        each = view.shape if elements else (view.shape[0], *[1] * (len(view.shape) - 1))
+        self.elements = elements
         self.register_buffer("mean", torch.full(each, 127.5 if view.dtype == "UINT8" else 0.0))
         self.register_buffer("spread", torch.full(each, 127.5 if view.dtype == "UINT8" else 1.0))
         for name in CURVE:
@@ -51,7 +53,7 @@ class Normalise(nn.Module):
         return torch.where(x.abs() <= LARGEST, x, self.mean) if self.floats else x
 
     def bend(self, knots: Tensor, scores: Tensor) -> None:
-        """Give channels a curve through `scores` at `knots` (C, Q), ascending; all zeros: it keeps its line."""
+        """Give channels (or elements) a curve through `scores` at `knots` (C, Q), ascending; zeros: a line."""
         widths = knots.diff(dim=1)
         slopes = torch.where(widths > 0, scores.diff(dim=1) / widths, 0.0)
         for name, values in zip(CURVE, (knots[:, :-1], widths, slopes), strict=True):

@@ -92,6 +92,8 @@ class NetworkConfig(Table):
     """How many edges share the devices, or the devices of each: [[0, 1, 2], [3, 4, 5]]; 0 or empty: one for all."""
     shared_weights: bool = False
     """Whether all devices have the same weights and input normalisation; their views must be of one kind."""
+    normalise: Literal["channel", "element"] = "channel"
+    """Whether views are brought to one scale channel by channel, or each place of a channel by itself."""
     tails: Literal["bend", "keep"] = "bend"
     """Whether a channel with heavy tails is bent by its quantiles to a normal distribution, or kept as it is."""
     spectrum: bool = False

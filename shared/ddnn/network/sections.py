@@ -15,14 +15,15 @@ from torch.nn import functional
 
 from ddnn.errors import BadConfig
 from ddnn.extensions import resolve
-from ddnn.network.beside import Linear, Trees
+from ddnn.network.beside import Beside
 from ddnn.network.blocks import FUSIONS, Concat, Head, Tail, Trunk
 from ddnn.network.encoding import Encode
 from ddnn.network.normalise import Normalise
 from ddnn.network.plan import NetworkConfig, SectionPlan, Shape, Wanted
 from ddnn.network.quantise import Sign
+from ddnn.topology import View
 
-__all__ = ["Blocks", "Foreign", "Fork", "Local", "features_of", "make_section"]
+__all__ = ["Blocks", "Foreign", "Fork", "Local", "features_of", "make_section", "normaliser"]
 
 
 class Fork(nn.Module):
@@ -50,16 +51,13 @@ class Blocks(nn.Module):
         config, plan = wanted.network, SectionPlan.of(wanted)
         self.plan = plan
         if wanted.view:
-            self.normalise = Normalise(wanted.view, config.spectrum)
+            self.normalise = normaliser(wanted.view, config)
         else:
             self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input)
         own, dense = wanted.config, plan.family == "dense"
         self.encode = Encode(math.prod(plan.taken), own.bins) if own.bins and dense else None
         self.taken = nn.Identity()  # what is judged beside the network; hooks look at it
-        self.strength = own.linear
-        self.linear = Linear(math.prod(plan.taken), wanted.classes) if own.linear else None
-        self.trees = Trees(own.trees, wanted.classes) if own.trees else None
-        self.shares = own.linear_share if own.linear else 0.0, own.trees_share if own.trees else 0.0
+        self.beside = Beside(own, math.prod(plan.taken), wanted.classes) if own.linear or own.trees else None
         self.trunk = Trunk(config, plan)
         if plan.features and not plan.pass_on:
             self.fork = Fork(config, plan, self.trunk.shape, wanted.classes)
@@ -72,19 +70,11 @@ class Blocks(nn.Module):
         within = self.trunk((self.encode(x.flatten(1)) if self.encode else x).reshape(-1, *self.plan.input))
         if self.plan.features and not self.plan.pass_on:
             scores, features = self.fork(within)
-            return self._judged(scores, x), features
-        scores = self._judged(self.head(within), x)
-        return (scores, self.passed(x)) if self.plan.features else scores
-
-    def _judged(self, scores: Tensor, x: Tensor) -> Tensor:
-        """The network's scores (B, K); once it has learnt, the mean probabilities with those beside it."""
-        if self.training or not (self.linear or self.trees):
-            return scores
-        mean = (1 - sum(self.shares)) * scores.softmax(dim=1)
-        for share, beside in zip(self.shares, (self.linear, self.trees), strict=True):
-            if beside is not None:
-                mean = mean + share * torch.softmax(beside(x.flatten(1)), dim=1)
-        return torch.log(mean.clamp(min=1e-9))
+        else:
+            scores, features = self.head(within), self.passed(x)
+        if self.beside and not self.training:
+            scores = self.beside(scores, x.flatten(1), present[0] if present else None)
+        return (scores, features) if self.plan.features else scores
 
     def passed(self, x: Tensor) -> Tensor:
         """What goes up as it came in, flat and of the length of the longest where devices have unequal views."""
@@ -118,7 +108,7 @@ class Foreign(nn.Module):
         if not isinstance(section, nn.Module):
             found = type(section).__name__
             raise BadConfig(f"{key} is {config.section!r}, which makes a {found}; expected a torch module")
-        self.normalise = Normalise(wanted.view, wanted.network.spectrum) if wanted.view else None
+        self.normalise = normaliser(wanted.view, wanted.network) if wanted.view else None
         self.raw_view = bool(getattr(section, "raw_view", False))
         self.section = section
 
@@ -135,6 +125,11 @@ def make_section(wanted: Wanted) -> nn.Module:
     if wanted.config.weights:
         _load(section.section if isinstance(section, Foreign) else section, wanted)
     return section
+
+
+def normaliser(view: View, config: NetworkConfig) -> Normalise:
+    """The input normalisation of a view."""
+    return Normalise(view, spectrum=config.spectrum, elements=config.normalise == "element")
 
 
 def features_of(section: nn.Module, wanted: Wanted) -> Shape | None:

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from ddnn.configs import merged
 from ddnn.data import Dataset
+from ddnn.evaluation import Scores
 from ddnn.network import DDNN
 from ddnn.network.beside import Linear, Trees
 from ddnn.network.sections import Blocks
 from ddnn.recipe.folds import folded
 from ddnn.recipe.starts import Change, Looks, changes, savings, start
-from ddnn.training import Config, Run, Trainer
-from ddnn.training.fitting import taken
+from ddnn.training import Config, Run, Trainer, initial_network
+from ddnn.training.fitting import fit_beside, taken
 from ddnn.training.loader import batch_of
 from ddnn.types import Array, Floats
 
@@ -85,6 +86,8 @@ class Recipe:
     trials: tuple[Trial, ...]
     left: tuple[str, ...] = ()
     """What there was no time to try."""
+    scores: Scores | None = None
+    """What the exits say of each event if its fold is not learnt from: what thresholds are tuned on."""
 
     def document(self) -> dict[str, Any]:
         """As the manifest and JSON have it; the config itself stands beside it."""
@@ -118,7 +121,8 @@ def find(
     """
     looks = Looks.of(data)
     first = start(looks)
-    stages = changes(looks, first)
+    bent = any(each.slopes is not None for each in initial_network(first, data, seed).inputs)
+    stages = changes(looks, first, bent=bent)
     if not stages or minutes <= 0:
         return Recipe(first, looks, ())
     with run.alone() if run else nullcontext():
@@ -129,7 +133,7 @@ def find(
         if search.kept.config.network.device.pass_on and not search.beside():
             left.append("classifiers beside the network")
         left += search.stage(savings(search.kept.config), 1.0)
-    return Recipe(search.kept.config, looks, tuple(search.trials), tuple(left))
+        return Recipe(search.kept.config, looks, tuple(search.trials), tuple(left), search.scores())
 
 
 class _Search:
@@ -221,8 +225,27 @@ class _Search:
                 found = Trial(said, Config.of(merged(config.model_dump(mode="json"), changed)), score, right, 0.0)
                 self.kept = replace(found, seconds=time.monotonic() - since)
         if self.kept.config != config:
+            self._networks[self._key(self.kept.config)] = [
+                self._completed(network, fold) for network, fold in zip(networks, self.folds, strict=True)
+            ]
             self.keep(self._added(self.kept))
         return True
+
+    def scores(self) -> Scores:
+        """What the exits of the kept recipe say of each event, from the network that did not learn from its fold."""
+        name, config = "the recipe on the folds, for its thresholds", self.kept.config
+        networks = self._networks.get(self._key(config)) or self._trained(name, config)
+        parts = [_scores_of(network, fold) for network, fold in zip(networks, self.folds, strict=True)]
+        arrays = [part.arrays() for part in parts]
+        joined: dict[str, Any] = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
+        return replace(parts[0], **joined)
+
+    def _completed(self, trained: DDNN, fold: Dataset) -> DDNN:
+        """A trained network with what the kept recipe has beside it."""
+        network = initial_network(self.kept.config, fold, self.seed)
+        network.load_state_dict(trained.state_dict(), strict=False)
+        fit_beside(network.eval(), fold, self.kept.config.training, self.seed)
+        return network
 
     def _added(self, trial: Trial) -> Trial:
         self.trials.append(trial)
@@ -264,6 +287,20 @@ class _Search:
         return score, right
 
 
+@torch.no_grad()
+def _scores_of(network: DDNN, fold: Dataset) -> Scores:
+    """What all exits say of the events of a fold's validation."""
+    held = fold.subset("validation")
+    batch = batch_of(held)
+    scored = network(batch.views, batch.present)
+    device, local, edge = (
+        None if scores is None else scores.numpy() for scores in (scored.device, scored.local, scored.edge)
+    )
+    source = {"data": fold.name, "fingerprint": fold.fingerprint, "split": "folds"}
+    seen = held.present, held.y, held.y_dev
+    return Scores(device, local, edge, scored.cloud.numpy(), *seen, network.topology, source)
+
+
 def _changed(config: Config, change: Change) -> Config:
     return Config.of(merged(config.model_dump(mode="json"), change.document))
 
@@ -280,7 +317,7 @@ def _labels_of(network: DDNN, fold: Dataset) -> list[Array]:
 def _probabilities(network: DDNN, fold: Dataset, config: Config, seed: int) -> dict[str, dict[str, Array]]:
     """Probabilities (N, K) on a fold's validation by exit and by what judges; of several edges their mean."""
     judges: dict[Blocks, dict[str, torch.nn.Module]] = {}
-    for section, x, y in taken(network, fold, config.training, seed, always=True):
+    for section, x, y, _ in taken(network, fold, config.training, seed, always=True):
         trees, known = Trees(ROUNDS, network.plan.classes), {}
         trees.fit(x, y, seed=seed)
         for name, strength in LINEAR.items():

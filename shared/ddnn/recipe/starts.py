@@ -1,7 +1,7 @@
 """Where a search starts: what the data look like, and the first recipes and changes that are tried on such data."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -101,21 +101,33 @@ def _network(looks: Looks) -> dict[str, Any]:
                 "device": {**passed, "widths": [64]},
                 "edge": {**passed, "widths": [128, 64]},
                 "cloud": {"flat": True, "widths": [256, 128]},
+                "normalise": "element",
             },
             "training": {"shift": 0.0},
         }
     return {"network": {"local_fusion": "attention", "device": {"flat": True, "widths": [128]}}}
 
 
-def changes(looks: Looks, config: Config) -> list[list[Change]]:
-    """What is tried, stage by stage; of each stage the best that is worth its gain is kept."""
+def changes(looks: Looks, config: Config, *, bent: bool = True) -> list[list[Change]]:
+    """What is tried, stage by stage; of each stage the best that is worth its gain is kept.
+
+    `bent`: whether there are channels with heavy tails.
+    """
     stages: list[list[Change]] = []
     if looks.kind == "numbers":
         passing = config.network.device.pass_on
-        few = max(4, min(16, WIDEST // (looks.numbers * looks.devices)))
-        bins = {tier: {"bins": few} for tier in (("device", "edge", "cloud") if passing else ("device",))}
-        stages.append([Change("heavy tails as they are", {"network": {"tails": "keep"}})])
-        stages.append([Change("bins: numbers as places between quantiles", {"network": bins}, 0.005)])
+        tiers = ("device", "edge", "cloud") if passing else ("device",)
+        most = max(4, min(16, WIDEST // (looks.numbers * looks.devices)))
+        stages.append(
+            [
+                Change(f"bins: numbers as places between {bins + 1} quantiles", _bins(tiers, bins), 0.005)
+                for bins in sorted({4, most})
+            ]
+        )
+        if passing and looks.numbers > looks.channels:
+            stages.append([Change("channels on one scale", {"network": {"normalise": "channel"}})])
+        if bent:
+            stages.append([Change("heavy tails as they are", {"network": {"tails": "keep"}})])
     if looks.kind == "series":
         spectrum = {"spectrum": True, "device": {"flat": True, "widths": [128]}}
         turn = {"turn": 40.0} if looks.channels % 3 == 0 else {}
@@ -147,6 +159,10 @@ def changes(looks: Looks, config: Config) -> list[list[Change]]:
     if looks.rarest < 0.1:
         stages.append([Change("classes weighed alike", {"training": {"class_weights": "balanced"}})])
     return stages
+
+
+def _bins(tiers: Sequence[str], bins: int) -> Document:
+    return {"network": {tier: {"bins": bins} for tier in tiers}}
 
 
 def savings(config: Config) -> list[Change]:

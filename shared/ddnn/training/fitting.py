@@ -42,29 +42,28 @@ def fit_encodings(network: DDNN, data: Dataset) -> None:
 
 
 def fit_beside(network: DDNN, data: Dataset, config: TrainingConfig, seed: int) -> None:
-    """Fit what judges beside the network to the training events, seen whole and, of several devices, with some lost."""
-    for section, x, y in taken(network, data, config, seed):
-        if section.linear is not None:
-            section.linear.fit(x, y, strength=section.strength)
-        if section.trees is not None:
-            section.trees.fit(x, y, seed=seed)
+    """Fit what judges beside the network to the training events."""
+    for section, x, y, whole in taken(network, data, config, seed):
+        if section.beside is not None:
+            section.beside.fit(x, y, whole=whole, seed=seed)
 
 
 def taken(
     network: DDNN, data: Dataset, config: TrainingConfig, seed: int, *, always: bool = False
-) -> Iterator[tuple[Blocks, Array, Ints]]:
-    """What each section takes in of the training events, (N, F), and their classes (N,), as far as they count.
+) -> Iterator[tuple[Blocks, Array, Ints, bool]]:
+    """What each section takes in of the training events, (N, F), their classes (N,), and whether all are whole.
 
-    Of the sections that have something beside the network, or `always` of all.
+    If they are not, each is there a second time with some devices lost. Of the sections that have something beside the
+    network, or `always` of all.
     """
-    sections = [pair for pair in _places(network) if always or pair[1].linear or pair[1].trees]
+    sections = [pair for pair in _places(network) if always or pair[1].beside is not None]
     if not sections:
         return
     events = _events(data)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        masks = [events.present]
-        if config.device_dropout and events.present.shape[1] > 1:
+    whole, masks = bool(events.present.all()), [events.present]
+    if config.device_dropout and not whole:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
             masks.append(drop_devices(events.present, config.device_dropout, 0.0))
     found: dict[Blocks, list[Tensor]] = {section: [] for _, section in sections}
     with torch.no_grad(), _watched(found):
@@ -74,7 +73,7 @@ def taken(
                 network.eval()([view[rows] for view in events.views], present[rows])
     for place, section in sections:
         y, known = _labels(events, place, masks, network)
-        yield section, torch.cat(found[section])[known].numpy(), y[known].numpy()
+        yield section, torch.cat(found[section])[known].numpy(), y[known].numpy(), whole
 
 
 def _places(network: DDNN) -> Iterator[tuple[tuple[str, int], Blocks]]:

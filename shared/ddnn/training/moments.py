@@ -42,6 +42,8 @@ def fit_inputs(network: DDNN, data: Dataset) -> None:
 
 
 def _fit(normalise: Normalise, seen: list[Part], *, bend: bool) -> None:
+    if normalise.elements:
+        seen = [(view.reshape(len(view), -1), rows) for view, rows in seen]
     mean, spread = _moments(seen)
     # A channel that never changes tells nothing; do not blow up its rounding.
     spread = np.where(spread > np.maximum(STILL * abs(mean), TINY), spread, 1.0)

@@ -23,7 +23,7 @@ from ddnn.tuning.report import change, frontier_document
 from ddnn.tuning.sample import Sample
 from ddnn.types import Array, Ints
 
-__all__ = ["Chosen", "Tuned", "choose", "tune", "tune_policy"]
+__all__ = ["Chosen", "Tuned", "choose", "seen_on", "tune", "tune_policy"]
 
 _FEW: Final = 100  #: events of a class below which its recall is kept with room
 _ROOM: Final = 0.5
@@ -57,6 +57,11 @@ def tune(
 ) -> Policy:
     """`policy`, one version on, of the lowest cost at an accuracy at most `max_accuracy_drop` below the best exit's."""
     return choose(Sample(scores, cost), policy, Objective(max_accuracy_drop), criterion=criterion).policy
+
+
+def seen_on(sample: Sample, policy: Policy, objective: Objective) -> Policy:
+    """`policy` with what it does on other events than those it was chosen on, and so promises."""
+    return _remember(sample, policy, objective)
 
 
 def tune_policy(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from ddnn.network.beside import DEPTH, LEAVES, Trees
+from ddnn.network.beside import DEPTH, LEAVES, SEEN, Trees
 from ddnn.network.encoding import Encode
 
 CHANCE = np.random.default_rng(0)
@@ -25,7 +25,12 @@ def test_trees_say_what_scikit_learns_model_does(y: np.ndarray, classes: int) ->
     trees = Trees(20, classes)
     trees.fit(X, y, seed=0)
     model = HistGradientBoostingClassifier(
-        max_iter=20, max_leaf_nodes=LEAVES, max_depth=DEPTH, early_stopping=False, random_state=0
+        max_iter=20,
+        max_leaf_nodes=LEAVES,
+        max_depth=DEPTH,
+        max_features=SEEN,
+        early_stopping=False,
+        random_state=0,
     ).fit(X, y)
     said = trees(torch.from_numpy(X)).softmax(dim=1).numpy()
     assert np.abs(said[:, model.classes_] - model.predict_proba(X)).max() < 1e-5
