@@ -37,14 +37,14 @@ MOST: Final = 6000
 """Events that a trial learns from and is judged by, at most."""
 ROUNDS: Final = 100  #: of the trees beside the network
 LINEAR: Final = {"firm": 0.1, "free": 1.0}  #: inverse penalties of the logistic regression beside it
-SHARES: Final = ((0.5, 0.5, 0), (0.1, 0.9, 0), (0.5, 0, 0.5), (0.1, 0, 0.9), (0.4, 0.3, 0.3))
+SHARES: Final = ((0.5, 0.5, 0), (0.1, 0.9, 0), (0.5, 0, 0.5), (0.1, 0, 0.9), (0.4, 0.3, 0.3), (0.1, 0.45, 0.45))
 """Of network, linear and trees, that are compared."""
+WORTH: Final = 0.002
+"""What classifiers beside the network must be worth."""
 _MIXES: Final = [
-    (name, strength, shares, 0.002 + 0.003 * (shares[2] > 0))
-    for shares in SHARES
-    for name, strength in LINEAR.items()
-    if shares[1] or name == "firm"
+    (name, strength, shares) for shares in SHARES for name, strength in LINEAR.items() if shares[1] or name == "firm"
 ]
+_NETWORK, _TREES = "network", "trees"
 RARE: Final = 0.1
 """Events of the rarest class for each of the most frequent one, below which classes are judged alike."""
 TRIALS_FILE: Final = "trials.jsonl"
@@ -121,8 +121,7 @@ def find(
     """
     looks = Looks.of(data)
     first = start(looks)
-    bent = any(each.slopes is not None for each in initial_network(first, data, seed).inputs)
-    stages = changes(looks, first, bent=bent)
+    stages = changes(looks, first)
     if not stages or minutes <= 0:
         return Recipe(first, looks, ())
     with run.alone() if run else nullcontext():
@@ -130,8 +129,8 @@ def find(
         search = _Search(folded(data, FOLDS, most=MOST, seed=seed), looks, seed, 60 * minutes, memory, progress)
         search.keep(search.trial("the simplest recipe", first))
         left = [name for stage in stages for name in search.stage(stage, FOR_STAGES)]
-        if search.kept.config.network.device.pass_on and not search.beside():
-            left.append("classifiers beside the network")
+        if search.kept.config.network.device.pass_on:
+            search.beside()
         left += search.stage(savings(search.kept.config), 1.0)
         return Recipe(search.kept.config, looks, tuple(search.trials), tuple(left), search.scores())
 
@@ -195,41 +194,39 @@ class _Search:
             self._remember(known)
         return self._added(Trial(name, config, known["score"], known["exits"], known["seconds"]))
 
-    def beside(self) -> bool:
-        """Try classifiers beside the network at edge and cloud, and keep the best shares; False: there is no time."""
-        since, config = time.monotonic(), self.kept.config
-        if self.spent > self.budget:
-            return False
-        networks = self._networks.get(self._key(config)) or self._trained("classifiers beside the network", config)
-        parts: list[dict[str, dict[str, Array]]] = []
+    def beside(self) -> None:
+        """Try classifiers beside the kept network, at edge and cloud, and keep them if they are worth it."""
+        name, best, better, since = "classifiers beside the network", self.kept, self.kept.score, time.monotonic()
+        key, config = self._key(best.config), best.config
+        networks = self._networks[key] = self._networks.get(key) or self._trained(name, config)
+        local, whole = self._opinions(networks, name, since)
+        for of, strength, shares in _MIXES:
+            parts = [
+                sum(share * by[judge] for share, judge in zip(shares, (_NETWORK, of, _TREES), strict=True))
+                for by in whole
+            ]
+            score, right = self._judged([local, *(np.asarray(part).argmax(axis=1) for part in parts)])
+            if score - WORTH > better:
+                said = f"{name}: linear {shares[1]:g} ({of}), trees {shares[2]:g} of the say"
+                mixed = _changed(config, Change(said, _beside(strength, shares)))
+                best, better = Trial(said, mixed, score, right, time.monotonic() - since), score - WORTH
+        if best is not self.kept:
+            pairs = zip(networks, self.folds, strict=True)
+            self._networks[self._key(best.config)] = [self._completed(best.config, *pair) for pair in pairs]
+            self.keep(self._added(best))
+
+    def _opinions(self, networks: Sequence[DDNN], name: str, since: float) -> tuple[Array, list[dict[str, Array]]]:
+        """Labels (N,) of the local exit; probabilities (N, K) of the exits above by what judges."""
+        parts: list[list[dict[str, Array]]] = []
         for network, fold in zip(networks, self.folds, strict=True):
-            self._show("classifiers beside the network", since)
-            parts.append(_probabilities(network, fold, config, self.seed))
+            self._show(name, since)
+            parts.append(_probabilities(network, fold, self.kept.config, self.seed))
         local = [_labels_of(network, fold)[0] for network, fold in zip(networks, self.folds, strict=True)]
-        whole = {
-            exit: {name: np.concatenate([part[exit][name] for part in parts]) for name in parts[0][exit]}
-            for exit in parts[0]
-        }
-        for name, strength, shares, gain in _MIXES:
-            mixed = [
-                sum(share * whole[exit][of] for of, share in zip(("network", name, "trees"), shares, strict=True))
-                for exit in whole
-            ]
-            labels = [np.concatenate(local), *(np.asarray(each).argmax(axis=1) for each in mixed)]
-            score, right = self._judged(labels)
-            if score - gain > self.kept.score:
-                table = {"linear": strength * (shares[1] > 0), "linear_share": shares[1]}
-                table |= {"trees": ROUNDS * (shares[2] > 0), "trees_share": shares[2]}
-                changed = {"network": {"edge": table, "cloud": table}}
-                said = f"beside the network: linear {shares[1]:g}, trees {shares[2]:g} of the say"
-                found = Trial(said, Config.of(merged(config.model_dump(mode="json"), changed)), score, right, 0.0)
-                self.kept = replace(found, seconds=time.monotonic() - since)
-        if self.kept.config != config:
-            self._networks[self._key(self.kept.config)] = [
-                self._completed(network, fold) for network, fold in zip(networks, self.folds, strict=True)
-            ]
-            self.keep(self._added(self.kept))
-        return True
+        whole = [
+            {judge: np.concatenate([of[judge] for of in exit]) for judge in exit[0]}
+            for exit in zip(*parts, strict=True)
+        ]
+        return np.concatenate(local), whole
 
     def scores(self) -> Scores:
         """What the exits of the kept recipe say of each event, from the network that did not learn from its fold."""
@@ -240,11 +237,11 @@ class _Search:
         joined: dict[str, Any] = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
         return replace(parts[0], **joined)
 
-    def _completed(self, trained: DDNN, fold: Dataset) -> DDNN:
-        """A trained network with what the kept recipe has beside it."""
-        network = initial_network(self.kept.config, fold, self.seed)
+    def _completed(self, config: Config, trained: DDNN, fold: Dataset) -> DDNN:
+        """A trained network with what `config` has beside it."""
+        network = initial_network(config, fold, self.seed)
         network.load_state_dict(trained.state_dict(), strict=False)
-        fit_beside(network.eval(), fold, self.kept.config.training, self.seed)
+        fit_beside(network.eval(), fold, config.training, self.seed)
         return network
 
     def _added(self, trial: Trial) -> Trial:
@@ -301,6 +298,13 @@ def _scores_of(network: DDNN, fold: Dataset) -> Scores:
     return Scores(device, local, edge, scored.cloud.numpy(), *seen, network.topology, source)
 
 
+def _beside(strength: float, shares: Sequence[float]) -> dict[str, Any]:
+    """What a config says of a linear judge of this strength and of trees, at edge and cloud."""
+    table = {"linear": strength * (shares[1] > 0), "linear_share": shares[1]}
+    table |= {"trees": ROUNDS * (shares[2] > 0), "trees_share": shares[2]}
+    return {"network": {"edge": table, "cloud": table}}
+
+
 def _changed(config: Config, change: Change) -> Config:
     return Config.of(merged(config.model_dump(mode="json"), change.document))
 
@@ -314,8 +318,8 @@ def _labels_of(network: DDNN, fold: Dataset) -> list[Array]:
     return [exit.mean(dim=1).argmax(dim=1).numpy() for exit in exits if exit is not None]
 
 
-def _probabilities(network: DDNN, fold: Dataset, config: Config, seed: int) -> dict[str, dict[str, Array]]:
-    """Probabilities (N, K) on a fold's validation by exit and by what judges; of several edges their mean."""
+def _probabilities(network: DDNN, fold: Dataset, config: Config, seed: int) -> list[dict[str, Array]]:
+    """Probabilities (N, K) of edge and cloud on a fold's validation by what judges; of several edges their mean."""
     judges: dict[Blocks, dict[str, torch.nn.Module]] = {}
     for section, x, y, _ in taken(network, fold, config.training, seed, always=True):
         trees, known = Trees(ROUNDS, network.plan.classes), {}
@@ -323,7 +327,7 @@ def _probabilities(network: DDNN, fold: Dataset, config: Config, seed: int) -> d
         for name, strength in LINEAR.items():
             linear = known[name] = Linear(x.shape[1], network.plan.classes)
             linear.fit(x, y, strength=strength)
-        judges[section] = {**known, "trees": trees}
+        judges[section] = {**known, _TREES: trees}
     batch, seen = batch_of(fold.subset("validation")), dict[torch.nn.Module, Tensor]()
     hooks = [
         section.taken.register_forward_hook(lambda _, __, x, section=section: seen.update({section: x.flatten(1)}))
@@ -333,17 +337,14 @@ def _probabilities(network: DDNN, fold: Dataset, config: Config, seed: int) -> d
         scored = network(batch.views, batch.present)
         for hook in hooks:
             hook.remove()
-        found: dict[str, dict[str, Array]] = {}
-        for exit, sections, scores in (
-            ("edge", [*network.edges], scored.edge),
-            ("cloud", [network.cloud], scored.cloud[:, None]),
-        ):
-            said = {"network": [each.softmax(dim=1) for each in scores.unbind(dim=1)] if scores is not None else []}
+        found: list[dict[str, Array]] = []
+        for sections, scores in (([*network.edges], scored.edge), ([network.cloud], scored.cloud[:, None])):
+            said = {_NETWORK: [each.softmax(dim=1) for each in scores.unbind(dim=1)] if scores is not None else []}
             for section in (each for each in sections if isinstance(each, Blocks)):
                 for name, judge in judges[section].items():
                     said.setdefault(name, []).append(judge(seen[section]).softmax(dim=1))
             if scores is not None:
-                found[exit] = {name: torch.stack(each).mean(dim=0).numpy() for name, each in said.items()}
+                found.append({name: torch.stack(each).mean(dim=0).numpy() for name, each in said.items()})
     return found
 
 

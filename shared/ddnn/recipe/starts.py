@@ -9,13 +9,17 @@ import numpy as np
 
 from ddnn.configs import config_file, merged, read_toml
 from ddnn.data import Dataset
+from ddnn.data.moments import SIDES, finite_moments, finite_quantiles, heavy_tails, middle_deviation
 from ddnn.training import Config
+from ddnn.types import Array, Bools
 
 __all__ = ["Change", "Looks", "changes", "savings", "start"]
 
 BYTES: Final = 128
 """Most that a view may cost to be sent itself, in half precision or else in 8 bits a number."""
 WIDEST: Final = 2048  #: numbers times bins that a section takes, at most
+MOST: Final = 1_000_000
+"""Numbers of a device that tails are told from, at most."""
 STEPS: Final = 1500
 """Steps that a network of few events learns in."""
 
@@ -37,6 +41,8 @@ class Looks:
     rarest: float
     """Share of the rarest class, 1 where classes are as many."""
     grid: bool
+    tails: bool
+    """Whether a channel has heavy tails."""
 
     @classmethod
     def of(cls, data: Dataset) -> "Looks":
@@ -59,6 +65,7 @@ class Looks:
             max(shape[0] for shape in views),
             float(seen.min() / seen.max()) if len(seen) else 1.0,
             data.grid is not None,
+            any(_tails(view, data.split == "train") for view in data.views),
         )
 
 
@@ -102,20 +109,20 @@ def _network(looks: Looks) -> dict[str, Any]:
                 "edge": {**passed, "widths": [128, 64]},
                 "cloud": {"flat": True, "widths": [256, 128]},
                 "normalise": "element",
+                "tails": "keep",
             },
             "training": {"shift": 0.0},
         }
-    return {"network": {"local_fusion": "attention", "device": {"flat": True, "widths": [128]}}}
+    return {"network": {"local_fusion": "attention", "device": {"flat": True, "widths": [128]}, "tails": "keep"}}
 
 
-def changes(looks: Looks, config: Config, *, bent: bool = True) -> list[list[Change]]:
-    """What is tried, stage by stage; of each stage the best that is worth its gain is kept.
-
-    `bent`: whether there are channels with heavy tails.
-    """
+def changes(looks: Looks, config: Config) -> list[list[Change]]:
+    """What is tried, stage by stage; of each stage the best that is worth its gain is kept."""
     stages: list[list[Change]] = []
     if looks.kind == "numbers":
         passing = config.network.device.pass_on
+        if looks.tails:
+            stages.append([Change("heavy tails bent", {"network": {"tails": "bend"}}, 0.005)])
         tiers = ("device", "edge", "cloud") if passing else ("device",)
         most = max(4, min(16, WIDEST // (looks.numbers * looks.devices)))
         stages.append(
@@ -126,8 +133,6 @@ def changes(looks: Looks, config: Config, *, bent: bool = True) -> list[list[Cha
         )
         if passing and looks.numbers > looks.channels:
             stages.append([Change("channels on one scale", {"network": {"normalise": "channel"}})])
-        if bent:
-            stages.append([Change("heavy tails as they are", {"network": {"tails": "keep"}})])
     if looks.kind == "series":
         spectrum = {"spectrum": True, "device": {"flat": True, "widths": [128]}}
         turn = {"turn": 40.0} if looks.channels % 3 == 0 else {}
@@ -159,6 +164,17 @@ def changes(looks: Looks, config: Config, *, bent: bool = True) -> list[list[Cha
     if looks.rarest < 0.1:
         stages.append([Change("classes weighed alike", {"training": {"class_weights": "balanced"}})])
     return stages
+
+
+def _tails(view: Array, train: Bools) -> bool:
+    """Whether a channel of the training events has heavy tails; a few thousand numbers say so."""
+    if view.dtype == np.uint8:
+        return False
+    rows = np.flatnonzero(train)
+    rows = rows[:: max(len(rows) * math.prod(view.shape[1:]) // MOST, 1)]
+    values = np.moveaxis(view[rows], 1, -1).reshape(-1, view.shape[1])
+    _, _, deviation = finite_moments(values, (0,))
+    return bool(heavy_tails(deviation, middle_deviation(*finite_quantiles(values, SIDES))).any())
 
 
 def _bins(tiers: Sequence[str], bins: int) -> Document:
