@@ -200,7 +200,8 @@ def _first_policy(
             for sentence in unmet_sentences(tuned["unmet"]):
                 say(sentence)
             return seen_on(validation, policy, objective) if folds and len(validation) >= TUNED_FROM else policy
-        why = f"there are {len(sample)} events to tune on; expected at least {TUNED_FROM}"
+        kind = "events" if folds else "validation events"
+        why = f"there are {len(sample)} {kind} to tune on; expected at least {TUNED_FROM}"
     except BadData as error:
         sample, why = folds, str(error)
     policy = careful_policy(draft.policy, draft.topology, sample)
