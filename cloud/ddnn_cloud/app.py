@@ -37,6 +37,7 @@ class CloudService(Service):
         (given,) = topology.sent(Tier.EDGE)
         self._by_edge, self._devices, self._classes = given.child is Tier.EDGE, parts.devices, parts.classes
         self._below = [(list(edge.devices), _carried(parts, len(edge.devices))) for edge in topology.edges]
+        self._scores = topology.score_codec(Exit.DEVICE)
         self._exits_below = {exit.value.encode(): exit for exit in topology.exits[:-1]}
         inputs = _inputs(parts)
         self._names = tuple(spec.name for spec in inputs)
@@ -63,7 +64,9 @@ class CloudService(Service):
         version = request.integer("policy_version", 1, MOST_VERSIONS) if answered else None
         if answered:
             exits: Sequence[Exit | None] = self._answered(request, rows, carried.name)
-            name, tensor = "scores", request.take("scores", "FP32", (rows, self._classes))
+            name, rounded = "scores", self._scores.wire_shape((self._classes,))
+            tensor = request.take(name, self._scores.datatype, (rows, *rounded))
+            tensor = self._scores.unpack(tensor, (self._classes,))
         else:
             exits, name = [None] * rows, carried.name
             tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]), missing=carried.missing)
@@ -129,9 +132,10 @@ def _inputs(parts: Parts) -> list[TensorSpec]:
     ]
     if not _may_answer(parts.bundle.topology):
         return specs
+    scores = parts.bundle.topology.score_codec(Exit.DEVICE)
     return [
         *specs,
-        TensorSpec("scores", "FP32", (-1, parts.classes), optional=True),
+        TensorSpec("scores", scores.datatype, (-1, *scores.wire_shape((parts.classes,))), optional=True),
         TensorSpec("exit", "BYTES", (-1,), optional=True),
         TensorSpec("answered", "BOOL", (-1,), optional=True),
     ]

@@ -77,7 +77,7 @@ def _offload(parts: Parts, *, alone: bool) -> ToEdge | None:
         return None
     topology, settings = parts.bundle.topology, parts.settings
     first, later = topology.sent(Tier.DEVICE), topology.sent(Tier.DEVICE, "asked")
-    packed = [given for given in first if given.what == "view"]  # a section packs its features itself
+    packed = [given for given in first if given.what != "features"]  # which a section packs itself
     return ToEdge(
         parts.uplink,
         parts.metrics,

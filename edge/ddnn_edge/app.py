@@ -33,10 +33,11 @@ class EdgeService(Service):
 
     def __init__(self, parts: Parts, engine: Engine, collector: Collector) -> None:
         topology = parts.bundle.topology
-        self._mine = topology.edges[parts.settings.index].devices
+        self._mine, self._classes = topology.edges[parts.settings.index].devices, parts.classes
         self._present = np.ones(1, np.bool_)
         self._alone = np.eye(parts.devices, dtype=np.bool_)
         self._payload = _payload(parts, self._mine[0])
+        self._scores = topology.score_codec(Exit.DEVICE)
         self._second = {given.what for given in topology.sent(Tier.DEVICE, "asked")}
         can_answer = Exit.DEVICE in topology.exits
         answered = [TensorSpec("answered", "BOOL", (-1,), optional=True)] if can_answer else []
@@ -76,6 +77,8 @@ class EdgeService(Service):
         for spec in given:
             if spec.unpack:  # here, as in the section a file that cannot be read fails the events of others too
                 spec.unpack(tensors[spec.name])
+        if "scores" in tensors:  # here, as sections, votes and the answers of sure devices all take them
+            tensors["scores"] = self._scores.unpack(tensors["scores"], (self._classes,))
         sure = "answered" in request.inputs
         answered = request.take("answered", "BOOL", (rows,)) if sure else np.zeros(rows, np.bool_)
         if answered.any() and (second or "event" not in request.inputs):
@@ -104,9 +107,10 @@ def _sent(topology: Topology) -> tuple[Input, ...]:
 
 def _example(parts: Parts, device: int) -> tuple[dict[str, Array], Parameters]:
     golden = {name: array[:1] for name, array in parts.bundle.golden.items()}
-    return {spec.name: sent_by(golden, Tier.DEVICE, spec.name, device) for spec in _payload(parts, device)}, {
-        "device": device
-    }
+    rows = {spec.name: sent_by(golden, Tier.DEVICE, spec.name, device) for spec in _payload(parts, device)}
+    if "scores" in rows:
+        rows["scores"] = parts.bundle.topology.score_codec(Exit.DEVICE).pack(rows["scores"])
+    return rows, {"device": device}
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -150,4 +154,5 @@ def _offload(parts: Parts, mine: tuple[int, ...]) -> ToCloud | None:
         edge=settings.index,
         devices_below=mine,
         max_batch=min(_MOST_AT_ONCE, settings.max_batch),
+        scores=topology.score_codec(Exit.DEVICE),
     )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ddnn.codec import Codec
 from ddnn.serving.event import Event, State
 from ddnn.serving.offload import Offload, charge, event_tensor
 from ddnn.types import Array
@@ -22,9 +23,11 @@ _PATIENCE_S: Final = 0.05
 class ToCloud(Offload):
     """To a cloud that joins no edges: while requests are in flight, and not overdue, the next events gather."""
 
-    def __init__(self, *args: Any, edge: int, devices_below: Sequence[int], max_batch: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, edge: int, devices_below: Sequence[int], max_batch: int, scores: Codec, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self._edge, self._below, self._max_batch = edge, list(devices_below), max_batch
+        self._edge, self._below, self._max_batch, self._scores = edge, list(devices_below), max_batch, scores
         self._queue: deque[Event] = deque()
         self._in_flight = 0
         self._overdue = 0
@@ -101,7 +104,7 @@ class ToJoiningCloud(ToCloud):
         for alike, version in _under(named):
             inputs: dict[str, Array] = {
                 "event": event_tensor(alike),
-                "scores": np.stack([event.judged[event.best.exit] for event in alike]),
+                "scores": self._scores.pack(np.stack([event.judged[event.best.exit] for event in alike])),
                 "exit": np.array([event.best.exit.value.encode() for event in alike], np.object_),
                 "present": np.stack([event.best.devices[self._below] for event in alike]),
                 "answered": np.ones(len(alike), np.bool_),

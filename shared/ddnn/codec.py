@@ -51,6 +51,10 @@ class Codec(ABC):
     def unpack(self, rows: Array, shape: Shape) -> Array:
         """Rows (…, *wire_shape) → values as a section takes them."""
 
+    def arrived(self, values: Array, shape: Shape) -> Array:
+        """Values as a section gives them → as they are above."""
+        return self.unpack(self.pack(values), shape)
+
     def sample(self, shape: Shape) -> Array:
         """One row (1, *wire_shape), as large as rows are; where they differ in size, that of noise."""
         return np.zeros((1, *self.wire_shape(shape)), DATATYPES[self.datatype])

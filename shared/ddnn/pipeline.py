@@ -17,7 +17,7 @@ from ddnn.seal import read_sealed
 from ddnn.types import Exit
 
 if TYPE_CHECKING:
-    from ddnn.evaluation import Progress
+    from ddnn.evaluation import Progress, Scores
     from ddnn.evaluation.recorded import Recorded
     from ddnn.network import DDNN
     from ddnn.recipe import Recipe
@@ -132,6 +132,7 @@ def finish_bundle(
     """Make a bundle of a trained network, sealed once it is proved, tuned and tested; arguments as in `make_bundle`."""
     from ddnn.evaluation import evaluate
     from ddnn.export import draft_bundle, seal, staged
+    from ddnn.tuning import Objective
 
     phase, say = finishing.get("phase", _quiet), finishing.get("say", _quiet)
     with staged(out, force=force) as folder:
@@ -142,7 +143,8 @@ def finish_bundle(
             folder, network, data, name=name, command=command, config=document, seed=seed, golden_events=golden
         )
         recipe = finishing.get("recipe")
-        draft.policy = _first_policy(draft, data, finishing.get("objective"), say, recipe)
+        folds = recipe.scores if recipe else None
+        draft = _tuned(draft, data, finishing.get("objective") or Objective(), say, folds)
         training = draft.manifest.training
         if initial is not None:
             training = training.model_copy(update={"data": {**training.data, "initial": initial.fingerprint}})
@@ -170,40 +172,68 @@ def _yardstick(data: Dataset, seed: int, say: Say) -> dict[str, Any]:
         return {}
 
 
-def _first_policy(
-    draft: Bundle, data: Dataset, objective: "Objective | None", say: Say, recipe: "Recipe | None"
-) -> Policy:
-    """Tuned on what a recipe's exits say of folds they did not learn from, or else on validation events.
+def _tuned(draft: Bundle, data: Dataset, objective: "Objective", say: Say, folds: "Scores | None") -> Bundle:
+    """The draft under its first policy; scores go up in half precision where that changes nothing on validation.
 
-    With too few of them: careful thresholds; with raw views, the cloud's temperature alone.
+    `folds`: what a recipe's exits say of events that they did not learn from, to tune on instead of validation events.
     """
-    from ddnn.evaluation import record
-    from ddnn.tuning import Objective, Sample, choose, fit_temperatures
-    from ddnn.tuning.careful import TUNED_FROM, careful_policy
-    from ddnn.tuning.nearest import unmet, unmet_sentences
+    from ddnn.evaluation import Recorder
+    from ddnn.evaluation.rounding import same_answers
+
+    try:
+        recorder = Recorder(draft, data.subset("validation"))
+    except BadData as error:
+        return replace(draft, policy=_careful(draft, folds, objective, str(error), say))
+    whole = recorder.scores()
+    if Exit.DEVICE in draft.topology.exits:
+        half, sentences = recorder.with_scores("float16"), list[str]()
+        shorter = replace(draft, manifest=draft.manifest.model_copy(update={"topology": half.topology}))
+        rounded, costing = half.scores(), folds and replace(folds, topology=half.topology)
+        policy = _first_policy(shorter, rounded, objective, sentences.append, costing)
+        if same_answers(whole, rounded, policy):
+            for sentence in sentences:
+                say(sentence)
+            return replace(shorter, policy=policy)
+    return replace(draft, policy=_first_policy(draft, whole, objective, say, folds))
+
+
+def _first_policy(
+    draft: Bundle, validation: "Scores", objective: "Objective", say: Say, folds: "Scores | None"
+) -> Policy:
+    """Tuned on the folds, or else on validation; with too few events careful, with raw views the temperature alone."""
+    from ddnn.tuning import Sample, choose, fit_temperatures
+    from ddnn.tuning.careful import TUNED_FROM
+    from ddnn.tuning.nearest import unmet_sentences
     from ddnn.tuning.report import dropped_sentence
     from ddnn.tuning.tune import seen_on
 
-    objective, names = objective or Objective(), draft.manifest.classes
-    folds = Sample(recipe.scores, names=names) if recipe and recipe.scores else None
-    sample = folds
+    scores = validation if folds is None else folds
     try:
-        validation = Sample(record(draft, data.subset("validation")), names=names)
-        sample = folds or validation
+        sample, seen = (Sample(each, names=draft.manifest.classes) for each in (scores, validation))
         if Exit.LOCAL not in draft.topology.exits:
             return draft.policy.model_copy(update={"temperatures": fit_temperatures(sample.scores)})
-        if len(sample) >= TUNED_FROM:
-            policy = choose(sample, draft.policy, objective, closest=True).policy
-            tuned = policy.tuned or {}
-            if tuned["dropped"]:
-                say(dropped_sentence(tuned["dropped"]))
-            for sentence in unmet_sentences(tuned["unmet"]):
-                say(sentence)
-            return seen_on(validation, policy, objective) if folds and len(validation) >= TUNED_FROM else policy
-        kind = "events" if folds else "validation events"
-        why = f"there are {len(sample)} {kind} to tune on; expected at least {TUNED_FROM}"
+        if len(sample) < TUNED_FROM:
+            kind = "validation events" if folds is None else "events"
+            why = f"there are {len(sample)} {kind} to tune on; expected at least {TUNED_FROM}"
+            return _careful(draft, scores, objective, why, say)
+        policy = choose(sample, draft.policy, objective, closest=True).policy
     except BadData as error:
-        sample, why = folds, str(error)
+        return _careful(draft, folds, objective, str(error), say)
+    tuned = policy.tuned or {}
+    if tuned["dropped"]:
+        say(dropped_sentence(tuned["dropped"]))
+    for sentence in unmet_sentences(tuned["unmet"]):
+        say(sentence)
+    return seen_on(seen, policy, objective) if folds is not None and len(seen) >= TUNED_FROM else policy
+
+
+def _careful(draft: Bundle, scores: "Scores | None", objective: "Objective", why: str, say: Say) -> Policy:
+    """Careful thresholds, as nothing could be tuned; `say` hears why."""
+    from ddnn.tuning import Sample
+    from ddnn.tuning.careful import careful_policy
+    from ddnn.tuning.nearest import unmet, unmet_sentences
+
+    sample = None if scores is None else Sample(scores, names=draft.manifest.classes)
     policy = careful_policy(draft.policy, draft.topology, sample)
     limits = ", ".join(f"{exit} {limit:.3g}" for exit, limit in policy.thresholds.model_dump().items() if limit)
     say(f"not tuned, careful thresholds instead ({limits}): {why}")

@@ -89,6 +89,10 @@ class Input(Frozen):
     codec: str
     when: When  #: always: with the child's first message of an event. asked: only where the exit below is not sure.
 
+    def of_scores(self, codec: str) -> "Input":
+        """The same in another codec, if it is scores."""
+        return self.model_copy(update={"codec": codec}) if self.what == "scores" else self
+
 
 class SectionSpec(Frozen):
     """One section."""
@@ -256,6 +260,20 @@ class Topology(Frozen):
     def codec(self, given: Input, child: int = 0) -> Codec:
         """The codec of what a section takes of child number `child`."""
         return codec_of(given.codec, self.devices[child].view.dtype if given.what == "view" else "FP32")
+
+    def score_codec(self, exit: Exit) -> Codec:
+        """The codec in which an exit's scores go up; every tier judges them as they arrive, so that all agree."""
+        named = (given.codec for each in self.sections for given in each.inputs if given.what == "scores")
+        go_up = exit is Exit.DEVICE or (exit is not Exit.CLOUD and len(self.edges) > 1)
+        return codec_of(next(named, "float32") if go_up else "float32")
+
+    def with_scores(self, codec: str) -> "Topology":
+        """The same network, the scores of which go up in another codec."""
+        sections = [
+            each.model_copy(update={"inputs": tuple(given.of_scores(codec) for given in each.inputs)})
+            for each in self.sections
+        ]
+        return self.model_copy(update={"sections": tuple(sections)})
 
     def shape(self, given: Input, child: int, classes: int = 0) -> Shape:
         """Shape of what a section takes of child number `child`; scores have K `classes`."""

@@ -55,7 +55,7 @@ class Messages:
     def answered(self, edge: int, exit: Exit) -> Size:
         """What one of several edges sends the cloud of an event that it settled at `exit`."""
         tensors: dict[str, Array] = {
-            "scores": np.zeros((1, self._classes), np.float32),
+            "scores": self._topology.score_codec(exit).sample((self._classes,)),
             "exit": np.array([exit.value.encode()], np.object_),
             "present": self._present(edge),
             "answered": np.ones(1, np.bool_),

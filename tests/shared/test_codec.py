@@ -125,3 +125,12 @@ def test_a_codec_that_is_not_there_is_refused_with_those_that_are(name: str) -> 
 def test_a_foreign_name_must_make_a_codec() -> None:
     with pytest.raises(BadConfig, match=r"which makes a dict; expected a ddnn\.codec\.Codec"):
         codec_of("builtins:dict")
+
+
+def test_half_precision_saturates_and_leaves_what_is_missing() -> None:
+    scores = np.array([[1e9, -np.inf, 0.1, np.nan]], np.float32)
+    arrived = codec_of("float16").arrived(scores, (4,))
+    np.testing.assert_array_equal(arrived[0, :2], [65504, -65504])
+    assert arrived[0, 2] == np.float32(np.float16(0.1))
+    assert np.isnan(arrived[0, 3])
+    assert codec_of("float32").arrived(scores, (4,)) is scores

@@ -16,10 +16,12 @@ import ddnn.seal
 import ddnn.training.trainer
 from ddnn.bundle import WEIGHTS_FILE, Bundle
 from ddnn.errors import BadConfig, BadInput
+from ddnn.evaluation.sent import sent, sent_lines
 from ddnn.export import sample_data
 from ddnn.pipeline import finish_bundle, make_bundle
 from ddnn.training import Config, Run, initial_network
 from ddnn.training.run import weights_of
+from ddnn.types import Exit
 
 SMALL = Config.of(
     {
@@ -46,6 +48,42 @@ def test_with_few_events_to_tune_by_exits_answer_with_care(tmp_path: Path, event
         assert bundle.policy.tuned is None
         assert max(thresholds.local, thresholds.edge) > 0
         assert sentences[0].startswith("not tuned, careful thresholds instead (")
+
+
+@pytest.mark.parametrize(
+    ("events", "offset", "codec"), [(900, 0, "float16"), (60, 0, "float16"), (900, 200, "float32")]
+)
+def test_scores_go_up_in_half_precision_where_that_changes_no_decision(
+    tmp_path: Path, events: int, offset: int, codec: str
+) -> None:
+    data, sentences = sample_data([(5,)] * 2, events=events), list[str]()
+    network = initial_network(SMALL, data, 0)
+    with torch.no_grad():  # near 200, half precision has eighths
+        for module in network.devices.modules():
+            if isinstance(module, torch.nn.Linear) and module.out_features == len(data.classes):
+                module.bias.add_(offset)
+    made = finish_bundle(network, data, tmp_path / "b", golden_events=10, yardstick=False, say=sentences.append)
+    bundle = Bundle.open(made.path)
+    scores, features, up = bundle.manifest.training.test["sent"]
+    assert bundle.topology.score_codec(Exit.DEVICE).name == scores["codec"] == codec
+    assert len(sentences) == len(set(sentences))
+    assert sent_lines([scores, features, up]) == [
+        f"device → edge: scores, {scores['bits']} bits a number, {scores['bytes']} bytes;"
+        " when asked for, features, 1 bit a number, 1 byte (a raw view has 20)",
+        "edge → cloud: features, 1 bit a number, 1 byte (the raw views have 40)",
+    ]
+    assert scores["bytes"] == 3 * scores["bits"] // 8
+
+
+def test_a_view_that_goes_up_itself_is_said_to(tmp_path: Path) -> None:
+    passing = {"flat": True, "pass_on": True, "cut_codec": "float16", "widths": [4]}
+    config = Config.of({"network": {"device": passing, "edge": passing, "cloud": {"flat": True, "widths": [4]}}})
+    data = sample_data([(5,)] * 2, events=60)
+    made = finish_bundle(initial_network(config, data, 0), data, tmp_path / "b", config=config, yardstick=False)
+    assert [line.split("; ")[-1] for line in sent_lines(sent(made))] == [
+        "when asked for, the view itself, 16 bits a number, 10 bytes (a raw view has 20)",
+        "edge → cloud: what its devices send, 16 bits a number, 20 bytes (the raw views have 40)",
+    ]
 
 
 def test_a_bundle_is_sealed_once_and_is_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,20 @@ def test_devices_send_scores_then_features_when_asked_and_an_edge_its_own() -> N
     assert [topology.edge_of(device) for device in range(3)] == [0, 1, 0]
 
 
+def test_scores_alone_go_up_in_another_codec_and_are_what_an_exit_judges_by() -> None:
+    one, two = (Topology.tiered([VIEW] * 3, edges, CUT, UP) for edges in ([(0, 1, 2)], [(0, 2), (1,)]))
+    half = two.with_scores("float16")
+    assert half.codecs == {*two.codecs - {"float32"}, "float16"}
+    assert Topology.model_validate(half.model_dump(mode="json")) == half
+    assert half.with_scores("float32") == two
+    assert half.bytes(half.sent(Tier.DEVICE)[0], 0, 10) == 20
+    assert [half.score_codec(exit).name for exit in Exit] == ["float16", "float16", "float16", "float32"]
+    alone = one.with_scores("float16")  # scores of the edge's exits stay there
+    assert [alone.score_codec(exit).name for exit in Exit] == ["float16", "float32", "float32", "float32"]
+    raw = Topology.tiered([VIEW] * 2, [(0, 1)], None)
+    assert raw.with_scores("float16") == raw
+
+
 def test_without_an_edge_section_the_edge_passes_features_on() -> None:
     topology = Topology.tiered([VIEW] * 2, [(0, 1)], CUT)
     assert topology.exits == (Exit.DEVICE, Exit.LOCAL, Exit.CLOUD)

@@ -200,9 +200,12 @@ def _show_trials(recipe: "Recipe") -> None:
 def _show(out: Path, report: dict[str, Any]) -> None:
     from rich.console import Console
 
+    from ddnn.evaluation.sent import sent_lines
     from ddnn.evaluation.table import classes_table, exits_table
 
     console = Console(stderr=True)
     console.print(exits_table(report, f"{out} on {report['events']} test events, each exit as if it answered all"))
     console.print(classes_table(report["by_class"]))
+    for line in sent_lines(report["sent"]):
+        typer.echo(line, err=True)
     typer.echo(f"serve it with `{shlex.join([command_name(), 'up', str(out)])}`", err=True)

@@ -22,7 +22,8 @@ from ddnn.types import Bools, Exit
 __all__ = ["TIE", "Agreement", "agreement"]
 
 TIE: Final = 1e-4  #: how near to its threshold a criterion may be decided by rounding
-_FLIPPED: Final = 1e-3  #: scores that differ by more than this between batch sizes differ in a feature bit
+_FLIPPED: Final = 1e-4
+"""Scores that differ by more than this between batch sizes differ in a feature bit, or were rounded otherwise."""
 _EXITS: Final = tuple(Exit)
 
 
@@ -57,7 +58,7 @@ def agreement(bundle: Bundle, data: Dataset, answers: Sequence[EventAnswer]) -> 
     odd = np.flatnonzero(~same & ~degraded)
     ties |= {row: "two answers are equally sure" for row in odd.tolist() if _twins(answers[row])}
     flipping = odd[_flipping(bundle, data.take(odd))].tolist()
-    ties = dict.fromkeys(flipping, "a feature bit is at its sign") | ties
+    ties = dict.fromkeys(flipping, "a feature bit or a rounded score is at a tie") | ties
     answer_differs = ~(same_label & same_exit)
     differing = {
         row: "served and offline differ" if answer_differs[row] else f"probabilities differ by {apart[row]:.2g}"
@@ -121,12 +122,12 @@ def _near_thresholds(
 
 
 def _flipping(bundle: Bundle, data: Dataset) -> Bools:
-    """(N,) whose features change with the batch size, because a value before the sign is next to zero."""
+    """(N,) that change with the batch size: a value before a sign is next to zero, a score between two of 16 bits."""
     changed = np.zeros(len(data), np.bool_)
     if len(data):
         first, *others = (Recorder(bundle, data, batch=batch).scores() for batch in (256, 32, 1))
         for other in others:
-            changed |= np.abs(first.cloud - other.cloud).max(axis=1) > _FLIPPED
-            if first.edge is not None and other.edge is not None:
-                changed |= np.abs(first.edge - other.edge).max(axis=(1, 2)) > _FLIPPED
+            for exit in bundle.topology.exits:
+                apart = np.abs(first.of(exit) - other.of(exit)).max(axis=-1) > _FLIPPED
+                changed |= (apart & first.there(exit)).reshape(len(data), -1).any(axis=1)
     return changed

@@ -13,6 +13,7 @@ from ddnn.data import Dataset
 from ddnn.evaluation.classes import by_class
 from ddnn.evaluation.decide import Decisions, decide
 from ddnn.evaluation.scores import Progress, Recorder, Scores
+from ddnn.evaluation.sent import sent
 from ddnn.policy import Policy
 from ddnn.traffic import communication_bytes, crossings
 from ddnn.types import Array, Bools, Exit, Ints, Tier
@@ -41,6 +42,7 @@ def evaluate(
         "overall": overall(scores, decisions, bundle.policy),
         "by_class": by_class(scores, decisions, bundle.manifest.classes),
         "bytes": traffic(scores, decisions, bundle.policy),
+        "sent": sent(bundle),
     }
     return document | ({"missing": missing_devices(recorder, bundle.policy, data.y, progress)} if missing else {})
 

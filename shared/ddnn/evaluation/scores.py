@@ -4,6 +4,7 @@ Legend: N events, D devices, E edges, K classes.
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,6 +114,18 @@ class Recorder:
             if progress:
                 progress("device sections", done + 1, len(own))
 
+    def with_scores(self, codec: str) -> "Recorder":
+        """The same for scores that go up in another codec, where they did so as they are; devices run no second time.
+
+        Exact, as rounding comes after the devices' sections.
+        """
+        other = copy(self)
+        other.topology = self.topology.with_scores(codec)
+        if (whole := self.below.get("device_scores")) is not None:
+            rounded = other.topology.score_codec(Exit.DEVICE).arrived(whole, (self._classes,))
+            other.below = {**self.below, "device_scores": rounded}
+        return other
+
     def scores(self, present: Bools | None = None) -> Scores:
         """Run the fusing sections where `present` (N, D) says so; by default, where the data says a device sees."""
         data, topology = self._data, self.topology
@@ -130,7 +143,7 @@ class Recorder:
     def _run(self, spec: SectionSpec, answers: dict[str, Array], rows: Ints) -> None:
         """Add to `answers` what a section says of the events at `rows`: its scores, its features as they are sent."""
         count = sum(other.exit is spec.exit for other in self.topology.sections)
-        shape = (len(self._data), count)
+        shape, codec = (len(self._data), count), self.topology.score_codec(spec.exit)
         scores = answers.setdefault(f"{spec.exit}_scores", np.zeros((*shape, self._classes), np.float32))
         sent: Array | None = None
         if spec.features:
@@ -139,7 +152,7 @@ class Recorder:
         for start in range(0, len(rows), self._batch):
             few = rows[start : start + self._batch]
             outputs = self._sections[spec.file].run(**taken(self.topology, spec, answers, few))
-            scores[few, spec.index] = outputs["scores"]
+            scores[few, spec.index] = codec.arrived(outputs["scores"], (self._classes,))
             if spec.features and sent is not None:
                 sent[few, spec.index] = spec.features.pack(outputs["features"])
 

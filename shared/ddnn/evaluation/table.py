@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ddnn.evaluation.agreement import Agreement
 from ddnn.evaluation.classes import balanced, worst
+from ddnn.evaluation.sent import sent_lines
 from ddnn.evaluation.yardstick import best_alone, named
 from ddnn.formatting import count, interval, number, percent, table, threshold
 from ddnn.types import Exit
@@ -29,6 +30,8 @@ def show(document: Document, console: Console) -> None:
     console.print(exits_table(document))
     console.print(classes_table(document["by_class"]))
     console.print(_bytes(document["bytes"]))
+    for line in sent_lines(document["sent"]):
+        console.print(line, style="dim")
     console.print(_devices(document, missing.get("one")))
     if missing.get("subsets"):
         console.print(_subsets(missing["subsets"]))

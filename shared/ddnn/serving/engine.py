@@ -41,6 +41,7 @@ class Step:
     needs: tuple[str, ...]  #: the inputs without which this step cannot run
     unpack: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)  #: what rows become, by input
     pack: Callable[[Array], Array] | None = None  #: what features become on the way out
+    scored: Callable[[Array], Array] | None = None  #: what scores (B, K) are above, and so here
 
     @classmethod
     def of(cls, spec: SectionSpec, section: Section, topology: Topology) -> "Step":
@@ -49,10 +50,12 @@ class Step:
         for given in spec.inputs:
             child = topology.children(spec, given)[0]
             codec = topology.codec(given, child)
-            if codec.name not in ("view", "float32"):
+            if codec.name not in ("view", "float32") and given.what != "scores":  # which are unpacked as they come
                 unpack[given.what] = partial(codec.unpack, shape=topology.shape(given, child))
         needs = tuple(given.what for given in spec.inputs)
-        return cls(spec.exit, section, needs, unpack, spec.features.coded.pack if spec.features else None)
+        scores = topology.score_codec(spec.exit)
+        scored = None if scores.name == "float32" else lambda values: scores.arrived(values, values.shape[1:])
+        return cls(spec.exit, section, needs, unpack, spec.features.coded.pack if spec.features else None, scored)
 
     def run(self, events: Sequence[Event]) -> dict[str, Array]:
         """Run the section on a batch of events; features come out packed."""
@@ -66,6 +69,8 @@ class Step:
         outputs = self.section.run(**rows)
         if self.pack:
             outputs["features"] = self.pack(outputs["features"])
+        if self.scored:
+            outputs["scores"] = self.scored(outputs["scores"])
         return outputs
 
 

@@ -61,7 +61,7 @@ def _bytes(subject: Subject) -> dict[str, Any]:
         **sent,
         "per_device": sent["device_to_edge"]["payload"] / count,
         "formula_per_device": sent["formula"] / count,
-        "scores": 4 * len(subject.bundle.manifest.classes) if cut else None,
+        "scores": topology.score_codec(Exit.DEVICE).bytes((len(subject.bundle.manifest.classes),)) if cut else None,
         "features": cut.bytes if cut else None,
         "cut": list(cut.shape) if cut else None,
         "present": float(subject.test.present.mean()),

@@ -64,6 +64,7 @@ def test_evaluate_prints_the_document_alone(make_bundle: MakeBundle, data: Path)
         "overall",
         "by_class",
         "bytes",
+        "sent",
         "missing",
     }
 

@@ -32,6 +32,7 @@ def test_the_document_has_these_keys(make_bundle: MakeBundle, make_data: MakeDat
         "overall",
         "by_class",
         "bytes",
+        "sent",
         "missing",
     ]
     assert [document[key] for key in ("events", "classes", "devices", "split")] == [40, 3, 3, "test"]

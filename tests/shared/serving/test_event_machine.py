@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ddnn.codec import payload_of
+from ddnn.codec import codec_of, payload_of
 from ddnn.policy import Policy, Thresholds
 from ddnn.runtime import Section
 from ddnn.serving.batching import SectionQueue
@@ -172,6 +172,7 @@ class Events(RuleBasedStateMachine):
             edge=0,
             devices_below=range(DEVICES),
             max_batch=3,
+            scores=codec_of("float32"),
         )
         self.engine = Engine(
             steps,
