@@ -178,7 +178,7 @@ def test_the_command_to_serve_it_can_be_typed_as_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exits = {exit.value: None for exit in Exit}
-    report: dict[str, Any] = {"events": 1, "overall": {"accuracy": 1.0, "thresholds": {}}, "exits": exits}
+    report: dict[str, Any] = {"events": 1, "overall": {"accuracy": 1.0, "thresholds": {}}, "exits": exits, "sent": []}
     report["by_class"] = {
         "names": ["a"],
         "events": [1],
