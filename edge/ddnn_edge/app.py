@@ -17,7 +17,7 @@ from ddnn.serving.service import Parts, Service, load_parts, make_uplink
 from ddnn.settings import Settings
 from ddnn.topology import Input, Topology
 from ddnn.types import Answer, Array, Exit, Tier
-from ddnn.wire import InferRequest, Parameters, shown
+from ddnn.wire import InferRequest, Parameters, shown, whole
 from ddnn_edge.offload import ToCloud, ToJoiningCloud
 
 __all__ = ["EdgeService", "create_app", "make_service"]
@@ -60,7 +60,7 @@ class EdgeService(Service):
         """One device's scores, features, both, or its view, of B events, each with its event's id."""
         if not request.inputs.keys() <= set(self._names):
             request.refuse_unknown(self._names)
-        device = request.parameters.get("device")
+        device = whole(request.parameters.get("device"))
         if type(device) is not int or device not in self._mine:
             mine = ", ".join(map(str, self._mine))
             raise BadInput(f"parameter 'device' is {shown(device)}; this edge joins the devices {mine}")

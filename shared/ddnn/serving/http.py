@@ -33,6 +33,8 @@ _INFER: Final = frozenset({f"/v2/models/{MODEL}/infer", f"/v2/models/{MODEL}/ver
 _ANY_INFER: Final = re.compile("/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 _HEADER_LENGTH: Final = HEADER_LENGTH.lower().encode()
 _MEMBERS: Final = 64
+_GZIP, _ZLIB, _RAW = 31, 15, -15  # what zlib calls the envelopes
+_ENCODINGS: Final = b"gzip, deflate, identity"
 CALLER_LEFT: Final = 499  #: what a request is counted as whose caller left before it was answered
 _TASK, _GONE = "task", "gone"
 
@@ -54,6 +56,8 @@ def refusal(error: DDNNError, *, tier: str, request: str, retry_after: int = 1) 
         head.append((b"retry-after", b"%d" % retry_after))
     if error.status == 401:
         head.append((b"www-authenticate", b"Bearer"))
+    if error.status == 415:
+        head.append((b"accept-encoding", _ENCODINGS))
     return head, body
 
 
@@ -219,10 +223,12 @@ class App(FastAPI):
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """Read at most `limit` bytes, after gzip; raise `TooLarge`, `UnsupportedEncoding` or `BadInput`."""
-    encoding = headers.get(b"content-encoding", b"").strip().lower()
-    if encoding not in (b"", b"identity", b"gzip"):
-        raise UnsupportedEncoding(f"Content-Encoding is {encoding[:40].decode('latin-1')!r}; expected gzip or none")
+    """Read at most `limit` bytes, after unpacking; raise `TooLarge`, `UnsupportedEncoding` or `BadInput`."""
+    encoding = headers.get(b"content-encoding", b"").strip().lower().removeprefix(b"x-")
+    if encoding not in (b"", b"identity", b"gzip", b"deflate"):
+        found = headers[b"content-encoding"][:40].decode("latin-1")
+        raise UnsupportedEncoding(f"Content-Encoding is {found!r}; expected one of {_ENCODINGS.decode()}, or none")
+    packed = encoding in (b"gzip", b"deflate")
     stated = headers.get(b"content-length", b"0")
     if stated.isdigit() and int(stated) > limit:
         raise TooLarge(f"the body is {int(stated)} bytes; expected at most {limit}")
@@ -234,26 +240,44 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int
         chunk, more = message.get("body", b""), message.get("more_body", False)
         if len(body) + len(chunk) > limit:
             raise TooLarge(f"the body is over {limit} bytes; expected at most that")
-        if not more and not body and encoding != b"gzip":
+        if not more and not body and not packed:
             return bytes(chunk)  # all at once, as most are: bytes stay as they are, without a copy
         body += chunk
-    return _gunzip(bytes(body), limit) if encoding == b"gzip" else bytes(body)
+    if not packed:
+        return bytes(body)
+    return _gunzip(bytes(body), limit) if encoding == b"gzip" else _inflate(bytes(body), limit)
 
 
 def _gunzip(packed: bytes, limit: int) -> bytes:
     """Unpack all members; their number is bounded, as each copies what follows it."""
-    body = bytearray()
+    body = b""
     for _ in range(_MEMBERS):
-        unzip = zlib.decompressobj(wbits=31)
-        try:
-            body += unzip.decompress(packed, limit + 1 - len(body))
-        except zlib.error as error:
-            raise BadInput(f"the body is not valid gzip: {error}") from error
-        if len(body) > limit:
-            raise TooLarge(f"the body is over {limit} bytes after gzip; expected at most that")
-        if not unzip.eof:
-            raise BadInput("the gzip body is cut short")
-        packed = unzip.unused_data
+        member, packed = _unpack(packed, limit, _GZIP, "gzip", taken=len(body))
+        body += member
         if not packed:
-            return bytes(body)
+            return body
     raise BadInput(f"the gzip body has more than {_MEMBERS} members; expected fewer")
+
+
+def _inflate(packed: bytes, limit: int) -> bytes:
+    """Unpack deflate, in zlib's envelope as the standard has it, or without one as some clients write it."""
+    # The envelope's first two bytes: method 8, and a check sum.
+    enveloped = len(packed) > 1 and packed[0] & 15 == 8 and int.from_bytes(packed[:2], "big") % 31 == 0
+    body, rest = _unpack(packed, limit, _ZLIB if enveloped else _RAW, "deflate")
+    if rest:
+        raise BadInput(f"the deflate body has {len(rest)} bytes after its end; expected none")
+    return body
+
+
+def _unpack(packed: bytes, limit: int, envelope: int, name: str, taken: int = 0) -> tuple[bytes, bytes]:
+    """What is packed once, at most `limit` bytes with the `taken` ones before it, and what follows it."""
+    unzip = zlib.decompressobj(envelope)
+    try:
+        body = unzip.decompress(packed, limit + 1 - taken)
+    except zlib.error as error:
+        raise BadInput(f"the body is not valid {name}: {error}") from error
+    if taken + len(body) > limit:
+        raise TooLarge(f"the body is over {limit} bytes after {name}; expected at most that")
+    if not unzip.eof:
+        raise BadInput(f"the {name} body is cut short")
+    return body, unzip.unused_data

@@ -36,21 +36,25 @@ def _parameter(name: str, text: str, kind: str = "string", where: str = "header"
 
 
 _TEXT: Final = {"type": "string"}
-_PARAMETERS: Final = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+# What is absent may be null.
+_PARAMETERS: Final = {
+    "type": ["object", "null"],
+    "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+}
 _ERROR: Final = _object(
     **dict.fromkeys(("error", "code", "request_id"), _TEXT),
     tier={**_TEXT, "enum": [*Tier]},
     retryable={"type": "boolean"},
 )
 _TENSOR: Final = _object(
-    {"parameters": _PARAMETERS, "data": {"type": "array"}},
+    {"parameters": _PARAMETERS, "data": {"type": ["array", "null"]}},
     name=_TEXT,
     datatype={**_TEXT, "enum": [*DATATYPES]},
     shape=_list({"type": "integer", "minimum": 0}),
 )
-_OUTPUTS: Final = _list(_object({"parameters": _PARAMETERS}, name=_TEXT))
+_OUTPUTS: Final = {**_list(_object({"parameters": _PARAMETERS}, name=_TEXT)), "type": ["array", "null"]}
 _REQUEST: Final = _object(
-    {"id": {**_TEXT, "maxLength": 256}, "parameters": _PARAMETERS, "outputs": _OUTPUTS},
+    {"id": {"type": ["string", "null"], "maxLength": 256}, "parameters": _PARAMETERS, "outputs": _OUTPUTS},
     inputs=_list(_TENSOR, minItems=1),
 )
 _RESPONSE: Final = _object(

@@ -10,9 +10,11 @@ import resource
 import secrets
 import socket
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Final, cast
 
+import httptools
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -33,19 +35,31 @@ _BYTES: Final = 64 << 10
 _HEADERS: Final = 100
 _SECONDS: Final = 10.0
 _CONNECTIONS: Final = 4096  #: each costs some kilobytes
+_EARLY: Final = b"HTTP/1.1 "  #: what every response begins with
+_EARLY_S: Final = 0.1
+_OF_OFFERS: Final = {
+    b"upgrade",
+    b"http2-settings",
+}  #: headers, and words of `Connection`, that only offer another protocol
 
 
 class OneWrite:
-    """A transport that writes head and body of a response at once: a second system call costs as much as decoding."""
+    """A transport that writes head and body of a response at once: a second system call costs as much as decoding.
+
+    A response may begin early, byte by byte, with what every one of them begins with.
+    """
 
     def __init__(self, transport: asyncio.Transport, protocol: HttpToolsProtocol) -> None:
         self._transport = transport
         self._protocol: HttpToolsProtocol | None = protocol
         self._begun: object = None
         self._head = b""
+        self._early = 0  # bytes of the next response that are out
 
     def write(self, data: bytes) -> None:
         cycle = self._protocol.cycle if self._protocol else None
+        if self._early:
+            data, self._early = data[self._early :], 0
         if self._head:
             head, self._head = self._head, b""
             self._transport.writelines((head, data))
@@ -54,9 +68,20 @@ class OneWrite:
         else:
             self._transport.write(data)
 
-    def close(self) -> None:
+    def begin_early(self) -> None:
+        """Write one more byte of the next response, if it has not begun."""
+        if self._early < len(_EARLY):
+            self._transport.write(_EARLY[self._early : self._early + 1])
+            self._early += 1
+
+    def flush(self) -> None:
+        """Write a head that no body follows: that of a `HEAD`."""
         if self._head:
-            self._transport.write(self._head)
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def close(self) -> None:
+        self.flush()
         self._transport.close()
 
     def forget_protocol(self) -> None:
@@ -70,12 +95,14 @@ class OneWrite:
 class BoundedHeads(HttpToolsProtocol):
     """Refuses a head over 64 kB, over 100 headers, or not there within 10 s; and too many callers.
 
-    Notes when a request's first byte came, and when its caller leaves before it is answered.
+    Notes when a request's first byte came, and when its caller leaves before it is answered; declines every upgrade.
     """
 
     _in_head = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _offered = False  # this head offers another protocol; it is read again, without that
+    _early_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, OneWrite(transport, self)))
@@ -86,6 +113,8 @@ class BoundedHeads(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        if self._early_timer:
+            self._early_timer.cancel()
         if self.cycle and not self.cycle.response_complete:
             caller_left(self.cycle.scope["state"])
         super().connection_lost(exc)
@@ -105,20 +134,70 @@ class BoundedHeads(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._end_head()
-        super().on_headers_complete()
+        self._offered = self.parser.should_upgrade()
+        if not self._offered:
+            super().on_headers_complete()
+        elif self.parser.get_method() == b"CONNECT":
+            raise ValueError("this is no proxy")
 
     def on_message_complete(self) -> None:
+        if self._offered:
+            return
         self.scope["state"]["whole"] = True  # no timer is needed to wait for the body
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        cast(OneWrite, self.transport).flush()
+        super().on_response_complete()
+
     def data_received(self, data: bytes) -> None:
         began_in_head = self._in_head
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+            return
         if began_in_head and self._in_head and not self.transport.is_closing():
             # One header may be still coming, so no callback has counted it.
             self._head_bytes += len(data)
             if self._head_bytes > 2 * _BYTES:
                 self.send_400_response("")
+
+    def _parse(self, data: bytes) -> None:
+        """Parse; where a head offers another protocol, once more without the offer, which ended the parser's work."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                method, data = self.parser.get_method(), data[offer.args[0] :]
+                lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+                lines += [b"%b: %b" % header for header in _without_offer(self.headers)]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+                self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The caller sends no more: what it has asked is answered all the same, and then the connection closes.
+
+        An end of file does not tell a caller that still reads from one that has left. The second's machine answers any
+        byte with a reset, and the next byte finds that; so the response begins early, a byte at a time.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or self.scheme == "https":  # there the end is that of both halves
+            return False
+        if cycle.more_body and not cycle.response_started:
+            self._refuse(BadInput("the caller closed its half of the connection before its body was whole"))
+            return False
+        cycle.keep_alive = False
+        self._early_timer = self.loop.call_later(_EARLY_S, self._begin_early)
+        return True
+
+    def _begin_early(self) -> None:
+        if not self.pipeline and not self.cycle.response_started:
+            cast(OneWrite, self.transport).begin_early()
+        self._early_timer = self.loop.call_later(_EARLY_S, self._begin_early)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request with the one error body, and close."""
@@ -141,6 +220,17 @@ class BoundedHeads(HttpToolsProtocol):
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _without_offer(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The headers of a request that offers no other protocol."""
+    for name, value in headers:
+        if name == b"connection":
+            words = [word for word in value.split(b",") if word.strip().lower() not in _OF_OFFERS]
+            if words:
+                yield name, b",".join(words)
+        elif name not in _OF_OFFERS:
+            yield name, value
 
 
 class _Server(uvicorn.Server):

@@ -25,6 +25,7 @@ from ddnn.wire.tensors import (
     datatype_of,
     read_tensors,
     shown,
+    whole,
     write_tensor,
 )
 
@@ -81,22 +82,27 @@ def _join_body(
 
 
 def _read_parameters(document: dict[str, Any]) -> Parameters:
-    parameters = document.get("parameters", {})
+    parameters = document.get("parameters")
+    if parameters is None:
+        return {}
     if not isinstance(parameters, dict):
         raise BadInput(f"`parameters` is {shown(parameters)}; expected an object")
     if len(parameters) > _MAX_PARAMETERS:
         raise BadInput(f"`parameters` has {len(parameters)} entries; expected at most {_MAX_PARAMETERS}")
-    for name, value in parameters.items():
+    given = {name: value for name, value in parameters.items() if value is not None}
+    for name, value in given.items():
         if not isinstance(value, bool | int | float | str):
             raise BadInput(f"parameter {shown(name)} is {shown(value)}; expected a string, a number or a boolean")
         length = len(name) + (len(value) if isinstance(value, str) else 0)
         if length > _MAX_TEXT:
             raise BadInput(f"parameter {shown(name)} has {length} characters; expected at most {_MAX_TEXT}")
-    return parameters
+    return given
 
 
 def _read_id(document: dict[str, Any]) -> str:
-    id = document.get("id", "")
+    id = document.get("id")
+    if id is None:
+        return ""
     if not isinstance(id, str):
         raise BadInput(f"`id` is {shown(id)}; expected a string")
     if len(id.encode()) > _MAX_ID:
@@ -120,6 +126,7 @@ class InferRequest:
     def take(self, name: str, datatype: str, shape: tuple[int | None, ...], *, missing: bool = False) -> Array:
         """Return the input `name` if it is of `datatype` and `shape`, finite too; None = any size but 0.
 
+        One value a row may come as a column, (B, 1) for (B,).
         `missing`: NaN and infinity are taken, as numbers that are missing.
         """
         array = self.inputs.get(name)
@@ -132,6 +139,8 @@ class InferRequest:
         array = self.inputs.get(name)
         if array is None:
             raise BadInput(f"input tensor {shown(name)} is missing; found {_names(self.inputs)}")
+        if len(shape) == 1 and array.shape[1:] == (1,):
+            array = array[:, 0]
         fits = len(array.shape) == len(shape) and all(
             have == want if want is not None else have > 0 for have, want in zip(array.shape, shape, strict=True)
         )
@@ -164,7 +173,7 @@ class InferRequest:
 
     def integer(self, name: str, low: int, high: int) -> int | None:
         """Return the parameter `name` as a whole number in [low, high], or None when it is not given."""
-        value = self.parameters.get(name)
+        value = whole(self.parameters.get(name))
         if value is None or (type(value) is int and low <= value <= high):
             return value
         raise self._unfit(name, f"a whole number from {low} to {high}")
@@ -304,7 +313,7 @@ def decode_response(body: bytes | memoryview, header_length: int | str | None = 
 
 def _response_head(text: bytes | memoryview) -> tuple[str, str, Parameters, list[Announced]]:
     document = _read_document(text)
-    version = document.get("model_version", "")
+    version = document.get("model_version") or ""
     if not isinstance(version, str):
         raise BadInput(f"`model_version` is {shown(version)}; expected a string")
     outputs = announced_tensors(document.get("outputs"), "output")

@@ -16,7 +16,7 @@ from ddnn.errors import BadInput, TooLarge
 from ddnn.types import Array
 
 __all__ = ["DATATYPES", "HARMLESS", "MAX_TENSORS", "Announced", "Entry", "Limits"]
-__all__ += ["announced_tensors", "check_finite", "datatype_of", "read_tensors", "shown", "write_tensor"]
+__all__ += ["announced_tensors", "check_finite", "datatype_of", "read_tensors", "shown", "whole", "write_tensor"]
 
 DATATYPES: Final[dict[str, np.dtype[Any]]] = {
     "BOOL": np.dtype(np.bool_),
@@ -56,6 +56,11 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit + 10 else f"{text[:limit]}…"
 
 
+def whole(value: Any) -> Any:
+    """A float that is a whole number as an integer: as such some clients write every number. Others as they are."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 Entry = dict[str, Any]
 
 MAX_TENSORS: Final = 64  #: most tensors in one request or response
@@ -64,7 +69,7 @@ _MAX_DIMS: Final = 32
 _MAX_ELEMENTS: Final = 2**31
 _LENGTH: Final = struct.Struct("<I")
 _JSON_TYPES: Final[dict[str, tuple[frozenset[type], str]]] = {
-    "b": (frozenset({bool}), "true or false"),
+    "b": (frozenset({bool}), "true or false, or 1 and 0"),
     "u": (frozenset({int}), "integers"),
     "i": (frozenset({int}), "integers"),
     "f": (frozenset({int, float, type(None)}), "numbers, null for one that is missing"),
@@ -159,6 +164,7 @@ def _shape(entry: Entry, where: str) -> tuple[int, ...]:
     shape = entry.get("shape")
     if not isinstance(shape, list) or len(shape) > _MAX_DIMS:
         raise BadInput(f"{where} has the shape {shown(shape)}; expected a list of at most {_MAX_DIMS} integers")
+    shape = [whole(size) for size in shape]
     for size in shape:
         if type(size) is not int or size < 0:
             raise BadInput(f"{where} has {shown(size)} in its shape; expected integers, none negative")
@@ -169,17 +175,17 @@ def _shape(entry: Entry, where: str) -> tuple[int, ...]:
 
 
 def _binary_size(entry: Entry, where: str) -> int | None:
-    parameters = entry.get("parameters", {})
-    if not isinstance(parameters, dict):
+    parameters = entry.get("parameters")
+    if not isinstance(parameters, dict | None):
         raise BadInput(f"{where} has the parameters {shown(parameters)}; expected an object")
-    size = parameters.get("binary_data_size")
+    size = whole((parameters or {}).get("binary_data_size"))
     if size is None:
-        if "data" not in entry:
+        if entry.get("data") is None:
             raise BadInput(f"{where} has neither `data` nor `parameters.binary_data_size`; expected one of them")
         return None
     if type(size) is not int or size < 0:
         raise BadInput(f"{where} has the binary_data_size {shown(size)}; expected an integer, not negative")
-    if "data" in entry:
+    if entry.get("data") is not None:
         raise BadInput(f"{where} has both `data` and `parameters.binary_data_size`; expected one of them")
     return size
 
@@ -225,6 +231,10 @@ def _byte_strings(raw: memoryview, shape: tuple[int, ...], where: str) -> Array:
 def _from_json(data: object, datatype: str, shape: tuple[int, ...], where: str) -> Array:
     dtype, flat = DATATYPES[datatype], _flat(data, shape, where)
     types, expected = _JSON_TYPES[dtype.kind]
+    if dtype.kind in "biu" and not types.issuperset(map(type, flat)):
+        flat = [whole(item) for item in flat]
+        if dtype.kind == "b":
+            flat = [bool(item) if type(item) is int and item in (0, 1) else item for item in flat]
     if not types.issuperset(map(type, flat)):
         other = next(item for item in flat if type(item) not in types)
         raise BadInput(f"{where} is {datatype} and its data holds {shown(other)}; expected {expected}")

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -11,7 +10,6 @@ import httpx
 import numpy as np
 import orjson
 import pytest
-import uvicorn
 from starlette.types import Message
 
 from ddnn.errors import DeadlineExceeded, Overloaded
@@ -22,6 +20,7 @@ from ddnn.settings import Settings
 from ddnn.types import Exit
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, Fleet
+from real_port import serving
 
 DEVICES = [0]
 EVENT = np.array([b"e"], np.object_)
@@ -172,14 +171,8 @@ async def test_chunks_beyond_the_sum_are_429(fleet: Fleet) -> None:
 @pytest.fixture
 async def served(fleet: Fleet) -> AsyncIterator[tuple[Fleet, int]]:
     """The edge behind a real socket."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(fleet.switch.apps["edge"], http=BoundedHeads, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    yield fleet, int(listening.getsockname()[1])
-    server.should_exit = True
-    await serving
-    listening.close()
+    async with serving(fleet.switch.apps["edge"]) as port:
+        yield fleet, port
 
 
 async def test_a_refusal_leaves_its_connection_usable(

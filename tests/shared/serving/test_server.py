@@ -1,55 +1,25 @@
 """Heads that are too large, too many or no HTTP at all, over real sockets; and responses that go out in one piece."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import orjson
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ddnn.serving import server
 from ddnn_lab.in_process import Fleet
+from real_port import reply, serving
 
 DEVICES = [0]
 REQUEST = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n"
-
-
-@asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[int]:
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=server.BoundedHeads, log_config=None, lifespan="off")
-    uvicorn_server = uvicorn.Server(config)
-    task = asyncio.create_task(uvicorn_server.serve(sockets=[listening]))
-    yield int(listening.getsockname()[1])
-    uvicorn_server.should_exit = True
-    await task
-    listening.close()
 
 
 @pytest.fixture
 async def port(fleet: Fleet) -> AsyncIterator[int]:
     async with serving(fleet.switch.apps["device-0"]) as port:
         yield port
-
-
-async def reply(port: int, *parts: bytes) -> bytes:
-    """Everything that comes back until the server closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-        async with asyncio.timeout(30):
-            return await reader.read()
-    except ConnectionError:
-        return b"closed"
-    finally:
-        writer.close()
 
 
 @pytest.mark.parametrize("path", [b"other/infer", b"ddnn/versions/7/infer"])

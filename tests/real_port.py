@@ -1,0 +1,96 @@
+"""A tier in this process behind a real port, with the protocol class that it is served by, and clients of its bytes."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http.client import HTTPConnection
+from typing import Final, NamedTuple
+
+import orjson
+import uvicorn
+from fastapi import FastAPI
+
+from ddnn.serving.server import BoundedHeads
+from ddnn_lab.in_process import INFER
+
+__all__ = ["PATIENCE_S", "Reply", "ask", "post", "reply", "serving"]
+
+PATIENCE_S: Final = 30
+
+
+class Reply(NamedTuple):
+    """A whole response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def error(self) -> str:
+        """The sentence of an error body."""
+        return str(orjson.loads(self.body)["error"])
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[int]:
+    """Serve `app`; give its port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=BoundedHeads, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    yield int(listening.getsockname()[1])
+    server.should_exit = True
+    await task
+    listening.close()
+
+
+async def reply(port: int, *parts: bytes, half_closed: bool = False) -> bytes:
+    """Everything that comes back until the server closes; `half_closed`: this side says that it sends no more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        if half_closed:
+            writer.write_eof()
+        async with asyncio.timeout(PATIENCE_S):
+            return await reader.read()
+    except ConnectionError:
+        return b"closed"
+    finally:
+        writer.close()
+
+
+async def ask(port: int, *requests: tuple[str, str]) -> list[Reply]:
+    """Replies to requests without a body, each a method and a path, one after the other on one connection."""
+
+    def exchange() -> list[Reply]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        replies = []
+        for method, path in requests:
+            connection.request(method, path)
+            response = connection.getresponse()
+            replies.append(Reply(response.status, _lowered(response.getheaders()), response.read()))
+        connection.close()
+        return replies
+
+    return await asyncio.to_thread(exchange)
+
+
+async def post(port: int, body: bytes, path: str = INFER, **headers: str) -> Reply:
+    """The reply to an inference request; `_` in a header's name is a hyphen."""
+
+    def exchange() -> Reply:
+        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        connection.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        given = Reply(response.status, _lowered(response.getheaders()), response.read())
+        connection.close()
+        return given
+
+    return await asyncio.to_thread(exchange)
+
+
+def _lowered(headers: list[tuple[str, str]]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers}
