@@ -9,7 +9,7 @@ from ddnn.fleet.processes import LocalFleet
 
 __all__ = ["ADMIN", "Sensors"]
 
-ADMIN: Final = "may-write"
+ADMIN: Final = "may-write-the-policy"
 """Admin token of its tiers."""
 PATIENCE_S: Final = 60.0
 

@@ -39,10 +39,12 @@ async def serving(app: FastAPI) -> AsyncIterator[int]:
     config = uvicorn.Config(app, http=BoundedHeads, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
-    yield int(listening.getsockname()[1])
-    server.should_exit = True
-    await task
-    listening.close()
+    try:
+        yield int(listening.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await task
+        listening.close()
 
 
 async def reply(port: int, *parts: bytes, half_closed: bool = False) -> bytes:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
-from ddnn.golden import sent_by
+from ddnn.golden import largest_score, sent_by
 from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.app import make_app
 from ddnn.serving.collector import Children, Collector, Place
@@ -37,7 +37,7 @@ class CloudService(Service):
         (given,) = topology.sent(Tier.EDGE)
         self._by_edge, self._devices, self._classes = given.child is Tier.EDGE, parts.devices, parts.classes
         self._below = [(list(edge.devices), _carried(parts, len(edge.devices))) for edge in topology.edges]
-        self._scores = topology.score_codec(Exit.DEVICE)
+        self._scores, self._largest = topology.score_codec(Exit.DEVICE), largest_score(parts.bundle)
         self._exits_below = {exit.value.encode(): exit for exit in topology.exits[:-1]}
         inputs = _inputs(parts)
         self._names = tuple(spec.name for spec in inputs)
@@ -66,7 +66,7 @@ class CloudService(Service):
             exits: Sequence[Exit | None] = self._answered(request, rows, carried.name)
             name, rounded = "scores", self._scores.wire_shape((self._classes,))
             tensor = request.take(name, self._scores.datatype, (rows, *rounded))
-            tensor = self._scores.unpack(tensor, (self._classes,))
+            tensor = np.clip(self._scores.unpack(tensor, (self._classes,)), -self._largest, self._largest)
         else:
             exits, name = [None] * rows, carried.name
             tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]), missing=carried.missing)

@@ -5,7 +5,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
-from ddnn.errors import DeadlineExceeded, Unavailable
+from ddnn.errors import BadInput, DeadlineExceeded, Unavailable
 from ddnn.serving.app import make_app
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
@@ -47,6 +47,8 @@ class DeviceService(Service):
         answers = await self.engine.answer(events, options)
         if not any(answer.label >= 0 for answer in answers):  # there is no exit here to fall back on
             reason = answers[0].degraded_reason
+            if reason == "error" and self.engine.steps:
+                raise BadInput("input tensor 'view' makes no finite scores; expected numbers like those of training")
             kind = DeadlineExceeded if reason in ("deadline", "timeout") else Unavailable
             raise kind(f"no tier above answered ({reason}), and this network has no exit below the cloud")
         return answers

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
-from ddnn.golden import sent_by
+from ddnn.golden import largest_score, sent_by
 from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.app import make_app
 from ddnn.serving.collector import Children, Collector
@@ -37,7 +37,7 @@ class EdgeService(Service):
         self._present = np.ones(1, np.bool_)
         self._alone = np.eye(parts.devices, dtype=np.bool_)
         self._payload = _payload(parts, self._mine[0])
-        self._scores = topology.score_codec(Exit.DEVICE)
+        self._scores, self._largest = topology.score_codec(Exit.DEVICE), largest_score(parts.bundle)
         self._second = {given.what for given in topology.sent(Tier.DEVICE, "asked")}
         can_answer = Exit.DEVICE in topology.exits
         answered = [TensorSpec("answered", "BOOL", (-1,), optional=True)] if can_answer else []
@@ -78,7 +78,8 @@ class EdgeService(Service):
             if spec.unpack:  # here, as in the section a file that cannot be read fails the events of others too
                 spec.unpack(tensors[spec.name])
         if "scores" in tensors:  # here, as sections, votes and the answers of sure devices all take them
-            tensors["scores"] = self._scores.unpack(tensors["scores"], (self._classes,))
+            scores = self._scores.unpack(tensors["scores"], (self._classes,))
+            tensors["scores"] = np.clip(scores, -self._largest, self._largest)
         sure = "answered" in request.inputs
         answered = request.take("answered", "BOOL", (rows,)) if sure else np.zeros(rows, np.bool_)
         if answered.any() and (second or "event" not in request.inputs):

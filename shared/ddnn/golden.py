@@ -15,10 +15,14 @@ from ddnn.runtime import Section
 from ddnn.topology import Input, SectionSpec, Topology
 from ddnn.types import Array, Bools, Ints, Tier
 
-__all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "section_inputs", "sent_by", "taken", "there"]
+__all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "largest_score"]
+__all__ += ["section_inputs", "sent_by", "taken", "there"]
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a score, and distance from the next level within which a feature may be another one."""
+
+_ROOM: Final = 4.0
+_LEAST: Final = 30.0  #: beyond that softmax is 0 and 1 anyway
 
 TIES: Final = codec_of("bits1")  #: how golden events keep which features are ties
 
@@ -36,6 +40,15 @@ def check_sections(
         some = there(bundle.topology, spec, golden["present"].astype(np.bool_)).any(axis=1)
         compare(bundle.topology, spec, section.run(**given), golden, np.asarray(some), "golden event")
     return len(golden["present"])
+
+
+def largest_score(bundle: Bundle) -> float:
+    """The largest score, of either sign, that a tier takes: four times that of any golden event, at least 30.
+
+    Fused, scores that are finite but beyond all measure are no numbers any more.
+    """
+    scores = (array for name, array in bundle.golden.items() if name.endswith("_scores"))
+    return max(_LEAST, *(_ROOM * float(np.abs(array, dtype=np.float64).max(initial=0.0)) for array in scores))
 
 
 def section_inputs(bundle: Bundle, tier: Tier, index: int = 0) -> dict[str, dict[str, Array]]:

@@ -19,7 +19,7 @@ MOST_VERSIONS: Final = 2**53 - 1  #: what every reader of JSON takes as a whole 
 POLICY_FILE: Final = "policy.json"
 
 Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 

@@ -1,12 +1,13 @@
 """Settings of a served tier: `DDNN_` names, nested ones joined by `__`; command line over environment over default."""
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from ddnn.bundle import shipped_bundle
@@ -16,6 +17,8 @@ __all__ = ["CollectorSettings", "Settings", "setting_names"]
 
 _PREFIX = "DDNN_"
 _READ_BY_CLIENTS = {"DDNN_TOKEN"}
+_SECRETS: Final = ("token", "admin_token")
+_SHORTEST, _LONGEST = 16, 1024
 
 
 class CollectorSettings(BaseModel):
@@ -51,7 +54,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to bind."""
     token: SecretStr | None = None
-    """Bearer token demanded of callers and sent to the tier above; none by default."""
+    """Bearer token demanded of callers and sent to the tier above; none by default. 16 printable characters or more."""
     admin_token: SecretStr | None = None
     """Bearer token demanded for writing the policy, another than `token`; without one it cannot be written."""
     tls_certificate: Path | None = None
@@ -107,6 +110,20 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
+    @field_validator("token", "admin_token")
+    @classmethod
+    def _are_tokens(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        text = value.get_secret_value()
+        if not re.fullmatch(r"[\x21-\x7e]*", text):
+            raise ValueError("it has a space, a control character or one beyond ASCII, which no header can carry")
+        if not _SHORTEST <= len(text) <= _LONGEST:
+            raise ValueError(f"it has {len(text)} characters; expected {_SHORTEST} to {_LONGEST}, at random")
+        if info.field_name == "admin_token" and value == info.data.get("token"):
+            raise ValueError("it is DDNN_TOKEN; expected another, or all callers may write the policy")
+        return value
+
     @classmethod
     def load(cls, **given: Any) -> "Settings":
         """Read the environment, then lay `given` (a None is left out) over it; raise `BadConfig` naming the setting."""
@@ -121,6 +138,8 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = _PREFIX + "__".join(str(part).upper() for part in first["loc"])
+            if first["loc"][0] in _SECRETS:
+                raise BadConfig(f"{name} cannot be a token: {first['msg'].removeprefix('Value error, ')}") from None
             raise BadConfig(f"{name} is {first['input']!r}: {first['msg']}") from error
 
     def masked(self) -> Mapping[str, Any]:

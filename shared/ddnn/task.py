@@ -28,12 +28,19 @@ def probabilities(scores: Floats, temperature: float | Floats = 1.0) -> Floats:
     """Softmax of `scores / temperature`, one or (…) of each, on the last axis; uniform where scores are not finite."""
     # Ufuncs and their reductions only: of a few events the methods around them take most of the time.
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = scores / np.asarray(temperature, np.float32)[..., np.newaxis]
+        divisor = np.asarray(temperature, np.float32)[..., np.newaxis]
+        scaled = scores / divisor
         if not np.logical_and.reduce(np.isfinite(scaled), axis=None):
-            scaled = np.where(np.isfinite(scaled).all(axis=-1, keepdims=True), scaled, np.float32(0))
+            scaled = np.where(np.isfinite(scaled).all(axis=-1, keepdims=True), scaled, _from_largest(scores) / divisor)
         scaled -= np.maximum.reduce(scaled, axis=-1, keepdims=True)
     exps = np.exp(scaled)
     return np.asarray(exps / np.add.reduce(exps, axis=-1, keepdims=True), dtype=np.float32)
+
+
+def _from_largest(scores: Floats) -> Floats:
+    """Scores less the largest of each row, which no division can make infinite above; 0 in rows that are not finite."""
+    finite = np.where(np.isfinite(scores).all(axis=-1, keepdims=True), scores, np.float32(0))
+    return np.asarray(finite - finite.max(axis=-1, keepdims=True))
 
 
 def entropy(p: Floats) -> Floats:

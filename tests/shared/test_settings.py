@@ -88,11 +88,41 @@ def test_an_empty_optional_value_is_none_as_compose_hands_it_over(monkeypatch: p
     assert (settings.token, settings.state_dir, settings.threads) == (None, None, None)
 
 
+@pytest.mark.parametrize("name", ["DDNN_TOKEN", "DDNN_ADMIN_TOKEN"])
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        ("Z", "it has 1 characters; expected 16 to 1024"),
+        ("fifteen-of-them", "it has 15 characters"),
+        ("y" * 1025, "it has 1025 characters"),
+        ("long-enough-but\r\nx-injected: 1", "a space, a control character"),
+        ("long enough but in words", "a space, a control character"),
+        ("long-enough-but-\x7f", "a space, a control character"),
+        ("long-enough-but-grün", "one beyond ASCII"),
+    ],
+)
+def test_a_token_that_can_be_guessed_or_not_be_sent_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, token: str, says: str
+) -> None:
+    monkeypatch.setenv(name, token)
+    with pytest.raises(BadConfig, match=f"^{name} cannot be a token: .*{says}") as refused:
+        Settings.load()
+    assert token not in str(refused.value)
+
+
+def test_the_admin_token_is_another_than_all_callers_have() -> None:
+    token = "the-same-for-everybody"
+    with pytest.raises(BadConfig, match=r"^DDNN_ADMIN_TOKEN cannot be a token: it is DDNN_TOKEN") as refused:
+        Settings.load(token=token, admin_token=token)
+    assert token not in str(refused.value)
+    assert Settings.load(token=token, admin_token=f"{token}-not").admin_token
+
+
 def test_secrets_are_masked_wherever_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DDNN_TOKEN", "hunter2-hunter2")
+    monkeypatch.setenv("DDNN_TOKEN", "hunter2-hunter2-hunter2")
     settings = Settings.load()
     assert settings.token is not None
-    assert settings.token.get_secret_value() == "hunter2-hunter2"
+    assert settings.token.get_secret_value() == "hunter2-hunter2-hunter2"
     assert all("hunter2" not in shown for shown in (repr(settings), str(settings), str(settings.masked())))
 
 

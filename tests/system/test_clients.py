@@ -2,8 +2,11 @@
 
 import http.client
 import json
+import os
 import socket
+import sys
 from contextlib import closing
+from subprocess import PIPE, Popen
 from time import monotonic
 
 import pytest
@@ -62,6 +65,33 @@ def test_a_caller_that_has_left_is_noticed_though_it_only_ended_its_half(served:
         until = monotonic() + PATIENCE_S
         while client.status()["requests"] == before:  # counted when it ends; the event itself has minutes
             assert monotonic() < until
+
+
+@pytest.mark.parametrize(
+    ("host", "env", "says"),
+    [
+        ("127.0.0.1", {"DDNN_TOKEN": "short"}, "error: DDNN_TOKEN cannot be a token: it has 5 characters"),
+        ("127.0.0.1", {"DDNN_TOKEN": "sixteen-or-more\r\nx: y"}, "error: DDNN_TOKEN cannot be a token: it has a space"),
+        ("0.0.0.0", {}, "0.0.0.0 is no loopback address, and DDNN_TOKEN is not set"),
+        ("0.0.0.0", {"DDNN_TOKEN": "long-enough-for-a-token"}, "and DDNN_TLS_CERTIFICATE is not set"),
+    ],
+)
+def test_a_tier_that_strangers_may_reach_or_guess_says_so_when_it_starts(
+    host: str, env: dict[str, str], says: str
+) -> None:
+    command = [sys.executable, "-m", "ddnn", "serve", "cloud", "--host", host, "--port", "0"]
+    with Popen(command, env={**os.environ, **env}, stderr=PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines: list[str] = []
+        for line in process.stderr:
+            lines.append(line)
+            if says in line:
+                break
+        process.terminate()
+    text = "".join(lines)
+    assert says in text
+    assert "Traceback" not in text
+    assert not any(token in text for token in env.values())
 
 
 def test_a_head_has_no_body_and_the_connection_stays_in_step(url: str) -> None:

@@ -25,7 +25,7 @@ from ddnn.bundle import Bundle
 from ddnn.settings import Settings
 from ddnn.wire import HEADER_LENGTH
 
-ADMIN = "may-write"
+ADMIN = "may-write-the-policy"
 MAKERS: dict[str, Callable[[Settings], FastAPI]] = {
     "device": ddnn_device.app.create_app,
     "edge": ddnn_edge.app.create_app,
@@ -103,7 +103,7 @@ def test_a_tier_does_what_its_page_says(page: BaseSchema, mode: GenerationMode) 
 
 
 def test_the_page_names_headers_the_binary_form_and_the_token(tiny_bundle: Bundle) -> None:
-    for token in (None, "s3cret"):
+    for token in (None, "s3cret-of-the-tiers"):
         page = ddnn_device.app.create_app(Settings.load(bundle=tiny_bundle.path, threads=1, token=token)).openapi()
         operation = page["paths"]["/v2/models/{model}/infer"]["post"]
         headers = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"}

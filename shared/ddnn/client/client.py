@@ -196,7 +196,9 @@ class AsyncClient:
 
 
 def session_headers(token: str | None) -> dict[str, str]:
-    """Headers of every request."""
+    """Headers of every request; raise `BadInput` for a token that no header can carry."""
+    if token and not (token.isascii() and token.isprintable()):
+        raise BadInput("the token has a control character or one beyond ASCII; expected what the tiers have")
     return {"accept-encoding": "identity", **({"authorization": f"Bearer {token}"} if token else {})}
 
 

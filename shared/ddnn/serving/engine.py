@@ -210,8 +210,12 @@ class Engine:
         sure: list[Event] = []
         scores, features = outputs["scores"], outputs.get("features")
         best, answered = judge_events(step.exit, scores, events)
+        finite = np.logical_and.reduce(np.isfinite(scores), axis=-1).tolist()
         for row, event in enumerate(events):
             if event.state is not State.DECIDING:  # answered while the section was at it
+                continue
+            if not finite[row]:  # inputs beyond all measure: there is no more to say than below
+                event.degrade("error")
                 continue
             event.best, event.reached = best[row], step.exit.rank
             event.judged[step.exit] = scores[row].copy()  # it is kept longer than its batch

@@ -11,6 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 from types import FrameType
 from typing import Any, Final, cast
 
@@ -282,7 +283,19 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
     sock = _bind(settings.host, settings.port)
     host, port = sock.getsockname()[:2]  # port 0 has become one
     _log.info("listens on %s port %d", host, port)
+    for lack in _lacks(settings, host):
+        _log.warning("%s is no loopback address, and %s", host, lack)
     _Server(config, app.state.service).run(sockets=[sock])
+
+
+def _lacks(settings: Settings, host: str) -> Iterator[str]:
+    """What a tier that other machines reach should have and has not."""
+    if ip_address(host.partition("%")[0]).is_loopback:
+        return
+    if settings.token is None:
+        yield "DDNN_TOKEN is not set: this tier answers whoever reaches it"
+    if settings.tls_certificate is None:
+        yield "DDNN_TLS_CERTIFICATE is not set: what comes and goes can be read and changed on its way"
 
 
 def _bind(host: str, port: int) -> socket.socket:

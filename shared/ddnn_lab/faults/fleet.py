@@ -25,7 +25,7 @@ from ddnn.types import Exit, Tier
 
 __all__ = ["ADMIN", "DEVICE", "FaultyFleet", "Footprint", "footprints", "leaks", "resealed", "spread"]
 
-ADMIN: Final = "may-write"  #: admin token of its tiers
+ADMIN: Final = "may-write-the-policy"  #: admin token of its tiers
 DEVICE: Final = 1  #: the device that troubles befall
 _PATIENCE_S: Final = 60.0
 _CLOCKS: Final = Path(__file__).parent / "wrong_clock"

@@ -38,7 +38,7 @@ def tier() -> Tier:
 
 @pytest.fixture
 def admin(tier: Tier) -> Admin:
-    return Admin("http://cloud", "may-read", admin_token="may-write", transport=httpx.MockTransport(tier))
+    return Admin("http://cloud", "may-read", admin_token="may-write-the-policy", transport=httpx.MockTransport(tier))
 
 
 def test_figures_are_read_with_the_readers_token(admin: Admin, tier: Tier) -> None:
@@ -53,7 +53,7 @@ def test_a_policy_is_written_as_it_was_set_over_the_one_that_was_read(admin: Adm
     answer = admin.write_policy(Policy(bundle="b", thresholds=Thresholds(edge=0.2)), over=RUNNING)
     assert json.loads(answer["body"]) == {"bundle": "b", "thresholds": {"edge": 0.2}}
     (request,) = tier.requests
-    assert (request.method, request.headers["authorization"]) == ("PUT", "Bearer may-write")
+    assert (request.method, request.headers["authorization"]) == ("PUT", "Bearer may-write-the-policy")
     assert request.headers["if-match"] == RUNNING.etag
     with pytest.raises(StalePolicy, match="another has come into force"):
         admin.write_policy(RUNNING, over=RUNNING.model_copy(update={"version": 2}))

@@ -245,3 +245,10 @@ async def test_a_dead_fleet_is_unreachable_to_those_who_await_too() -> None:
     async with AsyncFleet(["http://127.0.0.1:1"]) as fleet:
         with pytest.raises(Unavailable, match="cannot be reached"):
             await fleet.answer_event([np.zeros(2, np.uint8)])
+
+
+@pytest.mark.parametrize("token", ["two\r\nlines", "grün", "\0"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_token_that_no_header_can_carry_is_a_sentence(kind: type[Client] | type[AsyncClient], token: str) -> None:
+    with pytest.raises(BadInput, match="the token has a control character or one beyond ASCII"):
+        kind("http://127.0.0.1:1", token)

@@ -170,13 +170,13 @@ async def test_a_deadline_that_has_passed_is_504_and_may_be_tried_again(fleet: F
 
 @pytest.mark.parametrize("host", ["device-0", "edge", "cloud"])
 async def test_a_token_is_demanded_when_set_and_tiers_send_theirs(fleet: Fleet, host: str) -> None:
-    fleet.settings["token"] = "s3cret"
+    fleet.settings["token"] = "s3cret-of-the-tiers"
     fleet.start()
     example = orjson.dumps(fleet.switch.apps[host].state.service.request_example)
     tier = host.split("-")[0]
     check_error(await post(fleet, example, host), 401, "token", tier=tier)
     check_error(await post(fleet, example, host, authorization="Bearer wrong"), 401, tier=tier)
-    response = await post(fleet, example, host, authorization="Bearer s3cret")
+    response = await post(fleet, example, host, authorization="Bearer s3cret-of-the-tiers")
     assert response.status_code == 200
     reasons = next(o for o in response.json()["outputs"] if o["name"] == "degraded_reason")
     assert reasons["data"] == [""]

@@ -16,11 +16,11 @@ from ddnn_lab.in_process import Fleet
 from networks import make_bundle
 
 GINI = "foreign.criterion:gini"
-ADMIN = {"authorization": "Bearer may-write"}
+ADMIN = {"authorization": "Bearer may-write-the-policy"}
 
 
 def started(bundle: Bundle, *extensions: str, **settings: Any) -> Fleet:
-    fleet = Fleet(bundle, settings={"admin_token": "may-write", "extensions": extensions, **settings})
+    fleet = Fleet(bundle, settings={"admin_token": "may-write-the-policy", "extensions": extensions, **settings})
     fleet.start()
     return fleet
 

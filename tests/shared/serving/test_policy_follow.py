@@ -103,7 +103,7 @@ async def test_a_tier_that_is_away_costs_one_line_and_no_circuit(
 
 
 async def test_the_next_of_several_is_asked_when_the_first_has_nothing(tiny_bundle: Bundle) -> None:
-    fleet = Fleet(Bundle.open(tiny_bundle.path), settings={"token": "between-tiers"})
+    fleet = Fleet(Bundle.open(tiny_bundle.path), settings={"token": "between-the-tiers"})
     fleet.start()
     above = service(fleet, "edge")
     assert above.uplink
@@ -113,7 +113,7 @@ async def test_the_next_of_several_is_asked_when_the_first_has_nothing(tiny_bund
     asks = Follower(above.uplink, ("http://gone", "http://cloud"), control, every_s=1)
     await asks.poll()
     assert (control.policy, control.source, asks.problem) == (changed, "upstream", "")
-    assert {request.headers["authorization"] for request in fleet.switch.requests} == {"Bearer between-tiers"}
+    assert {request.headers["authorization"] for request in fleet.switch.requests} == {"Bearer between-the-tiers"}
     await fleet.close()
 
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ddnn.bundle import Bundle
 from ddnn_lab.in_process import Fleet
 
-ADMIN = "may-write"
+ADMIN = "may-write-the-policy"
 BEARER = {"authorization": f"Bearer {ADMIN}"}
 PATH = "/v2/policy"
 

@@ -18,7 +18,7 @@ from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet
 from networks import TOPOLOGIES, make_bundle
 
-ADMIN = "may-write"
+ADMIN = "may-write-the-policy"
 ROWS = slice(0, 24)
 
 

@@ -26,13 +26,15 @@ async def port(fleet: Fleet) -> AsyncIterator[int]:
 async def test_the_token_is_checked_before_the_model_is_looked_for_and_both_are_counted(
     fleet: Fleet, path: bytes
 ) -> None:
-    fleet.settings["token"] = "s3cret"
+    fleet.settings["token"] = "s3cret-of-the-tiers"
     fleet.start()
     app = fleet.switch.apps["device-0"]
     ask = b"POST /v2/models/" + path + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n"
     async with serving(app) as port:
         assert (await reply(port, ask + b"\r\n{}")).startswith(b"HTTP/1.1 401")
-        head, _, body = (await reply(port, ask + b"authorization: Bearer s3cret\r\n\r\n{}")).partition(b"\r\n\r\n")
+        head, _, body = (await reply(port, ask + b"authorization: Bearer s3cret-of-the-tiers\r\n\r\n{}")).partition(
+            b"\r\n\r\n"
+        )
     assert head.startswith(b"HTTP/1.1 404")
     assert "is unknown; expected" in orjson.loads(body)["error"]
     text = app.state.service.metrics.text()
