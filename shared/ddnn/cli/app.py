@@ -10,6 +10,7 @@ import typer
 
 from ddnn.cli.ask import infer, play
 from ddnn.cli.check import doctor, status
+from ddnn.cli.encoding import prepare_output
 from ddnn.cli.measure import evaluate, profile, record
 from ddnn.cli.policy import policy
 from ddnn.cli.run import serve, up
@@ -61,9 +62,7 @@ def _root(version: bool = _VERSION) -> None:
 
 def main() -> None:
     """Run the command line; an error, ours or of the system (exit code 2), becomes one sentence; Ctrl-C is 130."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed before the process began
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    prepare_output()
     try:
         try:
             app()

@@ -270,7 +270,7 @@ def _authors_test(path: Path, count: int) -> Bools | None:
     if not path.is_file():
         return None
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text("utf-8"))
         train, test = (np.asarray(document[part], dtype=np.int64) for part in ("train", "test"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadData(f"{path} cannot be read ({error!r}); expected JSON with lists of rows, train and test") from error

@@ -56,7 +56,7 @@ class Profile(Frozen):
     def read(cls, path: Path, bundle: Bundle) -> "Profile":
         """Read the times of `bundle`'s sections; raise `BadData` if the file has others, or none."""
         try:
-            profile = cls.model_validate(json.loads(path.read_text()))
+            profile = cls.model_validate(json.loads(path.read_text("utf-8")))
         except OSError as error:
             raise BadData(f"{path} cannot be read ({error.strerror}); expected what `ddnn profile` wrote") from error
         except ValidationError as error:

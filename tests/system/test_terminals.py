@@ -1,0 +1,58 @@
+"""Commands whose output is not UTF-8, or closed: what they say changes, and nothing else."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ddnn.fleet.processes import LocalFleet
+
+UP = ("up", "--once", "--count", "2", "--base-port", "0")
+
+
+def run(*args: str, **kept: str) -> subprocess.CompletedProcess[bytes]:
+    env = {**os.environ, **kept}
+    command = [sys.executable, "-m", "ddnn", *args]
+    return subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("command", ["status", "play", "infer", "doctor", "policy show"])
+def test_a_command_says_what_it_can_in_any_encoding(served: LocalFleet, encoding: str, command: str) -> None:
+    where = ["--base-port", str(served.members["cloud"].port)]
+    if command in ("play", "infer"):
+        where = [part for url in served.device_urls for part in ("--device", url)]
+    elif command != "policy show":
+        where = [part for member in served.members.values() for part in ("--url", member.url)]
+    extra = ["--bundle", str(served.bundle.path)] if command == "infer" else []
+    extra = [str(served.bundle.path), "--count", "2"] if command == "play" else extra
+    extra = [str(served.bundle.path)] if command == "doctor" else extra
+    ended = run(*command.split(), *extra, *where, PYTHONIOENCODING=encoding)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout
+    if command == "play":
+        seen = {"utf-8": "●●●●●●".encode()}.get(encoding, b"######")
+        assert seen in ended.stdout
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_fleet_comes_up_plays_and_ends_in_any_encoding(encoding: str) -> None:
+    ended = run(*UP, PYTHONIOENCODING=encoding)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"######" in ended.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_output_is_no_error(served: LocalFleet, closed: str) -> None:
+    devices = " ".join(f"--device {url}" for url in served.device_urls)
+    command = f"{sys.executable} -m ddnn infer --bundle {served.bundle.path} {devices} {closed}"
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    ended = subprocess.run(["sh", "-c", command], env=env, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_path_that_is_no_text_is_named_all_the_same() -> None:
+    ended = run("doctor", os.fsdecode(b"/nowhere/\xff"), "--bundle-only")
+    assert b"Traceback" not in ended.stderr + ended.stdout
+    assert b"/nowhere/?" in ended.stderr + ended.stdout
