@@ -7,15 +7,13 @@ with the answers of torch, `weights.safetensors` is for further training.
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Literal
-from zipfile import BadZipFile
 
-import numpy as np
 from pydantic import Field, ValidationError
 
-from ddnn.errors import BadBundle
+from ddnn.archive import Archive
+from ddnn.errors import BadBundle, BadData
 from ddnn.policy import Policy
 from ddnn.seal import Frozen, first_problem, read_sealed, write_sealed
 from ddnn.task import TASKS, Task
@@ -145,9 +143,9 @@ class Bundle:
         `device_ties` and `edge_ties`, one bit an element: 1 where its value was within 1e-4 of another level.
         """
         try:
-            with np.load(BytesIO(self.checked(GOLDEN_FILE).read_bytes()), allow_pickle=False) as file:
+            with Archive(self.checked(GOLDEN_FILE)) as file:
                 arrays = dict(file)
-        except (ValueError, EOFError, BadZipFile, TypeError) as error:  # TypeError: a single array, not an archive
+        except BadData as error:
             raise BadBundle(f"{GOLDEN_FILE}: is not a NumPy archive of plain arrays ({error})") from error
         exits = [f"{exit}_scores" for exit in self.topology.exits]
         cuts = [f"{tier}_{part}" for tier in Tier if self.topology.features(tier) for part in _CUT]

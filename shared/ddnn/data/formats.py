@@ -6,22 +6,18 @@ One image is cut into a grid of views as the authors' PyTorch code cuts: pad to 
 
 import json
 import re
-import shutil
-import tempfile
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final
 
 import numpy as np
 
+from ddnn.archive import Archive
 from ddnn.data.dataset import Events, check_visible, checked, checked_labels, checked_view, name_classes, numbered
 from ddnn.data.split import SPLIT_NAMES, blocks
 from ddnn.errors import BadData
 from ddnn.types import Array, Bools
 
-__all__ = ["Archive", "boxes", "cut", "parse_grid", "read_archive"]
+__all__ = ["boxes", "cut", "parse_grid", "read_archive"]
 
 KERAS: Final = ("x_train", "y_train", "x_test", "y_test")
 MVMC_CLASSES: Final = ("car", "bus", "person")
@@ -30,60 +26,6 @@ MVMC_SPLIT_FILE: Final = "mvmc_split.json"
 SIDE: Final = 32  #: images smaller than this are padded to it, equally on both sides
 TABLES: Final = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 HOW: Final = "numpy.savez('mine.npz', X=numbers.reshape(N, D, F), y=classes), N rows of D devices with F columns each"
-MAPPED: Final = 2**28
-"""Bytes from which an array stays in its file, read as it is used; a compressed one is unpacked to a temporary file."""
-
-
-class Archive(Mapping[str, Array]):
-    """Arrays of a file by name, each read when asked for; raises `BadData` for what cannot be read."""
-
-    def __init__(self, path: Path, stream: BinaryIO) -> None:
-        try:
-            file = np.load(stream, allow_pickle=False)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            why = "it is no zip archive" if isinstance(error, ValueError) else error  # else numpy speaks of pickles
-            raise BadData(f"{path} cannot be read as .npz ({why}); expected a file made by numpy.savez") from error
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise BadData(f"{path} holds one bare array; expected a .npz file with named arrays")
-        self.path, self._file, self._zip = path, file, zipfile.ZipFile(stream)
-
-    def __getitem__(self, name: str) -> Array:
-        try:
-            return self._mapped(name)
-        except KeyError:
-            raise
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise BadData(f"{name} cannot be read ({error}); expected a plain array, no pickled objects") from error
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file.files)
-
-    def __len__(self) -> int:
-        return len(self._file.files)
-
-    def _mapped(self, name: str) -> Array:
-        """The array in memory, or, where it is large, mapped from the file, or from a temporary one if compressed."""
-        entry = next((each for each in self._zip.infolist() if each.filename == f"{name}.npy"), None)
-        if entry is None or entry.file_size < MAPPED:
-            return np.asarray(self._file[name])
-        with self._zip.open(entry) as stream:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(stream)
-            if dtype.hasobject:
-                raise ValueError("Object arrays cannot be loaded")
-            header = stream.tell()
-            order: Literal["F", "C"] = "F" if fortran else "C"
-            if entry.compress_type != zipfile.ZIP_STORED:
-                with tempfile.TemporaryFile() as unpacked:  # its blocks live as long as the map
-                    shutil.copyfileobj(stream, unpacked)
-                    unpacked.flush()
-                    return np.memmap(unpacked, dtype, "r", 0, shape, order)
-        with self.path.open("rb") as file:
-            file.seek(entry.header_offset + 26)  # a local header's lengths of name and extra field, its last parts
-            ends = int(np.frombuffer(file.read(4), "<u2").sum())
-        start = entry.header_offset + 30 + ends + header
-        return np.memmap(self.path, dtype, "r", start, shape, order)
 
 
 def parse_grid(text: str) -> tuple[int, int]:
@@ -121,17 +63,12 @@ def _channels_first(name: str, images: Array) -> Array:
 
 def read_archive(path: Path, *, grid: tuple[int, int] | None, group_by: str | None) -> Events:
     """Read the events of the file `path`, in whichever form it has."""
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError as error:
-        raise BadData(f"{path} does not exist; expected a .npz file or a built-in name (mnist5k, synthetic)") from error
-    except OSError as error:
-        raise BadData(f"{path} cannot be read ({error.strerror}); expected a .npz file") from error
+    if not path.exists():
+        raise BadData(f"{path} does not exist; expected a .npz file or a built-in name (mnist5k, synthetic)")
     if path.suffix.lower() in TABLES:
-        stream.close()
         raise BadData(f"{path} is a table; expected a .npz file: {HOW}")
-    with stream:
-        return _read(Archive(path, stream), grid, group_by)
+    with Archive(path) as archive:
+        return _read(archive, grid, group_by)
 
 
 def _read(archive: Archive, grid: tuple[int, int] | None, group_by: str | None) -> Events:

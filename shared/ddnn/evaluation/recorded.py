@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ddnn.archive import Archive
 from ddnn.bundle import Bundle
-from ddnn.data.formats import Archive
 from ddnn.errors import BadData
 from ddnn.evaluation.scores import Scores
 from ddnn.seal import first_problem, write_atomically
@@ -89,12 +89,7 @@ class Recorded:
     @classmethod
     def load(cls, path: Path, bundle: Bundle | None = None) -> "Recorded":
         """Read a file that `save` wrote, of `bundle` if one is given; raise `BadData` saying what is wrong."""
-        try:
-            stream = path.open("rb")
-        except OSError as error:
-            raise BadData(f"{path} cannot be read ({error.strerror}); expected a file made by `ddnn record`") from error
-        with stream:
-            archive = Archive(path, stream)
+        with Archive(path) as archive:
             about = _about(archive)
             if bundle is not None and about.bundle != bundle.fingerprint:
                 raise BadData(

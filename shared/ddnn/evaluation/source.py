@@ -1,13 +1,14 @@
 """The data a person names, cut and split as the bundle's own were unless they say otherwise."""
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ddnn.archive import Archive
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset, load
 from ddnn.data.split import watched
+from ddnn.errors import BadData
 from ddnn.evaluation.scores import Scores
 from ddnn.types import Ints
 
@@ -71,7 +72,7 @@ def _trained_on(bundle: Bundle) -> Mapping[str, Any]:
 def holds(path: Path, array: str) -> bool:
     """Whether `path` is an `.npz` file with this array."""
     try:
-        with zipfile.ZipFile(path) as file:
-            return f"{array}.npy" in file.namelist()
-    except (OSError, zipfile.BadZipFile):
+        with Archive(path) as file:
+            return array in file
+    except BadData:
         return False

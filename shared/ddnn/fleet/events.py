@@ -2,7 +2,6 @@
 
 import json
 import random
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -11,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from ddnn.archive import Archive
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.errors import BadData
@@ -75,11 +75,8 @@ def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
     One event is `X` (D, …), or `X_0` … with each a view; N events have N in front. A device without its `X_i` has no
     view of them.
     """
-    try:
-        with file.open("rb") as stream, np.lib.npyio.NpzFile(stream) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in archive.files if name.split("_")[0] == "X"}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise BadData(f"{file} cannot be read as .npz ({error})") from error
+    with Archive(file) as archive:
+        arrays = {name: archive[name] for name in archive if name.split("_")[0] == "X"}
     names = [f"X_{device}" for device in range(len(shapes))]
     if "X" in arrays:
         arrays = dict(zip(names, _by_device(file, arrays["X"], (len(shapes), *shapes[0])), strict=True))

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
 
 import numpy as np
 
+from ddnn.archive import Archive
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.errors import BadData
@@ -83,9 +83,9 @@ def kept_scores(folder: Path, split: str) -> Scores:
     """The scores that were kept of a run; raise `BadData` where the file is gone or damaged."""
     path = folder / KEPT.format(split)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Archive(path) as file:
             arrays: dict[str, Any] = {name: file.get(name) for name in ARRAYS}
-    except (OSError, ValueError, BadZipFile) as error:
+    except BadData as error:
         again = "without scores.json beside it, it is made again"
         raise BadData(f"{path} cannot be read ({error}); {again}") from error
     return Scores(**arrays, topology=Bundle.open(folder / "bundle").topology, source={"split": split})

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddnn.data import dataset, formats, load
+from ddnn import archive
+from ddnn.data import dataset, load
 from ddnn.errors import BadData
 from ddnn.training import Config, Loader, initial_network, moments
 
@@ -17,7 +18,7 @@ Y = np.arange(EVENTS) % 3
 
 @pytest.fixture
 def everything_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAPPED", 1)
+    monkeypatch.setattr(archive, "MAPPED", 1)
     monkeypatch.setattr(dataset, "PIECE", 2**14)
     monkeypatch.setattr(moments, "PIECE", 2**14)
 
@@ -38,7 +39,7 @@ def test_mapped_views_are_those_in_memory(
     file = saved(tmp_path / "mine.npz", whole=whole, dtype=dtype, compressed=compressed)
     memory = load(file)
     assert not any(isinstance(view, np.memmap) for view in memory.views)
-    monkeypatch.setattr(formats, "MAPPED", 1)
+    monkeypatch.setattr(archive, "MAPPED", 1)
     mapped = load(file)
     assert all(isinstance(view, np.memmap) for view in mapped.views)
     assert mapped.fingerprint == memory.fingerprint

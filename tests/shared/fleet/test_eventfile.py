@@ -61,5 +61,5 @@ def test_a_file_that_does_not_fit_gets_a_sentence(
 
 def test_a_file_that_is_no_npz_gets_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "event.npz").write_text("hello")
-    with pytest.raises(BadData, match=r"cannot be read as .npz .File is not a zip file"):
+    with pytest.raises(BadData, match=r"cannot be read as .npz .it is no zip archive"):
         read_events(tmp_path / "event.npz", [SHAPE])
