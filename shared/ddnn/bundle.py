@@ -5,6 +5,7 @@ with the answers of torch, `weights.safetensors` is for further training.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from ddnn.errors import BadBundle, BadData
 from ddnn.policy import Policy
 from ddnn.seal import Frozen, first_problem, read_sealed, write_sealed
 from ddnn.task import TASKS, Task
-from ddnn.topology import Topology
+from ddnn.topology import FileName, Topology
 from ddnn.types import Array, Tier
 
 __all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "WEIGHTS_FILE", "Bundle", "Manifest", "Training", "shipped_bundle"]
@@ -26,13 +27,15 @@ MANIFEST_FILE: Final = "manifest.json"
 GOLDEN_FILE: Final = "golden.npz"
 WEIGHTS_FILE: Final = "weights.safetensors"
 _CUT: Final = ("features", "ties")
+_MOST_BYTES: Final = 16 << 30  #: of a file
+_MOST_CLASSES: Final = 100_000
 
 
 class FileEntry(Frozen):
     """A file of the bundle, pinned."""
 
-    sha256: str
-    bytes: int
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0, le=_MOST_BYTES)
 
 
 class Training(Frozen):
@@ -52,10 +55,10 @@ class Manifest(Frozen):
     format: Literal[1, 2] = 2
     """1 is what 0.1.0 wrote: cuts of one bit an element in the sections' place. It is read, and no longer written."""
     name: str
-    classes: tuple[str, ...] = Field(min_length=2)
+    classes: tuple[str, ...] = Field(min_length=2, max_length=_MOST_CLASSES)
     task: Literal["classification"] = "classification"
     topology: Topology
-    files: dict[str, FileEntry]  #: every file of the bundle but the manifest and the policy, which seal themselves
+    files: dict[FileName, FileEntry]  #: every file of the bundle but the manifest and the policy, which seal themselves
     training: Training
     fingerprint: str = ""  #: SHA-256 over all of the above; the name under which tiers recognise each other
 
@@ -124,6 +127,8 @@ class Bundle:
             raise BadBundle(f"{name}: is not listed in {MANIFEST_FILE}")
         if not file.is_file():
             raise BadBundle(f"{name}: is missing from {self.path}")
+        if not file.resolve().is_relative_to(self.path.resolve()):
+            raise BadBundle(f"{name}: is a link out of {self.path}; expected the file itself")
         if file.stat().st_size != entry.bytes or _sha256(file) != entry.sha256:
             raise BadBundle(f"{name}: does not match the SHA-256 in {MANIFEST_FILE}; the file was changed or damaged")
         return file
@@ -153,7 +158,26 @@ class Bundle:
         for name in ("index", "y", "y_dev", "present", *views, *exits, *cuts):
             if name not in arrays:
                 raise BadBundle(f"{GOLDEN_FILE}: has no array {name!r}")
+        self._check_golden(arrays)
         return arrays
+
+    def _check_golden(self, arrays: Mapping[str, Array]) -> None:
+        """Raise `BadBundle` for an array of another shape than the manifest's network has."""
+        events, topology, classes = arrays["y"].size, self.topology, len(self.manifest.classes)
+        devices, edges = len(topology.devices), len(topology.edges)
+        one_each = {"device": (devices,), "local": (edges,), "edge": (edges,), "cloud": ()}
+        shapes: dict[str, tuple[int, ...]] = {"index": (), "y": (), "y_dev": (devices,), "present": (devices,)}
+        shapes |= {f"view_{index}": device.view.shape for index, device in enumerate(topology.devices)}
+        shapes |= {f"{exit}_scores": (*one_each[exit], classes) for exit in topology.exits}
+        for name, shape in shapes.items():
+            if not events or arrays[name].shape != (events, *shape):
+                found = f"{GOLDEN_FILE}: {name} has the shape {arrays[name].shape}"
+                raise BadBundle(f"{found}; expected at least one event, of shape {shape} each")
+            if arrays[name].dtype.kind not in "biuf":
+                raise BadBundle(f"{GOLDEN_FILE}: {name} has the type {arrays[name].dtype}; expected numbers")
+        for name in (f"{tier}_{part}" for tier in Tier if topology.features(tier) for part in _CUT):
+            if arrays[name].shape[:2] != (events, devices if name.startswith(Tier.DEVICE) else edges):
+                raise BadBundle(f"{GOLDEN_FILE}: {name} has the shape {arrays[name].shape}; expected {events} events")
 
 
 def shipped_bundle() -> Path:

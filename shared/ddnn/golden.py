@@ -35,10 +35,19 @@ def check_sections(
         return 0
     golden = {name: array[:events] for name, array in bundle.golden.items()}
     for spec in bundle.topology.sections_of(tier, index):
-        section = sections[spec.role]
-        given = taken(bundle.topology, spec, golden)
-        some = there(bundle.topology, spec, golden["present"].astype(np.bool_)).any(axis=1)
-        compare(bundle.topology, spec, section.run(**given), golden, np.asarray(some), "golden event")
+        try:
+            given = taken(bundle.topology, spec, golden)
+            some = there(bundle.topology, spec, golden["present"].astype(np.bool_)).any(axis=1)
+            outputs = sections[spec.role].run(**given)
+            compare(bundle.topology, spec, outputs, golden, np.asarray(some), "golden event")
+        except BadBundle:
+            raise
+        except Exception as error:  # another section's inputs and outputs fail wherever they do not fit
+            why = (str(error).splitlines() or [""])[0][:200]
+            raise BadBundle(
+                f"{spec.file}: golden events do not go through it ({type(error).__name__}: {why});"
+                f" expected the section that ends in the {spec.exit} exit"
+            ) from error
     return len(golden["present"])
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from ddnn.errors import BadBundle
+from ddnn.onnx_file import refuse_what_is_outside
 from ddnn.types import Array
 
 __all__ = ["Section", "cpu_quota", "with_threads"]
@@ -32,10 +33,12 @@ class Section:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        content = file.read_bytes()
         try:
-            self._session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+            refuse_what_is_outside(content)  # which ONNX Runtime would look for in the working folder
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises its own classes, one a cause, none documented
-            raise BadBundle(f"{file.name}: ONNX Runtime cannot load it ({error})") from error
+            raise BadBundle(f"{file.name}: ONNX Runtime cannot load it ({_first_line(error)})") from error
         self.file = file
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         # ONNX lets no output have an input's name; the exporter ends such an output in `_out`.
@@ -45,6 +48,10 @@ class Section:
         """Run on a batch: each input [B, …], each output [B, …]. An input the graph does not use is left out."""
         feed = {name: np.ascontiguousarray(inputs[name]) for name in self.inputs}
         return dict(zip(self.outputs, self._session.run(None, feed), strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:300] or type(error).__name__
 
 
 def with_threads(section: Section, inputs: Mapping[str, Array]) -> Section:

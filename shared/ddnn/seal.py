@@ -5,14 +5,18 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from errno import EFBIG, EINVAL
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
 from ddnn.errors import BadBundle
 
 __all__ = ["Frozen", "fingerprint", "first_problem", "read_sealed", "write_atomically", "write_sealed"]
+
+
+_MOST: Final = 16 << 20  #: bytes of a document
 
 
 class Frozen(BaseModel):
@@ -40,6 +44,10 @@ def write_sealed(path: Path, document: Mapping[str, Any], seal: str) -> str:
 def read_sealed(path: Path, seal: str) -> dict[str, Any]:
     """Read a file that `write_sealed` wrote; raise `BadBundle` if a single byte differs."""
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(EINVAL, "it is no regular file")
+        if path.stat().st_size > _MOST:
+            raise OSError(EFBIG, f"it has {path.stat().st_size} bytes; expected at most {_MOST}")
         text = path.read_bytes()
     except OSError as error:
         raise BadBundle(f"{path.name}: cannot be read ({error.strerror}) in {path.parent}") from error

@@ -6,16 +6,17 @@ tier below, in a codec, sent always or when asked for; its features go up.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ddnn.codec import Codec, codec_of
 from ddnn.seal import Frozen
 from ddnn.types import Array, Exit, Tier
 
-__all__ = ["DeviceSpec", "EdgeSpec", "Features", "Files", "Fusion", "Input", "Level", "SectionSpec", "Topology", "View"]
+__all__ = ["DeviceSpec", "EdgeSpec", "Features", "FileName", "Files", "Fusion"]
+__all__ += ["Input", "Level", "SectionSpec", "Topology", "View"]
 
 Shape = tuple[int, ...]
 What = Literal["view", "scores", "features"]
@@ -24,12 +25,26 @@ Level = Literal["local", "edge", "cloud"]
 Fusion = Literal["max", "mean", "concat", "attention"]
 
 _TIERS: Final = tuple(Tier)
+_TIER_OF: Final = {Exit.DEVICE: Tier.DEVICE, Exit.LOCAL: Tier.EDGE, Exit.EDGE: Tier.EDGE, Exit.CLOUD: Tier.CLOUD}
+_MOST_PLACES: Final = 4096  #: devices, and edges
+_MOST_VALUES: Final = 2**28  #: of one view, or one section's features
+
+
+def _few(shape: Shape) -> Shape:
+    if math.prod(shape) > _MOST_VALUES:
+        raise ValueError(f"{math.prod(shape)} values; expected at most {_MOST_VALUES}")
+    return shape
+
+
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_few)]
+FileName = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f.][^/\\\x00-\x1f]{0,200}$")]
+"""Of a file in the bundle's folder itself."""
 
 
 class View(Frozen):
     """What one device sees of one event."""
 
-    shape: Shape  #: (C, H, W) an image, (C, L) a series, (F,) a vector
+    shape: Sizes = Field(min_length=1, max_length=3)  #: (C, H, W) an image, (C, L) a series, (F,) a vector
     dtype: Literal["UINT8", "FP32"]
     missing: bool = False
     """Whether NaN and infinity are numbers that are missing, which the section fills in; else they are refused."""
@@ -54,7 +69,7 @@ class View(Frozen):
 class Features(Frozen):
     """What a section gives the tier above, where the network is cut."""
 
-    shape: Shape
+    shape: Sizes = Field(min_length=1, max_length=8)
     codec: str = "bits1"
 
     @property
@@ -99,7 +114,7 @@ class SectionSpec(Frozen):
 
     tier: Tier
     index: int = Field(ge=0)  #: which device or edge runs it; 0 at the cloud
-    file: str
+    file: FileName
     exit: Exit
     inputs: tuple[Input, ...] = Field(min_length=1)
     features: Features | None = None  #: what it gives upward
@@ -119,7 +134,7 @@ class DeviceSpec(Frozen):
 class EdgeSpec(Frozen):
     """One edge."""
 
-    devices: tuple[int, ...] = Field(min_length=1)
+    devices: tuple[Annotated[int, Field(ge=0, lt=_MOST_PLACES)], ...] = Field(min_length=1, max_length=_MOST_PLACES)
     """Global device indices, ascending; position in this tuple is the device's place in the edge's fusion."""
 
 
@@ -150,9 +165,9 @@ class Topology(Frozen):
     which of them took part.
     """
 
-    devices: tuple[DeviceSpec, ...] = Field(min_length=1)
-    edges: tuple[EdgeSpec, ...] = Field(min_length=1)
-    sections: tuple[SectionSpec, ...] = Field(min_length=1)
+    devices: tuple[DeviceSpec, ...] = Field(min_length=1, max_length=_MOST_PLACES)
+    edges: tuple[EdgeSpec, ...] = Field(min_length=1, max_length=_MOST_PLACES)
+    sections: tuple[SectionSpec, ...] = Field(min_length=1, max_length=4 * _MOST_PLACES)
     fusion: dict[Level, Fusion] = Field(default={})
 
     @model_validator(mode="before")
@@ -174,6 +189,31 @@ class Topology(Frozen):
             return dict(cls.tiered(views, groups, *cuts, files=files, fusion=document["fusion"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"a topology of format 1 does not have this form ({error!r})") from error
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """Every device is joined by one edge, every exit has all its sections, and these take what there is."""
+        joined = sorted(device for edge in self.edges for device in edge.devices)
+        devices, edges = len(self.devices), len(self.edges)
+        if joined != list(range(devices)) or any(sorted(edge.devices) != [*edge.devices] for edge in self.edges):
+            raise ValueError(f"the edges join {len(joined)} devices; expected each of {devices} once, in order")
+        places = {Exit.DEVICE: devices, Exit.LOCAL: edges, Exit.EDGE: edges, Exit.CLOUD: 1}
+        for exit in dict.fromkeys((*self.exits, Exit.CLOUD)):
+            ending = [section for section in self.sections if section.exit is exit]
+            if sorted(section.index for section in ending) != list(range(places[exit])):
+                raise ValueError(f"the {exit} exit has {len(ending)} sections; expected one for each of {places[exit]}")
+            if len({section.features for section in ending}) > 1:
+                raise ValueError(f"the sections of the {exit} exit give different features; expected all alike")
+        for section in self.sections:
+            if section.tier is not _TIER_OF[section.exit]:
+                raise ValueError(f"{section.file} is of the {section.tier}; its exit is {section.exit}")
+            for given in section.inputs:
+                below = _TIERS.index(given.child) < _TIERS.index(section.tier)
+                own = section.tier is given.child is Tier.DEVICE and given.what == "view"
+                made = given.what != "features" or self.features(given.child) is not None
+                if not (made and (below or own)):
+                    raise ValueError(f"{section.file} takes {given.what} of the {given.child}, which gives it none")
+        return self
 
     @classmethod
     def tiered(
