@@ -102,7 +102,7 @@ class Run:
         """Epochs made and the best of them, from the metrics file, and the speed of the last one."""
         records = [json.loads(line) for line in (self.path / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
         best = max(records, key=lambda record: (record["score"], record["epoch"]))
-        speed = self.load().state.get("speed", {})
+        speed = self.load().state.get("speed", {}) if self.unfinished else {}
         return {"epochs": len(records), "best": best, "speed": speed, "run": str(self.path)}
 
     def load(self) -> Checkpoint:

@@ -12,7 +12,7 @@ import numpy as np
 from ddnn.evaluation.decide import ALWAYS
 from ddnn.policy import Policy
 from ddnn.tuning.calibration import answers, auroc, reliability
-from ddnn.tuning.objective import Objective
+from ddnn.tuning.objective import DROP, Objective
 from ddnn.tuning.points import Points, operating_points
 from ddnn.tuning.sample import Sample
 from ddnn.types import Array, Exit
@@ -33,7 +33,7 @@ def comparison(
     `objective` says of classes.
     """
     policy = policy.model_copy(update={"live": {}})
-    objective = replace(objective or Objective(), max_cost=None, max_share={})
+    objective = replace(objective or Objective(), max_accuracy_drop=DROP, max_cost=None, max_share={})
     points = points or operating_points(samples["validation"], policy, objective.weights(samples["validation"]))
     exits, found = points.asked.exits, points.frontier()
     chosen = np.array([policy.thresholds.of(exit) for exit in exits])
