@@ -27,7 +27,7 @@ from ddnn.recipe.starts import Change, Looks, changes, savings, start
 from ddnn.training import Config, Run, Trainer, initial_network
 from ddnn.training.fitting import fit_beside, taken
 from ddnn.training.loader import batch_of
-from ddnn.types import Array, Floats
+from ddnn.types import Array, Floats, Ints
 
 __all__ = ["TRIALS_FILE", "Recipe", "Trial", "find"]
 
@@ -37,13 +37,14 @@ MOST: Final = 6000
 """Events that a trial learns from and is judged by, at most."""
 ROUNDS: Final = 100  #: of the trees beside the network
 LINEAR: Final = {"firm": 0.1, "free": 1.0}  #: inverse penalties of the logistic regression beside it
-SHARES: Final = ((0.5, 0.5, 0), (0.1, 0.9, 0), (0.5, 0, 0.5), (0.1, 0, 0.9), (0.4, 0.3, 0.3), (0.1, 0.45, 0.45))
-"""Of network, linear and trees, that are compared."""
 WORTH: Final = 0.002
 """What classifiers beside the network must be worth."""
-_MIXES: Final = [
-    (name, strength, shares) for shares in SHARES for name, strength in LINEAR.items() if shares[1] or name == "firm"
-]
+CLEARLY: Final = 1.5
+"""Standard errors by which a classifier is clearly worse than another, and has no say beside it."""
+STRETCHES: Final = 30
+"""Parts of the file whose mistakes are taken to be independent, where there are no groups."""
+LITTLE: Final = 0.1
+"""What the network keeps of the say where it is clearly worse."""
 _NETWORK, _TREES = "network", "trees"
 RARE: Final = 0.1
 """Events of the rarest class for each of the most frequent one, below which classes are judged alike."""
@@ -150,6 +151,10 @@ class _Search:
         self.folds, self.looks, self.seed, self.budget = folds, looks, seed, budget
         self.trials: list[Trial] = []
         self.kept: Trial
+        held = [fold.subset("validation") for fold in folds]
+        self.y = np.concatenate([part.y for part in held])
+        """(N,) classes of the events, fold by fold."""
+        self._cluster = _clusters(held)
         self._networks: dict[str, list[DDNN]] = {}  # those of the trials of this stage and of the kept one, by folds
         self._since, self._progress, self._memory = time.monotonic(), progress, memory
         self._known = (
@@ -172,13 +177,15 @@ class _Search:
     def stage(self, changes: Sequence[Change], part: float) -> list[str]:
         """Try changes of what is kept, and keep the best worth its gain; return what there was no time for."""
         best, better, left = self.kept, self.kept.score, list[str]()
+        chance = float(np.sqrt(better * (1 - better) / len(self.y)))
         for change in changes:
             if self.spent + self.kept.seconds > part * self.budget:
                 left.append(change.name)
                 continue
             trial = self.trial(change.name, _changed(self.kept.config, change))
-            if trial.score - change.gain > better:
-                better, best = trial.score - change.gain, trial
+            cost = change.gain + chance * (change.gain > 0)  # what spares nothing must be worth more than chance
+            if trial.score - cost > better:
+                better, best = trial.score - cost, trial
         self.keep(best)
         return left
 
@@ -195,25 +202,40 @@ class _Search:
         return self._added(Trial(name, config, known["score"], known["exits"], known["seconds"]))
 
     def beside(self) -> None:
-        """Try classifiers beside the kept network, at edge and cloud, and keep them if they are worth it."""
-        name, best, better, since = "classifiers beside the network", self.kept, self.kept.score, time.monotonic()
+        """Try classifiers beside the kept network, at edge and cloud, and keep them if they are worth it.
+
+        Those that are not clearly worse than the best have the same say: folds cannot tell which will be better.
+        """
+        name, best, since = "classifiers beside the network", self.kept, time.monotonic()
         key, config = self._key(best.config), best.config
         networks = self._networks[key] = self._networks.get(key) or self._trained(name, config)
         local, whole = self._opinions(networks, name, since)
-        for of, strength, shares in _MIXES:
-            parts = [
-                sum(share * by[judge] for share, judge in zip(shares, (_NETWORK, of, _TREES), strict=True))
-                for by in whole
-            ]
-            score, right = self._judged([local, *(np.asarray(part).argmax(axis=1) for part in parts)])
-            if score - WORTH > better:
-                said = f"{name}: linear {shares[1]:g} ({of}), trees {shares[2]:g} of the say"
-                mixed = _changed(config, Change(said, _beside(strength, shares)))
-                best, better = Trial(said, mixed, score, right, time.monotonic() - since), score - WORTH
+        alone = {judge: np.mean([by[judge].argmax(axis=1) == self.y for by in whole], axis=0) for judge in whole[0]}
+        linear = max(LINEAR, key=lambda each: float(alone[each].mean()))
+        shares = self._shares({judge: alone[judge] for judge in (_NETWORK, linear, _TREES)})
+        parts = [sum(share * by[judge] for judge, share in shares.items()) for by in whole]
+        score, right = self._judged([local, *(np.asarray(part).argmax(axis=1) for part in parts)])
+        if score - WORTH > self.kept.score:
+            said = f"{name}: linear {shares[linear]:.2g} ({linear}), trees {shares[_TREES]:.2g} of the say"
+            mixed = _changed(config, Change(said, _beside(LINEAR[linear], shares[linear], shares[_TREES])))
+            best = Trial(said, mixed, score, right, time.monotonic() - since)
         if best is not self.kept:
             pairs = zip(networks, self.folds, strict=True)
             self._networks[self._key(best.config)] = [self._completed(best.config, *pair) for pair in pairs]
             self.keep(self._added(best))
+
+    def _shares(self, right: Mapping[str, Array]) -> dict[str, float]:
+        """What say each judge has, from which of the events (N,) it has right."""
+        best = right[max(right, key=lambda judge: float(right[judge].mean()))]
+        voters = [judge for judge, own in right.items() if (best - own).mean() <= CLEARLY * self._error(best - own)]
+        left = 1.0 if _NETWORK in voters else 1.0 - LITTLE
+        shares = {judge: left / len(voters) if judge in voters else 0.0 for judge in right}
+        return shares if _NETWORK in voters else {**shares, _NETWORK: LITTLE}
+
+    def _error(self, values: Array) -> float:
+        """Standard error of the mean of values (N,), of which those of one group are alike."""
+        sums = np.bincount(self._cluster, values) / len(values)
+        return float(np.sqrt(((sums - sums.mean()) ** 2).sum() * len(sums) / max(len(sums) - 1, 1)))
 
     def _opinions(self, networks: Sequence[DDNN], name: str, since: float) -> tuple[Array, list[dict[str, Array]]]:
         """Labels (N,) of the local exit; probabilities (N, K) of the exits above by what judges."""
@@ -276,7 +298,7 @@ class _Search:
 
     def _judged(self, exits: Sequence[Array]) -> tuple[float, dict[str, float]]:
         """The score of labels (N,) of each exit, and what each gets right."""
-        y = np.concatenate([fold.subset("validation").y for fold in self.folds])
+        y = self.y
         right = {name: float((labels == y).mean()) for name, labels in zip(EXITS, exits, strict=True)}
         score = sum(right.values()) / len(right)
         if self.looks.rarest < RARE:
@@ -298,11 +320,20 @@ def _scores_of(network: DDNN, fold: Dataset) -> Scores:
     return Scores(device, local, edge, scored.cloud.numpy(), *seen, network.topology, source)
 
 
-def _beside(strength: float, shares: Sequence[float]) -> dict[str, Any]:
-    """What a config says of a linear judge of this strength and of trees, at edge and cloud."""
-    table = {"linear": strength * (shares[1] > 0), "linear_share": shares[1]}
-    table |= {"trees": ROUNDS * (shares[2] > 0), "trees_share": shares[2]}
+def _beside(strength: float, linear: float, trees: float) -> dict[str, Any]:
+    """What a config says of a linear judge and of trees with these shares, at edge and cloud."""
+    table = {"linear": strength * (linear > 0), "linear_share": linear}
+    table |= {"trees": ROUNDS * (trees > 0), "trees_share": trees}
     return {"network": {"edge": table, "cloud": table}}
+
+
+def _clusters(held: Sequence[Dataset]) -> Ints:
+    """(N,) which events go wrong together: those of a group, or of a stretch of the file."""
+    groups = [part.groups for part in held if part.groups is not None]
+    if len(groups) == len(held):
+        return np.asarray(np.unique(np.concatenate(groups), return_inverse=True)[1].reshape(-1))
+    place = np.concatenate([part.index for part in held]).argsort().argsort()
+    return np.asarray(place * STRETCHES // len(place))
 
 
 def _changed(config: Config, change: Change) -> Config:

@@ -81,6 +81,17 @@ def test_the_test_events_change_nothing() -> None:
     assert (found[0].score, found[0].exits) == (found[1].score, found[1].exits)
 
 
+def test_classifiers_that_folds_cannot_tell_apart_have_the_same_say() -> None:
+    data = small()
+    recipe = find(data, minutes=0.0001)
+    tables = recipe.config.network.edge, recipe.config.network.cloud
+    shares = {(table.linear > 0) * table.linear_share for table in tables}
+    assert len(shares) == 1
+    assert all(0 <= share <= 0.9 for share in shares)
+    assert recipe.scores is not None
+    assert len(recipe.scores) == (data.split != "test").sum()
+
+
 def test_without_time_the_simplest_recipe_is_taken_untried() -> None:
     recipe = find(load("synthetic"), minutes=0)
     assert recipe.trials == ()
