@@ -146,10 +146,18 @@ def test_event_ids_are_bytes_tensors(
     assert (result.as_numpy("label") >= 0).all()
 
 
-def test_gzip_goes_in(client: InferenceServerClient, tier: str, every_exit: Bundle) -> None:
+def test_event_ids_may_be_a_column(client: InferenceServerClient, tier: str, every_exit: Bundle) -> None:
+    inputs, parameters = request_of(tier, every_exit)
+    inputs["event"] = np.array([[f"column {tier} {n}"] for n in range(ROWS)], np.object_)
+    result = client.infer("ddnn", infer_inputs(inputs, binary=True), parameters={**parameters, "wait_ms": 0})
+    assert (result.as_numpy("label") >= 0).all()
+
+
+@pytest.mark.parametrize("packed", ["gzip", "deflate"])
+def test_packed_requests_go_in(client: InferenceServerClient, tier: str, every_exit: Bundle, packed: str) -> None:
     inputs, parameters = request_of(tier, every_exit)
     tensors = infer_inputs(inputs, binary=True)
-    result = client.infer("ddnn", tensors, parameters=parameters, request_compression_algorithm="gzip")
+    result = client.infer("ddnn", tensors, parameters=parameters, request_compression_algorithm=packed)
     assert result.as_numpy("label").shape == (ROWS,)
 
 

@@ -25,7 +25,7 @@ __all__ = ["authorise", "make_policy_routes", "matches", "proposed", "refuse_sta
 
 _log = logging.getLogger("ddnn")
 MOST_BYTES: Final = 256 << 10  #: a policy's document may have
-_FLAGS: Final = {"": False, "false": False, "0": False, "true": True, "1": True}
+_FLAGS: Final = {"false": False, "0": False, "true": True, "1": True}
 
 
 def make_policy_routes(service: Service) -> APIRouter:
@@ -103,7 +103,7 @@ def _refuse_below(service: Service) -> None:
 
 
 def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "").lower()
+    value = request.query_params.get(name, "false").lower()
     if value not in _FLAGS:
         raise BadInput(f"{name} is {value[:20]!r}; expected true or false")
     return _FLAGS[value]

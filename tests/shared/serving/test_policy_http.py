@@ -49,7 +49,7 @@ async def put(
     content = document if isinstance(document, bytes) else orjson.dumps(document)
     async with fleet.client(host) as client:
         return await client.put(
-            PATH, content=content, headers=BEARER | headers, params={"dry_run": dry_run} if dry_run else {}
+            PATH, content=content, headers=BEARER | headers, params={} if dry_run is None else {"dry_run": dry_run}
         )
 
 
@@ -168,6 +168,7 @@ async def test_a_missing_exit_nonsense_and_too_much_are_refused(fleet: Fleet) ->
     for text in (b"", b"{", b"[]", b"7", b'{"wait_ms": NaN}', b"[" * 100_000):
         refused(await put(fleet, text), 400, "BAD_INPUT", "policy is not")
     refused(await put(fleet, b" " * (256 << 10) + b"{}"), 413, "TOO_LARGE")
+    refused(await put(fleet, await document(fleet), dry_run=""), 400, "BAD_INPUT", "dry_run is ''")
     refused(await put(fleet, await document(fleet), dry_run="maybe"), 400, "BAD_INPUT", "dry_run is 'maybe'")
     assert (await get(fleet)).json()["version"] == 1
 
