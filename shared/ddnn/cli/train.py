@@ -109,7 +109,8 @@ def train(
     for doubt in doubts(data):
         typer.echo(f"warning: {doubt}", err=True)
     least = parse_recalls(min_recall or [], data.classes)
-    recalls(least, data.y[data.split == "validation"], data.classes)  # refused now, not after training
+    known = data.split != "test" if looking else data.split == "validation"
+    recalls(least, data.y[known], data.classes)  # refused now, not after training
     objective = Objective(max_accuracy_drop, min_recall=least, balanced=balanced)
     wishes: dict[str, Any] = {"seed": seed, "run": run, "force": force, "initial": first}
     wishes |= {"yardstick": yardstick, "freeze": freeze or (), "objective": objective, "command": _command()}
@@ -119,6 +120,8 @@ def train(
             if looking:
                 recipe = find(data, seed=seed, minutes=minutes, run=run, progress=progress)
                 wanted, resume = recipe.config, False
+                if recipe.scores is None:  # thresholds are tuned on validation then
+                    recalls(least, data.y[data.split == "validation"], data.classes)
                 wishes |= {"recipe": recipe}
                 typer.echo(recipe.sentence(), err=True)
             wishes |= {"phase": lambda what: progress(what, 0, 1), "say": lambda doubt: typer.echo(doubt, err=True)}

@@ -156,7 +156,7 @@ class _Search:
         """(N,) classes of the events, fold by fold."""
         self._cluster = _clusters(held)
         self._networks: dict[str, list[DDNN]] = {}  # those of the trials of this stage and of the kept one, by folds
-        self._since, self._progress, self._memory = time.monotonic(), progress, memory
+        self._progress, self._memory = progress, memory
         self._known = (
             {line["key"]: line for line in map(json.loads, memory.read_text("utf-8").splitlines())}
             if (memory and memory.is_file())

@@ -31,7 +31,7 @@ def recalls(given: MinRecall, y: Ints, names: Sequence[str]) -> dict[int, float]
             continue
         if not (0 <= index < len(events) and events[index]):
             name = names[index] if 0 <= index < len(events) else index
-            raise BadInput(f"min_recall names class {name}; expected one that has validation events")
+            raise BadInput(f"min_recall names class {name}; expected one that has events to tune on")
         found[index] = share
     return found
 

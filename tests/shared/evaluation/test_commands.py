@@ -55,18 +55,7 @@ def test_evaluate_prints_the_document_alone(make_bundle: MakeBundle, data: Path)
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert (document["events"], document["split"]) == (60, "test")
-    assert set(document) == {
-        "events",
-        "classes",
-        "devices",
-        "split",
-        "exits",
-        "overall",
-        "by_class",
-        "bytes",
-        "sent",
-        "missing",
-    }
+    assert {"exits", "overall", "by_class", "sent", "missing"} <= set(document)  # all keys: test_report
 
 
 def test_evaluate_shows_tables(make_bundle: MakeBundle, data: Path) -> None:

@@ -249,3 +249,21 @@ def test_what_cannot_be_tuned_for_is_refused_before_training(
         assert run(monkeypatch, *train, *wish) == 2
         assert sentence in (err := capsys.readouterr().err)
         assert "epoch" not in err
+
+
+def test_a_class_without_validation_events_is_tuned_for_on_the_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = np.random.default_rng(3)
+    y = np.where(np.arange(300) % 60 == 0, 2, np.arange(300) % 2)
+    split = np.where(np.arange(300) % 5 == 1, "test", np.where(np.arange(300) % 5 == 2, "validation", "train"))
+    assert not (y[split == "validation"] == 2).any()
+    views = chance.normal(0, 1, (300, 3, 5)).astype(np.float32) + 2 * y[:, None, None]
+    np.savez(tmp_path / "rare.npz", X=views, y=np.array(["ok", "worn", "broken"])[y], split=split)
+    wishes = ["--min-recall", "broken=0.5", "--minutes", "0.0001", "--no-yardstick"]
+    assert run(monkeypatch, tmp_path / "rare.npz", *wishes, "--out", tmp_path / "made") == 0, capsys.readouterr().err
+    policy = Bundle.open(tmp_path / "made").policy
+    assert policy.tuned is not None
+    assert policy.tuned["split"] == "folds"
+    assert policy.promise is not None
+    assert list(policy.promise.recall) == [0]  # broken

@@ -21,6 +21,14 @@ from networks import TOPOLOGIES
 CAMERAS = [View(shape=(3, 32, 32), dtype="FP32")] * 6
 
 
+def train(monkeypatch: pytest.MonkeyPatch, out: Path, *configs: str) -> None:
+    """`ddnn train synthetic`, with these configs in turn."""
+    named = [word for config in configs for word in ("--config", config)]
+    monkeypatch.setattr(sys, "argv", ["ddnn", "train", "synthetic", "--no-yardstick", "--out", str(out), *named])
+    with pytest.raises(SystemExit):
+        main()
+
+
 def paper(**device: object) -> DDNN:
     """The paper's network on its own data's shapes, with other keys for the devices."""
     config = Config.read(config_file("paper")).model_dump(mode="json")
@@ -95,22 +103,8 @@ def test_a_network_of_some_devices_is_trained_on_those_and_says_so(
 ) -> None:
     mine, out = tmp_path / "mine.toml", tmp_path / "one"
     mine.write_text("[network]\ndevices = [4]\n[training]\nepochs = 1\n")
-    command = [
-        "ddnn",
-        "train",
-        "synthetic",
-        "--no-yardstick",
-        "--out",
-        str(out),
-        "--config",
-        "paper",
-        "--config",
-        str(mine),
-    ]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert not end.value.code, capsys.readouterr().err
+    train(monkeypatch, out, "paper", str(mine))
+    assert out.is_dir(), capsys.readouterr().err
     bundle = Bundle.open(out)
     assert len(bundle.topology.devices) == 1
     assert bundle.manifest.training.data["source"]["devices"] == [4]
@@ -123,22 +117,8 @@ def test_a_network_over_raw_views_is_trained_and_evaluated_without_thresholds(
 ) -> None:
     mine, out = tmp_path / "mine.toml", tmp_path / "raw"
     mine.write_text("[network.cloud]\nfilters = [4]\ncut_bits = 72\n[training]\nepochs = 1\n")
-    command = [
-        "ddnn",
-        "train",
-        "synthetic",
-        "--no-yardstick",
-        "--out",
-        str(out),
-        "--config",
-        "a",
-        "--config",
-        str(mine),
-    ]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert not end.value.code, capsys.readouterr().err
+    train(monkeypatch, out, "a", str(mine))
+    assert out.is_dir(), capsys.readouterr().err
     bundle = Bundle.open(out)
     assert bundle.policy.tuned is None
     assert bundle.manifest.training.test["overall"]["exit_share"]["cloud"] == 1

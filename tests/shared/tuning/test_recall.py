@@ -171,7 +171,7 @@ def test_recalls_are_named_by_class_or_number_or_for_all() -> None:
         parse_recalls(["rare=0.5", "2=0.6"], NAMES)
     with pytest.raises(BadInput, match=r"min_recall of class 2 is 1\.5"):
         Objective(min_recall={2: 1.5})
-    with pytest.raises(BadInput, match="min_recall names class never; expected one that has validation events"):
+    with pytest.raises(BadInput, match="min_recall names class never; expected one that has events to tune on"):
         choose(Sample(imbalanced(), names=NAMES), POLICY, Objective(min_recall={3: 0.5}))
 
 
