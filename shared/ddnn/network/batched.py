@@ -1,7 +1,8 @@
 """Device sections of one plan as one operation, where they learn: D small ones in turn take D times as long to start.
 
 Values lie as (B, D·C, …), the channels of all devices side by side: a batch norm of each is one of all, a convolution
-of each is one in D groups. Weights stay in their sections, and are joined anew in every step.
+of each is one in D groups. Sections that are `Joined` keep their weights as parts of one tensor; else these are joined
+anew in every step.
 Legend: B events, D devices, C channels (or numbers) of one, K classes.
 """
 
@@ -14,14 +15,73 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from ddnn.network.blocks import Head, Residual, Tail, Trunk
-from ddnn.network.normalise import Normalise
+from ddnn.network.products import Dense
 from ddnn.network.quantise import BinaryConv1d, BinaryConv2d, BinaryLinear, Sign, sign
 from ddnn.network.sections import Blocks
 
-__all__ = ["alike", "forward"]
+__all__ = ["Joined", "alike", "forward"]
 
 LARGEST: Final = 1 << 17
 """Most numbers of all views of a step that images run as one with; past it, convolutions in turn fit the caches."""
+
+
+class Joined:
+    """What sections of one plan learn, each weight of all in one tensor that theirs are parts of, and so each buffer.
+
+    An optimizer takes `weights` in the place of those of the sections, after `gather`.
+    """
+
+    def __init__(self, sections: Iterable[nn.Module]) -> None:
+        groups: dict[Hashable, list[Blocks]] = {}
+        for section in sections:
+            if isinstance(section, Blocks) and all(weight.requires_grad for weight in section.parameters()):
+                groups.setdefault(section.plan, []).append(section)
+        self._parts: list[tuple[nn.Parameter, list[nn.Parameter]]] = []
+        for group in groups.values():
+            if len(group) == 1:
+                continue
+            for weights in zip(*(section.parameters() for section in group), strict=True):
+                whole = nn.Parameter(_cat([weight.detach() for weight in weights]))
+                _share(whole, weights)
+                self._parts.append((whole, list(weights)))
+            named = [dict(section.named_buffers()) for section in group]
+            for name, first in named[0].items():
+                buffers = [own[name] for own in named if name in own and own[name].shape == first.shape]
+                if len(buffers) == len(group):
+                    _share(_cat(buffers), buffers)
+
+    def weights(self, network: nn.Module) -> list[nn.Parameter]:
+        """All that the network learns, of the joined sections the joined ones."""
+        parts = {id(part) for _, parts in self._parts for part in parts}
+        return [*(whole for whole, _ in self._parts), *(w for w in network.parameters() if id(w) not in parts)]
+
+    def gather(self) -> None:
+        """Give the joined weights the gradients that sections got in turn."""
+        for whole, parts in self._parts:
+            if whole.grad is None and parts[0].grad is not None:
+                whole.grad = _cat([part.grad for part in parts if part.grad is not None])
+            for part in parts:
+                part.grad = None
+
+
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(tensors)) if tensors[0].dim() else torch.stack(list(tensors))
+
+
+def _share(whole: Tensor, parts: Sequence[Tensor]) -> None:
+    """Make `parts` parts of `whole`, along its first axis."""
+    for part, place in zip(parts, whole.detach().tensor_split(len(parts)), strict=True):
+        part.data = place.reshape(part.shape)
+    parts[0].whole = whole  # type: ignore[attr-defined]
+
+
+def _whole(modules: Sequence[nn.Module], name: str) -> Tensor:
+    """The tensors `name` of all as one: what they are parts of, or, where these are not all of it, a copy."""
+    first = getattr(modules[0], name)
+    whole = getattr(first, "whole", None)
+    if whole is None or whole.data_ptr() != first.data_ptr() or whole.numel() != len(modules) * first.numel():
+        return _cat([getattr(module, name) for module in modules])
+    return whole  # type: ignore[no-any-return]
 
 
 def alike(sections: Iterable[nn.Module], views: Sequence[Tensor]) -> list[list[int]]:
@@ -40,10 +100,10 @@ def forward(sections: Iterable[Any], views: Sequence[Tensor]) -> tuple[Tensor, T
     """D views (B, *shape) → scores (B, D, K), features (B, D, *cut), as each section would give them on its own."""
     sections = list(sections)
     first = sections[0]
-    x = _normalised([section.normalise for section in sections], torch.cat(list(views), dim=1))
+    x = _joined([section.normalise for section in sections], torch.cat(list(views), dim=1))
     within = x
     if first.encode is not None:
-        within = _joined(first.encode, [dict(section.encode.named_buffers()) for section in sections], x.flatten(1))
+        within = _joined([section.encode for section in sections], x.flatten(1))
     elif first.plan.family == "dense":
         within = x.flatten(1)
     within = _together([section.trunk for section in sections], within)
@@ -81,31 +141,32 @@ def _in_turn(modules: Sequence[Any], x: Tensor) -> Tensor:
     return x
 
 
-def _normalised(modules: Sequence[Normalise], x: Tensor) -> Tensor:
-    """Of all at once; where some have a curve, the others have one of zeros, which is none."""
-    first = next((module for module in modules if module.slopes is not None), modules[0])
-    none = {name: torch.zeros_like(buffer) for name, buffer in first.named_buffers()}
-    return _joined(first, [none | dict(module.named_buffers()) for module in modules], x)
+def _joined(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """What modules that treat each channel for itself, by buffers alone, make of the channels of all.
 
-
-def _joined(module: nn.Module, buffers: Sequence[dict[str, Tensor]], x: Tensor) -> Tensor:
-    """What a module that treats each channel for itself, by buffers alone, makes of the channels of all."""
-    joined = {name: torch.cat([own[name] for own in buffers]) for name in buffers[0]}
-    return functional_call(module, joined, x)  # type: ignore[no-any-return]
+    Where some have a curve, the others have one of zeros, which is none.
+    """
+    first = max(modules, key=lambda module: sum(buffer is not None for buffer in module._buffers.values()))
+    joined: dict[str, Tensor] = {}
+    for name, buffer in first.named_buffers():
+        own = [getattr(module, name) for module in modules]
+        some = [torch.zeros_like(buffer) if each is None else each for each in own]
+        joined[name] = _whole(modules, name) if all(each is not None for each in own) else torch.cat(some)
+    return functional_call(first, joined, x)  # type: ignore[no-any-return]
 
 
 def _dense(layers: Sequence[nn.Linear], x: Tensor) -> Tensor:
-    weight = torch.stack([layer.weight for layer in layers])
+    weight = _whole(layers, "weight").reshape(len(layers), *layers[0].weight.shape)
     if isinstance(layers[0], BinaryLinear):
         weight = sign(weight)
     x = _apart(x, len(layers)).transpose(0, 1)
     x = torch.bmm(x, weight.transpose(1, 2)).transpose(0, 1).flatten(1)
-    return x if layers[0].bias is None else x + torch.cat([layer.bias for layer in layers])
+    return x if layers[0].bias is None else x + _whole(layers, "bias")
 
 
 def _convolved(layers: Sequence[nn.Conv1d | nn.Conv2d], x: Tensor) -> Tensor:
-    first, weight = layers[0], torch.cat([layer.weight for layer in layers])
-    bias = None if first.bias is None else torch.cat([layer.bias for layer in layers if layer.bias is not None])
+    first, weight = layers[0], _whole(layers, "weight")
+    bias = None if first.bias is None else _whole(layers, "bias")
     if isinstance(first, BinaryConv1d | BinaryConv2d):
         weight = sign(weight)
     stride, padding = ((*[least] * (4 - x.dim()), *given) for least, given in ((1, first.stride), (0, first.padding)))
@@ -121,15 +182,17 @@ def _image(x: Tensor) -> Tensor:
 
 
 def _normed(norms: Sequence[nn.BatchNorm1d | nn.BatchNorm2d], x: Tensor) -> Tensor:
-    names = ("running_mean", "running_var")
-    mean, var = (torch.cat([getattr(norm, name) for norm in norms]) for name in names)
-    weight, bias = torch.cat([norm.weight for norm in norms]), torch.cat([norm.bias for norm in norms])
-    assert norms[0].momentum is not None
-    made = functional.batch_norm(_image(x), mean, var, weight, bias, True, norms[0].momentum, norms[0].eps)
+    first, names = norms[0], ("running_mean", "running_var")
+    mean, var, weight, bias = (_whole(norms, name) for name in (*names, "weight", "bias"))
+    assert first.momentum is not None
+    made = functional.batch_norm(_image(x), mean, var, weight, bias, True, first.momentum, first.eps)
     with torch.no_grad():
-        own = [getattr(norm, name) for name in names for norm in norms]
-        torch._foreach_copy_(own, [*mean.chunk(len(norms)), *var.chunk(len(norms))])
-        torch._foreach_add_([norm.get_buffer("num_batches_tracked") for norm in norms], 1)
+        if mean.data_ptr() == first.get_buffer("running_mean").data_ptr():
+            _whole(norms, "num_batches_tracked").add_(1)
+        else:
+            own = [norm.get_buffer(name) for name in names for norm in norms]
+            torch._foreach_copy_(own, [*mean.chunk(len(norms)), *var.chunk(len(norms))])
+            torch._foreach_add_([norm.get_buffer("num_batches_tracked") for norm in norms], 1)
     return made.reshape(x.shape)
 
 
@@ -148,7 +211,7 @@ def _ended(tails: Sequence[Tail], x: Tensor) -> Tensor:
 _RULES: Final[dict[type[nn.Module], Callable[[Any, Tensor], Tensor]]] = {
     **dict.fromkeys((nn.Identity, nn.ReLU, nn.MaxPool1d, nn.MaxPool2d, Sign), _each),
     **dict.fromkeys((nn.Sequential, Trunk), _in_turn),
-    **dict.fromkeys((nn.Linear, BinaryLinear), _dense),
+    **dict.fromkeys((Dense, BinaryLinear), _dense),
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, BinaryConv1d, BinaryConv2d), _convolved),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d), _normed),
     Residual: _residual,

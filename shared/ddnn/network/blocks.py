@@ -6,12 +6,13 @@ out, never taken for zeros that were seen. An event with no child present gives 
 
 import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ddnn.network.plan import Family, NetworkConfig, SectionPlan, Shape
+from ddnn.network.products import Dense
 from ddnn.network.quantise import BinaryConv1d, BinaryConv2d, BinaryLinear, Sign
 
 __all__ = ["FUSIONS", "Attention", "Concat", "Head", "Residual", "Tail", "Trunk"]
@@ -27,7 +28,7 @@ class _Layers(NamedTuple):
 
 
 _LAYERS: Final[dict[Family, _Layers]] = {
-    "dense": _Layers(nn.Linear, BinaryLinear, nn.BatchNorm1d),
+    "dense": _Layers(Dense, BinaryLinear, nn.BatchNorm1d),
     "series": _Layers(nn.Conv1d, BinaryConv1d, nn.BatchNorm1d, nn.MaxPool1d),
     "image": _Layers(nn.Conv2d, BinaryConv2d, nn.BatchNorm2d, nn.MaxPool2d),
 }
@@ -104,7 +105,7 @@ class Head(nn.Module):
         self.score = (
             nn.Sequential(BinaryLinear(self.size, classes, config.bias), nn.BatchNorm1d(classes))
             if config.blocks == "binary"
-            else nn.Linear(self.size, classes)
+            else Dense(self.size, classes)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -164,7 +165,26 @@ class Concat(nn.Module):
         self.joined = (children * shape[0], *shape[1:])
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        return torch.where(_spread(present, x), x, self.absent).reshape(-1, *self.joined)
+        if not self.training:
+            return torch.where(_spread(present, x), x, self.absent).reshape(-1, *self.joined)
+        return _Filled.apply(x, self.absent, present).reshape(-1, *self.joined)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Filled(torch.autograd.Function):
+    """x (B, n, *shape) with `absent` (n, *shape) where not present (B, n): a choice in a third of its time."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, absent: Tensor, present: Tensor) -> Tensor:
+        context.save_for_backward(present)
+        events, children = torch.nonzero(~present, as_tuple=True)
+        return x.index_put((events, children), absent[children])
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        (present,), given = context.saved_tensors, gradients[0]
+        seen = present.to(given.dtype)
+        missed = torch.einsum("bn,bnf->nf", 1 - seen, given.flatten(2)).reshape(given.shape[1:])
+        return given * _spread(seen, given), missed, None
 
 
 class Attention(nn.Module):

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ddnn.codec import Bitwise, Codec, Plain
 from ddnn.errors import BadConfig
+from ddnn.network.products import product
 
 __all__ = [
     "BinaryConv1d",
@@ -163,7 +164,7 @@ class BinaryLinear(nn.Linear):
     """A dense layer that multiplies by the signs of its weights, (B, inputs) → (B, outputs)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, sign(self.weight), self.bias)
+        return product(x, sign(self.weight), self.bias)
 
 
 class BinaryConv1d(nn.Conv1d):

@@ -164,8 +164,16 @@ def _moved(images: Tensor, config: TrainingConfig) -> Tensor:
     # Coordinates run from −1 to 1 on both axes whatever their lengths: a rotation must undo that.
     across = torch.stack([cosine / size[:, 0], -sine * height / width / size[:, 0]], dim=1)
     down = torch.stack([sine * width / height / size[:, 1], cosine / size[:, 1]], dim=1)
-    where = torch.cat([torch.stack([across, down], dim=1), 2 * config.shift * _uniform(images, 2, 1)], dim=2)
-    grid = functional.affine_grid(where, list(images.shape), align_corners=False)
+    past = 2 * config.shift * _uniform(images, 2)
+    # Sums of what a column and what a row adds: a product with every point takes ten times as long.
+    columns, rows = ((2 * torch.arange(side, device=images.device) + 1) / side - 1 for side in (width, height))
+    grid = torch.stack(
+        [
+            turn[:, :1, None] * columns + (turn[:, 1:] * rows + past[:, axis : axis + 1])[:, :, None]
+            for axis, turn in enumerate((across, down))
+        ],
+        dim=3,
+    )
     if config.warp:
         # A few random displacements, joined smoothly: each part of the image moves a little in a way of its own.
         knots = 2 * config.warp * _uniform(images, 2, KNOTS, KNOTS)

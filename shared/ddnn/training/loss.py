@@ -16,7 +16,7 @@ from ddnn.types import Exit
 __all__ = ["LOSSES", "Loss", "joint_loss", "validate"]
 
 
-PAIRS: Final = 2048
+PAIRS: Final = 1024
 """Most pairs of a validation event and a device it loses that an epoch is judged by."""
 
 Loss = Callable[[Scored, Tensor, Tensor, Tensor, TrainingConfig, Tensor | None], Tensor]

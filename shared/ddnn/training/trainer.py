@@ -3,9 +3,8 @@
 import hashlib
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -15,8 +14,9 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.data.split import watched
 from ddnn.errors import BadConfig
-from ddnn.network import DDNN, Plan
+from ddnn.network import DDNN, Plan, batched
 from ddnn.network.normalise import Normalise
+from ddnn.network.products import halved
 from ddnn.network.quantise import clip_weights, signed_weights
 from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import View
@@ -30,6 +30,9 @@ from ddnn.training.threads import Threads
 from ddnn.types import Exit
 
 __all__ = ["Silent", "Trainer", "Watcher", "initial_network", "train"]
+
+
+FOLLOW: Final = 4  #: steps after which the averaged weights move, as far as in as many single ones
 
 
 class Watcher(Protocol):
@@ -128,7 +131,9 @@ class Trainer:
             section.requires_grad_(False)
         self._signed = signed_weights(self.network)
         decay = config.training.weight_decay
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=decay, fused=True)
+        self._joined = batched.Joined(self.network.devices)
+        weights = self._joined.weights(self.network)
+        self._optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=decay, fused=True)
         rows = np.flatnonzero(data.split == "validation")
         self._validation = batch_of(data.take(rows[watched(len(rows))])).to(self.place)
         learning = np.flatnonzero(data.split == "train")
@@ -138,7 +143,7 @@ class Trainer:
         """An epoch's batches."""
         self.metrics: list[Mapping[str, Any]] = []
         """What each epoch gave."""
-        self._made, self._threads = 0, Threads()
+        self._made, self._behind, self._threads = 0, 0, Threads()
         self.speed: dict[str, Any] = {}
         """Of the last epoch, validation included: `events_per_s`, and the `threads` it had."""
         self._average, self._best = self.state(), self.state()
@@ -175,13 +180,14 @@ class Trainer:
         if config.device_dropout and present.shape[1] > 1:
             present = drop_devices(present, config.device_dropout, config.whole)
         alive = self.network.alive(present)
-        with _half_products():
+        with halved():
             loss = self._loss(self.network(views, present), y, y_dev, alive, config, self._weights)
             self._backward(loss)
         self._optimizer.step()
         clip_weights(self._signed)
-        self._made += 1
-        self._follow()
+        self._made, self._behind = self._made + 1, self._behind + 1
+        if self._behind == FOLLOW:
+            self._follow()
         return loss.detach()
 
     def _backward(self, loss: Tensor) -> None:
@@ -190,6 +196,7 @@ class Trainer:
             raise BadConfig(f"training: the weights of all exits that the network has are 0{also}; expected one above")
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        self._joined.gather()
 
     def epoch(self, watcher: Watcher | None = None) -> Mapping[str, Any]:
         """Learn from all batches once, validate, keep the best so far, save; return the epoch's line of metrics.
@@ -239,13 +246,15 @@ class Trainer:
     def state(self, *, averaged: bool = False) -> State:
         """A copy of the weights by name: those that learn, or their average, which is what is validated and kept."""
         average = averaged and self.config.training.average
+        if average:
+            self._follow()
         state = self._average if average else self.network.state_dict()
         return {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Put weights into the network, and begin their average anew; raise `BadConfig` naming the first misfit."""
         _load(self.network, state, "the state")
-        self._average, self._followed = self.state(), []
+        self._average, self._followed, self._behind = self.state(), [], 0
 
     def best(self) -> DDNN:
         """The network of the best epoch, on the CPU, in evaluation mode; the trainer ends with it."""
@@ -267,10 +276,12 @@ class Trainer:
 
     def _follow(self) -> None:
         """Move the averaged weights towards the present ones."""
-        keep = self.config.training.average
-        if not keep:
+        keep, behind = self.config.training.average, self._behind
+        self._behind = 0
+        if not keep or not behind:
             return
-        keep = min(keep, self._made / (self._made + 10))  # the first steps' average would else be of the first weights
+        # The first steps' average would else be of the first weights.
+        keep = min(keep, self._made / (self._made + 10)) ** behind
         # All at once, and listed once: one by one, two hundred small tensors would cost as much as a section.
         if not self._followed:
             pairs = [(self._average[name], tensor) for name, tensor in self.network.state_dict().items()]
@@ -290,7 +301,7 @@ class Trainer:
     def _save(self) -> None:
         if self.run is None:
             return
-        kinds = {"network": self.network.state_dict(), "average": self._average, "best": self._best}
+        kinds = {"network": self.state(), "average": self._average, "best": self._best}
         tensors = {f"{kind}.{name}": tensor for kind, state in kinds.items() for name, tensor in state.items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
@@ -315,17 +326,6 @@ class Trainer:
         self.metrics, self.speed = list(checkpoint.state["metrics"]), checkpoint.state.get("speed", {})
         self._threads = Threads(self.speed.get("threads"))
         self._made = len(self.metrics) * len(self.batches)
-
-
-@contextmanager
-def _half_products() -> Iterator[None]:
-    """Factors of matrix products are rounded to bfloat16 where the processor has it, in half the time; sums are not."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:

@@ -82,6 +82,28 @@ def test_devices_learn_as_one_what_they_learn_in_turn(
     assert_same(network, views, monkeypatch)
 
 
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("turn", [False, True], ids=["as one", "in turn"])
+def test_joined_weights_learn_what_those_of_sections_do(
+    config: dict[str, Any], turn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, views = made(SHAPES["series"], **config)
+    twin = deepcopy(network)
+    joined = batched.Joined(network.devices)
+    if turn:
+        in_turn(monkeypatch)
+    for each in (network, twin):
+        weights = joined.weights(network) if each is network else list(twin.parameters())
+        optimizer = torch.optim.SGD(weights, lr=0.01)
+        for _ in range(2):
+            optimizer.zero_grad()
+            learnt(each, views)
+            joined.gather()
+            optimizer.step()
+    torch.testing.assert_close(network.state_dict(), twin.state_dict(), rtol=1e-3, atol=1e-3)
+    assert all(weight.grad is None for weight in network.devices.parameters())
+
+
 def test_a_frozen_device_learns_nothing_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     network, views = made(SHAPES["vectors"])
     network.devices[1].eval().requires_grad_(False)
