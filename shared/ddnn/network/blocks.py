@@ -175,16 +175,15 @@ class _Filled(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor, absent: Tensor, present: Tensor) -> Tensor:
-        context.save_for_backward(present)
-        events, children = torch.nonzero(~present, as_tuple=True)
-        return x.index_put((events, children), absent[children])
+        missing = torch.nonzero(~present, as_tuple=True)
+        context.save_for_backward(*missing)
+        return x.index_put(missing, absent[missing[1]])
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        (present,), given = context.saved_tensors, gradients[0]
-        seen = present.to(given.dtype)
-        missed = torch.einsum("bn,bnf->nf", 1 - seen, given.flatten(2)).reshape(given.shape[1:])
-        return given * _spread(seen, given), missed, None
+        (events, children), given = context.saved_tensors, gradients[0]
+        absent = given.new_zeros(given.shape[1:]).index_add_(0, children, given[events, children])
+        return given.index_put((events, children), given.new_zeros(())), absent, None
 
 
 class Attention(nn.Module):
