@@ -320,6 +320,9 @@ class Trainer:
                 states.setdefault(int(index), {})[entry] = tensor if entry == "step" else tensor.to(self.place)
             else:
                 kinds[kind][rest] = tensor.to(self.place)
+        learning = [weight.shape for group in self._optimizer.param_groups for weight in group["params"]]
+        if any(place >= len(learning) or state["exp_avg"].shape != learning[place] for place, state in states.items()):
+            raise BadConfig(f"{self.run.path} was started by another version of ddnn; start again with --force")
         self._average, self._best = kinds["average"], kinds["best"]
         self._put(kinds["network"])
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})

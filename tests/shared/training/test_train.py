@@ -15,6 +15,7 @@ from ddnn.errors import BadConfig, BadInput
 from ddnn.export import sample_data
 from ddnn.network import DDNN, Scored
 from ddnn.training import Config, Run, Trainer, initial_network, loss, train
+from ddnn.training.run import Checkpoint
 from ddnn.training.trainer import Silent
 
 SMALL: dict[str, Any] = {
@@ -63,6 +64,15 @@ def test_a_resumed_run_gives_the_same_network_as_an_uninterrupted_one(tmp_path: 
     metrics = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "halves")]
     assert metrics[0] == metrics[1]
     assert [json.loads(line)["epoch"] for line in metrics[0].splitlines()] == [0, 1, 2, 3]
+
+
+def test_a_run_whose_optimizer_kept_other_weights_is_not_resumed(tmp_path: Path, scene: Dataset) -> None:
+    run = Run(tmp_path / "run")
+    train(small(epochs=1), scene, seed=1, run=run)
+    kept = run.load()
+    run.save(Checkpoint({**kept.tensors, "optimizer.0.exp_avg": torch.zeros(3)}, kept.state), [])
+    with pytest.raises(BadConfig, match=r"another version of ddnn; start again with --force"):
+        Trainer(run.config(), scene, seed=1, run=run, resume=True)
 
 
 def test_a_run_says_how_fast_it_learnt_and_goes_on_with_as_many_threads(tmp_path: Path, scene: Dataset) -> None:
