@@ -38,6 +38,7 @@ class Beside(nn.Module):
         self.strength = config.linear
         self.linear = Linear(numbers, classes) if config.linear else None
         self.trees = Trees(config.trees, classes) if config.trees else None
+        self.temperatures = config.temperatures
         self.shares = config.linear_share if config.linear else 0.0, config.trees_share if config.trees else 0.0
         self.register_buffer("whole", torch.zeros((), dtype=torch.bool))
 
@@ -46,11 +47,13 @@ class Beside(nn.Module):
 
         Where all training events were whole, the network alone judges those that are not: it has learnt to.
         """
-        alone = scores.softmax(dim=1)
+        alone = torch.softmax(scores / self.temperatures[0], dim=1)
         mean = (1 - sum(self.shares)) * alone
-        for share, judge in zip(self.shares, (self.linear, self.trees), strict=True):
+        for share, judge, temperature in zip(
+            self.shares, (self.linear, self.trees), self.temperatures[1:], strict=True
+        ):
             if judge is not None:
-                mean = mean + share * torch.softmax(judge(x), dim=1)
+                mean = mean + share * torch.softmax(judge(x) / temperature, dim=1)
         if present is not None:
             mean = torch.where(self.whole & ~present.all(dim=1, keepdim=True), alone, mean)
         return torch.log(mean.clamp(min=1e-9))

@@ -21,6 +21,7 @@ __all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "S
 Family = Literal["image", "series", "dense"]
 Shape = tuple[int, ...]
 Count = Annotated[int, Field(ge=1, le=65_536)]
+Temperature = Annotated[float, Field(gt=0, le=1e3)]
 Index = Annotated[int, Field(ge=0, le=65_536)]
 
 
@@ -69,6 +70,8 @@ class SectionConfig(Table):
     """Rounds of boosted trees that judge beside them; 0: none."""
     trees_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Their share of the probabilities."""
+    temperatures: tuple[Temperature, Temperature, Temperature] = (1.0, 1.0, 1.0)
+    """By what the scores of the network, the regression and the trees are divided before their probabilities mix."""
     apart: Annotated[int, Field(ge=0, le=64)] = 0
     """So many first blocks have filters of their own for each child that concat joins, an even share each."""
     halve: Literal["fit", "all"] = "fit"

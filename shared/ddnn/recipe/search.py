@@ -19,11 +19,13 @@ from torch import Tensor
 from ddnn.configs import merged
 from ddnn.data import Dataset
 from ddnn.evaluation import Scores
+from ddnn.evaluation.temperature import fit_temperature
 from ddnn.network import DDNN
 from ddnn.network.beside import Linear, Trees
 from ddnn.network.sections import Blocks
 from ddnn.recipe.folds import folded
 from ddnn.recipe.starts import Change, Looks, changes, savings, start
+from ddnn.task import probabilities
 from ddnn.training import Config, Run, Trainer, initial_network
 from ddnn.training.fitting import fit_beside, taken
 from ddnn.training.loader import batch_of
@@ -43,6 +45,7 @@ CLEARLY: Final = 1.5
 """Standard errors by which a classifier is clearly worse than another, and has no say beside it."""
 STRETCHES: Final = 30
 """Parts of the file whose mistakes are taken to be independent, where there are no groups."""
+TINY: Final = 1e-9  #: no probability is less
 LITTLE: Final = 0.1
 """What the network keeps of the say where it is clearly worse."""
 _NETWORK, _TREES = "network", "trees"
@@ -213,11 +216,15 @@ class _Search:
         alone = {judge: np.mean([by[judge].argmax(axis=1) == self.y for by in whole], axis=0) for judge in whole[0]}
         linear = max(LINEAR, key=lambda each: float(alone[each].mean()))
         shares = self._shares({judge: alone[judge] for judge in (_NETWORK, linear, _TREES)})
-        parts = [sum(share * by[judge] for judge, share in shares.items()) for by in whole]
+        heat = [{judge: fit_temperature(np.log(by[judge] + TINY), self.y) for judge in shares} for by in whole]
+        parts = [
+            sum(share * probabilities(np.log(by[judge] + TINY), at[judge]) for judge, share in shares.items())
+            for by, at in zip(whole, heat, strict=True)
+        ]
         score, right = self._judged([local, *(np.asarray(part).argmax(axis=1) for part in parts)])
         if score - WORTH > self.kept.score:
             said = f"{name}: linear {shares[linear]:.2g} ({linear}), trees {shares[_TREES]:.2g} of the say"
-            mixed = _changed(config, Change(said, _beside(LINEAR[linear], shares[linear], shares[_TREES])))
+            mixed = _changed(config, Change(said, _beside(LINEAR[linear], linear, shares, heat)))
             best = Trial(said, mixed, score, right, time.monotonic() - since)
         if best is not self.kept:
             pairs = zip(networks, self.folds, strict=True)
@@ -320,11 +327,14 @@ def _scores_of(network: DDNN, fold: Dataset) -> Scores:
     return Scores(device, local, edge, scored.cloud.numpy(), *seen, network.topology, source)
 
 
-def _beside(strength: float, linear: float, trees: float) -> dict[str, Any]:
-    """What a config says of a linear judge and of trees with these shares, at edge and cloud."""
-    table = {"linear": strength * (linear > 0), "linear_share": linear}
-    table |= {"trees": ROUNDS * (trees > 0), "trees_share": trees}
-    return {"network": {"edge": table, "cloud": table}}
+def _beside(
+    strength: float, linear: str, shares: Mapping[str, float], heat: Sequence[Mapping[str, float]]
+) -> dict[str, Any]:
+    """What a config says of judges with these shares, at the exits above with temperatures of their own."""
+    table = {"linear": strength * (shares[linear] > 0), "linear_share": shares[linear]}
+    table |= {"trees": ROUNDS * (shares[_TREES] > 0), "trees_share": shares[_TREES]}
+    tables = [{**table, "temperatures": [at[judge] for judge in (_NETWORK, linear, _TREES)]} for at in heat]
+    return {"network": {"edge": tables[0], "cloud": tables[-1]}}
 
 
 def _clusters(held: Sequence[Dataset]) -> Ints:

@@ -5,23 +5,21 @@ error (Guo et al. 2017), the mean distance of confidence and accuracy over bins 
 Temperature scaling, too, is theirs: one temperature an exit.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from ddnn.evaluation import Scores
+from ddnn.evaluation.temperature import fit_temperature
 from ddnn.exits import Judged
 from ddnn.extensions import needed_for
 from ddnn.policy import Temperatures
 from ddnn.types import Bools, Exit, Floats, Ints
 
-__all__ = ["BINS", "BOUNDS", "answers", "auroc", "calibration", "fit_temperature", "fit_temperatures", "reliability"]
+__all__ = ["BINS", "answers", "auroc", "calibration", "fit_temperatures", "reliability"]
 
 BINS: Final = 10
-BOUNDS: Final = (1 / 16, 16.0)  #: where a temperature is sought; scores that are never wrong would drive it to 0
-_GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
 def calibration(scores: Scores, judged: Mapping[Exit, Judged]) -> dict[str, Any]:
@@ -80,32 +78,3 @@ def fit_temperatures(scores: Scores) -> Temperatures:
         y, there = _truth(scores, exit)
         fitted[exit.value] = fit_temperature(scores.of(exit)[there], y[there])
     return Temperatures(**fitted)
-
-
-def fit_temperature(scores: Floats, y: Ints) -> float:
-    """The T in `BOUNDS` that minimises the mean negative log-likelihood of softmax(scores / T); (n, K), (n,).
-
-    The loss is convex in 1 / T, so it has one valley in log T, and golden-section search finds it.
-    """
-    if not len(y):
-        return 1.0
-    exact = scores.astype(np.float64)
-    low, high = math.log(BOUNDS[0]), math.log(BOUNDS[1])
-    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = _loss(exact, y, left), _loss(exact, y, right)
-    while high - low > 1e-4:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - _GOLDEN * (high - low)
-            at_left = _loss(exact, y, left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + _GOLDEN * (high - low)
-            at_right = _loss(exact, y, right)
-    return round(math.exp((low + high) / 2), 4)
-
-
-def _loss(scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]], y: Ints, log_temperature: float) -> float:
-    scaled = scores / math.exp(log_temperature)
-    scaled -= scaled.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(y)), y]).mean())

@@ -88,6 +88,7 @@ def test_classifiers_that_folds_cannot_tell_apart_have_the_same_say() -> None:
     shares = {(table.linear > 0) * table.linear_share for table in tables}
     assert len(shares) == 1
     assert all(0 <= share <= 0.9 for share in shares)
+    assert all(1 / 16 <= each <= 16 for table in tables for each in table.temperatures)
     assert recipe.scores is not None
     assert len(recipe.scores) == (data.split != "test").sum()
 

@@ -13,9 +13,10 @@ import pytest
 import made_scores
 from ddnn.errors import BadData, BadInput, Infeasible
 from ddnn.evaluation import Scores
+from ddnn.evaluation.temperature import fit_temperature
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import Topology
-from ddnn.tuning import CostModel, Objective, Sample, choose, fit_temperature, points, tune
+from ddnn.tuning import CostModel, Objective, Sample, choose, points, tune
 from ddnn.tuning.cost import Links
 from ddnn.tuning.objective import parse_shares
 from ddnn.types import Exit
