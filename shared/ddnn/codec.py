@@ -13,9 +13,11 @@ from io import BytesIO
 from typing import Final
 
 import numpy as np
+from PIL import Image as pillow
 
 from ddnn.errors import BadConfig, BadInput
 from ddnn.extensions import resolve
+from ddnn.picture import CHANNELS, decode, opened
 from ddnn.types import Array, Bits
 from ddnn.wire import DATATYPES
 
@@ -112,7 +114,7 @@ class Plain(Codec):
 
 
 class Image(Codec):
-    """Views of bytes (C, H, W), C = 1 or 3, as JPEG or WebP, one BYTES element a view; needs Pillow.
+    """Views of bytes (C, H, W), C = 1 or 3, as JPEG or WebP, one BYTES element a view.
 
     A row that is no picture of that shape is a `BadInput`; the sample is noise, which takes most.
     """
@@ -121,11 +123,6 @@ class Image(Codec):
 
     def __init__(self, name: str) -> None:
         self.name, self.format, self.quality = name, name[:4].upper(), int(name[4:])
-        try:
-            from PIL import Image as pillow
-        except ImportError as error:
-            raise BadConfig(f"codec is {name!r}, which needs Pillow; install it with `pip install pillow`") from error
-        self.pillow = pillow
 
     def wire_shape(self, shape: Shape) -> Shape:
         return ()
@@ -143,7 +140,7 @@ class Image(Codec):
         return rows.reshape(values.shape[:-3])
 
     def unpack(self, rows: Array, shape: Shape) -> Array:
-        views = [_decode(row, shape, self) for row in rows.reshape(-1)]
+        views = [_decode(row, shape) for row in rows.reshape(-1)]
         return np.stack(views).reshape(*rows.shape, *shape) if views else np.empty((*rows.shape, *shape), np.uint8)
 
 
@@ -164,25 +161,20 @@ def codec_of(name: str, datatype: str = "FP32") -> Codec:
 
 
 def _encode(view: Array, codec: Image) -> bytes:
-    if view.dtype != np.uint8 or view.ndim != 3 or view.shape[0] not in (1, 3):
+    if view.dtype != np.uint8 or view.ndim != 3 or view.shape[0] not in CHANNELS:
         found = f"codec is {codec.name!r}, and the view {view.dtype} {view.shape}"
         raise BadConfig(f"{found}; expected bytes (C, H, W) of one channel or three")
     file = BytesIO()
-    picture = codec.pillow.fromarray(view[0] if view.shape[0] == 1 else np.moveaxis(view, 0, 2))
+    picture = pillow.fromarray(view[0] if view.shape[0] == 1 else np.moveaxis(view, 0, 2))
     picture.save(file, codec.format, quality=codec.quality)
     return file.getvalue()
 
 
-def _decode(row: bytes, shape: Shape, codec: Image) -> Array:
-    try:
-        with codec.pillow.open(BytesIO(row), formats=[codec.format]) as picture:
-            if picture.size != shape[:0:-1]:  # known before a pixel is decoded
-                width, height = picture.size
-                raise BadInput(f"a {codec.format} picture is {height} × {width}; expected {shape[1]} × {shape[2]}")
-            pixels = np.asarray(picture.convert("L" if shape[0] == 1 else "RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise BadInput(f"a picture cannot be decoded ({error}); expected {codec.format}") from error
-    return pixels[np.newaxis] if shape[0] == 1 else np.moveaxis(pixels, 2, 0)
+def _decode(row: bytes, shape: Shape) -> Array:
+    width, height = opened(row).size  # known before a pixel is decoded
+    if (height, width) != shape[1:]:
+        raise BadInput(f"a picture is {width} × {height}; expected {shape[2]} × {shape[1]}")
+    return decode(row, shape)
 
 
 def payload_of(tensors: Mapping[str, Array], row: int = 0) -> int:

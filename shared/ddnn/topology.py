@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from ddnn.codec import Codec, codec_of
+from ddnn.picture import CHANNELS, Picture
 from ddnn.seal import Frozen
 from ddnn.types import Array, Exit, Tier
 
@@ -48,6 +49,14 @@ class View(Frozen):
     dtype: Literal["UINT8", "FP32"]
     missing: bool = False
     """Whether NaN and infinity are numbers that are missing, which the section fills in; else they are refused."""
+    picture: Picture | None = None
+    """How a photograph becomes such a view, of bytes (1, H, W) or (3, H, W); none: in the usual way."""
+
+    @model_validator(mode="after")
+    def _may_be_a_picture(self) -> Self:
+        if self.picture and not self.is_picture:
+            raise ValueError(f"a picture would become {self.dtype} {self.shape}; expected UINT8 (1 or 3, H, W)")
+        return self
 
     @classmethod
     def of(cls, views: Array) -> "View":
@@ -59,6 +68,11 @@ class View(Frozen):
     def numpy_dtype(self) -> np.dtype[Any]:
         """The same as a numpy type."""
         return np.dtype(np.uint8 if self.dtype == "UINT8" else np.float32)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether a photograph can become such a view."""
+        return self.dtype == "UINT8" and len(self.shape) == 3 and self.shape[0] in CHANNELS
 
     @property
     def bytes(self) -> int:
