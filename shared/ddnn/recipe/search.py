@@ -14,22 +14,18 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ddnn.configs import merged
 from ddnn.data import Dataset
 from ddnn.evaluation import Scores
-from ddnn.evaluation.temperature import fit_temperature
 from ddnn.network import DDNN
-from ddnn.network.beside import Linear, Trees
-from ddnn.network.sections import Blocks
 from ddnn.recipe.folds import folded
-from ddnn.recipe.starts import Change, Looks, changes, savings, start
-from ddnn.task import probabilities
+from ddnn.recipe.panel import Panel, clusters, probabilities_by
+from ddnn.recipe.starts import Change, Looks, changes, passing, savings, start
 from ddnn.training import Config, Run, Trainer, initial_network
-from ddnn.training.fitting import fit_beside, taken
+from ddnn.training.fitting import fit_beside
 from ddnn.training.loader import batch_of
-from ddnn.types import Array, Floats, Ints
+from ddnn.types import Array, Floats
 
 __all__ = ["TRIALS_FILE", "Recipe", "Trial", "find"]
 
@@ -37,18 +33,8 @@ FOLDS: Final = 3
 FOR_STAGES: Final = 0.75  #: of the time; the rest is for what judges beside the network
 MOST: Final = 6000
 """Events that a trial learns from and is judged by, at most."""
-ROUNDS: Final = 100  #: of the trees beside the network
-LINEAR: Final = {"firm": 0.1, "free": 1.0}  #: inverse penalties of the logistic regression beside it
 WORTH: Final = 0.002
 """What classifiers beside the network must be worth."""
-CLEARLY: Final = 1.5
-"""Standard errors by which a classifier is clearly worse than another, and has no say beside it."""
-STRETCHES: Final = 30
-"""Parts of the file whose mistakes are taken to be independent, where there are no groups."""
-TINY: Final = 1e-9  #: no probability is less
-LITTLE: Final = 0.1
-"""What the network keeps of the say where it is clearly worse."""
-_NETWORK, _TREES = "network", "trees"
 RARE: Final = 0.1
 """Events of the rarest class for each of the most frequent one, below which classes are judged alike."""
 TRIALS_FILE: Final = "trials.jsonl"
@@ -133,8 +119,9 @@ def find(
         search = _Search(folded(data, FOLDS, most=MOST, seed=seed), looks, seed, 60 * minutes, memory, progress)
         search.keep(search.trial("the simplest recipe", first))
         left = [name for stage in stages for name in search.stage(stage, FOR_STAGES)]
+        left += search.passed(passing(looks, search.kept.config))
         if search.kept.config.network.device.pass_on:
-            search.beside()
+            search.beside(search.kept)
         left += search.stage(savings(search.kept.config), 1.0)
         return Recipe(search.kept.config, looks, tuple(search.trials), tuple(left), search.scores())
 
@@ -157,7 +144,7 @@ class _Search:
         held = [fold.subset("validation") for fold in folds]
         self.y = np.concatenate([part.y for part in held])
         """(N,) classes of the events, fold by fold."""
-        self._cluster = _clusters(held)
+        self._cluster = clusters(held)
         self._networks: dict[str, list[DDNN]] = {}  # those of the trials of this stage and of the kept one, by folds
         self._progress, self._memory = progress, memory
         self._known = (
@@ -204,52 +191,44 @@ class _Search:
             self._remember(known)
         return self._added(Trial(name, config, known["score"], known["exits"], known["seconds"]))
 
-    def beside(self) -> None:
-        """Try classifiers beside the kept network, at edge and cloud, and keep them if they are worth it.
+    def passed(self, changes: Sequence[Change]) -> list[str]:
+        """Try views that are sent themselves, with what may then judge beside the network; return what was left."""
+        for change in changes:
+            if self.spent + 2 * self.kept.seconds > self.budget:
+                return [change.name]
+            self.beside(self.trial(change.name, _changed(self.kept.config, change)), change.gain)
+        return []
+
+    def beside(self, base: Trial, gain: float = 0.0) -> None:
+        """Try classifiers beside the network of a trial, at edge and cloud, and keep them if they are worth it.
 
         Those that are not clearly worse than the best have the same say: folds cannot tell which will be better.
         """
-        name, best, since = "classifiers beside the network", self.kept, time.monotonic()
-        key, config = self._key(best.config), best.config
+        name, best, since = "classifiers beside the network", base, time.monotonic()
+        key, config = self._key(base.config), base.config
         networks = self._networks[key] = self._networks.get(key) or self._trained(name, config)
-        local, whole = self._opinions(networks, name, since)
-        alone = {judge: np.mean([by[judge].argmax(axis=1) == self.y for by in whole], axis=0) for judge in whole[0]}
-        linear = max(LINEAR, key=lambda each: float(alone[each].mean()))
-        shares = self._shares({judge: alone[judge] for judge in (_NETWORK, linear, _TREES)})
-        heat = [{judge: fit_temperature(np.log(by[judge] + TINY), self.y) for judge in shares} for by in whole]
-        parts = [
-            sum(share * probabilities(np.log(by[judge] + TINY), at[judge]) for judge, share in shares.items())
-            for by, at in zip(whole, heat, strict=True)
-        ]
-        score, right = self._judged([local, *(np.asarray(part).argmax(axis=1) for part in parts)])
-        if score - WORTH > self.kept.score:
-            said = f"{name}: linear {shares[linear]:.2g} ({linear}), trees {shares[_TREES]:.2g} of the say"
-            mixed = _changed(config, Change(said, _beside(LINEAR[linear], linear, shares, heat)))
+        local, whole = self._opinions(networks, name, since, config)
+        panel = Panel.of(whole, self.y, self._cluster)
+        score, right = self._judged([local, *panel.labels(whole)])
+        if score - WORTH > base.score:
+            said = f"{name}: {panel.says()}"
+            mixed = _changed(config, Change(said, panel.document()))
             best = Trial(said, mixed, score, right, time.monotonic() - since)
-        if best is not self.kept:
+        if best.score - gain > self.kept.score:
             pairs = zip(networks, self.folds, strict=True)
             self._networks[self._key(best.config)] = [self._completed(best.config, *pair) for pair in pairs]
-            self.keep(self._added(best))
+            if best is not base:
+                self._added(best)
+            self.keep(best)
 
-    def _shares(self, right: Mapping[str, Array]) -> dict[str, float]:
-        """What say each judge has, from which of the events (N,) it has right."""
-        best = right[max(right, key=lambda judge: float(right[judge].mean()))]
-        voters = [judge for judge, own in right.items() if (best - own).mean() <= CLEARLY * self._error(best - own)]
-        left = 1.0 if _NETWORK in voters else 1.0 - LITTLE
-        shares = {judge: left / len(voters) if judge in voters else 0.0 for judge in right}
-        return shares if _NETWORK in voters else {**shares, _NETWORK: LITTLE}
-
-    def _error(self, values: Array) -> float:
-        """Standard error of the mean of values (N,), of which those of one group are alike."""
-        sums = np.bincount(self._cluster, values) / len(values)
-        return float(np.sqrt(((sums - sums.mean()) ** 2).sum() * len(sums) / max(len(sums) - 1, 1)))
-
-    def _opinions(self, networks: Sequence[DDNN], name: str, since: float) -> tuple[Array, list[dict[str, Array]]]:
+    def _opinions(
+        self, networks: Sequence[DDNN], name: str, since: float, config: Config
+    ) -> tuple[Array, list[dict[str, Array]]]:
         """Labels (N,) of the local exit; probabilities (N, K) of the exits above by what judges."""
         parts: list[list[dict[str, Array]]] = []
         for network, fold in zip(networks, self.folds, strict=True):
             self._show(name, since)
-            parts.append(_probabilities(network, fold, self.kept.config, self.seed))
+            parts.append(probabilities_by(network, fold, config, self.seed))
         local = [_labels_of(network, fold)[0] for network, fold in zip(networks, self.folds, strict=True)]
         whole = [
             {judge: np.concatenate([of[judge] for of in exit]) for judge in exit[0]}
@@ -327,25 +306,6 @@ def _scores_of(network: DDNN, fold: Dataset) -> Scores:
     return Scores(device, local, edge, scored.cloud.numpy(), *seen, network.topology, source)
 
 
-def _beside(
-    strength: float, linear: str, shares: Mapping[str, float], heat: Sequence[Mapping[str, float]]
-) -> dict[str, Any]:
-    """What a config says of judges with these shares, at the exits above with temperatures of their own."""
-    table = {"linear": strength * (shares[linear] > 0), "linear_share": shares[linear]}
-    table |= {"trees": ROUNDS * (shares[_TREES] > 0), "trees_share": shares[_TREES]}
-    tables = [{**table, "temperatures": [at[judge] for judge in (_NETWORK, linear, _TREES)]} for at in heat]
-    return {"network": {"edge": tables[0], "cloud": tables[-1]}}
-
-
-def _clusters(held: Sequence[Dataset]) -> Ints:
-    """(N,) which events go wrong together: those of a group, or of a stretch of the file."""
-    groups = [part.groups for part in held if part.groups is not None]
-    if len(groups) == len(held):
-        return np.asarray(np.unique(np.concatenate(groups), return_inverse=True)[1].reshape(-1))
-    place = np.concatenate([part.index for part in held]).argsort().argsort()
-    return np.asarray(place * STRETCHES // len(place))
-
-
 def _changed(config: Config, change: Change) -> Config:
     return Config.of(merged(config.model_dump(mode="json"), change.document))
 
@@ -357,36 +317,6 @@ def _labels_of(network: DDNN, fold: Dataset) -> list[Array]:
     scored = network(batch.views, batch.present)
     exits = (scored.local, scored.edge, scored.cloud[:, None])
     return [exit.mean(dim=1).argmax(dim=1).numpy() for exit in exits if exit is not None]
-
-
-def _probabilities(network: DDNN, fold: Dataset, config: Config, seed: int) -> list[dict[str, Array]]:
-    """Probabilities (N, K) of edge and cloud on a fold's validation by what judges; of several edges their mean."""
-    judges: dict[Blocks, dict[str, torch.nn.Module]] = {}
-    for section, x, y, _ in taken(network, fold, config.training, seed, always=True):
-        trees, known = Trees(ROUNDS, network.plan.classes), {}
-        trees.fit(x, y, seed=seed)
-        for name, strength in LINEAR.items():
-            linear = known[name] = Linear(x.shape[1], network.plan.classes)
-            linear.fit(x, y, strength=strength)
-        judges[section] = {**known, _TREES: trees}
-    batch, seen = batch_of(fold.subset("validation")), dict[torch.nn.Module, Tensor]()
-    hooks = [
-        section.taken.register_forward_hook(lambda _, __, x, section=section: seen.update({section: x.flatten(1)}))
-        for section in judges
-    ]
-    with torch.no_grad():
-        scored = network(batch.views, batch.present)
-        for hook in hooks:
-            hook.remove()
-        found: list[dict[str, Array]] = []
-        for sections, scores in (([*network.edges], scored.edge), ([network.cloud], scored.cloud[:, None])):
-            said = {_NETWORK: [each.softmax(dim=1) for each in scores.unbind(dim=1)] if scores is not None else []}
-            for section in (each for each in sections if isinstance(each, Blocks)):
-                for name, judge in judges[section].items():
-                    said.setdefault(name, []).append(judge(seen[section]).softmax(dim=1))
-            if scores is not None:
-                found.append({name: torch.stack(each).mean(dim=0).numpy() for name, each in said.items()})
-    return found
 
 
 def _balanced(labels: Array, y: Array) -> float:

@@ -13,10 +13,11 @@ from ddnn.data.moments import SIDES, finite_moments, finite_quantiles, heavy_tai
 from ddnn.training import Config
 from ddnn.types import Array, Bools
 
-__all__ = ["Change", "Looks", "changes", "savings", "start"]
+__all__ = ["Change", "Looks", "changes", "passing", "savings", "start"]
 
 BYTES: Final = 128
 """Most that a view may cost to be sent itself, in half precision or else in 8 bits a number."""
+VIEW: Final = 512  #: numbers of a series that may be sent itself, at most
 WIDEST: Final = 2048  #: numbers times bins that a section takes, at most
 MOST: Final = 1_000_000
 """Numbers of a device that tails are told from, at most."""
@@ -164,6 +165,14 @@ def changes(looks: Looks, config: Config) -> list[list[Change]]:
     if looks.rarest < 0.1:
         stages.append([Change("classes weighed alike", {"training": {"class_weights": "balanced"}})])
     return stages
+
+
+def passing(looks: Looks, config: Config) -> list[Change]:
+    """What is tried of series that have few numbers: the views themselves go up, for classifiers to judge them."""
+    if looks.kind != "series" or looks.numbers > VIEW or config.network.device.pass_on:
+        return []
+    passed = {tier: {"pass_on": True, "cut_codec": "bits8"} for tier in ("device", "edge")}
+    return [Change("views that are sent themselves, 8 bits a number", {"network": passed}, 0.005)]
 
 
 def _tails(view: Array, train: Bools) -> bool:

@@ -12,7 +12,7 @@ from ddnn.data import Dataset, load
 from ddnn.export import sample_data
 from ddnn.recipe import find
 from ddnn.recipe.folds import folded
-from ddnn.recipe.starts import Looks, changes, start
+from ddnn.recipe.starts import Looks, changes, passing, start
 from ddnn.training import Run
 
 
@@ -50,6 +50,14 @@ def test_every_kind_of_data_has_a_recipe_to_start_from(shapes: list[tuple[int, .
     assert looks.kind == kind
     config = start(looks)
     assert bool(changes(looks, config)) == (kind != "images")
+
+
+def test_series_of_few_numbers_may_be_sent_themselves() -> None:
+    looks = Looks.of(sample_data([(3, 51)] * 2))
+    (change,) = passing(looks, start(looks))
+    assert change.document["network"]["device"] == {"pass_on": True, "cut_codec": "bits8"}
+    long = Looks.of(sample_data([(9, 63)] * 2))
+    assert passing(long, start(long)) == []
 
 
 def small() -> Dataset:

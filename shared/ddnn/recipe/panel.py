@@ -1,0 +1,140 @@
+"""The panel that may judge beside the network, at edge and cloud, and what say each of it has.
+
+Those that the folds cannot tell from the best have the same say: which of them will be better is not known.
+Legend: N events, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddnn.data import Dataset
+from ddnn.evaluation.temperature import fit_temperature
+from ddnn.network import DDNN
+from ddnn.network.beside import Linear, Trees
+from ddnn.network.sections import Blocks
+from ddnn.task import probabilities
+from ddnn.training import Config
+from ddnn.training.fitting import taken
+from ddnn.training.loader import batch_of
+from ddnn.types import Array, Ints
+
+__all__ = ["Panel", "clusters", "probabilities_by"]
+
+NETWORK: Final = "network"
+TREES: Final = "trees"
+ROUNDS: Final = 100  #: of the trees beside the network
+GROWN: Final = 50_000_000
+"""Numbers times classes that trees are grown on, at most: a minute or so."""
+LINEAR: Final = {"firm": 0.1, "free": 1.0}  #: inverse penalties of the logistic regression beside it
+CLEARLY: Final = 1.5
+"""Standard errors by which a classifier is clearly worse than another, and has no say beside it."""
+STRETCHES: Final = 30
+"""Parts of the file whose mistakes are taken to be independent, where there are no groups."""
+TINY: Final = 1e-9  #: no probability is less
+LITTLE: Final = 0.1
+"""What the network keeps of the say where it is clearly worse."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who judges: the network, a logistic regression and trees, which may not be there."""
+
+    linear: str
+    """Which of the regressions."""
+    shares: Mapping[str, float]
+    """By judge, of the probabilities; they sum to 1."""
+    temperatures: Sequence[Mapping[str, float]]
+    """By judge, of each exit above the local one."""
+
+    @classmethod
+    def of(cls, said: Sequence[Mapping[str, Array]], y: Ints, cluster: Ints) -> "Panel":
+        """From what each judge said at each exit, probabilities (N, K), classes (N,) and what goes wrong together."""
+        right = {judge: np.mean([by[judge].argmax(axis=1) == y for by in said], axis=0) for judge in said[0]}
+        linear = max(LINEAR, key=lambda each: float(right[each].mean()))
+        judges = [judge for judge in (NETWORK, linear, TREES) if judge in right]
+        shares = _shares({judge: right[judge] for judge in judges}, cluster)
+        heat = [{judge: fit_temperature(np.log(by[judge] + TINY), y) for judge in judges} for by in said]
+        return cls(linear, shares, heat)
+
+    def labels(self, said: Sequence[Mapping[str, Array]]) -> list[Array]:
+        """What all together say at each exit, labels (N,)."""
+        mixed = [
+            sum(share * probabilities(np.log(by[judge] + TINY), at[judge]) for judge, share in self.shares.items())
+            for by, at in zip(said, self.temperatures, strict=True)
+        ]
+        return [np.asarray(each).argmax(axis=1) for each in mixed]
+
+    def says(self) -> str:
+        """The shares, for a person."""
+        trees = self.shares.get(TREES, 0.0)
+        return f"linear {self.shares[self.linear]:.2g} ({self.linear}), trees {trees:.2g} of the say"
+
+    def document(self) -> dict[str, Any]:
+        """What a config says of them."""
+        linear, trees = self.shares[self.linear], self.shares.get(TREES, 0.0)
+        table = {"linear": LINEAR[self.linear] * (linear > 0), "linear_share": linear}
+        table |= {"trees": ROUNDS * (trees > 0), "trees_share": trees}
+        order = NETWORK, self.linear, TREES
+        tables = [{**table, "temperatures": [at.get(judge, 1.0) for judge in order]} for at in self.temperatures]
+        return {"network": {"edge": tables[0], "cloud": tables[-1]}}
+
+
+def _shares(right: Mapping[str, Array], cluster: Ints) -> dict[str, float]:
+    """What say each judge has, from which of the events (N,) it has right."""
+    best = right[max(right, key=lambda judge: float(right[judge].mean()))]
+    voters = [judge for judge, own in right.items() if (best - own).mean() <= CLEARLY * _error(best - own, cluster)]
+    left = 1.0 if NETWORK in voters else 1.0 - LITTLE
+    shares = {judge: left / len(voters) if judge in voters else 0.0 for judge in right}
+    return shares if NETWORK in voters else {**shares, NETWORK: LITTLE}
+
+
+def _error(values: Array, cluster: Ints) -> float:
+    """Standard error of the mean of values (N,), of which those of one cluster are alike."""
+    sums = np.bincount(cluster, values) / len(values)
+    return float(np.sqrt(((sums - sums.mean()) ** 2).sum() * len(sums) / max(len(sums) - 1, 1)))
+
+
+def clusters(held: Sequence[Dataset]) -> Ints:
+    """(N,) which events go wrong together: those of a group, or of a stretch of the file."""
+    groups = [part.groups for part in held if part.groups is not None]
+    if len(groups) == len(held):
+        return np.asarray(np.unique(np.concatenate(groups), return_inverse=True)[1].reshape(-1))
+    place = np.concatenate([part.index for part in held]).argsort().argsort()
+    return np.asarray(place * STRETCHES // len(place))
+
+
+def probabilities_by(network: DDNN, fold: Dataset, config: Config, seed: int) -> list[dict[str, Array]]:
+    """Probabilities (N, K) of edge and cloud on a fold's validation by what judges; of several edges their mean."""
+    judges: dict[Blocks, dict[str, torch.nn.Module]] = {}
+    for section, x, y, _ in taken(network, fold, config.training, seed, always=True):
+        known: dict[str, torch.nn.Module] = {}
+        if x.size * network.plan.classes <= GROWN:
+            trees = known[TREES] = Trees(ROUNDS, network.plan.classes)
+            trees.fit(x, y, seed=seed)
+        for name, strength in LINEAR.items():
+            linear = known[name] = Linear(x.shape[1], network.plan.classes)
+            linear.fit(x, y, strength=strength)
+        judges[section] = known
+    batch, seen = batch_of(fold.subset("validation")), dict[torch.nn.Module, Tensor]()
+    hooks = [
+        section.taken.register_forward_hook(lambda _, __, x, section=section: seen.update({section: x.flatten(1)}))
+        for section in judges
+    ]
+    with torch.no_grad():
+        scored = network(batch.views, batch.present)
+        for hook in hooks:
+            hook.remove()
+        found: list[dict[str, Array]] = []
+        for sections, scores in (([*network.edges], scored.edge), ([network.cloud], scored.cloud[:, None])):
+            said = {NETWORK: [each.softmax(dim=1) for each in scores.unbind(dim=1)] if scores is not None else []}
+            for section in (each for each in sections if isinstance(each, Blocks)):
+                for name, judge in judges[section].items():
+                    said.setdefault(name, []).append(judge(seen[section]).softmax(dim=1))
+            if scores is not None:
+                found.append({name: torch.stack(each).mean(dim=0).numpy() for name, each in said.items()})
+    return found
