@@ -1,44 +1,66 @@
 """The device tier: one view in, the answer out, from its own exit or from above."""
 
+from collections.abc import Sequence
+
 import httpx
 import numpy as np
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput, DeadlineExceeded, Unavailable
+from ddnn.serving.admission import Queue
 from ddnn.serving.app import make_app
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
+from ddnn.serving.pictures import Pictures
 from ddnn.serving.request import RequestOptions, TensorSpec, row_ids
 from ddnn.serving.service import Parts, Service, load_parts, make_uplink
 from ddnn.settings import Settings
-from ddnn.types import Answer, Exit, Tier
+from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.wire import InferRequest
 from ddnn_device.offload import ToEdge
 
 __all__ = ["DeviceService", "create_app", "make_service"]
-_NAMES = frozenset({"view", "event"})
 
 
 class DeviceService(Service):
-    """Runs the section on views; unsure events go to the edge, all of them raw where there is no section."""
+    """Runs the section on views; unsure events go to the edge, all of them raw where there is no section.
+
+    Where a view is an image, photographs are taken in its place.
+    """
 
     def __init__(self, parts: Parts, engine: Engine) -> None:
-        index, self._view = parts.settings.index, parts.bundle.topology.devices[parts.settings.index].view
-        self._alone = np.arange(parts.devices) == index
+        settings = parts.settings
+        index, self._view = settings.index, parts.bundle.topology.devices[settings.index].view
+        self._alone, pictured = np.arange(parts.devices) == index, self._view.is_picture
+        self._pictures = Pictures(self._view, most_pixels=settings.max_pixels, most_bytes=settings.max_body_bytes)
         inputs = [
-            TensorSpec("view", self._view.dtype, (-1, *self._view.shape)),
+            TensorSpec("view", self._view.dtype, (-1, *self._view.shape), optional=pictured),
+            *([TensorSpec("picture", "BYTES", (-1,), optional=True)] if pictured else []),
             TensorSpec("event", "BYTES", (-1,), optional=True),
         ]
         example = {"view": parts.bundle.golden[f"view_{index}"][:1]}
-        super().__init__(parts, engine, inputs, (example, {}))
+        super().__init__(parts, engine, inputs, (example, {}), class_names=parts.bundle.manifest.classes)
+        self._names = frozenset(self.input_names)
+
+    @property
+    def queues(self) -> Sequence[Queue]:
+        return (*super().queues, self._pictures)
+
+    async def close(self) -> None:
+        self._pictures.close()
+        await super().close()
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
-        if not request.inputs.keys() <= _NAMES:
-            request.refuse_unknown(sorted(_NAMES, reverse=True))
-        ids = row_ids(request, "view", self.settings.max_batch)
-        rows = len(ids)
-        views = request.take("view", self._view.dtype, (rows, *self._view.shape), missing=self._view.missing)
+        if not request.inputs.keys() <= self._names:
+            request.refuse_unknown(self.input_names)
+        name = "picture" if "picture" in request.inputs else "view"
+        ids = row_ids(request, name, self.settings.max_batch)
+        if name == "picture":
+            views = await self._seen(request, len(ids), options)
+        else:
+            shape = (len(ids), *self._view.shape)
+            views = request.take("view", self._view.dtype, shape, missing=self._view.missing)
         rule, nothing = self.control.rule, self.control.nothing
         events = [
             Event(id, rule, options, {"view": view}, self._alone, nothing, self.engine)
@@ -52,6 +74,12 @@ class DeviceService(Service):
             kind = DeadlineExceeded if reason in ("deadline", "timeout") else Unavailable
             raise kind(f"no tier above answered ({reason}), and this network has no exit below the cloud")
         return answers
+
+    async def _seen(self, request: InferRequest, rows: int, options: RequestOptions) -> Array:
+        """The views of a request's pictures."""
+        if "view" in request.inputs:
+            raise BadInput("input tensors 'view' and 'picture' are both there; expected one of them")
+        return await self._pictures.views(request.take("picture", "BYTES", (rows,)).tolist(), options)
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:

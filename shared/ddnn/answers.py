@@ -25,36 +25,50 @@ OUTPUTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "bytes_up": ("INT64", ("B",)),
     "need_features": ("BOOL", ("B",)),
 }
-"""Output tensors of every tier, datatype and shape each; `need_features` is the edge's alone."""
+"""Output tensors, datatype and shape each: `need_features` is the edge's alone, `class_name` the devices'."""
 
-_ONLY_EDGE: Final = "need_features"
+_NOT_ALL: Final = ("need_features", "class_name")
 _EXITS: Final = {exit.value.encode(): exit for exit in Exit}
 
 
-def answers_to_outputs(answers: Sequence[Answer], *, need_features: bool = True) -> dict[str, Array]:
-    """Return the output tensors of at least one answer; `need_features` False leaves that tensor out."""
+def answers_to_outputs(
+    answers: Sequence[Answer], *, need_features: bool = True, names: Sequence[str] = ()
+) -> dict[str, Array]:
+    """Return the output tensors of at least one answer, `class_name` where there are `names` of the classes.
+
+    `need_features` False leaves that tensor out.
+    """
     outputs: dict[str, Array] = {}
     for name, (datatype, _) in OUTPUTS.items():
         column: list[Any] = [getattr(answer, name) for answer in answers]
+        if name == "class_name":
+            column = _named(answers, names) if names else []
         if datatype == "BYTES":
             column = [text.encode() for text in column]
-        if name != _ONLY_EDGE or need_features:
+        if column and (name != "need_features" or need_features):
             outputs[name] = np.array(column, DATATYPES[datatype])
     return outputs
 
 
+def _named(answers: Sequence[Answer], names: Sequence[str]) -> list[str]:
+    return [names[answer.label] if answer.label >= 0 else "" for answer in answers]
+
+
 def encode_answers(
-    answers: Sequence[Answer], request: InferRequest, *, need_features: bool = True
+    answers: Sequence[Answer], request: InferRequest, *, need_features: bool = True, names: Sequence[str] = ()
 ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """Return the body of the answer to `request` and its HTTP headers as ASGI has them; at least one answer."""
     if request.id or request.outputs is not None or not request.binary_default:
-        body, headers = encode_response(answers_to_outputs(answers, need_features=need_features), request)
+        outputs = answers_to_outputs(answers, need_features=need_features, names=names)
+        body, headers = encode_response(outputs, request)
         return body, [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     first, rows = answers[0], len(answers)
+    classes = b"".join([_text(name) for name in _named(answers, names)]) if names else b""
     exits = b"".join([_TEXTS[answer.exit] for answer in answers])
     reasons = b"".join([_text(answer.degraded_reason) for answer in answers])
     raw = (
         struct.pack(f"<{rows}q", *[answer.label for answer in answers]),
+        classes,
         *[answer.probabilities.tobytes() for answer in answers],
         exits,
         struct.pack(f"<{rows}f", *[answer.confidence for answer in answers]),
@@ -65,11 +79,12 @@ def encode_answers(
         struct.pack(f"<{rows}q", *[answer.bytes_up for answer in answers]),
         bytes([answer.need_features for answer in answers]) if need_features else b"",
     )
-    sizes = rows, first.probabilities.size, len(exits), len(reasons), first.devices.size, need_features
+    sizes = rows, first.probabilities.size, len(exits), len(reasons), first.devices.size, need_features, len(classes)
     header = _headers.get(sizes)
     if header is None:
         # The JSON of answers alike in size is the same text: made once, by what makes all others.
-        body, named = encode_response(answers_to_outputs(answers, need_features=need_features), request)
+        outputs = answers_to_outputs(answers, need_features=need_features, names=names)
+        body, named = encode_response(outputs, request)
         length = int(named[HEADER_LENGTH])
         header = body[:length], [(name.lower().encode(), value.encode()) for name, value in named.items()]
         if len(_headers) < _MOST_HEADERS:
@@ -97,7 +112,7 @@ def outputs_to_answers(
     `rows`, `classes` and `devices` are what the reader expects of B, K and D; None = whatever they are, alike in all.
     """
     sizes = {"B": rows, "K": classes, "D": devices}
-    columns = {name: _column(outputs, name, sizes) for name in OUTPUTS if name != _ONLY_EDGE or name in outputs}
+    columns = {name: _column(outputs, name, sizes) for name in OUTPUTS if name not in _NOT_ALL or name in outputs}
     labels, probabilities = columns["label"], columns["probabilities"]
     if labels.size and not (labels.min() >= -1 and labels.max() < probabilities.shape[1]):
         raise BadInput(f"output 'label' leaves the range -1 to {probabilities.shape[1] - 1}")
@@ -113,7 +128,8 @@ def outputs_to_answers(
         raise BadInput(f"output 'exit' holds {unknown.pop()[:20]!r}; expected one of {', '.join(Exit)}")
     given: dict[str, Any] = {name: col.tolist() if col.ndim == 1 else col for name, col in columns.items()}
     given["exit"] = [_EXITS[exit] for exit in exits]
-    given["degraded_reason"] = [text.decode(errors="replace") for text in given["degraded_reason"]]
+    for name in {"degraded_reason", "class_name"} & given.keys():
+        given[name] = [text.decode(errors="replace") for text in given[name]]
     return [Answer(**dict(zip(given, row, strict=True))) for row in zip(*given.values(), strict=True)]
 
 

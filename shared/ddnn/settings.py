@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from ddnn.bundle import shipped_bundle
 from ddnn.errors import BadConfig
+from ddnn.picture import MOST_PIXELS
 
 __all__ = ["CollectorSettings", "Settings", "setting_names"]
 
@@ -75,6 +76,8 @@ class Settings(BaseSettings):
     """How much is logged."""
     max_body_bytes: int = Field(default=32 << 20, ge=1024)
     """Largest request body, after decompression."""
+    max_pixels: int = Field(default=MOST_PIXELS, ge=1)
+    """Most pixels of a photograph; a larger one is refused before it is decoded, which may take 8 bytes for each."""
     max_batch: int = Field(default=4096, ge=1)
     """Most events in one request."""
     max_in_flight: int = Field(default=256, ge=1)

@@ -117,7 +117,11 @@ class Task:
     """What a network is for: one class of K; another task overrides what differs."""
 
     name: ClassVar[str] = "classification"
-    outputs: ClassVar[Outputs] = {"label": ("INT64", ("B",)), "probabilities": ("FP32", ("B", "K"))}
+    outputs: ClassVar[Outputs] = {
+        "label": ("INT64", ("B",)),
+        "class_name": ("BYTES", ("B",)),
+        "probabilities": ("FP32", ("B", "K")),
+    }
     """The answer's tensors that are the task's, B rows."""
 
     def labels(self, scores: Floats) -> Ints:

@@ -61,3 +61,4 @@ class Answer:
     degraded: bool = False  #: a lower exit answered than the policy wanted
     degraded_reason: str = ""  #: why, in a few words; empty when not degraded
     need_features: bool = False  #: the edge wants this row's features
+    class_name: str = ""  #: the label's name, from a device; empty from a tier above, or where there is no label

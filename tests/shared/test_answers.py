@@ -20,6 +20,7 @@ SURE = Answer(
     policy_version=3,
     bytes_up=140,
 )
+NAMES = ("tea", "café", "water")
 ASKING = replace(SURE, label=-1, exit=Exit.LOCAL, need_features=True)
 LATE = replace(SURE, exit=Exit.DEVICE, degraded=True, degraded_reason="edge: timeout — 5 ms")
 
@@ -39,6 +40,7 @@ def test_answers_come_back_as_they_were(binary: bool) -> None:
         same(theirs, ours)
 
 
+@pytest.mark.parametrize("names", [(), NAMES])
 @pytest.mark.parametrize("need_features", [True, False])
 @pytest.mark.parametrize("answers", [[SURE], [LATE], [SURE, ASKING, LATE], [LATE, LATE, SURE]])
 @pytest.mark.parametrize(
@@ -52,11 +54,12 @@ def test_answers_come_back_as_they_were(binary: bool) -> None:
     ids=["all binary", "all JSON", "with an id", "some outputs"],
 )
 def test_the_short_way_to_bytes_gives_the_same_bytes(
-    request_: InferRequest, answers: list[Answer], need_features: bool
+    request_: InferRequest, answers: list[Answer], need_features: bool, names: tuple[str, ...]
 ) -> None:
-    expected, named = encode_response(answers_to_outputs(answers, need_features=need_features), request_)
+    outputs = answers_to_outputs(answers, need_features=need_features, names=names)
+    expected, named = encode_response(outputs, request_)
     for _ in range(2):  # the second time from what was kept of the first
-        body, headers = encode_answers(answers, request_, need_features=need_features)
+        body, headers = encode_answers(answers, request_, need_features=need_features, names=names)
         assert body == expected
         assert headers == [(name.lower().encode(), value.encode()) for name, value in named.items()]
 
@@ -68,7 +71,13 @@ def test_only_the_edge_speaks_of_features() -> None:
 
 
 def test_outputs_are_those_of_the_protocol() -> None:
-    assert list(answers_to_outputs([SURE])) == list(OUTPUTS)
+    assert list(answers_to_outputs([SURE], names=NAMES)) == list(OUTPUTS)
+    assert "class_name" not in answers_to_outputs([SURE])
+
+
+def test_a_device_names_the_class_and_what_has_none_is_unnamed() -> None:
+    outputs = answers_to_outputs([SURE, ASKING], names=NAMES)
+    assert [answer.class_name for answer in outputs_to_answers(outputs)] == ["café", ""]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +105,7 @@ def test_nonsense_is_refused_with_a_sentence(name: str, change: Callable[[Array]
         outputs_to_answers(outputs, devices=2)
 
 
-@pytest.mark.parametrize("name", [name for name in OUTPUTS if name != "need_features"])
+@pytest.mark.parametrize("name", [name for name in OUTPUTS if name not in ("need_features", "class_name")])
 def test_a_missing_output_is_named(name: str) -> None:
     outputs = answers_to_outputs([SURE])
     del outputs[name]

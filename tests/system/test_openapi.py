@@ -108,7 +108,11 @@ def test_the_page_names_headers_the_binary_form_and_the_token(tiny_bundle: Bundl
         operation = page["paths"]["/v2/models/{model}/infer"]["post"]
         headers = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"}
         assert headers >= {HEADER_LENGTH, "x-ddnn-deadline-ms", "x-ddnn-bundle", "x-request-id", "traceparent"}
-        assert set(operation["requestBody"]["content"]) == {"application/json", "application/octet-stream"}
+        assert set(operation["requestBody"]["content"]) == {
+            *("application/json", "application/octet-stream", "image/jpeg", "image/png", "image/webp")
+        }
+        queries = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
+        assert queries >= {"event", "max_exit", "wait_ms"}
         assert operation["security"] == ([{"bearer": []}] if token else [])
         assert page["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
 

@@ -1,6 +1,8 @@
 """A stock client of the protocol against all three tiers, binary and JSON."""
 
+from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,7 +80,8 @@ def test_the_model_says_what_it_takes_and_gives(client: InferenceServerClient, t
         assert described[name]["datatype"] == DATATYPE[array.dtype.name]
         assert described[name]["shape"] == [-1, *array.shape[1:]]
     given = {tensor["name"]: tensor["datatype"] for tensor in metadata["outputs"]}
-    assert given == {**OUTPUTS, **({"need_features": "BOOL"} if tier == "edge" else {})}
+    own = {"device": {"class_name": "BYTES"}, "edge": {"need_features": "BOOL"}, "cloud": {}}
+    assert given == {**OUTPUTS, **own[tier]}
 
 
 @pytest.mark.parametrize("binary_in", [True, False])
@@ -144,6 +147,19 @@ def test_event_ids_are_bytes_tensors(
         "ddnn", infer_inputs(inputs, binary=binary), parameters={**parameters, "wait_ms": 0, "max_exit": "local"}
     )
     assert (result.as_numpy("label") >= 0).all()
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_photographs_are_bytes_and_answers_name_their_class(
+    served: LocalFleet, every_exit: Bundle, binary: bool
+) -> None:
+    files = [file.read_bytes() for file in sorted((Path(__file__).parents[1] / "photographs").glob("*.jpg"))]
+    assert len(files) == 3
+    picture = np.array(files if binary else [b64encode(file) for file in files], np.object_)
+    with InferenceServerClient(served.device_urls[0].removeprefix("http://")) as client:
+        result = client.infer("ddnn", infer_inputs({"picture": picture}, binary=binary))
+    named = [as_text(name) for name in result.as_numpy("class_name")]
+    assert named == [every_exit.manifest.classes[label] for label in result.as_numpy("label")]
 
 
 def test_event_ids_may_be_a_column(client: InferenceServerClient, tier: str, every_exit: Bundle) -> None:

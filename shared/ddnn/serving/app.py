@@ -120,13 +120,18 @@ def _protocol(service: Service) -> APIRouter:
         counts = {key: status[key] for key in ("exits", "requests", "degraded", "uptime_seconds")}
         return _json({"model_stats": [{"name": MODEL, "version": VERSION, **counts}]})
 
-    @routes.post("/v2/models/{model}/infer", **infer(service.request_example, token=service.settings.token is not None))
+    @routes.post("/v2/models/{model}/infer", **_infer(service))
     async def answer(request: Request, model: ModelName) -> Response:
         """Answer events, from here up."""
         # The middleware (serving/http.py) answers before: this is the page of it.
         raise NotFound(f"{request.url.path[:200]!r} is not where this tier is asked")
 
     return routes
+
+
+def _infer(service: Service) -> dict[str, Any]:
+    token = service.settings.token is not None
+    return infer(service.request_example, token=token, pictures=service.takes_pictures)
 
 
 def _own(service: Service) -> APIRouter:

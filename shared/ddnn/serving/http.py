@@ -20,6 +20,7 @@ from ddnn.answers import encode_answers
 from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, NotFound, TooLarge, Unauthorized, UnsupportedEncoding
 from ddnn.serving.admission import Admission
 from ddnn.serving.openapi import MODEL, SECURITY, VERSION
+from ddnn.serving.pictures import is_photograph, picture_request
 from ddnn.serving.request import read_budget, read_options, request_id
 from ddnn.serving.service import Service
 from ddnn.types import Exit
@@ -81,7 +82,7 @@ class App(FastAPI):
         super().__init__(**given)
         self.state.service = self._service = service
         self._admission = Admission(
-            service.settings, service.metrics, room=service.room, queues=service.engine.queues, lag=service.lag
+            service.settings, service.metrics, room=service.room, queues=service.queues, lag=service.lag
         )
         token = service.settings.token
         self._authorization = f"Bearer {token.get_secret_value()}".encode() if token else None
@@ -92,6 +93,7 @@ class App(FastAPI):
             [(spec.datatype, spec.largest) for spec in service.inputs],
             rows=service.settings.max_batch,
             cap=service.settings.max_body_bytes,
+            files=service.takes_pictures,
         )
         self._counted: dict[int, Counter] = {}
         self._seconds = service.metrics.request_seconds.labels()
@@ -103,7 +105,7 @@ class App(FastAPI):
         state, headers = scope.setdefault("state", {}), dict(scope["headers"])
         identity = state["request_id"] = request_id(headers.get(b"x-request-id", b""))
         if scope["method"] == "POST" and ((path := scope["path"]) in _INFER or _ANY_INFER.fullmatch(path)):
-            await self._infer(path, state, headers, receive, send)
+            await self._infer(scope, headers, receive, send)
             return
 
         async def send_marked(message: Message) -> None:
@@ -118,10 +120,9 @@ class App(FastAPI):
         page.setdefault("components", {})["securitySchemes"] = SECURITY
         return page
 
-    async def _infer(
-        self, path: str, state: dict[str, Any], headers: Mapping[bytes, bytes], receive: Receive, send: Send
-    ) -> None:
+    async def _infer(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
         """Answer an inference request, whatever becomes of it, and count it."""
+        path, state = scope["path"], scope["state"]
         came: float = state.setdefault("arrived", monotonic())  # when its first byte did, where the server says so
         service, identity, status, seat = self._service, state["request_id"], 500, None
         stages: dict[str, float] = {}
@@ -137,7 +138,7 @@ class App(FastAPI):
                 seat = self._admission.admit(headers, came, budget_ms)
                 if b"transfer-encoding" in headers:
                     receive = seat.counted(receive)
-                head, body = await self._answer(state, headers, came, budget_ms, receive, stages)
+                head, body = await self._answer(scope, headers, came, budget_ms, receive, stages)
                 status = 200
             except Exception as caught:
                 error = caught if isinstance(caught, DDNNError) else error_of_ours(caught, identity)
@@ -164,7 +165,7 @@ class App(FastAPI):
 
     async def _answer(
         self,
-        state: dict[str, Any],
+        scope: Scope,
         headers: Mapping[bytes, bytes],
         came: float,
         budget_ms: float | None,
@@ -172,12 +173,17 @@ class App(FastAPI):
         stages: dict[str, float],
     ) -> tuple[Head, bytes]:
         # `perf_counter` has its own zero: what was before this line is known by the clock that noted the arrival.
-        first, service = perf_counter() - (monotonic() - came), self._service
+        first, service, state = perf_counter() - (monotonic() - came), self._service, scope["state"]
         allowed_ms = service.settings.deadline_ms if budget_ms is None else budget_ms
         body = await self._body(state, headers, came + allowed_ms / 1000, receive)
         received = perf_counter()
         length = headers.get(_HEADER_LENGTH)
-        request = decode_request(body, None if length is None else length.decode("latin-1"), self._limits)
+        if length is None and is_photograph(body, headers):
+            if not service.takes_pictures:
+                raise BadInput(f"the body is a picture; this {service.tier} takes {', '.join(service.input_names)}")
+            request = picture_request(body, scope["query_string"], headers)
+        else:
+            request = decode_request(body, None if length is None else length.decode("latin-1"), self._limits)
         if request.outputs:
             request.refuse_unknown_outputs(self._outputs)
         options = read_options(
@@ -198,7 +204,7 @@ class App(FastAPI):
         answered = perf_counter()
         if options.late:
             service.metrics.late_answer.inc(options.late)
-        content, head = encode_answers(answers, request, need_features=service.need_features)
+        content, head = encode_answers(answers, request, need_features=service.need_features, names=service.class_names)
         stages |= {"receive": received - first, "decode": decoded - received}
         for stage in options.stages:
             stages[stage.name] = stages.get(stage.name, 0.0) + stage.seconds

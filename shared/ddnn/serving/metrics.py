@@ -27,7 +27,7 @@ _SHARES: Final = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
 _WHY: Final = ("sure", *REASONS, "no_features", "no_upstream", "gone", "draining")
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "499", "500", "503", "504")
-STAGES: Final = ("receive", "decode", "collect", "queue", "decide", "uplink", "encode", "send")
+STAGES: Final = ("receive", "decode", "picture", "collect", "queue", "decide", "uplink", "encode", "send")
 """Parts of a request besides the sections, which go by their exits' names."""
 CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
 _WAYS: Final = ("up", "down")

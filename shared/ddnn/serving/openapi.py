@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import Path
 
 from ddnn.policy import Policy
+from ddnn.serving.pictures import EVENT_HEADER, OPTIONS
 from ddnn.types import Tier
 from ddnn.wire import DATATYPES, HEADER_LENGTH
 
@@ -68,8 +69,14 @@ _HEADERS: Final = [
     _parameter("x-request-id", "Comes back, and goes up with the request; made when missing"),
     _parameter("traceparent", "W3C trace context, passed on"),
 ]
+_PICTURE: Final = {"schema": {**_TEXT, "format": "binary", "description": "A photograph: one row, shown as a view"}}
+_PICTURES: Final = dict.fromkeys(("image/jpeg", "image/png", "image/webp"), _PICTURE)
+_OF_PICTURES: Final = [
+    _parameter(EVENT_HEADER, "Event id of a photograph, where the query has none"),
+    *(_parameter(name, "As in JSON; of a photograph alone", where="query") for name in OPTIONS),
+]
 _ERRORS: Final = {
-    400: "Bad input: JSON, dtype, shape, NaN, header length",
+    400: "Bad input: JSON, dtype, shape, NaN, header length, picture",
     401: "Bearer token missing or wrong",
     403: "Not the admin token, or this tier has none",
     404: "No such model",
@@ -90,10 +97,14 @@ def errors(*statuses: int) -> Responses:
     return {status: {"description": _ERRORS[status], "content": content} for status in statuses}
 
 
-def infer(example: Mapping[str, Any], *, token: bool) -> dict[str, Any]:
-    """Keyword arguments of the infer route; `example` is a request that this tier answers, `token` what it demands."""
+def infer(example: Mapping[str, Any], *, token: bool, pictures: bool) -> dict[str, Any]:
+    """Keyword arguments of the infer route; `example` is a request that this tier answers.
+
+    `token`: it demands one; `pictures`: a body may be a photograph.
+    """
     answer = {"application/json": {"schema": _RESPONSE}, "application/octet-stream": _BINARY}
     asked = {"application/json": {"schema": _REQUEST, "example": dict(example)}, "application/octet-stream": _BINARY}
+    asked |= _PICTURES if pictures else {}
     return {
         "responses": {
             200: {"description": "An answer a row, degraded ones included", "content": answer},
@@ -101,7 +112,7 @@ def infer(example: Mapping[str, Any], *, token: bool) -> dict[str, Any]:
         },
         "openapi_extra": {
             "requestBody": {"required": True, "content": asked},
-            "parameters": _HEADERS,
+            "parameters": [*_HEADERS, *(_OF_PICTURES if pictures else ())],
             "security": [{"bearer": []}] if token else [],
         },
     }

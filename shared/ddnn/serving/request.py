@@ -152,13 +152,13 @@ def input_tensor(
     return TensorSpec(given.what, codec.datatype, (-1, *places, *sizes), optional, unpack=unpack, missing=missing)
 
 
-def answer_tensors(classes: int, devices: int, *, need_features: bool) -> list[TensorSpec]:
-    """What every tier gives; `need_features`: it also says whose features it wants."""
+def answer_tensors(classes: int, devices: int, *, need_features: bool, named: bool = False) -> list[TensorSpec]:
+    """What every tier gives; `need_features`: it also says whose features it wants; `named`: it names classes."""
     sizes = {"B": -1, "K": classes, "D": devices}
     return [
         TensorSpec(name, datatype, [sizes[letter] for letter in letters])
         for name, (datatype, letters) in OUTPUTS.items()
-        if need_features or name != "need_features"
+        if {"need_features": need_features, "class_name": named}.get(name, True)
     ]
 
 

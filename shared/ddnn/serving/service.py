@@ -16,7 +16,7 @@ from ddnn.extensions import refuse_unlisted
 from ddnn.golden import check_sections, section_inputs
 from ddnn.policy import Policy
 from ddnn.runtime import Section, with_threads
-from ddnn.serving.admission import LoopLag
+from ddnn.serving.admission import LoopLag, Queue
 from ddnn.serving.audits import Audits
 from ddnn.serving.collector import Collector
 from ddnn.serving.control import Follower, PolicyControl, PolicyFile
@@ -160,14 +160,21 @@ class Service(ABC):
         *,
         collector: Collector | None = None,
         need_features: bool = False,
+        class_names: Sequence[str] = (),
     ) -> None:
-        """`inputs` are what it takes, `example` a request that it answers; `need_features`: its answers may say so."""
+        """`inputs` are what it takes, `example` a request that it answers; `need_features`: its answers may say so.
+
+        With `class_names` its answers name their class, too.
+        """
         self.parts, self.engine, self.collector = parts, engine, collector
         self.tier, self.bundle, self.settings = parts.tier, parts.bundle, parts.settings
         self.metrics, self.control, self.uplink = parts.metrics, parts.control, parts.uplink
-        self.inputs = tuple(inputs)
-        self.need_features = need_features
-        self.outputs = tuple(answer_tensors(parts.classes, parts.devices, need_features=need_features))
+        self.inputs, self.input_names = tuple(inputs), tuple(spec.name for spec in inputs)
+        self.takes_pictures = "picture" in self.input_names
+        self.need_features, self.class_names = need_features, tuple(class_names)
+        self.outputs = tuple(
+            answer_tensors(parts.classes, parts.devices, need_features=need_features, named=bool(class_names))
+        )
         body, _ = encode_request(example[0], parameters=example[1], binary=False, binary_output=False)
         self.request_example: dict[str, Any] = orjson.loads(body)
         self.follower = parts.uplink and Follower(
@@ -197,6 +204,11 @@ class Service(ABC):
         """Most requests being worked on at once: what its children, which wait for each other, may have together."""
         children = len(self.collector.children.places) if self.collector else 1
         return self.settings.max_in_flight * children
+
+    @property
+    def queues(self) -> Sequence[Queue]:
+        """All that an event may wait in here."""
+        return self.engine.queues
 
     @property
     def draining(self) -> bool:

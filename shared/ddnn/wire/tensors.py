@@ -291,12 +291,15 @@ class Limits:
     body_bytes: int  #: most bytes of JSON and raw tensors together
 
     @classmethod
-    def of(cls, tensors: Iterable[tuple[str, Sequence[int]]], *, rows: int, cap: int) -> Self:
-        """Room for `rows` rows of `tensors`, each a datatype and a shape, in either form, within `cap` bytes."""
+    def of(cls, tensors: Iterable[tuple[str, Sequence[int]]], *, rows: int, cap: int, files: bool = False) -> Self:
+        """Room for `rows` rows of `tensors`, each a datatype and a shape, in either form, within `cap` bytes.
+
+        `files`: some are as large as `cap` allows, each one value.
+        """
         sizes = [_row(datatype, shape) for datatype, shape in tensors]
         characters, values, raw = (sum(size) for size in zip(*sizes, strict=True))
         as_json = min(rows, max(1, cap // characters))
-        json_bytes = min(cap, HARMLESS + rows * characters)
+        json_bytes = cap if files else min(cap, HARMLESS + rows * characters)
         return cls(json_bytes, _SMALL_VALUES + as_json * values, min(cap, json_bytes + rows * raw))
 
     def check_json(self, text: memoryview) -> None:
