@@ -59,10 +59,10 @@ class View(Frozen):
         return self
 
     @classmethod
-    def of(cls, views: Array) -> "View":
+    def of(cls, views: Array, picture: Picture | None = None) -> "View":
         """What an array of views (N, …) has of each event: bytes 0..255, or numbers, some of them missing."""
         whole = views.dtype == np.uint8
-        return cls(shape=views.shape[1:], dtype="UINT8" if whole else "FP32", missing=not whole)
+        return cls(shape=views.shape[1:], dtype="UINT8" if whole else "FP32", missing=not whole, picture=picture)
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:

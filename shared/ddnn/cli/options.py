@@ -47,7 +47,9 @@ __all__ += ["tier_addresses"]
 
 BundleArgument = Annotated[Path | None, Argument(metavar="BUNDLE", help="A bundle; the shipped one by default.")]
 BundleFolder = Annotated[Path, Argument(metavar="BUNDLE", help="Folder of a bundle.")]
-Data = Annotated[str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, or a `.npz` file.")]
+Data = Annotated[
+    str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz` file, a folder or table of photographs.")
+]
 Grid = Annotated[str | None, Option(metavar="CxR", help="Cut images into columns × rows; by default as in training.")]
 GroupBy = Annotated[str | None, Option(metavar="NAME", help="Array of the file whose groups the split keeps whole.")]
 TestGroups = Annotated[str | None, Option(metavar="G,G", help="Groups of --group-by that are the test split.")]
@@ -101,10 +103,15 @@ def load_events(
     seed: int | None = None,
 ) -> "Dataset":
     """The events that the options name, as in training where they do not say; a note where that is doubtful."""
+    from ddnn.data.summary import left_out
     from ddnn.evaluation.source import load_for, split_note
 
     groups = test_groups.split(",") if test_groups else None
-    events = load_for(bundle, data, grid=grid, group_by=group_by, test_groups=groups, seed=seed)
+    wishes: dict[str, Any] = {"grid": grid, "group_by": group_by, "test_groups": groups, "seed": seed}
+    with bars() as progress:
+        events = load_for(bundle, data, **wishes, progress=progress)
+    if events.odd:
+        note(left_out(events))
     if sentence := split_note(bundle, events):
         note(sentence)
     return events

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-Source = Annotated[str | None, Argument(help="`mnist5k`, `synthetic`, or a .npz file under the data contract.")]
+Source = Annotated[
+    str | None,
+    Argument(help="`mnist5k`, `synthetic`, a .npz file under the data contract, a folder or table of photographs."),
+]
+Size = Annotated[
+    int | None, Option(min=8, max=1024, metavar="PIXELS", help="Side of the views that photographs become; 96.")
+]
 ConfigFiles = Annotated[list[str] | None, Option(help="TOML file, or packaged config: a to f, paper; later ones win.")]
 Initial = Annotated[
     Path | None, Option("--from", metavar="BUNDLE", help="Start from this bundle's weights, by default its config.")
@@ -45,6 +51,7 @@ def train(
     source: Source = None,
     out: Annotated[Path | None, Option(help="Folder of the bundle to make.")] = None,
     grid: Annotated[str | None, Option(help="Cut whole images into views, columns x rows: 3x2.")] = None,
+    size: Size = None,
     config: ConfigFiles = None,
     seed: Annotated[int, Option(min=0, help="Where chance plays: split, first weights, order, changes.")] = 0,
     epochs: Annotated[int | None, Option(help="Overrides training.epochs.")] = None,
@@ -66,7 +73,7 @@ def train(
 ) -> None:
     """Train all exits of a network jointly, export it, prove the export, and write a bundle.
 
-    Example: `ddnn train mnist5k --grid 3x2 --out digits`
+    Example: `ddnn train mnist5k --grid 3x2 --out digits`, `ddnn train photos/ --size 96 --out shelf`
 
     Without --config a recipe is looked for on the training and validation events: what was tried, and what it was
     worth, is shown in the end. Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with
@@ -74,7 +81,9 @@ def train(
     """
     from ddnn.configs import config_file
     from ddnn.data import load
+    from ddnn.data.photographs import SIZE, Photographs
     from ddnn.data.summary import describe, doubts
+    from ddnn.evaluation.source import photographs_for
     from ddnn.extensions import needed_for
     from ddnn.tuning import Objective
     from ddnn.tuning.recall import parse_recalls, recalls
@@ -104,7 +113,12 @@ def train(
     if resume and not looking:
         wanted = _resumed(run, wanted, changed=given)
     groups, devices = test_groups.split(",") if test_groups else None, wanted.network.devices
-    data = load(source, grid=grid, group_by=group_by, test_groups=groups, seed=seed, devices=devices)
+    photographs = photographs_for(first) if first and size is None else Photographs((3, size or SIZE, size or SIZE))
+    wished: dict[str, Any] = {"grid": grid, "group_by": group_by, "test_groups": groups, "devices": devices}
+    with bars() as progress:
+        data = load(source, **wished, seed=seed, photographs=photographs, progress=progress)
+    if size is not None and data.picture is None:
+        raise BadInput(f"--size {size} does not apply to {source}, which is no folder or table of photographs")
     typer.echo(describe(data), err=True)
     for doubt in doubts(data):
         typer.echo(f"warning: {doubt}", err=True)

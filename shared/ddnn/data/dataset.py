@@ -10,7 +10,9 @@ import numpy as np
 
 from ddnn.data.moments import finite_moments
 from ddnn.data.split import SPLIT_NAMES
+from ddnn.data.stored import rows_of
 from ddnn.errors import BadData
+from ddnn.picture import Picture
 from ddnn.types import Array, Bools, Ints
 
 __all__ = [
@@ -44,6 +46,9 @@ class Events:
     validation: Bools | None = None  #: (N,) the source's own validation events, if it names them
     groups: Array | None = None  #: (N,) what stays whole in a split, if asked for
     grid: tuple[int, int] | None = None
+    devices: tuple[str, ...] = ()  #: their names, where the source has some
+    picture: Picture | None = None  #: how photographs became views
+    odd: tuple[str, ...] = ()  #: files that are left out, each with the reason
 
     @classmethod
     def all_seen(
@@ -62,7 +67,8 @@ class Dataset:
     views: tuple[Array, ...]
     """D arrays (N, *shape_i), uint8 or float32, in which NaN and infinity are missing numbers.
 
-    Large ones that a file holds uncompressed are mapped from it.
+    Large ones that a file holds uncompressed are mapped from it; of photographs they are `Stored`, and `take` leaves
+    them where they are.
     """
     y: Ints  #: (N,) class of the event
     y_dev: Ints  #: (N, D) class as device i sees it, -1 where it does not see the event's object
@@ -77,6 +83,10 @@ class Dataset:
     """For reports: who chose `test` and `validation`, their `groups` if whole (else None), `events` of each split."""
     groups: Array | None = None
     """(N,) what stayed whole in the split, if asked for."""
+    picture: Picture | None = None
+    """How its photographs became views, if it is made of some."""
+    odd: tuple[str, ...] = ()
+    """Files of the source that are left out, each with the reason."""
 
     @classmethod
     def of(cls, name: str, events: Events, split: Array, source: dict[str, Any], division: dict[str, Any]) -> "Dataset":
@@ -89,7 +99,21 @@ class Dataset:
                 total.update(np.ascontiguousarray(part).data)
         index, value = np.arange(len(y)), total.hexdigest()
         return cls(
-            name, views, y, y_dev, present, classes, split, events.grid, index, value, source, division, events.groups
+            name,
+            views,
+            y,
+            y_dev,
+            present,
+            classes,
+            split,
+            events.grid,
+            index,
+            value,
+            source,
+            division,
+            events.groups,
+            events.picture,
+            events.odd,
         )
 
     def __len__(self) -> int:
@@ -115,7 +139,7 @@ class Dataset:
         columns = {name: getattr(self, name)[rows] for name in ("y", "y_dev", "present", "split", "index")}
         if self.groups is not None:
             columns["groups"] = self.groups[rows]
-        return replace(self, views=tuple(view[rows] for view in self.views), **columns)
+        return replace(self, views=tuple(rows_of(view, rows) for view in self.views), **columns)
 
     def of_devices(self, devices: Sequence[int]) -> "Dataset":
         """Only these devices, in this order; none named, or all in order, is the same data set.

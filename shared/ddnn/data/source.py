@@ -9,6 +9,8 @@ import numpy as np
 
 from ddnn.data.dataset import Dataset, Events
 from ddnn.data.formats import cut, parse_grid, read_archive
+from ddnn.data.listing import is_table
+from ddnn.data.photographs import Photographs, Progress, read_photographs
 from ddnn.data.split import SPLIT_NAMES, TEST_SHARE, VALIDATION_SHARE, by_group, named_groups, stratified
 from ddnn.errors import BadData
 from ddnn.extensions import how_to_install
@@ -29,8 +31,13 @@ def load(
     test_groups: Sequence[str] | None = None,
     seed: int = 0,
     devices: Sequence[int] = (),
+    photographs: Photographs | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
-    """Load and split the data set `source`: `mnist5k`, `synthetic`, or the path of a `.npz` file.
+    """Load and split the data set `source`: `mnist5k`, `synthetic`, or the path of a file or folder.
+
+    That is a `.npz` file, a folder of photographs, or a table of them (`.csv`); `photographs` says what is made of
+    them, and `progress` is called while they are decoded, which is once.
 
     `grid` such as `3x2` cuts whole images into views; `group_by` names an array of the file whose groups stay whole,
     or NAME:LENGTH its blocks of that length; `test_groups` says which of them are test;
@@ -39,17 +46,29 @@ def load(
     """
     if test_groups and not group_by:
         raise BadData(f"test-groups is {', '.join(test_groups)} without a group-by; expected the name of an array too")
-    cells = parse_grid(grid) if grid else None
+    cells, made_of = parse_grid(grid) if grid else None, dict[str, Any]()
     if source in BUILTIN:
         if group_by:
             raise BadData(f"group-by {group_by} does not apply to {source}, which has no groups")
         if source == "synthetic" and cells:
             raise BadData(f"grid {grid} does not apply to synthetic, which comes as six views")
         name, events = source, mnist5k(cells) if source == "mnist5k" else synthetic(seed)
+    elif (path := Path(source)).is_dir() or is_table(path):
+        if cells:
+            raise BadData(f"grid {grid} does not apply to {source}, whose photographs are views already")
+        wanted = photographs or Photographs()
+        name, events = path.resolve().stem, read_photographs(path, wanted, group_by, progress)
+        made_of = {"size": list(wanted.shape[1:]), "cameras": list(events.devices)}
     else:
         name, events = Path(source).stem, read_archive(Path(source), grid=cells, group_by=group_by)
     split = _split(events, name, group_by or "", test_groups or (), seed)
-    asked = {"name": source, "grid": grid, "group_by": group_by, "test_groups": list(test_groups or ()) or None}
+    asked = {
+        "name": source,
+        "grid": grid,
+        "group_by": group_by,
+        "test_groups": list(test_groups or ()) or None,
+        **made_of,
+    }
     made = Dataset.of(name, events, split, {**asked, "seed": seed}, _division(events, group_by, split))
     return made.of_devices(devices)
 

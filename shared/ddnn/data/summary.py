@@ -15,10 +15,11 @@ from ddnn.data.dataset import Dataset
 from ddnn.data.moments import SIDES, finite_moments, finite_quantiles, heavy_tails, middle_deviation
 from ddnn.data.oddities import few, oddities
 from ddnn.data.split import SPLIT_NAMES
-from ddnn.formatting import percent
+from ddnn.data.stored import at_once
+from ddnn.formatting import count, percent
 from ddnn.types import Array, Floats, Ints
 
-__all__ = ["WORRYING", "Rows", "Standard", "describe", "doubts", "near_duplicates", "squared_distances"]
+__all__ = ["WORRYING", "Rows", "Standard", "describe", "doubts", "left_out", "near_duplicates", "squared_distances"]
 
 CHANNELS: Final = (1, 3, 4)  #: grey, colour, colour and alpha (or depth)
 CHUNK: Final = 2048  #: events standardised at a time, so that memory stays bounded however many there are
@@ -48,7 +49,7 @@ def describe(data: Dataset) -> str:
 
 def doubts(data: Dataset) -> list[str]:
     """A sentence for everything that the contract allows and that is more likely a mistake."""
-    found = []
+    found = [left_out(data)] if data.odd else []
     empty = sorted(set(range(len(data.classes))) - set(np.unique(data.y).tolist()))
     if empty:
         names = few([data.classes[label] for label in empty])
@@ -71,6 +72,11 @@ def doubts(data: Dataset) -> list[str]:
             "than it is; expected groups that stay whole: --group-by subject, or --group-by time:60 for blocks of time"
         )
     return found
+
+
+def left_out(data: Dataset) -> str:
+    """How many files of the source are no events, and the first of them."""
+    return f"{count(len(data.odd), 'file')} left out: {few(data.odd)}"
 
 
 def _channels_last(shape: tuple[int, ...]) -> bool:
@@ -106,7 +112,7 @@ class Standard:
         self._clipped = clipped
         sizes = [int(np.prod(view.shape[1:])) for view in data.views]
         share = 1.0 if elements is None else min(elements / sum(sizes), 1.0)
-        rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), _MEASURED)).astype(int))
+        rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), at_once(data.views, _MEASURED))).astype(int))
         self.picked = [np.linspace(0, size - 1, max(round(share * size), 1)).astype(int) for size in sizes]
         self.sizes = np.array([len(picked) for picked in self.picked], np.float32)
         self._scales = [

@@ -12,6 +12,7 @@ import numpy as np
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
+from ddnn.data.stored import at_once
 from ddnn.errors import BadData
 from ddnn.golden import taken, there
 from ddnn.runtime import Section
@@ -104,7 +105,7 @@ class Recorder:
     def __init__(self, bundle: Bundle, data: Dataset, *, batch: int = 256, progress: Progress | None = None) -> None:
         fits(bundle, data)
         self.topology, self._task = bundle.topology, bundle.task
-        self._data, self._batch, self._classes = data, batch, len(bundle.manifest.classes)
+        self._data, self._batch, self._classes = data, at_once(data.views, batch), len(bundle.manifest.classes)
         self._sections = {spec.file: Section(bundle.checked(spec.file)) for spec in self.topology.sections}
         self.below: dict[str, Array] = {f"view_{index}": view for index, view in enumerate(data.views)}
         """Views, and what the devices' sections say of them, as `ddnn.golden` names it."""

@@ -7,12 +7,14 @@ from typing import Any
 from ddnn.archive import Archive
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset, load
+from ddnn.data.photographs import Photographs, Progress
 from ddnn.data.split import watched
 from ddnn.errors import BadData
 from ddnn.evaluation.scores import Scores
+from ddnn.picture import Picture
 from ddnn.types import Ints
 
-__all__ = ["holds", "load_for", "seen", "split_note"]
+__all__ = ["holds", "load_for", "photographs_for", "seen", "split_note"]
 
 
 def load_for(
@@ -23,10 +25,12 @@ def load_for(
     group_by: str | None = None,
     test_groups: Sequence[str] | None = None,
     seed: int | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Load `source` for `bundle`; what is None is as in training, as far as it applies to this source.
 
-    A network of some of the devices gets those, unless other data come with just as many as it has.
+    A network of some of the devices gets those, unless other data come with just as many as it has. Photographs become
+    its views, and names of their folders its classes and devices.
     Raises `BadData` naming the array that breaks the data contract.
     """
     trained = _trained_on(bundle)
@@ -38,6 +42,8 @@ def load_for(
         group_by=group_by or (trained.get("group_by") if same else None),
         test_groups=test_groups or (trained.get("test_groups") if same and not group_by else None),
         seed=int(trained.get("seed", 0)) if seed is None else seed,
+        photographs=photographs_for(bundle),
+        progress=progress,
     )
     devices = trained.get("devices") or ()
     return data.of_devices(devices) if same or data.devices != len(devices) else data
@@ -60,6 +66,14 @@ def seen(bundle: Bundle, validation: Scores) -> Ints:
     """Rows of these validation events on which training chose its best epoch; none of other data."""
     own = bundle.manifest.training.data.get("fingerprint") == validation.source.get("fingerprint")
     return watched(len(validation) if own else 0)
+
+
+def photographs_for(bundle: Bundle) -> Photographs | None:
+    """What photographs become for a bundle; None where its views can be none."""
+    view, cameras = bundle.topology.devices[0].view, _trained_on(bundle).get("cameras") or ()
+    if not view.is_picture:
+        return None
+    return Photographs(view.shape, view.picture or Picture(), bundle.manifest.classes, cameras)
 
 
 def _trained_on(bundle: Bundle) -> Mapping[str, Any]:

@@ -25,6 +25,8 @@ from ddnn.topology import View
 __all__ = ["draft_bundle", "refuse_existing", "sample_bundle", "sample_data", "seal", "staged", "write_bundle"]
 
 GOLDEN_EVENTS: Final = 256
+GOLDEN_VALUES: Final = 2**22  #: of all their views, as every tier reads them when it starts…
+FEWEST_GOLDEN: Final = 24  #: …but so many events there are
 LIBRARIES: Final = ("ddnn", "torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -98,7 +100,8 @@ def draft_bundle(
     network = network.cpu().eval()
     folder.mkdir(parents=True, exist_ok=True)
     test = data.subset("test")
-    arrays = golden(network, test, golden_events, seed)
+    values = sum(int(np.prod(view.shape[1:])) for view in data.views)
+    arrays = golden(network, test, min(golden_events, max(GOLDEN_VALUES // values, FEWEST_GOLDEN)), seed)
     write_sections(network, arrays, folder)
     turned = prove(network, folder, test.take(np.flatnonzero(np.isin(test.index, arrays["index"]))), seed)
     np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **arrays)

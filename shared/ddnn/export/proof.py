@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnn.data import Dataset
+from ddnn.data.stored import at_once
 from ddnn.golden import TIES, TOLERANCE, compare, taken
 from ddnn.network import DDNN, Scored
 from ddnn.network.quantise import Sign
@@ -90,13 +91,14 @@ def _clear(network: DDNN, views: Sequence[Array], present: Array) -> Bools:
     def look(module: nn.Module, values: tuple[Tensor]) -> None:
         each = values[0].abs().flatten(1).amin(dim=1)
         # A section that all devices share ran on all their views in one batch.
-        nearest.append(each.reshape(-1, min(BATCH, len(present) - start)).amin(dim=0))
+        nearest.append(each.reshape(-1, min(step, len(present) - start)).amin(dim=0))
 
+    step = at_once(views, BATCH)
     inner = [module for name, module in network.named_modules() if not name.startswith("cuts.")]
     hooks = [module.register_forward_pre_hook(look) for module in inner if isinstance(module, Sign)]
     clear = np.ones(len(present), dtype=bool)
-    for start in range(0, len(present) if hooks else 0, BATCH):
-        rows = slice(start, start + BATCH)
+    for start in range(0, len(present) if hooks else 0, step):
+        rows = slice(start, start + step)
         _answers(network, [view[rows] for view in views], present[rows])
         clear[rows] = (torch.stack(nearest).amin(dim=0) > INNER_MARGIN).numpy()
         nearest.clear()
@@ -123,7 +125,8 @@ def _arrays(network: DDNN, views: Sequence[Array], present: Bools) -> dict[str, 
 def _answers(network: DDNN, views: Sequence[Array], present: Array) -> Scored:
     """What torch says of events (N, …), on the CPU."""
     tensors, mask = [torch.from_numpy(np.ascontiguousarray(view)) for view in views], torch.from_numpy(present)
-    batches = [slice(start, start + BATCH) for start in range(0, len(mask), BATCH)]
+    step = at_once(views, BATCH)
+    batches = [slice(start, start + step) for start in range(0, len(mask), step)]
     with torch.no_grad():
         parts = [network([view[rows] for view in tensors], mask[rows]) for rows in batches]
     return Scored._make(None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))

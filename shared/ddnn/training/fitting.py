@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ddnn.data import Dataset
+from ddnn.data.stored import at_once
 from ddnn.network import DDNN
 from ddnn.network.encoding import Encode
 from ddnn.network.sections import Blocks
 from ddnn.training.config import TrainingConfig
-from ddnn.training.loader import Batch, batch_of, drop_devices, standing_in
+from ddnn.training.loader import Loader, batch_of, drop_devices, learnt, standing_in
 from ddnn.types import Array, Ints
 
 __all__ = ["fit_beside", "fit_encodings", "taken"]
@@ -31,7 +32,7 @@ def fit_encodings(network: DDNN, data: Dataset) -> None:
     encodings = [module for module in network.modules() if isinstance(module, Encode)]
     if not encodings:
         return
-    events = _events(data)
+    events = batch_of(data.take(_learning(data)))
     # What is not seen is stood in for by what is, so that it moves no quantile.
     views = [view[standing_in(seen)] for view, seen in zip(events.views, events.present.unbind(dim=1), strict=True)]
     hooks = [module.register_forward_pre_hook(_lay) for module in encodings]
@@ -59,20 +60,22 @@ def taken(
     sections = [pair for pair in _places(network) if always or pair[1].beside is not None]
     if not sections:
         return
-    events = _events(data)
-    whole, masks = bool(events.present.all()), [events.present]
+    learning = _learning(data)
+    events, present = Loader(data, learning, batch=at_once(data.views, BATCH), in_order=True), data.present[learning]
+    whole, masks = bool(present.all()), [torch.from_numpy(present)]
     if config.device_dropout and not whole:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            masks.append(drop_devices(events.present, config.device_dropout, 0.0))
+            masks.append(drop_devices(masks[0], config.device_dropout, 0.0))
     found: dict[Blocks, list[Tensor]] = {section: [] for _, section in sections}
     with torch.no_grad(), _watched(found):
-        for present in masks:
-            for start in range(0, len(events.y), BATCH):
-                rows = slice(start, start + BATCH)
-                network.eval()([view[rows] for view in events.views], present[rows])
+        for mask in masks:
+            parts = iter(mask.tensor_split(len(events)))  # as a loader cuts its events
+            for batch, seen in zip(events, parts, strict=True):
+                network.eval()(batch.views, seen)
+    labels = torch.from_numpy(data.y[learning]), torch.from_numpy(learnt(data)[learning])
     for place, section in sections:
-        y, known = _labels(events, place, masks, network)
+        y, known = _labels(*labels, place, masks, network)
         yield section, torch.cat(found[section])[known].numpy(), y[known].numpy(), whole
 
 
@@ -85,14 +88,16 @@ def _places(network: DDNN) -> Iterator[tuple[tuple[str, int], Blocks]]:
                 yield (kind, index), section
 
 
-def _labels(events: Batch, place: tuple[str, int], masks: list[Tensor], network: DDNN) -> tuple[Tensor, Tensor]:
+def _labels(
+    y_event: Tensor, y_dev: Tensor, place: tuple[str, int], masks: list[Tensor], network: DDNN
+) -> tuple[Tensor, Tensor]:
     """Classes that a section learns, (N,), and which of them count."""
     kind, index = place
     if kind == "device":
-        columns = events.y_dev if network.plan.config.shared_weights else events.y_dev[:, index : index + 1]
+        columns = y_dev if network.plan.config.shared_weights else y_dev[:, index : index + 1]
         y = torch.cat([columns.T.flatten()] * len(masks))
         return y, y >= 0
-    y = torch.cat([events.y] * len(masks))
+    y = torch.cat([y_event] * len(masks))
     if kind == "edge":
         return y, torch.cat([network.alive(present)[:, index] for present in masks])
     return y, torch.ones_like(y, dtype=torch.bool)
@@ -117,6 +122,7 @@ def _lay(module: nn.Module, given: tuple[Any, ...]) -> None:
     module.fit(given[0])
 
 
-def _events(data: Dataset) -> Batch:
+def _learning(data: Dataset) -> Ints:
+    """Rows of the training events that are looked at."""
     rows = np.flatnonzero(data.split == "train")
-    return batch_of(data.take(rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(np.int64)]))
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(np.int64)])

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ddnn.data import Dataset
+from ddnn.data.stored import in_file
 from ddnn.training.config import TrainingConfig
 from ddnn.types import Array, Ints
 
@@ -30,6 +31,12 @@ class Batch(NamedTuple):
         """The same on another device; itself where it is there already."""
         return Batch([view.to(place) for view in self.views], *(tensor.to(place) for tensor in self[1:]))
 
+    def cut(self, parts: int) -> Iterator["Batch"]:
+        """The same in as many parts."""
+        views = zip(*(view.tensor_split(parts) for view in self.views), strict=True)
+        labels = zip(*(tensor.tensor_split(parts) for tensor in self[1:]), strict=True)
+        return (Batch(list(some), *rest) for some, rest in zip(views, labels, strict=True))
+
 
 class Batches(Protocol):
     """An epoch's batches: a `Loader`, a list of `Batch`, or any other iterable that knows how many it gives."""
@@ -40,17 +47,19 @@ class Batches(Protocol):
 
 
 class Loader:
-    """Batches of the events of `data` at `rows`, in a new random order each time it is iterated over.
+    """Batches of the events of `data` at `rows`, in a new random order each time it is iterated over, or in theirs.
 
     Order comes from torch's global generator, so `torch.manual_seed` before an epoch makes it. Each batch is read from
     the views when its turn comes: views that stay in a file (`ddnn.data.load`) are never in memory as a whole.
     """
 
-    def __init__(self, data: Dataset, rows: Ints, *, batch: int, place: torch.device | None = None) -> None:
-        self.place = place or torch.device("cpu")
-        self._rows, self._steps = rows, max(len(rows) // batch, 1)
+    def __init__(
+        self, data: Dataset, rows: Ints, *, batch: int, place: torch.device | None = None, in_order: bool = False
+    ) -> None:
+        self.place, self._in_order = place or torch.device("cpu"), in_order
+        self._rows, self._steps = rows, max(-(-len(rows) // batch) if in_order else len(rows) // batch, 1)
         self._views: list[Array | Tensor] = [
-            view if isinstance(view, np.memmap) else torch.from_numpy(view[rows]).to(self.place) for view in data.views
+            view if in_file(view) else torch.from_numpy(view[rows]).to(self.place) for view in data.views
         ]
         self._y, self._y_dev, self._present = (
             torch.from_numpy(array[rows]).to(self.place) for array in (data.y, learnt(data), data.present)
@@ -60,7 +69,8 @@ class Loader:
         return self._steps
 
     def __iter__(self) -> Iterator[Batch]:
-        order = torch.randperm(len(self._y), device=self.place)
+        count = len(self._y)
+        order = (torch.arange if self._in_order else torch.randperm)(count, device=self.place)
         for picked in order.tensor_split(self._steps):
             views = [self._read(view, picked) for view in self._views]
             yield Batch(views, self._y[picked], self._y_dev[picked], self._present[picked])

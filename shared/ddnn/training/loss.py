@@ -1,6 +1,6 @@
 """What training is measured by: the loss of each task, and what every exit gets right on validation events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import torch
@@ -69,19 +69,16 @@ LOSSES: Final[dict[str, Loss]] = {CLASSIFICATION.name: joint_loss}  #: the loss 
 
 
 @torch.no_grad()
-def validate(
-    network: DDNN, events: Batch, *, by: Exit = Exit.CLOUD, lost: bool = True, batch: int = 512
-) -> dict[str, Any]:
-    """Accuracy per exit, with each device lost, and `score`, what the best epoch is chosen by.
+def validate(network: DDNN, events: Iterable[Batch], *, by: Exit = Exit.CLOUD, lost: bool = True) -> dict[str, Any]:
+    """Accuracy per exit, with each device lost, and `score`, what the best epoch is chosen by; batch by batch.
 
     `score` is the mean of the accuracy of the exit `by` with all devices and of its mean accuracy with one lost. Not
     `lost`, it is the former alone: what never learns to lose a device does so the worse the longer it learns. By the
     device exits, which lose nothing with another device, it is their mean.
     """
-    views, y, y_dev, present = events
     network.eval()
-    parts = [network.below([view[i : i + batch] for view in views]) for i in range(0, len(y), batch)]
-    scores, cuts = (torch.cat(part) for part in zip(*parts, strict=True))
+    parts = [(*network.below(views), *labels) for views, *labels in events]
+    scores, cuts, y, y_dev, present = (torch.cat(part) for part in zip(*parts, strict=True))
     whole = network.above(scores, cuts, present)
     found: dict[str, Any] = {"device": None, **_fused(whole, y)}
     if whole.device is not None:

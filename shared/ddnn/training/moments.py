@@ -14,6 +14,7 @@ import torch
 from ddnn.data import Dataset
 from ddnn.data.dataset import PIECE
 from ddnn.data.moments import SIDES, TINY, finite_moments, finite_quantiles, heavy_tails, middle_deviation
+from ddnn.data.stored import in_file
 from ddnn.network import DDNN
 from ddnn.network.normalise import Normalise
 from ddnn.types import Array, Floats, Ints
@@ -43,7 +44,7 @@ def fit_inputs(network: DDNN, data: Dataset) -> None:
 
 def _fit(normalise: Normalise, seen: list[Part], *, bend: bool) -> None:
     if normalise.elements:
-        seen = [(view.reshape(len(view), -1), rows) for view, rows in seen]
+        seen = [(np.asarray(view).reshape(len(view), -1), rows) for view, rows in seen]
     mean, spread = _moments(seen)
     # A channel that never changes tells nothing; do not blow up its rounding.
     spread = np.where(spread > np.maximum(STILL * abs(mean), TINY), spread, 1.0)
@@ -86,7 +87,7 @@ def _moments(parts: list[Part]) -> tuple[Floats, Floats]:
     """Mean and deviation of each channel over views (N_i, *shape); mapped ones in pieces, as Chan et al. (1979) do."""
     size = sum(len(rows) * math.prod(view.shape[1:]) for view, rows in parts)
     pieces = 1
-    if any(isinstance(view, np.memmap) for view, _ in parts):
+    if any(in_file(view) for view, _ in parts):
         pieces = min(-(-size // PIECE), max(len(rows) for _, rows in parts))
     count: Array = np.zeros(())
     mean, variance, spread = count, count, count

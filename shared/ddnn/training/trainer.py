@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.data.split import watched
+from ddnn.data.stored import at_once
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, Plan, batched
 from ddnn.network.normalise import Normalise
@@ -22,7 +23,7 @@ from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import View
 from ddnn.training.config import Config
 from ddnn.training.fitting import fit_beside, fit_encodings
-from ddnn.training.loader import Batch, Batches, Loader, augment, batch_of, drop_devices, standing_in
+from ddnn.training.loader import Batch, Batches, Loader, augment, drop_devices, standing_in
 from ddnn.training.loss import LOSSES, validate
 from ddnn.training.moments import fit_inputs
 from ddnn.training.run import Checkpoint, Run, State, refuse_other_data, weights_of
@@ -31,8 +32,9 @@ from ddnn.types import Exit
 
 __all__ = ["Silent", "Trainer", "Watcher", "initial_network", "train"]
 
-
 FOLLOW: Final = 4  #: steps after which the averaged weights move, as far as in as many single ones
+PART: Final = 8  #: events that a batch norm sees together, at least
+VALIDATED: Final = 512  #: validation events that devices' sections run on together, at most
 
 
 class Watcher(Protocol):
@@ -135,7 +137,9 @@ class Trainer:
         weights = self._joined.weights(self.network)
         self._optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=decay, fused=True)
         rows = np.flatnonzero(data.split == "validation")
-        self._validation = batch_of(data.take(rows[watched(len(rows))])).to(self.place)
+        self._validation = Loader(
+            data, rows[watched(len(rows))], batch=at_once(data.views, VALIDATED), place=self.place, in_order=True
+        )
         learning = np.flatnonzero(data.split == "train")
         balanced = config.training.class_weights == "balanced"
         self._weights = _class_weights(data).to(self.place) if balanced else None
@@ -179,24 +183,30 @@ class Trainer:
         views = augment(views, [(each.mean, each.spread) for each in self.network.inputs], self._grid, config)
         if config.device_dropout and present.shape[1] > 1:
             present = drop_devices(present, config.device_dropout, config.whole)
-        alive = self.network.alive(present)
         with halved():
-            loss = self._loss(self.network(views, present), y, y_dev, alive, config, self._weights)
-            self._backward(loss)
+            loss = self._backward(Batch(views, y, y_dev, present))
         self._optimizer.step()
         clip_weights(self._signed)
         self._made, self._behind = self._made + 1, self._behind + 1
         if self._behind == FOLLOW:
             self._follow()
-        return loss.detach()
+        return loss
 
-    def _backward(self, loss: Tensor) -> None:
-        if not loss.requires_grad:
-            also = ", or their sections are frozen" if self._frozen else ""
-            raise BadConfig(f"training: the weights of all exits that the network has are 0{also}; expected one above")
+    def _backward(self, batch: Batch) -> Tensor:
+        """Make the gradients of a batch, of large views part by part, as memory holds a part's values; its loss ()."""
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        total, count = torch.zeros((), device=self.place), len(batch.y)
+        for views, y, y_dev, present in batch.cut(max(min(-(-count // at_once(batch.views, count)), count // PART), 1)):
+            alive = self.network.alive(present)
+            loss = self._loss(self.network(views, present), y, y_dev, alive, self.config.training, self._weights)
+            if not loss.requires_grad:
+                none = "the weights of all exits that the network has are 0"
+                also = ", or their sections are frozen" if self._frozen else ""
+                raise BadConfig(f"training: {none}{also}; expected one above")
+            (loss * (len(y) / count)).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach() * (len(y) / count)
         self._joined.gather()
+        return total
 
     def epoch(self, watcher: Watcher | None = None) -> Mapping[str, Any]:
         """Learn from all batches once, validate, keep the best so far, save; return the epoch's line of metrics.
@@ -333,7 +343,7 @@ class Trainer:
 
 def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
     """The network before training: weights by `seed`, input normalisation by the training events."""
-    views = [View.of(view) for view in data.views]
+    views = [View.of(view, data.picture) for view in data.views]
     plan = Plan.of(config.network, views, len(data.classes))
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -48,7 +48,7 @@ class Planner:
         """The study's own network with its shapes; raise `BadConfig` where it does not fit the data."""
         config = self.study.recipe(self.study.settings("joint")).network
         data = self.data.of_devices(config.devices)
-        return Plan.of(config, [View.of(view) for view in data.views], len(data.classes))
+        return Plan.of(config, [View.of(view, data.picture) for view in data.views], len(data.classes))
 
     @cached_property
     def topology(self) -> Topology:

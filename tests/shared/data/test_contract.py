@@ -195,7 +195,7 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
         ("bare.npy", "one bare array"),
         ("short.npz", "cannot be read"),
         ("flipped.npz", "cannot be read"),
-        ("", "cannot be read"),
+        ("", "holds no photographs, but bare.npy .in no class.; expected split/class/event/device.jpg"),
     ]:
         with pytest.raises(BadData, match=sentence):
             load(str(tmp_path / name))
