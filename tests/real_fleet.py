@@ -1,13 +1,21 @@
 """A whole fleet of processes, watched by all its sensors."""
 
-from time import monotonic
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
 from typing import Final, Unpack
 
 from ddnn.bundle import Bundle
 from ddnn.client import EventAnswer, Fleet, Options
 from ddnn.fleet.processes import LocalFleet
 
-__all__ = ["ADMIN", "Sensors"]
+__all__ = ["ADMIN", "PATIENCE_S", "Sensors", "serve_tier"]
 
 ADMIN: Final = "may-write-the-policy"
 """Admin token of its tiers."""
@@ -17,9 +25,9 @@ PATIENCE_S: Final = 60.0
 class Sensors:
     """All devices of a fleet see golden events together, under new ids each time."""
 
-    def __init__(self, bundle: Bundle, fleet: LocalFleet, name: str = "") -> None:
+    def __init__(self, bundle: Bundle, fleet: LocalFleet, name: str = "", token: str | None = None) -> None:
         """Sensors of another `name` see other events."""
-        self.bundle, self.client, self._name, self._round = bundle, Fleet(fleet.device_urls), name, 0
+        self.bundle, self.client, self._name, self._round = bundle, Fleet(fleet.device_urls, token), name, 0
 
     def see(
         self, rows: slice, *, devices: tuple[int, ...] = (0, 1, 2, 3, 4, 5), **options: Unpack[Options]
@@ -46,3 +54,33 @@ class Sensors:
             if given.degraded or not given.devices.all()
         ]:
             assert monotonic() < until, f"the fleet did not become whole again: {apart}"
+
+
+@contextmanager
+def serve_tier(log: Path, *args: str, **env: str) -> Iterator[int]:
+    """One tier as a process, started by `ddnn serve` with these arguments; its port."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ddnn", "serve", *args, "--port", "0"],
+            env={**os.environ, "DDNN_THREADS": "1", **env},
+            stderr=out,
+        )
+        try:
+            until = monotonic() + PATIENCE_S
+            while not (found := re.search(r"listens on .* port (\d+)", log.read_text())) or not _listens(int(found[1])):
+                assert process.poll() is None, log.read_text()
+                assert monotonic() < until, log.read_text()
+                sleep(0.05)
+            yield int(found[1])
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+
+
+def _listens(port: int) -> bool:
+    """Whether connections are taken there: a port is told before they are."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True

@@ -30,6 +30,7 @@ _EDGES_WAIT_TOO = 2  #: times as long as an edge waits for its devices: by then 
 class CloudService(Service):
     """Fuses what the edges send: their features, or where they have no section their devices' features or views."""
 
+    child = Tier.EDGE
     collector: Collector
 
     def __init__(self, parts: Parts, engine: Engine, collector: Collector) -> None:
@@ -45,10 +46,10 @@ class CloudService(Service):
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Take an edge's contributions to B events and answer, a row each, what became of them."""
-        parts = self._contributions(request)
+        parts = self._contributions(request, options)
         return await self.collector.answer(parts, options)
 
-    def _contributions(self, request: InferRequest) -> list[tuple[bytes | None, Contribution]]:
+    def _contributions(self, request: InferRequest, options: RequestOptions) -> list[tuple[bytes | None, Contribution]]:
         """An edge's features or views [B, …] of events in which `present` [B, D_edge] took part, or its own answers."""
         if not request.inputs.keys() <= set(self._names):
             request.refuse_unknown(self._names)
@@ -57,6 +58,7 @@ class CloudService(Service):
         if edge is None and edges > 1:
             raise BadInput(f"parameter 'edge' is missing; this cloud joins the edges 0 to {edges - 1}")
         child = edge or 0
+        self.demand(options.peer, child)
         mine, carried = self._below[child]
         answered = "answered" in request.inputs
         ids = row_ids(request, "scores" if answered else carried.name, self.settings.max_batch)

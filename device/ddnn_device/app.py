@@ -14,7 +14,7 @@ from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
 from ddnn.serving.pictures import Pictures
 from ddnn.serving.request import RequestOptions, TensorSpec, row_ids
-from ddnn.serving.service import Parts, Service, load_parts, make_uplink
+from ddnn.serving.service import Parts, Service, load_parts
 from ddnn.settings import Settings
 from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.wire import InferRequest
@@ -90,8 +90,8 @@ def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTrans
 def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> DeviceService:
     """Put a device together; without a section, all its views go up raw."""
     bundle = Bundle.open(settings.bundle)
-    topology, uplink = bundle.topology, make_uplink(settings, bundle, transport)
-    parts = load_parts(Tier.DEVICE, settings, bundle, places=len(topology.devices), uplink=uplink)
+    topology = bundle.topology
+    parts = load_parts(Tier.DEVICE, settings, bundle, places=len(topology.devices), transport=transport)
     alone = len(topology.devices) == 1  # of several, the edge hears of every decision
     engine = parts.engine(
         above=next(exit for exit in topology.exits if exit is not Exit.DEVICE),

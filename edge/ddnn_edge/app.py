@@ -13,7 +13,7 @@ from ddnn.serving.collector import Children, Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
 from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
-from ddnn.serving.service import Parts, Service, load_parts, make_uplink
+from ddnn.serving.service import Parts, Service, load_parts
 from ddnn.settings import Settings
 from ddnn.topology import Input, Topology
 from ddnn.types import Answer, Array, Exit, Tier
@@ -29,6 +29,7 @@ Parted = tuple[bytes | None, Contribution]
 class EdgeService(Service):
     """Takes a device's scores first, features when asked for, or its raw view; parameter `device` says whose."""
 
+    child = Tier.DEVICE
     collector: Collector
 
     def __init__(self, parts: Parts, engine: Engine, collector: Collector) -> None:
@@ -64,6 +65,7 @@ class EdgeService(Service):
         if type(device) is not int or device not in self._mine:
             mine = ", ".join(map(str, self._mine))
             raise BadInput(f"parameter 'device' is {shown(device)}; this edge joins the devices {mine}")
+        self.demand(options.peer, device)
         given = [spec for spec in self._payload if spec.name in request.inputs] or self._payload[-1:]
         second = given[0].name in self._second
         events = row_ids(request, given[0].name, self.settings.max_batch)
@@ -122,9 +124,9 @@ def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTrans
 def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> EdgeService:
     """Put an edge together: collector → local exit → edge section → cloud; without sections, collector → cloud."""
     bundle = Bundle.open(settings.bundle)
-    topology, uplink = bundle.topology, make_uplink(settings, bundle, transport)
+    topology = bundle.topology
     devices = range(len(topology.devices))
-    parts = load_parts(Tier.EDGE, settings, bundle, places=len(topology.edges), joined=devices, uplink=uplink)
+    parts = load_parts(Tier.EDGE, settings, bundle, places=len(topology.edges), joined=devices, transport=transport)
     mine = topology.edges[settings.index].devices
     engine = parts.engine(
         above=Exit.CLOUD,

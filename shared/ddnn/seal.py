@@ -62,7 +62,7 @@ def read_sealed(path: Path, seal: str) -> dict[str, Any]:
     return document
 
 
-def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
+def write_atomically(path: Path, content: str | bytes | Callable[[Path], object], *, mode: int = 0o644) -> None:
     """Fill a temporary file beside `path` with `content`, or by it, then rename it over `path`: never half a file."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -72,7 +72,7 @@ def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]
             content(part)
         else:
             part.write_bytes(content.encode() if isinstance(content, str) else content)
-        part.chmod(0o644)
+        part.chmod(mode)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """PEM certificate, with its chain, to serve https with; plain HTTP by default."""
     tls_key: Path | None = None
     """PEM key of that certificate, not protected by a password."""
+    identity: Path | None = None
+    """Folder of this tier that `ddnn identity` made: serve https with it, and take tiers by their certificates."""
     deadline_ms: float = Field(default=2000.0, gt=0, le=600_000)
     """Time budget of a request that states none, in milliseconds."""
     state_dir: Path | None = None
@@ -108,7 +110,9 @@ class Settings(BaseSettings):
                 raise ValueError(f"{url!r} is not an http:// or https:// address")
         return tuple(url.rstrip("/") for url in value)
 
-    @field_validator("token", "admin_token", "tls_certificate", "tls_key", "state_dir", "threads", mode="before")
+    @field_validator(
+        "token", "admin_token", "tls_certificate", "tls_key", "identity", "state_dir", "threads", mode="before"
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -125,6 +129,17 @@ class Settings(BaseSettings):
             raise ValueError(f"it has {len(text)} characters; expected {_SHORTEST} to {_LONGEST}, at random")
         if info.field_name == "admin_token" and value == info.data.get("token"):
             raise ValueError("it is DDNN_TOKEN; expected another, or all callers may write the policy")
+        return value
+
+    @field_validator("identity")
+    @classmethod
+    def _is_all_there_is(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None:
+            return None
+        if info.data.get("tls_certificate") or info.data.get("tls_key"):
+            raise ValueError("DDNN_TLS_CERTIFICATE or DDNN_TLS_KEY is set too; expected one of the two")
+        if plain := [url for url in info.data.get("upstream", ()) if not url.startswith("https://")]:
+            raise ValueError(f"the tier above is at {plain[0]!r}; expected an https:// address")
         return value
 
     @classmethod

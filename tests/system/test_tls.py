@@ -1,7 +1,6 @@
 """Tiers that serve https: what goes up is encrypted, and whoever is not trusted is not asked."""
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.client import Client
 from ddnn.errors import Unavailable
 from ddnn.fleet import probe
+from real_fleet import serve_tier
 
 CERTIFICATE, KEY = "DDNN_TLS_CERTIFICATE", "DDNN_TLS_KEY"
 
@@ -37,23 +37,8 @@ class Site:
     def serve(self, *args: str, **env: str) -> Iterator[str]:
         """A tier over https; its address."""
         log = self.folder / f"{args[0]}-{len(list(self.folder.iterdir()))}.log"
-        own = {CERTIFICATE: str(self.certificate), KEY: str(self.key), "DDNN_THREADS": "1"}
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ddnn", "serve", *args, "--port", "0"],
-                env={**os.environ, **own, **env},
-                stderr=out,
-            )
-            try:
-                until = time.monotonic() + 60
-                while not (found := re.search(r"port (\d+)", log.read_text())):
-                    assert process.poll() is None, log.read_text()
-                    assert time.monotonic() < until, log.read_text()
-                    time.sleep(0.05)
-                yield f"https://localhost:{found[1]}"
-            finally:
-                process.terminate()
-                assert process.wait(30) == 0
+        with serve_tier(log, *args, **{CERTIFICATE: str(self.certificate), KEY: str(self.key)}, **env) as port:
+            yield f"https://localhost:{port}"
 
 
 @pytest.fixture(scope="module")

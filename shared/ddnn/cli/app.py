@@ -11,6 +11,7 @@ import typer
 from ddnn.cli.ask import infer, play
 from ddnn.cli.check import doctor, status
 from ddnn.cli.encoding import prepare_output
+from ddnn.cli.identity import identity
 from ddnn.cli.measure import evaluate, profile, record
 from ddnn.cli.policy import policy
 from ddnn.cli.run import serve, up
@@ -39,6 +40,7 @@ for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(policy, rich_help_panel="Run a fleet")
+app.add_typer(identity, rich_help_panel="Run a fleet")
 for _plugin in entry_points(group="ddnn.commands"):  # an extra's commands, such as the laboratory's `ddnn bench`
     with suppress(ModuleNotFoundError):  # an image that holds one tier alone
         _plugin.load()(app)

@@ -2,12 +2,13 @@
 
 import importlib
 import logging
+import os
 import shlex
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from typer import Argument, Option
@@ -40,10 +41,15 @@ def up(
     max_delay_ms: options.MaxDelay = None,
     link: options.LinkShapes = None,
     token: options.Token = None,
+    identity: Annotated[
+        Path | None, Option(metavar="SITE", help="Tiers know each other by certificates of SITE.")
+    ] = None,
 ) -> None:
     """Start cloud, edge and devices as processes on loopback, play real events through them, and stay up.
 
     The cloud listens on the base port, edges from +1, devices from +10. Ctrl-C stops every process.
+
+    With `--identity`, all is https; SITE is made if missing, and `SSL_CERT_FILE=SITE/authority.pem` is for callers.
 
     With `DDNN_ADMIN_TOKEN` in the environment, `ddnn policy` may change its policy.
 
@@ -63,7 +69,10 @@ def up(
     settings = {"DDNN_TOKEN": token, "DDNN_MAX_SECTION_BATCH": max_batch, "DDNN_MAX_DELAY_MS": max_delay_ms}
     env = {name: str(value) for name, value in settings.items() if value is not None}
     shapes = {LINKS[name]: shape for name, shape in parse_links(link or ()).items()}
-    with LocalFleet(bundle or shipped_bundle(), base_port=base_port, env=env, state=state, shapes=shapes) as fleet:
+    if identity:
+        os.environ["SSL_CERT_FILE"] = str(identity / "authority.pem")  # the callers in this process trust it
+    where: dict[str, Any] = {"base_port": base_port, "state": state, "identity": identity}
+    with LocalFleet(bundle or shipped_bundle(), **where, env=env, shapes=shapes) as fleet:
         _wait(fleet, console)
         tally = None
         if not no_play:
@@ -101,7 +110,12 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
         uplink = f"  its uplink: {fleet.links[member.name].shape}" if member.name in fleet.links else ""
         console.print(f"{member.name:<9} {member.url}{joining}{uplink}", markup=False, soft_wrap=True)
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
-    request = [f"curl -s {fleet.device_urls[device]}/v2/models/ddnn/infer", *header, f"-d @{shlex.quote(str(body))}"]
+    trust = f"--cacert {shlex.quote(os.environ['SSL_CERT_FILE'])} " if fleet.cloud_url.startswith("https:") else ""
+    request = [
+        f"curl -s {trust}{fleet.device_urls[device]}/v2/models/ddnn/infer",
+        *header,
+        f"-d @{shlex.quote(str(body))}",
+    ]
     console.print("  " + " \\\n    ".join(request) + "\n", soft_wrap=True, markup=False)
     command, path, port = shlex.quote(command_name()), fleet.bundle.path, fleet.members["cloud"].port
     where = "" if port == _USUAL_PORT else f" --base-port {port}"

@@ -2,14 +2,14 @@
 
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from ddnn.errors import BadConfig, BadInput
 from ddnn.topology import Topology
 
 __all__ = ["HOST", "addresses_of", "device_addresses", "edge_names", "is_free", "local_addresses"]
-__all__ += ["parse_addresses", "ports", "refuse_ports_in_use"]
+__all__ += ["parse_addresses", "ports", "refuse_ports_in_use", "scheme_at"]
 
 HOST: Final = "127.0.0.1"
 
@@ -33,12 +33,22 @@ def edge_names(edges: int) -> list[str]:
 
 def local_addresses(base: int, topology: Topology) -> dict[str, str]:
     """Addresses by name of the fleet that `ddnn up --base-port` starts."""
-    return addresses_of(ports(base, len(topology.devices), len(topology.edges)))
+    return addresses_of(ports(base, len(topology.devices), len(topology.edges)), scheme_at(base))
 
 
-def addresses_of(ports: Mapping[str, int]) -> dict[str, str]:
+def scheme_at(port: int) -> str:
+    """`https` where something listens that does not answer plain HTTP."""
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1.0) as connection:
+        connection.sendall(b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        with suppress(ConnectionError):
+            return "http" if connection.recv(1) == b"H" else "https"
+        return "https"
+    return "http"
+
+
+def addresses_of(ports: Mapping[str, int], scheme: str = "http") -> dict[str, str]:
     """Addresses on this machine by name."""
-    return {name: f"http://{HOST}:{port}" for name, port in ports.items()}
+    return {name: f"{scheme}://{HOST}:{port}" for name, port in ports.items()}
 
 
 def parse_addresses(given: Sequence[str]) -> list[str]:

@@ -8,7 +8,8 @@ __all__: list[str] = []
 
 
 def _ready() -> bool:
-    port, secure = int(os.environ.get("DDNN_PORT", "8000")), bool(os.environ.get("DDNN_TLS_CERTIFICATE"))
+    port = int(os.environ.get("DDNN_PORT", "8000"))
+    secure = any(os.environ.get(name) for name in ("DDNN_TLS_CERTIFICATE", "DDNN_IDENTITY"))
     request = b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with _connection(port, secure=secure) as connection:
         connection.sendall(request)

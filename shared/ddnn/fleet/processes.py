@@ -16,6 +16,7 @@ from ddnn.bundle import Bundle
 from ddnn.client import Client
 from ddnn.errors import BadConfig, DDNNError
 from ddnn.fleet.addresses import HOST, addresses_of, edge_names, ports, refuse_ports_in_use
+from ddnn.fleet.site import furnish
 from ddnn.links import LinkShape
 from ddnn.types import Tier
 
@@ -23,7 +24,7 @@ __all__ = ["LinkProcess", "LocalFleet", "Member"]
 
 _SET_BY_THE_FLEET: Final = {
     f"DDNN_{name}"
-    for name in ("BUNDLE", "INDEX", "UPSTREAM", "HOST", "PORT", "STATE_DIR", "TLS_CERTIFICATE", "TLS_KEY")
+    for name in ("BUNDLE", "INDEX", "UPSTREAM", "HOST", "PORT", "STATE_DIR", "TLS_CERTIFICATE", "TLS_KEY", "IDENTITY")
 }
 _PROXY: Final = "ddnn_lab.links"  #: of the laboratory, and a process of its own: nothing here imports it
 _SECONDS_TO_STOP: Final = 12.0
@@ -40,12 +41,13 @@ class Member:
     port: int
     upstream: str | None
     log: Path
+    identity: Path | None = None  #: its folder, where tiers know each other by certificates
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://{HOST}:{self.port}"
+        return f"{'https' if self.identity else 'http'}://{HOST}:{self.port}"
 
     @property
     def running(self) -> bool:
@@ -151,15 +153,20 @@ class LocalFleet:
         state: Path | None = None,
         shapes: Mapping[Tier, LinkShape] | None = None,
         niceness: int = 0,
+        identity: Path | None = None,
     ) -> None:
         """`state` is the folder of what must outlive the fleet; `shapes` are of links, by the tier at the lower end.
 
-        Tiers of some `niceness` leave the processor to whatever loads them from this machine.
+        Tiers of some `niceness` leave the processor to whatever loads them from this machine. `identity` is the folder
+        of a site, made if it has no authority: all is https, and whoever asks trusts `authority.pem` in it.
         """
         self.bundle = Bundle.open(bundle)
         self.bundle.verify()
         self._env, self._state, self._shapes, self._niceness = dict(env or {}), state, dict(shapes or {}), niceness
         self._stack, topology = ExitStack(), self.bundle.topology
+        self._identity = identity
+        if identity:
+            furnish(identity, topology)
         self._ports = ports(base_port, len(topology.devices), len(topology.edges))
         self.members: dict[str, Member] = {}
         self.links: dict[str, LinkProcess] = {}  # by the member at the lower end
@@ -281,22 +288,29 @@ class LocalFleet:
         return tuple(member.url for member in self._of(tier))
 
     def _plan(self) -> Iterator[Member]:
-        edges, urls = edge_names(len(self.bundle.topology.edges)), addresses_of(self._ports)
+        edges = edge_names(len(self.bundle.topology.edges))
+        urls = addresses_of(self._ports, "https" if self._identity else "http")
         for name, port in self._ports.items():
             tier, index = Tier(name.partition("-")[0]), int(name.partition("-")[2] or 0)
             below_edge = tier is Tier.DEVICE and edges[self.bundle.topology.edge_of(index)]
             above = None if tier is Tier.CLOUD else urls[below_edge or "cloud"]
-            yield Member(name, tier, index, port, above, self.folder / f"{name}.log")
+            own = self._identity / f"{tier}-{index}" if self._identity else None
+            yield Member(name, tier, index, port, above, self.folder / f"{name}.log", own)
 
     def _lay(self) -> Iterator[tuple[str, LinkProcess]]:
         for seed, member in enumerate(self.members.values()):
             shape = self._shapes.get(member.tier)
             if shape and member.upstream:
-                yield member.name, self._stack.enter_context(LinkProcess(member.upstream, shape, seed=seed))
+                yield (
+                    member.name,
+                    self._stack.enter_context(LinkProcess(member.upstream.partition("//")[2], shape, seed=seed)),
+                )
 
     def _arguments(self, member: Member) -> list[str]:
         where = ["--bundle", str(self.bundle.path), "--index", str(member.index)]
-        above = self.links[member.name].url if member.name in self.links else member.upstream
+        above = member.upstream
+        if above and member.name in self.links:
+            above = f"{above.partition(':')[0]}://{HOST}:{self.links[member.name].port}"
         upstream = ["--upstream", above] if above else []
         return ["serve", member.tier.value, *where, *upstream, "--host", HOST, "--port", str(member.port)]
 
@@ -305,6 +319,8 @@ class LocalFleet:
         inherited = {name: value for name, value in os.environ.items() if name not in _SET_BY_THE_FLEET}
         # One thread each: the tiers share this machine's cores with each other.
         own = {"DDNN_THREADS": "1", "DDNN_STATE_DIR": str(state), "PYTHONUNBUFFERED": "1"}
+        if member.identity:
+            own["DDNN_IDENTITY"] = str(member.identity)
         return {**own, **inherited, **self._env}
 
     def _member(self, name: str) -> Member:

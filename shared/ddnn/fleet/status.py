@@ -14,7 +14,7 @@ from rich.console import Console
 from ddnn.bundle import Bundle
 from ddnn.client import Client
 from ddnn.errors import BadInput, DDNNError
-from ddnn.fleet.addresses import HOST, addresses_of, local_addresses, ports
+from ddnn.fleet.addresses import HOST, addresses_of, local_addresses, ports, scheme_at
 from ddnn.formatting import NONE, percent, plain_table
 from ddnn.topology import Topology
 
@@ -77,10 +77,11 @@ def read_statuses(urls: Mapping[str, str] | Sequence[str], token: str | None = N
 def running_addresses(base_port: int, topology: Topology) -> dict[str, str]:
     """Addresses by name of the fleet on `base_port`: a running tier knows how many there are, else `topology` does."""
     for port in (base_port, base_port + 1, base_port + 10):  # the cloud, an edge, a device
-        with suppress(DDNNError, KeyError, TypeError), Client(f"http://{HOST}:{port}", timeout_s=_TIMEOUT_S) as client:
+        url = f"{(scheme := scheme_at(port))}://{HOST}:{port}"
+        with suppress(DDNNError, KeyError, TypeError), Client(url, timeout_s=_TIMEOUT_S) as client:
             edges = [len(devices) for devices in client.metadata()["parameters"]["edges"]]
             if edges:
-                return addresses_of(ports(base_port, sum(edges), len(edges)))
+                return addresses_of(ports(base_port, sum(edges), len(edges)), scheme)
     return local_addresses(base_port, topology)
 
 

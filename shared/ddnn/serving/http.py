@@ -130,8 +130,8 @@ class App(FastAPI):
         service.in_flight += 1
         try:
             try:
-                if self._authorization and not compare_digest(headers.get(b"authorization", b""), self._authorization):
-                    raise Unauthorized("the bearer token is missing or wrong; expected `Authorization: Bearer TOKEN`")
+                if self._authorization and not service.knows(state.get("peer")):
+                    self._demand_token(headers)
                 if path not in _INFER and (names := _ANY_INFER.fullmatch(path)):
                     refuse_unknown(**names.groupdict())
                 budget_ms = read_budget(headers)
@@ -162,6 +162,10 @@ class App(FastAPI):
                 self._counted[status] = service.metrics.requests.labels(str(status))
             self._counted[status].inc()
             self._seconds.observe(monotonic() - came)
+
+    def _demand_token(self, headers: Mapping[bytes, bytes]) -> None:
+        if not compare_digest(headers.get(b"authorization", b""), self._authorization or b""):
+            raise Unauthorized("the bearer token is missing or wrong; expected `Authorization: Bearer TOKEN`")
 
     async def _answer(
         self,
@@ -195,6 +199,7 @@ class App(FastAPI):
             bundle=self._bundle,
             exits=self._exits,
             request_id=state["request_id"],
+            peer=state.get("peer"),
         )
         decoded = perf_counter()
         if options.deadline <= monotonic():

@@ -61,6 +61,9 @@ class Metrics:
         self.contributors = histogram("fusion_contributors", "Devices that took part in an event", _SIZES)
         self.missing = count("fusion_missing_total", "Events a device took no part in", device=map(str, devices))
         self.policy = gauge("policy_info", "1 for the policy in force", "version", "criterion")
+        self.certificate = gauge(
+            "certificate_expiry_timestamp_seconds", "When this tier's certificate expires; 0: none"
+        )
         self.build = gauge("build_info", "1", "version", "tier", "bundle")
         below = [exit for exit in exits if exit is not Exit.CLOUD]
         results = get_args(AuditResult)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from ddnn.answers import OUTPUTS
 from ddnn.errors import BadInput, OtherBundle
+from ddnn.identity import Peer
 from ddnn.topology import Input, Topology
 from ddnn.types import Array, Exit
 from ddnn.wire import InferRequest
@@ -42,6 +43,7 @@ class RequestOptions:
     threshold: float | None = None  #: instead of the policy's threshold at every exit that has one above 0
     wait_ms: float | None = None  #: instead of the policy's straggler timeout: wait for every child, alive or not
     audit: bool = False  #: its answer is compared with one already given, and counted nowhere
+    peer: Peer | None = None  #: the tier that sent it, where certificates say so
     request_id: str = ""
     traceparent: bytes = b""
     stages: list[Stage] = field(default_factory=list)  #: where the time of its events went
@@ -93,6 +95,7 @@ def read_options(
     bundle: str,
     exits: Mapping[str, Exit],
     request_id: str,
+    peer: Peer | None = None,
 ) -> RequestOptions:
     """Read the options of a request that came at loop time `arrived`; raise `BadInput`, or `OtherBundle`.
 
@@ -115,6 +118,7 @@ def read_options(
         threshold=request.number("threshold", 0.0, 1.0) if "threshold" in asked else None,
         wait_ms=request.number("wait_ms", 0.0, _LONGEST_MS) if "wait_ms" in asked else None,
         audit="audit" in asked and request.flag("audit"),
+        peer=peer,
         request_id=request_id,
         traceparent=headers.get(b"traceparent", b""),
     )

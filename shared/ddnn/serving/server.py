@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ddnn.connections import check_certificate
 from ddnn.errors import BadConfig, BadInput, DDNNError, Unavailable
+from ddnn.identity import Peer
 from ddnn.serving.http import caller_left, refusal
 from ddnn.serving.service import Service
 from ddnn.settings import Settings
@@ -99,6 +100,7 @@ class BoundedHeads(HttpToolsProtocol):
     Notes when a request's first byte came, and when its caller leaves before it is answered; declines every upgrade.
     """
 
+    _peer: Peer | None = None  # what its certificate says
     _in_head = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
@@ -107,6 +109,8 @@ class BoundedHeads(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, OneWrite(transport, self)))
+        if secure := transport.get_extra_info("ssl_object"):
+            self._peer = Peer.of(secure.getpeercert())
         if len(self.connections) > _CONNECTIONS:
             self._refuse(Unavailable(f"{_CONNECTIONS} connections are open here already; keep few, and keep them open"))
         else:
@@ -123,7 +127,7 @@ class BoundedHeads(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["state"]["arrived"] = time.monotonic()
+        self.scope["state"] |= {"arrived": time.monotonic(), "peer": self._peer}
         self._end_head()
         self._begin_head()
 
@@ -261,6 +265,7 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; raise `BadConfig` for an address or certificate that does not work."""
     if settings.tls_certificate or settings.tls_key:
         check_certificate(settings.tls_certificate, settings.tls_key)
+    service: Service = app.state.service
     config = uvicorn.Config(
         app,
         http=BoundedHeads,
@@ -274,6 +279,9 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
+    if service.identity:
+        config.load()
+        config.ssl = service.identity.server
     _allow_files()
     # What is loaded stays: a full collection that walks all of it stops a tier, and six alike at once, for 100 ms.
     gc.collect()
@@ -283,19 +291,22 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
     sock = _bind(settings.host, settings.port)
     host, port = sock.getsockname()[:2]  # port 0 has become one
     _log.info("listens on %s port %d", host, port)
-    for lack in _lacks(settings, host):
-        _log.warning("%s is no loopback address, and %s", host, lack)
-    _Server(config, app.state.service).run(sockets=[sock])
+    _tell_doors(settings, host)
+    _Server(config, service).run(sockets=[sock])
 
 
-def _lacks(settings: Settings, host: str) -> Iterator[str]:
-    """What a tier that other machines reach should have and has not."""
+def _tell_doors(settings: Settings, host: str) -> None:
+    """Log what a tier that other machines reach should have and has not."""
+    secure = settings.identity or settings.tls_certificate
     if ip_address(host.partition("%")[0]).is_loopback:
+        if not secure:
+            _log.info("serves plain HTTP, on loopback only; DDNN_IDENTITY is for more than one machine")
         return
     if settings.token is None:
-        yield "DDNN_TOKEN is not set: this tier answers whoever reaches it"
-    if settings.tls_certificate is None:
-        yield "DDNN_TLS_CERTIFICATE is not set: what comes and goes can be read and changed on its way"
+        _log.warning("%s is no loopback address, and DDNN_TOKEN is not set: this tier answers whoever reaches it", host)
+    if not secure:
+        lack = "DDNN_IDENTITY is not set: what comes and goes can be read and changed on its way"
+        _log.warning("%s is no loopback address, and %s", host, lack)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import orjson
@@ -14,6 +14,7 @@ from ddnn.bundle import Bundle
 from ddnn.errors import BadConfig
 from ddnn.extensions import refuse_unlisted
 from ddnn.golden import check_sections, section_inputs
+from ddnn.identity import Identity, Peer
 from ddnn.policy import Policy
 from ddnn.runtime import Section, with_threads
 from ddnn.serving.admission import LoopLag, Queue
@@ -31,7 +32,7 @@ from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.uplink import SILENCE_S, Uplink
 from ddnn.wire import InferRequest, Parameters, encode_request
 
-__all__ = ["Parts", "Service", "load_parts", "make_uplink"]
+__all__ = ["Parts", "Service", "load_parts"]
 
 _SELF_TEST_EVENTS = 16
 
@@ -47,6 +48,7 @@ class Parts:
     metrics: Metrics
     control: PolicyControl
     uplink: Uplink | None  #: to the tier above, where there is one
+    identity: Identity | None  #: where tiers are known by their certificates
 
     @property
     def classes(self) -> int:
@@ -94,17 +96,24 @@ def load_parts(
     bundle: Bundle,
     places: int,
     joined: Iterable[int] = (),
-    uplink: Uplink | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> Parts:
-    """Load and self-test the sections of one of `places` services, over `joined`; raise `BadBundle` or `BadConfig`."""
+    """Load and self-test the sections of one of `places` services, over `joined`; raise `BadBundle` or `BadConfig`.
+
+    `transport` replaces the network on the way up, for a fleet within one process.
+    """
     if settings.index >= places:
         raise BadConfig(
             f"DDNN_INDEX is {settings.index}; the bundle {bundle.manifest.name} has {places} {tier} section(s),"
             f" so expected 0 to {places - 1}"
         )
     refuse_unlisted(bundle.topology.codecs, settings.extensions)
+    identity = Identity(settings.identity, tier, settings.index) if settings.identity else None
+    uplink = _make_uplink(tier, settings, bundle, transport, identity)
     metrics = Metrics(bundle.topology.exits, tuple(joined))
     metrics.build.labels(ddnn.__version__, tier, bundle.fingerprint[:12]).set(1)
+    if identity:
+        metrics.certificate.set_function(lambda: identity.expires)
     if uplink:
         metrics.circuit.set_function(lambda: CIRCUIT[uplink.circuit])
     control = PolicyControl(
@@ -115,7 +124,7 @@ def load_parts(
         changed=metrics.show_policy,
         extensions=settings.extensions,
     )
-    return Parts(tier, bundle, settings, _load_sections(tier, settings, bundle), metrics, control, uplink)
+    return Parts(tier, bundle, settings, _load_sections(tier, settings, bundle), metrics, control, uplink, identity)
 
 
 def _load_sections(tier: Tier, settings: Settings, bundle: Bundle) -> dict[str, Section]:
@@ -131,15 +140,25 @@ def _load_sections(tier: Tier, settings: Settings, bundle: Bundle) -> dict[str, 
     }
 
 
-def make_uplink(settings: Settings, bundle: Bundle, transport: httpx.AsyncBaseTransport | None = None) -> Uplink | None:
-    """A client of the tier above, if there is one; `transport` replaces the network, for a fleet within one process."""
-    if not settings.upstream:
+def _make_uplink(
+    tier: Tier,
+    settings: Settings,
+    bundle: Bundle,
+    transport: httpx.AsyncBaseTransport | None,
+    identity: Identity | None,
+) -> Uplink | None:
+    if not settings.upstream or tier is Tier.CLOUD:
         return None
+    if identity:
+        above = (Tier.EDGE, bundle.topology.edge_of(settings.index)) if tier is Tier.DEVICE else (Tier.CLOUD, 0)
+        identity.expect(*above)
     return Uplink(
         settings.upstream,
         bundle=bundle.fingerprint,
-        token=settings.token.get_secret_value() if settings.token else None,
+        # With a certificate of its own a tier needs no token, and so hands none to whatever is above.
+        token=settings.token.get_secret_value() if settings.token and not identity else None,
         transport=transport,
+        tls=identity.client if identity else None,
         silence_s=None if transport else SILENCE_S,
         classes=len(bundle.manifest.classes),
         devices=len(bundle.topology.devices),
@@ -150,6 +169,8 @@ def make_uplink(settings: Settings, bundle: Bundle, transport: httpx.AsyncBaseTr
 
 class Service(ABC):
     """One tier's logic, without HTTP: its parts, put together by the tier's own package."""
+
+    child: ClassVar[Tier | None] = None  #: the tier whose contributions it takes
 
     def __init__(
         self,
@@ -169,6 +190,7 @@ class Service(ABC):
         self.parts, self.engine, self.collector = parts, engine, collector
         self.tier, self.bundle, self.settings = parts.tier, parts.bundle, parts.settings
         self.metrics, self.control, self.uplink = parts.metrics, parts.control, parts.uplink
+        self.identity = parts.identity
         self.inputs, self.input_names = tuple(inputs), tuple(spec.name for spec in inputs)
         self.takes_pictures = "picture" in self.input_names
         self.need_features, self.class_names = need_features, tuple(class_names)
@@ -228,9 +250,20 @@ class Service(ABC):
             self.collector.give_up()
         self.engine.give_up()
 
+    def knows(self, peer: Peer | None) -> bool:
+        """Whether a request comes from a tier below, which needs no token; `demand` looks closer."""
+        return peer is not None and peer.name.tier is self.child
+
+    def demand(self, peer: Peer | None, index: int) -> None:
+        """Raise `Forbidden` unless a contribution of child `index` comes from it, where there are certificates."""
+        if self.identity and self.child:
+            self.identity.demand(peer, self.child, index)
+
     def start(self) -> None:
         """Look at the event loop, and follow the tier above."""
         self.lag.start()
+        if self.identity:
+            self.identity.start(self.uplink.renew if self.uplink else None)
         if self.follower:
             self.follower.start()
 
@@ -239,6 +272,8 @@ class Service(ABC):
         self.lag.stop()
         if self.follower:
             await self.follower.stop()
+        if self.identity:
+            await self.identity.stop()
         if self.collector:
             self.collector.close()
         await self.engine.close()
@@ -276,6 +311,7 @@ class Service(ABC):
             "bundle": {"name": manifest.name, "fingerprint": manifest.fingerprint},
             "policy": self._policy_status(),
             "uplink": above and {"urls": list(self.settings.upstream), **above},
+            "identity": self.identity and self.identity.document(),
             "collector": self.collector and self.collector.document(),
             "recorded": None if self.engine.ledger is None else len(self.engine.ledger),
             "audits": self.engine.audits and self.engine.audits.document(),

@@ -1,6 +1,7 @@
 """What carries a request to the tier above: aiohttp (httpx costs four times as much), or a test's httpx transport."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -68,19 +69,25 @@ class Transport(ABC):
     async def aclose(self) -> None:
         """Close all connections."""
 
+    @abstractmethod
+    async def renew(self) -> None:
+        """Connect anew from now on; a connection in use is closed when its request is answered."""
+
 
 class OverAiohttp(Transport):
     """The network."""
 
     def __init__(self, *, connections: int, keepalive_s: float, trusted: SSLContext | bool) -> None:
-        """`trusted`: see `ddnn.connections`; False where no address is https."""
+        """`trusted`: see `ddnn.connections` and `ddnn.identity`; False where no address is https."""
         self._connections, self._keepalive_s, self._trusted = connections, keepalive_s, trusted
         self._session: aiohttp.ClientSession | None = None  # wants a running loop
+        self._in_use: Counter[aiohttp.ClientSession] = Counter()  # requests over each
 
     async def exchange(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, connect_s: float, most: int
     ) -> Received:
         session = self._session or self._open()
+        self._in_use[session] += 1
         try:
             async with session.request(
                 method,
@@ -96,11 +103,24 @@ class OverAiohttp(Transport):
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a name that cannot be one is a ValueError
             # Refused, not found, not connected in time, or a kept connection that closed before it said anything.
             raise _unreachable(url, error, again=isinstance(error, aiohttp.ClientConnectionError)) from error
+        finally:
+            self._in_use[session] -= 1
+            await self._close_if_left(session)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._session:
-            await self._session.close()
+        for session in filter(None, {self._session, *self._in_use}):
+            await session.close()
+
+    async def renew(self) -> None:
+        session, self._session = self._session, None
+        if session:
+            await self._close_if_left(session)
+
+    async def _close_if_left(self, session: aiohttp.ClientSession) -> None:
+        if session is not self._session and not self._in_use[session]:
+            del self._in_use[session]
+            await session.close()
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
@@ -144,6 +164,9 @@ class OverHttpx(Transport):
     async def aclose(self) -> None:
         await self._client.aclose()
 
+    async def renew(self) -> None:
+        pass  # what it connects to is within this process
+
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
     if (length := response.content_length) is not None:
@@ -167,4 +190,5 @@ def _not_http(url: str, error: Exception) -> NoReply:
 
 
 def _unreachable(url: str, error: Exception, *, again: bool) -> NoReply:
-    return NoReply("unreachable", f"{url} cannot be reached ({type(error).__name__})", again=again)
+    why = str(error.certificate_error) if isinstance(error, aiohttp.ClientConnectorCertificateError) else ""
+    return NoReply("unreachable", f"{url} cannot be reached ({why or type(error).__name__})", again=again)

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Final, Self
 
 import httpx
@@ -69,6 +70,7 @@ class Uplink:
         classes: int | None = None,
         devices: int | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        tls: SSLContext | None = None,
         connections: int = 64,
         keepalive_s: float = 4.0,
         silence_s: float | None = None,
@@ -76,7 +78,10 @@ class Uplink:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Answers must be over `classes` and `devices`; None = any. `keepalive_s` must stay below the server's."""
+        """Answers must be over `classes` and `devices`; None = any. `keepalive_s` must stay below the server's.
+
+        `tls` is what https connections are made by; by default they trust as `ddnn.connections` says.
+        """
         self._classes, self._devices = classes, devices
         self._clock, self._pause = clock, pause
         self._targets = [
@@ -91,7 +96,7 @@ class Uplink:
         self._transport: Transport = (
             OverHttpx(transport)
             if transport
-            else OverAiohttp(connections=connections, keepalive_s=keepalive_s, trusted=trusted(secure))
+            else OverAiohttp(connections=connections, keepalive_s=keepalive_s, trusted=tls or trusted(secure))
         )
 
     @property
@@ -154,6 +159,10 @@ class Uplink:
         except TimeoutError:
             raise NoReply("timeout", f"{url} gave no answer within {seconds:g} s") from None
         return received.status, received.body
+
+    async def renew(self) -> None:
+        """Connect anew from now on, by what `tls` holds now."""
+        await self._transport.renew()
 
     async def aclose(self) -> None:
         for target in self._targets:

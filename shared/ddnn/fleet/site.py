@@ -1,0 +1,40 @@
+"""A site's authority for the tiers of one bundle."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ddnn.fleet.addresses import edge_names
+from ddnn.identity.authority import Authority, Issued
+from ddnn.topology import Topology
+from ddnn.types import Tier
+
+__all__ = ["DAYS", "furnish"]
+
+DAYS = 30.0  #: a certificate's life
+
+
+def furnish(
+    folder: Path, topology: Topology, *, site: str = "site", hosts: Sequence[str] = (), days: float = DAYS
+) -> list[Issued]:
+    """Make the authority in `folder` if it has none, and what is missing or due: a certificate for each tier.
+
+    A tier that was revoked gets none. Callers may reach all by `hosts` too.
+    """
+    authority = Authority(folder) if Authority.exists(folder) else Authority.create(folder, site)
+    made = []
+    for tier, index, name in _tiers(topology):
+        held = authority.shown.get(f"{tier}-{index}")
+        if held is None:
+            made.append(authority.issue(tier, index, [*hosts, name], days=days))
+        elif held.due and not held.revoked:
+            made += authority.rotate([held.folder], days=days)
+    return made
+
+
+def _tiers(topology: Topology) -> Iterator[tuple[Tier, int, str]]:
+    """Each tier with the name that a fleet has for it."""
+    yield Tier.CLOUD, 0, "cloud"
+    for index, name in enumerate(edge_names(len(topology.edges))):
+        yield Tier.EDGE, index, name
+    for index in range(len(topology.devices)):
+        yield Tier.DEVICE, index, f"device-{index}"
