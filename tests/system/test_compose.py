@@ -1,6 +1,7 @@
 """`docker compose up`: the fleet as containers."""
 
 import json
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,8 +22,8 @@ pytestmark = pytest.mark.compose
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "ddnn-compose-test"
-SERVICES = {"cloud", "edge", "sensors", *(f"device-{device}" for device in range(6))}
-DEVICES = [f"http://127.0.0.1:{8010 + device}" for device in range(6)]
+SERVICES = {"identity", "cloud", "edge", "sensors", *(f"device-{device}" for device in range(6))}
+DEVICES = [f"https://127.0.0.1:{8010 + device}" for device in range(6)]
 BASE_IMAGE = "python:3.13-slim"
 MOST_ADDED = 250_000_000
 EVENTS = 48
@@ -49,11 +50,15 @@ def containers() -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def up() -> Iterator[None]:
-    """The fleet of `docker-compose.yml`; `down` in the end leaves nothing."""
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The fleet of `docker-compose.yml`, trusted by whatever asks it; `down` in the end leaves nothing."""
+    authority = tmp_path_factory.mktemp("site") / "authority.pem"
     try:
         compose("up", "--build", "--wait", "--detach")
-        yield
+        compose("cp", "sensors:/site/authority.pem", str(authority))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SSL_CERT_FILE", str(authority))
+            yield
     finally:
         compose("down", "--volumes", "--rmi", "all", "--timeout", "5")
     assert left_over() == []
@@ -75,7 +80,7 @@ def ask(*, threshold: float | None = None, events: int = EVENTS) -> list[EventAn
         ]
 
 
-def test_nine_containers_are_healthy(up: None) -> None:
+def test_ten_containers_are_healthy(up: None) -> None:
     assert {service: entry["Health"] for service, entry in containers().items()} == dict.fromkeys(SERVICES, "healthy")
 
 
@@ -116,14 +121,15 @@ def test_a_dead_cloud_degrades_and_events_go_up_again_when_it_is_back(up: None) 
 class Containers:
     """The tiers of `docker-compose.yml`, by the names of their services."""
 
-    urls: Final = {"cloud": "http://127.0.0.1:8000", "edge": "http://127.0.0.1:8001"} | {
+    urls: Final = {"cloud": "https://127.0.0.1:8000", "edge": "https://127.0.0.1:8001"} | {
         f"device-{n}": url for n, url in enumerate(DEVICES)
     }
 
     def status(self, name: str) -> dict[str, Any] | None:
         """`GET /v2/status`; None where nobody answers."""
         try:
-            document: dict[str, Any] = httpx.get(f"{self.urls[name]}/v2/status", timeout=1, trust_env=False).json()
+            context = ssl.create_default_context()
+            document: dict[str, Any] = httpx.get(f"{self.urls[name]}/v2/status", timeout=1, verify=context).json()
         except (httpx.TransportError, ValueError):
             return None
         return document
@@ -222,3 +228,28 @@ def test_an_image_is_small_and_holds_one_tier_and_no_torch(up: None) -> None:
 def size(image: str) -> int:
     """Bytes of an image, its layers together."""
     return int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
+
+
+def test_tiers_know_each_other_by_certificates_and_a_revoked_one_is_refused_while_all_run(up: None) -> None:
+    for n, url in enumerate(DEVICES):
+        assert httpx.get(f"{url}/v2/status", verify=ssl.create_default_context()).json()["identity"]["name"] == (
+            f"ddnn://site/device/{n}"
+        )
+    compose("exec", "identity", "ddnn", "identity", "revoke", "/site", "device-5")
+    try:
+        until = monotonic() + 60
+        while not (answer := ask(threshold=0.0, events=1)[0]).degraded or answer.answers[5] is None:
+            assert monotonic() < until, answer
+        assert [each and each.degraded_reason for each in answer.answers] == [""] * 5 + ["unauthorized"]
+    finally:
+        compose("exec", "identity", "ddnn", "identity", "issue", "/site", "device", "5")
+
+
+def test_no_container_but_the_authority_holds_its_key_or_that_of_another_tier(up: None) -> None:
+    for service, entry in containers().items():
+        found = run("docker", "exec", entry["ID"], "find", "/site", "/var/lib/ddnn", "-name", "*.pem")
+        keys = {path for path in found.split() if path.endswith(("key.pem", "tier.pem"))}
+        if service == "identity":
+            assert len(keys) == 9
+        else:
+            assert keys == ({"/var/lib/ddnn/tier.pem"} if service != "sensors" else set())

@@ -1,8 +1,11 @@
 """`ddnn identity`: a site's authority, and certificates by which its tiers know each other."""
 
+import signal
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 from typer import Argument, Option
@@ -25,6 +28,8 @@ identity = typer.Typer(
     no_args_is_help=True,
 )
 
+_LOOK_S: Final = 60.0
+
 Site = Annotated[Path, Argument(metavar="SITE", help="Folder of the site's authority.")]
 Days = Annotated[float, Option(min=0.0001, max=825, help="Life of a certificate in days.")]
 Hosts = Annotated[list[str] | None, Option("--host", metavar="NAME", help="Host by which callers reach it; again.")]
@@ -38,18 +43,26 @@ def init(
     name: Annotated[str, Option(help="Name of the site, in every certificate.")] = "site",
     host: Hosts = None,
     days: Days = 30.0,
+    keep: Annotated[bool, Option("--keep", help="Stay, and renew what is due, until SIGTERM.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make an authority and a certificate for each tier of a bundle; again, it makes what is missing or due.
 
     Each tier needs its own folder alone, SITE/device-3; callers need SITE/authority.pem. SITE/authority stays here.
+    With `--keep`, it renews them for as long as it runs.
 
     Example: `ddnn identity init site --bundle runs/mine`
     """
     from ddnn.fleet.site import furnish
 
-    made = furnish(site, open_bundle(bundle).topology, site=name, hosts=host or (), days=days)
+    topology = open_bundle(bundle).topology
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    made = furnish(site, topology, site=name, hosts=host or (), days=days)
     _say(made, "made", as_json)
+    while keep:
+        time.sleep(min(_LOOK_S, days * 86400 / 10))
+        if made := furnish(site, topology, site=name, hosts=host or (), days=days):
+            _say(made, "made", as_json)
 
 
 @identity.command()
