@@ -1,9 +1,11 @@
 """The panel that may judge beside the network, at edge and cloud, and what say each of it has.
 
-Those that the folds cannot tell from the best have the same say: which of them will be better is not known.
+What counts is the hardest fold, which is most like a season that was not seen. A judge that it cannot tell from the
+best has as much to say; the surer it is that a judge is worse, the less that has.
 Legend: N events, K classes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,13 +33,13 @@ ROUNDS: Final = 100  #: of the trees beside the network
 GROWN: Final = 50_000_000
 """Numbers times classes that trees are grown on, at most: a minute or so."""
 LINEAR: Final = {"firm": 0.1, "free": 1.0}  #: inverse penalties of the logistic regression beside it
-CLEARLY: Final = 1.5
-"""Standard errors by which a classifier is clearly worse than another, and has no say beside it."""
 STRETCHES: Final = 30
 """Parts of the file whose mistakes are taken to be independent, where there are no groups."""
 TINY: Final = 1e-9  #: no probability is less
+LEAST: Final = 0.02
+"""A judge with less to say, for each of the best, is not asked."""
 LITTLE: Final = 0.1
-"""What the network keeps of the say where it is clearly worse."""
+"""What the network keeps of the say at least: it alone has learnt to lose devices."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,18 @@ class Panel:
     """By judge, of each exit above the local one."""
 
     @classmethod
-    def of(cls, said: Sequence[Mapping[str, Array]], y: Ints, cluster: Ints) -> "Panel":
-        """From what each judge said at each exit, probabilities (N, K), classes (N,) and what goes wrong together."""
+    def of(cls, said: Sequence[Mapping[str, Array]], y: Ints, fold: Ints, cluster: Ints) -> "Panel":
+        """From probabilities (N, K) of each judge at each exit, classes (N,), folds, and what goes wrong together (N,).
+
+        The temperatures are those of all folds.
+        """
         right = {judge: np.mean([by[judge].argmax(axis=1) == y for by in said], axis=0) for judge in said[0]}
+        together = sum(right.values())
+        hardest = fold == min(np.unique(fold), key=lambda one: float(together[fold == one].mean()))
+        right = {judge: own[hardest] for judge, own in right.items()}
         linear = max(LINEAR, key=lambda each: float(right[each].mean()))
         judges = [judge for judge in (NETWORK, linear, TREES) if judge in right]
-        shares = _shares({judge: right[judge] for judge in judges}, cluster)
+        shares = _shares({judge: right[judge] for judge in judges}, cluster[hardest])
         heat = [{judge: fit_temperature(np.log(by[judge] + TINY), y) for judge in judges} for by in said]
         return cls(linear, shares, heat)
 
@@ -85,17 +93,21 @@ class Panel:
 
 
 def _shares(right: Mapping[str, Array], cluster: Ints) -> dict[str, float]:
-    """What say each judge has, from which of the events (N,) it has right."""
+    """What say each judge has, from which of the events (N,) it has right: exp(−(z / 2)²), z standard errors behind."""
     best = right[max(right, key=lambda judge: float(right[judge].mean()))]
-    voters = [judge for judge, own in right.items() if (best - own).mean() <= CLEARLY * _error(best - own, cluster)]
-    left = 1.0 if NETWORK in voters else 1.0 - LITTLE
-    shares = {judge: left / len(voters) if judge in voters else 0.0 for judge in right}
-    return shares if NETWORK in voters else {**shares, NETWORK: LITTLE}
+    behind = {judge: (best - own).mean() / max(_error(best - own, cluster), TINY) for judge, own in right.items()}
+    weights = {judge: math.exp(-((errors / 2) ** 2)) for judge, errors in behind.items()}
+    weights = {judge: weight * (judge == NETWORK or weight > LEAST) for judge, weight in weights.items()}
+    others = sum(weights.values()) - weights[NETWORK]
+    network = max(weights[NETWORK] / (weights[NETWORK] + others), LITTLE)
+    return {judge: round(weight / max(others, TINY) * (1 - network), 4) for judge, weight in weights.items()} | {
+        NETWORK: network
+    }
 
 
 def _error(values: Array, cluster: Ints) -> float:
     """Standard error of the mean of values (N,), of which those of one cluster are alike."""
-    sums = np.bincount(cluster, values) / len(values)
+    sums = np.bincount(np.unique(cluster, return_inverse=True)[1].reshape(-1), values) / len(values)
     return float(np.sqrt(((sums - sums.mean()) ** 2).sum() * len(sums) / max(len(sums) - 1, 1)))
 
 

@@ -144,6 +144,7 @@ class _Search:
         held = [fold.subset("validation") for fold in folds]
         self.y = np.concatenate([part.y for part in held])
         """(N,) classes of the events, fold by fold."""
+        self._fold = np.repeat(np.arange(len(held)), [len(part) for part in held])
         self._cluster = clusters(held)
         self._networks: dict[str, list[DDNN]] = {}  # those of the trials of this stage and of the kept one, by folds
         self._progress, self._memory = progress, memory
@@ -200,15 +201,12 @@ class _Search:
         return []
 
     def beside(self, base: Trial, gain: float = 0.0) -> None:
-        """Try classifiers beside the network of a trial, at edge and cloud, and keep them if they are worth it.
-
-        Those that are not clearly worse than the best have the same say: folds cannot tell which will be better.
-        """
+        """Try classifiers beside the network of a trial, at edge and cloud, and keep them if they are worth it."""
         name, best, since = "classifiers beside the network", base, time.monotonic()
         key, config = self._key(base.config), base.config
         networks = self._networks[key] = self._networks.get(key) or self._trained(name, config)
         local, whole = self._opinions(networks, name, since, config)
-        panel = Panel.of(whole, self.y, self._cluster)
+        panel = Panel.of(whole, self.y, self._fold, self._cluster)
         score, right = self._judged([local, *panel.labels(whole)])
         if score - WORTH > base.score:
             said = f"{name}: {panel.says()}"
