@@ -31,6 +31,7 @@ __all__ = ["TRIALS_FILE", "Recipe", "Trial", "find"]
 
 FOLDS: Final = 3
 FOR_STAGES: Final = 0.75  #: of the time; the rest is for what judges beside the network
+PASSED: Final = 3  #: trials that views sent themselves, and what judges them, may take the time of
 MOST: Final = 6000
 """Events that a trial learns from and is judged by, at most."""
 WORTH: Final = 0.002
@@ -118,9 +119,10 @@ def find(
         memory = run.path / TRIALS_FILE if run else None
         search = _Search(folded(data, FOLDS, most=MOST, seed=seed), looks, seed, 60 * minutes, memory, progress)
         search.keep(search.trial("the simplest recipe", first))
-        left = [name for stage in stages for name in search.stage(stage, FOR_STAGES)]
-        left += search.passed(passing(looks, search.kept.config))
-        if search.kept.config.network.device.pass_on:
+        later = passing(looks, first)
+        left = [name for stage in stages for name in search.stage(stage, FOR_STAGES, spare=PASSED * len(later))]
+        left += search.passed(later)
+        if first.network.device.pass_on:
             search.beside(search.kept)
         left += search.stage(savings(search.kept.config), 1.0)
         return Recipe(search.kept.config, looks, tuple(search.trials), tuple(left), search.scores())
@@ -165,12 +167,15 @@ class _Search:
         self.trials = [replace(each, kept=True) if each.name == trial.name else each for each in self.trials]
         self._networks = {key: value for key, value in self._networks.items() if key == self._key(trial.config)}
 
-    def stage(self, changes: Sequence[Change], part: float) -> list[str]:
-        """Try changes of what is kept, and keep the best worth its gain; return what there was no time for."""
+    def stage(self, changes: Sequence[Change], part: float, *, spare: int = 0) -> list[str]:
+        """Try changes of what is kept, and keep the best worth its gain; return what there was no time for.
+
+        They get a part of the budget, and leave time to `spare` trials.
+        """
         best, better, left = self.kept, self.kept.score, list[str]()
         chance = float(np.sqrt(better * (1 - better) / len(self.y)))
         for change in changes:
-            if self.spent + self.kept.seconds > part * self.budget:
+            if self.spent + self.kept.seconds > min(part * self.budget, self.budget - spare * self.kept.seconds):
                 left.append(change.name)
                 continue
             trial = self.trial(change.name, _changed(self.kept.config, change))
@@ -195,7 +200,7 @@ class _Search:
     def passed(self, changes: Sequence[Change]) -> list[str]:
         """Try views that are sent themselves, with what may then judge beside the network; return what was left."""
         for change in changes:
-            if self.spent + 2 * self.kept.seconds > self.budget:
+            if self.spent + (PASSED - 1) * self.kept.seconds > self.budget:
                 return [change.name]
             self.beside(self.trial(change.name, _changed(self.kept.config, change)), change.gain)
         return []
