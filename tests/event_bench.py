@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ddnn.exits import Rule
-from ddnn.policy import Policy
+from ddnn.policy import Policy, Thresholds
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
@@ -90,11 +90,10 @@ class Kept(Engine):
 class Bench:
     """A collector whose complete events are kept for the test to settle."""
 
-    def __init__(self, *, wait_ms: float = 60_000, **bounds: float) -> None:
+    def __init__(self, *, wait_ms: float = 60_000, thresholds: Thresholds | None = None, **bounds: float) -> None:
         self.kept = Kept()
-        self.control = PolicyControl(
-            Policy(bundle="b", wait_ms=wait_ms, adaptive_wait=False), classes=CLASSES, devices=DEVICES
-        )
+        policy = Policy(bundle="b", wait_ms=wait_ms, adaptive_wait=False, thresholds=thresholds or Thresholds())
+        self.control = PolicyControl(policy, classes=CLASSES, devices=DEVICES)
         self.collector = Collector(
             Children([slice(n, n + 1) for n in range(DEVICES)], DEVICES, range(DEVICES), EVENT_BYTES),
             self.kept,
@@ -110,9 +109,11 @@ class Bench:
         *,
         options: RequestOptions | None = None,
         answered: bool = False,
+        version: int | None = None,
         **inputs: Array,
     ) -> asyncio.Task[Answer]:
-        return asyncio.ensure_future(self._answer(self.reply(id, child, options=options, answered=answered, **inputs)))
+        reply = self.reply(id, child, options=options, answered=answered, version=version, **inputs)
+        return asyncio.ensure_future(self._answer(reply))
 
     def reply(
         self,
@@ -121,18 +122,19 @@ class Bench:
         *,
         options: RequestOptions | None = None,
         answered: bool = False,
+        version: int | None = None,
         **inputs: Array,
     ) -> Reply:
         """The same, as the reply that waits; who makes it says that it is delivered, or that its caller leaves."""
         reply = Reply(options or make_options(), 1, child)
-        self.collector.offer(id, self.part(child, answered=answered, **inputs), reply, 0)
+        self.collector.offer(id, self.part(child, answered=answered, version=version, **inputs), reply, 0)
         return reply
 
     @staticmethod
     async def _answer(reply: Reply) -> Answer:
         return (await reply.wait())[0]
 
-    def part(self, child: int, *, answered: bool = False, **inputs: Array) -> Contribution:
+    def part(self, child: int, *, answered: bool = False, version: int | None = None, **inputs: Array) -> Contribution:
         inputs = {name: row[None] for name, row in (inputs or {"scores": SCORES}).items()}
         return Contribution(
             child,
@@ -140,8 +142,14 @@ class Bench:
             np.ones(1, np.bool_),
             np.arange(DEVICES) == child,
             answered=Exit.DEVICE if answered else None,
+            policy_version=version,
             second="scores" not in inputs,
         )
+
+    def reused(self) -> tuple[float, float]:
+        """How many ids were used again for another event, and how many refused."""
+        count = self.collector._metrics.reused
+        return count.labels("new_event")._value.get(), count.labels("refused")._value.get()
 
     @property
     def events(self) -> list[Event]:

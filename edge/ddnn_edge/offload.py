@@ -114,7 +114,7 @@ class ToJoiningCloud(ToCloud):
             self.in_background(self.send(inputs, parameters, alike))
 
     def _parameters(self, events: Sequence[Event]) -> Parameters:
-        wait_ms = events[0].options.wait_ms
+        wait_ms = events[0].wait_ms
         return super()._parameters(events) | ({} if wait_ms is None else {"wait_ms": wait_ms})
 
 
@@ -128,5 +128,5 @@ def _under(events: Sequence[Event]) -> list[tuple[list[Event], int]]:
 def _alike(events: Sequence[Event]) -> list[list[Event]]:
     groups: dict[tuple[bool, float | None], list[Event]] = {}
     for event in events:
-        groups.setdefault((event.id is None, event.options.wait_ms), []).append(event)
+        groups.setdefault((event.id is None, event.wait_ms), []).append(event)
     return list(groups.values())

@@ -32,7 +32,9 @@ class CollectorSettings(BaseModel):
     bytes: int = Field(default=64 << 20, ge=1)
     """Bytes of contributions held at most."""
     hold_s: float = Field(default=30.0, gt=0)
-    """How long an answered event is held for late contributions, in seconds."""
+    """How long an answered event is held for repeats, in seconds."""
+    late_s: float = Field(default=2.0, ge=0)
+    """How long after it a child that took no part is given an answer, in seconds; later, it begins another event."""
     alive_events: int = Field(default=4, ge=1)
     """A child that contributed to none of this many latest events is not waited for."""
 

@@ -160,7 +160,7 @@ class Audits:
     def _by_policy(self, event: Event) -> bool:
         """Whether an event is decided as the policy in force promises: not by options of its own."""
         options, policy = event.options, self._control.policy
-        own = options.audit or options.threshold is not None or options.max_exit is not Exit.CLOUD
+        own = event.swayed or options.audit or options.own_terms
         return not own and (event.rule is self._control.rule or event.rule.policy == policy)
 
     def _has_room(self, event: Event) -> bool:

@@ -1,8 +1,8 @@
 """What joins the contributions of a tier's children into events: bounded in events, bytes and time."""
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final
@@ -10,63 +10,23 @@ from typing import Any, Final
 import numpy as np
 
 from ddnn.errors import DDNNError, Overloaded
-from ddnn.exits import judge
+from ddnn.serving import claims
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution, Event, Reply, State
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, Stage
+from ddnn.serving.stragglers import Stragglers
 from ddnn.settings import CollectorSettings
 from ddnn.types import Answer, Array, Ints
 
-__all__ = ["Children", "Collector", "Place", "Stragglers"]
+__all__ = ["Children", "Collector", "Place"]
 
 Place = slice | Ints  #: where a child's rows go in the fusion of its tier
 
 _ROUND_TRIP_S: Final = 0.1  # features that were asked for get this long to come, however short the straggler timeout is
 _CONTRIBUTION_BYTES: Final = 2000  #: what one costs beside its tensors (benchmarks/scale.py)
-_SEEN: Final = 512
-_ENOUGH: Final = 64
-_FLOOR_S: Final = 0.01
-
-
-class Stragglers:
-    """How long to wait for late children; alive is which contributed to one of the last `alive_events` events."""
-
-    def __init__(self, children: int, alive_events: int) -> None:
-        self._last, self._closed, self._alive_events = [0] * children, 0, alive_events
-        self._delays: deque[float] = deque(maxlen=_SEEN)
-
-    @property
-    def alive(self) -> list[bool]:
-        """Per child; at start all are."""
-        return [self._closed - last < self._alive_events for last in self._last]
-
-    def complete(self, here: Iterable[int], *, everyone: bool) -> bool:
-        """Whether no other child is to be waited for."""
-        present = set(here)
-        return all(child in present or not (everyone or alive) for child, alive in enumerate(self.alive))
-
-    def closed(self, here: Iterable[int]) -> None:
-        self._closed += 1
-        for child in here:
-            self._last[child] = self._closed
-
-    def arrived(self, delay: float) -> None:
-        """A contribution came `delay` seconds after its event's first."""
-        if delay > 0:
-            self._delays.append(delay)
-
-    def late(self, child: int, delay: float) -> None:
-        """A contribution came after its event was closed; its child lives."""
-        self._last[child] = self._closed
-        self._delays.append(delay)
-
-    def timeout(self, cap: float) -> float:
-        """Seconds to wait: twice the 99th percentile of what was seen, at least 10 ms, at most `cap`."""
-        if len(self._delays) < _ENOUGH:
-            return cap
-        return float(min(cap, max(_FLOOR_S, 2 * np.quantile(self._delays, 0.99))))
+_TICK_S: Final = 0.001  #: what is due within that is due now
 
 
 @dataclass(frozen=True)
@@ -95,6 +55,9 @@ class Collector:
         self._room = max(1, min(settings.events, most))
         self._open: dict[bytes, Event] = {}
         self._held: OrderedDict[bytes, Event] = OrderedDict()
+        self._asked: dict[tuple[bytes, int], Event] = {}  # which event waits for a child's features
+        carried = engine.offload.carries if engine.offload else ()
+        self._fused = {name for step in engine.steps for name in step.needs}.union(carried)
         self._ready: list[Event] = []
         self._gave_up = False
         metrics.queue_depth.set_function(lambda: self.pending)
@@ -108,7 +71,7 @@ class Collector:
         return len(self._held)
 
     async def answer(self, parts: Sequence[tuple[bytes | None, Contribution]], options: RequestOptions) -> list[Answer]:
-        """Take one child's contributions, answer a row each; a repeat changes nothing. Raise `Overloaded` when full."""
+        """Take one child's contributions, answer a row each. Raise `Overloaded` when full."""
         if all(id is None for id, _ in parts):
             return await self._engine.answer([self._alone(part, options) for _, part in parts], options)
         reply = Reply(options, len(parts), parts[0][1].child)
@@ -129,29 +92,40 @@ class Collector:
         return answers
 
     def offer(self, id: bytes, part: Contribution, reply: Reply, row: int) -> None:
-        """Add one contribution, whose answer goes to a row of `reply`."""
+        """Add one contribution, whose answer goes to a row of `reply`; a repeat changes nothing.
+
+        Where the child has said something else under this id, it is of another event if that one is answered, or else
+        refused.
+        """
         now = asyncio.get_running_loop().time()
         self._forget(lambda oldest: now - oldest.held_since > self._settings.hold_s)
-        if (held := self._held.get(id)) and held.answer:
-            self.stragglers.late(part.child, now - held.opened)
-            reply.give(row, replace(held.answer, bytes_up=0, need_features=False))
+        asked = self._asked.get((id, part.child)) if part.second else None
+        if asked is None and (held := self._held.get(id)) and self._belongs(held, part, now):
+            reply.give(row, replace(held.best, bytes_up=0, need_features=False))
             return
-        event = self._open.get(id)
+        event = asked or self._open.get(id)
         if event is None and part.second and not self._engine.draining:
             reply.give(row, self._control.nothing)
             return
         event = event or self._begin(id, reply.options, now)
+        said = part.content
+        if not part.second and event.contents.get(part.child, said) != said:
+            self._metrics.reused.labels("refused").inc()
+            reply.give(row, replace(self._row(event), degraded_reason="reused"))
+            return
         if part.answered:  # its caller has its answer
             event.deadline = max(event.deadline, reply.options.deadline)
             event.until = max(event.until, reply.until)
-            self._add(event, part, now)
+            self._add(event, self._checked(event, part), said, now)
             reply.give(row, self._row(event))
             return
         event.wait_for(reply, row)
         if part.second:
-            self._add_features(event, part)
-        else:
-            self._add(event, part, now)
+            self._add_features(event, id, part)
+            return
+        self._add(event, part, said, now)
+        if event.state is State.GATHERING and (not event.timer or self._due(event, reply) < event.timer.when()):
+            self._look_later(event)
 
     def ask(self, event: Event) -> None:
         """Ask the children that took part for features; the wait begins once the last of them has heard of it."""
@@ -160,13 +134,13 @@ class Collector:
             event.degrade("draining")
             return
         waiting = {reply.child for reply, _ in event.replies}
-        event.unheard = (event.contributions.keys() & waiting) - event.featured.keys()
-        if event.unheard:
-            self._start_timer(event, event.left() / 2, self._featured)
-        else:
-            self._wait_for_features(event)
-        for child in list(event.unheard):
-            event.tell(child, self._row(event, need_features=True))
+        unfeatured = (event.contributions.keys() & waiting) - event.featured.keys()
+        if not unfeatured:
+            self._featured(event)
+            return
+        self._start_timer(event, event.left() / 2, self._featured)
+        for child in unfeatured:
+            self._ask_child(event, child)
 
     def delivered(self, event: Event, child: int) -> None:
         """The reply that asks `child` for its features is on its way."""
@@ -174,15 +148,27 @@ class Collector:
             event.unheard.discard(child)
             if not event.unheard:
                 self._wait_for_features(event)
+        elif event.state is State.GATHERING and not event.replies:  # or it would be looked at when that is due
+            self._look_later(event)
 
     def settled(self, event: Event) -> None:
         """Keep what was answered for late contributions; what failed begins anew when it is tried again."""
-        assert event.id is not None
-        self._open.pop(event.id, None)
+        id = (event.parted_from or event).id
+        assert id is not None
+        for child in event.asked:
+            if self._asked.get((id, child)) is event:
+                del self._asked[id, child]
+        if event.parted_from:
+            self._engine.settled(event)
+            return
+        self._open.pop(id, None)
         self._engine.settled(event)
         if event.answer and event.answer.label >= 0:
+            event.shared = not event.swayed and self.stragglers.witnessed(event.contributions)
             event.hold()
-            self._held[event.id] = event
+            if earlier := self._held.pop(id, None):
+                earlier.to(State.GONE)
+            self._held[id] = event
 
     def failed(self, event: Event, error: Exception) -> None:
         """A section failed; its children answer with what they have."""
@@ -215,39 +201,99 @@ class Collector:
             raise self._engine.refused()
         self._make_room()
         nothing, policy = self._control.nothing, self._control.policy
-        event = Event(
-            id, self._control.rule, options, {}, nothing.devices, nothing, self, state=State.GATHERING, opened=now
-        )
-        event.deadline = options.deadline
+        own = options.of_event()
+        event = Event(id, self._control.rule, own, {}, nothing.devices, nothing, self, state=State.GATHERING)
+        event.opened, event.deadline = now, options.deadline
         self._open[id] = event
         cap = self.children.patience * policy.wait_ms / 1000
-        timeout = self.stragglers.timeout(cap) if policy.adaptive_wait else cap
-        self._start_timer(event, self._asked(event, timeout), self._complete)
+        event.wait_s = self.stragglers.timeout(cap) if policy.adaptive_wait else cap
         return event
 
-    def _add(self, event: Event, part: Contribution, now: float) -> None:
+    def _belongs(self, held: Event, part: Contribution, now: float) -> bool:
+        """Whether a contribution is a repeat to an answered event, or comes late to it."""
+        said = held.contents.get(part.child)
+        if said is not None and (part.second or said == part.content):
+            return True
+        if said is None and held.shared and now - held.held_since <= self._settings.late_s:
+            held.contents[part.child] = part.content
+            self.stragglers.late(part.child, now - held.opened)
+            return True
+        if not part.second:
+            self._metrics.reused.labels("new_event").inc()
+        return False
+
+    def _add(self, event: Event, part: Contribution, said: int, now: float) -> None:
         if part.child in event.contributions:
             if event.state is State.ASKING and part.child not in event.featured:
-                event.tell(part.child, self._row(event, need_features=True))
-        elif event.state is not State.GATHERING:
-            self.stragglers.late(part.child, now - event.opened)
-        else:
-            event.contributions[part.child] = part
-            if "features" in part.inputs:
-                event.featured[part.child] = part
-            if len(event.contributions) > 1:
-                self.stragglers.arrived(now - event.opened)
-            everyone = event.options.wait_ms is not None
-            if self.stragglers.complete(event.contributions, everyone=everyone):
-                self._complete(event)
+                self._ask_child(event, part.child)
+            return
+        if event.state is not State.GATHERING:
+            if part.child not in event.contents:
+                self.stragglers.late(part.child, now - event.opened)
+            event.contents[part.child] = said
+            return
+        event.contributions[part.child] = part
+        event.contents[part.child] = said
+        if "features" in part.inputs:
+            event.featured[part.child] = part
+        if len(event.contributions) > 1:
+            self.stragglers.arrived(now - event.opened)
+        if len(event.contributions) == len(self.children.places):
+            self._complete(event)
+        elif self.stragglers.complete(event.contributions):
+            self._look(event, living=True)
+        elif not event.timer:
+            self._look_later(event)
 
-    def _add_features(self, event: Event, part: Contribution) -> None:
+    def _add_features(self, event: Event, id: bytes, part: Contribution) -> None:
         if part.child not in event.contributions:
             event.tell(part.child, self._row(event))
-        elif event.state is State.ASKING:
-            event.featured.setdefault(part.child, part)
-            if len(event.featured) == len(event.contributions):
-                self._featured(event)
+            return
+        for each in filter(None, (event, self._open.get(id))):  # parted events have what is sent once
+            if each.state in (State.GATHERING, State.ASKING) and part.child in each.contributions:
+                each.featured.setdefault(part.child, part)
+                if each.state is State.ASKING and each.asked <= each.featured.keys():
+                    self._featured(each)
+
+    def _ask_child(self, event: Event, child: int) -> None:
+        """Tell those that ask for `child` that its features are wanted."""
+        id = (event.parted_from or event).id
+        assert id is not None
+        event.asked.add(child)
+        event.unheard.add(child)
+        self._asked[id, child] = event
+        event.tell(child, self._row(event, need_features=True))
+
+    def _due(self, event: Event, reply: Reply) -> float:
+        """Loop time until which a caller wants children to be waited for."""
+        return reply.came + reply.patience(event.wait_s, self.children.patience)
+
+    def _look_later(self, event: Event) -> None:
+        """Look at an event when the first of its callers has waited; without one, when others need not be expected."""
+        due = min((self._due(event, reply) for reply, _ in event.replies), default=event.opened + event.wait_s)
+        event.stop_timer()
+        event.timer = asyncio.get_running_loop().call_at(due, self._look, event)
+
+    def _look(self, event: Event, *, living: bool = False) -> None:
+        """Go on with an event for its callers that have waited, or for all; `living`: every living child is here."""
+        now = asyncio.get_running_loop().time() + _TICK_S
+        due = [waiting for waiting in event.replies if self._due(event, waiting[0]) <= now]
+        if living:
+            due += [each for each in event.replies if each not in due and each[0].options.wait_ms is None]
+        elif due:  # with those whose patience is alike, and half over: one event instead of several
+            most = 2 * max(self._due(event, reply) - reply.came for reply, _ in due)
+            due = [each for each in event.replies if each in due or self._alike(event, each[0], most, now)]
+        if len(due) == len(event.replies) and (living or now >= event.opened + event.wait_s):
+            self._complete(event)
+            return
+        if due:
+            parted = event.part(due)
+            self._go_on(parted, parted.contributions)
+        self._look_later(event)
+
+    def _alike(self, event: Event, reply: Reply, most: float, now: float) -> bool:
+        patience = self._due(event, reply) - reply.came
+        return patience <= most and now >= reply.came + patience / 2
 
     def _complete(self, event: Event) -> None:
         self._go_on(event, event.contributions)
@@ -261,8 +307,7 @@ class Collector:
             event.degrade("no_features")
 
     def _wait_for_features(self, event: Event) -> None:
-        timeout = self._asked(event, event.rule.policy.wait_ms / 1000)
-        self._start_timer(event, max(timeout, _ROUND_TRIP_S), self._featured)
+        self._start_timer(event, max(event.rule.policy.wait_ms / 1000, _ROUND_TRIP_S), self._featured)
 
     def _go_on(self, event: Event, parts: Mapping[int, Contribution]) -> None:
         """Hand the event on as `parts` make it, together with all that become complete in this turn of the loop."""
@@ -287,19 +332,17 @@ class Collector:
                 self._settle_by_child(event)
         self._engine.start([event for event in ready if event.state is State.DECIDING])
 
+    def _checked(self, event: Event, part: Contribution) -> Contribution:
+        """What a child says that it was sure of, or an ordinary contribution where the policy does not back that."""
+        if why := claims.refuted(event.rule, part):
+            self._metrics.unbacked.labels(why).inc()
+            useful = {name: rows for name, rows in part.inputs.items() if name in self._fused}
+            return replace(part, answered=None, inputs=useful)
+        return part
+
     def _settle_by_child(self, event: Event) -> None:
         """The surest child's answer, then the lowest index's, is the event's; nothing is fused."""
-        judged = []
-        for child, part in sorted(event.contributions.items()):
-            if part.answered:
-                policy = self._control.known(part.policy_version) or event.rule.policy
-                scores, version = part.inputs["scores"], part.policy_version or policy.version
-                at = policy.judging(part.answered, int(part.devices.sum())).temperatures.of(part.answered)
-                p, uncertainty, labels = judge(scores, at, policy.criterion)
-                u = float(uncertainty[0])
-                answer = Answer(int(labels[0]), p[0], part.answered, 1 - u, part.devices, version)
-                judged.append((u, child, answer, scores[0]))
-        _, _, event.best, scores = min(judged, key=lambda each: each[:2])
+        event.best, scores = claims.surest(event.rule, event.contributions)
         event.judged[event.best.exit] = scores
         if self._engine.offload and self._engine.offload.report:
             self._engine.offload.report([event])
@@ -310,9 +353,6 @@ class Collector:
         event.stop_timer()
         wait = max(0.0, min(seconds, event.left() / 2))
         event.timer = asyncio.get_running_loop().call_later(wait, then, event)
-
-    def _asked(self, event: Event, seconds: float) -> float:
-        return seconds if event.options.wait_ms is None else self.children.patience * event.options.wait_ms / 1000
 
     def _row(self, event: Event, *, need_features: bool = False) -> Answer:
         return replace(self._control.nothing, policy_version=event.rule.policy.version, need_features=need_features)
@@ -331,6 +371,9 @@ class Collector:
 
 def _fill(event: Event, parts: Mapping[int, Contribution], children: Children) -> None:
     """Spread what all of `parts` sent over the places of the fusion; those of absent children are masked out."""
+    parts = {child: part for child, part in parts.items() if part.inputs}
+    if not parts:
+        return
     event.devices = np.logical_or.reduce([part.devices for part in parts.values()])
     if any(part.answered for part in parts.values()):
         return

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from ddnn.task import CRITERIA, Votes, needs_votes
 from ddnn.topology import SectionSpec, Topology
 from ddnn.types import Answer, Array, Exit, Floats
 
-__all__ = ["Engine", "Step", "judge_events"]
+__all__ = ["Engine", "Step", "Verdict", "judge_events"]
 
 _log = logging.getLogger("ddnn")
 _WITHOUT_VOTES: Final = frozenset(CRITERIA) - {"agreement"}
@@ -174,9 +174,9 @@ class Engine:
         needs = step.needs if step else self.offload.carries if self.offload else None
         ready = []
         for event in events:
-            if exit and event.options.max_exit.rank < exit.rank and event.reached >= 0:
-                event.settle(event.best)
-            elif needs is None:
+            if exit and event.reached >= 0 and self._high_enough(event, exit):
+                continue
+            if needs is None:
                 event.degrade("no_upstream")
             elif all(name in event.inputs for name in needs):
                 ready.append(event)
@@ -186,6 +186,19 @@ class Engine:
             self.queues[at].put(ready)
         elif ready:
             self._go_up(ready)
+
+    @staticmethod
+    def _high_enough(event: Event, exit: Exit) -> bool:
+        """Answer the callers that want nothing so high as `exit`; whether these were all."""
+        enough = [waiting for waiting in event.replies if waiting[0].options.max_exit.rank < exit.rank]
+        if not enough:
+            return False
+        if len(enough) < len(event.replies):
+            event.give_best(enough)
+            return False
+        event.swayed = True
+        event.settle(event.best)
+        return True
 
     def _go_up(self, events: Sequence[Event]) -> None:
         assert self.offload is not None
@@ -208,8 +221,9 @@ class Engine:
         self._batch_size.observe(len(events))
         run = Stage(step.exit.value, seconds, perf_counter() - seconds)
         sure: list[Event] = []
+        parted: list[Event] = []
         scores, features = outputs["scores"], outputs.get("features")
-        best, answered = judge_events(step.exit, scores, events)
+        verdicts = judge_events(step.exit, scores, events)
         finite = np.logical_and.reduce(np.isfinite(scores), axis=-1).tolist()
         for row, event in enumerate(events):
             if event.state is not State.DECIDING:  # answered while the section was at it
@@ -217,13 +231,13 @@ class Engine:
             if not finite[row]:  # inputs beyond all measure: there is no more to say than below
                 event.degrade("error")
                 continue
-            event.best, event.reached = best[row], step.exit.rank
+            event.best, event.reached = verdicts[row].answer, step.exit.rank
             event.judged[step.exit] = scores[row].copy()  # it is kept longer than its batch
             event.stages.append(run)
             if features is not None:
                 event.inputs["features"] = features[row]
             event.step += 1
-            if answered[row]:
+            if self._content(event, verdicts[row], parted):
                 sure.append(event)
         if sure and self.audits and (copies := self.audits.pick(sure, to=self)):
             self.start(copies)
@@ -231,24 +245,59 @@ class Engine:
             self.offload.report(sure)
         for event in sure:
             event.settle(event.best)
+        if parted:
+            self.start(parted)
+
+    @staticmethod
+    def _content(event: Event, verdict: "Verdict", parted: list[Event]) -> bool:
+        """Whether an exit has answered an event; callers with terms of their own go another way, in `parted` on."""
+        if not event.replies:
+            return verdict.suits(event.options)
+        content = [waiting for waiting in event.replies if verdict.suits(waiting[0].options)]
+        sure, everyone = verdict.sure, len(content) == len(event.replies)
+        if everyone:
+            event.swayed |= not sure or all(reply.options.own_terms for reply, _ in content)
+        elif sure:
+            parted.append(event.part([waiting for waiting in event.replies if waiting not in content]))
+            parted[-1].swayed = True
+        elif content:
+            event.give_best(content)
+        return everyone or sure
 
 
-def judge_events(exit: Exit, scores: Floats, events: Sequence[Event]) -> tuple[list[Answer], list[bool]]:
-    """What `exit` says of each event by `scores` (B, K), and whether it answers, by the event's rule and options."""
-    best: list[Answer] = []
-    sure: list[bool] = []
+class Verdict(NamedTuple):
+    """What an exit says of an event, and how unsure it may be of it under the policy."""
+
+    answer: Answer
+    uncertainty: float
+    limit: float
+
+    @property
+    def sure(self) -> bool:
+        return self.uncertainty < self.limit
+
+    def suits(self, options: RequestOptions) -> bool:
+        """Whether it is sure enough for a caller."""
+        asked = options.threshold
+        if asked is None or self.limit == 0 or self.answer.exit is Exit.CLOUD:
+            return self.sure
+        return self.uncertainty < asked
+
+
+def judge_events(exit: Exit, scores: Floats, events: Sequence[Event]) -> list[Verdict]:
+    """What `exit` says of each event by `scores` (B, K), and whether it answers, by the event's rule."""
+    verdicts: list[Verdict] = []
     for rule, same in groupby(events, key=attrgetter("rule")):
         group, policy = list(same), rule.policy
-        rows = scores[len(best) : len(best) + len(group)]
+        rows = scores[len(verdicts) : len(verdicts) + len(group)]
         live = [int(event.devices.sum()) if rule.by_live else 0 for event in group]
         votes = None if policy.criterion in _WITHOUT_VOTES else _votes(exit, policy, group)
         p, uncertainty, labels = judge(rows, rule.temperatures[exit][live], policy.criterion, votes, rule.task)
         limits = rule.thresholds[exit][live].tolist()
         for event, values, u, label, own in zip(group, p, uncertainty.tolist(), labels.tolist(), limits, strict=True):
-            best.append(Answer(label, values, exit, 1 - u, event.devices, policy.version))
-            asked = event.options.threshold
-            sure.append(u < (own if asked is None or own == 0 or exit is Exit.CLOUD else asked))
-    return best, sure
+            answer = Answer(label, values, exit, 1 - u, event.devices, policy.version)
+            verdicts.append(Verdict(answer, u, own))
+    return verdicts
 
 
 def _votes(exit: Exit, policy: Policy, events: Sequence[Event]) -> Votes:

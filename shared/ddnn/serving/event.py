@@ -1,6 +1,7 @@
 """One event at one tier: a state machine, which moves on one event loop and along the table `TRANSITIONS` only."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from time import perf_counter
@@ -69,6 +70,13 @@ class Contribution:
     policy_version: int | None = None  #: the child's policy where it was sure, if it said so
     second: bool = False  #: features that were asked for; the child has contributed before
 
+    @property
+    def content(self) -> int:
+        """Tells what the child says from anything else it might say, for the life of this process."""
+        name = "scores" if "scores" in self.inputs else next(iter(self.inputs))
+        rows = self.inputs[name]
+        return hash((name, tuple(rows.ravel().tolist()) if rows.dtype == np.object_ else rows.tobytes()))
+
 
 class Reply:
     """What one request waits for: an answer a row, each from its event or at once, all by the request's deadline."""
@@ -76,7 +84,8 @@ class Reply:
     def __init__(self, options: RequestOptions, rows: int, child: int = 0) -> None:
         """`child` is the number of the child that asks, among those of this tier."""
         self.options, self.child, self.began = options, child, perf_counter()
-        self.until = options.deadline - reserve(options.deadline - asyncio.get_running_loop().time()) / 2
+        self.came = asyncio.get_running_loop().time()  # by which it waits
+        self.until = options.deadline - reserve(options.deadline - self.came) / 2
         """Loop time at which events that are not answered give the best they have."""
         self.events: list[Event] = []  # those that it has waited for
         self.complete = 0.0  # when the last of them had all its contributions; 0 where none has waited
@@ -101,6 +110,15 @@ class Reply:
         self._error = error
         if self._over and not self._over.done():
             self._over.set_result(None)
+
+    def patience(self, wait_s: float, times: int = 1) -> float:
+        """Seconds that it waits for children where that is usually `wait_s`: half of its own time at most.
+
+        What its `wait_ms` says counts so many times.
+        """
+        asked = self.options.wait_ms
+        wait = wait_s if asked is None else times * asked / 1000
+        return max(0.0, min(wait, (self.options.deadline - self.came) / 2))
 
     async def wait(self) -> list[Answer]:
         """All answers; raise what a section raised. Where the caller leaves, its events know."""
@@ -165,7 +183,7 @@ class Event:
 
     id: bytes | None  #: event id, or None for an event of its own
     rule: Rule  #: the policy that was in force when the event arrived, as its exits apply it
-    options: RequestOptions  #: those of its first contribution
+    options: RequestOptions  #: of its one request; of a collected event no more than how to trace it
     inputs: dict[str, Array]  #: `view`, packed `features`; over n places also `scores` (n, K), `present` (n,)
     devices: Bools  #: [D], who takes part
     best: Answer  #: what the highest exit so far would answer; to begin with, that there is no answer
@@ -178,10 +196,16 @@ class Event:
     deadline: float = 0.0  #: loop time by which the most patient caller must have the answer
     until: float = 0.0  #: loop time by which this tier gives that caller what there is
     opened: float = 0.0  #: loop time of the first contribution
+    wait_s: float = 0.0  #: the straggler timeout that was in force then
     held_since: float = 0.0  #: loop time of its answer
     contributions: dict[int, Contribution] = field(default_factory=dict)  #: each child's first
+    contents: dict[int, int] = field(default_factory=dict)  #: what each child has said, those that came late too
     featured: dict[int, Contribution] = field(default_factory=dict)  #: of those what has features
-    unheard: set[int] = field(default_factory=set)  #: children that are asked for features and have not heard of it yet
+    asked: set[int] = field(default_factory=set)  #: children that are asked for features
+    unheard: set[int] = field(default_factory=set)  #: of those which have not heard of it yet
+    parted_from: "Event | None" = None  #: the event with the id, which goes on for others
+    shared: bool = False  #: once held, whether children that took no part are given its answer
+    swayed: bool = False  #: whether it was answered, or went on, as its callers' own terms say and not as the policy
     timer: asyncio.TimerHandle | None = None  #: the straggler timeout, or that of features
     flight: Flight | None = None  #: the request upward that it is part of
     judged: dict[Exit, Floats] = field(default_factory=dict)  #: (K,) scores of each exit
@@ -198,7 +222,14 @@ class Event:
     @property
     def unwanted(self) -> bool:
         """Whether no caller waits, and no child was sure, of which other tiers may have to hear."""
-        return not self.replies and not any(part.answered for part in self.contributions.values())
+        sure = not self.parted_from and any(part.answered for part in self.contributions.values())
+        return not self.replies and not sure
+
+    @property
+    def wait_ms(self) -> float | None:
+        """How long its callers want children to be waited for, if all say so."""
+        asked = [reply.options.wait_ms for reply, _ in self.replies]
+        return max((ms for ms in asked if ms is not None), default=None) if None not in asked else None
 
     def left(self) -> float:
         """Seconds until the deadline of the most patient caller."""
@@ -210,6 +241,35 @@ class Event:
         self.replies.append((reply, row))
         self.deadline = max(self.deadline, reply.options.deadline)
         self.until = max(self.until, reply.until)
+
+    def part(self, leaving: Sequence[tuple[Reply, int]]) -> "Event":
+        """The same event for those of its callers that are `leaving`, which goes its own way, without an id."""
+        copy = replace(
+            self,
+            id=None,
+            parted_from=self.parted_from or self,
+            inputs=dict(self.inputs),
+            replies=[],
+            contributions=dict(self.contributions),
+            featured=dict(self.featured),
+            judged=dict(self.judged),
+            stages=list(self.stages),
+            asked=set(),
+            unheard=set(),
+            timer=None,
+            deadline=0.0,
+            until=0.0,
+        )
+        self.replies = [waiting for waiting in self.replies if waiting not in leaving]
+        for reply, row in leaving:
+            copy.wait_for(reply, row)
+        return copy
+
+    def give_best(self, leaving: Sequence[tuple[Reply, int]]) -> None:
+        """Answer those of its callers that want nothing better; the event goes on for the others."""
+        self.replies = [waiting for waiting in self.replies if waiting not in leaving]
+        for reply, row in leaving:
+            reply.give(row, self.best, self)
 
     def forget(self, reply: Reply) -> None:
         """The caller of `reply` has left; unwanted, it goes no further once it is worked on."""
@@ -245,8 +305,10 @@ class Event:
         if self.flight:
             self.flight.landed()
         replies, self.replies = self.replies, []
+        waiting = {reply.child for reply, _ in replies}
+        sharing = sorted(waiting & self.contributions.keys() or waiting)
         for reply, row in replies:
-            reply.give(row, self._share_of(reply.child) if self.contributions else self.answer, self)
+            reply.give(row, self._share(reply.child, sharing), self)
         self.holder.settled(self)
 
     def degrade(self, reason: str) -> None:
@@ -265,7 +327,8 @@ class Event:
         self.held_since = asyncio.get_running_loop().time()
         # Replies and the ledger still refer to what was here: another takes its place, and nothing is cleared.
         self.inputs, self.contributions, self.featured, self.stages, self.judged = {}, {}, {}, [], {}
-        self.best, self.options, self.unheard, self.upper_timings = self.answer or self.best, _NO_OPTIONS, set(), []
+        self.best, self.options, self.upper_timings = self.answer or self.best, _NO_OPTIONS, []
+        self.asked, self.unheard = set(), set()
 
     def stop_timer(self) -> None:
         if self.timer:
@@ -280,10 +343,11 @@ class Event:
         copy.deadline = copy.until = options.deadline
         return copy
 
-    def _share_of(self, child: int) -> Answer:
-        """The answer for one child: its share of the bytes that were sent up, all of which the children share."""
+    def _share(self, child: int, sharing: Sequence[int]) -> Answer:
+        """The answer for one child: its share of the bytes that were sent up, all of which those that wait share."""
         assert self.answer
-        sharing = sorted(child for child, part in self.contributions.items() if not part.answered)
+        if not self.answer.bytes_up or not self.contributions:
+            return self.answer
         if child not in sharing:
             return replace(self.answer, bytes_up=0)
         whole, rest = divmod(self.answer.bytes_up, len(sharing))

@@ -17,19 +17,30 @@ from ddnn.policy import Policy
 from ddnn.types import Answer, Bools, Exit
 from ddnn.uplink import Reason
 
-__all__ = ["CIRCUIT", "CONTENT_TYPE_LATEST", "AuditResult", "DriftGauges", "LoopHistogram", "Metrics", "Series"]
+__all__ = [
+    "CIRCUIT",
+    "CONTENT_TYPE_LATEST",
+    "AuditResult",
+    "DriftGauges",
+    "LoopHistogram",
+    "Metrics",
+    "Refuted",
+    "Series",
+]
 
 AuditResult = Literal["same", "different", "failed", "skipped"]  #: failed: no answer of the cloud; skipped: no room
+Refuted = Literal["exit_off", "unsure", "other_policy"]  #: why an answer that a child says it has given is not believed
 
 _SECONDS: Final = tuple(digit * 10.0**power for power in range(-5, 2) for digit in (1, 2.5, 5))[2:-2]
 _SIZES: Final = tuple(2**n for n in range(11))
 _SHARES: Final = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
-_WHY: Final = ("sure", *REASONS, "no_features", "no_upstream", "gone", "draining")
+_WHY: Final = ("sure", *REASONS, "no_features", "no_upstream", "gone", "draining", "reused")
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "499", "500", "503", "504")
 STAGES: Final = ("receive", "decode", "picture", "collect", "queue", "decide", "uplink", "encode", "send")
 """Parts of a request besides the sections, which go by their exits' names."""
 CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
+
 _WAYS: Final = ("up", "down")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -57,6 +68,12 @@ class Metrics:
         self.circuit = gauge("circuit_state", "0 closed, 1 half open, 2 open")
         refusals = ("in_flight", "bytes", "deadline", "collector", "draining")
         self.shed = count("shed_total", "Requests refused for want of room", reason=refusals)
+        self.unbacked = count(
+            "answered_unbacked_total", "Sure children that the policy does not back", reason=get_args(Refuted)
+        )
+        self.reused = count(
+            "event_ids_reused_total", "Ids used again for something else", outcome=("new_event", "refused")
+        )
         self.late = count("deadline_exceeded_total", "Deadlines that passed", where=("uplink", "answer"))
         self.contributors = histogram("fusion_contributors", "Devices that took part in an event", _SIZES)
         self.missing = count("fusion_missing_total", "Events a device took no part in", device=map(str, devices))

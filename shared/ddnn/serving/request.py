@@ -55,6 +55,15 @@ class RequestOptions:
         deadline, traced = asyncio.get_running_loop().time() + AUDIT_S, self.traceparent
         return RequestOptions(deadline, threshold=0.0, audit=True, request_id=self.request_id, traceparent=traced)
 
+    @property
+    def own_terms(self) -> bool:
+        """Whether it wants to be answered otherwise than the policy says."""
+        return self.threshold is not None or self.max_exit is not Exit.CLOUD
+
+    def of_event(self) -> "RequestOptions":
+        """Those of an event that comes with this request and belongs to other callers too: whose it is, no terms."""
+        return RequestOptions(self.deadline, request_id=self.request_id, traceparent=self.traceparent)
+
     def headers(self) -> dict[str, str]:
         """Headers of the request upward: the same request id, the same trace with this hop as its parent."""
         if not self.request_id:

@@ -167,11 +167,11 @@ async def test_a_tier_judges_each_event_as_all_are_judged_at_once(
                 mine = list(edges[place[0]])
                 inputs = {"scores": scores.of(Exit.DEVICE)[n, mine], "present": devices[mine]}
                 devices = devices & np.isin(np.arange(len(devices)), mine)
-            (answer,), (sure,) = judge_events(exit, scores.of(exit)[row][None], [event(devices, inputs)])
+            ((answer, _, limit),) = judge_events(exit, scores.of(exit)[row][None], [event(devices, inputs)])
             uncertainty = np.float32(1 - answer.confidence)
             assert (answer.label, uncertainty) == (expected.labels[row], expected.uncertainty[row])
             assert (answer.probabilities == expected.probabilities[row]).all()
-            assert sure == (uncertainty < limits[row])
+            assert limit == limits[row]
 
 
 def tiny(device: list[list[float]], local: list[float], edge: list[float], cloud: list[float]) -> Scores:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ddnn.policy import Thresholds
 from ddnn.serving.event import State
 from event_bench import DEVICES, FEATURES, Bench, answer, expire, turn
 
@@ -39,7 +40,7 @@ async def test_an_event_that_is_on_its_way_ends_when_the_last_caller_leaves() ->
 
 
 async def test_an_event_that_a_sure_child_told_of_is_answered_without_callers() -> None:
-    bench = Bench()
+    bench = Bench(thresholds=Thresholds(device=1.0))
     bench.reply(b"e", 0).leave()
     bench.offer(b"e", 1, answered=True)
     bench.collector.give_up()

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from ddnn.errors import Overloaded
-from ddnn.policy import Policy
+from ddnn.policy import Policy, Thresholds
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.event import Contribution, Reply
 from ddnn.serving.metrics import Metrics
 from ddnn.settings import CollectorSettings
-from ddnn.types import Exit
+from ddnn.types import Array, Exit
 from event_bench import (
     CLASSES,
     DEVICES,
@@ -60,26 +60,78 @@ async def test_the_wait_closes_an_event_with_who_is_here() -> None:
 async def test_a_repeat_changes_nothing_and_is_answered_too() -> None:
     bench = Bench()
     first = bench.offer(b"e", 0)
-    again = bench.offer(b"e", 0, scores=SCORES + 1)
+    again = bench.offer(b"e", 0)
     assert bench.collector.pending == 1
     for child in (1, 2):
         bench.offer(b"e", child)
     await turn()
-    assert (bench.events[0].inputs["scores"][0] == SCORES).all()
     bench.events[0].settle(answer(3))
     assert (await first).label == (await again).label == 3
+    assert (await bench.offer(b"e", 0)).label == 3
 
 
-async def test_a_latecomer_gets_the_answer_already_given_and_is_alive_again() -> None:
-    bench = Bench(wait_ms=1, alive_events=1)
+async def test_an_id_used_again_for_something_else_is_refused_until_it_is_answered() -> None:
+    bench = Bench()
     bench.offer(b"e", 0)
+    refused = await bench.offer(b"e", 0, scores=SCORES + 1)
+    assert (refused.label, refused.degraded_reason, bench.reused()) == (-1, "reused", (0, 1))
+    for child in (1, 2):
+        bench.offer(b"e", child)
+    await turn()
+    assert (bench.events[0].inputs["scores"][0] == SCORES).all()
+
+
+async def test_an_id_used_again_for_something_else_is_another_event_once_it_is_answered() -> None:
+    bench = Bench()
+    for child in range(DEVICES):
+        bench.offer(b"e", child)
+    await turn()
+    bench.events[0].settle(answer(1))
+    anew = [bench.offer(b"e", child, scores=SCORES + 1) for child in range(2)]
+    repeated = await bench.offer(b"e", 2)
+    assert (repeated.label, bench.collector.pending, bench.reused()) == (1, 1, (2, 0))
+    anew.append(bench.offer(b"e", 2, scores=SCORES + 1))
+    await turn()
+    bench.events[1].settle(answer(3))
+    assert [(await each).label for each in anew] == [3] * 3
+    assert (await bench.offer(b"e", 0, scores=SCORES + 1)).label == 3
+
+
+async def test_a_latecomer_gets_the_answer_already_given_once_and_is_alive_again() -> None:
+    bench = Bench(wait_ms=1, alive_events=1)
+    for child in (0, 1):
+        bench.offer(b"e", child)
     await expire(bench, 1)
     bench.events[0].settle(answer(2, bytes_up=70))
     await turn()
-    assert bench.collector.stragglers.alive == [True, False, False]
-    late = await bench.offer(b"e", 1)
-    assert (late.label, late.bytes_up) == (2, 0)
     assert bench.collector.stragglers.alive == [True, True, False]
+    late = await bench.offer(b"e", 2)
+    assert (late.label, late.bytes_up) == (2, 0)
+    assert bench.collector.stragglers.alive == [True] * 3
+    bench.offer(b"e", 2, scores=SCORES + 1)
+    assert (bench.collector.pending, bench.reused()) == (1, (1, 0))
+
+
+async def test_what_comes_too_late_is_another_event() -> None:
+    bench = Bench(wait_ms=1, late_s=0)
+    for child in (0, 1):
+        bench.offer(b"e", child)
+    await expire(bench, 1)
+    bench.events[0].settle(answer())
+    await turn()
+    bench.offer(b"e", 2)
+    assert (bench.collector.pending, bench.reused()) == (1, (1, 0))
+
+
+async def test_the_answer_of_one_child_alone_is_not_given_to_the_others() -> None:
+    bench = Bench(wait_ms=1)
+    bench.offer(b"e", 0)
+    await expire(bench, 1)
+    bench.events[0].settle(answer(2))
+    await turn()
+    bench.offer(b"e", 1)
+    assert bench.collector.pending == 1
+    assert (await bench.offer(b"e", 0)).label == 2
 
 
 async def test_nobody_waits_for_the_dead_after_a_few_events() -> None:
@@ -96,7 +148,8 @@ async def test_nobody_waits_for_the_dead_after_a_few_events() -> None:
 
 async def test_a_request_may_wait_for_every_child_alive_or_not() -> None:
     bench = Bench(wait_ms=1, alive_events=1)
-    bench.offer(b"e", 0)
+    for child in (0, 1):
+        bench.offer(b"e", child)
     await expire(bench, 1)
     patient = make_options(wait_ms=60_000)
     for child in range(DEVICES):
@@ -166,7 +219,7 @@ async def test_an_event_of_its_own_waits_for_nobody() -> None:
 
 
 async def test_a_child_that_answered_is_told_at_once_and_its_answer_is_the_events() -> None:
-    bench = Bench()
+    bench = Bench(thresholds=Thresholds(device=0.5))
     sure = bench.offer(b"e", 1, scores=9 * SCORES, answered=True)
     assert (await sure).label == -1
     replies = [bench.offer(b"e", child) for child in (0, 2)]
@@ -174,6 +227,27 @@ async def test_a_child_that_answered_is_told_at_once_and_its_answer_is_the_event
     assert {(row.label, row.exit, row.degraded) for row in given} == {(3, Exit.DEVICE, False)}
     assert all(row.devices.tolist() == [False, True, False] for row in given)
     assert bench.events == []  # nothing is fused
+
+
+@pytest.mark.parametrize(
+    ("why", "threshold", "scores", "version"),
+    [
+        ("exit_off", 0.0, 9 * SCORES, None),
+        ("unsure", 0.5, 0.1 * SCORES, None),
+        ("other_policy", 0.5, 9 * SCORES, 999),
+    ],
+)
+async def test_what_a_child_says_it_answered_is_an_ordinary_contribution_unless_the_policy_backs_it(
+    why: str, threshold: float, scores: Array, version: int | None
+) -> None:
+    bench = Bench(thresholds=Thresholds(device=threshold))
+    sure = bench.offer(b"e", 1, scores=scores, answered=True, version=version)
+    assert (await sure).label == -1
+    for child in (0, 2):
+        bench.offer(b"e", child)
+    await turn()
+    assert len(bench.events) == 1
+    assert bench.collector._metrics.unbacked.labels(why)._value.get() == 1
 
 
 async def test_an_event_that_failed_begins_anew() -> None:

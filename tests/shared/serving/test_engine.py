@@ -17,7 +17,9 @@ SCORES = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 async def test_every_event_is_judged_under_its_own_policy() -> None:
     first = Policy(bundle="b", version=1)
     second = Policy(bundle="b", version=2, criterion="margin", temperatures=Temperatures(edge=2.0))
-    answers, sure = judge_events(Exit.EDGE, SCORES, [make_event(policy=policy) for policy in (first, second, first)])
+    events = [make_event(policy=policy) for policy in (first, second, first)]
+    verdicts = judge_events(Exit.EDGE, SCORES, events)
+    answers = [verdict.answer for verdict in verdicts]
     assert [answer.policy_version for answer in answers] == [1, 2, 1]
     cool = probabilities(SCORES, 2.0)
     assert np.allclose(answers[1].probabilities, cool[1])
@@ -25,15 +27,15 @@ async def test_every_event_is_judged_under_its_own_policy() -> None:
     criterion = [entropy(probabilities(SCORES))[0], margin(cool)[1], entropy(probabilities(SCORES))[2]]
     assert [answer.confidence for answer in answers] == pytest.approx([1 - value for value in criterion])
     assert [answer.label for answer in answers] == SCORES.argmax(axis=1).tolist()
-    assert sure == [value < 0.5 for value in criterion]
+    assert [verdict.sure for verdict in verdicts] == [value < 0.5 for value in criterion]
 
 
 @pytest.mark.parametrize("asked", [0.0, 0.999])
 async def test_a_requests_threshold_moves_exits_that_answer_at_all_and_not_the_cloud(asked: float) -> None:
     policy = Policy(bundle="b", thresholds=Thresholds(device=0.0, local=0.5, edge=0.5))
     event = make_event(policy=policy, threshold=asked)
-    sure = [judge_events(exit, SCORES[:1], [event])[1] for exit in Exit]
-    assert sure == [[False], [asked > 0], [asked > 0], [True]]
+    sure = [verdict.suits(event.options) for exit in Exit for verdict in judge_events(exit, SCORES[:1], [event])]
+    assert sure == [False, asked > 0, asked > 0, True]
 
 
 @pytest.mark.parametrize("host", ["device-0", "edge", "cloud"])

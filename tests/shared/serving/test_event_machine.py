@@ -134,13 +134,12 @@ class Events(RuleBasedStateMachine):
 
         def settled(event: Event, answer: Answer) -> None:
             machine.answered[id(event)] += 1
-            replies, parts = list(event.replies), dict(event.contributions)
+            replies, parts = list(event.replies), set(event.contributions)
             settle(event, answer)
             assert event.answer
-            waiting = {child for child, part in parts.items() if not part.answered}
-            rows = {reply.child: reply._answers[row] for reply, row in replies}
-            if waiting and waiting <= rows.keys():
-                shares = [row.bytes_up for child, row in rows.items() if row and child in waiting]
+            rows = {reply.child: reply._answers[row] for reply, row in replies if reply.child in parts}
+            if rows:
+                shares = [row.bytes_up for row in rows.values() if row]
                 assert sum(shares) == event.answer.bytes_up == answer.bytes_up + event.bytes_up
 
         self.patch.setattr(SectionQueue, "_learn", lambda *_: None)  # by the real clock: no section is slow here

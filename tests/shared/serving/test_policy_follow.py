@@ -159,13 +159,16 @@ async def test_an_event_is_decided_under_what_was_in_force_when_it_came(fleet: F
     assert after == (Exit.CLOUD, 9)
 
 
-async def test_what_a_sure_device_answers_names_its_policy_for_all_callers(fleet: Fleet) -> None:
-    """The device is ahead of its edge: its siblings hear its answer under its version and at its temperature."""
+async def test_what_a_device_was_sure_of_under_another_policy_than_its_edge_settles_nothing(fleet: Fleet) -> None:
+    """The device is behind its edge: its caller has its answer, its siblings hear what all say together."""
     fleet.use(thresholds=NEVER)
-    ahead = next_policy(fleet, thresholds=Thresholds(device=1.0), version=5, wait_ms=60_000.0)
-    service(fleet, "device-2").policy = ahead
-    service(fleet, "edge").policy = ahead
-    service(fleet, "edge").policy = ahead.model_copy(update={"version": 6, "thresholds": NEVER})
+    behind = next_policy(fleet, thresholds=Thresholds(device=1.0), version=5, wait_ms=60_000.0)
+    for host in ("device-2", "edge"):
+        service(fleet, host).policy = behind
     answers = [given[0] for given in await fleet.see(rows=slice(0, 1))]
     assert {(answer.exit, answer.policy_version) for answer in answers} == {(Exit.DEVICE, 5)}
     assert all(np.array_equal(answer.probabilities, answers[2].probabilities) for answer in answers)
+    service(fleet, "edge").policy = behind.model_copy(update={"version": 6})
+    answers = [given[0] for given in await fleet.see(rows=slice(0, 1), name="f")]
+    assert [answer.exit is Exit.DEVICE for answer in answers] == [n == 2 for n in range(6)]
+    assert all(answer.devices.sum() == 5 for n, answer in enumerate(answers) if n != 2)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddnn.serving.collector import Stragglers
+from ddnn.serving.stragglers import Stragglers
 
 CAP = 0.5
 
@@ -12,12 +12,20 @@ def test_at_start_all_are_alive() -> None:
 
 
 def test_a_child_dies_after_as_many_events_without_it_and_lives_again_with_the_next() -> None:
-    stragglers = Stragglers(2, alive_events=3)
+    stragglers = Stragglers(3, alive_events=3)
     for alive in (True, True, False, False):
-        stragglers.closed([0])
-        assert stragglers.alive == [True, alive]
+        stragglers.closed([0, 2])
+        assert stragglers.alive == [True, alive, True]
     stragglers.closed([0, 1])
-    assert stragglers.alive == [True, True]
+    assert stragglers.alive == [True, True, True]
+
+
+def test_events_of_one_child_say_nothing_of_the_others_but_where_there_are_two() -> None:
+    of_three, of_two = Stragglers(3, alive_events=1), Stragglers(2, alive_events=1)
+    for _ in range(9):
+        of_three.closed([0])
+        of_two.closed([0])
+    assert (of_three.alive, of_two.alive) == ([True] * 3, [True, False])
 
 
 def test_a_latecomer_lives() -> None:
@@ -28,13 +36,11 @@ def test_a_latecomer_lives() -> None:
     assert stragglers.alive == [True, True]
 
 
-def test_an_event_is_complete_with_all_who_live_or_with_everyone_when_asked() -> None:
+def test_an_event_is_complete_with_all_who_live() -> None:
     stragglers = Stragglers(3, alive_events=1)
     stragglers.closed([0, 2])
-    assert stragglers.complete([0, 2], everyone=False)
-    assert stragglers.complete([0, 1, 2], everyone=True)
-    assert not stragglers.complete([0, 2], everyone=True)
-    assert not stragglers.complete([0], everyone=False)
+    assert stragglers.complete([0, 2])
+    assert not stragglers.complete([0])
 
 
 def test_the_cap_holds_until_enough_was_seen() -> None:

@@ -124,6 +124,7 @@ async def test_an_edge_that_forgot_the_event_degrades_to_the_devices_exit(fleet:
     def ask_and_forget(event: Event) -> None:
         ask(event)
         edge.collector._open.clear()
+        edge.collector._asked.clear()
 
     edge.collector.ask = ask_and_forget
     (answers,) = await fleet.see(devices=[1], rows=slice(0, 1))
