@@ -224,7 +224,8 @@ class Collector:
 
     def _add(self, event: Event, part: Contribution, said: int, now: float) -> None:
         if part.child in event.contributions:
-            if event.state is State.ASKING and part.child not in event.featured:
+            waits = any(reply.child == part.child for reply, _ in event.replies)
+            if event.state is State.ASKING and part.child not in event.featured and waits:
                 self._ask_child(event, part.child)
             return
         if event.state is not State.GATHERING:
