@@ -17,6 +17,7 @@ from ddnn.cli.policy import policy
 from ddnn.cli.run import serve, up
 from ddnn.cli.train import train
 from ddnn.cli.tune import tune
+from ddnn.cli.watch import watch
 from ddnn.errors import DDNNError
 
 __all__ = ["app", "main"]
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 
 _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
-    "Run a fleet": (up, status, infer, doctor),
+    "Run a fleet": (up, status, infer, watch, doctor),
     "Make a network": (train, evaluate, record, profile, tune),
     "The parts of a fleet": (serve, play),
 }

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self, Unpack
 import httpx
 import numpy as np
 
-from ddnn.client.client import AsyncClient, Client, Options
+from ddnn.client.client import AsyncClient, Client, Options, rows_of
 from ddnn.errors import BadInput, DDNNError, Unavailable
 from ddnn.task import CLASSIFICATION
 from ddnn.types import Answer, Array, Bools, Ints
@@ -50,10 +50,11 @@ class Fleet:
         self._threads = ThreadPoolExecutor(32 * max(1, len(self.clients)), thread_name_prefix="ddnn-fleet")
 
     def answer_event(
-        self, views: Sequence[Array | None], *, event: str | None = None, **options: Unpack[Options]
+        self, views: Sequence[Array | bytes | None], *, event: str | None = None, **options: Unpack[Options]
     ) -> EventAnswer:
         """Return the one answer to an event seen in `views`, a view a device in their order; None = it has no view.
 
+        A view may be a photograph's file: JPEG, PNG or WebP.
         The event's id is made up when not given. A device that fails does not fail the event; if none answers, the
         error of the first is raised.
         """
@@ -101,7 +102,7 @@ class AsyncFleet:
 
     async def answer_event(
         self,
-        views: Sequence[Array | None],
+        views: Sequence[Array | bytes | None],
         *,
         event: str | None = None,
         delays: Sequence[float] | None = None,
@@ -153,7 +154,7 @@ class AsyncFleet:
 
 
 def answer_event(
-    views: Sequence[Array | None],
+    views: Sequence[Array | bytes | None],
     *,
     devices: Sequence[str],
     token: str | None = None,
@@ -165,8 +166,11 @@ def answer_event(
         return fleet.answer_event(views, event=event, **options)
 
 
-def _batch_of_one(views: Sequence[Array | None]) -> list[Array | None]:
-    return [None if view is None else np.asarray(view)[None] for view in views]
+def _batch_of_one(views: Sequence[Array | bytes | None]) -> list[Array | None]:
+    def row(view: Array | bytes | None) -> Array | None:
+        return rows_of([view]) if isinstance(view, bytes) else None if view is None else np.asarray(view)[None]
+
+    return [row(view) for view in views]
 
 
 def _posts(
