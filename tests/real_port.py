@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http.client import HTTPConnection
 from typing import Final, NamedTuple
@@ -14,9 +14,11 @@ from fastapi import FastAPI
 from ddnn.serving.server import BoundedHeads
 from ddnn_lab.in_process import INFER
 
-__all__ = ["PATIENCE_S", "Reply", "ask", "post", "reply", "serving"]
+__all__ = ["OTHER", "PATIENCE_S", "Reply", "ask", "post", "reply", "serving", "until", "whole"]
 
 PATIENCE_S: Final = 30
+OTHER: Final = "127.0.0.2"
+"""Another address of this machine, for callers that are not those of 127.0.0.1."""
 
 
 class Reply(NamedTuple):
@@ -32,11 +34,18 @@ class Reply(NamedTuple):
         return str(orjson.loads(self.body)["error"])
 
 
+async def until(happened: Callable[[], bool]) -> None:
+    """Let the loop turn until it has happened."""
+    async with asyncio.timeout(PATIENCE_S):
+        for _ in iter(happened, True):
+            await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[int]:
     """Serve `app`; give its port."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=BoundedHeads, log_config=None, lifespan="off")
+    config = uvicorn.Config(app, http=BoundedHeads, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
@@ -47,9 +56,9 @@ async def serving(app: FastAPI) -> AsyncIterator[int]:
         listening.close()
 
 
-async def reply(port: int, *parts: bytes, half_closed: bool = False) -> bytes:
+async def reply(port: int, *parts: bytes, half_closed: bool = False, source: str = "127.0.0.1") -> bytes:
     """Everything that comes back until the server closes; `half_closed`: this side says that it sends no more."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
     try:
         for part in parts:
             writer.write(part)
@@ -62,6 +71,13 @@ async def reply(port: int, *parts: bytes, half_closed: bool = False) -> bytes:
         return b"closed"
     finally:
         writer.close()
+
+
+def whole(body: bytes, headers: Mapping[str, str] | None = None, path: str = INFER) -> bytes:
+    """An inference request as its bytes."""
+    lines = [f"POST {path} HTTP/1.1", "host: x", f"content-length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 async def ask(port: int, *requests: tuple[str, str]) -> list[Reply]:

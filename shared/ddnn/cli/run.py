@@ -1,7 +1,6 @@
 """`ddnn up`: a whole fleet on this machine, answering real events; `ddnn serve`: one tier of one."""
 
 import importlib
-import logging
 import os
 import shlex
 import signal
@@ -154,17 +153,19 @@ def serve(
     Example: ddnn serve device --index 3 --upstream http://127.0.0.1:8001 --port 8013
     """
     from ddnn.errors import BadConfig
+    from ddnn.serving.logs import log_to_stderr
     from ddnn.serving.server import serve_app
     from ddnn.settings import Settings
 
     where = {"bundle": bundle, "index": index, "upstream": tuple(upstream) if upstream else None}
     batching = {"max_section_batch": max_batch, "max_delay_ms": max_delay_ms}
     settings = Settings.load(**where, **batching, host=host, port=port, log_level=log_level)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    log = log_to_stderr(settings.log_level)
     try:
         module = importlib.import_module(f"ddnn_{tier}.app")
     except ModuleNotFoundError as error:
         raise BadConfig(f"the {tier} tier is not installed here ({error}); expected the package ddnn_{tier}") from error
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while starting; and when uvicorn raises it again, drained
-    serve_app(module.create_app(settings), settings)
+    app = module.create_app(settings)
+    log.count_with(app.state.service.metrics.dropped_lines.inc)
+    serve_app(app, settings)

@@ -3,41 +3,28 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
 
-import numpy as np
-
 from ddnn.errors import DDNNError, Overloaded
 from ddnn.serving import claims
+from ddnn.serving.children import Children, Place, fill
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution, Event, Reply, State
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, Stage
+from ddnn.serving.shares import Shares
 from ddnn.serving.stragglers import Stragglers
 from ddnn.settings import CollectorSettings
-from ddnn.types import Answer, Array, Ints
+from ddnn.types import Answer
 
 __all__ = ["Children", "Collector", "Place"]
-
-Place = slice | Ints  #: where a child's rows go in the fusion of its tier
 
 _ROUND_TRIP_S: Final = 0.1  # features that were asked for get this long to come, however short the straggler timeout is
 _CONTRIBUTION_BYTES: Final = 2000  #: what one costs beside its tensors (benchmarks/scale.py)
 _TICK_S: Final = 0.001  #: what is due within that is due now
-
-
-@dataclass(frozen=True)
-class Children:
-    """Those below a tier, and what an event of all of them is."""
-
-    places: Sequence[Place]  #: of each child, in the fusion
-    width: int  #: places there are
-    devices: Sequence[int]  #: all devices below
-    event_bytes: int  #: what an event's tensors may grow to, when all have sent all
-    patience: int = 1  #: times as long as the policy or the request says are children waited for
 
 
 class Collector:
@@ -52,9 +39,10 @@ class Collector:
         self.children, self.stragglers = children, Stragglers(len(children.places), settings.alive_events)
         self._engine, self._control, self._metrics, self._settings = engine, control, metrics, settings
         most = settings.bytes // (children.event_bytes + len(children.places) * _CONTRIBUTION_BYTES)
-        self._room = max(1, min(settings.events, most))
+        self._places = Shares(max(1, min(settings.events, most)))
         self._open: dict[bytes, Event] = {}
         self._held: OrderedDict[bytes, Event] = OrderedDict()
+        self._left: dict[Event, None] = {}  # those that no caller waits for any more, in that order
         self._asked: dict[tuple[bytes, int], Event] = {}  # which event waits for a child's features
         carried = engine.offload.carries if engine.offload else ()
         self._fused = {name for step in engine.steps for name in step.needs}.union(carried)
@@ -71,14 +59,19 @@ class Collector:
         return len(self._held)
 
     async def answer(self, parts: Sequence[tuple[bytes | None, Contribution]], options: RequestOptions) -> list[Answer]:
-        """Take one child's contributions, answer a row each. Raise `Overloaded` when full."""
+        """Take one child's contributions, answer a row each.
+
+        Raise `Overloaded` without places for all of them, `Unavailable` when draining: then none of them is taken.
+        """
         if all(id is None for id, _ in parts):
             return await self._engine.answer([self._alone(part, options) for _, part in parts], options)
         reply = Reply(options, len(parts), parts[0][1].child)
+        self._forget_old()
+        taken = [(row, id, part) for row, (id, part) in enumerate(parts) if id and not self._give(id, part, reply, row)]
+        self._make_room(options.caller, [(id, part) for _, id, part in taken])
         try:
-            for row, (id, part) in enumerate(parts):
-                assert id is not None, "either all rows of a request have an id, or none"
-                self.offer(id, part, reply, row)
+            for each in taken:
+                self._take(reply, *each)
             answers = await reply.wait()
         except DDNNError:  # of another row
             reply.leave()
@@ -97,14 +90,24 @@ class Collector:
         Where the child has said something else under this id, it is of another event if that one is answered, or else
         refused.
         """
+        self._forget_old()
+        if not self._give(id, part, reply, row):
+            self._make_room(reply.options.caller, [(id, part)])
+            self._take(reply, row, id, part)
+
+    def _give(self, id: bytes, part: Contribution, reply: Reply, row: int) -> bool:
+        """Give a repeat, or what comes late, the answer that is held; whether it is one."""
+        held = None if part.second and (id, part.child) in self._asked else self._held.get(id)
+        if held is None or not self._belongs(held, part, asyncio.get_running_loop().time()):
+            return False
+        reply.give(row, replace(held.best, bytes_up=0, need_features=False))
+        return True
+
+    def _take(self, reply: Reply, row: int, id: bytes, part: Contribution) -> None:
+        """Add one contribution to its event; where that is new, there is room for it."""
         now = asyncio.get_running_loop().time()
-        self._forget(lambda oldest: now - oldest.held_since > self._settings.hold_s)
-        asked = self._asked.get((id, part.child)) if part.second else None
-        if asked is None and (held := self._held.get(id)) and self._belongs(held, part, now):
-            reply.give(row, replace(held.best, bytes_up=0, need_features=False))
-            return
-        event = asked or self._open.get(id)
-        if event is None and part.second and not self._engine.draining:
+        event = (self._asked.get((id, part.child)) if part.second else None) or self._open.get(id)
+        if event is None and part.second:
             reply.give(row, self._control.nothing)
             return
         event = event or self._begin(id, reply.options, now)
@@ -149,6 +152,7 @@ class Collector:
             if not event.unheard:
                 self._wait_for_features(event)
         elif event.state is State.GATHERING and not event.replies:  # or it would be looked at when that is due
+            self._left[event] = None
             self._look_later(event)
 
     def settled(self, event: Event) -> None:
@@ -161,7 +165,9 @@ class Collector:
         if event.parted_from:
             self._engine.settled(event)
             return
-        self._open.pop(id, None)
+        if self._open.pop(id, None):
+            self._places.give(event.options.caller)
+        self._left.pop(event, None)
         self._engine.settled(event)
         if event.answer and event.answer.label >= 0:
             event.shared = not event.swayed and self.stragglers.witnessed(event.contributions)
@@ -193,13 +199,11 @@ class Collector:
         if len(part.present) == self.children.width:  # this child alone fills all places
             event.inputs = {**part.inputs, "present": part.present}
         else:
-            _fill(event, {part.child: part}, self.children)
+            fill(event, {part.child: part}, self.children)
         return event
 
     def _begin(self, id: bytes, options: RequestOptions, now: float) -> Event:
-        if self._engine.draining:
-            raise self._engine.refused()
-        self._make_room()
+        self._places.take(options.caller)
         nothing, policy = self._control.nothing, self._control.policy
         own = options.of_event()
         event = Event(id, self._control.rule, own, {}, nothing.devices, nothing, self, state=State.GATHERING)
@@ -313,7 +317,7 @@ class Collector:
     def _go_on(self, event: Event, parts: Mapping[int, Contribution]) -> None:
         """Hand the event on as `parts` make it, together with all that become complete in this turn of the loop."""
         event.stop_timer()
-        _fill(event, parts, self.children)
+        fill(event, parts, self.children)
         if event.unwanted:
             event.settle(replace(event.best, label=-1, degraded_reason="gone"))
             return
@@ -358,36 +362,30 @@ class Collector:
     def _row(self, event: Event, *, need_features: bool = False) -> Answer:
         return replace(self._control.nothing, policy_version=event.rule.policy.version, need_features=need_features)
 
-    def _make_room(self) -> None:
-        self._forget(lambda oldest: self.pending + self.held >= self._settings.events)
-        if self.pending >= self._room:
+    def _make_room(self, caller: str, parts: Sequence[tuple[bytes, Contribution]]) -> None:
+        """Find places for all new events, for which what is abandoned makes room, or raise and take none."""
+        if self._engine.draining and not all(self._knows(id, part) for id, part in parts):
+            raise self._engine.refused()
+        new = sum(id not in self._open and not part.second for id, part in parts)
+        while new and self._left and not self._places.fits(caller, new):
+            event = next(iter(self._left))
+            del self._left[event]
+            if event.state is State.GATHERING and event.unwanted:
+                event.settle(replace(event.best, label=-1, degraded_reason="gone"))
+        if new and not self._places.fits(caller, new):
             self._metrics.shed.labels("collector").inc()
-            raise Overloaded(f"{self.pending} events are waiting here already; expected fewer than that")
+            held = f"{self.pending} events are waiting here already, {self._places.of(caller)} of them this caller's"
+            raise Overloaded(f"{held}, and {new} more would be; expected fewer")
+        self._forget(lambda oldest: self.pending + self.held + new > self._settings.events)
+
+    def _knows(self, id: bytes, part: Contribution) -> bool:
+        return id in self._open or (part.second and (id, part.child) in self._asked)
+
+    def _forget_old(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._forget(lambda oldest: now - oldest.held_since > self._settings.hold_s)
 
     def _forget(self, ripe: Callable[[Event], bool]) -> None:
         """Hold answered events no longer, the oldest first, while that is said of them."""
         while self._held and ripe(next(iter(self._held.values()))):
             self._held.popitem(last=False)[1].to(State.GONE)
-
-
-def _fill(event: Event, parts: Mapping[int, Contribution], children: Children) -> None:
-    """Spread what all of `parts` sent over the places of the fusion; those of absent children are masked out."""
-    parts = {child: part for child, part in parts.items() if part.inputs}
-    if not parts:
-        return
-    event.devices = np.logical_or.reduce([part.devices for part in parts.values()])
-    if any(part.answered for part in parts.values()):
-        return
-    event.inputs["present"] = _spread({child: part.present for child, part in parts.items()}, children)
-    for name in set.intersection(*(set(part.inputs) for part in parts.values())):
-        event.inputs[name] = _spread({child: part.inputs[name] for child, part in parts.items()}, children)
-
-
-def _spread(rows: Mapping[int, Array], children: Children) -> Array:
-    first = next(iter(rows.values()))
-    spread = np.zeros((children.width, *first.shape[1:]), first.dtype)
-    if first.dtype == np.object_:
-        spread[:] = first[0]  # nothing is no file: an absent child has another's, masked out
-    for child, part in rows.items():
-        spread[children.places[child]] = part
-    return spread

@@ -34,6 +34,7 @@ TRANSITIONS: Final[tuple[tuple[State, State, str, str, str], ...]] = (
     (State.GATHERING, State.DECIDING, "the straggler timeout passed", "timer", "straggler timeout"),
     (State.GATHERING, State.DECIDING, "the drain is over", "service", "`DDNN_DRAIN_S`"),
     (State.GATHERING, State.ANSWERED, "complete, and its callers have left: `gone`", "collector", ""),
+    (State.GATHERING, State.ANSWERED, "its callers have left, and its room is needed: `gone`", "collector", ""),
     (State.DECIDING, State.ANSWERED, "an exit here is sure, or a child was; `max_exit` is reached", "engine", ""),
     (State.DECIDING, State.ASKING, "unsure, and features are missing for what comes next", "engine", ""),
     (State.DECIDING, State.OFFLOADED, "unsure at the last exit here, or there is none", "engine", ""),

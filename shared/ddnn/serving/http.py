@@ -23,6 +23,7 @@ from ddnn.serving.openapi import MODEL, SECURITY, VERSION
 from ddnn.serving.pictures import is_photograph, picture_request
 from ddnn.serving.request import read_budget, read_options, request_id
 from ddnn.serving.service import Service
+from ddnn.serving.shares import caller_of
 from ddnn.types import Exit
 from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error
 
@@ -104,6 +105,7 @@ class App(FastAPI):
             return
         state, headers = scope.setdefault("state", {}), dict(scope["headers"])
         identity = state["request_id"] = request_id(headers.get(b"x-request-id", b""))
+        state["caller"] = caller_of(scope, state.get("peer"))
         if scope["method"] == "POST" and ((path := scope["path"]) in _INFER or _ANY_INFER.fullmatch(path)):
             await self._infer(scope, headers, receive, send)
             return
@@ -200,6 +202,7 @@ class App(FastAPI):
             exits=self._exits,
             request_id=state["request_id"],
             peer=state.get("peer"),
+            caller=state["caller"],
         )
         decoded = perf_counter()
         if options.deadline <= monotonic():

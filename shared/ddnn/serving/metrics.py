@@ -75,6 +75,7 @@ class Metrics:
             "event_ids_reused_total", "Ids used again for something else", outcome=("new_event", "refused")
         )
         self.late = count("deadline_exceeded_total", "Deadlines that passed", where=("uplink", "answer"))
+        self.dropped_lines = count("log_dropped_total", "Lines of the log that nothing read in time")
         self.contributors = histogram("fusion_contributors", "Devices that took part in an event", _SIZES)
         self.missing = count("fusion_missing_total", "Events a device took no part in", device=map(str, devices))
         self.policy = gauge("policy_info", "1 for the policy in force", "version", "criterion")
@@ -95,7 +96,7 @@ class Metrics:
 
     def _counter(self, name: str, text: str, **labels: Iterable[str]) -> Counter:
         counter = Counter(f"ddnn_{name}", text, list(labels), registry=self.registry)
-        for values in product(*labels.values()):
+        for values in product(*labels.values()) if labels else ():
             counter.labels(*values)
         return counter
 

@@ -42,6 +42,7 @@ class RequestOptions:
     max_exit: Exit = Exit.CLOUD  #: answer no higher than this exit
     threshold: float | None = None  #: instead of the policy's threshold at every exit that has one above 0
     wait_ms: float | None = None  #: instead of the policy's straggler timeout: wait for every child, alive or not
+    caller: str = ""  #: whose shares what is held for it counts in
     audit: bool = False  #: its answer is compared with one already given, and counted nowhere
     peer: Peer | None = None  #: the tier that sent it, where certificates say so
     request_id: str = ""
@@ -62,7 +63,9 @@ class RequestOptions:
 
     def of_event(self) -> "RequestOptions":
         """Those of an event that comes with this request and belongs to other callers too: whose it is, no terms."""
-        return RequestOptions(self.deadline, request_id=self.request_id, traceparent=self.traceparent)
+        return RequestOptions(
+            self.deadline, caller=self.caller, request_id=self.request_id, traceparent=self.traceparent
+        )
 
     def headers(self) -> dict[str, str]:
         """Headers of the request upward: the same request id, the same trace with this hop as its parent."""
@@ -104,6 +107,7 @@ def read_options(
     bundle: str,
     exits: Mapping[str, Exit],
     request_id: str,
+    caller: str,
     peer: Peer | None = None,
 ) -> RequestOptions:
     """Read the options of a request that came at loop time `arrived`; raise `BadInput`, or `OtherBundle`.
@@ -129,6 +133,7 @@ def read_options(
         audit="audit" in asked and request.flag("audit"),
         peer=peer,
         request_id=request_id,
+        caller=caller,
         traceparent=headers.get(b"traceparent", b""),
     )
 

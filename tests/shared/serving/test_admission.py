@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from time import monotonic
 from typing import Any
 
@@ -20,17 +20,10 @@ from ddnn.settings import Settings
 from ddnn.types import Exit
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, Fleet
-from real_port import serving
+from real_port import serving, until
 
 DEVICES = [0]
 EVENT = np.array([b"e"], np.object_)
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Let the loop turn until it has happened."""
-    async with asyncio.timeout(30):
-        for _ in iter(happened, True):
-            await asyncio.sleep(0)
 
 
 class Door:

@@ -1,0 +1,47 @@
+"""Those below a tier that joins, and how what they send is laid out for its sections."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddnn.serving.event import Contribution, Event
+from ddnn.types import Array, Ints
+
+__all__ = ["Children", "Place", "fill"]
+
+Place = slice | Ints  #: where a child's rows go in the fusion of its tier
+
+
+@dataclass(frozen=True)
+class Children:
+    """Those below a tier, and what an event of all of them is."""
+
+    places: Sequence[Place]  #: of each child, in the fusion
+    width: int  #: places there are
+    devices: Sequence[int]  #: all devices below
+    event_bytes: int  #: what an event's tensors may grow to, when all have sent all
+    patience: int = 1  #: times as long as the policy or the request says are children waited for
+
+
+def fill(event: Event, parts: Mapping[int, Contribution], children: Children) -> None:
+    """Spread what all of `parts` sent over the places of the fusion; those of absent children are masked out."""
+    parts = {child: part for child, part in parts.items() if part.inputs}
+    if not parts:
+        return
+    event.devices = np.logical_or.reduce([part.devices for part in parts.values()])
+    if any(part.answered for part in parts.values()):
+        return
+    event.inputs["present"] = _spread({child: part.present for child, part in parts.items()}, children)
+    for name in set.intersection(*(set(part.inputs) for part in parts.values())):
+        event.inputs[name] = _spread({child: part.inputs[name] for child, part in parts.items()}, children)
+
+
+def _spread(rows: Mapping[int, Array], children: Children) -> Array:
+    first = next(iter(rows.values()))
+    spread = np.zeros((children.width, *first.shape[1:]), first.dtype)
+    if first.dtype == np.object_:
+        spread[:] = first[0]  # nothing is no file: an absent child has another's, masked out
+    for child, part in rows.items():
+        spread[children.places[child]] = part
+    return spread
