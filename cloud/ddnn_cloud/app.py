@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
+from ddnn.codec import filled, parted
 from ddnn.errors import BadInput
 from ddnn.golden import largest_score, sent_by
 from ddnn.policy import MOST_VERSIONS
@@ -37,7 +38,10 @@ class CloudService(Service):
         topology = parts.bundle.topology
         (given,) = topology.sent(Tier.EDGE)
         self._by_edge, self._devices, self._classes = given.child is Tier.EDGE, parts.devices, parts.classes
-        self._below = [(list(edge.devices), _carried(parts, len(edge.devices))) for edge in topology.edges]
+        self._below = [(list(edge.devices), _carried(parts, index)) for index, edge in enumerate(topology.edges)]
+        self._rows = [topology.rows(given, _senders(topology, index)) for index in range(len(topology.edges))]
+        longest = topology.features(given.child)
+        self._longest = longest.row[0] if longest and any(self._rows) else 0
         self._scores, self._largest = topology.score_codec(Exit.DEVICE), largest_score(parts.bundle)
         self._exits_below = {exit.value.encode(): exit for exit in topology.exits[:-1]}
         inputs = _inputs(parts)
@@ -74,6 +78,9 @@ class CloudService(Service):
             tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]), missing=carried.missing)
             if carried.unpack:  # here, as in the section a file that cannot be read fails the events of others too
                 carried.unpack(tensor)
+            if unequal := self._rows[child]:  # the section takes those of all side by side
+                many = not self._by_edge
+                tensor = parted(tensor, unequal, self._longest) if many else filled(tensor, self._longest)
         here = self._took_part(request, rows, len(mine))
         if len(mine) == self._devices:  # one edge has them all, in order
             devices = here.copy()
@@ -109,12 +116,21 @@ class CloudService(Service):
         return [self._exits_below[value] for value in given]
 
 
-def _carried(parts: Parts, devices: int) -> TensorSpec:
-    """What an edge of so many devices sends of an event that it was not sure of; -1 = any number."""
+def _carried(parts: Parts, edge: int) -> TensorSpec:
+    """What edge number `edge` sends of an event that it was not sure of."""
     topology = parts.bundle.topology
     (given,) = topology.sent(Tier.EDGE)
-    places = () if given.child is Tier.EDGE else (devices,)
-    return input_tensor(topology, given, 0, parts.classes, *places, optional=_may_answer(topology))
+    children = _senders(topology, edge)
+    places = () if given.child is Tier.EDGE else (len(children),)
+    spec = input_tensor(topology, given, children[0], parts.classes, *places, optional=_may_answer(topology))
+    unequal = topology.rows(given, children)
+    return replace(spec, shape=(-1, sum(unequal))) if unequal else spec
+
+
+def _senders(topology: Topology, edge: int) -> Sequence[int]:
+    """Whose features or views an edge sends: its own, or its devices'."""
+    (given,) = topology.sent(Tier.EDGE)
+    return (edge,) if given.child is Tier.EDGE else topology.edges[edge].devices
 
 
 def _may_answer(topology: Topology) -> bool:
@@ -128,7 +144,7 @@ def _inputs(parts: Parts) -> list[TensorSpec]:
     sizes = {len(edge.devices) for edge in edges}
     devices, most = (sizes.pop() if len(sizes) == 1 else -1), max(len(edge.devices) for edge in edges)
     specs = [
-        replace(_carried(parts, devices), most=most),
+        _any_edges([_carried(parts, edge) for edge in range(len(edges))]),
         TensorSpec("present", "BOOL", (-1, devices), most=most),
         TensorSpec("event", "BYTES", (-1,), optional=True),
     ]
@@ -143,6 +159,13 @@ def _inputs(parts: Parts) -> list[TensorSpec]:
     ]
 
 
+def _any_edges(carried: Sequence[TensorSpec]) -> TensorSpec:
+    """What any of the edges sends; -1 where theirs are of different sizes."""
+    sizes = [set(each) for each in zip(*(spec.shape for spec in carried), strict=True)]
+    most = max((max(size) for size in sizes if len(size) > 1), default=0)
+    return replace(carried[0], shape=[size.pop() if len(size) == 1 else -1 for size in sizes], most=most)
+
+
 def _example(parts: Parts) -> tuple[dict[str, Array], Parameters]:
     golden, topology = parts.bundle.golden, parts.bundle.topology
     mine = list(topology.edges[0].devices)
@@ -151,8 +174,11 @@ def _example(parts: Parts) -> tuple[dict[str, Array], Parameters]:
     (given,) = topology.sent(Tier.EDGE)
     events = {name: array[row] for name, array in golden.items()}
     children = [0] if given.child is Tier.EDGE else mine
-    rows = [sent_by(events, given.child, given.what, child) for child in children]
-    sent = rows[0] if given.child is Tier.EDGE else np.stack(rows, axis=1)
+    rows = [sent_by(topology, events, given, child) for child in children]
+    if given.child is Tier.EDGE or topology.rows(given, children):
+        sent = np.concatenate(rows, axis=-1)
+    else:
+        sent = np.stack(rows, axis=1)
     return {given.what: sent, "present": present[row]}, {"edge": 0}
 
 
@@ -181,5 +207,6 @@ def _children(parts: Parts) -> Children:
         slice(number, number + 1) if by_edge else np.array(edge.devices) for number, edge in enumerate(topology.edges)
     ]
     width = len(topology.edges) if by_edge else parts.devices
-    size = width * topology.bytes(given, 0, parts.classes)
+    senders = range(len(topology.edges) if by_edge else parts.devices)
+    size = width * max(topology.bytes(given, child, parts.classes) for child in senders)
     return Children(places, width, range(parts.devices), size, _EDGES_WAIT_TOO)

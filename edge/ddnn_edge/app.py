@@ -1,10 +1,14 @@
 """The edge tier: joins what its devices send, and sends to the cloud what no exit here is sure of."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import httpx
 import numpy as np
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
+from ddnn.codec import filled
 from ddnn.errors import BadInput
 from ddnn.golden import largest_score, sent_by
 from ddnn.policy import MOST_VERSIONS
@@ -37,12 +41,13 @@ class EdgeService(Service):
         self._mine, self._classes = topology.edges[parts.settings.index].devices, parts.classes
         self._present = np.ones(1, np.bool_)
         self._alone = np.eye(parts.devices, dtype=np.bool_)
-        self._payload = _payload(parts, self._mine[0])
+        self._payload = {device: _payload(parts, device) for device in self._mine}
+        self._longest = _longest(topology, self._mine)
         self._scores, self._largest = topology.score_codec(Exit.DEVICE), largest_score(parts.bundle)
         self._second = {given.what for given in topology.sent(Tier.DEVICE, "asked")}
         can_answer = Exit.DEVICE in topology.exits
         answered = [TensorSpec("answered", "BOOL", (-1,), optional=True)] if can_answer else []
-        inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._payload, *answered]
+        inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._described(), *answered]
         self._names = tuple(spec.name for spec in inputs)
         example = _example(parts, self._mine[0])
         super().__init__(parts, engine, inputs, example, collector=collector, need_features=True)
@@ -66,7 +71,7 @@ class EdgeService(Service):
             mine = ", ".join(map(str, self._mine))
             raise BadInput(f"parameter 'device' is {shown(device)}; this edge joins the devices {mine}")
         self.demand(options.peer, device)
-        given = [spec for spec in self._payload if spec.name in request.inputs] or self._payload[-1:]
+        given = [spec for spec in self._payload[device] if spec.name in request.inputs] or self._payload[device][-1:]
         second = given[0].name in self._second
         events = row_ids(request, given[0].name, self.settings.max_batch)
         rows = len(events)
@@ -79,6 +84,8 @@ class EdgeService(Service):
         for spec in given:
             if spec.unpack:  # here, as in the section a file that cannot be read fails the events of others too
                 spec.unpack(tensors[spec.name])
+        if self._longest and "features" in tensors:  # fusion takes those of all devices side by side
+            tensors["features"] = filled(tensors["features"], self._longest)
         if "scores" in tensors:  # here, as sections, votes and the answers of sure devices all take them
             scores = self._scores.unpack(tensors["scores"], (self._classes,))
             tensors["scores"] = np.clip(scores, -self._largest, self._largest)
@@ -98,6 +105,20 @@ class EdgeService(Service):
             parts.append((event, part))
         return parts
 
+    def _described(self) -> list[TensorSpec]:
+        """What any device sends; -1 where their features are of unequal lengths."""
+        first = self._payload[self._mine[0]]
+        if not self._longest:
+            return first
+        return [spec if spec.name == "scores" else replace(spec, shape=(-1, -1), most=self._longest) for spec in first]
+
+
+def _longest(topology: Topology, mine: Sequence[int]) -> int:
+    """Elements of a row of features as sections take it, where devices send fewer; else 0."""
+    unequal = any(topology.rows(given, mine) for given in _sent(topology))
+    longest = topology.features(Tier.DEVICE)
+    return longest.row[0] if unequal and longest else 0
+
 
 def _payload(parts: Parts, device: int) -> list[TensorSpec]:
     topology, sent = parts.bundle.topology, _sent(parts.bundle.topology)
@@ -110,9 +131,10 @@ def _sent(topology: Topology) -> tuple[Input, ...]:
 
 def _example(parts: Parts, device: int) -> tuple[dict[str, Array], Parameters]:
     golden = {name: array[:1] for name, array in parts.bundle.golden.items()}
-    rows = {spec.name: sent_by(golden, Tier.DEVICE, spec.name, device) for spec in _payload(parts, device)}
+    topology = parts.bundle.topology
+    rows: dict[str, Array] = {given.what: sent_by(topology, golden, given, device) for given in _sent(topology)}
     if "scores" in rows:
-        rows["scores"] = parts.bundle.topology.score_codec(Exit.DEVICE).pack(rows["scores"])
+        rows["scores"] = topology.score_codec(Exit.DEVICE).pack(rows["scores"])
     return rows, {"device": device}
 
 
@@ -140,7 +162,8 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
 
 def _children(parts: Parts, mine: tuple[int, ...]) -> Children:
     topology, count = parts.bundle.topology, len(mine)
-    each = sum(topology.bytes(given, mine[0], parts.classes) for given in _sent(topology))
+    sent = _sent(topology)
+    each = max(sum(topology.bytes(given, device, parts.classes) for given in sent) for device in mine)
     return Children([slice(place, place + 1) for place in range(count)], count, mine, count * each)
 
 
@@ -148,14 +171,17 @@ def _offload(parts: Parts, mine: tuple[int, ...]) -> ToCloud | None:
     if not parts.uplink:
         return None
     topology, settings = parts.bundle.topology, parts.settings
+    carried = topology.sent(Tier.EDGE)
+    unequal = [topology.rows(given, mine) for given in carried if given.child is Tier.DEVICE]
     kind = ToJoiningCloud if len(topology.edges) > 1 else ToCloud
     return kind(
         parts.uplink,
         parts.metrics,
-        carries=tuple(given.what for given in topology.sent(Tier.EDGE)),
+        carries=tuple(given.what for given in carried),
         background=settings.max_background,
         edge=settings.index,
         devices_below=mine,
         max_batch=min(_MOST_AT_ONCE, settings.max_batch),
         scores=topology.score_codec(Exit.DEVICE),
+        rows=next(iter(unequal), ()),
     )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ddnn.codec import Codec
+from ddnn.codec import Codec, joined
 from ddnn.serving.event import Event, State
 from ddnn.serving.offload import Offload, charge, event_tensor
 from ddnn.types import Array
@@ -24,9 +24,18 @@ class ToCloud(Offload):
     """To a cloud that joins no edges: while requests are in flight, and not overdue, the next events gather."""
 
     def __init__(
-        self, *args: Any, edge: int, devices_below: Sequence[int], max_batch: int, scores: Codec, **kwargs: Any
+        self,
+        *args: Any,
+        edge: int,
+        devices_below: Sequence[int],
+        max_batch: int,
+        scores: Codec,
+        rows: Sequence[int] = (),
+        **kwargs: Any,
     ) -> None:
+        """`rows`: elements of what each device sent, where these are unequal and go up as they came."""
         super().__init__(*args, **kwargs)
+        self._rows = rows
         self._edge, self._below, self._max_batch, self._scores = edge, list(devices_below), max_batch, scores
         self._queue: deque[Event] = deque()
         self._in_flight = 0
@@ -42,6 +51,8 @@ class ToCloud(Offload):
     async def post(self, events: Sequence[Event]) -> None:
         names = (*self.carries, "present")
         inputs: dict[str, Array] = {name: np.stack([event.inputs[name] for event in events]) for name in names}
+        if self._rows:
+            inputs["features"] = joined(inputs["features"], self._rows)
         charge(events, inputs)
         if all(event.id is not None for event in events):
             inputs["event"] = event_tensor(events)

@@ -7,7 +7,7 @@ Legend: `…` any leading axes, events and often children; `shape` is that of on
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from io import BytesIO
 from typing import Final
@@ -21,7 +21,8 @@ from ddnn.picture import CHANNELS, decode, opened
 from ddnn.types import Array, Bits
 from ddnn.wire import DATATYPES
 
-__all__ = ["CODECS", "Bitwise", "Codec", "Image", "Plain", "codec_of", "payload_of"]
+__all__ = ["CODECS", "Bitwise", "Codec", "Image", "Plain", "codec_of"]
+__all__ += ["filled", "joined", "parted", "payload_of", "trims"]
 
 Shape = tuple[int, ...]
 _PAYLOAD: Final = ("view", "scores", "features", "present")
@@ -158,6 +159,28 @@ def codec_of(name: str, datatype: str = "FP32") -> Codec:
         raise BadConfig(f"codec is {name!r}, which makes a {type(found).__name__}; expected a ddnn.codec.Codec")
     found.name = name
     return found
+
+
+def trims(name: str) -> bool:
+    """Whether the row of fewer values is the start of the row of more, zeros behind: children may send fewer."""
+    return re.fullmatch("bits[1248]|float16|float32", name) is not None
+
+
+def filled(values: Array, count: int) -> Array:
+    """Values, or a row, of a child that sends fewer than others: (…, m) → (…, count), zeros behind."""
+    lacking = count - values.shape[-1]
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, lacking)]) if lacking > 0 else values
+
+
+def joined(rows: Array, lengths: Sequence[int]) -> Array:
+    """Rows (B, n, longest) of n children → (B, Σ lengths), without the zeros behind."""
+    return rows[:, np.arange(rows.shape[2]) < np.array(lengths)[:, np.newaxis]]
+
+
+def parted(row: Array, lengths: Sequence[int], longest: int) -> Array:
+    """The inverse: (B, Σ lengths) → (B, n, longest)."""
+    parts = np.split(row, np.cumsum(lengths)[:-1], axis=1)
+    return np.stack([filled(part, longest) for part in parts], axis=1)
 
 
 def _encode(view: Array, codec: Image) -> bytes:

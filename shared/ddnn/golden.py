@@ -85,9 +85,13 @@ def there(topology: Topology, spec: SectionSpec, present: Bools) -> Bools:
     return np.stack([present[:, list(topology.edges[child].devices)].any(axis=1) for child in children], axis=1)
 
 
-def sent_by(answers: Mapping[str, Array], tier: Tier, what: str, child: int) -> Array:
+def sent_by(topology: Topology, answers: Mapping[str, Array], given: Input, child: int) -> Array:
     """(N, …) the view, scores or features of one device or edge, as it sends them."""
-    return answers[f"view_{child}"] if what == "view" else answers[f"{tier}_{what}"][:, child]
+    if given.what == "view":
+        return answers[f"view_{child}"]
+    rows = answers[f"{given.child}_{given.what}"][:, child]
+    fewer = topology.rows(given, [child])
+    return rows[:, : fewer[0]] if fewer else rows
 
 
 def _of_children(
@@ -131,7 +135,8 @@ def compare(
     if spec.features is None or "features" not in outputs:
         return turned
     features, found = spec.features, outputs["features"].astype(np.float64)
-    torch = features.unpack(answers[f"{spec.tier}_features"][:, spec.index]).astype(np.float64)
+    own = Input(child=spec.tier, what="features", codec=features.codec, when="always")
+    torch = features.unpack(sent_by(topology, answers, own, spec.index)).astype(np.float64)
     ties = TIES.unpack(answers[f"{spec.tier}_ties"][:, spec.index], features.shape)
     off = np.abs(found - torch) - features.coded.tolerance * np.maximum(np.abs(torch), 1)
     wrong = ~(off <= TOLERANCE + ties) & sure[:, np.newaxis]

@@ -5,13 +5,13 @@ tier below, in a codec, sent always or when asked for; its features go up.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-from ddnn.codec import Codec, codec_of
+from ddnn.codec import Codec, codec_of, filled, trims
 from ddnn.picture import CHANNELS, Picture
 from ddnn.seal import Frozen
 from ddnn.types import Array, Exit, Tier
@@ -101,9 +101,19 @@ class Features(Frozen):
         """The codec itself."""
         return codec_of(self.codec)
 
+    @property
+    def row(self) -> Shape:
+        """Shape of one row on the wire."""
+        return self.coded.wire_shape(self.shape)
+
+    def fewer(self, longest: "Features") -> bool:
+        """Whether these are the start of another section's, which has more of the kind."""
+        alike = self.codec == longest.codec and trims(self.codec)
+        return alike and len(self.shape) == len(longest.shape) == 1 and self.values <= longest.values
+
     def pack(self, values: Array) -> Array:
-        """What the section gives, (…, n) → rows on the wire."""
-        return self.coded.pack(values)
+        """What the section, or one that gives fewer, gives: (…, n) → rows on the wire."""
+        return self.coded.pack(filled(values, self.values))
 
     def unpack(self, rows: Array) -> Array:
         """Rows on the wire → what the section above takes, (…, n)."""
@@ -216,7 +226,9 @@ class Topology(Frozen):
             ending = [section for section in self.sections if section.exit is exit]
             if sorted(section.index for section in ending) != list(range(places[exit])):
                 raise ValueError(f"the {exit} exit has {len(ending)} sections; expected one for each of {places[exit]}")
-            if len({section.features for section in ending}) > 1:
+            made = [section.features for section in ending]
+            most = _longest(made)
+            if len(set(made)) > 1 and not all(each and most and each.fewer(most) for each in made):
                 raise ValueError(f"the sections of the {exit} exit give different features; expected all alike")
         for section in self.sections:
             if section.tier is not _TIER_OF[section.exit]:
@@ -224,8 +236,8 @@ class Topology(Frozen):
             for given in section.inputs:
                 below = _TIERS.index(given.child) < _TIERS.index(section.tier)
                 own = section.tier is given.child is Tier.DEVICE and given.what == "view"
-                made = given.what != "features" or self.features(given.child) is not None
-                if not (made and (below or own)):
+                there = given.what != "features" or self.features(given.child) is not None
+                if not (there and (below or own)):
                     raise ValueError(f"{section.file} takes {given.what} of the {given.child}, which gives it none")
         return self
 
@@ -234,33 +246,42 @@ class Topology(Frozen):
         cls,
         views: Sequence[View],
         edges: Sequence[Sequence[int]],
-        device: Features | None,
-        edge: Features | None = None,
+        device: Features | Sequence[Features] | None,
+        edge: Features | Sequence[Features] | None = None,
         *,
         files: Files | None = None,
         fusion: Mapping[Level, Fusion] | None = None,
     ) -> "Topology":
         """The paper's configurations: sections and exits follow from which features go up.
 
-        `device`: what devices send; none: raw views go up, and the cloud's is the only section. `edge`: what edges
-        send; none: they have no section, and pass on what their devices send. `files`: their usual names.
+        `device`: what devices send, all alike or each its own; none: raw views go up, and the cloud's is the only
+        section. `edge`: what edges send; none: they have no section, and pass on what their devices send. `files`:
+        their usual names.
         """
-        files = files or Files.usual(len(views) if device else 0, len(edges), section=edge is not None)
+        device, edge = _each(device, len(views)), _each(edge, len(edges))
+        files = files or Files.usual(len(views) if device else 0, len(edges), section=bool(edge))
         view = Input(child=Tier.DEVICE, what="view", codec="view", when="always")
         scores = Input(child=Tier.DEVICE, what="scores", codec="float32", when="always")
-        own = device and Input(child=Tier.DEVICE, what="features", codec=device.codec, when="asked")
-        up = edge and Input(child=Tier.EDGE, what="features", codec=edge.codec, when="always")
-        rows: list[tuple[Tier, Exit, Sequence[str], Input, Features | None]] = [
+        own = Input(child=Tier.DEVICE, what="features", codec=device[0].codec, when="asked") if device else None
+        up = Input(child=Tier.EDGE, what="features", codec=edge[0].codec, when="always") if edge else None
+        rows: list[tuple[Tier, Exit, Sequence[str], Input, Sequence[Features]]] = [
             (Tier.DEVICE, Exit.DEVICE, files.devices, view, device),
-            (Tier.EDGE, Exit.LOCAL, files.locals, scores, None),
+            (Tier.EDGE, Exit.LOCAL, files.locals, scores, ()),
             (Tier.EDGE, Exit.EDGE, files.edges, own or view, edge),
-            (Tier.CLOUD, Exit.CLOUD, [files.cloud], up or own or view, None),
+            (Tier.CLOUD, Exit.CLOUD, [files.cloud], up or own or view, ()),
         ]
         return cls(
             devices=tuple(DeviceSpec(view=view) for view in views),
             edges=tuple(EdgeSpec(devices=tuple(devices)) for devices in edges),
             sections=tuple(
-                SectionSpec(tier=tier, index=index, file=file, exit=exit, inputs=(given,), features=features)
+                SectionSpec(
+                    tier=tier,
+                    index=index,
+                    file=file,
+                    exit=exit,
+                    inputs=(given,),
+                    features=features[index] if features else None,
+                )
                 for tier, exit, names, given, features in rows
                 for index, file in enumerate(names)
             ),
@@ -300,8 +321,16 @@ class Topology(Frozen):
         return self.edges[section.index].devices if section.tier is Tier.EDGE else tuple(range(len(self.devices)))
 
     def features(self, tier: Tier) -> Features | None:
-        """What the sections of a tier give upward, all alike; none where it has no section or nothing is above."""
-        return next((each.features for each in self.sections if each.tier is tier and each.features), None)
+        """What the sections of a tier give upward, as those above take it: where some give fewer, as many as the most.
+
+        None where it has no section or nothing is above.
+        """
+        return _longest(each.features for each in self.sections if each.tier is tier)
+
+    def own_features(self, tier: Tier, index: int) -> Features | None:
+        """What device or edge number `index` gives upward."""
+        made = (each.features for each in self.sections if each.tier is tier and each.index == index and each.features)
+        return next(made, None)
 
     def sent(self, tier: Tier, when: When = "always") -> tuple[Input, ...]:
         """What a device or edge sends; an edge's first message has all that the cloud takes of its devices, too."""
@@ -331,7 +360,7 @@ class Topology(Frozen):
 
     def shape(self, given: Input, child: int, classes: int = 0) -> Shape:
         """Shape of what a section takes of child number `child`; scores have K `classes`."""
-        features = self.features(given.child)
+        features = self.own_features(given.child, child)
         if given.what == "features" and features:
             return features.shape
         return self.devices[child].view.shape if given.what == "view" else (classes,)
@@ -339,3 +368,18 @@ class Topology(Frozen):
     def bytes(self, given: Input, child: int, classes: int) -> int:
         """Size on the wire of what a section takes of child number `child`."""
         return self.codec(given, child).bytes(self.shape(given, child, classes))
+
+    def rows(self, given: Input, children: Sequence[int]) -> tuple[int, ...]:
+        """Elements of each child's row on the wire, where features of their tier are of unequal lengths; else none."""
+        made = {each.index: each.features for each in self.sections if each.tier is given.child and each.features}
+        if given.what != "features" or len(set(made.values())) == 1:
+            return ()
+        return tuple(made[child].row[0] for child in children)
+
+
+def _longest(features: Iterable[Features | None]) -> Features | None:
+    return max((each for each in features if each), key=lambda each: each.values, default=None)
+
+
+def _each(features: Features | Sequence[Features] | None, count: int) -> Sequence[Features]:
+    return [features] * count if isinstance(features, Features) else features or ()

@@ -49,7 +49,10 @@ class Messages:
         for given in self._topology.sent(Tier.EDGE):
             own = given.child is Tier.EDGE
             rows = [self._row(given, child) for child in ([edge] if own else devices)]
-            tensors[given.what] = rows[0] if own else np.stack(rows, axis=1)
+            if own or self._topology.rows(given, devices):
+                tensors[given.what] = np.concatenate(rows, axis=-1)
+            else:
+                tensors[given.what] = np.stack(rows, axis=1)
         return _size({"edge": edge}, {**tensors, "present": self._present(edge)})
 
     def answered(self, edge: int, exit: Exit) -> Size:

@@ -68,11 +68,11 @@ def test_scores_go_up_in_half_precision_where_that_changes_no_decision(
     assert bundle.topology.score_codec(Exit.DEVICE).name == scores["codec"] == codec
     assert len(sentences) == len(set(sentences))
     assert sent_lines([scores, features, up]) == [
-        f"device → edge: scores, {scores['bits']} bits a number, {scores['bytes']} bytes;"
+        f"device → edge: scores, {scores['bits']} bits a number, {scores['bytes'][0]} bytes;"
         " when asked for, features, 1 bit a number, 1 byte (a raw view has 20)",
         "edge → cloud: features, 1 bit a number, 1 byte (the raw views have 40)",
     ]
-    assert scores["bytes"] == 3 * scores["bits"] // 8
+    assert scores["bytes"] == [3 * scores["bits"] // 8] * 2
 
 
 def test_a_view_that_goes_up_itself_is_said_to(tmp_path: Path) -> None:

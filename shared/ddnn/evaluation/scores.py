@@ -147,15 +147,15 @@ class Recorder:
         shape, codec = (len(self._data), count), self.topology.score_codec(spec.exit)
         scores = answers.setdefault(f"{spec.exit}_scores", np.zeros((*shape, self._classes), np.float32))
         sent: Array | None = None
-        if spec.features:
-            row = spec.features.coded.sample(spec.features.shape)
+        if features := self.topology.features(spec.tier) if spec.features else None:
+            row = features.coded.sample(features.shape)
             sent = answers.setdefault(f"{spec.tier}_features", np.zeros((*shape, *row.shape[1:]), row.dtype))
         for start in range(0, len(rows), self._batch):
             few = rows[start : start + self._batch]
             outputs = self._sections[spec.file].run(**taken(self.topology, spec, answers, few))
             scores[few, spec.index] = codec.arrived(outputs["scores"], (self._classes,))
-            if spec.features and sent is not None:
-                sent[few, spec.index] = spec.features.pack(outputs["features"])
+            if features and sent is not None:
+                sent[few, spec.index] = features.pack(outputs["features"])
 
 
 def record(

@@ -76,7 +76,7 @@ def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> nn.Module:
         take = _Decode(network.cut(given.child), len(topology.children(spec, given)), features.shape)
     elif given.what == "view" and spec.tier is Tier.CLOUD:
         take = _Views(network)
-    return _Graph(section, take, network.cut(spec.tier) if spec.features else None)
+    return _Graph(section, take, network.cut(spec.tier).first(spec.features.values) if spec.features else None)
 
 
 def _write(graph: nn.Module, inputs: dict[str, Tensor], spec: SectionSpec, file: Path) -> None:

@@ -117,7 +117,10 @@ def _arrays(network: DDNN, views: Sequence[Array], present: Bools) -> dict[str, 
             continue
         with torch.no_grad():
             levels, near = network.cut(tier).encode(cut), network.cut(tier).near(cut, TOLERANCE)
-        arrays[f"{tier}_features"] = features.pack(levels.flatten(2).numpy())
+        values = levels.flatten(2).numpy()
+        for section in (each for each in topology.sections if each.tier is tier and each.features):
+            values[:, section.index, section.features.values :] = 0  # type: ignore[union-attr]  # places it has none for
+        arrays[f"{tier}_features"] = features.pack(values)
         arrays[f"{tier}_ties"] = TIES.pack(near.flatten(2).to(torch.uint8).numpy())
     return arrays
 

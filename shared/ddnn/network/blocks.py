@@ -5,7 +5,7 @@ out, never taken for zeros that were seen. An event with no child present gives 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -138,7 +138,7 @@ def _spread(present: Tensor, x: Tensor) -> Tensor:
 class Max(nn.Module):
     """The largest value among present children, each component; (B, n, *shape) → (B, *shape)."""
 
-    def __init__(self, children: int, shape: Shape) -> None:
+    def __init__(self, children: int, shape: Shape, lengths: Sequence[int] = ()) -> None:
         super().__init__()
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
@@ -157,17 +157,28 @@ class Mean(Max):
 
 
 class Concat(nn.Module):
-    """Children side by side on the channel axis, a learned token for an absent one; (B, n, C, …) → (B, n·C, …)."""
+    """Children side by side on the channel axis, a learned token for an absent one; (B, n, C, …) → (B, n·C, …).
 
-    def __init__(self, children: int, shape: Shape) -> None:
+    Of children that give fewer numbers than others, `lengths` of each, only those: (B, n, C) → (B, Σ lengths).
+    """
+
+    given: Tensor | None
+
+    def __init__(self, children: int, shape: Shape, lengths: Sequence[int] = ()) -> None:
         super().__init__()
         self.absent = nn.Parameter(torch.zeros(children, *shape))
         self.joined = (children * shape[0], *shape[1:])
+        places = torch.arange(children * shape[0]).reshape(children, -1)
+        given = [row[:length] for row, length in zip(places, lengths, strict=True)] if lengths else []
+        self.register_buffer("given", torch.cat(given) if given else None, persistent=False)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        if not self.training:
-            return torch.where(_spread(present, x), x, self.absent).reshape(-1, *self.joined)
-        return _Filled.apply(x, self.absent, present).reshape(-1, *self.joined)  # type: ignore[no-any-return, no-untyped-call]
+        if self.training:
+            filled: Tensor = _Filled.apply(x, self.absent, present)  # type: ignore[no-untyped-call]
+        else:
+            filled = torch.where(_spread(present, x), x, self.absent)
+        seen = filled.reshape(-1, *self.joined)
+        return seen if self.given is None else seen[:, self.given]
 
 
 class _Filled(torch.autograd.Function):
@@ -193,7 +204,7 @@ class Attention(nn.Module):
     2018, with weights a child). All logits start at zero: a plain mean.
     """
 
-    def __init__(self, children: int, shape: Shape) -> None:
+    def __init__(self, children: int, shape: Shape, lengths: Sequence[int] = ()) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(children, math.prod(shape)))
         self.bias = nn.Parameter(torch.zeros(children))
@@ -206,4 +217,4 @@ class Attention(nn.Module):
 
 
 FUSIONS: Final[dict[str, Make]] = {"max": Max, "mean": Mean, "concat": Concat, "attention": Attention}
-"""By name, from (children, shape of one child)."""
+"""By name, from (children, shape of one child), and the lengths of those that give fewer."""

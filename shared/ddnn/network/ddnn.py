@@ -1,10 +1,12 @@
 """The whole network: devices, local exits, edges and cloud as one module."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
@@ -12,7 +14,7 @@ from ddnn.network import batched
 from ddnn.network.normalise import Normalise
 from ddnn.network.plan import Plan, Shape, Wanted
 from ddnn.network.quantise import Quantiser, quantiser
-from ddnn.network.sections import Local, features_of, make_section, normaliser
+from ddnn.network.sections import Blocks, Local, features_of, make_section, normaliser
 from ddnn.topology import Features, Files, Fusion, Level, Topology
 from ddnn.types import Tier
 
@@ -38,7 +40,8 @@ class DDNN(nn.Module):
         config = plan.config
         self.plan = plan
         different = 1 if config.shared_weights else len(plan.views)
-        self.devices, below = _built([plan.device(index) for index in range(0 if plan.raw else different)])
+        self.devices, each = _built([plan.device(index) for index in range(0 if plan.raw else different)], plan)
+        below, lengths = _longest(each, len(plan.views))
         # Without device sections the views are still normalised by device, in the cloud.
         self.raw_views = nn.ModuleList(
             normaliser(view, config) for view in (plan.views[:different] if plan.raw else ())
@@ -46,18 +49,25 @@ class DDNN(nn.Module):
         self.locals = nn.ModuleList(
             Local(config.local_fusion, len(group), plan.classes) for group in (() if plan.raw else plan.edges)
         )
-        wanted = [plan.edge(index, below or ()) for index in range(len(plan.edges) if config.edge_section else 0)]
-        self.edges, up = _built(wanted)
-        self.cloud = make_section(last := plan.cloud(up or below, len(plan.edges) if up else len(plan.views)))
+        groups = plan.edges if config.edge_section else ()
+        of_each = [[lengths[device] for device in group] if lengths else () for group in groups]
+        wanted = [plan.edge(index, below or (), given) for index, given in enumerate(of_each)]
+        self.edges, each_up = _built(wanted, plan)
+        up, lengths_up = _longest(each_up, len(groups))
+        children = (up, len(groups), lengths_up) if up else (below, len(plan.views), lengths)
+        self.cloud = make_section(last := plan.cloud(*children))
         features_of(self.cloud, last)
         self.cuts = nn.ModuleDict()
         """The quantiser between a tier's features and the tier above."""
-        self._features: dict[Tier, Features] = {}
-        for tier, shape, table in ((Tier.DEVICE, below, config.device), (Tier.EDGE, up, config.edge)):
+        self._features: dict[Tier, Sequence[Features]] = {}
+        cuts = (Tier.DEVICE, below, each, config.device), (Tier.EDGE, up, each_up, config.edge)
+        for tier, shape, shapes, table in cuts:
             if shape:
                 cut = quantiser(codec_of(table.cut_codec), shape, table.cut_range)
                 self.cuts[tier] = cut.requires_grad_(not table.pass_on)  # what is passed on keeps its levels
-                self._features[tier] = Features(shape=shape, codec=table.cut_codec)
+                count = len(plan.views) if tier is Tier.DEVICE else len(plan.edges)
+                every = shapes if len(shapes) == count else shapes * count  # devices may share their one section
+                self._features[tier] = [Features(shape=each, codec=table.cut_codec) for each in every]
 
     @property
     def topology(self) -> Topology:
@@ -111,7 +121,7 @@ class DDNN(nn.Module):
             parts = batched.forward([self.devices[index] for index in group], [views[index] for index in group])
             pairs |= zip(group, zip(*(part.unbind(dim=1) for part in parts), strict=True), strict=True)
         scores, cuts = zip(*(pairs[index] for index in range(len(views))), strict=True)
-        return torch.stack(scores, dim=1), torch.stack(cuts, dim=1)
+        return torch.stack(scores, dim=1), _side_by_side(cuts)
 
     def above(self, scores: Tensor, cuts: Tensor, present: Tensor) -> Scored:
         """The upper sections, on what `below` gave."""
@@ -125,20 +135,43 @@ class DDNN(nn.Module):
         if not len(self.edges):
             return Scored(scores, torch.stack(local, 1), None, self.cloud(features, present), cuts, None)
         pairs = [edge(features[:, group], present[:, group]) for edge, group in zip(self.edges, groups, strict=True)]
-        edge_scores, edge_cuts = (torch.stack(part, dim=1) for part in zip(*pairs, strict=True))
+        edge_scores, up = zip(*pairs, strict=True)
+        edge_cuts = _side_by_side(up)
         cloud = self.cloud(self.cut(Tier.EDGE)(edge_cuts), self.alive(present))
-        return Scored(scores, torch.stack(local, 1), edge_scores, cloud, cuts, edge_cuts)
+        return Scored(scores, torch.stack(local, 1), torch.stack(edge_scores, 1), cloud, cuts, edge_cuts)
 
     def alive(self, present: Tensor) -> Tensor:
         """Edges with some device present: (B, D) → (B, E)."""
         return torch.stack([present[:, list(group)].any(dim=1) for group in self.plan.edges], dim=1)
 
 
-def _built(wanted: Sequence[Wanted]) -> tuple[nn.ModuleList, Shape | None]:
-    """A tier's sections, and the shape of the features that each of them gives; raise `BadConfig` where they differ."""
+def _built(wanted: Sequence[Wanted], plan: Plan) -> tuple[nn.ModuleList, list[Shape]]:
+    """A tier's sections, and the shape of the features that each gives.
+
+    Raise `BadConfig` where they differ so that they cannot be joined, or cost more than the raw views.
+    """
     sections = nn.ModuleList(make_section(each) for each in wanted)
-    shapes = [features_of(section, each) for section, each in zip(sections, wanted, strict=True)]
-    if len(set(shapes)) > 1:
+    shapes = [features_of(section, each) or () for section, each in zip(sections, wanted, strict=True)]
+    if len(set(shapes)) > 1 and not (set(map(len, shapes)) == {1} and plan.unequal(wanted[0].tier)):
         found = ", ".join(sorted(set(map(str, shapes))))
-        raise BadConfig(f"{wanted[0].key}.section gives features of the shapes {found}; expected one")
-    return sections, shapes[0] if shapes else None
+        raise BadConfig(
+            f"{wanted[0].key}.section gives features of the shapes {found}; expected one, or vectors that concat joins"
+        )
+    for section, each, shape in zip(sections, wanted, shapes, strict=True):
+        size = codec_of(each.config.cut_codec).bytes(shape)
+        if isinstance(section, Blocks) and size > each.raw:  # a section of the user's own may send what it likes
+            found = f"{each.key} sends {size} bytes of {each.config.cut_codec} for raw views of {each.raw}"
+            raise BadConfig(f"{found}; expected at most as many: fewer bits an element, or features made of the view")
+    return sections, shapes
+
+
+def _longest(shapes: Sequence[Shape], children: int) -> tuple[Shape | None, list[int]]:
+    """The longest of the shapes of features, if there are any, and the numbers of each where not all have as many."""
+    longest = max(shapes, key=math.prod, default=None)
+    return longest, [math.prod(shape) for shape in shapes] if len(set(shapes)) > 1 else []
+
+
+def _side_by_side(cuts: Sequence[Tensor]) -> Tensor:
+    """Features of several sections, (B, *cut) each, as (B, n, *cut): zeros behind those that are fewer."""
+    most = max(cut.shape[1] for cut in cuts)
+    return torch.stack([functional.pad(cut, (0, most - cut.shape[1])) if cut.dim() == 2 else cut for cut in cuts], 1)

@@ -5,13 +5,13 @@ A shape is (C, H, W) of an image, (C, L) of a series or (F,) of a vector.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ddnn.codec import codec_of
+from ddnn.codec import codec_of, trims
 from ddnn.errors import BadConfig
 from ddnn.topology import Fusion, View
 from ddnn.types import Tier
@@ -134,7 +134,10 @@ class Wanted:
     """The view as the data have it, at a device; it comes normalised, unless the module has a true `raw_view`."""
     children: int = 1  #: how many are fused
     fusion: Fusion = "concat"  #: how the user wants them fused
-    widest: int = 0  #: numbers of the largest view where views are of several shapes: features must be flat; else 0
+    lengths: tuple[int, ...] = ()  #: numbers that each child gives, the first of its `input`, where not all of them
+    flat: bool = False  #: whether features must be flat, as views are of several shapes
+    raw: int = 0
+    """Bytes of the raw views that its features stand for, which these may cost at most."""
 
     @property
     def key(self) -> str:
@@ -154,7 +157,7 @@ class SectionPlan:
     tail: int | None  #: outputs of a block of its own that makes the features; none: they are the last block's
     flat: bool = False  #: whether that block is dense
     taken: Shape = ()  #: what the section takes, its children side by side
-    pass_on: bool = False  #: whether that is what goes up; with a `tail`, flat, and filled up to as many numbers
+    pass_on: bool = False  #: whether that is what goes up
     parts: int = 1  #: parts of a series whose means the exit sees
     apart: int = 0  #: so many blocks, the first ones, keep `children` apart
     children: int = 1  #: how many are joined in the input, side by side as channels
@@ -163,27 +166,31 @@ class SectionPlan:
     def of(cls, wanted: Wanted) -> "SectionPlan":
         """Decide; raise `BadConfig` where the features cannot be as small as the configuration says."""
         config = wanted.config
-        most = config.cut_bits // -(-8 * codec_of(config.cut_codec).bytes((1024,)) // 1024)  # by the bits of a value
-        if not most:
-            raise BadConfig(f"{wanted.key}.cut_bits is {config.cut_bits}; expected room for one element of cut_codec")
+        most, raw = _most(wanted)
         children = wanted.children if wanted.fusion == "concat" else 1
         shape = (wanted.input[0] * children, *wanted.input[1:])  # concatenation stacks channels
+        if wanted.lengths:
+            shape = (sum(wanted.lengths),)
         natural: dict[int, Family] = {1: "dense", 2: "series", 3: "image"}
         family = "dense" if config.flat else natural[len(shape)]
         if config.pass_on:
             return cls._passing(wanted, family, shape)
-        tail = min(config.cut_width, most) if family == "dense" or wanted.widest else config.cut_filters
+        filters = min(config.cut_filters, raw) if config.tail else config.filters[-1]
+        if wanted.features and family != "dense" and filters > raw:
+            found = f"{wanted.key}.tail is false with {filters} filters"
+            raise BadConfig(f"{found}, and the raw view has room for {raw}; expected no more")
+        tail = min(config.cut_width, most) if family == "dense" or wanted.flat else filters
         made = wanted.features, tail if config.tail else None
         if family == "dense":
             return cls(family, (_numbers(config, shape),), config.widths, 0, *made, taken=shape)
-        halvings = _halvings(config, shape[1:], most, fit=wanted.features or not wanted.network.device_section)
+        halvings = _halvings(config, shape[1:], most, filters, fit=wanted.features or not wanted.network.device_section)
         # A large view may need more halvings than there are blocks: the last block is repeated.
         blocks = config.filters + config.filters[-1:] * (halvings - len(config.filters))
         if any(filters % children for filters in blocks[: config.apart]):
             found = f"the first {config.apart} of the filters {list(blocks)}"
             raise BadConfig(f"{found} keep {children} apart; expected multiples")
-        flat = wanted.widest > 0
-        return cls(family, shape, blocks, halvings, *made, flat, shape, False, config.parts, config.apart, children)
+        plan = replace(cls(family, shape, blocks, halvings, *made), taken=shape, flat=wanted.flat)
+        return replace(plan, parts=config.parts, apart=config.apart, children=children)
 
     @classmethod
     def _passing(cls, wanted: Wanted, family: Family, shape: Shape) -> "SectionPlan":
@@ -191,7 +198,7 @@ class SectionPlan:
         config, dense = wanted.config, family == "dense"
         input, blocks = ((_numbers(config, shape),), config.widths) if dense else (shape, config.filters)
         halvings = 0 if dense or config.halve == "fit" else len(blocks)
-        made = wanted.features, wanted.widest or None
+        made = wanted.features, None, wanted.flat
         return cls(family, input, blocks, halvings, *made, taken=shape, pass_on=True, parts=config.parts)
 
 
@@ -218,22 +225,41 @@ class Plan:
 
     def device(self, index: int) -> Wanted:
         """What device number `index` is asked for."""
-        view, shapes = self.views[index], {_seen(self.config, view) for view in self.views}
-        widest = max(map(math.prod, shapes)) if len(shapes) > 1 else 0
-        return self._wanted(Tier.DEVICE, _seen(self.config, view), view=view, widest=widest)
+        view, flat = self.views[index], len({view.shape for view in self.views}) > 1
+        raw = self._raw(Tier.DEVICE, index, flat=flat or self.config.device.flat or len(view.shape) == 1)
+        return self._wanted(Tier.DEVICE, _seen(self.config, view), view=view, flat=flat, raw=raw)
 
-    def edge(self, index: int, child: Shape) -> Wanted:
-        """What edge number `index` is asked for, whose devices give features of the shape `child`."""
-        return self._wanted(Tier.EDGE, child, children=len(self.edges[index]), fusion=self.config.edge_fusion)
+    def edge(self, index: int, child: Shape, lengths: Sequence[int] = ()) -> Wanted:
+        """What edge number `index` is asked for, whose devices give features of the shape `child`.
 
-    def cloud(self, child: Shape | None, children: int) -> Wanted:
+        Where not all of them give as much, `lengths` of each.
+        """
+        devices = {"children": len(self.edges[index]), "fusion": self.config.edge_fusion, "lengths": tuple(lengths)}
+        raw = self._raw(Tier.EDGE, index, flat=self.config.edge.flat or len(child) == 1)
+        return self._wanted(Tier.EDGE, child, raw=raw, **devices)
+
+    def cloud(self, child: Shape | None, children: int, lengths: Sequence[int] = ()) -> Wanted:
         """What the cloud is asked for, whose children give features of the shape `child`, or raw views."""
-        shape = child or _seen(self.config, self.views[0])
-        return self._wanted(Tier.CLOUD, shape, children=children, fusion=self.config.cloud_fusion)
+        joined = {"children": children, "fusion": self.config.cloud_fusion, "lengths": tuple(lengths)}
+        return self._wanted(Tier.CLOUD, child or _seen(self.config, self.views[0]), **joined)
+
+    def unequal(self, tier: Tier) -> bool:
+        """Whether what a tier sends may be of another length for each of its sections: it is put end to end above."""
+        below = tier is Tier.DEVICE and self.config.edge_section
+        fusion = self.config.edge_fusion if below else self.config.cloud_fusion
+        return fusion == "concat" and trims(self._table(tier).cut_codec)
+
+    def _raw(self, tier: Tier, index: int, *, flat: bool) -> int:
+        """Bytes of the raw views that one section's features stand for; the least of its tier, if all are alike."""
+        groups = [(view,) for view in range(len(self.views))] if tier is Tier.DEVICE else self.edges
+        each = [sum(self.views[view].bytes for view in group) for group in groups]
+        return each[index] if flat and self.unequal(tier) else min(each)
+
+    def _table(self, tier: Tier) -> SectionConfig:
+        return getattr(self.config, tier.value)  # type: ignore[no-any-return]
 
     def _wanted(self, tier: Tier, shape: Shape, **rest: Any) -> Wanted:
-        table: SectionConfig = getattr(self.config, tier.value)
-        return Wanted(tier, shape, self.classes, tier is not Tier.CLOUD, table, self.config, **rest)
+        return Wanted(tier, shape, self.classes, tier is not Tier.CLOUD, self._table(tier), self.config, **rest)
 
 
 def _seen(config: NetworkConfig, view: View) -> Shape:
@@ -248,11 +274,26 @@ def _numbers(config: SectionConfig, shape: Shape) -> int:
     return math.prod(shape) * max(config.bins, 1)
 
 
-def _halvings(config: SectionConfig, places: Shape, most: int, *, fit: bool) -> int:
+def _most(wanted: Wanted) -> tuple[int, int]:
+    """Most elements of the features, by the configuration and by the raw views, and by the latter alone."""
+    config, key = wanted.config, wanted.key
+    bits = -(-8 * codec_of(config.cut_codec).bytes((1024,)) // 1024)  # of a value
+    asked, raw = config.cut_bits // bits, 8 * wanted.raw // bits
+    if not asked:
+        raise BadConfig(f"{key}.cut_bits is {config.cut_bits}; expected room for one element of cut_codec")
+    if not wanted.features:
+        return asked, max(asked, config.cut_filters)
+    if not raw:
+        found = f"{key}.cut_codec is {config.cut_codec!r}, {bits} bits an element"
+        raise BadConfig(f"{found}, and the raw view has {8 * wanted.raw}; expected fewer than that")
+    return min(asked, raw), raw
+
+
+def _halvings(config: SectionConfig, places: Shape, most: int, filters: int, *, fit: bool) -> int:
     """How often to halve height, width or length to `fit`; raw views at the cloud as they would at a device."""
     if config.halve == "all" or not fit:
         return len(config.filters) if config.halve == "all" else 0
-    filters, halvings = config.cut_filters if config.tail else config.filters[-1], 0
+    halvings = 0
     while filters * math.prod(places) > most:
         if max(places) == 1:
             name = "cut_filters" if config.tail else "the last filters,"

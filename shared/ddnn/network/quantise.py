@@ -1,6 +1,7 @@
 """Fewer bits with a gradient: the torch twins of codecs, and layers whose weights are signs (DDNN paper, III)."""
 
 from abc import abstractmethod
+from copy import copy
 from typing import Final, Literal
 
 import torch
@@ -76,6 +77,10 @@ class Quantiser(nn.Module):
         """Where a value is so close to the next level that rounding may turn it."""
         return torch.zeros_like(x, dtype=torch.bool)
 
+    def first(self, count: int) -> "Quantiser":
+        """The same for a section that gives the first `count` of the values alone."""
+        return self
+
 
 class Sign(Quantiser):
     """One bit, 1 for +1 and 0 for −1. Also the activation of binary blocks."""
@@ -124,6 +129,12 @@ class Levels(Quantiser):
         place = (x / self.range + 1) * (self.count / 2)
         border = place.round().clamp(1, self.count - 1)
         return (place - border).abs() * (2 / self.count) * self.range < margin
+
+    def first(self, count: int) -> Quantiser:
+        fewer = copy(self)
+        if self.log_range.dim() == 1:
+            fewer._parameters = {"log_range": nn.Parameter(self.log_range.detach()[:count])}
+        return fewer
 
     def _level(self, inside: Tensor) -> Tensor:
         return ((inside + 1) * (self.count / 2)).floor().clamp(max=self.count - 1)

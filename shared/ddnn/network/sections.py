@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ddnn.errors import BadConfig
 from ddnn.extensions import resolve
@@ -53,7 +52,7 @@ class Blocks(nn.Module):
         if wanted.view:
             self.normalise = normaliser(wanted.view, config)
         else:
-            self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input)
+            self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input, wanted.lengths)
         own, dense = wanted.config, plan.family == "dense"
         self.encode = Encode(math.prod(plan.taken), own.bins) if own.bins and dense else None
         self.taken = nn.Identity()  # what is judged beside the network; hooks look at it
@@ -77,10 +76,8 @@ class Blocks(nn.Module):
         return (scores, features) if self.plan.features else scores
 
     def passed(self, x: Tensor) -> Tensor:
-        """What goes up as it came in, flat and of the length of the longest where devices have unequal views."""
-        if self.plan.tail is None:
-            return x
-        return functional.pad(x.flatten(1), (0, self.plan.tail - math.prod(self.plan.taken)))
+        """What goes up as it came in, flat where devices have unequal views."""
+        return x.flatten(1) if self.plan.flat else x
 
 
 class Local(nn.Module):

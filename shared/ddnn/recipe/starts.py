@@ -44,6 +44,10 @@ class Looks:
     grid: bool
     tails: bool
     """Whether a channel has heavy tails."""
+    whole: bool = False
+    """Whether a view is of bytes."""
+    alike: bool = True
+    """Whether all views are of one shape and type."""
 
     @classmethod
     def of(cls, data: Dataset) -> "Looks":
@@ -51,7 +55,8 @@ class Looks:
         views = [view.shape[1:] for view in data.views]
         numbers = max(math.prod(shape) for shape in views)
         axes = {len(shape) for shape in views}
-        small = numbers <= BYTES and all(view.dtype != np.uint8 for view in data.views)
+        whole = any(view.dtype == np.uint8 for view in data.views)
+        small = numbers <= BYTES and not whole
         y = data.y[data.split == "train"]
         counts = np.bincount(y, minlength=len(data.classes))
         seen = counts[counts > 0]
@@ -67,6 +72,8 @@ class Looks:
             float(seen.min() / seen.max()) if len(seen) else 1.0,
             data.grid is not None,
             any(_tails(view, data.split == "train") for view in data.views),
+            whole,
+            len({(view.shape[1:], view.dtype) for view in data.views}) == 1,
         )
 
 
@@ -97,11 +104,13 @@ def _pace(looks: Looks) -> dict[str, Any]:
 def _network(looks: Looks) -> dict[str, Any]:
     if looks.kind == "images":
         packaged = ("mnist" if looks.events > 20_000 else "mnist5k") if looks.grid else "eth80"
-        return dict(read_toml(config_file(packaged)))
+        own = {} if looks.alike else {"network": {"shared_weights": False}}
+        return merged(read_toml(config_file(packaged)), own)
     if looks.kind == "series":
         return {"network": {"local_fusion": "attention"}}
     if looks.numbers <= BYTES:
-        codec = "float16" if 2 * looks.numbers <= BYTES else "bits8"
+        # Neither costs more than the view: bytes go up as bytes.
+        codec = "float16" if 2 * looks.numbers <= BYTES and not looks.whole else "bits8"
         passed = {"flat": True, "pass_on": True, "cut_codec": codec}
         return {
             "network": {

@@ -48,10 +48,11 @@ class Step:
         """The step that runs a section of the topology."""
         unpack: dict[str, Callable[[Array], Array]] = {}
         for given in spec.inputs:
-            child = topology.children(spec, given)[0]
+            child, features = topology.children(spec, given)[0], topology.features(given.child)
             codec = topology.codec(given, child)
             if codec.name not in ("view", "float32") and given.what != "scores":  # which are unpacked as they come
-                unpack[given.what] = partial(codec.unpack, shape=topology.shape(given, child))
+                shape = features.shape if features and given.what == "features" else topology.shape(given, child)
+                unpack[given.what] = partial(codec.unpack, shape=shape)
         needs = tuple(given.what for given in spec.inputs)
         scores = topology.score_codec(spec.exit)
         scored = None if scores.name == "float32" else lambda values: scores.arrived(values, values.shape[1:])

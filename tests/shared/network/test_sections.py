@@ -60,7 +60,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def network(name: str, *tiers: str, **table: Any) -> DDNN:
     """Two devices, an edge and the cloud; the section called `name` at some of the tiers."""
     tables = {tier: {"section": f"{HERE}:{name}", **table} for tier in tiers}
-    config = NetworkConfig.model_validate(tables)
+    config = NetworkConfig.model_validate({"edge_fusion": "mean", **tables})
     return DDNN(Plan.of(config, [View(shape=(5,), dtype="FP32")] * 2, 4))
 
 
