@@ -180,6 +180,8 @@ def passing(looks: Looks, config: Config) -> list[Change]:
     """What is tried of series that have few numbers: the views themselves go up, for classifiers to judge them."""
     if looks.kind != "series" or looks.numbers > VIEW or config.network.device.pass_on:
         return []
+    if looks.whole and config.network.spectrum:
+        return []  # with their spectra, bytes would cost more than they are
     passed = {tier: {"pass_on": True, "cut_codec": "bits8"} for tier in ("device", "edge")}
     return [Change("views that are sent themselves, 8 bits a number", {"network": passed}, 0.005)]
 

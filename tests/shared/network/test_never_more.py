@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddnn.configs import merged
 from ddnn.data import Dataset, load
 from ddnn.errors import BadConfig
 from ddnn.network import DDNN, NetworkConfig, Plan
-from ddnn.recipe.starts import Looks, start
+from ddnn.recipe.starts import Looks, changes, passing, start
 from ddnn.topology import Topology, View
 from ddnn.training import Config, initial_network
 from ddnn.types import Tier
@@ -98,6 +99,21 @@ def test_what_goes_up_is_as_long_as_the_view_of_its_device(
     found = [sent for sent, _ in costs(topology)]
     assert (found[:-1], found[-1]) == (device, edge)
     assert Topology.model_validate(topology.model_dump(mode="json")) == topology
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_series_with_spectra_are_sent_themselves_only_where_that_costs_no_more(
+    data: Callable[[Kind], Dataset], dtype: str
+) -> None:
+    events = data((((2, 80), dtype),) * 2)
+    looks = Looks.of(events)
+    spectra = [change for stage in changes(looks, start(looks)) for change in stage if "spectra" in change.name]
+    config = Config.of(merged(start(looks).model_dump(mode="json"), spectra[0].document))
+    found = passing(looks, config)
+    assert len(found) == (dtype == "f4")
+    for change in found:
+        made = Config.of(merged(config.model_dump(mode="json"), change.document))
+        assert all(sent <= raw for sent, raw in costs(initial_network(made, events, 0).topology))
 
 
 @pytest.mark.parametrize(
