@@ -62,6 +62,8 @@ def load(
     else:
         name, events = Path(source).stem, read_archive(Path(source), grid=cells, group_by=group_by)
     split = _split(events, name, group_by or "", test_groups or (), seed)
+    if not (photographs and photographs.classes and made_of):
+        _refuse_missing(events, name, split)
     asked = {
         "name": source,
         "grid": grid,
@@ -103,16 +105,19 @@ def _split(events: Events, name: str, group_by: str, test_groups: Sequence[str],
     if test is None:
         test = draw(np.ones(len(y), dtype=bool), TEST_SHARE)
     if validation is None:
-        validation = draw(~test, VALIDATION_SHARE)
-    split = np.where(test, "test", np.where(validation, "validation", "train"))
+        validation = ~test if test.all() else draw(~test, VALIDATION_SHARE)
+    return np.where(test, "test", np.where(validation, "validation", "train"))
+
+
+def _refuse_missing(events: Events, name: str, split: Array) -> None:
+    """Raise `BadData` where a network could not learn, choose and be tested; photographs for one that is there may."""
     for part in SPLIT_NAMES:
         if part not in split:
             expected = f"expected some in each of {', '.join(SPLIT_NAMES)}"
-            raise BadData(f"{name} leaves no events for {part} out of {len(y)}; {expected}")
-    unseen = sorted(set(np.unique(y)) - set(np.unique(y[split == "train"])))
+            raise BadData(f"{name} leaves no events for {part} out of {len(split)}; {expected}")
+    unseen = sorted(set(np.unique(events.y)) - set(np.unique(events.y[split == "train"])))
     if unseen:
         raise BadData(f"class {events.classes[unseen[0]]} has no event in the training part of {name}; expected some")
-    return split
 
 
 def mnist5k(grid: tuple[int, int] | None) -> Events:

@@ -301,6 +301,14 @@ def test_a_bundle_s_classes_and_devices_are_found_by_their_names(tmp_path: Path)
         load(str(tmp_path / "photos"), photographs=Photographs((3, 16, 16), devices=("0", "1")))
 
 
+def test_photographs_for_a_bundle_may_be_test_events_of_one_class_alone(tmp_path: Path) -> None:
+    photograph(tmp_path / "site" / "test" / "pear" / "0" / "1.jpg")
+    data = load(str(tmp_path / "site"), photographs=Photographs((3, 16, 16), classes=CLASSES, devices=("0", "1")))
+    assert (data.split.tolist(), data.y.tolist(), data.present.tolist()) == (["test"], [1], [[False, True]])
+    with pytest.raises(BadData, match="site has no validation events"):
+        data.subset("validation")
+
+
 def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

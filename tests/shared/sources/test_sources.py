@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -48,6 +50,38 @@ async def test_a_video_gives_a_frame_a_stretch(tmp_path: Path) -> None:
         assert not source.live
     first, second = (decode(frame.content, (1, 8, 8)).mean() for frame in frames)
     assert second > first + 20
+
+
+class Camera(BaseHTTPRequestHandler):
+    """An IP camera: six JPEGs a connection, as a stream of parts."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for number in range(6):
+            content = jpeg(number, side=64)
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
+            self.wfile.write(head.encode() + content + b"\r\n")
+
+    def log_message(self, format: str, *given: object) -> None:
+        pass
+
+
+async def test_a_camera_that_is_lost_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddnn.sources.source._FIRST_REST_S", 0.01)
+    said: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        Thread(target=server.serve_forever).start()
+        name = f"http://127.0.0.1:{server.server_port}/stream"
+        (source,) = open_sources([name], 1e6, said.append)
+        frames = source.frames()
+        seen = await taken(frames, 9)
+        await frames.aclose()  # type: ignore[attr-defined]  # a generator
+        server.shutdown()
+    assert source.live
+    assert len({*seen[:6]}) > 1
+    assert said[0].startswith(f"{name} is lost (")
 
 
 BROKER = """
