@@ -44,17 +44,15 @@ class Windows:
 
     def add(self, source: int, frame: Frame) -> Sequence[Joined]:
         """Take a photograph; the events that are complete with it."""
-        number = int(frame.time * self.rate)
-        self._reached[source] = max(self._reached[source], number)
-        views = self._open.get(number)
-        if number <= self._closed:
-            self.late += 1
-        elif views is None:
-            self._open[number] = [frame.content if index == source else None for index in range(self.sources)]
-        elif views[source] is None:
-            views[source] = frame.content
-        else:
+        number, before = int(frame.time * self.rate), self._reached[source]
+        self._reached[source] = max(before, number)
+        if number == before:
             self.surplus += 1
+        elif number < before or number <= self._closed:
+            self.late += 1
+        else:
+            views = self._open.setdefault(number, [None] * self.sources)
+            views[source] = frame.content
         return [*self._complete()]
 
     def ended(self, source: int) -> Sequence[Joined]:

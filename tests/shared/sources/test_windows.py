@@ -40,7 +40,8 @@ def test_of_one_camera_the_first_photograph_of_a_stretch_counts() -> None:
     windows.add(0, frame(7.1, "first"))
     windows.add(0, frame(7.2, "second"))
     assert windows.add(1, frame(7.3, "other"))[0].views == (b"first", b"other")
-    assert windows.surplus == 1
+    windows.add(1, frame(7.4, "after it is complete"))
+    assert (windows.surplus, windows.late) == (2, 0)
 
 
 def test_events_come_in_their_order() -> None:
