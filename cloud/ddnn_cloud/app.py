@@ -7,7 +7,6 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from ddnn.bundle import Bundle
 from ddnn.codec import filled, parted
 from ddnn.errors import BadInput
 from ddnn.golden import largest_score, sent_by
@@ -17,7 +16,7 @@ from ddnn.serving.collector import Children, Collector, Place
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
 from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
-from ddnn.serving.service import Parts, Service, load_parts
+from ddnn.serving.service import Parts, Service, load_parts, open_bundle
 from ddnn.settings import Settings
 from ddnn.topology import Topology
 from ddnn.types import Answer, Array, Bools, Exit, Tier
@@ -189,7 +188,7 @@ def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTrans
 
 def make_service(settings: Settings) -> CloudService:
     """Put the cloud together: collector → cloud section, which always answers."""
-    bundle = Bundle.open(settings.bundle)
+    bundle = open_bundle(settings)
     topology = bundle.topology
     joined = range(len(topology.devices) if len(topology.edges) > 1 else 0)
     parts = load_parts(Tier.CLOUD, settings, bundle, places=1, joined=joined)

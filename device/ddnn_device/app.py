@@ -6,7 +6,6 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from ddnn.bundle import Bundle
 from ddnn.errors import BadInput, DeadlineExceeded, Unavailable
 from ddnn.serving.admission import Queue
 from ddnn.serving.app import make_app
@@ -14,7 +13,7 @@ from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
 from ddnn.serving.pictures import Pictures
 from ddnn.serving.request import RequestOptions, TensorSpec, row_ids
-from ddnn.serving.service import Parts, Service, load_parts
+from ddnn.serving.service import Parts, Service, load_parts, open_bundle
 from ddnn.settings import Settings
 from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.wire import InferRequest
@@ -89,7 +88,7 @@ def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTrans
 
 def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> DeviceService:
     """Put a device together; without a section, all its views go up raw."""
-    bundle = Bundle.open(settings.bundle)
+    bundle = open_bundle(settings)
     topology = bundle.topology
     parts = load_parts(Tier.DEVICE, settings, bundle, places=len(topology.devices), transport=transport)
     alone = len(topology.devices) == 1  # of several, the edge hears of every decision

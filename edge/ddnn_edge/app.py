@@ -7,7 +7,6 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from ddnn.bundle import Bundle
 from ddnn.codec import filled
 from ddnn.errors import BadInput
 from ddnn.golden import largest_score, sent_by
@@ -17,7 +16,7 @@ from ddnn.serving.collector import Children, Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
 from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
-from ddnn.serving.service import Parts, Service, load_parts
+from ddnn.serving.service import Parts, Service, load_parts, open_bundle
 from ddnn.settings import Settings
 from ddnn.topology import Input, Topology
 from ddnn.types import Answer, Array, Exit, Tier
@@ -145,7 +144,7 @@ def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTrans
 
 def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> EdgeService:
     """Put an edge together: collector → local exit → edge section → cloud; without sections, collector → cloud."""
-    bundle = Bundle.open(settings.bundle)
+    bundle = open_bundle(settings)
     topology = bundle.topology
     devices = range(len(topology.devices))
     parts = load_parts(Tier.EDGE, settings, bundle, places=len(topology.edges), joined=devices, transport=transport)

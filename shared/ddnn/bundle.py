@@ -11,19 +11,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, ValidationError
 
 from ddnn.archive import Archive
-from ddnn.errors import BadBundle, BadData
+from ddnn.errors import BadBundle, BadData, BadInput
 from ddnn.policy import Policy
 from ddnn.seal import Frozen, first_problem, read_sealed, write_sealed
+from ddnn.signing import Signature, TrustedKeys, sign
 from ddnn.task import TASKS, Task
 from ddnn.topology import FileName, Topology
 from ddnn.types import Array, Tier
 
-__all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "WEIGHTS_FILE", "Bundle", "Manifest", "Training", "shipped_bundle"]
+__all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "SIGNATURE_FILE", "WEIGHTS_FILE"]
+__all__ += ["Bundle", "Manifest", "Training", "shipped_bundle"]
 
 MANIFEST_FILE: Final = "manifest.json"
+SIGNATURE_FILE: Final = "signature.json"
 GOLDEN_FILE: Final = "golden.npz"
 WEIGHTS_FILE: Final = "weights.safetensors"
 _CUT: Final = ("features", "ties")
@@ -72,8 +76,11 @@ class Bundle:
     policy: Policy
 
     @classmethod
-    def open(cls, path: Path) -> "Bundle":
-        """Open the bundle in the folder `path`; raise `BadBundle` naming the file that does not verify."""
+    def open(cls, path: Path, trusted: TrustedKeys | None = None) -> "Bundle":
+        """Open the bundle in the folder `path`; raise `BadBundle` naming the file that does not verify.
+
+        With `trusted` keys, one of them has to have signed it, and one its policy.
+        """
         if not path.is_dir():
             raise BadBundle(f"{path} is not a folder; expected a bundle made by `ddnn train`")
         document = read_sealed(path / MANIFEST_FILE, seal="fingerprint")
@@ -87,7 +94,36 @@ class Bundle:
                 f"policy.json: is for bundle {policy.bundle[:12]}, this one is {manifest.fingerprint[:12]};"
                 " run `ddnn tune BUNDLE DATA --write` to make one"
             )
-        return cls(path, manifest, policy)
+        bundle = cls(path, manifest, policy)
+        if trusted:
+            bundle.demand(trusted)
+        return bundle
+
+    def demand(self, trusted: TrustedKeys) -> None:
+        """Raise `BadBundle` unless keys that are trusted have signed the manifest and the policy."""
+        try:
+            trusted.demand("bundle", self.fingerprint, self.signature)
+            trusted.demand("policy", self.policy.digest, self.policy.signature)
+        except BadInput as error:
+            raise BadBundle(f"{self.path}: {error}") from error
+
+    @property
+    def signature(self) -> Signature | None:
+        """Whose word the manifest is, and so every file in it; None where there is none."""
+        file = self.path / SIGNATURE_FILE
+        if not file.exists():
+            return None
+        document = read_sealed(file, seal="checksum")
+        try:
+            return Signature.model_validate({key: document.get(key) for key in ("key", "value")})
+        except ValidationError as error:
+            raise BadBundle(f"{SIGNATURE_FILE}: {first_problem(error, 'the signature')}") from error
+
+    def sign(self, key: Ed25519PrivateKey) -> None:
+        """Write the word of `key` on the manifest, and on the policy, beside their seals."""
+        self.policy.signed(key).write(self.path)
+        document = sign(key, "bundle", self.fingerprint).model_dump()
+        write_sealed(self.path / SIGNATURE_FILE, document, seal="checksum")
 
     @staticmethod
     def seal(path: Path, manifest: Manifest) -> Manifest:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import AfterValidator, Field, ValidationError
 
 from ddnn.errors import BadBundle, BadInput
 from ddnn.seal import Frozen, fingerprint, first_problem, read_sealed, write_sealed
+from ddnn.signing import Signature, sign
 from ddnn.task import check_criterion
 from ddnn.types import Exit
 
@@ -131,6 +133,7 @@ class Policy(Frozen):
     promise: Promise | None = None
     tuned: dict[str, Any] | None = None
     """What the thresholds were chosen on and what that promised: data, split, objective, figures."""
+    signature: Signature | None = None  #: whose word all of the above is
 
     def judging(self, exit: Exit, live: int) -> Judging:
         """What `exit` judges by when `live` devices take part in its answer; a device's own is always the same."""
@@ -149,7 +152,16 @@ class Policy(Frozen):
     @property
     def etag(self) -> str:
         """Names this very content; the version comes first, for people."""
-        return f'"{self.version}-{fingerprint(self.model_dump(mode="json"), "checksum")[:12]}"'
+        return f'"{self.version}-{fingerprint(self.model_dump(mode="json"), "signature")[:12]}"'
+
+    @property
+    def digest(self) -> str:
+        """What a signature is over; keys that have their defaults count for nothing, so that others can be added."""
+        return fingerprint(self.model_dump(mode="json", exclude_defaults=True), "signature")
+
+    def signed(self, key: Ed25519PrivateKey) -> "Policy":
+        """The same with the word of `key`."""
+        return self.model_copy(update={"signature": sign(key, "policy", self.digest)})
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Policy":

@@ -17,7 +17,7 @@ from ddnn.picture import MOST_PIXELS
 __all__ = ["CollectorSettings", "Settings", "setting_names"]
 
 _PREFIX = "DDNN_"
-_READ_BY_CLIENTS = {"DDNN_TOKEN"}
+_READ_BY_CLIENTS = {"DDNN_TOKEN", "DDNN_SIGNING_KEY"}
 _SECRETS: Final = ("token", "admin_token")
 _SHORTEST, _LONGEST = 16, 1024
 
@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """PEM key of that certificate, not protected by a password."""
     identity: Path | None = None
     """Folder of this tier that `ddnn identity` made: serve https with it, and take tiers by their certificates."""
+    trusted_keys: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Files of public keys, comma-separated: bundles and policies must be signed by one of them; any are by default."""
     deadline_ms: float = Field(default=2000.0, gt=0, le=600_000)
     """Time budget of a request that states none, in milliseconds."""
     state_dir: Path | None = None
@@ -99,7 +101,7 @@ class Settings(BaseSettings):
     collector: CollectorSettings = CollectorSettings()
     """Bounds of the collector."""
 
-    @field_validator("upstream", "extensions", mode="before")
+    @field_validator("upstream", "extensions", "trusted_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -15,6 +15,7 @@ from ddnn.cli.identity import identity
 from ddnn.cli.measure import evaluate, profile, record
 from ddnn.cli.policy import policy
 from ddnn.cli.run import serve, up
+from ddnn.cli.signing import sign, verify
 from ddnn.cli.train import train
 from ddnn.cli.tune import tune
 from ddnn.cli.watch import watch
@@ -36,12 +37,13 @@ _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run a fleet": (up, status, infer, watch, doctor),
     "Make a network": (train, evaluate, record, profile, tune),
     "The parts of a fleet": (serve, play),
+    "Keep it safe": (sign, verify),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(policy, rich_help_panel="Run a fleet")
-app.add_typer(identity, rich_help_panel="Run a fleet")
+app.add_typer(identity, rich_help_panel="Keep it safe")
 for _plugin in entry_points(group="ddnn.commands"):  # an extra's commands, such as the laboratory's `ddnn bench`
     with suppress(ModuleNotFoundError):  # an image that holds one tier alone
         _plugin.load()(app)

@@ -107,7 +107,9 @@ def read_policy(path: Path) -> Policy:
 
 def differences(running: Policy, proposed: Policy) -> list[dict[str, Any]]:
     """`key`, `running` and `proposed` of every key that differs, nested ones joined by dots; a version is none."""
-    before, after = (flat(policy.model_dump(mode="json", exclude={"version"})) for policy in (running, proposed))
+    before, after = (
+        flat(policy.model_dump(mode="json", exclude={"version", "signature"})) for policy in (running, proposed)
+    )
     return [
         {"key": key, "running": before.get(key), "proposed": after.get(key)}
         for key in dict.fromkeys([*before, *after])

@@ -16,6 +16,7 @@ from ddnn.exits import Rule
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
 from ddnn.serving.event import no_answer
+from ddnn.signing import TrustedKeys
 from ddnn.task import load_criterion
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import decode_error
@@ -50,8 +51,13 @@ class PolicyFile:
         self._one_at_a_time = asyncio.Lock()
         self.problem = "" if folder else "DDNN_STATE_DIR is not set"  # why it would not outlive a restart
 
-    def read(self, bundled: Policy, allowed: Collection[str] = ()) -> tuple[Policy, Policy | None] | None:
-        """The policy kept and the one before it, if that is to be taken instead of the bundle's; the log says why."""
+    def read(
+        self, bundled: Policy, check: Callable[[Policy], object] = lambda policy: None
+    ) -> tuple[Policy, Policy | None] | None:
+        """The policy kept and the one before it, if that is to be taken instead of the bundle's; the log says why.
+
+        One of which `check` raises `BadInput` is not.
+        """
         if self._file is None:
             return None
         try:
@@ -59,7 +65,7 @@ class PolicyFile:
                 return None
             current, previous = _policies(read_sealed(self._file, seal=_SEAL))
             for policy in filter(None, (current, previous)):
-                load_criterion(policy.criterion, allowed)
+                check(policy)
         except (BadInput, OSError) as error:
             _log.warning("policy version %d of the bundle: the one kept is damaged: %s", bundled.version, error)
             return None
@@ -116,11 +122,15 @@ class PolicyControl:
         file: PolicyFile | None = None,
         changed: Callable[[Policy], None] = lambda policy: None,
         extensions: Collection[str] = (),
+        trusted: TrustedKeys | None = None,
     ) -> None:
-        """`changed` hears of every policy in force; criteria come from the modules `extensions`, or `BadConfig`."""
-        self._extensions = extensions
+        """`changed` hears of every policy in force; criteria come from the modules `extensions`, or `BadConfig`.
+
+        With `trusted` keys a policy needs the word of one of them, and a later version than the one in force.
+        """
+        self._extensions, self.trusted = extensions, trusted
         self.check(bundled)
-        kept = file.read(bundled, extensions) if file else None
+        kept = file.read(bundled, self.check) if file else None
         self._classes, self._devices = classes, devices
         self._file, self._changed = file or PolicyFile(None, ""), changed
         self._known: OrderedDict[int, Policy] = OrderedDict()
@@ -134,8 +144,16 @@ class PolicyControl:
         return "" if self.source == "bundle" else self._file.problem
 
     def check(self, policy: Policy) -> None:
-        """Raise `BadConfig` unless this tier has the policy's criterion."""
+        """Raise `BadConfig` unless this tier has the policy's criterion, `BadInput` without a word that is trusted."""
         load_criterion(policy.criterion, self._extensions)
+        if self.trusted:
+            self.trusted.demand("policy", policy.digest, policy.signature)
+
+    def refuse_older(self, policy: Policy) -> None:
+        """Raise `BadInput` for a version that is no later than that in force, where policies are signed."""
+        if self.trusted and policy.version <= (had := self.policy.version):
+            found = f"the policy has version {policy.version}, and version {had} has been in force here"
+            raise BadInput(f"{found}; expected a later one, signed: also for a policy that is to come back")
 
     def swap(self, policy: Policy, source: Source) -> None:
         """Put `policy` in force for every event that arrives from now on."""
@@ -195,7 +213,7 @@ class Follower:
                 continue
             self._heard = time.monotonic()
             self._note("")
-            if policy and policy.etag != self._control.etag:
+            if policy:
                 before = self._control.policy.version
                 _log.info("policy version %d of %s, after version %d", policy.version, url, before)
                 await self._control.change(policy, "upstream")
@@ -230,6 +248,9 @@ class Follower:
             raise BadInput(
                 f"{url} has the policy of another bundle, {policy.bundle[:12]!r}; here is {here.bundle[:12]!r}"
             )
+        if policy.etag == here.etag:
+            return None
+        self._control.refuse_older(policy)
         return policy
 
     def _note(self, problem: str) -> None:

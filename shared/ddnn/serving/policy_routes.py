@@ -54,8 +54,9 @@ def make_policy_routes(service: Service) -> APIRouter:
                 body = await read_body(request.receive, dict(request.headers.raw), MOST_BYTES)
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline had passed before the body was there") from error
-        policy = proposed(body, service.bundle, service.policy)
+        policy = proposed(body, service.bundle, service.policy, numbered=service.control.trusted is not None)
         service.control.check(policy)
+        service.control.refuse_older(policy)
         refuse_stale(request.headers.get("if-match"), service.policy)
         return _json(_tried(service, policy), service.policy) if dry_run else await _change(service, policy)
 
@@ -65,6 +66,9 @@ def make_policy_routes(service: Service) -> APIRouter:
         authorise(service.settings, request.headers.get("authorization"))
         _refuse_below(service)
         refuse_stale(request.headers.get("if-match"), service.policy)
+        if service.control.trusted:
+            instead = "sign the one to come back, `ddnn sign policy.json --version N`, and apply it"
+            raise Conflict(f"this tier takes what is signed, and nothing signs this: {instead}")
         previous = service.control.previous
         if previous is None:
             raise Conflict(f"there is nothing to go back to: version {service.policy.version} is the first here")
@@ -124,10 +128,10 @@ def authorise(settings: Settings, authorization: str | None) -> None:
         raise Forbidden("this is not the admin token; expected the tier's DDNN_ADMIN_TOKEN after `Bearer `")
 
 
-def proposed(body: bytes, bundle: Bundle, current: Policy) -> Policy:
-    """The policy in `body`, one version after `current`; raise `BadInput` or `OtherBundle`."""
-    document, version = read_document(body), current.version + 1
-    policy = Policy.of({**document, "version": version})
+def proposed(body: bytes, bundle: Bundle, current: Policy, *, numbered: bool = False) -> Policy:
+    """The policy in `body`, one version after `current`, or `numbered` itself; raise `BadInput` or `OtherBundle`."""
+    document = read_document(body)
+    policy = Policy.of(document if numbered else {**document, "version": current.version + 1, "signature": None})
     if policy.bundle != bundle.fingerprint:
         raise OtherBundle(
             f"the policy belongs to the bundle {policy.bundle[:12]!r}; this tier serves {bundle.fingerprint[:12]!r}"

@@ -28,11 +28,12 @@ from ddnn.serving.offload import Offload
 from ddnn.serving.openapi import MODEL, VERSION
 from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
 from ddnn.settings import Settings
+from ddnn.signing import TrustedKeys
 from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.uplink import SILENCE_S, Uplink
 from ddnn.wire import InferRequest, Parameters, encode_request
 
-__all__ = ["Parts", "Service", "load_parts"]
+__all__ = ["Parts", "Service", "load_parts", "open_bundle"]
 
 _SELF_TEST_EVENTS = 16
 
@@ -90,6 +91,15 @@ class Parts:
         return Ledger(events, devices=devices, classes=self.classes, exits=exits, edge=edge) if self.sections else None
 
 
+def open_bundle(settings: Settings) -> Bundle:
+    """The tier's bundle; raise `BadBundle`, also where keys are trusted and none of them signed it."""
+    return Bundle.open(settings.bundle, _trusted(settings))
+
+
+def _trusted(settings: Settings) -> TrustedKeys | None:
+    return TrustedKeys.read(settings.trusted_keys) if settings.trusted_keys else None
+
+
 def load_parts(
     tier: Tier,
     settings: Settings,
@@ -123,6 +133,7 @@ def load_parts(
         file=PolicyFile(settings.state_dir, f"{tier}-{settings.index}"),
         changed=metrics.show_policy,
         extensions=settings.extensions,
+        trusted=_trusted(settings),
     )
     return Parts(tier, bundle, settings, _load_sections(tier, settings, bundle), metrics, control, uplink, identity)
 
