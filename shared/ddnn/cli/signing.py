@@ -30,7 +30,7 @@ def sign(
 ) -> None:
     """Sign a bundle with its policy, or a policy alone, in its place, beside its seal.
 
-    A tier with `DDNN_TRUSTED_KEYS` takes nothing else. A policy that is to come back is signed anew, under a later version.
+    A tier with `DDNN_TRUSTED_KEYS` takes nothing else; to come back, an older policy is signed under a later version.
 
     Example: `ddnn sign --make-key operator.pem`, `ddnn sign BUNDLE --key operator.pem`,
     `ddnn sign policy.json --version 7 --key operator.pem`

@@ -102,22 +102,21 @@ class Identity:
 
     def demand(self, peer: Peer | None, tier: Tier, index: int) -> None:
         """Raise `Forbidden` unless the other end is this tier, by a certificate that is good now."""
-        wanted = f"only {tier} {index} may speak for itself"
-        if peer is None:
-            raise Forbidden(f"this connection showed no certificate of a tier; {wanted}")
         if problem := self.problem(peer, tier, index):
-            raise Forbidden(f"{problem}; {wanted}")
+            problem = problem if peer else "this connection showed no certificate of a tier"
+            raise Forbidden(f"{problem}; only {tier} {index} may speak for itself")
 
     def problem(self, peer: Peer | None, tier: Tier, index: int) -> str:
         """Why the other end is not this tier; empty where it is."""
         if peer is None:
             return "its certificate names no tier"
-        if peer.serial in self._read.revoked:
-            return f"the certificate of {peer.name} is revoked"
+        name, read = peer.name, self._read
+        if peer.serial in read.revoked:
+            return f"the certificate of {name} is revoked"
         if peer.expires < time.time():
-            return f"the certificate of {peer.name} has expired"
-        if peer.name != Name(self.name.site, tier, index):
-            return f"it has the certificate of {peer.name}"
+            return f"the certificate of {name} has expired"
+        if name.index != index or name.tier is not tier or name.site != read.name.site:
+            return f"it has the certificate of {name}"
         return ""
 
     def start(self, changed: Callable[[], Awaitable[object]] | None = None) -> None:

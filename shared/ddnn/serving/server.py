@@ -64,7 +64,7 @@ class OneWrite:
             data, self._early = data[self._early :], 0
         if self._head:
             head, self._head = self._head, b""
-            self._transport.writelines((head, data))
+            self._transport.write(head + data)
         elif cycle is not None and cycle.response_started and cycle is not self._begun:
             self._begun, self._head = cycle, data
         else:
@@ -127,7 +127,8 @@ class BoundedHeads(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["state"] |= {"arrived": time.monotonic(), "peer": self._peer}
+        state = self.scope["state"]
+        state["arrived"], state["peer"] = time.monotonic(), self._peer
         self._end_head()
         self._begin_head()
 

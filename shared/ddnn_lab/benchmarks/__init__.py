@@ -71,10 +71,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def listening(*arguments: str, port: int, cpu: int | None = None) -> Iterator[int]:
+def listening(*arguments: str, port: int, cpu: int | None = None, **settings: str) -> Iterator[int]:
     """The process id of `python arguments…`, once it listens on `port`; on one CPU where `cpu` is given."""
     pin = ["taskset", "--cpu-list", str(cpu)] if cpu is not None else []
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", **settings}
     process = subprocess.Popen([*pin, sys.executable, *arguments], env=one_thread, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):

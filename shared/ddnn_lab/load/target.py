@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Final, cast
 from urllib.parse import SplitResult, urlsplit
 from uuid import uuid4
@@ -15,6 +16,7 @@ import numpy as np
 from ddnn.answers import outputs_to_answers
 from ddnn.client import join
 from ddnn.client.client import session_headers
+from ddnn.connections import trusted
 from ddnn.errors import BadInput
 from ddnn.types import Answer, Array, Bools, Ints
 from ddnn.wire import HEADER_LENGTH, decode_error, decode_response, encode_request
@@ -44,7 +46,7 @@ def request_head(url: str, headers: dict[str, str], *, path: str | None = None, 
 
 def _checked(url: str) -> SplitResult:
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadInput(f"{url!r} is not an address to load; expected one like http://127.0.0.1:8010")
     return parts
 
@@ -52,9 +54,11 @@ def _checked(url: str) -> SplitResult:
 class Connections:
     """Connections to the host of `url`; at most `most`, who comes then waits for one. Belongs to one event loop."""
 
-    def __init__(self, url: str, *, most: int = 256) -> None:
+    def __init__(self, url: str, *, most: int = 256, tls: SSLContext | None = None) -> None:
+        """`tls` is what connections to https are made by; by default callers' own."""
         parts = _checked(url)
-        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._tls = (tls or trusted(url)) if parts.scheme == "https" else None
+        self._host, self._port = parts.hostname or "", parts.port or (443 if self._tls else 80)
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
         self._room = asyncio.Semaphore(most)
@@ -84,7 +88,8 @@ class Connections:
             if not connection.closed and loop.time() - connection.used < _KEEP_S:
                 return connection
             connection.close()
-        _, connection = await loop.create_connection(lambda: _Connection(self._open), self._host, self._port)
+        where: tuple[str, int] = self._host, self._port
+        _, connection = await loop.create_connection(lambda: _Connection(self._open), *where, ssl=self._tls)
         return connection
 
 
@@ -251,6 +256,7 @@ class HttpTarget:
     headers: Mapping[str, str] = field(default_factory=dict)
     deadline_s: float = 2.0
     connections: int = 256
+    tls: SSLContext | None = None  #: see `Connections`
 
     def __post_init__(self) -> None:
         self._connections: Connections | None = None
@@ -262,7 +268,7 @@ class HttpTarget:
     async def __call__(self, number: int) -> Outcome:
         """Post body `number`, counted round."""
         if self._connections is None:
-            self._connections = Connections(self.url, most=self.connections)
+            self._connections = Connections(self.url, most=self.connections, tls=self.tls)
         place = number % len(self._requests)
         told = await _exchange(self._connections, self._requests[place], self.deadline_s)
         if isinstance(told, str):
