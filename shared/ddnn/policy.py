@@ -154,6 +154,10 @@ class Policy(Frozen):
         """Names this very content; the version comes first, for people."""
         return f'"{self.version}-{fingerprint(self.model_dump(mode="json"), "signature")[:12]}"'
 
+    def named(self) -> dict[str, Any]:
+        """What tells it from others: version, etag, whose word it is."""
+        return {"version": self.version, "etag": self.etag, "signed_by": self.signature and self.signature.key}
+
     @property
     def digest(self) -> str:
         """What a signature is over; keys that have their defaults count for nothing, so that others can be added."""

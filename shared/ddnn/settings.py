@@ -20,6 +20,8 @@ _PREFIX = "DDNN_"
 _READ_BY_CLIENTS = {"DDNN_TOKEN", "DDNN_SIGNING_KEY"}
 _SECRETS: Final = ("token", "admin_token")
 _SHORTEST, _LONGEST = 16, 1024
+_FILES: Final = ("tls_certificate", "tls_key", "identity", "audit_dir", "state_dir")
+_MAY_BE_EMPTY: Final = (*_SECRETS, *_FILES, "threads")  #: as compose files hand over what is not set
 
 
 class CollectorSettings(BaseModel):
@@ -68,6 +70,8 @@ class Settings(BaseSettings):
     """Folder of this tier that `ddnn identity` made: serve https with it, and take tiers by their certificates."""
     trusted_keys: Annotated[tuple[Path, ...], NoDecode] = ()
     """Files of public keys, comma-separated: bundles and policies must be signed by one of them; any are by default."""
+    audit_dir: Path | None = None
+    """Folder for the audit trail, `audit-TIER-INDEX.jsonl`: who did what to this tier; none by default."""
     deadline_ms: float = Field(default=2000.0, gt=0, le=600_000)
     """Time budget of a request that states none, in milliseconds."""
     state_dir: Path | None = None
@@ -114,9 +118,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{url!r} is not an http:// or https:// address")
         return tuple(url.rstrip("/") for url in value)
 
-    @field_validator(
-        "token", "admin_token", "tls_certificate", "tls_key", "identity", "state_dir", "threads", mode="before"
-    )
+    @field_validator(*_MAY_BE_EMPTY, mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

@@ -25,7 +25,7 @@ def test_the_environment_is_over_the_default_and_what_is_given_over_both(monkeyp
 @pytest.mark.parametrize("name", ["DDNN_COLOUR", "DDNN_COLLECTOR__COLOUR", "DDNN_PORT_", "ddnn_colour"])
 def test_an_unknown_name_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "red")
-    told = f"^{name} is not a setting; known are DDNN_ADMIN_TOKEN, DDNN_BUNDLE, "
+    told = f"^{name} is not a setting; known are DDNN_ADMIN_TOKEN, DDNN_AUDIT_DIR, "
     with pytest.raises(BadConfig, match=told) as refused:
         Settings.load()
     assert refused.value.exit_code == 2

@@ -4,7 +4,9 @@ SITE/authority.pem is whom callers trust; SITE/authority/ holds the key, with wh
 SITE/device-3/ is what `DDNN_IDENTITY` of device 3 names: its key and certificate, whom it trusts, who was revoked.
 """
 
+import getpass
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,12 +23,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ddnn.errors import BadInput
 from ddnn.identity.names import AUTHORITY_FILE, REVOKED_FILE, TIER_FILE, Name
 from ddnn.seal import write_atomically
+from ddnn.trail import append
 from ddnn.types import Tier
 
 __all__ = ["Authority", "Issued"]
 
 _KEY_FILE: Final = "key.pem"
 _ISSUED_FILE: Final = "issued.json"
+_TRAIL_FILE: Final = "audit.jsonl"
 _LIFE: Final = timedelta(days=3650)  #: of the authority itself
 _SKEW: Final = timedelta(minutes=10)  #: clocks at a site differ
 _DUE: Final = 1 / 3  #: share of its life that a certificate has left when it is due
@@ -132,6 +136,7 @@ class Authority:
         folder.mkdir(mode=0o700, exist_ok=True)
         self._spread()
         write_atomically(folder / TIER_FILE, _key_pem(key) + _pem(certificate), mode=0o600)
+        self._tell("issued", [issued])
         return issued
 
     def rotate(self, folders: Iterable[str], *, days: float, due: bool = False) -> list[Issued]:
@@ -144,6 +149,7 @@ class Authority:
         held, now = self._held(folder), datetime.now(UTC).isoformat()
         self._note([replace(each, revoked=now) if each in held else each for each in self.issued])
         self._spread()
+        self._tell("revoked", held)
         return held
 
     def _held(self, folder: str) -> list[Issued]:
@@ -174,6 +180,12 @@ class Authority:
         document = {"site": self.site, "issued": [asdict(each) for each in issued]}
         write_atomically(self.folder / "authority" / _ISSUED_FILE, json.dumps(document, indent=1), mode=0o600)
 
+    def _tell(self, did: str, certificates: Sequence[Issued]) -> None:
+        """Write down who did what to which certificates."""
+        for each in certificates:
+            what = {"certificate": each.folder, "serial": each.serial, "expires": each.expires}
+            append(self.folder / "authority" / _TRAIL_FILE, "authority", _user(), did, **what)
+
     def _spread(self) -> None:
         """Write whom to trust, and who was revoked, into every tier's folder."""
         trusted, revoked = _pem(self._certificate), self._list()
@@ -190,6 +202,14 @@ class Authority:
                 when, serial = datetime.fromisoformat(each.revoked), int(each.serial, 16)
                 builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder(serial, when).build())
         return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def _user() -> str:
+    """Whom this process runs as."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in a container
+        return str(os.getuid())
 
 
 def _issued(noted: dict[str, Any]) -> Issued:

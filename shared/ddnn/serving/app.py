@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 
 import ddnn
 from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge, Unavailable
-from ddnn.serving.http import App, error_of_ours, refusal, refuse_unknown
+from ddnn.serving.http import App, caller, error_of_ours, refusal, refuse_unknown
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
 from ddnn.serving.openapi import MODEL, VERSION, ModelName, errors, infer
 from ddnn.serving.policy_routes import make_policy_routes
@@ -44,6 +44,7 @@ def make_app(service: Service) -> FastAPI:
     app.include_router(make_policy_routes(service))
 
     def respond(request: Request, error: DDNNError, headers: Mapping[str, str] | None = None) -> Response:
+        service.trail.refused(error.code, caller(request.scope))
         head, body = refusal(error, tier=service.tier, request=request.scope.get("state", {}).get("request_id", ""))
         response = Response(body, error.status, headers)
         response.raw_headers = [*response.raw_headers, *(pair for pair in head if pair[0] != b"content-length")]

@@ -18,6 +18,7 @@ from ddnn.seal import read_sealed, write_sealed
 from ddnn.serving.event import no_answer
 from ddnn.signing import TrustedKeys
 from ddnn.task import load_criterion
+from ddnn.trail import Trail
 from ddnn.uplink import NoReply, Uplink
 from ddnn.wire import decode_error
 
@@ -183,8 +184,11 @@ class PolicyControl:
 class Follower:
     """Asks `urls` in order, about every `every_s` seconds; the first that has a policy of this bundle is followed."""
 
-    def __init__(self, uplink: Uplink, urls: Sequence[str], control: PolicyControl, *, every_s: float) -> None:
+    def __init__(
+        self, uplink: Uplink, urls: Sequence[str], control: PolicyControl, trail: Trail, *, every_s: float
+    ) -> None:
         self._uplink, self._urls, self._control, self._every_s = uplink, tuple(urls), control, every_s
+        self._trail = trail
         self._heard: float | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None  # why the tier above is not followed; empty while it is
@@ -216,6 +220,7 @@ class Follower:
             if policy:
                 before = self._control.policy.version
                 _log.info("policy version %d of %s, after version %d", policy.version, url, before)
+                self._trail.note("policy", url, **policy.named(), before=before)
                 await self._control.change(policy, "upstream")
             return
         self._note("; ".join(problems))
@@ -257,6 +262,7 @@ class Follower:
         """Log when following begins, fails, or works again; not at every poll."""
         if problem and not self.problem:
             _log.warning("policy version %d stays in force: %s", self._control.policy.version, problem)
+            self._trail.note("policy not followed", "system", problem=problem)
         elif self.problem and not problem:
             _log.info("the tier above is followed again")
         self.problem = problem

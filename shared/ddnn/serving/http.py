@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ddnn.answers import encode_answers
 from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, NotFound, TooLarge, Unauthorized, UnsupportedEncoding
+from ddnn.identity import Peer
 from ddnn.serving.admission import Admission
 from ddnn.serving.openapi import MODEL, SECURITY, VERSION
 from ddnn.serving.pictures import is_photograph, picture_request
@@ -27,7 +28,7 @@ from ddnn.serving.shares import caller_of
 from ddnn.types import Exit
 from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error
 
-__all__ = ["CALLER_LEFT", "App", "caller_left", "error_of_ours", "read_body", "refusal", "refuse_unknown"]
+__all__ = ["CALLER_LEFT", "App", "caller", "caller_left", "error_of_ours", "read_body", "refusal", "refuse_unknown"]
 
 _log = logging.getLogger("ddnn")
 
@@ -48,6 +49,12 @@ def caller_left(state: dict[str, Any]) -> None:
     if task := state.get(_TASK):
         state[_GONE] = True
         task.cancel()
+
+
+def caller(scope: Scope) -> str:
+    """Whatever sent a request, as far as its connection tells: the tier that a certificate names, else its address."""
+    peer: Peer | None = scope.get("state", {}).get("peer")
+    return peer.name.uri if peer else str((scope.get("client") or ("unknown",))[0])
 
 
 def refusal(error: DDNNError, *, tier: str, request: str, retry_after: int = 1) -> tuple[Head, bytes]:
@@ -144,6 +151,7 @@ class App(FastAPI):
                 status = 200
             except Exception as caught:
                 error = caught if isinstance(caught, DDNNError) else error_of_ours(caught, identity)
+                service.trail.refused(error.code, caller(scope))
                 wait, status = self._admission.retry_after(), error.status
                 head, body = refusal(error, tier=service.tier, request=identity, retry_after=wait)
             start = perf_counter()

@@ -79,6 +79,7 @@ class Metrics:
         self.contributors = histogram("fusion_contributors", "Devices that took part in an event", _SIZES)
         self.missing = count("fusion_missing_total", "Events a device took no part in", device=map(str, devices))
         self.policy = gauge("policy_info", "1 for the policy in force", "version", "criterion")
+        self.trail_dropped = gauge("audit_trail_dropped", "Entries of the audit trail that were lost")
         self.certificate = gauge(
             "certificate_expiry_timestamp_seconds", "When this tier's certificate expires; 0: none"
         )

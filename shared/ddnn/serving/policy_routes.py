@@ -14,7 +14,7 @@ from ddnn.bundle import Bundle
 from ddnn.errors import BadInput, Conflict, DeadlineExceeded, Forbidden, OtherBundle, StalePolicy, Unauthorized
 from ddnn.policy import Policy
 from ddnn.serving.control import POLICY_PATH, read_document
-from ddnn.serving.http import read_body
+from ddnn.serving.http import caller, read_body
 from ddnn.serving.ledger import compare, merge, replay
 from ddnn.serving.openapi import READ_POLICY, ROLL_BACK, write_policy
 from ddnn.serving.service import Service
@@ -58,7 +58,10 @@ def make_policy_routes(service: Service) -> APIRouter:
         service.control.check(policy)
         service.control.refuse_older(policy)
         refuse_stale(request.headers.get("if-match"), service.policy)
-        return _json(_tried(service, policy), service.policy) if dry_run else await _change(service, policy)
+        if not dry_run:
+            return await _change(service, policy, caller(request.scope))
+        service.trail.note("policy tried", f"admin {caller(request.scope)}", **policy.named())
+        return _json(_tried(service, policy), service.policy)
 
     @routes.post(f"{POLICY_PATH}/rollback", **ROLL_BACK)
     async def roll_back(request: Request) -> Response:
@@ -72,15 +75,17 @@ def make_policy_routes(service: Service) -> APIRouter:
         previous = service.control.previous
         if previous is None:
             raise Conflict(f"there is nothing to go back to: version {service.policy.version} is the first here")
-        return await _change(service, previous.model_copy(update={"version": service.policy.version + 1}))
+        previous = previous.model_copy(update={"version": service.policy.version + 1})
+        return await _change(service, previous, caller(request.scope))
 
     return routes
 
 
-async def _change(service: Service, policy: Policy) -> Response:
+async def _change(service: Service, policy: Policy, who: str) -> Response:
     """Swap, and say so; no event has been decided between what was checked and this."""
     before = service.policy
     _log.info("policy version %d as an admin wrote it, after version %d", policy.version, before.version)
+    service.trail.note("policy", f"admin {who}", **policy.named(), before=before.version)
     kept = await service.control.change(policy, "admin")
     note = "" if kept else f"this will not outlive a restart: {service.control.problem}"
     versions = {"version": policy.version, "etag": policy.etag, "previous": before.version}

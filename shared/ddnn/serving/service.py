@@ -1,5 +1,6 @@
 """What the three tiers have in common: parts made from a bundle and settings, and one question to answer."""
 
+import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from ddnn.serving.openapi import MODEL, VERSION
 from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
 from ddnn.settings import Settings
 from ddnn.signing import TrustedKeys
+from ddnn.trail import Trail
 from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.uplink import SILENCE_S, Uplink
 from ddnn.wire import InferRequest, Parameters, encode_request
@@ -50,6 +52,7 @@ class Parts:
     control: PolicyControl
     uplink: Uplink | None  #: to the tier above, where there is one
     identity: Identity | None  #: where tiers are known by their certificates
+    trail: Trail
 
     @property
     def classes(self) -> int:
@@ -122,6 +125,8 @@ def load_parts(
     uplink = _make_uplink(tier, settings, bundle, transport, identity)
     metrics = Metrics(bundle.topology.exits, tuple(joined))
     metrics.build.labels(ddnn.__version__, tier, bundle.fingerprint[:12]).set(1)
+    trail = Trail(settings.audit_dir and settings.audit_dir / f"audit-{tier}-{settings.index}.jsonl", str(tier))
+    metrics.trail_dropped.set_function(lambda: trail.dropped)
     if identity:
         metrics.certificate.set_function(lambda: identity.expires)
     if uplink:
@@ -135,7 +140,8 @@ def load_parts(
         extensions=settings.extensions,
         trusted=_trusted(settings),
     )
-    return Parts(tier, bundle, settings, _load_sections(tier, settings, bundle), metrics, control, uplink, identity)
+    sections = _load_sections(tier, settings, bundle)
+    return Parts(tier, bundle, settings, sections, metrics, control, uplink, identity, trail)
 
 
 def _load_sections(tier: Tier, settings: Settings, bundle: Bundle) -> dict[str, Section]:
@@ -201,7 +207,7 @@ class Service(ABC):
         self.parts, self.engine, self.collector = parts, engine, collector
         self.tier, self.bundle, self.settings = parts.tier, parts.bundle, parts.settings
         self.metrics, self.control, self.uplink = parts.metrics, parts.control, parts.uplink
-        self.identity = parts.identity
+        self.identity, self.trail = parts.identity, parts.trail
         self.inputs, self.input_names = tuple(inputs), tuple(spec.name for spec in inputs)
         self.takes_pictures = "picture" in self.input_names
         self.need_features, self.class_names = need_features, tuple(class_names)
@@ -210,9 +216,10 @@ class Service(ABC):
         )
         body, _ = encode_request(example[0], parameters=example[1], binary=False, binary_output=False)
         self.request_example: dict[str, Any] = orjson.loads(body)
-        self.follower = parts.uplink and Follower(
-            parts.uplink, self.settings.upstream, parts.control, every_s=self.settings.policy_poll_s
-        )
+        self.follower: Follower | None = None
+        if parts.uplink:
+            above, every_s = self.settings.upstream, self.settings.policy_poll_s
+            self.follower = Follower(parts.uplink, above, parts.control, parts.trail, every_s=every_s)
         self.lag = LoopLag()
         self.started = time.monotonic()
         self.in_flight = 0  # inference requests being worked on
@@ -273,8 +280,10 @@ class Service(ABC):
     def start(self) -> None:
         """Look at the event loop, and follow the tier above."""
         self.lag.start()
+        self.trail.start()
+        self._note_start()
         if self.identity:
-            self.identity.start(self.uplink.renew if self.uplink else None)
+            self.identity.start(self._identity_changed)
         if self.follower:
             self.follower.start()
 
@@ -290,6 +299,27 @@ class Service(ABC):
         await self.engine.close()
         if self.uplink:
             await self.uplink.aclose()
+        self.trail.note("stop", "system")
+        await asyncio.to_thread(self.trail.close)
+
+    def _note_start(self) -> None:
+        """What was loaded, on whose word."""
+        bundle, signature = self.bundle, self.bundle.signature
+        loaded = {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint}
+        self.trail.note(
+            "start",
+            "system",
+            version=ddnn.__version__,
+            bundle={**loaded, "signed_by": signature and signature.key},
+            policy={**self.policy.named(), "source": self.control.source},
+            identity=self.identity and self.identity.document(),
+        )
+
+    async def _identity_changed(self) -> None:
+        assert self.identity is not None
+        self.trail.note("identity", "system", **self.identity.document())
+        if self.uplink:
+            await self.uplink.renew()
 
     def metadata(self) -> dict[str, Any]:
         return {
@@ -323,6 +353,7 @@ class Service(ABC):
             "policy": self._policy_status(),
             "uplink": above and {"urls": list(self.settings.upstream), **above},
             "identity": self.identity and self.identity.document(),
+            "audit_trail": self.trail.document(),
             "collector": self.collector and self.collector.document(),
             "recorded": None if self.engine.ledger is None else len(self.engine.ledger),
             "audits": self.engine.audits and self.engine.audits.document(),

@@ -13,6 +13,7 @@ from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
 from ddnn.serving.control import Follower, PolicyControl
 from ddnn.serving.service import Service
+from ddnn.trail import Trail
 from ddnn.types import Exit
 from ddnn_lab.in_process import NEVER, Fleet
 
@@ -110,7 +111,7 @@ async def test_the_next_of_several_is_asked_when_the_first_has_nothing(tiny_bund
     changed = next_policy(fleet)
     service(fleet, "cloud").policy = changed
     control = PolicyControl(above.policy, classes=2, devices=6)
-    asks = Follower(above.uplink, ("http://gone", "http://cloud"), control, every_s=1)
+    asks = Follower(above.uplink, ("http://gone", "http://cloud"), control, Trail(None, "edge"), every_s=1)
     await asks.poll()
     assert (control.policy, control.source, asks.problem) == (changed, "upstream", "")
     assert {request.headers["authorization"] for request in fleet.switch.requests} == {"Bearer between-the-tiers"}
