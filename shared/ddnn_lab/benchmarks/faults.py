@@ -6,6 +6,7 @@
 Exit code 1: a request to a living tier was lost, an answer was wrong, something stayed, or memory grew by 1 % or more.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -37,11 +38,14 @@ MOST_GROWTH: Final = 0.01
 
 
 @contextmanager
-def faulty_fleet(**shares: float) -> Iterator[tuple[FaultyFleet, Bundle]]:
-    """A fleet that is ready, and its bundle, whose exits answer these shares."""
+def faulty_fleet(*, mutual: bool = False, **shares: float) -> Iterator[tuple[FaultyFleet, Bundle]]:
+    """A fleet that is ready, with `mutual` TLS or without, and its bundle, whose exits answer these shares."""
     with tempfile.TemporaryDirectory(prefix="ddnn-faults-") as folder:
         bundle = spread(Bundle.open(shipped_bundle()), Path(folder) / "bundle", **shares)
-        with FaultyFleet(bundle.path, other=resealed(bundle, Path(folder) / "other")) as fleet:
+        site = Path(folder) / "site" if mutual else None
+        if site:
+            os.environ["SSL_CERT_FILE"] = str(site / "authority.pem")
+        with FaultyFleet(bundle.path, other=resealed(bundle, Path(folder) / "other"), identity=site) as fleet:
             fleet.wait_until_ready(seconds=120)
             yield fleet, bundle
 
@@ -53,10 +57,14 @@ def matrix(
     rate: float = 12.0,
     deadline_ms: float = 1000.0,
     seconds: float = 2.5,
+    identity: bool = False,
 ) -> None:
-    """Every trouble, or those whose name holds --only, for --seconds each, under --rate events a second."""
+    """Every trouble, or those whose name holds --only, for --seconds each, under --rate events a second.
+
+    With --identity, all over mutual TLS.
+    """
     troubles = [each for each in TROUBLES if only in each.name and (not quick or each.name in CORE)]
-    with faulty_fleet(local=0.2, edge=0.2) as (fleet, bundle):
+    with faulty_fleet(mutual=identity, local=0.2, edge=0.2) as (fleet, bundle):
         document = _befall(fleet, bundle, troubles, rate, deadline_ms / 1000, seconds)
     document |= {"rate": rate, "deadline_ms": deadline_ms, "seconds": seconds}
     write(out, "faults", document)

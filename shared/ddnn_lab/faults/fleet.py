@@ -34,15 +34,16 @@ _CLOCKS: Final = Path(__file__).parent / "wrong_clock"
 class FaultyFleet(LocalFleet):
     """Links on every way up and before one device; tiers that may run another bundle, under another clock."""
 
-    def __init__(self, bundle: Path, *, other: Path | None = None) -> None:
-        """`other` is a bundle for tiers restarted with another one."""
+    def __init__(self, bundle: Path, *, other: Path | None = None, identity: Path | None = None) -> None:
+        """`other` is a bundle for tiers restarted with another one; `identity`: a site, over whose certificates."""
         shapes = {Tier.DEVICE: LinkShape(), Tier.EDGE: LinkShape()}
-        super().__init__(bundle, base_port=0, shapes=shapes, env={"DDNN_ADMIN_TOKEN": ADMIN})
+        super().__init__(bundle, base_port=0, shapes=shapes, env={"DDNN_ADMIN_TOKEN": ADMIN}, identity=identity)
         self._other, self._estranged = other, set[str]()
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self.front = self._stack.enter_context(LinkProcess(self.members[f"device-{DEVICE}"].url))
+        to = self.members[f"device-{DEVICE}"].url.partition("//")[2]
+        self.front = self._stack.enter_context(LinkProcess(to))
         """What callers of the troubled device go through."""
         return self
 
@@ -55,7 +56,9 @@ class FaultyFleet(LocalFleet):
     @property
     def device_urls(self) -> tuple[str, ...]:
         """Where callers go, in order."""
-        return tuple(self.front.url if n == DEVICE else url for n, url in enumerate(super().device_urls))
+        own = super().device_urls
+        front = own[DEVICE].rpartition(":")[0] + f":{self.front.port}"
+        return tuple(front if n == DEVICE else url for n, url in enumerate(own))
 
     def towards(self, name: str) -> list[LinkProcess]:
         """The links by which the tier `name` is reached."""

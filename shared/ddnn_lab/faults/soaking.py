@@ -177,10 +177,10 @@ class Rig:
 
     @classmethod
     @contextmanager
-    def of(cls, folder: Path) -> Iterator[Self]:
+    def of(cls, folder: Path, identity: Path | None = None) -> Iterator[Self]:
         """The shipped bundle under a policy by which every exit answers, and another bundle, both in `folder`."""
         bundle = spread(Bundle.open(shipped_bundle()), folder / "spread", local=0.2, edge=0.2, wait_ms=1000.0)
-        with FaultyFleet(bundle.path, other=resealed(bundle, folder / "other")) as fleet:
+        with FaultyFleet(bundle.path, other=resealed(bundle, folder / "other"), identity=identity) as fleet:
             fleet.wait_until_ready(seconds=120)
             yield cls(fleet, bundle)
 
