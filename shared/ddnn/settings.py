@@ -18,7 +18,7 @@ __all__ = ["CollectorSettings", "Settings", "setting_names"]
 
 _PREFIX = "DDNN_"
 _READ_BY_CLIENTS = {"DDNN_TOKEN", "DDNN_SIGNING_KEY"}
-_SECRETS: Final = ("token", "admin_token")
+_SECRETS: Final = ("token", "admin_token", "metrics_token")
 _SHORTEST, _LONGEST = 16, 1024
 _FILES: Final = ("tls_certificate", "tls_key", "identity", "audit_dir", "state_dir")
 _MAY_BE_EMPTY: Final = (*_SECRETS, *_FILES, "threads")  #: as compose files hand over what is not set
@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """Bearer token demanded of callers and sent to the tier above; none by default. 16 printable characters or more."""
     admin_token: SecretStr | None = None
     """Bearer token demanded for writing the policy, another than `token`; without one it cannot be written."""
+    metrics_token: SecretStr | None = None
+    """Bearer token for reading figures and the policy, which the two others also read; without one, all may."""
     tls_certificate: Path | None = None
     """PEM certificate, with its chain, to serve https with; plain HTTP by default."""
     tls_key: Path | None = None
@@ -123,7 +125,7 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("token", "admin_token")
+    @field_validator(*_SECRETS)
     @classmethod
     def _are_tokens(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
@@ -133,8 +135,9 @@ class Settings(BaseSettings):
             raise ValueError("it has a space, a control character or one beyond ASCII, which no header can carry")
         if not _SHORTEST <= len(text) <= _LONGEST:
             raise ValueError(f"it has {len(text)} characters; expected {_SHORTEST} to {_LONGEST}, at random")
-        if info.field_name == "admin_token" and value == info.data.get("token"):
-            raise ValueError("it is DDNN_TOKEN; expected another, or all callers may write the policy")
+        for name in _SECRETS[: _SECRETS.index(info.field_name or "")]:
+            if value == info.data.get(name):
+                raise ValueError(f"it is {_PREFIX}{name.upper()}; expected another, as each is for something else")
         return value
 
     @field_validator("identity")

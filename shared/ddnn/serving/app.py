@@ -15,7 +15,7 @@ from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarg
 from ddnn.serving.http import App, caller, error_of_ours, refusal, refuse_unknown
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
 from ddnn.serving.openapi import MODEL, VERSION, ModelName, errors, infer
-from ddnn.serving.policy_routes import make_policy_routes
+from ddnn.serving.policy_routes import authorise_reading, make_policy_routes
 from ddnn.serving.service import Service
 
 __all__ = ["make_app"]
@@ -113,10 +113,11 @@ def _protocol(service: Service) -> APIRouter:
         refuse_unknown(**request.path_params)
         return _json(service.metadata())
 
-    @_read(routes, "/v2/models/{model}/stats", responses=errors(404))
+    @_read(routes, "/v2/models/{model}/stats", responses=errors(401, 404))
     async def model_stats(request: Request, model: ModelName) -> Response:
         """Counts since the start."""
         refuse_unknown(**request.path_params)
+        authorise_reading(service, request)
         status = service.status()
         counts = {key: status[key] for key in ("exits", "requests", "degraded", "uptime_seconds")}
         return _json({"model_stats": [{"name": MODEL, "version": VERSION, **counts}]})
@@ -138,14 +139,16 @@ def _infer(service: Service) -> dict[str, Any]:
 def _own(service: Service) -> APIRouter:
     routes = APIRouter(tags=["ddnn"])
 
-    @_read(routes, "/v2/status")
-    async def status() -> Response:
+    @_read(routes, "/v2/status", responses=errors(401))
+    async def status(request: Request) -> Response:
         """This tier at a glance."""
+        authorise_reading(service, request)
         return _json(service.status())
 
-    @_read(routes, "/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
+    @_read(routes, "/metrics", response_class=PlainTextResponse, responses=errors(401))
+    async def metrics(request: Request) -> Response:
         """Prometheus metrics."""
+        authorise_reading(service, request)
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return routes

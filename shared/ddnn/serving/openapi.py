@@ -123,6 +123,7 @@ READ_POLICY: Final[dict[str, Any]] = {
     "responses": {
         200: {"model": Policy, "description": "The policy in force", "headers": _ETAG},
         304: {"description": "The caller has it already"},
+        **errors(401),
     },
     "openapi_extra": {"parameters": [_parameter("If-None-Match", "ETag of the policy the caller has")]},
 }

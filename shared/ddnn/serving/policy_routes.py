@@ -21,7 +21,7 @@ from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.types import Exit
 
-__all__ = ["authorise", "make_policy_routes", "matches", "proposed", "refuse_stale"]
+__all__ = ["authorise", "authorise_reading", "make_policy_routes", "matches", "proposed", "refuse_stale"]
 
 _log = logging.getLogger("ddnn")
 MOST_BYTES: Final = 256 << 10  #: a policy's document may have
@@ -34,6 +34,7 @@ def make_policy_routes(service: Service) -> APIRouter:
 
     async def read(request: Request) -> Response:
         """Thresholds, temperatures, waits and what they were tuned on, as they are in force."""
+        authorise_reading(service, request)
         policy, etag = service.policy, service.control.etag
         if matches(request.headers.get("if-none-match"), etag, weakly=True):
             return Response(status_code=304, headers={"ETag": etag})
@@ -131,6 +132,19 @@ def authorise(settings: Settings, authorization: str | None) -> None:
     expected = f"Bearer {settings.admin_token.get_secret_value()}"
     if not compare_digest(authorization.encode(), expected.encode()):
         raise Forbidden("this is not the admin token; expected the tier's DDNN_ADMIN_TOKEN after `Bearer `")
+
+
+def authorise_reading(service: Service, request: Request) -> None:
+    """Raise `Unauthorized` unless a request may read figures: by any of the tier's tokens, or as a tier below.
+
+    Without a metrics token, whatever reaches the tier may.
+    """
+    settings, given = service.settings, request.headers.get("authorization", "").encode()
+    if settings.metrics_token is None or service.knows(request.scope.get("state", {}).get("peer")):
+        return
+    tokens = filter(None, (settings.metrics_token, settings.token, settings.admin_token))
+    if not any([compare_digest(given, f"Bearer {token.get_secret_value()}".encode()) for token in tokens]):
+        raise Unauthorized("the metrics token is missing or wrong; expected `Authorization: Bearer METRICS_TOKEN`")
 
 
 def proposed(body: bytes, bundle: Bundle, current: Policy, *, numbered: bool = False) -> Policy:
