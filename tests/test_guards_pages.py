@@ -115,6 +115,16 @@ def test_every_name_that_a_page_imports_exists() -> None:
     assert not [(module, name) for module, name in imported if not hasattr(import_module(module or ""), name)]
 
 
+def test_every_line_of_the_threats_names_a_test_that_exists() -> None:
+    page = ROOT / "shared" / "docs" / "threats.md"
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| ")][2:]
+    named = {line: re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", line.rsplit(" | ", 1)[1]) for line in lines}
+    assert len(named) > 15
+    assert not [line for line, tests in named.items() if not tests]
+    for name, file in (test for tests in named.values() for test in tests):
+        assert f"def {name}(" in (page.parent / file).read_text(), name
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(tmp_path / "trees")]

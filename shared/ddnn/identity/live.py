@@ -182,6 +182,7 @@ class Identity:
     def _context(self, protocol: Any) -> ssl.SSLContext:
         context = ssl.SSLContext(protocol)
         context.minimum_version = ssl.TLSVersion.TLSv1_3 if protocol is ssl.PROTOCOL_TLS_CLIENT else _OLDEST
+        context.set_ciphers(_CIPHERS)
         context.check_hostname = False  # a tier above is known by its name at the site, wherever it listens
         context.verify_mode = ssl.CERT_OPTIONAL if protocol is ssl.PROTOCOL_TLS_SERVER else ssl.CERT_REQUIRED
         context.load_verify_locations(self._folder / AUTHORITY_FILE)
@@ -198,6 +199,7 @@ class Identity:
 
 
 _EXPECTED: Final = f"the folder of a tier, with {', '.join(_FILES)}, that `ddnn identity init` made"
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  #: of TLS 1.2; those of 1.3 are all as good
 _OLDEST: Final = ssl.TLSVersion.TLSv1_2  #: small sensors may not speak a newer one
 
 
