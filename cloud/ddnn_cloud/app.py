@@ -20,7 +20,7 @@ from ddnn.serving.service import Parts, Service, load_parts, open_bundle
 from ddnn.settings import Settings
 from ddnn.topology import Topology
 from ddnn.types import Answer, Array, Bools, Exit, Tier
-from ddnn.wire import InferRequest, Parameters, shown
+from ddnn.wire import InferRequest, Parameters, check_finite, shown
 
 __all__ = ["CloudService", "create_app", "make_service"]
 
@@ -71,7 +71,9 @@ class CloudService(Service):
             exits: Sequence[Exit | None] = self._answered(request, rows, carried.name)
             name, rounded = "scores", self._scores.wire_shape((self._classes,))
             tensor = request.take(name, self._scores.datatype, (rows, *rounded))
-            tensor = np.clip(self._scores.unpack(tensor, (self._classes,)), -self._largest, self._largest)
+            scores = self._scores.unpack(tensor, (self._classes,))
+            check_finite(scores, "input tensor 'scores'")
+            tensor = np.clip(scores, -self._largest, self._largest)
         else:
             exits, name = [None] * rows, carried.name
             tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]), missing=carried.missing)

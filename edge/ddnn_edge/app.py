@@ -20,7 +20,7 @@ from ddnn.serving.service import Parts, Service, load_parts, open_bundle
 from ddnn.settings import Settings
 from ddnn.topology import Input, Topology
 from ddnn.types import Answer, Array, Exit, Tier
-from ddnn.wire import InferRequest, Parameters, shown, whole
+from ddnn.wire import InferRequest, Parameters, check_finite, shown, whole
 from ddnn_edge.offload import ToCloud, ToJoiningCloud
 
 __all__ = ["EdgeService", "create_app", "make_service"]
@@ -87,6 +87,7 @@ class EdgeService(Service):
             tensors["features"] = filled(tensors["features"], self._longest)
         if "scores" in tensors:  # here, as sections, votes and the answers of sure devices all take them
             scores = self._scores.unpack(tensors["scores"], (self._classes,))
+            check_finite(scores, "input tensor 'scores'")
             tensors["scores"] = np.clip(scores, -self._largest, self._largest)
         sure = "answered" in request.inputs
         answered = request.take("answered", "BOOL", (rows,)) if sure else np.zeros(rows, np.bool_)

@@ -21,15 +21,19 @@ from ddnn.picture import CHANNELS, decode, opened
 from ddnn.types import Array, Bits
 from ddnn.wire import DATATYPES
 
-__all__ = ["CODECS", "Bitwise", "Codec", "Image", "Plain", "codec_of"]
+__all__ = ["CODECS", "BelowBest", "Bitwise", "Codec", "Image", "Plain", "codec_of"]
 __all__ += ["filled", "joined", "parted", "payload_of", "trims"]
 
 Shape = tuple[int, ...]
 _PAYLOAD: Final = ("view", "scores", "features", "present")
 
-CODECS: Final = ("bits1", "bits2", "bits4", "bits8", "float16", "float32", "view", "jpeg1 … jpeg100", "webp1 … webp100")
+_NUMBERS: Final = ("bits1", "bits2", "bits4", "bits8", "float16", "float32", "sqrt8")
+CODECS: Final = (*_NUMBERS, "view", "jpeg1 … jpeg100", "webp1 … webp100")
 """Names of the built-in codecs; the number of `jpeg` and `webp` is the quality."""
 _HALF: Final = float(np.finfo(np.float16).max)
+_LEAST: Final = 1e-7
+_LEVELS: Final = 255
+_HEAD: Final = 4  #: bytes before the levels
 
 
 class Codec(ABC):
@@ -114,6 +118,37 @@ class Plain(Codec):
         return rows.astype(np.float32) if self.datatype == "FP16" else rows
 
 
+class BelowBest(Codec):
+    """Scores in 8 bits: how far each is below the largest, finer the nearer it is; their order at the top is kept.
+
+    A row is the largest and the span down to the smallest, two FP16, then a byte q a score: largest − span (q / 255)².
+    What a row becomes goes up as that row again.
+    """
+
+    name, datatype = "sqrt8", "UINT8"
+    tolerance = _HALF / 255 + 2.0**-11  #: of scores that are as far apart as half precision goes
+
+    def wire_shape(self, shape: Shape) -> Shape:
+        return (_HEAD + math.prod(shape),)
+
+    def pack(self, values: Array) -> Array:
+        values = values.clip(-_HALF, _HALF).astype(np.float32)  # what is no number stays none, in the whole row
+        best = values.argmax(axis=-1)[..., np.newaxis]
+        largest = np.take_along_axis(values, best, axis=-1)
+        below = largest - values
+        head = np.concatenate([largest, below.max(axis=-1, keepdims=True).clip(max=_HALF)], axis=-1).astype("<f2")
+        scale = _LEVELS / np.sqrt(head[..., 1:].astype(np.float32).clip(min=_LEAST))
+        levels = np.nan_to_num(np.sqrt(below) * scale).round().clip(1, _LEVELS)
+        np.put_along_axis(levels, best, 0, axis=-1)
+        return np.concatenate([head.view(np.uint8), levels.astype(np.uint8)], axis=-1)
+
+    def unpack(self, rows: Array, shape: Shape) -> Array:
+        head = np.ascontiguousarray(rows[..., :_HEAD]).view("<f2").astype(np.float32)
+        part = rows[..., _HEAD:].astype(np.float32) / np.float32(_LEVELS)
+        with np.errstate(invalid="ignore"):  # a head that is no number, which a tier refuses
+            return np.asarray(head[..., :1] - head[..., 1:] * (part * part))
+
+
 class Image(Codec):
     """Views of bytes (C, H, W), C = 1 or 3, as JPEG or WebP, one BYTES element a view.
 
@@ -152,6 +187,8 @@ def codec_of(name: str, datatype: str = "FP32") -> Codec:
         return Bitwise(int(name[4:]))
     if re.fullmatch("(jpeg|webp)([1-9][0-9]?|100)", name):
         return Image(name)
+    if name == BelowBest.name:
+        return BelowBest()
     if name in (plain := {"float16": "FP16", "float32": "FP32", "view": datatype}):
         return Plain(name, plain[name])
     found = resolve(name, "codec", CODECS)()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ddnn.codec import Codec, codec_of
 from ddnn.errors import BadConfig, BadInput
+from ddnn.network.quantise import quantiser
 from ddnn.types import Array
 from ddnn.wire import DATATYPES
 
@@ -127,3 +128,41 @@ def test_half_precision_saturates_and_leaves_what_is_missing() -> None:
     assert arrived[0, 2] == np.float32(np.float16(0.1))
     assert np.isnan(arrived[0, 3])
     assert codec_of("float32").arrived(scores, (4,)) is scores
+
+
+SCORES = st.integers(2, 30).flatmap(
+    lambda count: st.lists(st.floats(-60, 60, width=32), min_size=count, max_size=count, unique=True)
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(SCORES)
+def test_scores_in_8_bits_keep_their_label_and_are_the_finer_the_nearer_the_best(numbers: list[float]) -> None:
+    codec, scores = codec_of("sqrt8"), np.array([numbers], np.float32)
+    span = np.ptp(scores)
+    if span < 0.5:
+        return
+    row = codec.pack(scores)
+    assert row.dtype == np.uint8
+    assert (row.shape, row.nbytes) == ((1, 4 + len(numbers)), codec.bytes((len(numbers),)))
+    back = codec.unpack(row, (len(numbers),))
+    assert back.dtype == np.float32
+    assert back.argmax() == scores.argmax()
+    below, found = scores.max() - scores, back.max() - back
+    step = (2 * np.sqrt(below * span) / 255 + 2 * span / 255**2) * 1.01 + span * 2.0**-10  # a head is half precision
+    assert (np.abs(found - below) <= step).all()
+    assert abs(back.max() - scores.max()) <= 2.0**-11 * np.abs(scores).max()
+    np.testing.assert_array_equal(codec.pack(back), row)  # what is judged here is what arrives above
+
+
+def test_scores_in_8_bits_saturate_stay_equal_and_tell_what_is_no_number() -> None:
+    codec = codec_of("sqrt8")
+    scores = np.array([[1e9, -np.inf, 0.0], [2.0, 2.0, 2.0], [1.0, np.nan, 0.0]], np.float32)
+    arrived = codec.arrived(scores, (3,))
+    np.testing.assert_array_equal(arrived[0, :2], [65504, 0])
+    np.testing.assert_array_equal(arrived[1], scores[1])
+    assert np.isnan(arrived[2]).all()
+    two = codec.arrived(np.array([[[0.0, 3.0], [3.0, 0.0]]], np.float32), (2,))
+    np.testing.assert_array_equal(two, [[[0, 3], [3, 0]]])
+    with pytest.raises(BadConfig, match="cut_codec is 'sqrt8', which has no twin in torch"):
+        quantiser(codec, (4,))

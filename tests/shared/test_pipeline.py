@@ -51,12 +51,19 @@ def test_with_few_events_to_tune_by_exits_answer_with_care(tmp_path: Path, event
 
 
 @pytest.mark.parametrize(
-    ("events", "offset", "codec"), [(900, 0, "float16"), (60, 0, "float16"), (900, 200, "float32")]
+    ("events", "classes", "offset", "codec"),
+    [
+        (900, 3, 0, "float16"),
+        (60, 3, 0, "float16"),
+        (60, 12, 0, "sqrt8"),
+        (900, 3, 200, "sqrt8"),
+        (9000, 3, 200, "float32"),
+    ],
 )
-def test_scores_go_up_in_half_precision_where_that_changes_no_decision(
-    tmp_path: Path, events: int, offset: int, codec: str
+def test_scores_go_up_in_the_fewest_bits_that_change_no_decision(
+    tmp_path: Path, events: int, classes: int, offset: int, codec: str
 ) -> None:
-    data, sentences = sample_data([(5,)] * 2, events=events), list[str]()
+    data, sentences = sample_data([(5,)] * 2, events=events, classes=classes), list[str]()
     network = initial_network(SMALL, data, 0)
     with torch.no_grad():  # near 200, half precision has eighths
         for module in network.devices.modules():
@@ -72,7 +79,7 @@ def test_scores_go_up_in_half_precision_where_that_changes_no_decision(
         " when asked for, features, 1 bit a number, 1 byte (a raw view has 20)",
         "edge → cloud: features, 1 bit a number, 1 byte (the raw views have 40)",
     ]
-    assert scores["bytes"] == [3 * scores["bits"] // 8] * 2
+    assert scores["bytes"] == [classes * scores["bits"] // 8 + 4 * (codec == "sqrt8")] * 2
 
 
 def test_a_view_that_goes_up_itself_is_said_to(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Scores that go up in half precision: the same answers served as offline, in half the bytes."""
+"""Scores that go up in fewer bits: the same answers served as offline, in fewer bytes."""
 
 import shutil
 from pathlib import Path
@@ -26,10 +26,10 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return make_bundle(tmp_path_factory.mktemp("bundles") / "whole", **{"devices": 3, **EDGES[request.param]})
 
 
-@pytest.fixture
-def half(whole: Bundle, tmp_path: Path) -> Bundle:
-    path = Path(shutil.copytree(whole.path, tmp_path / "half"))
-    manifest = whole.manifest.model_copy(update={"topology": whole.topology.with_scores("float16")})
+@pytest.fixture(params=["float16", "sqrt8"])
+def short(whole: Bundle, request: pytest.FixtureRequest, tmp_path: Path) -> Bundle:
+    path = Path(shutil.copytree(whole.path, tmp_path / "short"))
+    manifest = whole.manifest.model_copy(update={"topology": whole.topology.with_scores(request.param)})
     Policy(bundle=Bundle.seal(path, manifest).fingerprint).write(path)
     return Bundle.open(path)
 
@@ -46,54 +46,62 @@ def middle(bundle: Bundle) -> Policy:
 
 
 @pytest.mark.parametrize("offload", ["staged", "eager"])
-async def test_served_is_offline_in_half_the_bytes(whole: Bundle, half: Bundle, offload: str) -> None:
-    data, fleet = golden_events(half), Fleet(half)
+async def test_served_is_offline_in_fewer_bytes(whole: Bundle, short: Bundle, offload: str) -> None:
+    data, fleet = golden_events(short), Fleet(short)
     data = data.take(np.flatnonzero(data.present.all(axis=1)))
     fleet.start()
-    policy = middle(half).model_copy(update={"offload": offload})
+    policy = middle(short).model_copy(update={"offload": offload})
     fleet.use(thresholds=policy.thresholds, offload=offload)
-    count = len(half.topology.devices)
+    count = len(short.topology.devices)
     urls = [f"http://device-{n}" for n in range(count)]
     async with AsyncFleet(urls, transport=fleet.switch) as client:
         answers = await client.answer_events(list(data.views))
     await fleet.close()
-    found = agreement(Bundle(half.path, half.manifest, policy), data, answers)
+    found = agreement(Bundle(short.path, short.manifest, policy), data, answers)
     assert found.ok, found.differing
     assert found.document["max_probability_difference"] < 1e-4
 
-    scores = record(half, data)
+    scores = record(short, data)
     decisions = decide(scores, policy)
     if count > 1:
         assert len(set(decisions.exit.tolist())) > 1
     sent, before = (
-        traffic(record(bundle, data), decisions, policy)["device_to_edge"]["payload"] for bundle in (half, whole)
+        traffic(record(bundle, data), decisions, policy)["device_to_edge"]["payload"] for bundle in (short, whole)
     )
     alone = decisions.sure.mean() if count == 1 else 0.0  # a lone device that is sure sends nothing
-    assert before - sent == pytest.approx((1 - alone) * count * 2 * scores.classes)
+    spared = 4 * scores.classes - short.topology.score_codec(Exit.DEVICE).bytes((scores.classes,))
+    assert before - sent == pytest.approx((1 - alone) * count * spared)
 
 
-def test_a_recorder_rounds_as_the_bundle_does(whole: Bundle, half: Bundle) -> None:
+def test_a_recorder_rounds_as_the_bundle_does(whole: Bundle, short: Bundle) -> None:
     data = golden_events(whole)
-    one, other = Recorder(whole, data).with_scores("float16").scores(), record(half, data)
+    codec = short.topology.score_codec(Exit.DEVICE)
+    one, other = Recorder(whole, data).with_scores(codec.name).scores(), record(short, data)
     for name, array in one.arrays().items():
         np.testing.assert_array_equal(array, other.arrays()[name])
     device = one.of(Exit.DEVICE)
-    assert (device == device.astype(np.float16)).all()
+    rounded = codec.arrived(device, device.shape[-1:])
+    np.testing.assert_allclose(rounded, device, rtol=0, atol=1e-6)
     assert not np.array_equal(device, record(whole, data).of(Exit.DEVICE))
     local = one.of(Exit.LOCAL)  # goes up to a cloud that joins edges
     if len(whole.topology.devices) > 1:
-        assert np.array_equal(local, local.astype(np.float16)) == (len(whole.topology.edges) > 1)
+        apart = np.abs(codec.arrived(local, local.shape[-1:]) - local).max()
+        assert (apart < 1e-6) == (len(whole.topology.edges) > 1)
 
 
-async def test_a_tier_takes_scores_in_its_bundles_precision_alone(half: Bundle) -> None:
-    fleet = Fleet(half, devices=())
+async def test_a_tier_takes_scores_in_its_bundles_codec_alone(short: Bundle) -> None:
+    fleet = Fleet(short, devices=())
     fleet.start()
-    edge = "edge" if len(half.topology.edges) == 1 else "edge-0"
-    classes = len(half.manifest.classes)
-    event, child = np.array([b"e"], np.object_), half.topology.edges[0].devices[0]
+    edge = "edge" if len(short.topology.edges) == 1 else "edge-0"
+    classes = len(short.manifest.classes)
+    event, child = np.array([b"e"], np.object_), short.topology.edges[0].devices[0]
     refused = await fleet.post(edge, {"event": event, "scores": np.zeros((1, classes), np.float32)}, device=child)
-    infinite = await fleet.post(edge, {"event": event, "scores": np.full((1, classes), np.inf, "f2")}, device=child)
+    codec = short.topology.score_codec(Exit.DEVICE)
+    row = codec.sample((classes,))
+    row.view(np.uint8)[0, :2] = np.frombuffer(np.float16(np.inf).tobytes(), np.uint8)
+    infinite = await fleet.post(edge, {"event": event, "scores": row}, device=child)
     await fleet.close()
     assert (refused.status_code, infinite.status_code) == (400, 400)
-    assert f"input tensor 'scores' is FP32 [1, {classes}]; expected FP16 [1, {classes}]" in refused.json()["error"]
+    expected = f"expected {codec.datatype} [1, {codec.wire_shape((classes,))[0]}]"
+    assert f"input tensor 'scores' is FP32 [1, {classes}]; {expected}" in refused.json()["error"]
     assert "expected finite numbers" in infinite.json()["error"]
