@@ -17,6 +17,7 @@ __all__ = ["Change", "Looks", "changes", "passing", "savings", "start"]
 
 BYTES: Final = 128
 """Most that a view may cost to be sent itself, in half precision or else in 8 bits a number."""
+FEATURES: Final = 64  #: bytes of the features that a section makes of larger views
 VIEW: Final = 512  #: numbers of a series that may be sent itself, at most
 WIDEST: Final = 2048  #: numbers times bins that a section takes, at most
 MOST: Final = 1_000_000
@@ -56,7 +57,8 @@ class Looks:
         numbers = max(math.prod(shape) for shape in views)
         axes = {len(shape) for shape in views}
         whole = any(view.dtype == np.uint8 for view in data.views)
-        small = numbers <= BYTES and not whole
+        # Bytes are sent themselves where features of them would be as long.
+        small = numbers <= (FEATURES if whole else BYTES)
         y = data.y[data.split == "train"]
         counts = np.bincount(y, minlength=len(data.classes))
         seen = counts[counts > 0]
