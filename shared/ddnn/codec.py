@@ -30,9 +30,9 @@ _PAYLOAD: Final = ("view", "scores", "features", "present")
 _NUMBERS: Final = ("bits1", "bits2", "bits4", "bits8", "float16", "float32", "sqrt8")
 CODECS: Final = (*_NUMBERS, "view", "jpeg1 … jpeg100", "webp1 … webp100")
 """Names of the built-in codecs; the number of `jpeg` and `webp` is the quality."""
-_HALF: Final = float(np.finfo(np.float16).max)
-_LEAST: Final = 1e-7
-_LEVELS: Final = 255
+_HALF: Final = np.float32(np.finfo(np.float16).max)
+_LEAST: Final = np.float32(1e-7)
+_LEVELS: Final = np.float32(255)
 _HEAD: Final = 4  #: bytes before the levels
 
 
@@ -126,25 +126,24 @@ class BelowBest(Codec):
     """
 
     name, datatype = "sqrt8", "UINT8"
-    tolerance = _HALF / 255 + 2.0**-11  #: of scores that are as far apart as half precision goes
+    tolerance = float(_HALF) / 255 + 2.0**-11  #: of scores that are as far apart as half precision goes
 
     def wire_shape(self, shape: Shape) -> Shape:
         return (_HEAD + math.prod(shape),)
 
     def pack(self, values: Array) -> Array:
-        values = values.clip(-_HALF, _HALF).astype(np.float32)  # what is no number stays none, in the whole row
-        best = values.argmax(axis=-1)[..., np.newaxis]
-        largest = np.take_along_axis(values, best, axis=-1)
+        values = np.minimum(np.maximum(values, -_HALF), _HALF)  # what is no number stays none, in the whole row
+        largest = np.maximum.reduce(values, axis=-1, keepdims=True)
         below = largest - values
-        head = np.concatenate([largest, below.max(axis=-1, keepdims=True).clip(max=_HALF)], axis=-1).astype("<f2")
-        scale = _LEVELS / np.sqrt(head[..., 1:].astype(np.float32).clip(min=_LEAST))
-        levels = np.nan_to_num(np.sqrt(below) * scale).round().clip(1, _LEVELS)
-        np.put_along_axis(levels, best, 0, axis=-1)
+        span = np.maximum.reduce(below, axis=-1, keepdims=True)
+        head = np.concatenate([largest, np.minimum(span, _HALF)], axis=-1).astype("<f2")
+        levels = np.sqrt(below / np.maximum(head[..., 1:].astype(np.float32), _LEAST)) * _LEVELS
+        levels = np.where(below > 0, np.maximum(np.minimum(np.rint(levels), _LEVELS), 1), 0)
         return np.concatenate([head.view(np.uint8), levels.astype(np.uint8)], axis=-1)
 
     def unpack(self, rows: Array, shape: Shape) -> Array:
         head = np.ascontiguousarray(rows[..., :_HEAD]).view("<f2").astype(np.float32)
-        part = rows[..., _HEAD:].astype(np.float32) / np.float32(_LEVELS)
+        part = rows[..., _HEAD:].astype(np.float32) / _LEVELS
         with np.errstate(invalid="ignore"):  # a head that is no number, which a tier refuses
             return np.asarray(head[..., :1] - head[..., 1:] * (part * part))
 
