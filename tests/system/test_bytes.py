@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ SIZES, CLASSES = (1, 3, 8), 8
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nodes of 1, 3 and 8 numbers, and eight classes that none of them tells alone."""
     random, y = np.random.default_rng(0), np.arange(1500) % CLASSES
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for index, size in enumerate(SIZES):
         centres = random.normal(0, 2, (CLASSES, size))
         arrays[f"X_{index}"] = (centres[y] + random.normal(0, 1, (len(y), size))).astype(np.float32)

@@ -89,7 +89,7 @@ def test_a_cut_costs_no_more_than_the_raw_views(
         ("bytes, 8 a vector", [8, 8], 16),
         ("unequal vectors", [2, 6, 4], 12),
         ("series of 1x4 bytes", [4, 4], 8),
-        ("images of 1x3x3 bytes", [8, 8], 16),
+        ("images of 1x3x3 bytes", [8, 8], 18),
         ("a camera and a thermometer", [16, 4], 64),
     ],
 )

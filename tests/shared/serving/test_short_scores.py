@@ -51,7 +51,7 @@ async def test_served_is_offline_in_fewer_bytes(whole: Bundle, short: Bundle, of
     data = data.take(np.flatnonzero(data.present.all(axis=1)))
     fleet.start()
     policy = middle(short).model_copy(update={"offload": offload})
-    fleet.use(thresholds=policy.thresholds, offload=offload)
+    fleet.use(thresholds=policy.thresholds, offload=offload, wait_ms=60_000, adaptive_wait=False)
     count = len(short.topology.devices)
     urls = [f"http://device-{n}" for n in range(count)]
     async with AsyncFleet(urls, transport=fleet.switch) as client:

@@ -53,7 +53,7 @@ async def test_served_is_offline(bundle: Bundle, offload: str) -> None:
     data = data.take(np.flatnonzero(data.present.all(axis=1)))
     fleet.start()
     policy = middle(bundle).model_copy(update={"offload": offload})
-    fleet.use(thresholds=policy.thresholds, offload=offload)
+    fleet.use(thresholds=policy.thresholds, offload=offload, wait_ms=60_000, adaptive_wait=False)
     urls = [f"http://device-{n}" for n in range(len(SIZES))]
     async with AsyncFleet(urls, transport=fleet.switch) as client:
         answers = await client.answer_events(list(data.views))
