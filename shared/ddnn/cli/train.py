@@ -28,7 +28,7 @@ Source = Annotated[
     Argument(help="`mnist5k`, `synthetic`, a .npz file under the data contract, a folder or table of photographs."),
 ]
 Size = Annotated[
-    int | None, Option(min=8, max=1024, metavar="PIXELS", help="Side of the views that photographs become; 96.")
+    str | None, Option(metavar="PIXELS", help="Side of the views that photographs become, or width x height; 96.")
 ]
 ConfigFiles = Annotated[list[str] | None, Option(help="TOML file, or packaged config: a to f, paper; later ones win.")]
 Initial = Annotated[
@@ -81,7 +81,7 @@ def train(
     """
     from ddnn.configs import config_file
     from ddnn.data import load
-    from ddnn.data.photographs import SIZE, Photographs
+    from ddnn.data.photographs import SIZE, Photographs, parse_size
     from ddnn.data.summary import describe, doubts
     from ddnn.evaluation.source import photographs_for
     from ddnn.extensions import needed_for
@@ -113,7 +113,7 @@ def train(
     if resume and not looking:
         wanted = _resumed(run, wanted, changed=given)
     groups, devices = test_groups.split(",") if test_groups else None, wanted.network.devices
-    photographs = photographs_for(first) if first and size is None else Photographs((3, size or SIZE, size or SIZE))
+    photographs = photographs_for(first) if first and size is None else Photographs(parse_size(size or str(SIZE)))
     wished: dict[str, Any] = {"grid": grid, "group_by": group_by, "test_groups": groups, "devices": devices}
     with bars() as progress:
         data = load(source, **wished, seed=seed, photographs=photographs, progress=progress)

@@ -6,6 +6,7 @@ Decoded anew where a file, the size or the way of resizing has changed. Legend: 
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -26,7 +27,7 @@ from ddnn.formatting import size
 from ddnn.picture import Picture, decode
 from ddnn.types import Array
 
-__all__ = ["SIZE", "Photographs", "Progress", "cache_folder", "read_photographs"]
+__all__ = ["SIZE", "Photographs", "Progress", "cache_folder", "parse_size", "read_photographs"]
 
 Progress = Callable[[str, int, int], object]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -34,6 +35,7 @@ Progress = Callable[[str, int, int], object]
 AT_ONCE: Final = 64  #: photographs for each thread that are handed out together
 ENDING: Final = ".views"
 KEPT_S: Final = 30 * 24 * 3600.0  #: a file that was not used for so long is forgotten when another one is made
+MOST_PIXELS: Final = 1024  #: of a view's width, and of its height
 SIZE: Final = 96  #: of views, by default
 
 
@@ -45,6 +47,15 @@ class Photographs:
     how: Picture = field(default_factory=Picture)  #: how photographs of another size come to it
     classes: Sequence[str] = ()  #: in this order, and no others; by default those that there are
     devices: Sequence[str] = ()  #: the same of devices, by their names
+
+
+def parse_size(text: str) -> tuple[int, int, int]:
+    """Read `96` as (3, 96, 96), `128x96` as (3, 96, 128); raise `BadData` for what is neither."""
+    match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", text.strip().lower())
+    width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not (8 <= width <= MOST_PIXELS and 8 <= height <= MOST_PIXELS):
+        raise BadData(f"size is {text!r}; expected 8 to {MOST_PIXELS} pixels, as 96, or width x height as 128x96")
+    return 3, height, width
 
 
 def cache_folder() -> Path:

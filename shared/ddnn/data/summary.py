@@ -15,7 +15,7 @@ from ddnn.data.dataset import Dataset
 from ddnn.data.moments import SIDES, finite_moments, finite_quantiles, heavy_tails, middle_deviation
 from ddnn.data.oddities import few, oddities
 from ddnn.data.split import SPLIT_NAMES
-from ddnn.data.stored import at_once
+from ddnn.data.stored import at_once, in_file
 from ddnn.formatting import count, percent
 from ddnn.types import Array, Floats, Ints
 
@@ -124,12 +124,21 @@ class Standard:
         """The events of `data` at `rows`, with the devices this was made from."""
         seen, values = data.present[rows], []
         for device, (view, (mean, deviation, limit)) in enumerate(zip(data.views, self._scales, strict=True)):
-            part = view[rows]
-            flat = (part.reshape(len(part), -1)[:, self.picked[device]] - mean) / deviation
+            flat = (_picked(view, rows, self.picked[device]) - mean) / deviation
             if self._clipped and np.isfinite(limit).any():
                 flat = np.clip(flat, -limit, limit, where=np.isfinite(flat), out=flat)
             values.append(np.where(seen[:, device, None] & np.isfinite(flat), flat, np.float32(0)))
         return Rows(np.concatenate(values, axis=1), seen.astype(np.float32), self.sizes)
+
+
+def _picked(view: Array, rows: slice | Array, elements: Array) -> Array:
+    """(n, f) some elements of the views at `rows`; of those in a file only so many views are in memory at once."""
+    if not in_file(view):
+        part = view[rows]
+        return np.asarray(part.reshape(len(part), -1)[:, elements])
+    index, step = np.arange(len(view))[rows], at_once([view], len(view))
+    parts = (view[index[start : start + step]] for start in range(0, len(index), step))
+    return np.concatenate([part.reshape(len(part), -1)[:, elements] for part in parts])
 
 
 def squared_distances(a: Rows, b: Rows) -> Floats:

@@ -2,6 +2,7 @@
 
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import torch
 from PIL import Image
 
 from ddnn.data import Dataset, dataset, load
-from ddnn.data.photographs import Photographs, cache_folder
+from ddnn.data.photographs import Photographs, cache_folder, parse_size
 from ddnn.data.stored import Stored
-from ddnn.data.summary import describe, doubts
+from ddnn.data.summary import Standard, describe, doubts
 from ddnn.errors import BadData
 from ddnn.picture import decode
 from ddnn.training import Config, Loader, Trainer
@@ -64,6 +65,26 @@ def test_a_view_is_what_serving_makes_of_the_same_file(tmp_path: Path) -> None:
     file = tmp_path / "photos" / "train" / "pear" / "002" / "1.jpg"
     row = int(np.flatnonzero((data.split != "test") & (data.y == 1))[2])
     np.testing.assert_array_equal(data.views[1][row], decode(file.read_bytes(), (3, 16, 16), data.picture))
+
+
+def test_views_need_not_be_square(tmp_path: Path) -> None:
+    root = shelf(tmp_path / "photos", events=3)
+    assert load(str(root), photographs=Photographs(parse_size("24x16"))).views[0].shape[1:] == (3, 16, 24)
+    assert parse_size("96") == (3, 96, 96)
+    for text in ("4", "96x", "96x4096", "big"):
+        with pytest.raises(BadData, match="expected 8 to 1024 pixels"):
+            parse_size(text)
+
+
+def test_what_is_standardised_of_views_in_a_file_is_as_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = read(shelf(tmp_path / "photos"))
+    memory = replace(data, views=tuple(np.asarray(view) for view in data.views))
+    monkeypatch.setattr("ddnn.data.stored.ROOM", 16 * 16 * 3 * 5)
+    standard = Standard(memory, elements=100)
+    for rows in (slice(3, 20), np.array([5, 1, 7])):
+        np.testing.assert_array_equal(standard(data, rows).values, standard(memory, rows).values)
 
 
 def test_devices_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
