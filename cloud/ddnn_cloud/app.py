@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from ddnn.codec import filled, parted
 from ddnn.errors import BadInput
-from ddnn.golden import largest_score, sent_by
+from ddnn.golden import score_range, sent_by
 from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.app import make_app
 from ddnn.serving.collector import Children, Collector, Place
@@ -41,7 +41,7 @@ class CloudService(Service):
         self._rows = [topology.rows(given, _senders(topology, index)) for index in range(len(topology.edges))]
         longest = topology.features(given.child)
         self._longest = longest.row[0] if longest and any(self._rows) else 0
-        self._scores, self._largest = topology.score_codec(Exit.DEVICE), largest_score(parts.bundle)
+        self._scores, self._range = topology.score_codec(Exit.DEVICE), score_range(parts.bundle)
         self._exits_below = {exit.value.encode(): exit for exit in topology.exits[:-1]}
         inputs = _inputs(parts)
         self._names = tuple(spec.name for spec in inputs)
@@ -73,7 +73,7 @@ class CloudService(Service):
             tensor = request.take(name, self._scores.datatype, (rows, *rounded))
             scores = self._scores.unpack(tensor, (self._classes,))
             check_finite(scores, "input tensor 'scores'")
-            tensor = np.clip(scores, -self._largest, self._largest)
+            tensor = np.clip(scores, *self._range)
         else:
             exits, name = [None] * rows, carried.name
             tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]), missing=carried.missing)

@@ -116,4 +116,5 @@ def _offload(parts: Parts, *, alone: bool) -> ToEdge | None:
         background=settings.max_background,
         device=settings.index,
         alone=alone,
+        event_key=settings.event_key.get_secret_value().encode() if settings.event_key else b"",
     )

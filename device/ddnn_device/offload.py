@@ -26,13 +26,18 @@ class ToEdge(Offload):
         pack: Mapping[Any, Callable[[Array], Array]],
         device: int,
         alone: bool,
+        event_key: bytes = b"",
         **kwargs: Any,
     ) -> None:
-        """`first` goes up of every event, `later` when asked for, as `pack` makes them; `alone`: no other device."""
+        """`first` goes up of every event, `later` when asked for, as `pack` makes them; `alone`: no other device.
+
+        With an `event_key` ids go up as an HMAC under it.
+        """
         # Scores are an event's own, what else goes up is among its inputs.
         carries = tuple(name for name in (*first, *later) if name != "scores")
         super().__init__(*args, carries=carries, **kwargs)
         self._first, self._later, self._pack, self._device = first, later, pack, device
+        self._event_key = event_key
         self.report = None if alone else self._report
 
     async def post(self, events: Sequence[Event]) -> None:
@@ -84,7 +89,7 @@ class ToEdge(Offload):
         return await self.send(inputs, parameters, events, options if options.audit else None)
 
     def _inputs(self, events: Sequence[Event], *names: str) -> dict[str, Array]:
-        inputs = {} if events[0].id is None else {"event": event_tensor(events)}
+        inputs = {} if events[0].id is None else {"event": event_tensor(events, self._event_key)}
         for name in names:
             rows = [event.judged[event.best.exit] if name == "scores" else event.inputs[name] for event in events]
             inputs[name] = self._pack[name](np.stack(rows)) if name in self._pack else np.stack(rows)

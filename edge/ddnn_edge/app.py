@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from ddnn.codec import filled
 from ddnn.errors import BadInput
-from ddnn.golden import largest_score, sent_by
+from ddnn.golden import score_range, sent_by
 from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.app import make_app
 from ddnn.serving.collector import Children, Collector
@@ -42,7 +42,12 @@ class EdgeService(Service):
         self._alone = np.eye(parts.devices, dtype=np.bool_)
         self._payload = {device: _payload(parts, device) for device in self._mine}
         self._longest = _longest(topology, self._mine)
-        self._scores, self._largest = topology.score_codec(Exit.DEVICE), largest_score(parts.bundle)
+        self._scores = topology.score_codec(Exit.DEVICE)
+        self._range = {
+            device: score_range(parts.bundle, device=device)
+            for device in self._mine
+            if topology.exits[0] is Exit.DEVICE
+        }
         self._second = {given.what for given in topology.sent(Tier.DEVICE, "asked")}
         can_answer = Exit.DEVICE in topology.exits
         answered = [TensorSpec("answered", "BOOL", (-1,), optional=True)] if can_answer else []
@@ -88,7 +93,7 @@ class EdgeService(Service):
         if "scores" in tensors:  # here, as sections, votes and the answers of sure devices all take them
             scores = self._scores.unpack(tensors["scores"], (self._classes,))
             check_finite(scores, "input tensor 'scores'")
-            tensors["scores"] = np.clip(scores, -self._largest, self._largest)
+            tensors["scores"] = np.clip(scores, *self._range[device])
         sure = "answered" in request.inputs
         answered = request.take("answered", "BOOL", (rows,)) if sure else np.zeros(rows, np.bool_)
         if answered.any() and (second or "event" not in request.inputs):

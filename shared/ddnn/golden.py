@@ -3,7 +3,7 @@
 Torch's answers are arrays of N events by name, as `ddnn.bundle.Bundle.golden` lists them; the export's are alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -13,16 +13,16 @@ from ddnn.codec import codec_of
 from ddnn.errors import BadBundle
 from ddnn.runtime import Section
 from ddnn.topology import Input, SectionSpec, Topology
-from ddnn.types import Array, Bools, Ints, Tier
+from ddnn.types import Array, Bools, Exit, Ints, Tier
 
-__all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "largest_score"]
+__all__ = ["TIES", "TOLERANCE", "check_sections", "compare", "score_range"]
 __all__ += ["section_inputs", "sent_by", "taken", "there"]
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a score, and distance from the next level within which a feature may be another one."""
 
-_ROOM: Final = 4.0
-_LEAST: Final = 30.0  #: beyond that softmax is 0 and 1 anyway
+_ROOM: Final = 1.5
+_LEAST: Final = 10.0  #: twice that apart, softmax is 0 and 1 anyway
 
 TIES: Final = codec_of("bits1")  #: how golden events keep which features are ties
 
@@ -51,13 +51,21 @@ def check_sections(
     return len(golden["present"])
 
 
-def largest_score(bundle: Bundle) -> float:
-    """The largest score, of either sign, that a tier takes: four times that of any golden event, at least 30.
+def score_range(bundle: Bundle, exits: Sequence[Exit] = tuple(Exit), device: int | None = None) -> tuple[float, float]:
+    """The smallest and the largest score that a tier takes: half as far again as golden events have, at least 10.
 
-    Fused, scores that are finite but beyond all measure are no numbers any more.
+    Of the exits named, or of one device. Fused, one that says more would outweigh all others, and scores beyond all
+    measure are no numbers any more.
     """
-    scores = (array for name, array in bundle.golden.items() if name.endswith("_scores"))
-    return max(_LEAST, *(_ROOM * float(np.abs(array, dtype=np.float64).max(initial=0.0)) for array in scores))
+    golden = bundle.golden
+    if device is None:
+        seen = [golden[f"{exit}_scores"] for exit in exits if f"{exit}_scores" in golden]
+    else:
+        seen = [golden["device_scores"][golden["present"][:, device].astype(np.bool_), device]]
+    low, high = (
+        _ROOM * float(edge) for edge in (min(a.min(initial=0) for a in seen), max(a.max(initial=0) for a in seen))
+    )
+    return min(low, -_LEAST), max(high, _LEAST)
 
 
 def section_inputs(bundle: Bundle, tier: Tier, index: int = 0) -> dict[str, dict[str, Array]]:

@@ -18,7 +18,7 @@ __all__ = ["CollectorSettings", "Settings", "setting_names"]
 
 _PREFIX = "DDNN_"
 _READ_BY_CLIENTS = {"DDNN_TOKEN", "DDNN_SIGNING_KEY"}
-_SECRETS: Final = ("token", "admin_token", "metrics_token")
+_SECRETS: Final = ("token", "admin_token", "metrics_token", "event_key")
 _SHORTEST, _LONGEST = 16, 1024
 _FILES: Final = ("tls_certificate", "tls_key", "identity", "audit_dir", "state_dir")
 _MAY_BE_EMPTY: Final = (*_SECRETS, *_FILES, "threads")  #: as compose files hand over what is not set
@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """Bearer token demanded for writing the policy, another than `token`; without one it cannot be written."""
     metrics_token: SecretStr | None = None
     """Bearer token for reading figures and the policy, which the two others also read; without one, all may."""
+    event_key: SecretStr | None = None
+    """Key of a site's devices: event ids go up as an HMAC under it, which who has not the key cannot guess."""
     tls_certificate: Path | None = None
     """PEM certificate, with its chain, to serve https with; plain HTTP by default."""
     tls_key: Path | None = None

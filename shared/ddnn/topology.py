@@ -17,13 +17,14 @@ from ddnn.seal import Frozen
 from ddnn.types import Array, Exit, Tier
 
 __all__ = ["DeviceSpec", "EdgeSpec", "Features", "FileName", "Files", "Fusion"]
-__all__ += ["Input", "Level", "SectionSpec", "Topology", "View"]
+__all__ += ["FeatureFusion", "Input", "Level", "SectionSpec", "Topology", "View"]
 
 Shape = tuple[int, ...]
 What = Literal["view", "scores", "features"]
 When = Literal["always", "asked"]
 Level = Literal["local", "edge", "cloud"]
-Fusion = Literal["max", "mean", "concat", "attention"]
+FeatureFusion = Literal["max", "mean", "concat", "attention"]
+Fusion = Literal[FeatureFusion, "clipped"]  #: scores may be clipped, too
 
 _TIERS: Final = tuple(Tier)
 _TIER_OF: Final = {Exit.DEVICE: Tier.DEVICE, Exit.LOCAL: Tier.EDGE, Exit.EDGE: Tier.EDGE, Exit.CLOUD: Tier.CLOUD}

@@ -1,6 +1,7 @@
 """What one caller or device of six may decide for the others, over a real port: nothing."""
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,9 @@ import ddnn_edge.app
 from ddnn.bundle import Bundle
 from ddnn.policy import Policy, Thresholds
 from ddnn.settings import Settings
+from ddnn.types import Exit
 from ddnn_edge.app import EdgeService
+from ddnn_lab.in_process import Fleet
 from real_port import ask, post, serving
 
 SURE = Thresholds(local=1.0)
@@ -96,7 +99,7 @@ async def test_a_caller_that_leaves_early_closes_the_event_for_nobody_else(edge:
 
 
 async def test_a_hurried_caller_closes_the_event_for_nobody_else(edge: Edge) -> None:
-    early = await edge.send(0, "e", 1, timeout=30_000)
+    early = await edge.send(0, "e", 1, timeout=2_000_000)
     assert early["devices"] == [True, *[False] * 5]
     for answer in await edge.see("e", 1, range(1, 6)):
         assert answer["devices"] == [True] * 6
@@ -155,3 +158,15 @@ async def test_an_event_id_used_again_while_the_event_is_open_is_refused_and_tol
     assert (refused["label"], refused["degraded_reason"]) == ([-1], ["reused"])
     await edge.see("e", 1, range(1, 6))
     assert (await first)["label"] == [1]
+
+
+async def test_with_a_key_event_ids_go_up_as_what_cannot_be_guessed(tiny_bundle: Bundle) -> None:
+    fleet = Fleet(Bundle.open(tiny_bundle.path), settings={"event_key": "a-key-of-this-very-site"})
+    fleet.start()
+    fleet.use(thresholds=SURE)
+    answers = [answer for given in await fleet.see(name="counter") for answer in given]
+    assert all(answer.devices.all() and answer.exit is Exit.LOCAL for answer in answers)
+    held = fleet.switch.apps["edge"].state.service.collector._held
+    want = [hmac.digest(b"a-key-of-this-very-site", b"counter%d" % n, "sha256").hex().encode() for n in range(2)]
+    assert sorted(held) == sorted(want)
+    await fleet.close()

@@ -20,6 +20,10 @@ __all__ = ["FUSIONS", "Attention", "Concat", "Head", "Residual", "Tail", "Trunk"
 Make = Callable[..., nn.Module]
 
 
+MOST: Final = 8.0
+"""How far below its best class a device's scores count at most in a clipped fusion (`ddnn_lab.benchmarks.liar`)."""
+
+
 class _Layers(NamedTuple):
     layer: Make
     binary: Make
@@ -156,6 +160,16 @@ class Mean(Max):
         return torch.where(mask, x, 0.0).sum(dim=1) / count
 
 
+class Clipped(Mean):
+    """The mean of present children, none of which says more than `MOST` for or against anything; for scores.
+
+    Each child's values are taken from its largest, down to `MOST` below that: one that lies cannot outweigh the others.
+    """
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        return super().forward((x - x.amax(dim=-1, keepdim=True)).clamp(min=-MOST), present)
+
+
 class Concat(nn.Module):
     """Children side by side on the channel axis, a learned token for an absent one; (B, n, C, …) → (B, n·C, …).
 
@@ -216,5 +230,11 @@ class Attention(nn.Module):
         return (_spread(share, x) * seen).sum(dim=1)
 
 
-FUSIONS: Final[dict[str, Make]] = {"max": Max, "mean": Mean, "concat": Concat, "attention": Attention}
+FUSIONS: Final[dict[str, Make]] = {
+    "max": Max,
+    "mean": Mean,
+    "clipped": Clipped,
+    "concat": Concat,
+    "attention": Attention,
+}
 """By name, from (children, shape of one child), and the lengths of those that give fewer."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ddnn.codec import codec_of, trims
 from ddnn.errors import BadConfig
-from ddnn.topology import Fusion, View
+from ddnn.topology import FeatureFusion, Fusion, View
 from ddnn.types import Tier
 
 __all__ = ["Family", "NetworkConfig", "Plan", "SectionConfig", "SectionPlan", "Shape", "Table", "Wanted"]
@@ -102,10 +102,10 @@ class NetworkConfig(Table):
     spectrum: bool = False
     """Whether a series is seen together with its magnitude spectrum; what takes it in must be flat."""
     local_fusion: Fusion = "mean"
-    """How the devices' scores are joined."""
-    edge_fusion: Fusion = "concat"
+    """How the devices' scores are joined; `clipped` is a mean in which none counts beyond all measure."""
+    edge_fusion: FeatureFusion = "concat"
     """How the devices' features are joined at the edge."""
-    cloud_fusion: Fusion = "concat"
+    cloud_fusion: FeatureFusion = "concat"
     """How the edges' features (the devices', without edge sections; raw views, without device sections) are joined."""
     device: SectionConfig = SectionConfig()
     """Blocks of each device."""

@@ -1,6 +1,7 @@
 """How events get to the tier above: what is the same for a device and an edge."""
 
 import asyncio
+import hmac
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -141,8 +142,9 @@ def charge(events: Sequence[Event], inputs: Mapping[str, Array]) -> None:
         event.bytes_up += payload_of(inputs, row) if files else size
 
 
-def event_tensor(events: Sequence[Event]) -> Array:
-    """BYTES [B]: the ids of events that all have one."""
+def event_tensor(events: Sequence[Event], key: bytes = b"") -> Array:
+    """BYTES [B]: the ids of events that all have one; with a `key`, HMAC-SHA-256 of each under it, in hexadecimal."""
     tensor = np.empty(len(events), np.object_)
-    tensor[:] = [event.id for event in events]
+    ids = [event.id or b"" for event in events]
+    tensor[:] = [hmac.digest(key, id, "sha256").hex().encode() for id in ids] if key else ids
     return tensor

@@ -50,6 +50,8 @@ class TrainingConfig(Table):
     """Chance of each device to be lost, in the events that are learnt with devices lost."""
     whole: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.4
     """Share of the events of a step that are learnt with all devices they have."""
+    liars: Share = 0.0
+    """Share of the events of a step in which one device says what it would say of another event."""
     shift: Share = 0.06
     """Largest random shift of images and series, as a share of their side or length."""
     rotate: Amount = 12.0

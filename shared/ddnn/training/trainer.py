@@ -23,6 +23,7 @@ from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import View
 from ddnn.training.config import Config
 from ddnn.training.fitting import fit_beside, fit_encodings
+from ddnn.training.liars import scored_with_liars
 from ddnn.training.loader import Batch, Batches, Loader, augment, drop_devices, standing_in
 from ddnn.training.loss import LOSSES, validate
 from ddnn.training.moments import fit_inputs
@@ -198,7 +199,8 @@ class Trainer:
         total, count = torch.zeros((), device=self.place), len(batch.y)
         for views, y, y_dev, present in batch.cut(max(min(-(-count // at_once(batch.views, count)), count // PART), 1)):
             alive = self.network.alive(present)
-            loss = self._loss(self.network(views, present), y, y_dev, alive, self.config.training, self._weights)
+            scored = scored_with_liars(self.network, views, present, self.config.training.liars)
+            loss = self._loss(scored, y, y_dev, alive, self.config.training, self._weights)
             if not loss.requires_grad:
                 none = "the weights of all exits that the network has are 0"
                 also = ", or their sections are frozen" if self._frozen else ""

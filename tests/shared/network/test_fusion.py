@@ -63,11 +63,20 @@ def test_the_order_of_children_does_not_count(name: str) -> None:
     torch.testing.assert_close(fusion(x[:, order], present[:, order]), before)
 
 
-@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("name", ["max", "mean", "concat", "attention"])
 def test_what_a_child_alone_says_is_passed_on(name: str) -> None:
     x = torch.randn(B, N, *SHAPE)
     out = made(name)(x, torch.tensor([[False, False, True, False]] * B))
     torch.testing.assert_close(out[:, 6:9] if name == "concat" else out, x[:, 2])
+
+
+def test_one_child_of_many_cannot_outweigh_the_others_where_scores_are_clipped() -> None:
+    clipped, mean = FUSIONS["clipped"](6, (10,)), FUSIONS["mean"](6, (10,))
+    said, present = torch.eye(10)[torch.tensor([[3] * 6])] * 9.0, torch.ones(1, 6, dtype=torch.bool)
+    said[0, 2] = -1e6
+    said[0, 2, 7] = 1e6
+    assert mean(said, present).argmax() == 7
+    assert clipped(said, present).argmax() == 3
 
 
 def test_attention_starts_as_the_mean_and_learns_whom_to_trust() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.export import sample_bundle
-from ddnn.golden import largest_score
+from ddnn.golden import score_range
 from ddnn.policy import Thresholds
 from ddnn.task import probabilities
 from ddnn.types import Array
@@ -49,9 +49,9 @@ async def test_scores_beyond_all_measure_are_clipped_before_they_are_fused(
         assert outputs["confidence"] == pytest.approx([1.0])
 
 
-async def test_scores_are_clipped_at_four_times_what_golden_events_have(tiny_bundle: Bundle) -> None:
-    golden = [array for name, array in tiny_bundle.golden.items() if name.endswith("_scores")]
-    assert largest_score(tiny_bundle) == max(30.0, *(4 * float(abs(array).max()) for array in golden))
+async def test_scores_are_clipped_half_as_far_again_as_what_golden_events_have(tiny_bundle: Bundle) -> None:
+    golden = tiny_bundle.golden["device_scores"][:, 2]
+    assert score_range(tiny_bundle, device=2) == (min(-10.0, 1.5 * golden.min()), max(10.0, 1.5 * golden.max()))
 
 
 async def test_a_view_beyond_all_measure_is_refused_and_the_rows_beside_it_are_answered(

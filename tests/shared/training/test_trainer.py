@@ -12,6 +12,7 @@ from ddnn.errors import BadConfig
 from ddnn.export import sample_bundle, sample_data
 from ddnn.network import NetworkConfig
 from ddnn.training import Batch, Config, Loader, Trainer, train
+from ddnn.training.liars import lie
 from ddnn.training.run import weights_of
 
 CONFIG = Config.of(
@@ -109,3 +110,18 @@ def test_a_loader_gives_each_event_once_in_the_order_of_the_generator(data: Data
     assert len(loader) == len(batches) == 2
     np.testing.assert_array_equal(torch.cat([part.views[1] for part in batches]).numpy(), data.views[1][order])
     np.testing.assert_array_equal(torch.cat([part.y for part in batches]).numpy(), data.y[order])
+
+
+def test_devices_that_lie_in_training_speak_of_another_event_one_at_a_time() -> None:
+    torch.manual_seed(0)
+    scores = torch.arange(40.0).reshape(40, 1, 1).expand(40, 6, 3).clone()
+    told, cuts = lie(scores, scores[..., :1], 0.5)
+    lied = (told != scores).any(dim=2)
+    assert torch.equal(lied, (cuts != scores[..., :1]).any(dim=2))
+    assert lied.sum(dim=1).max() == 1
+    assert 8 < lied.sum() < 32
+
+
+def test_with_liars_the_exits_above_learn_and_devices_learn_what_they_see(data: Dataset) -> None:
+    trainer = Trainer(CONFIG.changed(liars=0.9), data)
+    assert np.isfinite(trainer.epoch()["loss"])
