@@ -122,7 +122,7 @@ def whole(path: Path) -> Any:
 
 @pytest.mark.parametrize(
     "reader",
-    [whole, lambda path: load(str(path)), lambda path: read_events(path, [(6,)]), Recorded.load],
+    [whole, lambda path: load(str(path)), lambda path: read_events([path], [(6,)]), Recorded.load],
     ids=["archive", "data", "events", "recorded"],
 )
 def test_a_hostile_file_is_one_sentence_and_takes_no_memory(hostile: Path, reader: Callable[[Path], Any]) -> None:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["infer", "play"]
 
-File = Annotated[
-    Path | None,
+Files = Annotated[
+    list[Path] | None,
     Argument(
-        metavar="EVENT.npz",
-        help="X (D, …) of one event or (N, D, …) of several, or X_i of each that sees; by default a golden event.",
+        metavar="EVENT.npz | PHOTO",
+        help="X (D, …) of one event or (N, D, …) of several, or X_i of each that sees; or photographs of one event, "
+        "the first for device 0 and so on; by default a golden event.",
     ),
 ]
 BundleOption = Annotated[
@@ -36,7 +37,7 @@ Threshold = Annotated[float | None, Option(min=0, max=1, help="Answer at the fir
 
 
 def infer(
-    file: File = None,
+    files: Files = None,
     device: options.Devices = None,
     base_port: options.BasePort = 8000,
     bundle: BundleOption = None,
@@ -52,7 +53,8 @@ def infer(
     The first --device is shown the first view, and so on; without --device those of `ddnn up` on this machine are
     asked.
 
-    Example: `ddnn infer`, `ddnn infer EVENT.npz --device http://10.0.0.7:8010 --device http://10.0.0.8:8010`
+    Example: `ddnn infer`, `ddnn infer left.jpg right.jpg`,
+    `ddnn infer EVENT.npz --device http://10.0.0.7:8010 --device http://10.0.0.8:8010`
     """
     from ddnn.client import Fleet
     from ddnn.fleet.addresses import device_addresses
@@ -60,15 +62,15 @@ def infer(
     from ddnn.fleet.status import NO_TIER, check_served, read_statuses
 
     opened = open_bundle(bundle)
-    if file is not None:
-        events = read_events(file, [spec.view.shape for spec in opened.topology.devices])
+    if files:
+        events = read_events(files, [spec.view.shape for spec in opened.topology.devices])
     else:
         data = golden_events(opened)
         if golden >= len(data):
             raise BadInput(f"--golden is {golden}; {opened.manifest.name} has golden events 0 to {len(data) - 1}")
         events = [Event.of(data, golden)]
     if event is not None and len(events) > 1:
-        raise BadInput(f"--event names one event; {file} has {len(events)}")
+        raise BadInput(f"--event names one event; {files and files[0]} has {len(events)}")
     if save is not None:
         typer.echo("\n".join(map(str, write_requests(save, events[0], event))))
         return

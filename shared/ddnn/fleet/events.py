@@ -13,8 +13,9 @@ import numpy as np
 from ddnn.archive import Archive
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
-from ddnn.errors import BadData
+from ddnn.errors import BadData, BadInput
 from ddnn.evaluation.scores import fits
+from ddnn.picture import is_picture
 from ddnn.seal import write_atomically
 from ddnn.types import Array
 from ddnn.wire.tensors import datatype_of
@@ -28,7 +29,8 @@ class Event:
 
     name: str  #: its row in the data set, as the table shows it
     label: int | None  #: the true class, where known
-    views: tuple[Array | None, ...]  #: what each device sees, without a batch axis; None where a device sees nothing
+    views: tuple[Array | None, ...]
+    """What each device sees, without a batch axis, or a photograph, an object; None where a device sees nothing."""
 
     @classmethod
     def of(cls, data: Dataset, row: int) -> Self:
@@ -69,8 +71,28 @@ def shuffled(data: Dataset, number: int | None = None, seed: int = 0) -> Iterato
         yield Event.of(data, order[place % len(data)])
 
 
-def read_events(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
-    """Read the events in `file` for D devices whose views have `shapes`; raise `BadData` naming the array.
+def read_events(files: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> list[Event]:
+    """Read events for D devices whose views have `shapes`: photographs of one, or a file of arrays; raise `BadData`."""
+    if len(files) == 1 and not _is_picture(files[0]):
+        return _read_arrays(files[0], shapes)
+    if other := next((file for file in files if not _is_picture(file)), None):
+        raise BadData(f"{other} is no JPEG, PNG or WebP; expected photographs alone, or one file of arrays")
+    if len(files) > len(shapes):
+        raise BadData(f"there are {len(files)} photographs for {len(shapes)} devices; expected one each at most")
+    absent = [None] * (len(shapes) - len(files))
+    return [Event(files[0].stem, None, (*[np.array(file.read_bytes(), np.object_) for file in files], *absent))]
+
+
+def _is_picture(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return is_picture(stream.read(12))
+    except OSError as error:
+        raise BadData(f"{file} cannot be read ({error.strerror})") from error
+
+
+def _read_arrays(file: Path, shapes: Sequence[tuple[int, ...]]) -> list[Event]:
+    """Read the events in `file`; raise `BadData` naming the array.
 
     One event is `X` (D, …), or `X_0` … with each a view; N events have N in front. A device without its `X_i` has no
     view of them.
@@ -122,6 +144,8 @@ def request_text(view: Array, event: str | None = None) -> str:
 
 def write_requests(folder: Path, event: Event, id: str | None = None) -> list[Path]:
     """Write `device-0.json`, … into `folder`, one for each view there is; return the files."""
+    if any(view is not None and view.dtype == np.object_ for view in event.views):
+        raise BadInput("a photograph is a request as it is; expected `curl --data-binary @FILE` instead of --save")
     folder.mkdir(parents=True, exist_ok=True)
     files = {folder / f"device-{device}.json": view for device, view in enumerate(event.views) if view is not None}
     for file, view in files.items():

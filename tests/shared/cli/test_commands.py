@@ -124,6 +124,13 @@ def test_infer_answers_a_file_a_golden_event_and_saves_requests(
     assert [answer["devices"][1] or answer["devices"][4] for answer in answers] == [False] * 3
     assert [answer["errors"] for answer in answers] == [{}] * 3
 
+    photographs = [str(file) for file in sorted((Path(__file__).parents[2] / "photographs").glob("*.jpg"))]
+    (answer,) = json.loads(ddnn("infer", *photographs[:2], *where).stdout)
+    assert answer["devices"] == [True, True, False, False, False, False]
+    assert answer["class"] in tiny_bundle.manifest.classes
+    assert "is no JPEG, PNG or WebP" in ddnn("infer", photographs[0], str(tmp_path / "four.npz"), *where).stderr
+    assert "--data-binary" in ddnn("infer", photographs[0], "--save", str(tmp_path / "p"), *where[:2]).stderr
+
     saved = ddnn("infer", "--bundle", str(tiny_bundle.path), "--save", str(tmp_path / "saved")).stdout.split()
     assert [Path(file).name for file in saved] == [f"device-{n}.json" for n in range(6)]
 
@@ -260,7 +267,7 @@ def test_what_up_says_to_do_next_works_as_it_is(fleet: LocalFleet, tiny_bundle: 
 
 
 def test_what_may_be_left_out_has_one_pair_of_brackets() -> None:
-    assert " infer [OPTIONS] [EVENT.npz]" in ddnn("infer", "--help").stdout
+    assert " infer [OPTIONS] [EVENT.npz | PHOTO]" in ddnn("infer", "--help").stdout
 
 
 def test_a_named_bundle_says_how_many_tiers_to_look_for(tiny_bundle: Bundle) -> None:

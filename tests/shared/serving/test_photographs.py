@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ddnn.bundle import Bundle
+from ddnn.client import AsyncClient, AsyncFleet
 from ddnn.picture import Picture, decode
 from ddnn.policy import Policy
 from ddnn.types import Array
@@ -106,6 +107,19 @@ async def test_one_event_is_seen_by_several_cameras(tiny_bundle: Bundle) -> None
         )
     assert [outputs(reply)["devices"].sum() for reply in posted] == [2, 2]
     await fleet.close()
+
+
+async def test_the_client_sends_photographs_as_they_are(fleet: Fleet) -> None:
+    fleet.use(wait_ms=0)
+    expected = decode(PHOTOGRAPHS[0], fleet.bundle.topology.devices[0].view.shape)[None]
+    async with AsyncClient("http://device-0", transport=fleet.switch) as client:
+        both = await client.infer([PHOTOGRAPHS[0], PHOTOGRAPHS[1] + bytes(3)], max_exit="device")
+        (known,) = await client.infer(expected, max_exit="device")
+        assert (both[0].label, both[0].confidence) == (known.label, known.confidence)
+        assert both[0].class_name == fleet.bundle.manifest.classes[known.label]
+    async with AsyncFleet(["http://device-0"] * 2, transport=fleet.switch) as cameras:
+        answer = await cameras.answer_event([PHOTOGRAPHS[0], None], max_exit="device")
+    assert (answer.label, answer.class_name) == (known.label, both[0].class_name)
 
 
 async def test_the_query_has_the_options_of_a_request(port: int) -> None:
