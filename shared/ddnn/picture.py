@@ -21,8 +21,9 @@ from ddnn.types import Bits
 __all__ = ["CHANNELS", "MOST_PIXELS", "Picture", "decode", "is_picture", "opened"]
 
 CHANNELS: Final = (1, 3)  #: of a view that can be a picture: grey, or red, green and blue
-MOST_PIXELS: Final = 25_000_000  #: of a photograph, by default; decoding may take 8 bytes a pixel
+MOST_PIXELS: Final = 25_000_000  #: of a photograph, by default; of a PNG or WebP a third
 
+_WHOLE: Final = 3  #: a PNG or WebP is decoded whole, in 8 to 16 bytes a pixel; a JPEG is not, if it is large
 _FORMATS: Final = ("JPEG", "PNG", "WebP")
 _GAP: Final = 2  #: a JPEG is decoded at an eighth, a quarter or half if this leaves so many pixels for each of the view
 _GREY: Final = 127
@@ -63,7 +64,10 @@ def is_picture(content: bytes | memoryview) -> bool:
 
 
 def opened(content: bytes, most_pixels: int = MOST_PIXELS) -> ImageFile:
-    """Read a file's head; raise `BadInput` for one that is no single picture of at most so many pixels."""
+    """Read a file's head; raise `BadInput` for one that is no single picture of at most so many pixels.
+
+    Of a PNG or WebP a third: these are decoded whole.
+    """
     kind = _kind(content[:12])
     if kind is None:
         raise BadInput(f"a picture of {len(content)} bytes begins with {content[:8]!r}; expected {_expected()}")
@@ -72,9 +76,9 @@ def opened(content: bytes, most_pixels: int = MOST_PIXELS) -> ImageFile:
         frames = getattr(picture, "n_frames", 1)
     except Exception as error:  # Pillow's readers raise whatever a strange file leads them to
         raise _undecodable(error) from error
-    width, height = picture.size
-    if width * height > most_pixels:
-        raise BadInput(f"a picture is {width} × {height}; expected at most {most_pixels} pixels")
+    (width, height), most = picture.size, most_pixels if kind is JpegImageFile else most_pixels // _WHOLE
+    if width * height > most:
+        raise BadInput(f"a picture is {width} × {height}; expected at most {most} pixels")
     if frames > 1:
         raise BadInput(f"a picture is animated, in {frames} frames; expected one that stands still")
     return picture

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=32 << 20, ge=1024)
     """Largest request body, after decompression."""
     max_pixels: int = Field(default=MOST_PIXELS, ge=1)
-    """Most pixels of a photograph; a larger one is refused before it is decoded, which may take 8 bytes for each."""
+    """Most pixels of a photograph, of a PNG or WebP a third; a larger one is refused before it is decoded."""
     max_batch: int = Field(default=4096, ge=1)
     """Most events in one request."""
     max_in_flight: int = Field(default=256, ge=1)

@@ -84,6 +84,8 @@ def read_events(files: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> lis
 
 
 def _is_picture(file: Path) -> bool:
+    if not file.is_file():  # a pipe would be waited for
+        return False
     try:
         with file.open("rb") as stream:
             return is_picture(stream.read(12))
