@@ -12,7 +12,6 @@ from typer import Argument, Option
 
 from ddnn.cli.options import Json, note, open_bundle, print_json, screen
 from ddnn.formatting import plain_table
-from ddnn.types import Tier
 
 if TYPE_CHECKING:
     from ddnn.identity.authority import Issued
@@ -79,6 +78,7 @@ def issue(
     Example: `ddnn identity issue site device 3 --host camera-3.local`
     """
     from ddnn.identity.authority import Authority
+    from ddnn.types import Tier
 
     _say([Authority(site).issue(Tier(tier), index, host or (), days=days)], "made", as_json)
 
