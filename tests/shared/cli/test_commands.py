@@ -34,6 +34,7 @@ COMMANDS = {
     "train",
     "tune",
     "up",
+    "watch",
 }
 
 
