@@ -30,10 +30,12 @@ COMMANDS = {
     "profile",
     "record",
     "serve",
+    "sign",
     "status",
     "train",
     "tune",
     "up",
+    "verify",
     "watch",
 }
 
