@@ -24,7 +24,8 @@ from ddnn.data.listing import Listing, list_folder, list_table
 from ddnn.data.stored import Stored, rows_of
 from ddnn.errors import BadData, BadInput
 from ddnn.formatting import size
-from ddnn.picture import MOST_PIXELS, Picture, decode
+from ddnn.picture import MOST_PIXELS as TAKEN_PIXELS
+from ddnn.picture import Picture, decode
 from ddnn.types import Array
 
 __all__ = ["SIZE", "Photographs", "Progress", "cache_folder", "parse_size", "read_photographs"]
@@ -37,7 +38,7 @@ ENDING: Final = ".views"
 KEPT_S: Final = 30 * 24 * 3600.0  #: a file that was not used for so long is forgotten when another one is made
 MOST_PIXELS: Final = 1024  #: of a view's width, and of its height
 SIZE: Final = 96  #: of views, by default
-_MOST_PIXELS: Final = 4 * MOST_PIXELS  #: of a photograph: more than tiers take of strangers
+PHOTOGRAPH_PIXELS: Final = 4 * TAKEN_PIXELS  #: of a photograph: more than tiers take of strangers
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _decode_all(
     def one(job: tuple[Path, int]) -> str:
         path, place = job
         try:
-            view = decode(path.read_bytes(), shape, how, most_pixels=_MOST_PIXELS)
+            view = decode(path.read_bytes(), shape, how, most_pixels=PHOTOGRAPH_PIXELS)
             os.pwrite(to, view.tobytes(), place)
         except BadInput as error:
             return str(error)
