@@ -79,7 +79,7 @@ def make_bundle(
             half a point below the best exit's. Where a recall is out of reach, `say` hears what there is.
         name: The bundle's; by default the data's.
         command: How it was made, for the manifest.
-        golden_events: Test events kept with torch's answers to them, by default 256.
+        golden_events: Test events kept with torch's answers to them, by default 256, fewer of large views.
         recipe: How the config was found: for the manifest, and its scores of the folds, which the policy is tuned on.
         tested: Whether the manifest gets what `ddnn.evaluation.evaluate` says of the test events, as by default.
         yardstick: Whether simple classifiers are fitted, too, where it is tested: `ddnn.evaluation.yardstick`.

@@ -84,7 +84,8 @@ def train(
     from ddnn.data.photographs import SIZE, Photographs, parse_size
     from ddnn.data.summary import describe, doubts
     from ddnn.evaluation.source import photographs_for
-    from ddnn.extensions import needed_for
+    from ddnn.extensions import needed_for, refuse_unlisted
+    from ddnn.settings import Settings
     from ddnn.tuning import Objective
     from ddnn.tuning.recall import parse_recalls, recalls
 
@@ -96,9 +97,11 @@ def train(
 
     first = open_bundle(initial) if initial else None
     base = Config.of(first.manifest.training.config) if first else None
-    wanted = Config.read(*map(config_file, config or ()), base=base).changed(
-        epochs=epochs, batch=batch, learning_rate=learning_rate
-    )
+    files = [config_file(each) for each in config or ()]
+    wanted = Config.read(*files, base=base).changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
+    if first:  # a bundle must not choose what is imported
+        named = wanted.network.extensions - Config.read(*files).network.extensions
+        refuse_unlisted(named, Settings.load().extensions)
     if show_config:
         typer.echo(wanted.to_toml(), nl=False)
         return

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,19 @@ from torch.nn import functional
 from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
 from ddnn.network import batched
-from ddnn.network.normalise import Normalise
+from ddnn.network.backbone import Backbone
+from ddnn.network.normalise import Normalise, normaliser
 from ddnn.network.plan import Plan, Shape, Wanted
 from ddnn.network.quantise import Quantiser, quantiser
-from ddnn.network.sections import Blocks, Local, features_of, make_section, normaliser
+from ddnn.network.sections import Blocks, Local, features_of, make_section
 from ddnn.topology import Features, Files, Fusion, Level, Topology
 from ddnn.types import Tier
 
-__all__ = ["DDNN", "Scored"]
+__all__ = ["DDNN", "Scored", "Still"]
+
+Still = Literal["device", "above"] | None
+"""What views are instead, where it does not change while the network learns: what the devices' pieces of a backbone
+make of them; or what its exit sees of that and what the pieces above make of what arrives, side by side, flat."""
 
 
 class Scored(NamedTuple):
@@ -40,7 +45,9 @@ class DDNN(nn.Module):
         config = plan.config
         self.plan = plan
         different = 1 if config.shared_weights else len(plan.views)
-        self.devices, each = _built([plan.device(index) for index in range(0 if plan.raw else different)], plan)
+        backbone = Backbone(config, plan.views[0], plan.classes) if config.backbone else None
+        wanted = [plan.device(index) for index in range(0 if plan.raw else different)]
+        self.devices, each = _built(wanted, plan, backbone)
         below, lengths = _longest(each, len(plan.views))
         # Without device sections the views are still normalised by device, in the cloud.
         self.raw_views = nn.ModuleList(
@@ -52,10 +59,10 @@ class DDNN(nn.Module):
         groups = plan.edges if config.edge_section else ()
         of_each = [[lengths[device] for device in group] if lengths else () for group in groups]
         wanted = [plan.edge(index, below or (), given) for index, given in enumerate(of_each)]
-        self.edges, each_up = _built(wanted, plan)
+        self.edges, each_up = _built(wanted, plan, backbone)
         up, lengths_up = _longest(each_up, len(groups))
         children = (up, len(groups), lengths_up) if up else (below, len(plan.views), lengths)
-        self.cloud = make_section(last := plan.cloud(*children))
+        self.cloud = make_section(last := plan.cloud(*children), backbone)
         features_of(self.cloud, last)
         self.cuts = nn.ModuleDict()
         """The quantiser between a tier's features and the tier above."""
@@ -96,18 +103,18 @@ class DDNN(nn.Module):
         own = [module for module in modules if isinstance(module, Normalise)]
         return own if len(own) == len(self.plan.views) else own * len(self.plan.views)
 
-    def forward(self, views: Sequence[Tensor], present: Tensor) -> Scored:
-        """D views (B, *shape_i), present (B, D) → the scores of every exit."""
-        return self.above(*self.below(views), present)
+    def forward(self, views: Sequence[Tensor], present: Tensor, *, still: Still = None) -> Scored:
+        """D views (B, *shape_i), present (B, D) → the scores of every exit; views may be what is `Still` already."""
+        return self.above(*self.below(views, still=still), present, still=still)
 
-    def below(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def below(self, views: Sequence[Tensor], *, still: Still = None) -> tuple[Tensor, Tensor]:
         """Device sections: D views (B, *shape_i) → scores (B, D, K), cuts (B, D, *cut); of raw views only the views."""
         if self.plan.raw:
             x = torch.stack([module(view) for module, view in zip(self.inputs, views, strict=True)], dim=1)
             return x.new_zeros(*x.shape[:2], 0), x
         if self.plan.config.shared_weights:
             # All devices in one batch: batch norms then learn from all of them alike.
-            scores, cuts = self.devices[0](torch.cat(list(views)))
+            scores, cuts = self._device(0, torch.cat(list(views)), still)
             by_device = len(views), -1
             return scores.unflatten(0, by_device).transpose(0, 1), cuts.unflatten(0, by_device).transpose(0, 1)
         groups = batched.alike(self.devices, views)
@@ -116,41 +123,62 @@ class DDNN(nn.Module):
         pairs: dict[int, tuple[Tensor, Tensor]] = {}
         for group in groups:
             if len(group) == 1:
-                pairs[group[0]] = self.devices[group[0]](views[group[0]])
+                pairs[group[0]] = self._device(group[0], views[group[0]], still)
                 continue
             parts = batched.forward([self.devices[index] for index in group], [views[index] for index in group])
             pairs |= zip(group, zip(*(part.unbind(dim=1) for part in parts), strict=True), strict=True)
         scores, cuts = zip(*(pairs[index] for index in range(len(views))), strict=True)
         return torch.stack(scores, dim=1), _side_by_side(cuts)
 
-    def above(self, scores: Tensor, cuts: Tensor, present: Tensor) -> Scored:
+    def above(self, scores: Tensor, cuts: Tensor, present: Tensor, *, still: Still = None) -> Scored:
         """The upper sections, on what `below` gave."""
         if self.plan.raw:
             return Scored(None, None, None, self.cloud(cuts, present), None, None)
         groups: list[Any] = [list(group) for group in self.plan.edges]
-        features = self.cut(Tier.DEVICE)(cuts)
+        features = cuts if still == "above" else self.cut(Tier.DEVICE)(cuts)
         if groups == [list(range(len(self.plan.views)))]:
             groups = [slice(None)]  # all, in order: nothing to pick, which costs as much as a layer
         local = [module(scores[:, group], present[:, group]) for module, group in zip(self.locals, groups, strict=True)]
         if not len(self.edges):
-            return Scored(scores, torch.stack(local, 1), None, self.cloud(features, present), cuts, None)
-        pairs = [edge(features[:, group], present[:, group]) for edge, group in zip(self.edges, groups, strict=True)]
+            return Scored(
+                scores, torch.stack(local, 1), None, _joined(self.cloud, features, present, still), cuts, None
+            )
+        pairs = [
+            _joined(edge, features[:, group], present[:, group], still)
+            for edge, group in zip(self.edges, groups, strict=True)
+        ]
         edge_scores, up = zip(*pairs, strict=True)
         edge_cuts = _side_by_side(up)
         cloud = self.cloud(self.cut(Tier.EDGE)(edge_cuts), self.alive(present))
         return Scored(scores, torch.stack(local, 1), torch.stack(edge_scores, 1), cloud, cuts, edge_cuts)
+
+    def _device(self, index: int, view: Tensor, still: Still) -> Any:
+        device: Any = self.devices[index]
+        if still == "above":
+            numbers, shape = device.pool.numbers, self.above_device(index).shape
+            return device.head(view[:, :numbers]), view[:, numbers:].reshape(-1, *shape)
+        return device.ended(view) if still else device(view)
+
+    def above_device(self, index: int) -> Any:
+        """The section that joins what device number `index` gives."""
+        edges = (edge for edge, group in zip(self.edges, self.plan.edges, strict=False) if index in group)
+        return next(edges, self.cloud)
 
     def alive(self, present: Tensor) -> Tensor:
         """Edges with some device present: (B, D) → (B, E)."""
         return torch.stack([present[:, list(group)].any(dim=1) for group in self.plan.edges], dim=1)
 
 
-def _built(wanted: Sequence[Wanted], plan: Plan) -> tuple[nn.ModuleList, list[Shape]]:
+def _joined(section: Any, x: Tensor, present: Tensor, still: Still) -> Any:
+    return section.ended(*section.joined(x, present, made=True)) if still == "above" else section(x, present)
+
+
+def _built(wanted: Sequence[Wanted], plan: Plan, backbone: Backbone | None) -> tuple[nn.ModuleList, list[Shape]]:
     """A tier's sections, and the shape of the features that each gives.
 
     Raise `BadConfig` where they differ so that they cannot be joined, or cost more than the raw views.
     """
-    sections = nn.ModuleList(make_section(each) for each in wanted)
+    sections = nn.ModuleList(make_section(each, backbone) for each in wanted)
     shapes = [features_of(section, each) or () for section, each in zip(sections, wanted, strict=True)]
     if len(set(shapes)) > 1 and not (set(map(len, shapes)) == {1} and plan.unequal(wanted[0].tier)):
         found = ", ".join(sorted(set(map(str, shapes))))

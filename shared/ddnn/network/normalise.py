@@ -1,14 +1,18 @@
 """What every section does to a view first: what is missing filled in, and each channel brought to one scale."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from ddnn.errors import BadConfig
+from ddnn.network.backbone import BUILT_IN
+from ddnn.network.plan import NetworkConfig
 from ddnn.topology import View
 
-__all__ = ["Normalise", "magnitudes"]
+__all__ = ["Normalise", "magnitudes", "normaliser"]
 
 LARGEST: Final = 3e38  #: a number beyond, infinity and NaN are missing
 CURVE: Final = ("knots", "widths", "slopes")
@@ -30,6 +34,7 @@ class Normalise(nn.Module):
 
     def __init__(self, view: View, *, spectrum: bool = False, elements: bool = False) -> None:
         super().__init__()
+        self.declared = False
         each = view.shape if elements else (view.shape[0], *[1] * (len(view.shape) - 1))
         self.elements = elements
         self.register_buffer("mean", torch.full(each, 127.5 if view.dtype == "UINT8" else 0.0))
@@ -38,6 +43,12 @@ class Normalise(nn.Module):
             self.register_buffer(name, None)
         self.spectrum = spectrum and len(view.shape) == 2
         self.floats = view.dtype != "UINT8"  # bytes are never missing
+
+    def declare(self, mean: Sequence[float], spread: Sequence[float]) -> None:
+        """Set both for good, one number or one a channel: training events will not change them."""
+        self.mean.copy_(torch.tensor(mean).reshape(-1, *[1] * (self.mean.dim() - 1)))
+        self.spread.copy_(torch.tensor(spread).reshape(-1, *[1] * (self.mean.dim() - 1)))
+        self.declared = True
 
     def forward(self, view: Tensor) -> Tensor:
         """(B, *shape), bytes or floats → floats of the same shape, or (B, C, L + L // 2) with the spectrum."""
@@ -76,6 +87,19 @@ class Normalise(nn.Module):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         self.take_form(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def normaliser(view: View, config: NetworkConfig) -> Normalise:
+    """The input normalisation of a view: as declared, as a built-in backbone expects bytes, or to be measured."""
+    made = Normalise(view, spectrum=config.spectrum, elements=config.normalise == "element")
+    mean, spread, built_in = config.input_mean, config.input_spread, BUILT_IN.get(config.backbone)
+    if built_in and not mean and view.dtype == "UINT8":
+        mean, spread = (built_in.mean,), (built_in.spread,)
+    if len(mean) not in (0, 1, view.shape[0]):
+        raise BadConfig(f"network.input_mean has {len(mean)} numbers; expected one, or {view.shape[0]}, one a channel")
+    if mean:
+        made.declare(mean, spread)
+    return made
 
 
 def magnitudes(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ A shape is (C, H, W) of an image, (C, L) of a series or (F,) of a vector.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ddnn.codec import codec_of, trims
 from ddnn.errors import BadConfig
+from ddnn.extensions import is_extension
 from ddnn.topology import FeatureFusion, Fusion, View
 from ddnn.types import Tier
 
@@ -23,6 +24,8 @@ Shape = tuple[int, ...]
 Count = Annotated[int, Field(ge=1, le=65_536)]
 Temperature = Annotated[float, Field(gt=0, le=1e3)]
 Index = Annotated[int, Field(ge=0, le=65_536)]
+Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+Spread = Annotated[float, Field(gt=0, le=1e9)]
 
 
 class Table(BaseModel):
@@ -76,6 +79,10 @@ class SectionConfig(Table):
     """So many first blocks have filters of their own for each child that concat joins, an even share each."""
     halve: Literal["fit", "all"] = "fit"
     """Which blocks halve the view: as many as its features need to fit cut_bits, or all of them."""
+    pool: Literal["mean", "covariance"] = "mean"
+    """What the exit of a piece of a backbone sees of each map: its channels' means, or their covariances too."""
+    bottleneck: Index = 0
+    """Channels of the features that a piece of a backbone sends up, made by a learned 1 × 1 convolution; 0: all."""
 
 
 class NetworkConfig(Table):
@@ -95,6 +102,22 @@ class NetworkConfig(Table):
     """How many edges share the devices, or the devices of each: [[0, 1, 2], [3, 4, 5]]; 0 or empty: one for all."""
     shared_weights: bool = False
     """Whether all devices have the same weights and input normalisation; their views must be of one kind."""
+    backbone: str = ""
+    """A network that the sections are pieces of: efficientnet_lite0, or package.module:factory; empty: blocks."""
+    backbone_weights: str = ""
+    """What it starts from: imagenet (if it is built in), none, or a .safetensors file; empty: as its factory has it."""
+    backbone_end: str = ""
+    """Name of its last module that is used; empty: all of it."""
+    cuts: tuple[str, ...] = ()
+    """Names of the modules, as torch has them, after which it is cut: first the device's end, then the edge's."""
+    learn: str = "all"
+    """What of the backbone learns: all, nothing, or the name of the first module that does."""
+    join: Literal["pooled", "features"] = "pooled"
+    """What a piece of it joins: what it makes of each child, or what the children gave, before it runs once."""
+    input_mean: tuple[Number, ...] = ()
+    """Mean that views are normalised by, one or one a channel; empty: the backbone's, else the training events'."""
+    input_spread: tuple[Spread, ...] = ()
+    """Spread that they are divided by then."""
     normalise: Literal["channel", "element"] = "channel"
     """Whether views are brought to one scale channel by channel, or each place of a channel by itself."""
     tails: Literal["bend", "keep"] = "bend"
@@ -113,6 +136,13 @@ class NetworkConfig(Table):
     """Blocks of each edge."""
     cloud: SectionConfig = SectionConfig(flat=True, filters=(32, 64, 64), widths=(512, 256))
     """Blocks of the cloud, which sends nothing up; over raw views they halve as a device's would."""
+
+    @property
+    def extensions(self) -> set[str]:
+        """The user's own parts that it names, package.module:attribute."""
+        tables = self.device, self.edge, self.cloud
+        named = {self.backbone, *(name for table in tables for name in (table.section, table.cut_codec))}
+        return {name for name in named if is_extension(name)}
 
 
 @dataclass(frozen=True)
@@ -327,6 +357,7 @@ def _refuse(config: NetworkConfig, views: Sequence[View], edges: tuple[tuple[int
     if config.spectrum and not getattr(config, first).flat:
         raise BadConfig(f"network.{first}.flat is false with network.spectrum; expected true: frequencies are no times")
     tables = {"device": config.device, "edge": config.edge, "cloud": config.cloud}
+    _refuse_backbone(config, tables)
     for name, section in tables.items():
         if section.apart and (name == "device" or config.blocks != "float" or section.flat):
             found = f"network.{name}.apart is {section.apart}"
@@ -342,3 +373,19 @@ def _refuse(config: NetworkConfig, views: Sequence[View], edges: tuple[tuple[int
             if getattr(config, key) is unfit:
                 found = f"network.{key} is {str(unfit).lower()}, but views are {', '.join(kinds)}"
                 raise BadConfig(f"{found}; expected views of one kind")
+        if config.backbone:
+            raise BadConfig(
+                f"network.backbone is {config.backbone!r}, but views are {', '.join(kinds)}; expected one kind"
+            )
+
+
+def _refuse_backbone(config: NetworkConfig, tables: Mapping[str, SectionConfig]) -> None:
+    """Raise `BadConfig` for keys that say nothing without a backbone, and for half a normalisation."""
+    given = {key: getattr(config, key) for key in ("backbone_weights", "backbone_end", "cuts")}
+    given |= {f"{name}.bottleneck": table.bottleneck for name, table in tables.items()}
+    for key, value in given.items():
+        if value and not config.backbone:
+            raise BadConfig(f"network.{key} is {value!r} without network.backbone; expected one")
+    mean, spread = len(config.input_mean), len(config.input_spread)
+    if mean != spread:
+        raise BadConfig(f"network.input_mean has {mean} numbers, input_spread {spread}; expected as many")

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from ddnn.errors import BadConfig
 from ddnn.extensions import resolve
+from ddnn.network.backbone import Backbone
 from ddnn.network.beside import Beside
 from ddnn.network.blocks import FUSIONS, Concat, Head, Tail, Trunk
 from ddnn.network.encoding import Encode
-from ddnn.network.normalise import Normalise
+from ddnn.network.normalise import normaliser
+from ddnn.network.pieces import OfBackbone
 from ddnn.network.plan import NetworkConfig, SectionPlan, Shape, Wanted
 from ddnn.network.quantise import Sign
-from ddnn.topology import View
 
-__all__ = ["Blocks", "Foreign", "Fork", "Local", "features_of", "make_section", "normaliser"]
+__all__ = ["Blocks", "Foreign", "Fork", "Local", "features_of", "make_section"]
 
 
 class Fork(nn.Module):
@@ -116,17 +117,16 @@ class Foreign(nn.Module):
         return self.section(x, *present)  # type: ignore[no-any-return]
 
 
-def make_section(wanted: Wanted) -> nn.Module:
-    """Build a section as its table says, with its weights; raise `BadConfig`."""
-    section = Blocks(wanted) if wanted.config.section == "blocks" else Foreign(wanted)
+def make_section(wanted: Wanted, backbone: Backbone | None = None) -> nn.Module:
+    """Build a section as its table says, or of its tier's piece of a backbone, with weights; raise `BadConfig`."""
+    section: nn.Module
+    if wanted.config.section != "blocks":
+        section = Foreign(wanted)
+    else:
+        section = OfBackbone(wanted, backbone) if backbone else Blocks(wanted)
     if wanted.config.weights:
         _load(section.section if isinstance(section, Foreign) else section, wanted)
     return section
-
-
-def normaliser(view: View, config: NetworkConfig) -> Normalise:
-    """The input normalisation of a view."""
-    return Normalise(view, spectrum=config.spectrum, elements=config.normalise == "element")
 
 
 def features_of(section: nn.Module, wanted: Wanted) -> Shape | None:

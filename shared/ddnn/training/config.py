@@ -42,6 +42,10 @@ class TrainingConfig(Table):
     """Weight of the cloud exit's loss."""
     class_weights: Literal["none", "balanced"] = "none"
     """Whether the classes weigh as many events as they have, or all alike."""
+    cut_epochs: Annotated[int, Field(ge=0, le=100_000)] = 20
+    """Passes over the training events in which a bottleneck of a backbone learns, before all else, what it cuts."""
+    smoothing: Share = 0.0
+    """Share of each label that is spread evenly over all classes: few events are then not learnt by heart."""
     distil: Amount = 0.0
     """Weight of what the exits below the cloud learn from its answers, beside the labels; 0: nothing."""
     distil_temperature: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 2.0

@@ -8,17 +8,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ddnn.network import DDNN, Scored
+from ddnn.network import DDNN, Scored, Still
 
 __all__ = ["lie", "scored_with_liars"]
 
 
-def scored_with_liars(network: DDNN, views: Sequence[Tensor], present: Tensor, share: float) -> Scored:
+def scored_with_liars(
+    network: DDNN, views: Sequence[Tensor], present: Tensor, share: float, still: Still = None
+) -> Scored:
     """What every exit says where in `share` of events one device lies; device exits learn from what they see."""
     if not share or not len(network.devices):
-        return network(views, present)  # type: ignore[no-any-return]
-    scores, cuts = network.below(views)
-    return network.above(*lie(scores, cuts, share), present)._replace(device=scores)
+        return network(views, present, still=still)  # type: ignore[no-any-return]
+    scores, cuts = network.below(views, still=still)
+    return network.above(*lie(scores, cuts, share), present, still=still)._replace(device=scores)
 
 
 def lie(scores: Tensor, cuts: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -3,17 +3,20 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddnn.network import DDNN, Scored
+from ddnn.data import Dataset
+from ddnn.data.stored import at_once
+from ddnn.network import DDNN, Scored, Still
 from ddnn.task import CLASSIFICATION
 from ddnn.training.config import TrainingConfig
 from ddnn.training.loader import Batch
 from ddnn.types import Exit
 
-__all__ = ["LOSSES", "Loss", "joint_loss", "validate"]
+__all__ = ["LOSSES", "Loss", "class_weights", "joint_loss", "validate"]
 
 
 PAIRS: Final = 1024
@@ -41,7 +44,7 @@ def joint_loss(
     total = scored.cloud.new_zeros(())
     for weight, scores, labels in terms:
         if weight:
-            total = total + weight * _seen(scores, labels, weights)
+            total = total + weight * _seen(scores, labels, weights, config.smoothing)
     if config.distil:
         total = total + config.distil * _distilled(scored, alive, config.distil_temperature)
     return total / scored.cloud.shape[1]
@@ -58,10 +61,11 @@ def _distilled(scored: Scored, alive: Tensor, temperature: float) -> Tensor:
     return total
 
 
-def _seen(scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+def _seen(scores: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
     """Mean cross-entropy of scores (N, …, K) over labels (N, …) that are not −1, summed over …; 0 where all are."""
     flat = scores.flatten(0, -2), labels.flatten()
-    losses = functional.cross_entropy(*flat, weights, ignore_index=-1, reduction="none").reshape(labels.shape)
+    losses = functional.cross_entropy(*flat, weights, ignore_index=-1, reduction="none", label_smoothing=smoothing)
+    losses = losses.reshape(labels.shape)
     return (losses.sum(dim=0) / (labels >= 0).sum(dim=0).clamp(min=1)).sum()
 
 
@@ -69,17 +73,19 @@ LOSSES: Final[dict[str, Loss]] = {CLASSIFICATION.name: joint_loss}  #: the loss 
 
 
 @torch.no_grad()
-def validate(network: DDNN, events: Iterable[Batch], *, by: Exit = Exit.CLOUD, lost: bool = True) -> dict[str, Any]:
+def validate(
+    network: DDNN, events: Iterable[Batch], *, by: Exit = Exit.CLOUD, lost: bool = True, still: Still = None
+) -> dict[str, Any]:
     """Accuracy per exit, with each device lost, and `score`, what the best epoch is chosen by; batch by batch.
 
     `score` is the mean of the accuracy of the exit `by` with all devices and of its mean accuracy with one lost. Not
     `lost`, it is the former alone: what never learns to lose a device does so the worse the longer it learns. By the
-    device exits, which lose nothing with another device, it is their mean.
+    device exits, which lose nothing with another device, it is their mean. Views may be what is `Still` already.
     """
     network.eval()
-    parts = [(*network.below(views), *labels) for views, *labels in events]
+    parts = [(*network.below(views, still=still), *labels) for views, *labels in events]
     scores, cuts, y, y_dev, present = (torch.cat(part) for part in zip(*parts, strict=True))
-    whole = network.above(scores, cuts, present)
+    whole = _above(network, scores, cuts, present, still)
     found: dict[str, Any] = {"device": None, **_fused(whole, y)}
     if whole.device is not None:
         seen = (y_dev >= 0) & present
@@ -93,7 +99,7 @@ def validate(network: DDNN, events: Iterable[Batch], *, by: Exit = Exit.CLOUD, l
         without = present.clone()
         without[:, device] = False
         some = without.any(dim=1) & ((rows + device) % apart == 0)
-        one_lost.append(_fused(network.above(scores[some], cuts[some], without[some]), y[some]))
+        one_lost.append(_fused(_above(network, scores[some], cuts[some], without[some], still), y[some]))
     found["cloud_one_lost"] = [lost_one["cloud"] for lost_one in one_lost]
     if by is Exit.DEVICE:
         return {**found, "score": sum(found["device"]) / devices}
@@ -103,8 +109,23 @@ def validate(network: DDNN, events: Iterable[Batch], *, by: Exit = Exit.CLOUD, l
     return {**found, "score": (found[by.value] + sum(kept) / len(kept)) / 2}
 
 
+def _above(network: DDNN, scores: Tensor, cuts: Tensor, present: Tensor, still: Still) -> Scored:
+    """The upper sections, on as many events at a time as their values leave room for."""
+    step = max(at_once([cuts], len(cuts)), 1)
+    rows = [slice(start, start + step) for start in range(0, max(len(cuts), 1), step)]
+    parts = [network.above(scores[some], cuts[some], present[some], still=still) for some in rows]
+    return Scored._make(None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
+
+
 def _fused(scored: Scored, y: Tensor) -> dict[str, float | None]:
     """Accuracy of each exit that joins devices; of several edges, of the mean of their scores."""
     exits = {"local": scored.local, "edge": scored.edge, "cloud": scored.cloud[:, None]}
     right = {name: x if x is None else x.mean(dim=1).argmax(dim=1) == y for name, x in exits.items()}
     return {name: x if x is None else float(x.double().mean()) if len(y) else 0.0 for name, x in right.items()}
+
+
+def class_weights(data: Dataset) -> Tensor:
+    """(K,) by which all classes of the training events weigh alike, 1 on average; a class without events 1."""
+    counts = np.bincount(data.y[data.split == "train"], minlength=len(data.classes))
+    share = counts.sum() / np.maximum(counts, 1) / max((counts > 0).sum(), 1)
+    return torch.from_numpy(np.where(counts > 0, share, 1.0).astype(np.float32))

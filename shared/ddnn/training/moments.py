@@ -38,7 +38,7 @@ def fit_inputs(network: DDNN, data: Dataset) -> None:
     for index, (normalise, view) in enumerate(zip(network.inputs, data.views, strict=True)):
         parts.setdefault(normalise, []).append((view, np.flatnonzero(train & data.present[:, index])))
     for normalise, seen in parts.items():
-        if any(len(rows) for _, rows in seen):
+        if any(len(rows) for _, rows in seen) and not normalise.declared:
             _fit(normalise, seen, bend=network.plan.config.tails == "bend")
 
 

@@ -1,8 +1,9 @@
 """The run folder beside a bundle, `OUT.run/`: config.toml, metrics.jsonl and a checkpoint to resume from."""
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ddnn.bundle import WEIGHTS_FILE, Bundle
+from ddnn.data import Dataset
 from ddnn.errors import BadBundle, BadConfig, BadInput
 from ddnn.seal import write_atomically
 from ddnn.training.config import Config
 
-__all__ = ["Checkpoint", "Run", "State", "refuse_other_data", "weights_of"]
+__all__ = ["Checkpoint", "Run", "State", "origin_of", "refuse_other_data", "weights_of"]
 
 State = dict[str, Tensor]  #: weights by name
 
@@ -139,3 +141,11 @@ def refuse_other_data(folder: Path, kept: Mapping[str, Any], origin: Mapping[str
         raise BadConfig(f"{mine.get('name', origin['name'])} is not the data that {folder} was started with: {which}")
     if (kept.get("initial"), kept.get("freeze") or []) != (origin["initial"], origin["freeze"]):
         raise BadConfig(f"{folder} was started with --from and --freeze otherwise; give them as then, or --force")
+
+
+def origin_of(data: Dataset, seed: int, initial: Bundle | None, freeze: Collection[str]) -> dict[str, Any]:
+    """What a run must be resumed with: the same events under the same split, from the same weights."""
+    # The content alone would let a run go on under another split, and learn from the events it is then tested on.
+    split = hashlib.sha256("\n".join(data.split).encode()).hexdigest()
+    events = {"name": data.name, "seed": seed, "data": data.fingerprint, "source": dict(data.source), "split": split}
+    return {**events, "initial": initial.fingerprint if initial else None, "freeze": sorted(freeze)}

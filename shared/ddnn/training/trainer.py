@@ -1,10 +1,9 @@
 """The trainer: all exits at once, the best epoch kept, each epoch a place to resume from."""
 
-import hashlib
 import math
 import time
 from collections.abc import Collection, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 import torch
@@ -15,19 +14,20 @@ from ddnn.data import Dataset
 from ddnn.data.split import watched
 from ddnn.data.stored import at_once
 from ddnn.errors import BadConfig
-from ddnn.network import DDNN, Plan, batched
+from ddnn.network import DDNN, Plan, Still, batched
 from ddnn.network.normalise import Normalise
 from ddnn.network.products import halved
 from ddnn.network.quantise import clip_weights, signed_weights
 from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import View
 from ddnn.training.config import Config
+from ddnn.training.cuts import fit_cuts, hold_cuts, still
 from ddnn.training.fitting import fit_beside, fit_encodings
 from ddnn.training.liars import scored_with_liars
 from ddnn.training.loader import Batch, Batches, Loader, augment, drop_devices, standing_in
-from ddnn.training.loss import LOSSES, validate
+from ddnn.training.loss import LOSSES, class_weights, validate
 from ddnn.training.moments import fit_inputs
-from ddnn.training.run import Checkpoint, Run, State, refuse_other_data, weights_of
+from ddnn.training.run import Checkpoint, Run, State, origin_of, refuse_other_data, weights_of
 from ddnn.training.threads import Threads
 from ddnn.types import Exit
 
@@ -122,7 +122,7 @@ class Trainer:
     ) -> None:
         self.config, self.seed, self.run, self._grid, self._loss = config, seed, run, data.grid, LOSSES[task.name]
         self._data = data
-        self._origin = _origin(data, seed, initial, freeze)
+        self._origin = origin_of(data, seed, initial, freeze)
         self.place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         """Where the network is while it learns."""
         self.network = initial_network(config, data, seed).to(self.place)
@@ -134,21 +134,17 @@ class Trainer:
             section.requires_grad_(False)
         self._signed = signed_weights(self.network)
         decay = config.training.weight_decay
+        if initial is None and not (run and resume):
+            fit_cuts(self.network, data, config.training, seed)
+        hold_cuts(self.network)
         self._joined = batched.Joined(self.network.devices)
         weights = self._joined.weights(self.network)
         self._optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=decay, fused=True)
-        rows = np.flatnonzero(data.split == "validation")
-        self._validation = Loader(
-            data, rows[watched(len(rows))], batch=at_once(data.views, VALIDATED), place=self.place, in_order=True
-        )
-        learning = np.flatnonzero(data.split == "train")
         balanced = config.training.class_weights == "balanced"
-        self._weights = _class_weights(data).to(self.place) if balanced else None
-        self.batches: Batches = batches or Loader(data, learning, batch=config.training.batch, place=self.place)
-        """An epoch's batches."""
+        self._weights = class_weights(data).to(self.place) if balanced else None
         self.metrics: list[Mapping[str, Any]] = []
         """What each epoch gave."""
-        self._made, self._behind, self._threads = 0, 0, Threads()
+        self._behind, self._threads = 0, Threads()
         self.speed: dict[str, Any] = {}
         """Of the last epoch, validation included: `events_per_s`, and the `threads` it had."""
         self._average, self._best = self.state(), self.state()
@@ -158,6 +154,21 @@ class Trainer:
         elif run:
             run.start(config)
             self._save()
+        self._given = batches
+        self._feed()
+
+    def _feed(self) -> None:
+        """Take what is learnt from and validated on, as the network's weights are now."""
+        data, self._still = self._data, cast(Still, None)
+        if self._given is None:
+            data, self._still = still(self.network, data, self.config.training)
+        rows, learning = (np.flatnonzero(data.split == split) for split in ("validation", "train"))
+        rows, few = rows[watched(len(rows))], at_once(data.views, VALIDATED)
+        self._validation = Loader(data, rows, batch=few, place=self.place, in_order=True)
+        few = self.config.training.batch
+        self.batches: Batches = self._given or Loader(data, learning, batch=few, place=self.place)
+        """An epoch's batches."""
+        self._made = len(self.metrics) * len(self.batches)
 
     @property
     def over(self) -> bool:
@@ -181,7 +192,8 @@ class Trainer:
         views, y, y_dev, present = batch.to(self.place)
         if not present.all():  # what is not seen may teach the batch norms nothing
             views = [view[standing_in(seen)] for view, seen in zip(views, present.unbind(dim=1), strict=True)]
-        views = augment(views, [(each.mean, each.spread) for each in self.network.inputs], self._grid, config)
+        if not self._still:
+            views = augment(views, [(each.mean, each.spread) for each in self.network.inputs], self._grid, config)
         if config.device_dropout and present.shape[1] > 1:
             present = drop_devices(present, config.device_dropout, config.whole)
         with halved():
@@ -199,7 +211,7 @@ class Trainer:
         total, count = torch.zeros((), device=self.place), len(batch.y)
         for views, y, y_dev, present in batch.cut(max(min(-(-count // at_once(batch.views, count)), count // PART), 1)):
             alive = self.network.alive(present)
-            scored = scored_with_liars(self.network, views, present, self.config.training.liars)
+            scored = scored_with_liars(self.network, views, present, self.config.training.liars, self._still)
             loss = self._loss(scored, y, y_dev, alive, self.config.training, self._weights)
             if not loss.requires_grad:
                 none = "the weights of all exits that the network has are 0"
@@ -251,7 +263,7 @@ class Trainer:
         # By the highest exit that learns: the best epoch of one that does not would be chosen by chance.
         learning = [exit for exit in self.network.topology.exits if getattr(config, f"{exit.value}_weight")]
         by = learning[-1] if learning else Exit.CLOUD
-        found = validate(self.network, self._validation, by=by, lost=config.device_dropout > 0)
+        found = validate(self.network, self._validation, by=by, lost=config.device_dropout > 0, still=self._still)
         self._put(trained)
         return found
 
@@ -267,6 +279,7 @@ class Trainer:
         """Put weights into the network, and begin their average anew; raise `BadConfig` naming the first misfit."""
         _load(self.network, state, "the state")
         self._average, self._followed, self._behind = self.state(), [], 0
+        self._feed()
 
     def best(self) -> DDNN:
         """The network of the best epoch, on the CPU, in evaluation mode; the trainer ends with it."""
@@ -340,7 +353,6 @@ class Trainer:
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
         self.metrics, self.speed = list(checkpoint.state["metrics"]), checkpoint.state.get("speed", {})
         self._threads = Threads(self.speed.get("threads"))
-        self._made = len(self.metrics) * len(self.batches)
 
 
 def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
@@ -353,21 +365,6 @@ def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
     fit_inputs(network, data)
     fit_encodings(network, data)
     return network
-
-
-def _class_weights(data: Dataset) -> Tensor:
-    """(K,) by which all classes of the training events weigh alike, 1 on average; a class without events 1."""
-    counts = np.bincount(data.y[data.split == "train"], minlength=len(data.classes))
-    share = counts.sum() / np.maximum(counts, 1) / max((counts > 0).sum(), 1)
-    return torch.from_numpy(np.where(counts > 0, share, 1.0).astype(np.float32))
-
-
-def _origin(data: Dataset, seed: int, initial: Bundle | None, freeze: Collection[str]) -> dict[str, Any]:
-    """What a run must be resumed with: the same events under the same split, from the same weights."""
-    # The content alone would let a run go on under another split, and learn from the events it is then tested on.
-    split = hashlib.sha256("\n".join(data.split).encode()).hexdigest()
-    events = {"name": data.name, "seed": seed, "data": data.fingerprint, "source": dict(data.source), "split": split}
-    return {**events, "initial": initial.fingerprint if initial else None, "freeze": sorted(freeze)}
 
 
 def _load(network: DDNN, state: Mapping[str, Tensor], what: str) -> None:

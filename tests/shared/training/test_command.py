@@ -15,8 +15,9 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.cli.app import main
 from ddnn.evaluation.classes import figures
+from ddnn.export import sample_data, write_bundle
 from ddnn.extensions import how_to_install
-from ddnn.training import Config, Run
+from ddnn.training import Config, Run, initial_network
 from ddnn.types import Exit
 
 pytestmark = pytest.mark.slow
@@ -267,3 +268,19 @@ def test_a_class_without_validation_events_is_tuned_for_on_the_folds(
     assert policy.tuned["split"] == "folds"
     assert policy.promise is not None
     assert list(policy.promise.recall) == [0]  # broken
+
+
+def test_what_only_a_bundle_names_is_imported_if_it_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = {"backbone": "foreign.cameras:Plain", "cuts": ["blocks.0", "blocks.1"]}
+    config = Config.of({"network": wanted, "training": {"epochs": 1}})
+    data = sample_data([(3, 12, 12)], uint8=True)
+    write_bundle(tmp_path / "b", initial_network(config, data, 0), data, config=config.model_dump(mode="json"))
+    shown = ("--from", tmp_path / "b", "--show-config")
+    assert run(monkeypatch, *shown) == 2
+    assert "'foreign.cameras:Plain' is an extension that DDNN_EXTENSIONS does not list" in capsys.readouterr().err
+    (tmp_path / "mine.toml").write_text('[network]\nbackbone = "foreign.cameras:Plain"\n')
+    assert run(monkeypatch, *shown, "--config", tmp_path / "mine.toml") == 0
+    monkeypatch.setenv("DDNN_EXTENSIONS", "foreign")
+    assert run(monkeypatch, *shown) == 0

@@ -56,6 +56,15 @@ def test_an_edge_without_devices_is_left_out() -> None:
     )
 
 
+def test_a_smoothed_label_is_wrong_by_its_share() -> None:
+    sure = torch.nn.functional.one_hot(Y, K) * 10.0
+    config = TrainingConfig(device_weight=0, local_weight=0, edge_weight=0, cloud_weight=1, smoothing=0.2)
+    loss = joint_loss(scored(cloud=sure), Y, Y[:, None].repeat(1, D), ALIVE, config)
+    logs = sure.log_softmax(dim=1)
+    wanted = -(0.8 * logs.gather(1, Y[:, None]).mean() + 0.2 * logs.mean()) / K
+    assert loss.item() == pytest.approx(wanted.item())
+
+
 def test_exits_below_learn_from_the_cloud_and_the_cloud_not_from_them() -> None:
     torch.manual_seed(0)
     local, edge, cloud = (torch.randn(*shape, requires_grad=True) for shape in ((B, 1, K), (B, 1, K), (B, K)))

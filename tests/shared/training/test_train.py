@@ -13,7 +13,7 @@ import torch
 from ddnn.data import Dataset, load
 from ddnn.errors import BadConfig, BadInput
 from ddnn.export import sample_data
-from ddnn.network import DDNN, Scored
+from ddnn.network import DDNN, Scored, Still
 from ddnn.training import Config, Run, Trainer, initial_network, loss, train
 from ddnn.training.run import Checkpoint
 from ddnn.training.trainer import Silent
@@ -90,9 +90,9 @@ def test_many_validation_events_share_the_devices_they_lose(scene: Dataset, monk
     events = len(trainer.validate()["cloud_one_lost"]) * (scene.split == "validation").sum()
     judged, above = list[int](), DDNN.above
 
-    def counted(self: DDNN, *given: torch.Tensor) -> Scored:
+    def counted(self: DDNN, *given: torch.Tensor, still: Still = None) -> Scored:
         judged.append(len(given[0]))
-        return above(self, *given)
+        return above(self, *given, still=still)
 
     monkeypatch.setattr(DDNN, "above", counted)
     trainer.validate()
