@@ -2,16 +2,18 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http.client import HTTPConnection
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 import uvicorn
 from fastapi import FastAPI
 
-from ddnn.serving.server import BoundedHeads
+from ddnn.serving.connection import BoundedHeads
+from ddnn.serving.server import over_tls
 from ddnn_lab.in_process import INFER
 
 __all__ = ["OTHER", "PATIENCE_S", "Reply", "ask", "post", "reply", "serving", "until", "whole"]
@@ -42,10 +44,11 @@ async def until(happened: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[int]:
-    """Serve `app`; give its port."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=BoundedHeads, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+async def serving(app: FastAPI, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve `app`, over TLS with a context; give its port."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    protocol: Any = over_tls(context) if context else BoundedHeads
+    config = uvicorn.Config(app, http=protocol, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:

@@ -195,7 +195,7 @@ def make_service(settings: Settings) -> CloudService:
     joined = range(len(topology.devices) if len(topology.edges) > 1 else 0)
     parts = load_parts(Tier.CLOUD, settings, bundle, places=1, joined=joined)
     engine = parts.engine()
-    collector = Collector(_children(parts), engine, parts.control, parts.metrics, settings.collector)
+    collector = Collector(_children(parts), engine, parts.control, parts.metrics, parts.settings.collector)
     return CloudService(parts, engine, collector)
 
 

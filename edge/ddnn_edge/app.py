@@ -161,7 +161,7 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
         audits=parts.audits(),
         ledger=parts.ledger(Exit.EDGE, devices=len(mine), edge=settings.index),
     )
-    collector = Collector(_children(parts, mine), engine, parts.control, parts.metrics, settings.collector)
+    collector = Collector(_children(parts, mine), engine, parts.control, parts.metrics, parts.settings.collector)
     return EdgeService(parts, engine, collector)
 
 

@@ -31,8 +31,8 @@ class CollectorSettings(BaseModel):
 
     events: int = Field(default=20_000, ge=1)
     """Events held at most, waiting and answered together."""
-    bytes: int = Field(default=64 << 20, ge=1)
-    """Bytes of contributions held at most."""
+    bytes: int | None = Field(default=None, ge=1)
+    """Bytes of contributions held at most; by default what memory allows, 64 MiB at most."""
     hold_s: float = Field(default=30.0, gt=0)
     """How long an answered event is held for repeats, in seconds."""
     late_s: float = Field(default=2.0, ge=0)
@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     """Folder for the audit trail, `audit-TIER-INDEX.jsonl`: who did what to this tier; none by default."""
     deadline_ms: float = Field(default=2000.0, gt=0, le=600_000)
     """Time budget of a request that states none, in milliseconds."""
+    max_deadline_ms: float = Field(default=30_000.0, gt=0, le=600_000)
+    """Longest time budget of a request, in milliseconds; one that states more has this."""
     state_dir: Path | None = None
     """Folder for what must outlive a restart; the one place this process may write to."""
     policy_poll_s: float = Field(default=0.5, ge=0.05, le=60)
@@ -96,8 +98,12 @@ class Settings(BaseSettings):
     """Most events in one request."""
     max_in_flight: int = Field(default=256, ge=1)
     """Most requests being worked on, for each device of an edge, for each edge of the cloud; one more is 429."""
-    max_in_flight_bytes: int = Field(default=256 << 20, ge=1024)
-    """Most bytes of request bodies being worked on, as a sum; one more body is 429."""
+    max_in_flight_bytes: int | None = Field(default=None, ge=1024)
+    """Most bytes of requests being worked on, as a sum; more is 429. By default what memory allows, 256 MiB at most."""
+    max_connections: int | None = Field(default=None, ge=1)
+    """Most connections; one more may only probe. By default what memory allows, 4096 at most."""
+    max_memory_bytes: int | None = Field(default=None, ge=1 << 20)
+    """Memory that this process may use; by default the container's limit, if there is one."""
     max_section_batch: int = Field(default=64, ge=1)
     """Most events in one run of a section."""
     max_delay_ms: float = Field(default=0.0, ge=0, le=1000)

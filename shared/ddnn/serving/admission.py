@@ -1,4 +1,4 @@
-"""Which requests are let in, by their head alone: bounds of requests, of bytes and of the wait."""
+"""Which requests are let in, by head and body: bounds of requests, of bytes and of the wait, shared by callers."""
 
 import asyncio
 import math
@@ -11,13 +11,15 @@ from typing import Final, Protocol
 from starlette.types import Message, Receive
 
 from ddnn.errors import DDNNError, DeadlineExceeded, Overloaded
+from ddnn.serving.memory import REQUESTS
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import reserve
+from ddnn.serving.shares import Shares
 from ddnn.settings import Settings
 
 __all__ = ["Admission", "LoopLag", "Seat"]
 
-_DEFLATE: Final = 1032  #: deflate makes at most so many bytes out of one
+_ROW_BYTES: Final = 2000  #: what an event costs beside its tensors
 _LONGEST_RETRY_S: Final = 60
 _CAUTION: Final = 1.25  #: a wait may turn out so many times as long as is expected
 _TURNS: Final = 3  #: a request waits for the loop when it comes, is run or asked above, and is answered
@@ -57,20 +59,35 @@ class LoopLag:
 
 @dataclass(eq=False, slots=True)
 class Seat:
-    """What one admitted request holds until it is left; of a body without a length, the bytes as they come."""
+    """What one request holds until it is left: its bytes as they come, and a place once the body is there."""
 
     admission: "Admission"
-    packed: bool
+    caller: str
     size: int = 0
+    taken: bool = False
 
     def take(self, size: int) -> None:
-        """Hold room for `size` more bytes of the body, or raise `Overloaded`; a body that is alone is let in."""
-        admission = self.admission
-        size = min(size * _DEFLATE if self.packed else size, admission.most_each - self.size)
-        if admission.bytes > self.size and admission.bytes + size > admission.most_bytes:
-            raise admission.full("bytes", f"bodies of {admission.bytes} bytes are being worked on already")
-        admission.bytes += size
+        """Hold room for `size` more bytes, or raise `Overloaded`; a request that is alone is let in."""
+        held = self.admission.bytes
+        if held.held > self.size and not held.fits(self.caller, size):
+            raise self.admission.full("bytes", f"requests of {held.held} bytes are being worked on already")
+        held.take(self.caller, size)
         self.size += size
+
+    def unpacked(self, size: int) -> None:
+        """The body is `size` bytes, of which some may have come packed."""
+        if size > self.size:
+            self.take(size - self.size)
+
+    def sit(self) -> None:
+        """Hold a place, as the body is there, or raise `Overloaded`."""
+        self.admission.refuse_without_room(self.caller)
+        self.admission.requests.take(self.caller)
+        self.taken = True
+
+    def rows(self, count: int) -> None:
+        """Hold room for what so many events need beside their tensors, or raise `Overloaded`."""
+        self.take(count * _ROW_BYTES)
 
     def counted(self, receive: Receive) -> Receive:
 
@@ -82,9 +99,11 @@ class Seat:
         return counting
 
     def leave(self) -> None:
-        self.admission.bytes -= self.size
-        self.admission.requests -= 1
+        self.admission.bytes.give(self.caller, self.size)
         self.size = 0
+        if self.taken:
+            self.admission.requests.give(self.caller)
+            self.taken = False
 
 
 class Queue(Protocol):
@@ -102,23 +121,32 @@ class Admission:
         self, settings: Settings, metrics: Metrics, *, room: int, queues: Sequence[Queue], lag: LoopLag
     ) -> None:
         """A request that comes now would wait for the sections' `queues`, and for the event loop, late by `lag`."""
-        self.most_bytes, self.most_each = settings.max_in_flight_bytes, settings.max_body_bytes
         self._default_s = settings.deadline_ms / 1000
-        self._room, self._queues, self._lag = room, queues, lag
+        self._queues, self._lag = queues, lag
         self._late = metrics.late_answer
         self._shed = {reason: metrics.shed.labels(reason) for reason in ("in_flight", "bytes", "deadline")}
-        self.requests = 0  # being worked on
-        self.bytes = 0  # of their bodies, as announced or as they came; packed ones as large as they may become
+        self.requests = Shares(room)  # being worked on
+        self.bytes = Shares(settings.max_in_flight_bytes or REQUESTS)  # of their bodies as they came, and of their rows
 
     @property
     def wait_s(self) -> float:
         """Seconds that an event which came now would wait for all sections and for the event loop."""
         return sum([queue.wait_s for queue in self._queues], _TURNS * self._lag.standing_s)
 
-    def admit(self, headers: Mapping[bytes, bytes], came: float, budget_ms: float | None = None) -> Seat:
-        """Let in what came at `came`, by `time.monotonic`; raise `Overloaded` or `DeadlineExceeded`."""
-        if self.requests >= self._room:
-            raise self.full("in_flight", f"{self.requests} requests are being worked on already")
+    def refuse_without_room(self, caller: str) -> None:
+        """Raise `Overloaded` unless one more request of this caller may be worked on."""
+        if not self.requests.fits(caller):
+            mine = f", {self.requests.of(caller)} of them this caller's"
+            raise self.full("in_flight", f"{self.requests.held} requests are being worked on already{mine}")
+
+    def admit(
+        self, headers: Mapping[bytes, bytes], came: float, budget_ms: float | None = None, caller: str = ""
+    ) -> Seat:
+        """Let in the head that came at `came`, by `time.monotonic`; raise `Overloaded` or `DeadlineExceeded`.
+
+        A head alone holds nothing; a body that could not be held is refused before it is read.
+        """
+        self.refuse_without_room(caller)
         budget = self._default_s if budget_ms is None else budget_ms / 1000
         waited, wait = monotonic() - came, self.wait_s
         if budget_ms is not None and waited >= budget:
@@ -128,12 +156,10 @@ class Admission:
         if wait > 0 and waited + _CAUTION * wait + reserve(budget - waited) > budget:
             more = f"the wait for this tier is {wait * 1000:.0f} ms, and of the time allowed"
             raise self.full("deadline", f"{more} {(budget - waited) * 1000:.0f} ms are left")
-        seat = Seat(self, headers.get(b"content-encoding", b"identity") not in (b"", b"identity"))
         length = headers.get(b"content-length", b"0")
-        if length.isdigit():
-            seat.take(int(length))
-        self.requests += 1
-        return seat
+        if self.bytes.held and length.isdigit() and not self.bytes.fits(caller, int(length)):
+            raise self.full("bytes", f"requests of {self.bytes.held} bytes are being worked on already")
+        return Seat(self, caller)
 
     def retry_after(self) -> int:
         """Whole seconds until what waits here now is through, at least one."""

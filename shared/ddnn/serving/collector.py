@@ -13,6 +13,7 @@ from ddnn.serving.children import Children, Place, fill
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution, Event, Reply, State
+from ddnn.serving.memory import CONTRIBUTIONS
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, Stage
 from ddnn.serving.shares import Shares
@@ -38,7 +39,7 @@ class Collector:
     ) -> None:
         self.children, self.stragglers = children, Stragglers(len(children.places), settings.alive_events)
         self._engine, self._control, self._metrics, self._settings = engine, control, metrics, settings
-        most = settings.bytes // (children.event_bytes + len(children.places) * _CONTRIBUTION_BYTES)
+        most = (settings.bytes or CONTRIBUTIONS) // (children.event_bytes + len(children.places) * _CONTRIBUTION_BYTES)
         self._places = Shares(max(1, min(settings.events, most)))
         self._open: dict[bytes, Event] = {}
         self._held: OrderedDict[bytes, Event] = OrderedDict()
@@ -127,7 +128,7 @@ class Collector:
             self._add_features(event, id, part)
             return
         self._add(event, part, said, now)
-        if event.state is State.GATHERING and (not event.timer or self._due(event, reply) < event.timer.when()):
+        if event.state is State.GATHERING and (not event.timer or self._due(event, reply) < event.due):
             self._look_later(event)
 
     def ask(self, event: Event) -> None:
@@ -277,6 +278,7 @@ class Collector:
         """Look at an event when the first of its callers has waited; without one, when others need not be expected."""
         due = min((self._due(event, reply) for reply, _ in event.replies), default=event.opened + event.wait_s)
         event.stop_timer()
+        event.due = due  # uvloop's timers that are due at once do not say when they are
         event.timer = asyncio.get_running_loop().call_at(due, self._look, event)
 
     def _look(self, event: Event, *, living: bool = False) -> None:

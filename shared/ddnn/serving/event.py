@@ -208,6 +208,7 @@ class Event:
     shared: bool = False  #: once held, whether children that took no part are given its answer
     swayed: bool = False  #: whether it was answered, or went on, as its callers' own terms say and not as the policy
     timer: asyncio.TimerHandle | None = None  #: the straggler timeout, or that of features
+    due: float = 0.0  #: loop time of the next look at a gathering event
     flight: Flight | None = None  #: the request upward that it is part of
     judged: dict[Exit, Floats] = field(default_factory=dict)  #: (K,) scores of each exit
     bytes_up: int = 0  #: payload bytes this tier has sent up for the event

@@ -19,7 +19,9 @@ from starlette.types import Message, Receive, Scope, Send
 from ddnn.answers import encode_answers
 from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, NotFound, TooLarge, Unauthorized, UnsupportedEncoding
 from ddnn.identity import Peer
-from ddnn.serving.admission import Admission
+from ddnn.serving.admission import Admission, Seat
+from ddnn.serving.doors import Doors
+from ddnn.serving.memory import CONNECTIONS
 from ddnn.serving.openapi import MODEL, SECURITY, VERSION
 from ddnn.serving.pictures import is_photograph, picture_request
 from ddnn.serving.request import read_budget, read_options, request_id
@@ -92,6 +94,8 @@ class App(FastAPI):
         self._admission = Admission(
             service.settings, service.metrics, room=service.room, queues=service.queues, lag=service.lag
         )
+        self.state.doors = Doors(service.settings.max_connections or CONNECTIONS)
+        self._most_ms = max(service.settings.max_deadline_ms, service.settings.deadline_ms)
         token = service.settings.token
         self._authorization = f"Bearer {token.get_secret_value()}".encode() if token else None
         self._outputs = tuple(spec.name for spec in service.outputs)
@@ -143,11 +147,9 @@ class App(FastAPI):
                     self._demand_token(headers)
                 if path not in _INFER and (names := _ANY_INFER.fullmatch(path)):
                     refuse_unknown(**names.groupdict())
-                budget_ms = read_budget(headers)
-                seat = self._admission.admit(headers, came, budget_ms)
-                if b"transfer-encoding" in headers:
-                    receive = seat.counted(receive)
-                head, body = await self._answer(scope, headers, came, budget_ms, receive, stages)
+                budget_ms = read_budget(headers, self._most_ms)
+                seat = self._admission.admit(headers, came, budget_ms, state["caller"])
+                head, body = await self._answer(scope, headers, came, budget_ms, receive, seat, stages)
                 status = 200
             except Exception as caught:
                 error = caught if isinstance(caught, DDNNError) else error_of_ours(caught, identity)
@@ -184,13 +186,16 @@ class App(FastAPI):
         came: float,
         budget_ms: float | None,
         receive: Receive,
+        seat: Seat,
         stages: dict[str, float],
     ) -> tuple[Head, bytes]:
         # `perf_counter` has its own zero: what was before this line is known by the clock that noted the arrival.
         first, service, state = perf_counter() - (monotonic() - came), self._service, scope["state"]
         allowed_ms = service.settings.deadline_ms if budget_ms is None else budget_ms
-        body = await self._body(state, headers, came + allowed_ms / 1000, receive)
+        body = await self._body(state, headers, came + allowed_ms / 1000, seat.counted(receive))
         received = perf_counter()
+        seat.unpacked(len(body))
+        seat.sit()
         length = headers.get(_HEADER_LENGTH)
         if length is None and is_photograph(body, headers):
             if not service.takes_pictures:
@@ -198,6 +203,7 @@ class App(FastAPI):
             request = picture_request(body, scope["query_string"], headers)
         else:
             request = decode_request(body, None if length is None else length.decode("latin-1"), self._limits)
+        seat.rows(max((array.shape[0] for array in request.inputs.values() if array.ndim), default=0))
         if request.outputs:
             request.refuse_unknown_outputs(self._outputs)
         options = read_options(
@@ -206,6 +212,7 @@ class App(FastAPI):
             arrived=came,
             budget_ms=budget_ms,
             default_ms=service.settings.deadline_ms,
+            most_ms=self._most_ms,
             bundle=self._bundle,
             exits=self._exits,
             request_id=state["request_id"],

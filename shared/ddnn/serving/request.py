@@ -82,8 +82,8 @@ def request_id(given: bytes) -> str:
     return given.decode() if _REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
 
 
-def read_budget(headers: Mapping[bytes, bytes]) -> float | None:
-    """Milliseconds that the headers allow, None where they do not say; raise `BadInput`."""
+def read_budget(headers: Mapping[bytes, bytes], most_ms: float) -> float | None:
+    """Milliseconds that the headers allow, at most `most_ms`; None where they do not say; raise `BadInput`."""
     header = headers.get(b"x-ddnn-deadline-ms")
     if header is None:
         return None
@@ -94,7 +94,7 @@ def read_budget(headers: Mapping[bytes, bytes]) -> float | None:
     if not 0 <= value <= _LONGEST_MS:
         shown = header[:40].decode("latin-1")
         raise BadInput(f"x-ddnn-deadline-ms is {shown!r}; expected 0 to {_LONGEST_MS:g} milliseconds")
-    return value
+    return min(value, most_ms)
 
 
 def read_options(
@@ -104,6 +104,7 @@ def read_options(
     arrived: float,
     budget_ms: float | None,
     default_ms: float,
+    most_ms: float,
     bundle: str,
     exits: Mapping[str, Exit],
     request_id: str,
@@ -112,7 +113,8 @@ def read_options(
 ) -> RequestOptions:
     """Read the options of a request that came at loop time `arrived`; raise `BadInput`, or `OtherBundle`.
 
-    Its time is the smaller of `budget_ms` and the protocol's `timeout`, in µs; `default_ms` where there is neither.
+    Its time is the smaller of `budget_ms` and the protocol's `timeout`, in µs; `default_ms` where there is
+    neither; `most_ms` at most.
     """
     other, asked = headers.get(b"x-ddnn-bundle"), request.parameters
     if other is not None and other != bundle.encode():
@@ -126,7 +128,7 @@ def read_options(
     if "timeout" in asked:
         budgets.append((request.number("timeout", 0.0, _LONGEST_MS * 1000) or 0.0) / 1000)
     return RequestOptions(
-        deadline=arrived + min(budgets, default=default_ms) / 1000,
+        deadline=arrived + min(*budgets, most_ms) / 1000 if budgets else arrived + default_ms / 1000,
         max_exit=max_exit,
         threshold=request.number("threshold", 0.0, 1.0) if "threshold" in asked else None,
         wait_ms=request.number("wait_ms", 0.0, _LONGEST_MS) if "wait_ms" in asked else None,

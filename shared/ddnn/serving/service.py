@@ -24,6 +24,7 @@ from ddnn.serving.collector import Collector
 from ddnn.serving.control import Follower, PolicyControl, PolicyFile
 from ddnn.serving.engine import Engine, Step
 from ddnn.serving.ledger import Ledger
+from ddnn.serving.memory import within_memory
 from ddnn.serving.metrics import CIRCUIT, Metrics
 from ddnn.serving.offload import Offload
 from ddnn.serving.openapi import MODEL, VERSION
@@ -141,7 +142,7 @@ def load_parts(
         trusted=_trusted(settings),
     )
     sections = _load_sections(tier, settings, bundle)
-    return Parts(tier, bundle, settings, sections, metrics, control, uplink, identity, trail)
+    return Parts(tier, bundle, within_memory(settings), sections, metrics, control, uplink, identity, trail)
 
 
 def _load_sections(tier: Tier, settings: Settings, bundle: Bundle) -> dict[str, Section]:

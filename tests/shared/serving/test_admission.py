@@ -13,9 +13,9 @@ import pytest
 from starlette.types import Message
 
 from ddnn.errors import DeadlineExceeded, Overloaded
-from ddnn.serving.admission import Admission, LoopLag
+from ddnn.serving.admission import Admission, LoopLag, Seat
+from ddnn.serving.connection import BoundedHeads
 from ddnn.serving.metrics import Metrics
-from ddnn.serving.server import BoundedHeads
 from ddnn.settings import Settings
 from ddnn.types import Exit
 from ddnn.wire import encode_request
@@ -33,11 +33,18 @@ class Door:
         self.metrics, self.wait_s = Metrics(Exit, ()), 0.0
         self.admission = Admission(Settings(**settings), self.metrics, room=room, queues=[self], lag=LoopLag())
 
-    def admit(self, waited: float = 0.0, budget_ms: float | None = None, **headers: object) -> Any:
+    def admit(self, waited: float = 0.0, budget_ms: float | None = None, **headers: object) -> Seat:
         given: Mapping[bytes, bytes] = {
             name.replace("_", "-").encode(): str(value).encode() for name, value in headers.items()
         }
         return self.admission.admit(given, monotonic() - waited, budget_ms)
+
+    def let_in(self, size: int) -> Seat:
+        """A request with its body."""
+        seat = self.admit(content_length=size)
+        seat.take(size)
+        seat.sit()
+        return seat
 
     def shed(self, reason: str) -> float:
         value = self.metrics.registry.get_sample_value("ddnn_shed_total", {"reason": reason})
@@ -47,45 +54,63 @@ class Door:
 
 def test_one_request_more_than_there_is_room_for_is_refused_until_another_leaves() -> None:
     door = Door(room=2)
-    seats = [door.admit() for _ in range(2)]
+    seats = [door.let_in(1) for _ in range(2)]
     with pytest.raises(Overloaded, match="2 requests"):
         door.admit()
     assert door.shed("in_flight") == 1
     seats[0].leave()
-    door.admit()
+    door.let_in(1)
+
+
+def test_a_head_holds_no_place_and_a_body_that_finds_none_is_refused() -> None:
+    door = Door(room=2)
+    heads = [door.admit(content_length=1) for _ in range(9)]
+    assert (door.admission.requests.held, door.admission.bytes.held) == (0, 0)
+    for seat in heads[:2]:
+        seat.sit()
+    with pytest.raises(Overloaded, match="2 requests"):
+        heads[2].sit()
+    for seat in heads:
+        seat.leave()
+    assert door.admission.requests.held == 0
 
 
 def test_bodies_are_bounded_as_a_sum_but_one_alone_is_let_in() -> None:
     door = Door(room=9, max_in_flight_bytes=10_000)
-    large = door.admit(content_length=1 << 20)
+    large = door.let_in(1 << 20)
     with pytest.raises(Overloaded, match="1048576 bytes"):
         door.admit(content_length=1)
-    assert (door.shed("bytes"), door.admission.requests) == (1, 1)
+    assert (door.shed("bytes"), door.admission.requests.held) == (1, 1)
     large.leave()
     for _ in range(2):
-        door.admit(content_length=5000)
+        door.let_in(3500)
     with pytest.raises(Overloaded):
-        door.admit(content_length=1)
+        door.admit(content_length=5000)
 
 
-def test_a_packed_body_counts_as_large_as_it_may_become() -> None:
-    door = Door(max_body_bytes=1 << 20)
-    door.admit(content_length=100, content_encoding="gzip")
-    assert door.admission.bytes == 103_200
-    door.admit(content_length=10_000, content_encoding="gzip")
-    assert door.admission.bytes == 103_200 + (1 << 20)
+def test_a_packed_body_counts_as_large_as_it_becomes_and_events_as_what_they_need() -> None:
+    door = Door(room=9, max_in_flight_bytes=100_000)
+    other, packed = door.let_in(1), door.let_in(100)
+    packed.unpacked(60_000)
+    packed.rows(2)
+    assert door.admission.bytes.held == 64_001
+    with pytest.raises(Overloaded):
+        packed.rows(20)
+    packed.leave()
+    other.leave()
+    assert door.admission.bytes.held == 0
 
 
-def test_a_body_without_a_length_is_counted_as_it_comes_and_given_back() -> None:
+def test_bytes_are_counted_as_they_come_and_given_back() -> None:
     door = Door(room=9, max_in_flight_bytes=10_000)
-    other, coming = door.admit(content_length=4000), door.admit(transfer_encoding="chunked")
+    other, coming = door.let_in(2000), door.admit(transfer_encoding="chunked")
     coming.take(5000)
     with pytest.raises(Overloaded):
         coming.take(5000)
     coming.leave()
-    assert door.admission.bytes == 4000
+    assert door.admission.bytes.held == 2000
     other.leave()
-    assert (door.admission.bytes, door.admission.requests) == (0, 0)
+    assert (door.admission.bytes.held, door.admission.requests.held) == (0, 0)
 
 
 def test_a_wait_that_would_outlast_the_deadline_is_refused_at_once_and_says_for_how_long() -> None:

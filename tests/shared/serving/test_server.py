@@ -8,7 +8,7 @@ import orjson
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ddnn.serving import server
+from ddnn.serving import connection
 from ddnn_lab.in_process import Fleet
 from real_port import reply, serving
 
@@ -64,7 +64,7 @@ async def test_a_header_without_end_is_cut_off_before_it_is_kept(port: int) -> N
 
 
 async def test_a_head_that_does_not_come_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "_SECONDS", 0.05)
     assert await reply(port) == b""
     assert await reply(port, b"GET /v2") == b""
 
@@ -72,21 +72,6 @@ async def test_a_head_that_does_not_come_is_not_waited_for(port: int, monkeypatc
 async def test_ordinary_requests_follow_each_other_on_one_connection(port: int) -> None:
     given = await reply(port, REQUEST + b"\r\n", REQUEST + b"connection: close\r\n\r\n")
     assert given.count(b"HTTP/1.1 200") == 2
-
-
-async def test_a_connection_too_many_is_told_so_and_the_others_go_on(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "_CONNECTIONS", 1)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    refused = await reply(port)
-    assert refused.startswith(b"HTTP/1.1 503")
-    assert b"retry-after: 1" in refused
-    assert b"UNAVAILABLE" in refused
-    writer.write(REQUEST + b"connection: close\r\n\r\n")
-    async with asyncio.timeout(30):
-        assert (await reader.read()).startswith(b"HTTP/1.1 200")
-    writer.close()
 
 
 HEAD, BODY, MORE = b"HTTP/1.1 200 OK\r\n\r\n", b"body", b"more"
@@ -105,7 +90,7 @@ class Wire:
         self.calls: list[bytes] = []
         self.closed = False
         self.cycle: Cycle | None = None
-        self.transport = server.OneWrite(cast(asyncio.Transport, self), cast(HttpToolsProtocol, self))
+        self.transport = connection.OneWrite(cast(asyncio.Transport, self), cast(HttpToolsProtocol, self))
 
     def write(self, data: bytes) -> None:
         self.calls.append(data)
