@@ -55,7 +55,7 @@ async def test_served_is_offline_in_fewer_bytes(whole: Bundle, short: Bundle, of
     count = len(short.topology.devices)
     urls = [f"http://device-{n}" for n in range(count)]
     async with AsyncFleet(urls, transport=fleet.switch) as client:
-        answers = await client.answer_events(list(data.views))
+        answers = await client.answer_events(list(data.views), deadline_ms=60_000)
     await fleet.close()
     found = agreement(Bundle(short.path, short.manifest, policy), data, answers)
     assert found.ok, found.differing

@@ -56,7 +56,7 @@ async def test_served_is_offline(bundle: Bundle, offload: str) -> None:
     fleet.use(thresholds=policy.thresholds, offload=offload, wait_ms=60_000, adaptive_wait=False)
     urls = [f"http://device-{n}" for n in range(len(SIZES))]
     async with AsyncFleet(urls, transport=fleet.switch) as client:
-        answers = await client.answer_events(list(data.views))
+        answers = await client.answer_events(list(data.views), deadline_ms=60_000)
     await fleet.close()
     found = agreement(Bundle(bundle.path, bundle.manifest, policy), data, answers)
     assert found.ok, found.differing
