@@ -91,7 +91,7 @@ class BoundedHeads(HttpToolsProtocol):
 
     _peer: Peer | None = None  # what its certificate says
     _in_head = False
-    _head_bytes = 0
+    _head_bytes = _head_came = 0  # of names and values, and of all that came with it
     _head_timer: asyncio.TimerHandle | None = None
     _offered = False  # this head offers another protocol; it is read again, without that
     _early_timer: asyncio.TimerHandle | None = None
@@ -193,8 +193,8 @@ class BoundedHeads(HttpToolsProtocol):
             return
         if began_in_head and self._in_head and not self.transport.is_closing():
             # One header may be still coming, so no callback has counted it.
-            self._head_bytes += len(data)
-            if self._head_bytes > 2 * _BYTES:
+            self._head_came += len(data)
+            if self._head_came > 2 * _BYTES:
                 self.send_400_response("")
         elif self._in_body and self._body_timer is None:
             limit_s = self._state.service.settings.max_deadline_ms / 1000
@@ -254,7 +254,7 @@ class BoundedHeads(HttpToolsProtocol):
         self.transport.close()
 
     def _begin_head(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._head_came = True, 0, 0
         if self._door.probe:
             self._head_timer = self.loop.call_later(_PROBE_S, lambda: self._refuse(self._no_room()))
         else:

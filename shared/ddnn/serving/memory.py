@@ -12,7 +12,8 @@ __all__ = ["CONNECTIONS", "CONTRIBUTIONS", "REQUESTS", "memory_limit", "within_m
 REQUESTS: Final = 256 << 20  #: bytes of requests being worked on, where memory has no limit
 CONTRIBUTIONS: Final = 64 << 20  #: bytes of contributions that wait in the collector, likewise
 CONNECTIONS: Final = 4096
-_CONNECTION_BYTES: Final = 48 << 10  #: what one may cost, over TLS with a head that is being read
+_CONNECTION_BYTES: Final = 50 << 10  #: what one may cost whose head is being read
+_SECURE_BYTES: Final = 100 << 10  #: the same over TLS
 # Shares of what is free once the sections are loaded; the rest is for answers on their way out and for the heap's gaps.
 _FOR_REQUESTS: Final = 0.25
 _FOR_CONTRIBUTIONS: Final = 0.5
@@ -28,12 +29,13 @@ def within_memory(settings: Settings) -> Settings:
     def bound(given: int | None, usual: int, share: float, each: int = 1) -> int:
         return given or (usual if free is None else min(usual, max(1, int(share * free) // each)))
 
-    collector = settings.collector
+    collector, secure = settings.collector, settings.identity or settings.tls_certificate
+    each = _SECURE_BYTES if secure else _CONNECTION_BYTES
     held = bound(collector.bytes, CONTRIBUTIONS, _FOR_CONTRIBUTIONS)
     return settings.model_copy(
         update={
             "max_in_flight_bytes": bound(settings.max_in_flight_bytes, REQUESTS, _FOR_REQUESTS),
-            "max_connections": bound(settings.max_connections, CONNECTIONS, _FOR_CONNECTIONS, _CONNECTION_BYTES),
+            "max_connections": bound(settings.max_connections, CONNECTIONS, _FOR_CONNECTIONS, each),
             "collector": collector.model_copy(update={"bytes": held}),
         }
     )

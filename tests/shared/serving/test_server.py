@@ -63,6 +63,21 @@ async def test_a_header_without_end_is_cut_off_before_it_is_kept(port: int) -> N
     assert given == b"closed" or given.startswith(b"HTTP/1.1 400")
 
 
+async def test_a_head_counts_the_same_in_however_many_parts_it_comes(port: int) -> None:
+    lines = [b"x%d: %b\r\n" % (n, b"a" * 3000) for n in range(10)]
+    parts = [REQUEST, *lines, b"connection: close\r\n\r\n"]
+    assert (await reply(port, b"".join(parts))).startswith(b"HTTP/1.1 200")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+        for _ in range(9):
+            await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
 async def test_a_head_that_does_not_come_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_SECONDS", 0.05)
     assert await reply(port) == b""
