@@ -105,7 +105,7 @@ def test_the_bundle_has_one_file_for_all_devices_and_says_bits_and_sizes(three: 
     assert device.bytes == 36
     sent = three[0].manifest.training.test["sent"]
     features = [(each["from"], each["bits"], each["bytes"]) for each in sent if each["what"] == "features"]
-    assert features == [("device", 2, 36), ("edge", 8, 288)]
+    assert features == [("device", 2, [36, 36]), ("edge", 8, [288, 288])]
 
 
 async def test_quantised_and_with_cameras_away_real_tiers_answer_as_offline(three: tuple[Bundle, Dataset]) -> None:

@@ -107,8 +107,9 @@ def test_views_that_are_changed_at_random_are_not_kept(data: Dataset, monkeypatc
     assert runs > 0
 
 
-def test_a_frozen_backbone_and_its_cuts_keep_their_weights(data: Dataset) -> None:
-    trainer = Trainer(config(learn="nothing", device={"bottleneck": 4}), data, seed=0)
+@pytest.mark.parametrize("liars", [0.0, 0.5])
+def test_a_frozen_backbone_and_its_cuts_keep_their_weights(data: Dataset, liars: float) -> None:
+    trainer = Trainer(config({"liars": liars}, learn="nothing", device={"bottleneck": 4}), data, seed=0)
     before = trainer.state()
     trainer.epoch()
     moved = {name for name, weight in trainer.state().items() if not weight.equal(before[name])}
