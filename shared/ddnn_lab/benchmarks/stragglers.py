@@ -105,9 +105,10 @@ def collected(policy: Policy, at: Array, delays: Array) -> tuple[Bools, Array]:
 
             def start(self, events: Sequence[Event]) -> None:
                 for event in events:
-                    assert event.id is not None
-                    row = int(event.id)
-                    took_part[row], waited[row] = event.devices, loop.time() - at[row]
+                    id = (event.parted_from or event).id
+                    assert id is not None
+                    if np.isnan(waited[row := int(id)]):  # those that came later have an answer of their own
+                        took_part[row], waited[row] = event.devices, loop.time() - at[row]
                     event.settle(Answer(0, scores[0], Exit.LOCAL, 1.0, event.devices, policy.version))
 
         collector = Collector(

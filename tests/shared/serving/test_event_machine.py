@@ -205,6 +205,7 @@ class Events(RuleBasedStateMachine):
         sure=st.booleans(),
         wait_ms=st.sampled_from([None, None, 0.0, 2000.0]),
         max_exit=st.sampled_from([Exit.CLOUD, Exit.CLOUD, Exit.LOCAL, Exit.EDGE]),
+        threshold=st.sampled_from([None, None, None, 0.0, 0.9]),
     )
     def contribute(
         self,
@@ -215,6 +216,7 @@ class Events(RuleBasedStateMachine):
         sure: bool,
         wait_ms: float | None,
         max_exit: Exit,
+        threshold: float | None,
     ) -> None:
         """A device sends scores, with features or without, or scores that it was sure of."""
         if ids[0] is None and what == "sure":
@@ -224,7 +226,7 @@ class Events(RuleBasedStateMachine):
         if what == "both":
             inputs["features"] = np.full((1, BYTES), 9 * sure, np.uint8)
         answered = Exit.DEVICE if what == "sure" else None
-        options = dict[str, Any](max_exit=max_exit, wait_ms=wait_ms)
+        options = dict[str, Any](max_exit=max_exit, wait_ms=wait_ms, threshold=threshold)
         self.run(self._post, child, ids, inputs, left, answered, False, options)
 
     @precondition(lambda self: self.asked)
@@ -240,7 +242,7 @@ class Events(RuleBasedStateMachine):
         """All devices see the same."""
         for child in range(DEVICES):
             what = "both" if eager and child else "scores"
-            self.contribute(child, [id], left, what, sure, None, Exit.CLOUD)
+            self.contribute(child, [id], left, what, sure, None, Exit.CLOUD, None)
 
     async def _post(
         self,
@@ -373,6 +375,7 @@ class Events(RuleBasedStateMachine):
             self.everything_is_in_order()
             assert not self.calls
             assert not self.engine._open
+            assert not self.collector._asked
             assert (self.collector.pending, self.above.open, self.offload._tasks) == (0, [], set())
             ended = {State.ANSWERED, State.HELD, State.GONE}
             assert all(event.state in ended and not event.timer and not event.replies for event in self.events)
