@@ -112,15 +112,16 @@ async def test_a_repeat_changes_nothing_and_is_answered_too(alone: Fleet) -> Non
 
 
 async def test_a_late_edge_gets_the_answer_already_given(alone: Fleet) -> None:
-    use(alone, "cloud", wait_ms=1)
-    first = await send(alone, 0, features(alone, 0, b"e"))
+    use(alone, "cloud", wait_ms=500)
+    first, _ = await asyncio.gather(*(send(alone, edge, features(alone, edge, b"e")) for edge in (0, 2)))
     late = await send(alone, 1, features(alone, 1, b"e"))
-    assert late.devices.tolist() == first.devices.tolist() == mask(*EDGES[0])
+    assert late.devices.tolist() == first.devices.tolist() == mask(*EDGES[0], *EDGES[2])
     assert (late.label, late.exit, late.bytes_up) == (first.label, Exit.CLOUD, 0)
 
 
 async def test_one_sure_edge_answers_for_all_and_nothing_is_fused(fleet: Fleet) -> None:
-    use(fleet, "edge-1", thresholds=LOCALLY)
+    for name in ("edge-1", "cloud"):
+        use(fleet, name, thresholds=LOCALLY)
     rows = slice(seen(fleet), seen(fleet) + 1)
     answers = [given[0] for given in await fleet.see(rows=rows)]
     local = fleet.bundle.golden["local_scores"][rows, 1].argmax(axis=1)
@@ -144,9 +145,11 @@ async def test_sure_edges_tell_the_cloud_and_nobody_waits(fleet: Fleet) -> None:
 
 
 async def test_a_sure_device_settles_the_event_for_the_other_edges_too(fleet: Fleet) -> None:
-    fleet.switch.apps["device-2"].state.service.policy = Policy(
-        bundle=fleet.bundle.fingerprint, thresholds=Thresholds(device=1.0), wait_ms=60_000
+    sure = Policy(
+        bundle=fleet.bundle.fingerprint, thresholds=Thresholds(device=1.0, local=0.0, edge=0.0), wait_ms=60_000
     )
+    for name in ("device-2", "edge-2", "cloud"):
+        fleet.switch.apps[name].state.service.policy = sure
     rows = slice(seen(fleet), seen(fleet) + 1)
     answers = [given[0] for given in await fleet.see(rows=rows)]
     label = int(fleet.bundle.golden["device_scores"][rows, 2].argmax())
@@ -155,25 +158,28 @@ async def test_a_sure_device_settles_the_event_for_the_other_edges_too(fleet: Fl
 
 
 async def test_callers_at_every_edge_hear_the_version_of_whoever_was_sure(fleet: Fleet) -> None:
-    """The device's policy is known neither to its edge nor to the cloud; the edge's criterion cannot be used above."""
+    """The other edges are behind; the edge's criterion cannot be used above."""
     rows = slice(seen(fleet), seen(fleet) + 1)
     ahead = Policy(
         bundle=fleet.bundle.fingerprint,
         version=8,
-        thresholds=Thresholds(device=1.0),
+        thresholds=Thresholds(device=1.0, local=0.0, edge=0.0),
         wait_ms=60_000,
         criterion="margin",
     )
-    fleet.switch.apps["device-2"].state.service.policy = ahead
+    for name in ("device-2", "edge-2", "cloud"):
+        fleet.switch.apps[name].state.service.policy = ahead
     answers = [given[0] for given in await fleet.see(rows=rows)]
     assert {(answer.exit, answer.policy_version) for answer in answers} == {(Exit.DEVICE, 8)}
     fleet.use(thresholds=NEVER)
-    use(fleet, "edge-1", thresholds=LOCALLY, version=9, criterion="agreement")
+    for name in ("edge-1", "cloud"):
+        use(fleet, name, thresholds=LOCALLY, version=9, criterion="agreement")
     answers = [given[0] for given in await fleet.see(rows=rows, name="f")]
     assert {(answer.exit, answer.policy_version, answer.degraded) for answer in answers} == {(Exit.LOCAL, 9, False)}
 
 
 async def test_the_surest_of_several_sure_edges_is_the_event_s_and_its_exit_too(alone: Fleet) -> None:
+    use(alone, "cloud", thresholds=Thresholds(device=1.0, edge=1.0))
     rest = [0.0] * (len(alone.bundle.manifest.classes) - 2)
     waiting = asyncio.create_task(send(alone, 2, features(alone, 2, b"e")))
     await alone.switch.reached("cloud")
@@ -182,7 +188,6 @@ async def test_the_surest_of_several_sure_edges_is_the_event_s_and_its_exit_too(
         assert (noted.label, noted.degraded) == (-1, False)
     answer = await waiting
     assert (answer.exit, answer.label, answer.devices.tolist()) == (Exit.DEVICE, 1, mask(1))
-    assert (await send(alone, 0, features(alone, 0, b"e"))).label == 1  # the late edge's callers hear the same
 
 
 async def test_a_dead_edge_costs_its_own_devices_and_the_wait(fleet: Fleet) -> None:
@@ -254,11 +259,11 @@ async def test_a_full_cloud_refuses_and_the_edge_answers_by_itself(three_edges: 
     await fleet.close()
 
 
-async def test_past_its_deadline_a_contribution_is_told_that_there_is_no_answer(alone: Fleet) -> None:
+async def test_a_hurried_contribution_gets_the_answer_of_those_that_are_here(alone: Fleet) -> None:
     waiting = asyncio.create_task(send(alone, 0, features(alone, 0, b"e")))
     await alone.switch.reached("cloud")
-    answer = await send(alone, 1, features(alone, 1, b"e"), timeout=20_000)
-    assert (answer.label, answer.degraded_reason) == (-1, "deadline")
+    answer = await send(alone, 1, features(alone, 1, b"e"), timeout=2_000_000)
+    assert (answer.exit, answer.devices.tolist()) == (Exit.CLOUD, mask(*EDGES[0], *EDGES[1]))
     service(alone).give_up()
     assert (await waiting).devices.tolist() == mask(*EDGES[0], *EDGES[1])
 

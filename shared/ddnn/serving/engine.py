@@ -258,10 +258,13 @@ class Engine:
         sure, everyone = verdict.sure, len(content) == len(event.replies)
         if everyone:
             event.swayed |= not sure or all(reply.options.own_terms for reply, _ in content)
+        elif not content:  # all want more than the policy does, or it is not sure either
+            event.swayed |= sure
+            return False
         elif sure:
             parted.append(event.part([waiting for waiting in event.replies if waiting not in content]))
             parted[-1].swayed = True
-        elif content:
+        else:
             event.give_best(content)
         return everyone or sure
 
