@@ -39,6 +39,7 @@ from ddnn.wire import InferRequest, Parameters, encode_request
 __all__ = ["Parts", "Service", "load_parts", "open_bundle"]
 
 _SELF_TEST_EVENTS = 16
+_KEEP_S, _KEEP_SECURE_S = 4.0, 60.0  #: how long an idle connection upward is kept: shaking hands anew costs both sides
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ def _make_uplink(
         token=settings.token.get_secret_value() if settings.token and not identity else None,
         transport=transport,
         tls=identity.client if identity else None,
+        keepalive_s=_KEEP_SECURE_S if identity else _KEEP_S,
         silence_s=None if transport else SILENCE_S,
         classes=len(bundle.manifest.classes),
         devices=len(bundle.topology.devices),

@@ -152,6 +152,7 @@ class RoundTrips:
 _LONGEST_S: Final = 1.0  #: however long round trips are, silence for longer is asked about
 _SIGN_S, _SIGN_MOST_S = 0.4, 2.0  #: or four times what it lately took, or a quick round trip does
 _SECURE_SIGN_S: Final = 0.8  #: the same of https: a kernel takes a connection, but only a busy process shakes hands
+_SHAKING_S: Final = 2.0  #: a handshake given up in the middle is work for nothing, and the next try makes more of it
 
 
 class Target:
@@ -168,7 +169,7 @@ class Target:
     ) -> None:
         """`ask(url, seconds)` asks for a sign of life, or raises `NoReply`; `abandon`: without one, end the calls."""
         self.url = url
-        self._least_s = _SECURE_SIGN_S if url.startswith("https:") else _SIGN_S
+        self._secure = url.startswith("https:")
         self.breaker = Breaker(clock)
         self.trips = RoundTrips()
         self._ask, self._silence_s, self._abandon = ask, silence_s, abandon
@@ -180,9 +181,15 @@ class Target:
         self._asking: asyncio.Task[None] | None = None
 
     @property
+    def connect_s(self) -> float:
+        """How long a connection is worth waiting for."""
+        return _SHAKING_S if self._secure else self.sign_s
+
+    @property
     def sign_s(self) -> float:
-        """How long a connection, or a sign of life, is worth waiting for."""
-        return min(max(self._least_s, 4 * max(self._took, self.trips.quick or 0.0)), _SIGN_MOST_S)
+        """How long a sign of life is worth waiting for."""
+        least_s = _SECURE_SIGN_S if self._secure else _SIGN_S
+        return min(max(least_s, 4 * max(self._took, self.trips.quick or 0.0)), _SIGN_MOST_S)
 
     @property
     def patience_s(self) -> float:

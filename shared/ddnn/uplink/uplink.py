@@ -252,7 +252,7 @@ class Uplink:
             headers={**call.headers, "x-ddnn-deadline-ms": str(int(budget_s * 1000))},
             body=call.body,
             # A name that is not found, or a host that is gone, may not eat the whole budget.
-            connect_s=min(budget_s / 2, target.sign_s),
+            connect_s=min(budget_s / 2, target.connect_s),
             most=self._max_bytes,
         )
         target.heard()
