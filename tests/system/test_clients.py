@@ -7,6 +7,7 @@ import socket
 import sys
 from contextlib import closing
 from subprocess import PIPE, Popen
+from threading import Timer
 from time import monotonic
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_caller_that_has_left_is_noticed_though_it_only_ended_its_half(served:
         ("127.0.0.1", {"DDNN_TOKEN": "short"}, "error: DDNN_TOKEN cannot be a token: it has 5 characters"),
         ("127.0.0.1", {"DDNN_TOKEN": "sixteen-or-more\r\nx: y"}, "error: DDNN_TOKEN cannot be a token: it has a space"),
         ("0.0.0.0", {}, "0.0.0.0 is no loopback address, and DDNN_TOKEN is not set"),
-        ("0.0.0.0", {"DDNN_TOKEN": "long-enough-for-a-token"}, "and DDNN_TLS_CERTIFICATE is not set"),
+        ("0.0.0.0", {"DDNN_TOKEN": "long-enough-for-a-token"}, "and DDNN_IDENTITY is not set"),
     ],
 )
 def test_a_tier_that_strangers_may_reach_or_guess_says_so_when_it_starts(
@@ -83,10 +84,13 @@ def test_a_tier_that_strangers_may_reach_or_guess_says_so_when_it_starts(
     with Popen(command, env={**os.environ, **env}, stderr=PIPE, text=True) as process:
         assert process.stderr is not None
         lines: list[str] = []
+        late = Timer(PATIENCE_S, process.kill)
+        late.start()
         for line in process.stderr:
             lines.append(line)
             if says in line:
                 break
+        late.cancel()
         process.terminate()
     text = "".join(lines)
     assert says in text
