@@ -13,9 +13,10 @@ from typing import Final, Unpack
 
 from ddnn.bundle import Bundle
 from ddnn.client import EventAnswer, Fleet, Options
+from ddnn.fleet.policy import FleetPolicy
 from ddnn.fleet.processes import LocalFleet
 
-__all__ = ["ADMIN", "PATIENCE_S", "Sensors", "serve_tier"]
+__all__ = ["ADMIN", "PATIENCE_S", "Sensors", "follow", "serve_tier"]
 
 ADMIN: Final = "may-write-the-policy"
 """Admin token of its tiers."""
@@ -54,6 +55,12 @@ class Sensors:
             if given.degraded or not given.devices.all()
         ]:
             assert monotonic() < until, f"the fleet did not become whole again: {apart}"
+
+
+def follow(fleet: LocalFleet, etag: str) -> None:
+    """Wait until every tier has this policy."""
+    urls = {name: member.url for name, member in fleet.members.items()}
+    assert all(FleetPolicy(urls).wait(etag, PATIENCE_S).values())
 
 
 @contextmanager

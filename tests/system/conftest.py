@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.client.admin import Admin
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Policy, Temperatures, Thresholds
 from ddnn.task import entropy, probabilities
 from ddnn.types import Exit
 from ddnn_lab.faults.soaking import Rig
-from real_fleet import ADMIN, Sensors
+from real_fleet import ADMIN, Sensors, follow
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,3 +84,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """Another fleet, over links, that is whole whenever no trouble befalls it."""
     with Rig.of(tmp_path_factory.mktemp("bundles")) as rig:
         yield rig
+
+
+@pytest.fixture
+def source(served: LocalFleet) -> Iterator[Admin]:
+    """Where the fleet's policy is written; what it was is put back."""
+    with Admin(served.cloud_url, admin_token=ADMIN) as source:
+        before = source.read_policy()
+        yield source
+        follow(served, source.write_policy(before, over=source.read_policy())["etag"])

@@ -1,35 +1,16 @@
 """Audits in a real fleet: switched on while it runs, the answers stay as they are, and the cloud is asked."""
 
-from collections.abc import Iterator
 from time import monotonic, sleep
 from typing import Any
 
-import pytest
-
 from ddnn.client import Client
 from ddnn.client.admin import Admin
-from ddnn.fleet.policy import FleetPolicy
 from ddnn.fleet.processes import LocalFleet
 from ddnn.policy import Audits
 from ddnn.types import Exit
-from real_fleet import ADMIN, PATIENCE_S, Sensors
+from real_fleet import PATIENCE_S, Sensors, follow
 
 ROWS = slice(0, 48)
-
-
-def follow(fleet: LocalFleet, etag: str) -> None:
-    """Wait until every tier has this policy."""
-    urls = {name: member.url for name, member in fleet.members.items()}
-    assert all(FleetPolicy(urls).wait(etag, PATIENCE_S).values())
-
-
-@pytest.fixture
-def source(served: LocalFleet) -> Iterator[Admin]:
-    """Where the fleet's policy is written; what it was is put back."""
-    with Admin(served.cloud_url, admin_token=ADMIN) as source:
-        before = source.read_policy()
-        yield source
-        follow(served, source.write_policy(before, over=source.read_policy())["etag"])
 
 
 def audits(fleet: LocalFleet) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ddnn.bundle import Bundle
 from ddnn.client import Client, EventAnswer
+from ddnn.client.admin import Admin
 from ddnn.fleet.processes import LocalFleet
 from ddnn.types import Exit
-from real_fleet import Sensors
+from real_fleet import Sensors, follow
 
 EVENTS = slice(0, 96)
 
@@ -51,12 +52,17 @@ def test_a_killed_cloud_degrades_exactly_what_would_have_gone_up_until_it_is_bac
     assert told(sensors.see(EVENTS)) == told(before)
 
 
-def test_nobody_waits_for_two_killed_devices_after_a_few_events(served: LocalFleet, sensors: Sensors) -> None:
+def test_nobody_waits_for_two_killed_devices_after_a_few_events(
+    served: LocalFleet, sensors: Sensors, source: Admin
+) -> None:
     """The policy's wait is a minute and so is the deadline's half: an event that waited would not come back in time."""
-    living = (0, 2, 3, 5)
+    living, patient = (0, 2, 3, 5), source.read_policy()
     for device in (1, 4):
         served.kill(f"device-{device}")
-    sensors.see(slice(0, 8), devices=living, wait_ms=500)
+    hasty = patient.model_copy(update={"wait_ms": 500})
+    follow(served, source.write_policy(hasty, over=patient)["etag"])
+    sensors.see(slice(0, 8), devices=living)
+    follow(served, source.write_policy(patient, over=source.read_policy())["etag"])
     with Client(served.edge_urls[0]) as edge:
         assert edge.status()["collector"]["alive"] == [n in living for n in range(6)]
     before = missing(served.edge_urls[0])
