@@ -191,5 +191,8 @@ def test_the_command_line_compares_tries_changes_and_takes_back(
         assert words in str(refused.exception)
     file.write_text(json.dumps({**shown["policy"], "checksum": "0" * 64}))
     assert "was changed after it was written" in str(ddnn("diff", str(file)).exception)
-    below = CliRunner().invoke(app, ["policy", "show", "--url", served.edge_urls[0]])
-    assert "expected the cloud among them" in str(below.exception)
+    # Without the cloud, what is in force can be read and not changed.
+    below = told(CliRunner().invoke(app, ["policy", "show", "--json", "--url", served.edge_urls[0]]))
+    assert below["policy"] == source.read_policy().model_dump(mode="json")
+    refused = CliRunner().invoke(app, ["policy", "rollback", "--url", served.edge_urls[0]])
+    assert "expected the cloud among them" in str(refused.exception)

@@ -109,14 +109,16 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
         uplink = f"  its uplink: {fleet.links[member.name].shape}" if member.name in fleet.links else ""
         console.print(f"{member.name:<9} {member.url}{joining}{uplink}", markup=False, soft_wrap=True)
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
-    trust = f"--cacert {shlex.quote(os.environ['SSL_CERT_FILE'])} " if fleet.cloud_url.startswith("https:") else ""
+    authority = shlex.quote(os.environ["SSL_CERT_FILE"]) if fleet.cloud_url.startswith("https:") else ""
+    trust = f"--cacert {authority} " if authority else ""
     request = [
         f"curl -s {trust}{fleet.device_urls[device]}/v2/models/ddnn/infer",
         *header,
         f"-d @{shlex.quote(str(body))}",
     ]
     console.print("  " + " \\\n    ".join(request) + "\n", soft_wrap=True, markup=False)
-    command, path, port = shlex.quote(command_name()), fleet.bundle.path, fleet.members["cloud"].port
+    trusting = f"SSL_CERT_FILE={authority} " if authority else ""
+    command, path, port = trusting + shlex.quote(command_name()), fleet.bundle.path, fleet.members["cloud"].port
     where = "" if port == _USUAL_PORT else f" --base-port {port}"
     other = "" if path.resolve() == shipped_bundle().resolve() else f" {shlex.quote(str(path))}"
     commands = ("status", f"infer --bundle{other}" if other else "infer", f"play{other}")

@@ -232,9 +232,14 @@ def rows_of(view: npt.ArrayLike | Sequence[bytes]) -> Array:
 def _infer(
     view: npt.ArrayLike | Sequence[bytes], events: Sequence[str] | None, **options: Unpack[Options]
 ) -> Call[list[Answer]]:
-    """Ask for the answers to views [B, …], row by row of the events with ids in `events`; floats go as FP32."""
+    """Ask for the answers to views [B, …], row by row of the events with ids in `events`.
+
+    As in data to learn from, bytes and bool go as UINT8, other numbers as FP32.
+    """
     array = rows_of(view)
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "b":
+        array = array.view(np.uint8)
+    elif array.dtype.kind in "fiu" and array.dtype != np.uint8:
         array = array.astype(np.float32, copy=False)
     if array.ndim == 0:
         raise BadInput(f"the view is {shown(view)}; expected an array, events first")
@@ -265,13 +270,16 @@ def _translated(url: str) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise Unavailable(f"{url} cannot be reached ({str(error) or type(error).__name__})") from error
+        said = str(error) or type(error).__name__
+        hint = "; SSL_CERT_FILE names the authority to trust, SITE/authority.pem" if _UNTRUSTED in said else ""
+        raise Unavailable(f"{url} cannot be reached ({said}){hint}") from error
     except (httpx.TimeoutException, TimeoutError) as error:
         raise DeadlineExceeded(f"{url} gave no answer in time") from error
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
         raise Unavailable(f"{url}: the connection broke ({str(error) or type(error).__name__})") from error
 
 
+_UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
 _METADATA: Final = Call("GET", "/v2/models/ddnn", json_object)
 _STATUS: Final = Call("GET", "/v2/status", json_object)
 _POLICY: Final = Call("GET", "/v2/policy", json_object)

@@ -73,6 +73,8 @@ def shuffled(data: Dataset, number: int | None = None, seed: int = 0) -> Iterato
 
 def read_events(files: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> list[Event]:
     """Read events for D devices whose views have `shapes`: photographs of one, or a file of arrays; raise `BadData`."""
+    if missing := next((file for file in files if not file.exists()), None):
+        raise BadData(f"{missing} does not exist; expected photographs of one event, or one file of arrays")
     if len(files) == 1 and not _is_picture(files[0]):
         return _read_arrays(files[0], shapes)
     if other := next((file for file in files if not _is_picture(file)), None):

@@ -20,19 +20,26 @@ _OF_A_TIER: Final = ("version", "etag", "source", "kept", "not_kept_because", "f
 
 
 class FleetPolicy:
-    """The policy of the fleet whose tiers are at `urls`; the cloud must be among those that answer."""
+    """The policy of the fleet whose tiers are at `urls`; to change it, the cloud must be among those that answer."""
 
     def __init__(
         self, urls: Mapping[str, str] | Sequence[str], token: str | None = None, *, admin_token: str | None = None
     ) -> None:
         self._token, self._admin_token = token, admin_token
         self.statuses = read_statuses(urls, token)
-        self._source = _source(self.statuses)
+        self._answering = _answering(self.statuses)
+
+    @property
+    def _source(self) -> TierStatus:
+        return _source(self._answering)
 
     def read(self) -> Policy:
-        """The policy in force."""
-        with self._admin(self._source) as source:
-            return source.read_policy()
+        """The policy in force; without a cloud that answers, the newest that a tier goes on with."""
+        followed = [tier for tier in self._answering if tier.part("uplink")]
+        newest = max(followed, key=lambda tier: int(tier.part("policy").get("version") or 0), default=None)
+        tier = newest if newest and len(followed) == len(self._answering) else self._source
+        with self._admin(tier) as tier_asked:
+            return tier_asked.read_policy()
 
     def tiers(self) -> list[dict[str, Any]]:
         """Which tier has which version, where from, and whether it keeps it."""
@@ -128,11 +135,16 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def _source(statuses: Sequence[TierStatus]) -> TierStatus:
-    """The tier that follows no other, so that takes writes; raise `Unavailable` or `BadInput`."""
+def _answering(statuses: Sequence[TierStatus]) -> list[TierStatus]:
+    """The tiers that answer; raise `Unavailable` where none does."""
     answering = [tier for tier in statuses if tier.status is not None]
     if not answering:
         raise Unavailable(next((tier.problem for tier in statuses if tier.listens), NO_TIER))
+    return answering
+
+
+def _source(answering: Sequence[TierStatus]) -> TierStatus:
+    """The tier that follows no other, so that takes writes; raise `Unavailable` or `BadInput`."""
     sources = [tier for tier in answering if not tier.part("uplink")]
     if not sources:
         names = ", ".join(tier.name for tier in answering)

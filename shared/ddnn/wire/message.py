@@ -63,7 +63,8 @@ def _read_document(text: bytes | memoryview) -> dict[str, Any]:
     try:
         document = orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError) as error:
-        raise BadInput(f"the JSON of the body's first {len(text)} bytes cannot be read: {error}") from error
+        hint = "; a form is not taken: send its file as the body" if bytes(text[:2]) == b"--" else ""
+        raise BadInput(f"the JSON of the body's first {len(text)} bytes cannot be read: {error}{hint}") from error
     if not isinstance(document, dict):
         raise BadInput(f"the body is {shown(document)}; expected a JSON object")
     return document

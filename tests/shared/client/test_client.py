@@ -105,6 +105,15 @@ async def test_infer_sends_views_events_and_options(client: Any, devices: Device
     assert request.headers["authorization"] == "Bearer secret"
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"), [(np.bool_, np.uint8), (np.uint8, np.uint8), (np.int64, np.float32), (np.float16, np.float32)]
+)
+async def test_views_go_as_the_types_they_are_learnt_in(client: Any, devices: Devices, given: Any, sent: Any) -> None:
+    view = np.array([[0, 1, 1], [1, 0, 1]], given)
+    await settled(client.infer(view))
+    np.testing.assert_array_equal(devices.asked()["1"].inputs["view"], view.astype(sent), strict=True)
+
+
 async def test_a_plain_request_says_nothing_it_was_not_told(client: Any, devices: Devices) -> None:
     await settled(client.infer([[1.0, 2.0]]))
     decoded = devices.asked()["1"]
@@ -148,6 +157,7 @@ async def test_a_tiers_error_is_raised_as_what_it_was(client: Any, devices: Devi
     ("failure", "kind", "says"),
     [
         (httpx.ConnectError("refused"), Unavailable, r"http://1 cannot be reached \(refused\)"),
+        (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]"), Unavailable, "SSL_CERT_FILE names the authority"),
         (httpx.ReadError(""), Unavailable, r"http://1: the connection broke \(ReadError\)"),
         (httpx.ReadTimeout("slow"), DeadlineExceeded, "http://1 gave no answer in time"),
         (b"<html>", DDNNError, "http://1 answered nonsense: the JSON"),

@@ -81,5 +81,5 @@ def test_photographs_are_one_event_a_device_each(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(BadData, match=r"notes.txt is no JPEG, PNG or WebP; expected photographs alone"):
         read_events([left, tmp_path / "notes.txt"], [SHAPE] * 3)
-    with pytest.raises(BadData, match=r"missing.jpg cannot be read as .npz .No such file"):
+    with pytest.raises(BadData, match=r"missing.jpg does not exist"):
         read_events([tmp_path / "missing.jpg"], [SHAPE])
