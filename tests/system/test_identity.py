@@ -158,6 +158,8 @@ def test_a_revoked_certificate_is_refused_on_a_kept_connection_and_another_heals
     alone = sensors.see(slice(0, 1), devices=(4,), threshold=0.0)[0].answers[4]
     assert alone is not None
     assert (alone.exit, alone.degraded_reason) == (Exit.DEVICE, "unauthorized")
+    with Client(fleet.device_urls[4]) as revoked:
+        assert "the certificate of device 4 of site is revoked" in revoked.status()["uplink"]["refusal"]
     while any(answer.degraded for answer in sensors.see(slice(0, 4), devices=(0, 1, 2, 3, 5), wait_ms=100)):
         assert time.monotonic() < until, "the others do not go on"
     authority.issue(Tier.DEVICE, 4, days=7)

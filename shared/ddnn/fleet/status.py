@@ -136,6 +136,8 @@ def print_statuses(tiers: Sequence[TierStatus], console: Console) -> None:
     for tier in tiers:
         if tier.problem and tier.listens:
             console.print(f"{tier.name}: {tier.problem}", soft_wrap=True, markup=False)
+        if refusal := tier.part("uplink").get("refusal"):
+            console.print(f"{tier.name} is refused: {refusal}", soft_wrap=True, markup=False)
     if not any(tier.listens for tier in tiers):
         console.print(NO_TIER, markup=False)
 

@@ -345,6 +345,7 @@ class Service(ABC):
             "urls": list(self.settings.upstream),
             "circuit": uplink.circuit,
             "round_trip_ms": uplink.round_trip_ms,
+            "refusal": uplink.refusal,
         }
         return {
             "tier": self.tier,

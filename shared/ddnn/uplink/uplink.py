@@ -88,6 +88,8 @@ class Uplink:
             Target(url.rstrip("/"), clock, ask=self._alive, silence_s=silence_s, abandon=len(urls) > 1) for url in urls
         ]
         self._budget = RetryBudget()
+        self.refusal: str | None = None
+        """What the tier above last said against this one, a fault of configuration; None once it answers."""
         self._max_bytes = max_response_bytes
         self._headers = {"x-ddnn-bundle": bundle, "accept-encoding": "identity"}
         if token is not None:
@@ -229,6 +231,7 @@ class Uplink:
             target.ended(ticket)
         target.breaker.succeeded()
         target.trips.add(self._clock() - started)
+        self.refusal = None
         return result
 
     def _judge(self, admitted: _Pass, failure: NoReply, budget_s: float, spent_s: float) -> None:
@@ -240,6 +243,7 @@ class Uplink:
         )
         if failure.lives:
             breaker.succeeded()
+            self.refusal = str(failure)
         elif failure.reason == "deadline" or (hurried and budget_s < max(_PATIENCE_S, 2 * (usual or 0))):
             breaker.released(ticket)
         else:

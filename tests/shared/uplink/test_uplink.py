@@ -120,6 +120,16 @@ async def test_a_reply_has_answers_headers_and_sizes() -> None:
     assert decode_request(sent.content, sent.headers[HEADER_LENGTH]).parameters == {"edge": 0}
 
 
+async def test_a_refusal_is_kept_until_the_tier_above_answers() -> None:
+    upper = Upper(403, 200)
+    async with uplink(upper) as link:
+        assert link.refusal is None
+        assert await reason(link) == "unauthorized"
+        assert "answered 403" in str(link.refusal)
+        await link.infer(INPUTS, deadline_ms=1000)
+        assert link.refusal is None
+
+
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
