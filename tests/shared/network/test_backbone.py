@@ -180,7 +180,6 @@ def test_keys_of_a_backbone_without_one_are_refused(keys: dict[str, Any]) -> Non
 
 
 def test_efficientnet_lite0_is_cut_by_its_names_and_normalises_bytes_as_its_weights_expect() -> None:
-    pytest.importorskip("efficientnet_lite_pytorch")
     view = View(shape=(3, 64, 64), dtype="UINT8")
     keys: dict[str, Any] = {"cuts": ("blocks.4", "blocks.9"), "learn": "nothing", "backbone_weights": "none"}
     made = DDNN(Plan.of(NetworkConfig(backbone="efficientnet_lite0", shared_weights=True, **keys), [view] * 2, 5))
