@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ddnn.errors import BadConfig
 from ddnn.extensions import how_to_install, resolve
 from ddnn.network.plan import NetworkConfig, Shape
 from ddnn.network.tracing import Traced
+from ddnn.network.weights import load_weights
 from ddnn.topology import View
 from ddnn.types import Tier
 
@@ -115,18 +114,8 @@ def _made(config: NetworkConfig) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise BadConfig(f"{key} is {name!r}, which makes a {type(module).__name__}; expected a torch module")
     if not own:
-        _load(module, Path(weights), f"{key}_weights")
+        load_weights(module, Path(weights), f"{key}_weights", "backbone")
     return module
-
-
-def _load(module: nn.Module, file: Path, key: str) -> None:
-    try:
-        module.load_state_dict(load_file(file))
-    except (OSError, SafetensorError) as error:
-        raise BadConfig(f"{key} is {str(file)!r}, which cannot be read ({error}); expected .safetensors") from error
-    except RuntimeError as error:
-        why = " ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise BadConfig(f"{key} is {str(file)!r}, whose tensors are not those of the backbone: {why}") from error
 
 
 def _ran(body: nn.Module, x: Tensor, what: str) -> Tensor:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ddnn.errors import BadConfig
@@ -22,6 +20,7 @@ from ddnn.network.normalise import normaliser
 from ddnn.network.pieces import OfBackbone
 from ddnn.network.plan import NetworkConfig, SectionPlan, Shape, Wanted
 from ddnn.network.quantise import Sign
+from ddnn.network.weights import load_weights
 
 __all__ = ["Blocks", "Foreign", "Fork", "Local", "features_of", "make_section"]
 
@@ -125,7 +124,8 @@ def make_section(wanted: Wanted, backbone: Backbone | None = None) -> nn.Module:
     else:
         section = OfBackbone(wanted, backbone) if backbone else Blocks(wanted)
     if wanted.config.weights:
-        _load(section.section if isinstance(section, Foreign) else section, wanted)
+        module = section.section if isinstance(section, Foreign) else section
+        load_weights(module, Path(wanted.config.weights), f"{wanted.key}.weights", "section")
     return section
 
 
@@ -151,15 +151,3 @@ def features_of(section: nn.Module, wanted: Wanted) -> Shape | None:
         wish = "scores (2, {}) and features (2, …)" if wanted.features else "scores (2, {}) alone"
         raise BadConfig(f"{where}, which gives {shapes} of 2 events; expected {wish.format(wanted.classes)}")
     return tuple(features) if features else None
-
-
-def _load(section: nn.Module, wanted: Wanted) -> None:
-    """Take the weights in the file that the table names."""
-    file, key = Path(wanted.config.weights), f"{wanted.key}.weights"
-    try:
-        section.load_state_dict(load_file(file))
-    except (OSError, SafetensorError) as error:
-        raise BadConfig(f"{key} is {str(file)!r}, which cannot be read ({error}); expected .safetensors") from error
-    except RuntimeError as error:
-        why = " ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise BadConfig(f"{key} is {str(file)!r}, whose tensors are not those of the section: {why}") from error
