@@ -85,7 +85,8 @@ def verify(file: Path, holds: str = "") -> Verified:
                 began, held = began or ended, held or link.head == holds
     except OSError as error:
         raise BadInput(f"{file} cannot be read ({(error.strerror or str(error)).lower()})") from error
-    return Verified(link.number, link.head, began, ended, "", held)
+    empty = "" if link.number else "it has no entry; a tier writes its first when it starts"
+    return Verified(link.number, link.head, began, ended, empty, held)
 
 
 def _problem(line: bytes, link: _Link) -> str:

@@ -206,6 +206,9 @@ def test_the_command_says_the_last_hash_or_what_is_wrong(file: Path) -> None:
     file.write_text(file.read_text().replace("10.0.0.1", "10.0.0.2", 1))
     bad = run("--json")
     assert (bad.returncode, json.loads(bad.stdout)["problem"]) == (1, "line 1: it was changed after it was written")
+    file.write_bytes(b"")
+    empty = run("--json")
+    assert (empty.returncode, json.loads(empty.stdout)["problem"][:18]) == (1, "it has no entry; a")
     file.unlink()
     assert run().returncode == 2
     with pytest.raises(BadInput, match="cannot be read"):

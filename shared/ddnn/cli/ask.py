@@ -94,23 +94,38 @@ def _document(answer: "EventAnswer", classes: Sequence[str]) -> dict[str, Any]:
     document["probabilities"] = [round(float(p), 6) for p in answer.probabilities]
     document |= {"exit": answer.exit.value, "confidence": round(answer.confidence, 6)}
     document["devices"] = answer.devices.tolist()
-    return document | {"errors": {str(device): str(error) for device, error in answer.errors.items()}}
+    document["errors"] = {str(device): str(error) for device, error in answer.errors.items()}
+    return document | {"absent": {str(device): why for device, why in _absent(answer).items()}}
+
+
+def _absent(answer: "EventAnswer") -> dict[int, str]:
+    """Why a device that did not fail has no part in the answer."""
+    found = {}
+    for device in (~answer.devices).nonzero()[0].tolist():
+        own = answer.answers[device] if device < len(answer.answers) else None
+        if own is None:
+            found[device] = "absent: it was shown nothing"
+        elif own.degraded:
+            found[device] = f"absent: its caller was answered at {own.exit.value}, degraded: {own.degraded_reason}"
+        else:
+            found[device] = f"absent: not waited for; its caller was answered at {own.exit.value}"
+    return {device: why for device, why in found.items() if device not in answer.errors}
 
 
 def _text(event: "Event", answer: "EventAnswer", classes: Sequence[str]) -> str:
     truth = "" if event.label is None else f"   (the label says {classes[event.label]})"
     runners_up = answer.probabilities.argsort()[-2:-4:-1]
+    likely = percent(answer.probabilities[answer.label])
     lines = {
         "event": event.name,
-        "answer": f"{classes[answer.label]}{truth}",
-        "exit": answer.exit.value,
-        "sure": percent(answer.confidence),
+        "answer": f"{classes[answer.label]} {likely}{truth}",
         "next": ", ".join(f"{classes[label]} {percent(answer.probabilities[label])}" for label in runners_up),
+        "exit": f"{answer.exit.value}, {percent(answer.confidence)} sure by the policy's criterion",
         "devices": "".join("●" if present else "○" for present in answer.devices),
         "bytes up": f"{answer.bytes_up:,}",
         "policy": f"version {answer.policy_version}",
         **({"degraded": answer.degraded_reason} if answer.degraded else {}),
-        **{f"device {device}": str(error) for device, error in answer.errors.items()},
+        **{f"device {device}": str(error) for device, error in sorted((_absent(answer) | {**answer.errors}).items())},
     }
     return "\n".join(f"{name:<10}{value}" for name, value in lines.items()) + "\n"
 

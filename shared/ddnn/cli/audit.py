@@ -34,7 +34,8 @@ def verify(
 ) -> None:
     """Check that no line of an audit trail was changed, added or taken away, and say the hash of the last.
 
-    Exit code 1 where one was. What was cut off at the end shows by a hash that you kept: `--holds`.
+    Exit code 1 where one was, and where there is none at all. What was cut off at the end shows by a hash that you
+    kept: `--holds`.
 
     Example: `ddnn audit verify audit-edge-0.jsonl`
     """

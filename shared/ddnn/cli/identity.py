@@ -11,6 +11,7 @@ import typer
 from typer import Argument, Option
 
 from ddnn.cli.options import Json, note, open_bundle, print_json, screen
+from ddnn.errors import BadInput
 from ddnn.formatting import plain_table
 
 if TYPE_CHECKING:
@@ -73,14 +74,20 @@ def issue(
     days: Days = 30.0,
     as_json: Json = False,
 ) -> None:
-    """Make a certificate for one tier, also for one whose certificates were revoked.
+    """Make a certificate for one tier of the site, also for one whose certificates were revoked.
+
+    A site has the tiers of the bundle that `init` was given; `init` with another bundle makes those that are missing.
 
     Example: `ddnn identity issue site device 3 --host camera-3.local`
     """
     from ddnn.identity.authority import Authority
     from ddnn.types import Tier
 
-    _say([Authority(site).issue(Tier(tier), index, host or (), days=days)], "made", as_json)
+    authority = Authority(site)
+    if (named := f"{tier}-{index}") not in authority.shown:
+        more = "`ddnn identity init SITE --bundle BUNDLE` makes those of a bundle that are missing"
+        raise BadInput(f"{site} has no tier {named}; expected one of {', '.join(authority.shown)}; {more}")
+    _say([authority.issue(Tier(tier), index, host or (), days=days)], "made", as_json)
 
 
 @identity.command()

@@ -132,7 +132,9 @@ def _stay(fleet: "LocalFleet", console: "Console") -> None:
         while True:
             for member in fleet.stopped():
                 if member.name not in reported:
-                    console.print(f"{member.how_it_ended()}. The others stay up.", style="yellow", markup=False)
+                    again = f"To start it again, in another terminal:\n\n  {fleet.command(member.name)}\n"
+                    ended = f"{member.how_it_ended()}. The others stay up. {again}"
+                    console.print(ended, style="yellow", markup=False, soft_wrap=True)
                     reported.add(member.name)
             time.sleep(0.3)
     except KeyboardInterrupt:

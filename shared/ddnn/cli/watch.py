@@ -57,6 +57,9 @@ def watch(
     is one event. It goes on until the sources end, or until Ctrl-C; what is dropped under load is counted. Exit code 1
     when an event was not answered.
 
+    A photograph in a folder is taken when two looks, 0.1 s apart, find it unchanged: whoever writes more slowly writes
+    under a name that begins with a dot, and renames the file.
+
     Example: `ddnn watch /srv/left /srv/right --device http://10.0.0.7:8010 --device http://10.0.0.8:8010 --rate 2`
     """
     from ddnn.client import AsyncFleet

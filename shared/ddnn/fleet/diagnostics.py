@@ -110,6 +110,8 @@ def check_answers(tiers: Sequence[TierStatus], bundle: Bundle, token: str | None
         answers = smoke_test([tier.url for tier in devices], bundle, token)
     except DDNNError as error:
         advice = "does each tier have the index, the policy and the --upstream it should? start it again with those"
+        if refused := [tier.name for tier in tiers if tier.part("uplink").get("refusal")]:
+            advice = f"{', '.join(refused)} is refused by the tier above, so its views are missing: see to that first"
         yield Finding("answers", "failed", str(error), advice)
         return
     exits = Counter(answer.exit.value for answer in answers)
@@ -164,6 +166,11 @@ def _check_tier(tier: TierStatus) -> Finding:
         state = "draining" if tier.of("draining") else "not ready"
         return Finding(tier.name, "failed", f"{tier.url} is {state}", "wait a moment; its log says more")
     uplink = tier.part("uplink")
+    if refusal := uplink.get("refusal"):  # the tier above is there, and takes nothing from this one
+        found = f"{tier.url} is ready, but is refused: {refusal}"
+        again = f"{tier.of('tier')} {tier.of('index') or 0}"
+        advice = f"if it was revoked, give it a new key: `ddnn identity issue SITE {again}`; else mend what that names"
+        return Finding(tier.name, "warning", found, advice)
     if uplink.get("circuit", "closed") != "closed":
         where = ", ".join(uplink.get("urls", ())) or "the tier above"
         found = f"{tier.url} is ready, but its uplink to {where} is {uplink['circuit']}: it answers degraded"

@@ -1,6 +1,7 @@
 """A fleet of tiers as processes on loopback, started, ready and stopped together; POSIX only, for its signals."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -228,6 +229,14 @@ class LocalFleet:
         if self._niceness:
             os.setpriority(os.PRIO_PROCESS, member.process.pid, self._niceness)
 
+    def command(self, name: str) -> str:
+        """What starts the tier `name` again by hand, where and as it was, for a shell that has its tokens."""
+        member = self._member(name)
+        settings = {**self._own(member), **self._env}
+        own = [f"{key}={shlex.quote(value)}" for key, value in settings.items() if not key.endswith("_TOKEN")]
+        own += [f'{key}="${key}"' for key in settings if key.endswith("_TOKEN")]
+        return " ".join([*own, shlex.quote(sys.executable), "-m", "ddnn", shlex.join(self._arguments(member))])
+
     def kill(self, name: str) -> None:
         """End the tier `name` at once, as a power cut would."""
         self._member(name).end(signal.SIGKILL)
@@ -315,13 +324,16 @@ class LocalFleet:
         return ["serve", member.tier.value, *where, *upstream, "--host", HOST, "--port", str(member.port)]
 
     def _environment(self, member: Member) -> dict[str, str]:
-        state = self._state or self.folder / "state"
         inherited = {name: value for name, value in os.environ.items() if name not in _SET_BY_THE_FLEET}
+        return {**self._own(member), **inherited, **self._env}
+
+    def _own(self, member: Member) -> dict[str, str]:
+        state = self._state or self.folder / "state"
         # One thread each: the tiers share this machine's cores with each other.
         own = {"DDNN_THREADS": "1", "DDNN_STATE_DIR": str(state), "PYTHONUNBUFFERED": "1"}
         if member.identity:
             own["DDNN_IDENTITY"] = str(member.identity)
-        return {**own, **inherited, **self._env}
+        return own
 
     def _member(self, name: str) -> Member:
         if name not in self.members:

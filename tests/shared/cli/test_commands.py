@@ -126,6 +126,10 @@ def test_infer_answers_a_file_a_golden_event_and_saves_requests(
     answers = json.loads(ddnn("infer", str(tmp_path / "four.npz"), *where).stdout)
     assert [answer["devices"][1] or answer["devices"][4] for answer in answers] == [False] * 3
     assert [answer["errors"] for answer in answers] == [{}] * 3
+    assert [answer["absent"] for answer in answers] == [dict.fromkeys("14", "absent: it was shown nothing")] * 3
+    shown = ddnn("infer", "--golden", "2", *where[:-1]).stdout
+    assert f"answer    {golden['class']} {100 * max(golden['probabilities']):.1f} %" in shown
+    assert f"{100 * golden['confidence']:.1f} % sure by the policy's criterion" in shown
 
     photographs = [str(file) for file in sorted((Path(__file__).parents[2] / "photographs").glob("*.jpg"))]
     (answer,) = json.loads(ddnn("infer", *photographs[:2], *where).stdout)

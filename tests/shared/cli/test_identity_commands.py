@@ -42,6 +42,8 @@ def test_a_site_is_made_renewed_and_told_and_its_own_trail_says_by_whom(tiny_bun
     found = verify(site / "authority" / "audit.jsonl")
     assert (found.entries, found.problem) == (8 + 1 + 2 + 1, "")
     assert "device-3" in run("identity", "show", site)[1]
+    with pytest.raises(BadInput, match="has no tier device-17; expected one of cloud-0, edge-0, device-0"):
+        run("identity", "issue", site, "device", "17")
 
 
 @pytest.mark.parametrize(

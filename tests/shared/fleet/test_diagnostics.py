@@ -37,6 +37,14 @@ def test_a_sound_fleet_answers_as_offline(fleet: LocalFleet, tiny_bundle: Bundle
     assert answers(statuses(fleet), tiny_bundle).verdict == "ok"
 
 
+def test_a_tier_that_is_refused_is_told_so_and_what_to_do() -> None:
+    uplink = {"circuit": "closed", "refusal": "http://127.0.0.1:8001 answered 403: device-3 was revoked"}
+    status = {"tier": "device", "index": 3, "ready": True, "uplink": uplink}
+    (finding,) = check_fleet([TierStatus("device-3", "http://127.0.0.1:8013", status, 1.0)], None)
+    assert (finding.verdict, finding.found.split(": ")[-1]) == ("warning", "device-3 was revoked")
+    assert "`ddnn identity issue SITE device 3`" in finding.advice
+
+
 def test_swapped_devices_are_found(fleet: LocalFleet, tiny_bundle: Bundle) -> None:
     with pytest.raises(BadInput, match="is device 5; expected device 4"):
         smoke_test([*fleet.device_urls[:4], fleet.device_urls[5], fleet.device_urls[4]], tiny_bundle)
