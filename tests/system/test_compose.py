@@ -13,10 +13,12 @@ import pytest
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.client import EventAnswer, Fleet
+from ddnn.fleet.compose import compose_file
 from ddnn.fleet.events import Event, golden_events
 from ddnn.types import Exit
 from ddnn_lab.faults.oracle import Oracle, Verdict, try_out, until_whole
 from ddnn_lab.faults.troubles import SteadyLoad, Trouble
+from networks import make_bundle
 
 pytestmark = pytest.mark.compose
 
@@ -116,6 +118,28 @@ def test_a_dead_cloud_degrades_and_events_go_up_again_when_it_is_back(up: None) 
             break
     assert answer.exit is Exit.CLOUD
     assert [each.exit for each in ask()] == [each.exit for each in alive]
+
+
+@pytest.mark.parametrize("keys", [{"devices": 3}, {"edges": 2}], ids=["three devices", "two edges"])
+def test_the_file_for_another_bundle_starts_its_fleet(
+    up: None, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", **keys)
+    for path in (tmp_path, bundle.path, *bundle.path.iterdir()):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # for user 10001
+    (tmp_path / "docker-compose.yml").write_text(compose_file(bundle.path, base_port=9500), "utf-8")
+    monkeypatch.setenv("DDNN_SOURCE", str(ROOT))
+    other = ["docker", "compose", "--project-name", f"{PROJECT}-other", "--project-directory", str(tmp_path)]
+    try:
+        run(*other, "up", "--build", "--wait", "--detach")
+        run(*other, "cp", "sensors:/site/authority.pem", str(tmp_path / "authority.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        event = Event.of(golden_events(bundle), 0)
+        with Fleet([f"https://127.0.0.1:{9510 + device}" for device in range(len(event.views))]) as fleet:
+            answer = fleet.answer_event(event.views, threshold=0.0, wait_ms=5000)
+        assert (answer.exit, answer.degraded, bool(answer.devices.all())) == (Exit.CLOUD, False, True)
+    finally:
+        run(*other, "down", "--volumes", "--rmi", "local", "--timeout", "5")
 
 
 class Containers:

@@ -1,0 +1,74 @@
+"""The compose file that a bundle's topology asks for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ddnn.errors import BadInput
+from ddnn.fleet.compose import MOST, compose_file
+from ddnn.types import Tier
+from matrix_bundles import MakeBundle
+
+ROOT = Path(__file__).parents[3]
+
+
+def services(text: str) -> dict[str, Any]:
+    """The services of a file, their shared parts merged in."""
+    found: dict[str, Any] = yaml.safe_load(text)["services"]
+    return found
+
+
+def test_the_file_in_the_repository_is_the_shipped_bundles() -> None:
+    assert compose_file() == (ROOT / "docker-compose.yml").read_text("utf-8")
+
+
+def test_each_tier_of_the_topology_is_a_service_that_asks_the_one_above(make_bundle: MakeBundle) -> None:
+    found = services(compose_file(make_bundle([[0, 2], [1]]).path, base_port=9000))
+    assert list(found) == ["identity", "cloud", "edge-0", "edge-1", "device-0", "device-1", "device-2", "sensors"]
+    commands = [found[name]["command"].partition("serve ")[2] for name in list(found)[1:-1]]
+    assert commands == [
+        "cloud",
+        "edge --index 0 --upstream https://cloud:8000",
+        "edge --index 1 --upstream https://cloud:8000",
+        "device --index 0 --upstream https://edge-0:8000",
+        "device --index 1 --upstream https://edge-1:8000",
+        "device --index 2 --upstream https://edge-0:8000",
+    ]
+    assert found["sensors"]["command"][-3:] == [f"--device=https://device-{index}:8000" for index in range(3)]
+    assert set(found["sensors"]["depends_on"]) == {"device-0", "device-1", "device-2"}
+    assert found["edge-1"]["ports"] == ["127.0.0.1:${EDGE_1_PORT:-9002}:8000"]
+    assert found["device-2"]["networks"] == ["site"]
+
+
+def test_a_bundle_is_mounted_read_only_wherever_it_is_opened(make_bundle: MakeBundle) -> None:
+    bundle = make_bundle([[0, 1]]).path
+    mount = f"${{DDNN_BUNDLE_DIR:-{bundle}}}:/bundle:ro"
+    for name, service in services(compose_file(bundle)).items():
+        assert mount in service["volumes"], name
+        asked = service["command"] if isinstance(service["command"], str) else " ".join(service["command"])
+        assert "/bundle" in asked or service["environment"]["DDNN_BUNDLE"] == "/bundle", name
+    assert not any(mount in service["volumes"] for service in services(compose_file()).values())
+
+
+def test_every_service_is_confined_and_has_its_certificate_alone(make_bundle: MakeBundle) -> None:
+    found = services(compose_file(make_bundle([[0], [1]]).path))
+    for name, service in found.items():
+        assert service["read_only"], name
+        assert (service["cap_drop"], service["mem_limit"]) == (["ALL"], "256m"), name
+    for name in ("cloud", "edge-0", "edge-1", "device-0", "device-1"):
+        named = [volume.partition(":")[0] for volume in found[name]["volumes"] if not volume.startswith("$")]
+        assert named == [name]
+
+
+def test_more_devices_than_an_image_has_room_for_are_refused(make_bundle: MakeBundle) -> None:
+    many = make_bundle([list(range(MOST[Tier.DEVICE] + 1))], section=False).path
+    with pytest.raises(BadInput, match="33 devices; expected at most 32"):
+        compose_file(many)
+
+
+def test_the_image_has_a_folder_for_each_of_them() -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    assert f"/site/edge-%g 0 {MOST[Tier.EDGE] - 1})" in text
+    assert f"/site/device-%g 0 {MOST[Tier.DEVICE] - 1})" in text
