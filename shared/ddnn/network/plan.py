@@ -73,8 +73,12 @@ class SectionConfig(Table):
     """Rounds of boosted trees that judge beside them; 0: none."""
     trees_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Their share of the probabilities."""
-    temperatures: tuple[Temperature, Temperature, Temperature] = (1.0, 1.0, 1.0)
-    """By what the scores of the network, the regression and the trees are divided before their probabilities mix."""
+    forest: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Extremely randomised trees that judge beside them; 0: none."""
+    forest_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Their share of the probabilities."""
+    temperatures: tuple[Temperature, Temperature, Temperature, Temperature] = (1.0, 1.0, 1.0, 1.0)
+    """Of network, regression, trees and forest: what their scores are divided by before their probabilities mix."""
     apart: Annotated[int, Field(ge=0, le=64)] = 0
     """So many first blocks have filters of their own for each child that concat joins, an even share each."""
     halve: Literal["fit", "all"] = "fit"

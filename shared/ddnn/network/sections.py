@@ -56,7 +56,8 @@ class Blocks(nn.Module):
         own, dense = wanted.config, plan.family == "dense"
         self.encode = Encode(math.prod(plan.taken), own.bins) if own.bins and dense else None
         self.taken = nn.Identity()  # what is judged beside the network; hooks look at it
-        self.beside = Beside(own, math.prod(plan.taken), wanted.classes) if own.linear or own.trees else None
+        judged = own.linear or own.trees or own.forest
+        self.beside = Beside(own, math.prod(plan.taken), wanted.classes) if judged else None
         self.trunk = Trunk(config, plan)
         if plan.features and not plan.pass_on:
             self.fork = Fork(config, plan, self.trunk.shape, wanted.classes)

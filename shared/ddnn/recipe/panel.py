@@ -17,8 +17,9 @@ from torch import Tensor
 from ddnn.data import Dataset
 from ddnn.evaluation.temperature import fit_temperature
 from ddnn.network import DDNN
-from ddnn.network.beside import Linear, Trees
+from ddnn.network.beside import Linear
 from ddnn.network.sections import Blocks
+from ddnn.network.trees import Forest, Trees
 from ddnn.task import probabilities
 from ddnn.training import Config
 from ddnn.training.fitting import taken
@@ -29,7 +30,9 @@ __all__ = ["Panel", "clusters", "probabilities_by"]
 
 NETWORK: Final = "network"
 TREES: Final = "trees"
-ROUNDS: Final = 100  #: of the trees beside the network
+FOREST: Final = "forest"
+ROUNDS: Final = 100  #: of the boosted trees beside the network
+GROVE: Final = 64  #: trees of the forest
 GROWN: Final = 50_000_000
 """Numbers times classes that trees are grown on, at most: a minute or so."""
 LINEAR: Final = {"firm": 0.1, "free": 1.0}  #: inverse penalties of the logistic regression beside it
@@ -44,7 +47,7 @@ LITTLE: Final = 0.1
 
 @dataclass(frozen=True)
 class Panel:
-    """Who judges: the network, a logistic regression and trees, which may not be there."""
+    """Who judges: the network, a logistic regression, and boosted trees and a forest, which may not be there."""
 
     linear: str
     """Which of the regressions."""
@@ -64,7 +67,7 @@ class Panel:
         hardest = fold == min(np.unique(fold), key=lambda one: float(together[fold == one].mean()))
         right = {judge: own[hardest] for judge, own in right.items()}
         linear = max(LINEAR, key=lambda each: float(right[each].mean()))
-        judges = [judge for judge in (NETWORK, linear, TREES) if judge in right]
+        judges = [judge for judge in (NETWORK, linear, TREES, FOREST) if judge in right]
         shares = _shares({judge: right[judge] for judge in judges}, cluster[hardest])
         heat = [{judge: fit_temperature(np.log(by[judge] + TINY), y) for judge in judges} for by in said]
         return cls(linear, shares, heat)
@@ -79,15 +82,20 @@ class Panel:
 
     def says(self) -> str:
         """The shares, for a person."""
-        trees = self.shares.get(TREES, 0.0)
-        return f"linear {self.shares[self.linear]:.2g} ({self.linear}), trees {trees:.2g} of the say"
+        others = "".join(f", {judge} {self.shares.get(judge, 0.0):.2g}" for judge in (TREES, FOREST))
+        return f"linear {self.shares[self.linear]:.2g} ({self.linear}){others} of the say"
 
     def document(self) -> dict[str, Any]:
         """What a config says of them."""
-        linear, trees = self.shares[self.linear], self.shares.get(TREES, 0.0)
-        table = {"linear": LINEAR[self.linear] * (linear > 0), "linear_share": linear}
-        table |= {"trees": ROUNDS * (trees > 0), "trees_share": trees}
-        order = NETWORK, self.linear, TREES
+        table: dict[str, float] = {}
+        for key, judge, size in (
+            ("linear", self.linear, LINEAR[self.linear]),
+            (TREES, TREES, ROUNDS),
+            (FOREST, FOREST, GROVE),
+        ):
+            share = self.shares.get(judge, 0.0)
+            table |= {key: size * (share > 0), f"{key}_share": share}
+        order = NETWORK, self.linear, TREES, FOREST
         tables = [{**table, "temperatures": [at.get(judge, 1.0) for judge in order]} for at in self.temperatures]
         return {"network": {"edge": tables[0], "cloud": tables[-1]}}
 
@@ -123,13 +131,15 @@ def clusters(held: Sequence[Dataset]) -> Ints:
 def probabilities_by(network: DDNN, fold: Dataset, config: Config, seed: int) -> list[dict[str, Array]]:
     """Probabilities (N, K) of edge and cloud on a fold's validation by what judges; of several edges their mean."""
     judges: dict[Blocks, dict[str, torch.nn.Module]] = {}
+    classes = network.plan.classes
     for section, x, y, _ in taken(network, fold, config.training, seed, always=True):
         known: dict[str, torch.nn.Module] = {}
-        if x.size * network.plan.classes <= GROWN:
-            trees = known[TREES] = Trees(ROUNDS, network.plan.classes)
-            trees.fit(x, y, seed=seed)
+        if x.size * classes <= GROWN:
+            for name, grown in ((TREES, Trees(ROUNDS, classes)), (FOREST, Forest(GROVE, classes))):
+                grown.fit(x, y, seed=seed)
+                known[name] = grown
         for name, strength in LINEAR.items():
-            linear = known[name] = Linear(x.shape[1], network.plan.classes)
+            linear = known[name] = Linear(x.shape[1], classes)
             linear.fit(x, y, strength=strength)
         judges[section] = known
     batch, seen = batch_of(fold.subset("validation")), dict[torch.nn.Module, Tensor]()

@@ -1,12 +1,12 @@
-"""Boosted trees as tensors, and encodings between quantiles."""
+"""Trees as tensors, and encodings between quantiles."""
 
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
-from ddnn.network.beside import DEPTH, LEAVES, SEEN, Trees
 from ddnn.network.encoding import Encode
+from ddnn.network.trees import DEEPER, DEPTH, LEAVES, SEEN, WIDER, Forest, Trees
 
 CHANCE = np.random.default_rng(0)
 X = CHANCE.normal(size=(400, 6)).astype(np.float32)
@@ -37,9 +37,19 @@ def test_trees_say_what_scikit_learns_model_does(y: np.ndarray, classes: int) ->
     assert said.argmax(axis=1).tolist() == model.predict(X).tolist()
 
 
+@pytest.mark.parametrize(("y", "classes"), [(X[:, :3].argmax(axis=1) * 2, 6), ((X[:, 0] > 0).astype(np.int64), 2)])
+def test_a_forest_says_what_scikit_learns_model_does(y: np.ndarray, classes: int) -> None:
+    forest = Forest(10, classes)
+    forest.fit(X, y, seed=0)
+    model = ExtraTreesClassifier(10, max_leaf_nodes=WIDER, max_depth=DEEPER, random_state=0).fit(X, y)
+    said = forest(torch.from_numpy(X)).exp().numpy()
+    assert np.abs(said[:, model.classes_] - model.predict_proba(X)).max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", [Trees, Forest])
 @pytest.mark.parametrize(("label", "classes"), [(0, 2), (1, 2), (2, 4)])
-def test_of_one_class_alone_trees_are_sure(label: int, classes: int) -> None:
-    trees = Trees(5, classes)
+def test_of_one_class_alone_trees_are_sure(label: int, classes: int, kind: type[Trees | Forest]) -> None:
+    trees = kind(5, classes)
     trees.fit(X, np.full(len(X), label), seed=0)
     assert set(trees(torch.from_numpy(X)).argmax(dim=1).tolist()) == {label}
 

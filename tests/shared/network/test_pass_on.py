@@ -37,7 +37,7 @@ def test_views_of_unequal_length_are_filled_up(tmp_path: Path) -> None:
 
 
 def test_encodings_and_trees_are_fitted_exported_and_proved(tmp_path: Path) -> None:
-    config = network("float16", bins=4, trees=20)
+    config = network("float16", bins=4, trees=20, forest=8)
     bundle = sample_bundle(tmp_path / "bundle", [(4,), (4,)], network=config)
     assert bundle.golden["cloud_scores"].shape[-1] == 3
     data = sample_data([(4,), (4,)], events=300)

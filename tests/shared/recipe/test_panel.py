@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddnn.recipe.panel import NETWORK, TREES, Panel
+from ddnn.recipe.panel import FOREST, NETWORK, TREES, Panel
 from ddnn.training import Config
 from ddnn.types import Array, Ints
 
@@ -38,9 +38,9 @@ def test_what_counts_is_the_hardest_fold() -> None:
 
 
 def test_judges_that_folds_cannot_tell_apart_have_the_same_say() -> None:
-    found, _, _ = panel({NETWORK: 0.90, "firm": 0.88, "free": 0.905, TREES: 0.90})
+    found, _, _ = panel({NETWORK: 0.90, "firm": 0.88, "free": 0.905, TREES: 0.90, FOREST: 0.9})
     assert found.linear == "free"
-    assert found.shares == {judge: pytest.approx(1 / 3, abs=0.05) for judge in (NETWORK, "free", TREES)}
+    assert found.shares == {judge: pytest.approx(1 / 4, abs=0.05) for judge in (NETWORK, "free", TREES, FOREST)}
 
 
 def test_a_judge_that_is_clearly_worse_has_none_and_the_network_keeps_a_little() -> None:
@@ -60,6 +60,6 @@ def test_judges_are_mixed_at_temperatures_that_their_mistakes_ask_for() -> None:
 def test_a_panel_without_trees_says_so_in_its_config() -> None:
     found, _, _ = panel({NETWORK: 0.7, "firm": 0.8, "free": 0.7})
     config = Config.of(found.document())
-    assert config.network.cloud.trees == 0
+    assert config.network.cloud.trees == config.network.cloud.forest == 0
     assert config.network.cloud.linear == 0.1
     assert config.network.cloud.trees_share == 0
