@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     """Most contributions of already answered events on their way up."""
     drain_s: float = Field(default=10.0, gt=0)
     """How long requests in flight may take to finish after SIGTERM, in seconds."""
+    pad_bytes: int = Field(default=0, ge=0, le=32 << 10)
+    """Answers, and requests to the tier above, are made a multiple of so many bytes; 0: as long as they are."""
     collector: CollectorSettings = CollectorSettings()
     """Bounds of the collector."""
 

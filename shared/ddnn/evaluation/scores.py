@@ -129,17 +129,23 @@ class Recorder:
 
     def scores(self, present: Bools | None = None) -> Scores:
         """Run the fusing sections where `present` (N, D) says so; by default, where the data says a device sees."""
+        data, topology, answers = self._data, self.topology, self.everything(present)
+        mask = answers["present"]
+        device, local, edge = (answers.get(f"{exit}_scores") for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE))
+        cloud = answers["cloud_scores"][:, 0]
+        split = "+".join(map(str, np.unique(data.split)))
+        source = {"data": data.name, "fingerprint": data.fingerprint, "split": split}
+        return Scores(device, local, edge, cloud, mask, data.y, data.y_dev, topology, source, self._task)
+
+    def everything(self, present: Bools | None = None) -> dict[str, Array]:
+        """What `scores` are made of, as `ddnn.golden` names it: `below`, and what all other sections say and send."""
         data, topology = self._data, self.topology
         mask = data.present if present is None else present & data.present
         answers = {**self.below, "present": mask}
         for spec in sorted(topology.sections, key=lambda spec: spec.exit.rank):
             if spec.tier is not Tier.DEVICE:
                 self._run(spec, answers, np.flatnonzero(there(topology, spec, mask).any(axis=1)))
-        device, local, edge = (answers.get(f"{exit}_scores") for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE))
-        cloud = answers["cloud_scores"][:, 0]
-        split = "+".join(map(str, np.unique(data.split)))
-        source = {"data": data.name, "fingerprint": data.fingerprint, "split": split}
-        return Scores(device, local, edge, cloud, mask, data.y, data.y_dev, topology, source, self._task)
+        return answers
 
     def _run(self, spec: SectionSpec, answers: dict[str, Array], rows: Ints) -> None:
         """Add to `answers` what a section says of the events at `rows`: its scores, its features as they are sent."""

@@ -28,7 +28,7 @@ from ddnn.serving.request import read_budget, read_options, request_id
 from ddnn.serving.service import Service
 from ddnn.serving.shares import caller_of
 from ddnn.types import Exit
-from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error
+from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error, padded
 
 __all__ = ["CALLER_LEFT", "App", "caller", "caller_left", "error_of_ours", "read_body", "refusal", "refuse_unknown"]
 
@@ -232,10 +232,16 @@ class App(FastAPI):
         for stage in options.stages:
             stages[stage.name] = stages.get(stage.name, 0.0) + stage.seconds
         stages["decide"] = max(0.0, answered - decoded - sum(stage.seconds for stage in options.stages))
+        if block := service.settings.pad_bytes:
+            named = {name.decode(): value.decode() for name, value in head}
+            content, named = padded(content, named, block)
+            head = [(name.encode(), value.encode()) for name, value in named.items()]
         own = [f"{service.tier}-{stage};dur={1000 * seconds:.3f}" for stage, seconds in stages.items()]
         timing = ", ".join([*own, *options.upper_timings]).encode("latin-1")
         stages["encode"] = perf_counter() - answered
-        return [*head, (b"content-length", b"%d" % len(content)), (b"server-timing", timing)], content
+        head = [*head, (b"content-length", b"%d" % len(content))]
+        # Its stages are those that the event went through: where sizes may not tell the exit, nor may it.
+        return head if block else [*head, (b"server-timing", timing)], content
 
     async def _body(
         self, state: Mapping[str, Any], headers: Mapping[bytes, bytes], deadline: float, receive: Receive

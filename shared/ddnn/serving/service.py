@@ -184,6 +184,7 @@ def _make_uplink(
         devices=len(bundle.topology.devices),
         # Fewer would let events wait here for siblings that wait elsewhere.
         connections=settings.max_in_flight + settings.max_background,
+        pad_bytes=settings.pad_bytes,
     )
 
 

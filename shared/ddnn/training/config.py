@@ -56,6 +56,8 @@ class TrainingConfig(Table):
     """Share of the events of a step that are learnt with all devices they have."""
     liars: Share = 0.0
     """Share of the events of a step in which one device says what it would say of another event."""
+    privacy: Amount = 0.0
+    """Weight of what goes up telling the class alone, so that a view cannot be rebuilt from it; 0: nothing."""
     shift: Share = 0.06
     """Largest random shift of images and series, as a share of their side or length."""
     rotate: Amount = 12.0

@@ -27,6 +27,7 @@ from ddnn.training.liars import scored_with_liars
 from ddnn.training.loader import Batch, Batches, Loader, augment, drop_devices, standing_in
 from ddnn.training.loss import LOSSES, class_weights, validate
 from ddnn.training.moments import fit_inputs
+from ddnn.training.privacy import told_beside_the_class
 from ddnn.training.run import Checkpoint, Run, State, origin_of, refuse_other_data, weights_of
 from ddnn.training.threads import Threads
 from ddnn.types import Exit
@@ -213,6 +214,8 @@ class Trainer:
             alive = self.network.alive(present)
             scored = scored_with_liars(self.network, views, present, self.config.training.liars, self._still)
             loss = self._loss(scored, y, y_dev, alive, self.config.training, self._weights)
+            if self.config.training.privacy:
+                loss = loss + self.config.training.privacy * told_beside_the_class(self.network, scored, y, y_dev)
             if not loss.requires_grad:
                 none = "the weights of all exits that the network has are 0"
                 also = ", or their sections are frozen" if self._frozen else ""

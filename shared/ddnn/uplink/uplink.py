@@ -20,7 +20,7 @@ from ddnn.errors import BadInput
 from ddnn.types import Answer, Array
 from ddnn.uplink.health import Circuit, RetryBudget, Target
 from ddnn.uplink.transport import NoReply, OverAiohttp, OverHttpx, Reason, Received, Transport
-from ddnn.wire import HEADER_LENGTH, InferResponse, decode_error, decode_response, encode_request
+from ddnn.wire import HEADER_LENGTH, InferResponse, decode_error, decode_response, encode_request, padded
 
 __all__ = ["INFER_PATH", "SILENCE_S", "Reply", "Uplink"]
 
@@ -75,12 +75,14 @@ class Uplink:
         keepalive_s: float = 4.0,
         silence_s: float | None = None,
         max_response_bytes: int = 32 << 20,
+        pad_bytes: int = 0,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Answers must be over `classes` and `devices`; None = any. `keepalive_s` must stay below the server's.
 
-        `tls` is what https connections are made by; by default they trust as `ddnn.connections` says.
+        `tls` is what https connections are made by; by default they trust as `ddnn.connections` says. Requests are
+        multiples of `pad_bytes`.
         """
         self._classes, self._devices = classes, devices
         self._clock, self._pause = clock, pause
@@ -90,7 +92,7 @@ class Uplink:
         self._budget = RetryBudget()
         self.refusal: str | None = None
         """What the tier above last said against this one, a fault of configuration; None once it answers."""
-        self._max_bytes = max_response_bytes
+        self._max_bytes, self._pad_bytes = max_response_bytes, pad_bytes
         self._headers = {"x-ddnn-bundle": bundle, "accept-encoding": "identity"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
@@ -129,7 +131,7 @@ class Uplink:
     ) -> Reply:
         """Ask for all outputs; `inputs` are [B, …] each. An answer or a `NoReply` comes within `deadline_ms`."""
         started = self._clock()
-        body, wire_headers = encode_request(inputs, id=id, parameters=parameters)
+        body, wire_headers = padded(*encode_request(inputs, id=id, parameters=parameters), self._pad_bytes)
         rows = len(next(iter(inputs.values())))
         call = _Call(body, {**(headers or {}), **self._headers, **wire_headers}, started + deadline_ms / 1000, rows)
         self._budget.deposit()

@@ -15,9 +15,10 @@ from ddnn.wire.message import (
     encode_error,
     encode_request,
     encode_response,
+    padded,
 )
 from ddnn.wire.tensors import DATATYPES, Limits, check_finite, datatype_of, shown, whole
 
 __all__ = ["DATATYPES", "HEADER_LENGTH", "InferRequest", "InferResponse", "Limits"]
 __all__ += ["Parameters", "check_finite", "datatype_of", "decode_error", "decode_request", "decode_response"]
-__all__ += ["encode_error", "encode_request", "encode_response", "shown", "whole"]
+__all__ += ["encode_error", "encode_request", "encode_response", "padded", "shown", "whole"]

@@ -30,13 +30,14 @@ from ddnn.wire.tensors import (
 )
 
 __all__ = ["HEADER_LENGTH", "InferRequest", "InferResponse", "Parameters", "decode_error"]
-__all__ += ["decode_request", "decode_response", "encode_error", "encode_request", "encode_response"]
+__all__ += ["decode_request", "decode_response", "encode_error", "encode_request", "encode_response", "padded"]
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"  #: bytes of JSON; without it all are
 
 Parameters = dict[str, bool | int | float | str]
 
 _MAX_ID: Final = 256
+_DIGITS: Final = 8
 _MAX_PARAMETERS: Final = 64
 _MAX_TEXT: Final = 1024
 _WHOLE: Final = re.compile("[0-9]{1,19}").fullmatch
@@ -80,6 +81,19 @@ def _join_body(
         return header, {"Content-Type": "application/json"}
     headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
     return b"".join((header, *raws)), headers
+
+
+def padded(body: bytes, headers: Mapping[str, str], block: int) -> tuple[bytes, dict[str, str]]:
+    """A body and its HTTP headers, its JSON followed by spaces so that all is a multiple of `block` bytes; 0: as it is.
+
+    Spaces after JSON are JSON, so that every reader takes them; `HEADER_LENGTH` has a fixed number of digits.
+    """
+    if not block:
+        return body, dict(headers)
+    name = next((name for name in headers if name.lower() == HEADER_LENGTH.lower()), None)
+    end, spaces = int(headers[name]) if name else len(body), -len(body) % block
+    length = {name: f"{end + spaces:0{_DIGITS}}"} if name else {}
+    return b"".join((body[:end], b" " * spaces, body[end:])), {**headers, **length}
 
 
 def _read_parameters(document: dict[str, Any]) -> Parameters:

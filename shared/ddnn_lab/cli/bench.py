@@ -171,6 +171,49 @@ def serve(
         raise typer.Exit(1)
 
 
+@bench.command()
+def privacy(
+    bundle: BundleArgument = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="DATA", help="Data file or built-in set; by default what the bundle was trained on."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Most epochs that a decoder learns.")] = 30,
+    events: Annotated[int, typer.Option(min=3, help="Most training events that decoders learn from.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the decoders and of the events taken.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="For results.json, report.md and views.png.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train decoders on what each link carries, and show how near the views they rebuild are to the true ones.
+
+    They learn from training events and are judged on test events, beside JPEG of that size. Images are compared by PSNR
+    and SSIM, series and vectors by PSNR alone.
+
+    Example: `ddnn bench privacy BUNDLE mnist5k --out privacy`
+    """
+    from ddnn.cli.options import bars, load_events, print_json
+    from ddnn.extensions import needed_for
+
+    with needed_for("a study of privacy", extra="lab"):
+        from ddnn_lab.privacy import measure
+        from ddnn_lab.privacy_report import show, write
+    opened = open_bundle(bundle)
+    named = data or opened.manifest.training.data.get("name")
+    if not named:
+        raise BadInput("the bundle does not say what it was trained on; expected DATA")
+    loaded = load_events(opened, str(named), None)
+    with bars() as progress:
+        found, views = measure(opened, loaded, epochs=epochs, events=events, seed=seed, progress=progress)
+    results = {**found, "command": _command(without={"--json"})}
+    if out:
+        for file in write(results, views, loaded.grid, out):
+            typer.echo(str(file), err=True)
+    if as_json:
+        print_json(results)
+    else:
+        show(results)
+
+
 def _command(*, without: Collection[str]) -> str:
     """The command line as it can be typed again, less what does not change the results."""
     return shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in without)])

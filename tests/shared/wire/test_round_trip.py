@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ddnn.types import Array
-from ddnn.wire import DATATYPES, InferRequest, decode_request, decode_response, encode_request, encode_response
+from ddnn.wire import DATATYPES, InferRequest, decode_request, decode_response, encode_request, encode_response, padded
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
@@ -102,3 +102,15 @@ def test_outputs_follow_the_requests_default() -> None:
     assert request.parameters == {}
     response, headers = encode_response(outputs, request)
     assert len(response) - int(headers["Inference-Header-Content-Length"]) == 4
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=5), arrays(text_only=True), max_size=4), st.booleans())
+def test_padding_makes_a_body_a_multiple_and_leaves_what_it_says(inputs: dict[str, Array], binary: bool) -> None:
+    plain, headers = encode_request(inputs, binary=binary)
+    body, named = padded(plain, headers, 512)
+    assert len(body) == -(-len(plain) // 512) * 512
+    assert named.keys() == headers.keys()
+    assert len(named.get("Inference-Header-Content-Length", "8 digits")) == 8
+    same(decode_request(body, named.get("Inference-Header-Content-Length")).inputs, inputs)
+    assert padded(plain, headers, 0) == (plain, headers)
