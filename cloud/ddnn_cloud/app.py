@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from ddnn.codec import filled, parted
+from ddnn.codec import filled, parted, payload_of
 from ddnn.errors import BadInput
 from ddnn.golden import score_range, sent_by
 from ddnn.policy import MOST_VERSIONS
@@ -45,12 +45,24 @@ class CloudService(Service):
         self._exits_below = {exit.value.encode(): exit for exit in topology.exits[:-1]}
         inputs = _inputs(parts)
         self._names = tuple(spec.name for spec in inputs)
-        super().__init__(parts, engine, inputs, _example(parts), collector=collector)
+        self._budget = parts.accounts()
+        super().__init__(parts, engine, inputs, _example(parts), collector=collector, accounts=self._budget)
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Take an edge's contributions to B events and answer, a row each, what became of them."""
         parts = self._contributions(request, options)
-        return await self.collector.answer(parts, options)
+        child, rows = parts[0][1].child, len(parts)
+        free = options.audit or parts[0][1].answered
+        account = None if free else self._budget.current().get(f"edge-{child}")
+        if account is None:
+            return await self.collector.answer(parts, options)
+        if not account.solvent(self._budget.now()):
+            self._budget.exceeded([f"edge-{child}"], rows)
+            return [replace(self.control.nothing, degraded=True, degraded_reason="budget")] * rows
+        account.charge(rows, sum(payload_of(part.inputs) for _, part in parts), 0.0)
+        answers = await self.collector.answer(parts, options)
+        account.charge(0, 0, sum(stage.seconds for stage in options.stages if stage.name == Exit.CLOUD))
+        return answers
 
     def _contributions(self, request: InferRequest, options: RequestOptions) -> list[tuple[bytes | None, Contribution]]:
         """An edge's features or views [B, …] of events in which `present` [B, D_edge] took part, or its own answers."""

@@ -12,6 +12,7 @@ from ddnn.errors import BadInput
 from ddnn.golden import score_range, sent_by
 from ddnn.policy import MOST_VERSIONS
 from ddnn.serving.app import make_app
+from ddnn.serving.budget import Accounts, Escalation
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
@@ -22,6 +23,7 @@ from ddnn.topology import Input, Topology
 from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.wire import InferRequest, Parameters, check_finite, shown, whole
 from ddnn_edge.offload import ToCloud, ToJoiningCloud
+from ddnn_edge.payers import Payers
 
 __all__ = ["EdgeService", "create_app", "make_service"]
 
@@ -35,7 +37,7 @@ class EdgeService(Service):
     child = Tier.DEVICE
     collector: Collector
 
-    def __init__(self, parts: Parts, engine: Engine, collector: Collector) -> None:
+    def __init__(self, parts: Parts, engine: Engine, collector: Collector, accounts: Accounts | None = None) -> None:
         topology = parts.bundle.topology
         self._mine, self._classes = topology.edges[parts.settings.index].devices, parts.classes
         self._present = np.ones(1, np.bool_)
@@ -54,7 +56,7 @@ class EdgeService(Service):
         inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._described(), *answered]
         self._names = tuple(spec.name for spec in inputs)
         example = _example(parts, self._mine[0])
-        super().__init__(parts, engine, inputs, example, collector=collector, need_features=True)
+        super().__init__(parts, engine, inputs, example, collector=collector, accounts=accounts, need_features=True)
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Take contributions, and features that audits have asked for, which are only acknowledged."""
@@ -155,14 +157,15 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
     devices = range(len(topology.devices))
     parts = load_parts(Tier.EDGE, settings, bundle, places=len(topology.edges), joined=devices, transport=transport)
     mine = topology.edges[settings.index].devices
+    accounts = parts.accounts() if parts.uplink else None
     engine = parts.engine(
         above=Exit.CLOUD,
-        offload=_offload(parts, mine),
+        offload=_offload(parts, mine, accounts),
         audits=parts.audits(),
         ledger=parts.ledger(Exit.EDGE, devices=len(mine), edge=settings.index),
     )
     collector = Collector(_children(parts, mine), engine, parts.control, parts.metrics, parts.settings.collector)
-    return EdgeService(parts, engine, collector)
+    return EdgeService(parts, engine, collector, accounts)
 
 
 def _children(parts: Parts, mine: tuple[int, ...]) -> Children:
@@ -172,17 +175,19 @@ def _children(parts: Parts, mine: tuple[int, ...]) -> Children:
     return Children([slice(place, place + 1) for place in range(count)], count, mine, count * each)
 
 
-def _offload(parts: Parts, mine: tuple[int, ...]) -> ToCloud | None:
-    if not parts.uplink:
+def _offload(parts: Parts, mine: tuple[int, ...], accounts: Accounts | None) -> ToCloud | None:
+    if not parts.uplink or accounts is None:
         return None
     topology, settings = parts.bundle.topology, parts.settings
     carried = topology.sent(Tier.EDGE)
     unequal = [topology.rows(given, mine) for given in carried if given.child is Tier.DEVICE]
     kind = ToJoiningCloud if len(topology.edges) > 1 else ToCloud
+    carries = tuple(given.what for given in carried)
     return kind(
         parts.uplink,
         parts.metrics,
-        carries=tuple(given.what for given in carried),
+        carries=carries,
+        budget=Escalation(accounts, Payers(parts.sections.get("local")), (*carries, "present")),
         background=settings.max_background,
         edge=settings.index,
         devices_below=mine,

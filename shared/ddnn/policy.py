@@ -14,7 +14,7 @@ from ddnn.signing import Signature, sign
 from ddnn.task import check_criterion
 from ddnn.types import Exit
 
-__all__ = ["MOST_VERSIONS", "POLICY_FILE", "Audits", "Judging", "Policy"]
+__all__ = ["MOST_VERSIONS", "POLICY_FILE", "Allowance", "Audits", "Budget", "Judging", "Policy"]
 __all__ += ["Promise", "PromisedRecall", "Temperatures", "Thresholds", "Usual"]
 
 MOST_VERSIONS: Final = 2**53 - 1  #: what every reader of JSON takes as a whole number
@@ -76,6 +76,31 @@ class Audits(Frozen):
     """Chance that an alarm is ever raised while the promise holds."""
 
 
+AMinute = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+
+
+class Allowance(Frozen):
+    """What may go up to the cloud in a minute; None: as much as there is."""
+
+    events: AMinute | None = None
+    bytes: AMinute | None = None  #: of HTTP bodies
+    cloud_seconds: AMinute | None = None  #: that the cloud's section works
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Those there are, by name."""
+        return {name: value for name, value in self if value is not None}
+
+
+class Budget(Frozen):
+    """How much may go up to the cloud; beyond it the tier below answers, degraded. Audits have bounds of their own."""
+
+    site: Allowance = Allowance()  #: all edges together, of which each has an equal part
+    device: Allowance = Allowance()  #: each device, of the events that go up because of it
+    burst_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
+    """What of so many seconds may go up at once, in seconds."""
+
+
 class Usual(Frozen):
     """What an exit did on the events a policy was tuned on."""
 
@@ -130,6 +155,7 @@ class Policy(Frozen):
     """How long, in milliseconds, a collector waits at most for an event's missing children."""
     adaptive_wait: bool = True  #: wait less than `wait_ms` when the children are known to arrive closer together
     audits: Audits = Audits()
+    budget: Budget = Budget()
     promise: Promise | None = None
     tuned: dict[str, Any] | None = None
     """What the thresholds were chosen on and what that promised: data, split, objective, figures."""

@@ -18,7 +18,7 @@ __all__ = ["policy"]
 
 policy = typer.Typer(
     name="policy",
-    help="""The policy of a running fleet: show, diff, apply, rollback.
+    help="""The policy of a running fleet: show, diff, apply, rollback, and its escalation budget.
 
     Example: `ddnn policy show`, `ddnn policy apply BUNDLE --dry-run`
     """,
@@ -31,6 +31,7 @@ AdminToken = Annotated[
 ]
 DryRun = Annotated[bool, Option("--dry-run", help="Change nothing; try it on the decisions that the tiers recorded.")]
 Wait = Annotated[float, Option(min=0, metavar="SECONDS", help="How long to wait for all tiers to follow.")]
+Limits = Annotated[list[str] | None, Option(metavar="KIND=NUMBER", help="What may go up a minute; once for each.")]
 _BACKGROUND: Final = ("tuned.", "promise.usual.")  #: fills a screen and changes no answer: --json has it
 
 
@@ -113,6 +114,43 @@ def rollback(
     applied = fleet.roll_back(over=running)
     report = {"differences": differences(running, fleet.read())}
     _report(running, report | _followed(fleet, applied, wait), as_json)
+
+
+@policy.command()
+def budget(
+    site: Limits = None,
+    device: Limits = None,
+    burst_s: Annotated[float | None, Option(metavar="SECONDS", help="Seconds' worth that may go up at once.")] = None,
+    base_port: BasePort = 8000,
+    url: Urls = None,
+    wait: Wait = 10.0,
+    admin_token: AdminToken = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Show how much may go up to the cloud in a minute, or set it; what is not named stays as it is.
+
+    KIND is `events`, `bytes` or `cloud_seconds`; NUMBER `none` takes a limit away. Beyond it the tier below answers.
+
+    Example: `ddnn policy budget`, `ddnn policy budget --site events=600 --device events=150`
+    """
+    from ddnn.fleet.policy import differences, with_budget
+
+    fleet = _fleet(base_port, url, token, admin_token)
+    running = fleet.read()
+    proposed = with_budget(running, site or [], device or [], burst_s)
+    report: dict[str, Any] = {"differences": differences(running, proposed)}
+    if report["differences"]:
+        report |= _followed(fleet, fleet.apply(proposed, over=running), wait)
+    if as_json:
+        _report(running, report | {"budget": proposed.budget.model_dump(mode="json")}, as_json)
+    elif report["differences"]:
+        _report(running, report, as_json)
+    else:
+        table = plain_table("a minute", "site", "each device")
+        for kind in type(running.budget.site).model_fields:
+            table.add_row(kind, *(_shown(getattr(each, kind)) for each in (running.budget.site, running.budget.device)))
+        screen().print(table)
 
 
 def _fleet(port: int, urls: Sequence[str] | None, token: str | None, admin_token: str | None = None) -> "FleetPolicy":

@@ -13,7 +13,7 @@ from ddnn.policy import POLICY_FILE, Policy
 from ddnn.seal import read_sealed
 from ddnn.serving.ledger import merge
 
-__all__ = ["FleetPolicy", "differences", "flat", "read_policy"]
+__all__ = ["FleetPolicy", "differences", "flat", "read_policy", "with_budget"]
 
 _SEAL: Final = "checksum"
 _OF_A_TIER: Final = ("version", "etag", "source", "kept", "not_kept_because", "followed_s_ago", "not_followed_because")
@@ -110,6 +110,23 @@ def read_policy(path: Path) -> Policy:
         document = read_sealed(file, seal=_SEAL)
         del document[_SEAL]
     return Policy.of(document)
+
+
+def with_budget(policy: Policy, site: Sequence[str], device: Sequence[str], burst_s: float | None) -> Policy:
+    """The policy with another escalation budget: `KIND=NUMBER` of the site and of each device; raise `BadInput`."""
+    budget = policy.budget.model_dump(mode="json")
+    for flag, limits in (("site", site), ("device", device)):
+        for limit in limits:
+            kind, _, value = limit.partition("=")
+            if kind not in budget[flag]:
+                raise BadInput(f"--{flag} {limit!r} names {kind!r}; expected one of {', '.join(budget[flag])}")
+            try:
+                budget[flag][kind] = None if value == "none" else float(value)
+            except ValueError as error:
+                raise BadInput(f"--{flag} {limit!r} has no number; expected {kind}=NUMBER or {kind}=none") from error
+    if burst_s is not None:
+        budget["burst_s"] = burst_s
+    return Policy.of({**policy.model_dump(mode="json"), "budget": budget})
 
 
 def differences(running: Policy, proposed: Policy) -> list[dict[str, Any]]:

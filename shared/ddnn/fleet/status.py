@@ -18,7 +18,7 @@ from ddnn.fleet.addresses import HOST, addresses_of, local_addresses, ports, sch
 from ddnn.formatting import NONE, percent, plain_table
 from ddnn.topology import Topology
 
-__all__ = ["NO_TIER", "TierStatus", "audit_line", "check_served", "print_statuses"]
+__all__ = ["NO_TIER", "TierStatus", "audit_line", "budget_lines", "check_served", "print_statuses"]
 __all__ += ["read_statuses", "running_addresses"]
 
 NO_TIER: Final = "No tier answers. `ddnn up` starts a fleet."
@@ -134,6 +134,9 @@ def print_statuses(tiers: Sequence[TierStatus], console: Console) -> None:
         if line := audit_line(tier.part("audits")):
             console.print(f"{tier.name} {line}", soft_wrap=True)
     for tier in tiers:
+        for line in budget_lines(tier.part("budget")):
+            console.print(f"{tier.name} {line}", soft_wrap=True)
+    for tier in tiers:
         if tier.problem and tier.listens:
             console.print(f"{tier.name}: {tier.problem}", soft_wrap=True, markup=False)
         if refusal := tier.part("uplink").get("refusal"):
@@ -154,6 +157,15 @@ def audit_line(audits: Mapping[str, Any]) -> str | None:
     promised = {name: seen for name, seen in (audits.get("classes") or {}).items() if seen.get("promised") is not None}
     parts += [_audited_class(name, seen) for name, seen in promised.items() if seen.get("audited")]
     return "audits: " + " · ".join(parts)
+
+
+def budget_lines(budget: Mapping[str, Any]) -> list[str]:
+    """What was answered below for each account of a tier's `budget`, as rich markup, red where an alarm is."""
+    return [
+        _marked(f"escalation budget of {whose}: {seen['exceeded']:,} events answered below", seen["alarm"])
+        for whose, seen in budget.items()
+        if seen["exceeded"]
+    ]
 
 
 def _audited(exit: str, seen: Mapping[str, Any]) -> str:

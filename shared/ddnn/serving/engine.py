@@ -181,6 +181,8 @@ class Engine:
                 event.degrade("no_upstream")
             elif all(name in event.inputs for name in needs):
                 ready.append(event)
+            elif step is None and self.offload and self.offload.budget and not self.offload.budget.affords(event):
+                event.degrade("budget")  # before its features cost the devices anything
             else:
                 event.holder.ask(event)
         if ready and step:

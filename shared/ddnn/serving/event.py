@@ -13,7 +13,7 @@ from ddnn.exits import Rule
 from ddnn.serving.request import RequestOptions, Stage, reserve
 from ddnn.types import Answer, Array, Bools, Exit, Floats
 
-__all__ = ["NEXT", "TRANSITIONS", "Contribution", "Event", "Flight", "Holder", "Reply", "State", "no_answer"]
+__all__ = ["NEXT", "TRANSITIONS", "Charge", "Contribution", "Event", "Flight", "Holder", "Reply", "State", "no_answer"]
 
 
 class State(StrEnum):
@@ -38,7 +38,7 @@ TRANSITIONS: Final[tuple[tuple[State, State, str, str, str], ...]] = (
     (State.DECIDING, State.ANSWERED, "an exit here is sure, or a child was; `max_exit` is reached", "engine", ""),
     (State.DECIDING, State.ASKING, "unsure, and features are missing for what comes next", "engine", ""),
     (State.DECIDING, State.OFFLOADED, "unsure at the last exit here, or there is none", "engine", ""),
-    (State.DECIDING, State.ANSWERED, "`no_upstream`, `no_features`, `error`", "engine", ""),
+    (State.DECIDING, State.ANSWERED, "`no_upstream`, `no_features`, `budget`, `error`", "engine", ""),
     (State.DECIDING, State.ANSWERED, "`deadline`, or it will have passed after the section", "queue", "own"),
     (State.DECIDING, State.ANSWERED, "the last caller has left: `gone`", "caller", ""),
     (State.ASKING, State.DECIDING, "features of all that took part came", "collector", ""),
@@ -165,6 +165,15 @@ class Flight:
             self.task.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an event that goes up is expected to cost, and who pays (`ddnn.serving.budget`)."""
+
+    payers: tuple[str, ...]  #: accounts that share it, besides the site's
+    size: float  #: bytes
+    seconds: float  #: of the cloud's section
+
+
 class Holder(Protocol):
     """What holds open events: the engine those of one caller, the collector those that are joined."""
 
@@ -210,6 +219,7 @@ class Event:
     timer: asyncio.TimerHandle | None = None  #: the straggler timeout, or that of features
     due: float = 0.0  #: loop time of the next look at a gathering event
     flight: Flight | None = None  #: the request upward that it is part of
+    charge: Charge | None = None  #: what it is expected to cost up there, until that is known
     judged: dict[Exit, Floats] = field(default_factory=dict)  #: (K,) scores of each exit
     bytes_up: int = 0  #: payload bytes this tier has sent up for the event
     since: float = 0.0  #: since when it waits for its section or for the tier above, by `time.perf_counter`

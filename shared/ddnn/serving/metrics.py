@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, product
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
@@ -35,7 +35,7 @@ _SECONDS: Final = tuple(digit * 10.0**power for power in range(-5, 2) for digit 
 _SIZES: Final = tuple(2**n for n in range(11))
 _SHARES: Final = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
-_WHY: Final = ("sure", *REASONS, "no_features", "no_upstream", "gone", "draining", "reused")
+_WHY: Final = ("sure", *REASONS, "no_features", "no_upstream", "gone", "draining", "reused", "budget")
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "499", "500", "503", "504")
 STAGES: Final = ("receive", "decode", "picture", "collect", "queue", "decide", "uplink", "encode", "send")
 """Parts of a request besides the sections, which go by their exits' names."""
@@ -49,7 +49,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """One registry a tier, so that tiers can share a process in tests."""
 
-    def __init__(self, exits: Iterable[Exit], devices: Sequence[int]) -> None:
+    def __init__(self, exits: Iterable[Exit], devices: Sequence[int], accounts: Sequence[str] = ()) -> None:
+        """`devices` are those that are joined here, `accounts` those of the escalation budget."""
         self.registry, exits = CollectorRegistry(), tuple(exits)
         count, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests = count("requests_total", "Inference requests, by status code", code=CODES)
@@ -78,6 +79,9 @@ class Metrics:
         self.dropped_lines = count("log_dropped_total", "Lines of the log that nothing read in time")
         self.contributors = histogram("fusion_contributors", "Devices that took part in an event", _SIZES)
         self.missing = count("fusion_missing_total", "Events a device took no part in", device=map(str, devices))
+        self.beyond_budget = count("budget_exceeded_total", "Events answered below, for the budget", whose=accounts)
+        self.budget = BudgetGauges()
+        self.registry.register(self.budget)
         self.policy = gauge("policy_info", "1 for the policy in force", "version", "criterion")
         self.trail_dropped = gauge("audit_trail_dropped", "Entries of the audit trail that were lost")
         self.certificate = gauge(
@@ -163,6 +167,37 @@ def _totals(counter: Counter) -> Iterator[tuple[dict[str, str], int]]:
     for sample in next(iter(counter.collect())).samples:
         if sample.name.endswith("_total"):
             yield sample.labels, int(sample.value)
+
+
+class Budgeted(Protocol):
+    """What keeps the accounts of an escalation budget."""
+
+    def shares(self) -> Mapping[str, Mapping[str, float]]:
+        """What is left of each kind of each account, 0 to 1."""
+
+    def alarms(self) -> Mapping[str, float]:
+        """Since when accounts are exceeded."""
+
+
+class BudgetGauges(Collector):
+    """The accounts of an escalation budget as they are when they are read; none without one."""
+
+    def __init__(self) -> None:
+        self._accounts: Budgeted | None = None
+
+    def of(self, accounts: Budgeted) -> None:
+        self._accounts = accounts
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        left = GaugeMetricFamily("ddnn_budget_left", "Share of the burst that is left", labels=["whose", "kind"])
+        alarm = GaugeMetricFamily("ddnn_budget_alarm", "1 while events are answered below", labels=["whose"])
+        if self._accounts:
+            shares, alarms = self._accounts.shares(), self._accounts.alarms()
+            for whose in dict.fromkeys([*shares, *alarms]):
+                alarm.add_metric([whose], float(whose in alarms))
+                for kind, share in shares.get(whose, {}).items():
+                    left.add_metric([whose, kind], share)
+        yield from (left, alarm)
 
 
 class DriftGauges(Collector):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ddnn.codec import payload_of
+from ddnn.serving.budget import Escalation, cloud_seconds
 from ddnn.serving.event import Event, Flight, State
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import RequestOptions, reserve
@@ -22,6 +23,7 @@ __all__ = ["Offload", "charge", "event_tensor"]
 
 _log = logging.getLogger("ddnn")
 _CLOSING_S = 1.0
+_UNSENT = frozenset({"circuit_open", "unreachable", "deadline"})
 
 
 class Offload(ABC):
@@ -30,9 +32,17 @@ class Offload(ABC):
     report: Callable[[Sequence[Event]], None] | None = None
     # Lets the tier above know, in the background, of events that are answered here; None = it has no need to.
 
-    def __init__(self, uplink: Uplink, metrics: Metrics, *, carries: tuple[str, ...], background: int) -> None:
-        """At most `background` reports are under way at once."""
-        self.carries = carries
+    def __init__(
+        self,
+        uplink: Uplink,
+        metrics: Metrics,
+        *,
+        carries: tuple[str, ...],
+        background: int,
+        budget: Escalation | None = None,
+    ) -> None:
+        """At most `background` reports are under way at once; events go up within a `budget`."""
+        self.carries, self.budget = carries, budget
         self._uplink, self._metrics = uplink, metrics
         self._background = background
         self._tasks: set[asyncio.Task[None]] = set()
@@ -57,6 +67,8 @@ class Offload(ABC):
             reason = "gone"  # asked twice
         except NoReply as failure:
             reason = failure.reason
+            if self.budget and reason in _UNSENT:
+                self.budget.give_back(events)
         except Exception:
             _log.exception("%d events could not be sent up", len(events))
         for event in events:
@@ -64,7 +76,7 @@ class Offload(ABC):
                 event.degrade(reason)
 
     def in_time(self, events: Sequence[Event]) -> list[Event]:
-        """Those that still want an answer and can have it in time; the others are degraded before they cost bytes."""
+        """Those that still want an answer, in time and within the budget; the others are degraded before they cost."""
         in_time, now = [], asyncio.get_running_loop().time()
         for event in events:
             left = event.deadline - now
@@ -75,7 +87,7 @@ class Offload(ABC):
             else:
                 self._metrics.late.labels("uplink").inc()
                 event.degrade("deadline")
-        return in_time
+        return self.budget.admitted(in_time) if self.budget else in_time
 
     async def send(
         self,
@@ -103,7 +115,11 @@ class Offload(ABC):
             self._metrics.audit_bytes.labels("down").inc(reply.bytes_received)
             return reply.answers
         self._metrics.offloaded(reply.bytes_sent, reply.bytes_received, reply.seconds)
-        if above := reply.headers.get("server-timing"):
+        above = reply.headers.get("server-timing")
+        if self.budget:
+            worked = cloud_seconds(above)
+            self.budget.spent(events, reply.bytes_sent, reply.seconds if worked is None else worked)
+        if above:
             for event in events:
                 event.upper_timings.append(above)
         return reply.answers

@@ -20,6 +20,7 @@ from ddnn.policy import Policy
 from ddnn.runtime import Section, with_threads
 from ddnn.serving.admission import LoopLag, Queue
 from ddnn.serving.audits import Audits
+from ddnn.serving.budget import Accounts, account_names
 from ddnn.serving.collector import Collector
 from ddnn.serving.control import Follower, PolicyControl, PolicyFile
 from ddnn.serving.engine import Engine, Step
@@ -89,6 +90,10 @@ class Parts:
         topology, most = self.bundle.topology, self.settings.max_background
         return Audits(self.tier, topology, self.control, self.metrics, most, upward=self.uplink is not None)
 
+    def accounts(self) -> Accounts:
+        """Those of the escalation budget, of which each edge has an equal part."""
+        return Accounts.of(self.tier, self.bundle.topology, self.settings.index, self.control, self.metrics)
+
     def ledger(self, highest: Exit, *, devices: int, edge: int = 0) -> Ledger | None:
         """Decisions at the exits up to this one, over so many devices; none where no section decides."""
         exits = [exit for exit in self.bundle.topology.exits if exit.rank <= highest.rank]
@@ -125,7 +130,7 @@ def load_parts(
     refuse_unlisted(bundle.topology.codecs, settings.extensions)
     identity = Identity(settings.identity, tier, settings.index) if settings.identity else None
     uplink = _make_uplink(tier, settings, bundle, transport, identity)
-    metrics = Metrics(bundle.topology.exits, tuple(joined))
+    metrics = Metrics(bundle.topology.exits, tuple(joined), account_names(tier, bundle.topology, settings.index))
     metrics.build.labels(ddnn.__version__, tier, bundle.fingerprint[:12]).set(1)
     trail = Trail(settings.audit_dir and settings.audit_dir / f"audit-{tier}-{settings.index}.jsonl", str(tier))
     metrics.trail_dropped.set_function(lambda: trail.dropped)
@@ -201,14 +206,15 @@ class Service(ABC):
         example: tuple[dict[str, Array], Parameters],
         *,
         collector: Collector | None = None,
+        accounts: Accounts | None = None,
         need_features: bool = False,
         class_names: Sequence[str] = (),
     ) -> None:
         """`inputs` are what it takes, `example` a request that it answers; `need_features`: its answers may say so.
 
-        With `class_names` its answers name their class, too.
+        With `class_names` its answers name their class, too; `accounts` are those of its escalation budget.
         """
-        self.parts, self.engine, self.collector = parts, engine, collector
+        self.parts, self.engine, self.collector, self.accounts = parts, engine, collector, accounts
         self.tier, self.bundle, self.settings = parts.tier, parts.bundle, parts.settings
         self.metrics, self.control, self.uplink = parts.metrics, parts.control, parts.uplink
         self.identity, self.trail = parts.identity, parts.trail
@@ -362,6 +368,7 @@ class Service(ABC):
             "collector": self.collector and self.collector.document(),
             "recorded": None if self.engine.ledger is None else len(self.engine.ledger),
             "audits": self.engine.audits and self.engine.audits.document(),
+            "budget": self.accounts and self.accounts.document(),
             "exits": exits,
             "requests": self.metrics.request_count(),
             "degraded": degraded,
