@@ -1,14 +1,13 @@
 # One image a tier: `docker build --build-arg TIER=edge .`; TIER is device, edge or cloud.
-FROM python:3.13-slim AS base
+ARG BASE=python:3.13-slim
+FROM ${BASE} AS base
 
-# What every tier needs, the same layer in all three images: made again only when pyproject.toml changes.
+# What every tier needs, by version and hash, the same layer in all three images.
 FROM base AS dependencies
 RUN python -m venv --without-pip /opt/ddnn
-COPY pyproject.toml /tmp/
-RUN python -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['dependencies'], sep='\\n')" \
-      > /tmp/requirements.txt
+COPY requirements.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/ddnn/bin/python install --quiet --requirement /tmp/requirements.txt
+    pip --python /opt/ddnn/bin/python install --quiet --require-hashes --requirement /tmp/requirements.lock
 
 # The library and this tier's own package; the other tiers' folders are never copied.
 FROM dependencies AS package

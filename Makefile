@@ -2,6 +2,8 @@
 # make check  style, types, layers and the fast tests: a minute and a half
 # make test   everything that is checked: style, types, layers, every test
 # make docs   the pages as a site in site/, strict about dead links
+# make lock   requirements.lock anew: what containers are made of, each package by version and hash
+# make sbom   sbom.cdx.json: the same as a bill of materials (CycloneDX)
 # make clean  remove what these made
 
 VENV := .venv
@@ -13,7 +15,7 @@ PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 
 PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: up check fast test lint docs clean
+.PHONY: up check fast test lint docs lock sbom clean
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
@@ -31,6 +33,7 @@ fast: $(VENV)/.testing
 
 lint: $(VENV)/.testing
 	$(BIN)/ruff check
+	$(BIN)/bandit -q -c pyproject.toml -r shared/ddnn shared/ddnn_lab device edge cloud
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -39,8 +42,17 @@ docs: $(VENV)/.testing
 	$(BIN)/sphinx-build -q -W --keep-going -d site/.doctrees shared/docs site
 	@echo "site/index.html"
 
+lock: $(VENV)/.serving
+	@$(PIP) install uv
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
+	  --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
+
+sbom: $(VENV)/.testing
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json
+	@echo "sbom.cdx.json"
+
 clean:
-	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site sbom.cdx.json .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -45,7 +45,8 @@ def fixed(value: float, digits: int = 0) -> str:
     return f"{value:,.{digits}f}"
 
 
-_TEMPLATES: Final = Environment(
+# Pages of Markdown, in which nothing is to be escaped for HTML.
+_TEMPLATES: Final = Environment(  # nosec B701
     loader=PackageLoader("ddnn_lab"), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
 )
 _TEMPLATES.filters.update(

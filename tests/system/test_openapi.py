@@ -102,6 +102,16 @@ def test_a_tier_does_what_its_page_says(page: BaseSchema, mode: GenerationMode) 
         holds()
 
 
+def test_a_method_that_a_path_has_not_is_told_those_it_has(page: BaseSchema) -> None:
+    def allowed(path: str) -> set[str]:
+        response = page[path]["GET"].Case(path_parameters={"model": "ddnn"}, method="OPTIONS").call()
+        assert response.status_code == 405
+        return {*response.headers["allow"][0].split(", ")}
+
+    assert allowed("/v2/policy") == {"GET", "HEAD", "PUT"}
+    assert allowed("/v2/models/{model}/ready") == allowed("/livez") == {"GET", "HEAD"}
+
+
 def test_the_page_names_headers_the_binary_form_and_the_token(tiny_bundle: Bundle) -> None:
     for token in (None, "s3cret-of-the-tiers"):
         page = ddnn_device.app.create_app(Settings.load(bundle=tiny_bundle.path, threads=1, token=token)).openapi()

@@ -196,3 +196,32 @@ def test_the_command_line_compares_tries_changes_and_takes_back(
     assert below["policy"] == source.read_policy().model_dump(mode="json")
     refused = CliRunner().invoke(app, ["policy", "rollback", "--url", served.edge_urls[0]])
     assert "expected the cloud among them" in str(refused.exception)
+
+
+def test_the_command_line_sets_a_budget_that_a_running_fleet_keeps(
+    served: LocalFleet, source: Admin, sensors: Sensors
+) -> None:
+    urls = [argument for member in served.members.values() for argument in ("--url", member.url)]
+
+    def budget(*arguments: str) -> Result:
+        env = {"DDNN_ADMIN_TOKEN": ADMIN, "DDNN_TOKEN": None}
+        return CliRunner().invoke(app, ["policy", "budget", *arguments, *urls], env=env)
+
+    assert budget("--site", "events=12", "--device", "bytes=1e6", "--burst-s", "20").exit_code == 0
+    assert source.read_policy().budget.model_dump(exclude_none=True) == {
+        "site": {"events": 12.0},
+        "device": {"bytes": 1e6},
+        "burst_s": 20.0,
+    }
+    answers = [answer for event in sensors.see(ROWS, threshold=0.0) for answer in event.answers if answer]
+    assert {answer.degraded_reason for answer in answers} >= {"budget"}
+    with Client(served.edge_urls[0]) as edge:
+        assert edge.status()["budget"]["site"]["alarm"]
+    shown = budget()
+    assert (shown.exit_code, "12" in shown.stdout, "1e+06" in shown.stdout) == (0, True, True)
+    for wrong in ("event=3", "events=many", "events"):
+        refused = budget("--site", wrong)
+        assert isinstance(refused.exception, BadInput)
+        assert f"--site {wrong!r}" in str(refused.exception)
+    assert budget("--site", "events=none", "--device", "bytes=none").exit_code == 0
+    sensors.until_whole()

@@ -1,14 +1,16 @@
 """The application of a tier: its routes, each of which parses, calls and returns, and one error body."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Match
 
 import ddnn
 from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge, Unavailable
@@ -39,9 +41,9 @@ def make_app(service: Service) -> FastAPI:
 
     text = "One tier of a distributed neural network, by the Open Inference Protocol v2."
     app = App(service, title=f"ddnn {service.tier}", version=ddnn.__version__, description=text, lifespan=lifespan)
-    app.include_router(_protocol(service))
-    app.include_router(_own(service))
-    app.include_router(make_policy_routes(service))
+    routers = _protocol(service), _own(service), make_policy_routes(service)
+    for router in routers:
+        app.include_router(router)
 
     def respond(request: Request, error: DDNNError, headers: Mapping[str, str] | None = None) -> Response:
         service.trail.refused(error.code, caller(request.scope))
@@ -56,14 +58,23 @@ def make_app(service: Service) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        kind = _ERRORS.get(error.status_code, BadInput)
-        return respond(request, kind(f"{request.method} {request.url.path[:200]}: {error.detail}"), error.headers)
+        kind, headers = _ERRORS.get(error.status_code, BadInput), dict(error.headers or {})
+        if kind is MethodNotAllowed:  # of all routes of the path: the framework names those of the first
+            headers["Allow"] = ", ".join(sorted(_methods(routers, request)))
+        return respond(request, kind(f"{request.method} {request.url.path[:200]}: {error.detail}"), headers)
 
     @app.exception_handler(Exception)
     async def ours(request: Request, error: Exception) -> Response:
         return respond(request, error_of_ours(error, request.scope.get("state", {}).get("request_id", "")))
 
     return app
+
+
+def _methods(routers: Iterable[APIRouter], request: Request) -> set[str]:
+    """The methods that a request's path takes."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    mine = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for methods in mine for method in methods}
 
 
 def _read(routes: APIRouter, *paths: str, **documented: Any) -> Callable[[Endpoint], Endpoint]:

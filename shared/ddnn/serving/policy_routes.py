@@ -150,7 +150,9 @@ def authorise_reading(service: Service, request: Request) -> None:
 def proposed(body: bytes, bundle: Bundle, current: Policy, *, numbered: bool = False) -> Policy:
     """The policy in `body`, one version after `current`, or `numbered` itself; raise `BadInput` or `OtherBundle`."""
     document = read_document(body)
-    policy = Policy.of(document if numbered else {**document, "version": current.version + 1, "signature": None})
+    policy = Policy.of(document if numbered else {**document, "version": current.version + 1})
+    if not numbered:  # nothing signs another version
+        policy = policy.model_copy(update={"signature": None})
     if policy.bundle != bundle.fingerprint:
         raise OtherBundle(
             f"the policy belongs to the bundle {policy.bundle[:12]!r}; this tier serves {bundle.fingerprint[:12]!r}"

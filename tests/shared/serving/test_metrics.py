@@ -42,6 +42,9 @@ NAMES = {
     "ddnn_disagreement",
     "ddnn_exit_share",
     "ddnn_exit_confidence_distance",
+    "ddnn_budget_alarm",
+    "ddnn_budget_exceeded_total",
+    "ddnn_budget_left",
     "ddnn_policy_info",
     "ddnn_build_info",
 }

@@ -159,6 +159,10 @@ async def test_what_is_no_policy_of_this_bundle_is_refused_by_name(
     assert (await get(fleet)).json()["version"] == 1
 
 
+async def test_a_signature_that_is_none_is_refused_where_none_is_kept(fleet: Fleet) -> None:
+    refused(await put(fleet, await document(fleet, signature=7)), 400, "BAD_INPUT", "signature is 7")
+
+
 async def test_a_missing_exit_nonsense_and_too_much_are_refused(fleet: Fleet) -> None:
     whole = await document(fleet)
     without = {**whole, "thresholds": {"device": 0.0, "local": 0.5}}
