@@ -1,21 +1,20 @@
 """What a reader of the links can rebuild of the views: decoders trained on what goes up, and how near they come.
 
 A decoder is given what a link carries of a whole event, of all devices together, as one who reads that link has it. It
-learns from training events, stops by validation, and is judged on test events. Legend: N events, D devices, K classes.
+learns from training events, chooses by validation, and is judged on test events.
+Legend: N events, D devices, K classes.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
-import torch
+from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import gaussian_filter
-from torch import Tensor, nn
-from torch.nn import functional
+from threadpoolctl import threadpool_limits
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
@@ -27,11 +26,10 @@ from ddnn_lab.jpeg import jpeg_views
 
 __all__ = ["Carried", "Rebuilt", "carried", "measure", "psnr", "ssim"]
 
-WIDTH: Final = 512
 SIDE: Final = 64  #: pixels; larger images are rebuilt, and compared, reduced to this at most
-BATCH: Final = 64
-RATE: Final = 2e-3
-PATIENCE: Final = 8  #: epochs without a better validation loss
+WIDTHS: Final = (0.1, 0.3, 1.0)  #: of the kernel, squared, over the median squared distance of events
+RIDGES: Final = (1e-2, 1e-1, 1.0)
+TRIED_ON: Final = 1000  #: training events that width and ridge are chosen with
 LEAST: Final = 1e-3
 
 
@@ -84,7 +82,7 @@ def carried(bundle: Bundle, data: Dataset, progress: Progress | None = None) -> 
 
 
 def measure(
-    bundle: Bundle, data: Dataset, *, epochs: int = 30, events: int = 10_000, seed: int = 0, progress: Progress
+    bundle: Bundle, data: Dataset, *, events: int = 5000, seed: int = 0, progress: Progress
 ) -> tuple[dict[str, Any], list[Rebuilt]]:
     """What each link tells of the views of `data`, as a document, and what was rebuilt of the test events.
 
@@ -102,41 +100,33 @@ def measure(
     here, y, test = np.split(few.present, ends), np.split(few.y, ends), data.take(rows["test"])
     true = [view[2] for view in truth]
     shapes = [view.shape[1:] for view in true]
-    with _one_thread(), torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with threadpool_limits(1):
         flat = [_flat([view[part] for view in truth], here[part]) for part in range(3)]
         classes = len(bundle.manifest.classes)
-
-        def wrong(said: Tensor, label: Tensor) -> Tensor:
-            return functional.cross_entropy(said, label, label_smoothing=0.05)
-
-        classifier = _fit(flat[:2], y[:2], wrong, classes, epochs, partial(progress, "classifier of views"))
+        progress("classifier of views", 0, 1)
+        classifier = _Ridge(flat[:2], [np.eye(classes, dtype=np.float32)[part] for part in y[:2]])
+        progress("classifier of views", 1, 1)
 
         def judged(views: Sequence[Floats]) -> dict[str, Any]:
-            said = _run(classifier, _flat(views, here[2])).argmax(axis=1)
+            said = classifier(_flat(views, here[2])).argmax(axis=1)
             found = {"psnr": psnr(true, views, here[2]), "ssim": ssim(true, views, here[2])}
             return {**found, "accuracy": float((said == y[2]).mean())}
 
         sizes = [math.prod(shape) for shape in shapes]
         places = np.cumsum(sizes)[:-1]
-        seen = [np.repeat(part, sizes, axis=1).astype(np.float32) for part in here]
         found, rebuilt = list[dict[str, Any]](), [Rebuilt("views", true)]
         # What an answer tells anyhow: the mean view of the event's class.
         means = [_class_means(view[0], y[0], classes)[y[2]] for view in truth]
         found.append({"link": "the class alone", "bytes": None, **judged(means), "jpeg": None})
         rebuilt.append(Rebuilt("the class alone", means))
-        for link in carried(bundle, few, progress):
+        links = carried(bundle, few, progress)
+        for done, link in enumerate(links, 1):
             parts = np.split(link.values, ends)
             middle, spread = parts[0].mean(axis=0), parts[0].std(axis=0)
             inputs = [(part - middle) / (spread + LEAST) for part in parts]
-
-            def off(said: Tensor, target: Tensor) -> Tensor:
-                wanted, there = target.unbind(dim=1)
-                return ((said - wanted).square() * there).mean()
-
-            wanted = [np.stack([flat[part], seen[part]], axis=1) for part in (0, 1)]
-            decoder = _fit(inputs[:2], wanted, off, flat[0].shape[1], epochs, partial(progress, link.name))
-            said = np.split(np.clip(_run(decoder, inputs[2]), 0, 1), places, axis=1)
+            decoder = _Ridge(inputs[:2], flat[:2])
+            progress("decoders", done, len(links))
+            said = np.split(np.clip(decoder(inputs[2]), 0, 1), places, axis=1)
             views = [view.reshape(-1, *shape) for view, shape in zip(said, shapes, strict=True)]
             rebuilt.append(Rebuilt(link.name, views))
             jpeg = _jpeg_of_size(test, link.bytes)
@@ -150,7 +140,6 @@ def measure(
         "events": {name: len(rows[name]) for name in splits},
         "views": [list(view.shape[1:]) for view in data.views],
         "rebuilt_as": [list(shape) for shape in shapes],
-        "epochs": epochs,
         "seed": seed,
         "accuracy_of_true_views": own,
         "links": found,
@@ -237,7 +226,7 @@ def _jpeg_of_size(data: Dataset, size: float) -> tuple[dict[str, Any], Dataset] 
     """The test views through JPEG of the best quality with no more coded bytes an event, or of the least there is."""
     if any(view.dtype != np.uint8 or view.ndim != 4 or view.shape[1] not in (1, 3) for view in data.views):
         return None
-    few = data.take(np.arange(min(len(data), 200)))
+    few = data.take(np.arange(min(len(data), 100)))
 
     @cache
     def bytes_at(quality: int) -> float:
@@ -251,50 +240,39 @@ def _jpeg_of_size(data: Dataset, size: float) -> tuple[dict[str, Any], Dataset] 
     return {"quality": low, "bytes": float(sent.scan_bytes.sum()) / len(data)}, sent.data
 
 
-def _fit(
-    inputs: Sequence[Array],
-    targets: Sequence[Array],
-    loss: Callable[[Tensor, Tensor], Tensor],
-    outputs: int,
-    epochs: int,
-    progress: Callable[[int, int], None],
-) -> nn.Module:
-    """A perceptron of two hidden layers, of the epoch that is best on the second of `inputs` and `targets`."""
-    (x, held), (y, kept) = (map(torch.from_numpy, arrays) for arrays in (inputs, targets))
-    layers = nn.Linear(x.shape[1], WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, outputs)
-    network = nn.Sequential(*layers)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    best, least, since = {k: v.clone() for k, v in network.state_dict().items()}, float("inf"), 0
-    for epoch in range(epochs):
-        for rows in torch.split(torch.randperm(len(x)), BATCH):
-            optimizer.zero_grad()
-            loss(network(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            now = float(loss(network(held), kept))
-        progress(epoch + 1, epochs)
-        since += 1
-        if now < least:
-            best, least, since = {k: v.clone() for k, v in network.state_dict().items()}, now, 0
-        if since >= PATIENCE:
-            break
-    progress(epochs, epochs)
-    network.load_state_dict(best)
-    return network
+class _Ridge:
+    """Kernel ridge regression by a Gaussian kernel, its width and ridge chosen on validation events.
+
+    It looks at all training events, has no chance in it, and of a few thousand events is as good as small networks.
+    """
+
+    def __init__(self, inputs: Sequence[Floats], targets: Sequence[Floats]) -> None:
+        """`inputs` and `targets` of training and validation events, (N, n) each."""
+        (x, held), (y, kept) = inputs, targets
+        few, held, kept = x[:TRIED_ON], held[:TRIED_ON], kept[:TRIED_ON]
+        near, far = _distances(few, few), _distances(held, few)
+        usual, self._mean = float(np.median(near)) or 1.0, y.mean(axis=0)
+        errors = {}
+        for width in WIDTHS:
+            here, there = (np.exp(-distances / (width * usual)) for distances in (near, far))
+            for ridge in RIDGES:
+                weights = _solved(here, y[:TRIED_ON] - self._mean, ridge)
+                errors[width, ridge] = float(np.square(there @ weights + self._mean - kept).mean())
+        best = min(errors, key=errors.__getitem__)
+        self._scale, self._events = best[0] * usual, x
+        self._weights = _solved(np.exp(-_distances(x, x) / self._scale), y - self._mean, best[1])
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """(N, outputs)."""
+        return np.asarray(np.exp(-_distances(inputs, self._events) / self._scale) @ self._weights + self._mean)
 
 
-def _run(network: nn.Module, inputs: Floats) -> Floats:
-    with torch.no_grad():
-        return np.asarray(network(torch.from_numpy(inputs)).numpy())
+def _distances(a: Floats, b: Floats) -> Floats:
+    """(N, M) squared, of rows."""
+    squared = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * (a @ b.T)
+    return np.asarray(np.maximum(squared, 0), np.float32)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _solved(kernel: Floats, targets: Floats, ridge: float) -> Floats:
+    kernel = kernel + ridge * np.eye(len(kernel), dtype=np.float32)
+    return np.asarray(cho_solve(cho_factor(kernel, overwrite_a=True), targets), np.float32)

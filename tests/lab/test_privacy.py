@@ -70,7 +70,7 @@ def test_a_link_carries_what_the_tiers_send(tiny_bundle: Bundle) -> None:
 def test_a_study_leaves_a_report_and_its_picture(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_bundle: Bundle
 ) -> None:
-    words = (str(tiny_bundle.path), "synthetic", "--epochs", "2", "--events", "120", "--json")
+    words = (str(tiny_bundle.path), "synthetic", "--events", "120", "--json")
     assert run(monkeypatch, *words, "--out", str(tmp_path)) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads((tmp_path / "results.json").read_text())

@@ -178,9 +178,8 @@ def privacy(
         str | None,
         typer.Argument(metavar="DATA", help="Data file or built-in set; by default what the bundle was trained on."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Most epochs that a decoder learns.")] = 30,
-    events: Annotated[int, typer.Option(min=3, help="Most training events that decoders learn from.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the decoders and of the events taken.")] = 0,
+    events: Annotated[int, typer.Option(min=3, max=20_000, help="Most training events to learn from.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the events taken.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="For results.json, report.md and views.png.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -203,7 +202,7 @@ def privacy(
         raise BadInput("the bundle does not say what it was trained on; expected DATA")
     loaded = load_events(opened, str(named), None)
     with bars() as progress:
-        found, views = measure(opened, loaded, epochs=epochs, events=events, seed=seed, progress=progress)
+        found, views = measure(opened, loaded, events=events, seed=seed, progress=progress)
     results = {**found, "command": _command(without={"--json"})}
     if out:
         for file in write(results, views, loaded.grid, out):
