@@ -32,6 +32,8 @@ class Section:
         options.intra_op_num_threads = threads or cpu_quota()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Weights kept in eight bits are made single precision once, not with every run.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.log_severity_level = 3
         content = file.read_bytes()
         try:

@@ -9,16 +9,17 @@ import onnx
 import pytest
 from torch import nn
 
-from ddnn.bundle import Bundle
+from ddnn.bundle import WEIGHTS_FILE, Bundle
 from ddnn.data import load
 from ddnn.errors import BadBundle, BadInput
 from ddnn.export import prove, sample_bundle, sample_data, seal, staged, write_bundle
-from ddnn.export.proof import choose, masks
+from ddnn.export.proof import choose, masks, prove_rounding
 from ddnn.network import DDNN, NetworkConfig, Plan, SectionConfig
 from ddnn.network.sections import Blocks
 from ddnn.policy import Policy, Thresholds
 from ddnn.topology import View
 from ddnn.training import Config, initial_network
+from ddnn.training.run import weights_of
 from ddnn.types import Exit, Tier
 
 TINY: dict[str, Any] = {
@@ -213,3 +214,32 @@ def test_force_replaces_bundles_only(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is no bundle"), staged(tmp_path, force=True):
         pass
     assert (tmp_path / "precious.txt").is_file()
+
+
+def test_weights_of_eight_bits_are_small_in_every_file_and_those_that_are_served(tmp_path: Path) -> None:
+    cuts = SectionConfig(filters=(32, 64), cut_codec="float32")
+    wide: dict[str, Any] = {"device": cuts, "edge": cuts.model_copy(update={"flat": True})}
+    shapes, kinds = [(3, 12, 12)] * 2, ("float32", "int8")
+    whole, short = (
+        sample_bundle(tmp_path / kind, shapes, network=NetworkConfig(weight_type=kind, **wide), events=180, uint8=True)
+        for kind in kinds
+    )
+    short.verify()
+    for file in (WEIGHTS_FILE, "cloud.onnx"):
+        assert short.manifest.files[file].bytes < whole.manifest.files[file].bytes / 3
+    assert short.manifest.training.test["proof"]["rounded"].keys() == {"device", "local", "edge", "cloud"}
+    before, after = weights_of(whole), weights_of(short)
+    assert before.keys() == after.keys()
+    for name, weight in before.items():
+        step = weight.abs().max() / 127 if weight.dim() > 1 and weight.numel() >= 1024 else 0
+        assert (after[name] - weight).abs().max() <= step / 2 * 1.01
+    nodes = onnx.load(short.path / "cloud.onnx").graph.node
+    assert "DequantizeLinear" in {node.op_type for node in nodes}
+
+
+def test_rounding_that_changes_labels_is_refused() -> None:
+    data = sample_data([(5,)] * 2)
+    one, other = (initial_network(Config(), data, seed) for seed in (0, 1))
+    assert set(prove_rounding(one.eval(), one, data).values()) == {0}
+    with pytest.raises(BadBundle, match=r"network\.weight_type 'int8' changes \d+ of \d+ labels of the \w+ exit"):
+        prove_rounding(one, other.eval(), data)

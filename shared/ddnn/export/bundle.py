@@ -17,8 +17,9 @@ from ddnn.data import SPLIT_NAMES, Dataset
 from ddnn.data.dataset import Events
 from ddnn.errors import BadInput
 from ddnn.export.graphs import write_sections
-from ddnn.export.proof import golden, prove
+from ddnn.export.proof import golden, prove, prove_rounding
 from ddnn.network import DDNN, NetworkConfig, Plan
+from ddnn.network.weights import packed, rounded
 from ddnn.policy import Policy
 from ddnn.topology import View
 
@@ -97,15 +98,20 @@ def draft_bundle(
     golden_events: int = GOLDEN_EVENTS,
 ) -> Bundle:
     """Do all that `write_bundle` does but seal: scores can be recorded on it, `seal` makes a bundle of it."""
-    network = network.cpu().eval()
+    network, short = network.cpu().eval(), network.plan.config.weight_type == "int8"
+    unrounded, network = network, rounded(network) if short else network
     folder.mkdir(parents=True, exist_ok=True)
     test = data.subset("test")
     values = sum(int(np.prod(view.shape[1:])) for view in data.views)
     arrays = golden(network, test, min(golden_events, max(GOLDEN_VALUES // values, FEWEST_GOLDEN)), seed)
     write_sections(network, arrays, folder)
-    turned = prove(network, folder, test.take(np.flatnonzero(np.isin(test.index, arrays["index"]))), seed)
+    events = test.take(np.flatnonzero(np.isin(test.index, arrays["index"])))
+    proof: dict[str, Any] = {"rounded": prove_rounding(unrounded, network, events)} if short else {}
+    proof |= {"events": len(events), "turned": prove(network, folder, events, seed)}
     np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **arrays)
-    save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, folder / WEIGHTS_FILE)
+    weights = network.state_dict()
+    kept = packed(weights) if short else {key: tensor.contiguous() for key, tensor in weights.items()}
+    save_file(kept, folder / WEIGHTS_FILE)
     (folder / WEIGHTS_FILE).chmod(0o644)
     manifest = Manifest(
         name=name or data.name,
@@ -123,7 +129,7 @@ def draft_bundle(
                 "split": {part: int((data.split == part).sum()) for part in SPLIT_NAMES},
                 "source": dict(data.source),
             },
-            test={"proof": {"events": len(arrays["index"]), "turned": turned}},
+            test={"proof": proof},
             versions={library: _version(library) for library in LIBRARIES},
         ),
     )

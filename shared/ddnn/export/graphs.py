@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ddnn.golden import taken
 from ddnn.network import DDNN
 from ddnn.network.quantise import Quantiser
+from ddnn.network.weights import in_eight_bits
 from ddnn.topology import SectionSpec, Topology
 from ddnn.types import Array, Exit, Tier
 
@@ -65,6 +66,8 @@ def write_sections(network: DDNN, answers: Mapping[str, Array], folder: Path) ->
         rows = taken(topology, spec, answers)
         inputs = {name: torch.from_numpy(np.resize(array, (2, *array.shape[1:]))) for name, array in rows.items()}
         _write(_graph(network, topology, spec), inputs, spec, folder / file)
+        if network.plan.config.weight_type == "int8":
+            _shorten(folder / file)
 
 
 def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> nn.Module:
@@ -101,4 +104,27 @@ def _write(graph: nn.Module, inputs: dict[str, Tensor], spec: SectionSpec, file:
     model = onnx.load(file)
     for value, tensor in zip(model.graph.output, found if isinstance(found, tuple) else (found,), strict=True):
         value.type.tensor_type.shape.dim[1].dim_value = tensor.shape[1]
+    onnx.save(model, file)
+
+
+def _shorten(file: Path) -> None:
+    """Keep weights that eight bits hold in eight bits, which are single precision again once the file is loaded."""
+    model = onnx.load(file)
+    graph, nodes = model.graph, list[onnx.NodeProto]()
+    for weight in list(graph.initializer):
+        values = torch.from_numpy(onnx.numpy_helper.to_array(weight).copy())
+        # A layer's output channels are its weight's first axis, or the last one where the exporter has turned it.
+        for axis, turned in ((0, values), (values.dim() - 1, values.movedim(-1, 0) if values.dim() else values)):
+            if eight := in_eight_bits(turned):
+                whole = eight[0].movedim(0, axis).contiguous().numpy()
+                name, parts = weight.name, {"whole": whole, "scale": eight[1].numpy()}
+                graph.initializer.remove(weight)
+                graph.initializer.extend(
+                    onnx.numpy_helper.from_array(array, f"{name}_{part}") for part, array in parts.items()
+                )
+                given = [f"{name}_{part}" for part in parts]
+                nodes.append(onnx.helper.make_node("DequantizeLinear", given, [name], axis=axis))
+                break
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
     onnx.save(model, file)

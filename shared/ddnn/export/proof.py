@@ -14,17 +14,19 @@ from torch import Tensor, nn
 
 from ddnn.data import Dataset
 from ddnn.data.stored import at_once
+from ddnn.errors import BadBundle
 from ddnn.golden import TIES, TOLERANCE, compare, taken
 from ddnn.network import DDNN, Scored
 from ddnn.network.quantise import Sign
 from ddnn.runtime import Section
 from ddnn.types import Array, Bools, Ints, Tier
 
-__all__ = ["choose", "golden", "masks", "prove"]
+__all__ = ["choose", "golden", "masks", "prove", "prove_rounding"]
 
 INNER_MARGIN: Final = 1e-5
 """A value before a sign inside a section closer to zero than this may be turned by rounding: ten times what rounding
 was seen to do, and narrow enough to leave most events."""
+TURNED: Final = 0.05  #: share of golden events whose label rounded weights may change, at each exit
 BATCH: Final = 256
 BATCHES: Final = (1, 17)
 
@@ -60,6 +62,22 @@ def prove(network: DDNN, folder: Path, events: Dataset, seed: int = 0) -> list[s
                 outputs = sections[spec.file].run(**{name: array[:batch] for name, array in inputs.items()})
                 wanted = {name: array[:batch] for name, array in answers.items()}
                 turned += compare(topology, spec, outputs, wanted, clear[:batch], "event", f" (devices: {mask})")
+    return turned
+
+
+def prove_rounding(network: DDNN, rounded: DDNN, events: Dataset) -> dict[str, int]:
+    """Prove that weights of eight bits change no more than `TURNED` of an exit's labels; raise `BadBundle`.
+
+    Return how many they change at each exit.
+    """
+    turned: dict[str, int] = {}
+    before, after = (_answers(each, events.views, events.present) for each in (network, rounded))
+    for exit in network.topology.exits:
+        was, now = (getattr(scored, exit).argmax(dim=-1) for scored in (before, after))
+        turned[exit.value] = changed = int((was != now).sum())
+        if changed > TURNED * was.numel():
+            found = f"network.weight_type 'int8' changes {changed} of {was.numel()} labels of the {exit} exit"
+            raise BadBundle(f"{found}; expected {TURNED:.0%} at most, or 'float32'")
     return turned
 
 

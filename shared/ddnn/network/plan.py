@@ -122,6 +122,8 @@ class NetworkConfig(Table):
     """Mean that views are normalised by, one or one a channel; empty: the backbone's, else the training events'."""
     input_spread: tuple[Spread, ...] = ()
     """Spread that they are divided by then."""
+    weight_type: Literal["float32", "int8"] = "float32"
+    """How the bundle keeps weights; int8 is a quarter of the size, on a scale of each output channel of its own."""
     normalise: Literal["channel", "element"] = "channel"
     """Whether views are brought to one scale channel by channel, or each place of a channel by itself."""
     tails: Literal["bend", "keep"] = "bend"

@@ -17,6 +17,7 @@ from torch import Tensor
 from ddnn.bundle import WEIGHTS_FILE, Bundle
 from ddnn.data import Dataset
 from ddnn.errors import BadBundle, BadConfig, BadInput
+from ddnn.network.weights import unpacked
 from ddnn.seal import write_atomically
 from ddnn.training.config import Config
 
@@ -121,8 +122,8 @@ class Run:
 def weights_of(bundle: Bundle) -> State:
     """The weights that a bundle keeps for further training, checked; raise `BadBundle` when they cannot be read."""
     try:
-        return load_file(bundle.checked(WEIGHTS_FILE))
-    except (OSError, SafetensorError) as error:
+        return unpacked(load_file(bundle.checked(WEIGHTS_FILE)))
+    except (OSError, SafetensorError, RuntimeError) as error:  # the last: scales that fit no weights
         raise BadBundle(f"{WEIGHTS_FILE}: cannot be read ({error})") from error
 
 
