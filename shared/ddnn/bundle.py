@@ -24,7 +24,7 @@ from ddnn.topology import FileName, Topology
 from ddnn.types import Array, Tier
 
 __all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "SIGNATURE_FILE", "WEIGHTS_FILE"]
-__all__ += ["Bundle", "Manifest", "Training", "shipped_bundle"]
+__all__ += ["Bundle", "Manifest", "Training", "named", "shipped_bundle"]
 
 MANIFEST_FILE: Final = "manifest.json"
 SIGNATURE_FILE: Final = "signature.json"
@@ -219,6 +219,12 @@ class Bundle:
 def shipped_bundle() -> Path:
     """Folder of the bundle that comes with the package: `mnist5k`, six devices."""
     return Path(__file__).parent / "shipped" / "mnist5k"
+
+
+def named(path: Path) -> Path:
+    """`path` or, where nothing is there, the bundle of that name that comes with the package."""
+    shipped = shipped_bundle().parent / path
+    return shipped if len(path.parts) == 1 and not path.exists() and shipped.is_dir() else path
 
 
 def _sha256(file: Path) -> str:

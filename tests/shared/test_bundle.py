@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddnn.bundle import GOLDEN_FILE, MANIFEST_FILE, WEIGHTS_FILE, Bundle, shipped_bundle
+from ddnn.bundle import GOLDEN_FILE, MANIFEST_FILE, WEIGHTS_FILE, Bundle, named, shipped_bundle
 from ddnn.errors import BadBundle
 from ddnn.policy import POLICY_FILE, Policy
 from ddnn.seal import fingerprint, read_sealed, write_sealed
@@ -214,3 +214,17 @@ def test_the_shipped_bundle_verifies_is_small_and_says_how_it_was_made() -> None
     assert training.data["name"] == "mnist5k"
     assert 64 <= len(bundle.golden["y"]) <= 256
     assert np.unique(bundle.golden["y"]).tolist() == list(range(10))
+
+
+def test_a_shipped_bundle_is_had_by_name_where_no_folder_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = Path("mnist5k")
+    assert named(name) == shipped_bundle()
+    assert [named(path) for path in (Path("nothing"), Path("../shipped/mnist5k"))] == [
+        Path("nothing"),
+        Path("../shipped/mnist5k"),
+    ]
+    name.mkdir()
+    assert named(name) == name

@@ -45,7 +45,17 @@ __all__ += [
 ]
 __all__ += ["tier_addresses"]
 
-BundleArgument = Annotated[Path | None, Argument(metavar="BUNDLE", help="A bundle; the shipped one by default.")]
+
+def _named(path: Path | None) -> Path | None:
+    from ddnn.bundle import named
+
+    return named(path) if path else None
+
+
+BundleArgument = Annotated[
+    Path | None,
+    Argument(metavar="BUNDLE", callback=_named, help="A bundle, or the name of a shipped one: `mnist5k`, the default."),
+]
 BundleFolder = Annotated[Path, Argument(metavar="BUNDLE", help="Folder of a bundle.")]
 Data = Annotated[
     str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz` file, a folder or table of photographs.")
