@@ -221,7 +221,9 @@ def test_weights_of_eight_bits_are_small_in_every_file_and_those_that_are_served
     wide: dict[str, Any] = {"device": cuts, "edge": cuts.model_copy(update={"flat": True})}
     shapes, kinds = [(3, 12, 12)] * 2, ("float32", "int8")
     whole, short = (
-        sample_bundle(tmp_path / kind, shapes, network=NetworkConfig(weight_type=kind, **wide), events=180, uint8=True)
+        sample_bundle(
+            tmp_path / kind, shapes, network=NetworkConfig(**{**wide, "weight_type": kind}), events=180, uint8=True
+        )
         for kind in kinds
     )
     short.verify()
