@@ -48,7 +48,7 @@ def make_options(left: float = 60.0, **asked: float) -> RequestOptions:
 class _Nobody:
     """Holds events that belong to no tier."""
 
-    def ask(self, event: Event) -> None:
+    def ask(self, event: Event, what: str) -> None:
         raise AssertionError("features are missing")
 
     def settled(self, event: Event) -> None:

@@ -35,7 +35,8 @@ class CloudService(Service):
 
     def __init__(self, parts: Parts, engine: Engine, collector: Collector) -> None:
         topology = parts.bundle.topology
-        (given,) = topology.sent(Tier.EDGE)
+        given, *below = topology.sent(Tier.EDGE)
+        self._mixes, self._shape = bool(below), topology.devices[0].view.shape
         self._by_edge, self._devices, self._classes = given.child is Tier.EDGE, parts.devices, parts.classes
         self._below = [(list(edge.devices), _carried(parts, index)) for index, edge in enumerate(topology.edges)]
         self._rows = [topology.rows(given, _senders(topology, index)) for index in range(len(topology.edges))]
@@ -50,7 +51,7 @@ class CloudService(Service):
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Take an edge's contributions to B events and answer, a row each, what became of them."""
-        parts = self._contributions(request, options)
+        parts = await self._contributions(request, options)
         child, rows = parts[0][1].child, len(parts)
         free = options.audit or parts[0][1].answered
         account = None if free else self._budget.current().get(f"edge-{child}")
@@ -59,12 +60,14 @@ class CloudService(Service):
         if not account.solvent(self._budget.now()):
             self._budget.exceeded([f"edge-{child}"], rows)
             return [replace(self.control.nothing, degraded=True, degraded_reason="budget")] * rows
-        account.charge(rows, sum(payload_of(part.inputs) for _, part in parts), 0.0)
+        account.charge(rows, sum(payload_of(request.inputs, row) for row in range(rows)), 0.0)
         answers = await self.collector.answer(parts, options)
         account.charge(0, 0, sum(stage.seconds for stage in options.stages if stage.name == Exit.CLOUD))
         return answers
 
-    def _contributions(self, request: InferRequest, options: RequestOptions) -> list[tuple[bytes | None, Contribution]]:
+    async def _contributions(
+        self, request: InferRequest, options: RequestOptions
+    ) -> list[tuple[bytes | None, Contribution]]:
         """An edge's features or views [B, …] of events in which `present` [B, D_edge] took part, or its own answers."""
         if not request.inputs.keys() <= set(self._names):
             request.refuse_unknown(self._names)
@@ -89,12 +92,13 @@ class CloudService(Service):
         else:
             exits, name = [None] * rows, carried.name
             tensor = request.take(name, carried.datatype, (rows, *carried.shape[1:]), missing=carried.missing)
-            if carried.unpack:  # here, as in the section a file that cannot be read fails the events of others too
-                carried.unpack(tensor)
             if unequal := self._rows[child]:  # the section takes those of all side by side
                 many = not self._by_edge
                 tensor = parted(tensor, unequal, self._longest) if many else filled(tensor, self._longest)
         here = self._took_part(request, rows, len(mine))
+        below = self._mixed_in(request, rows)
+        if carried.unpack and self.decoder and not answered:
+            tensor = await self.decoder.unpacked(carried, tensor, self._shape, options, here)
         if len(mine) == self._devices:  # one edge has them all, in order
             devices = here.copy()
         else:
@@ -105,9 +109,16 @@ class CloudService(Service):
         # One edge's events wait for no other. A copy, as a row that waits must not keep the whole body in memory.
         events = ids if edges > 1 else [None] * rows
         return [
-            (event, Contribution(child, {name: sent.copy()}, present, seen, exit, version))
-            for event, sent, present, seen, exit in zip(events, tensor, here, devices, exits, strict=True)
+            (event, Contribution(child, {name: sent.copy(), **more}, present, seen, exit, version))
+            for event, sent, more, present, seen, exit in zip(events, tensor, below, here, devices, exits, strict=True)
         ]
+
+    def _mixed_in(self, request: InferRequest, rows: int) -> list[dict[str, Array]]:
+        """The scores of the exit below, (1, K) each, where the section mixes them in."""
+        if not self._mixes:
+            return [{}] * rows
+        scores = request.take("scores", "FP32", (rows, self._classes))
+        return [{"scores": row[np.newaxis]} for row in np.clip(scores, *self._range)]
 
     @staticmethod
     def _took_part(request: InferRequest, rows: int, devices: int) -> Bools:
@@ -132,7 +143,7 @@ class CloudService(Service):
 def _carried(parts: Parts, edge: int) -> TensorSpec:
     """What edge number `edge` sends of an event that it was not sure of."""
     topology = parts.bundle.topology
-    (given,) = topology.sent(Tier.EDGE)
+    given = topology.sent(Tier.EDGE)[0]
     children = _senders(topology, edge)
     places = () if given.child is Tier.EDGE else (len(children),)
     spec = input_tensor(topology, given, children[0], parts.classes, *places, optional=_may_answer(topology))
@@ -142,7 +153,7 @@ def _carried(parts: Parts, edge: int) -> TensorSpec:
 
 def _senders(topology: Topology, edge: int) -> Sequence[int]:
     """Whose features or views an edge sends: its own, or its devices'."""
-    (given,) = topology.sent(Tier.EDGE)
+    given = topology.sent(Tier.EDGE)[0]
     return (edge,) if given.child is Tier.EDGE else topology.edges[edge].devices
 
 
@@ -161,6 +172,8 @@ def _inputs(parts: Parts) -> list[TensorSpec]:
         TensorSpec("present", "BOOL", (-1, devices), most=most),
         TensorSpec("event", "BYTES", (-1,), optional=True),
     ]
+    if len(parts.bundle.topology.sent(Tier.EDGE)) > 1:
+        return [*specs, TensorSpec("scores", "FP32", (-1, parts.classes))]
     if not _may_answer(parts.bundle.topology):
         return specs
     scores = parts.bundle.topology.score_codec(Exit.DEVICE)
@@ -184,7 +197,7 @@ def _example(parts: Parts) -> tuple[dict[str, Array], Parameters]:
     mine = list(topology.edges[0].devices)
     present = golden["present"][:, mine].astype(np.bool_)
     row = slice(first := int(present.any(axis=1).argmax()), first + 1)
-    (given,) = topology.sent(Tier.EDGE)
+    given = topology.sent(Tier.EDGE)[0]
     events = {name: array[row] for name, array in golden.items()}
     children = [0] if given.child is Tier.EDGE else mine
     rows = [sent_by(topology, events, given, child) for child in children]
@@ -192,7 +205,10 @@ def _example(parts: Parts) -> tuple[dict[str, Array], Parameters]:
         sent = np.concatenate(rows, axis=-1)
     else:
         sent = np.stack(rows, axis=1)
-    return {given.what: sent, "present": present[row]}, {"edge": 0}
+    inputs = {given.what: sent, "present": present[row]}
+    if len(topology.sent(Tier.EDGE)) > 1:
+        inputs["scores"] = events["edge_scores"][:, 0]
+    return inputs, {"edge": 0}
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -214,12 +230,15 @@ def make_service(settings: Settings) -> CloudService:
 def _children(parts: Parts) -> Children:
     """The edges: a place each, or where they have no section those of their devices."""
     topology = parts.bundle.topology
-    (given,) = topology.sent(Tier.EDGE)
+    given = topology.sent(Tier.EDGE)[0]
     by_edge = given.child is Tier.EDGE
     places: Sequence[Place] = [
         slice(number, number + 1) if by_edge else np.array(edge.devices) for number, edge in enumerate(topology.edges)
     ]
     width = len(topology.edges) if by_edge else parts.devices
     senders = range(len(topology.edges) if by_edge else parts.devices)
-    size = width * max(topology.bytes(given, child, parts.classes) for child in senders)
+    each = [topology.bytes(given, child, parts.classes) for child in senders]
+    if given.what == "view":  # which are decoded as they come
+        each = [topology.devices[child].view.bytes for child in senders]
+    size = width * max(each)
     return Children(places, width, range(parts.devices), size, _EDGES_WAIT_TOO)

@@ -1,13 +1,10 @@
 """The device tier: one view in, the answer out, from its own exit or from above."""
 
-from collections.abc import Sequence
-
 import httpx
 import numpy as np
 from fastapi import FastAPI
 
 from ddnn.errors import BadInput, DeadlineExceeded, Unavailable
-from ddnn.serving.admission import Queue
 from ddnn.serving.app import make_app
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
@@ -18,6 +15,7 @@ from ddnn.settings import Settings
 from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.wire import InferRequest
 from ddnn_device.offload import ToEdge
+from ddnn_device.views import Views
 
 __all__ = ["DeviceService", "create_app", "make_service"]
 
@@ -33,22 +31,15 @@ class DeviceService(Service):
         index, self._view = settings.index, parts.bundle.topology.devices[settings.index].view
         self._alone, pictured = np.arange(parts.devices) == index, self._view.is_picture
         self._pictures = Pictures(self._view, most_pixels=settings.max_pixels, most_bytes=settings.max_body_bytes)
+        names = parts.bundle.manifest.classes
         inputs = [
             TensorSpec("view", self._view.dtype, (-1, *self._view.shape), optional=pictured),
             *([TensorSpec("picture", "BYTES", (-1,), optional=True)] if pictured else []),
             TensorSpec("event", "BYTES", (-1,), optional=True),
         ]
         example = {"view": parts.bundle.golden[f"view_{index}"][:1]}
-        super().__init__(parts, engine, inputs, (example, {}), class_names=parts.bundle.manifest.classes)
+        super().__init__(parts, engine, inputs, (example, {}), class_names=names, decoder=self._pictures)
         self._names = frozenset(self.input_names)
-
-    @property
-    def queues(self) -> Sequence[Queue]:
-        return (*super().queues, self._pictures)
-
-    async def close(self) -> None:
-        self._pictures.close()
-        await super().close()
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         if not request.inputs.keys() <= self._names:
@@ -106,7 +97,7 @@ def _offload(parts: Parts, *, alone: bool) -> ToEdge | None:
         return None
     topology, settings = parts.bundle.topology, parts.settings
     first, later = topology.sent(Tier.DEVICE), topology.sent(Tier.DEVICE, "asked")
-    packed = [given for given in first if given.what != "features"]  # which a section packs itself
+    packed = [given for given in (*first, *later) if given.what != "features"]  # which a section packs itself
     return ToEdge(
         parts.uplink,
         parts.metrics,
@@ -116,5 +107,6 @@ def _offload(parts: Parts, *, alone: bool) -> ToEdge | None:
         background=settings.max_background,
         device=settings.index,
         alone=alone,
+        views=Views(settings.views, parts.metrics) if topology.views else None,
         event_key=settings.event_key.get_secret_value().encode() if settings.event_key else b"",
     )

@@ -43,7 +43,7 @@ class EdgeService(Service):
         self._present = np.ones(1, np.bool_)
         self._alone = np.eye(parts.devices, dtype=np.bool_)
         self._payload = {device: _payload(parts, device) for device in self._mine}
-        self._longest = _longest(topology, self._mine)
+        self._longest, self._shape = _longest(topology, self._mine), topology.devices[0].view.shape
         self._scores = topology.score_codec(Exit.DEVICE)
         self._range = {
             device: score_range(parts.bundle, device=device)
@@ -53,23 +53,24 @@ class EdgeService(Service):
         self._second = {given.what for given in topology.sent(Tier.DEVICE, "asked")}
         can_answer = Exit.DEVICE in topology.exits
         answered = [TensorSpec("answered", "BOOL", (-1,), optional=True)] if can_answer else []
-        inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._described(), *answered]
+        waits = [TensorSpec("waits", "BOOL", (-1,), optional=True)] if topology.views else []
+        inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._described(), *answered, *waits]
         self._names = tuple(spec.name for spec in inputs)
         example = _example(parts, self._mine[0])
         super().__init__(parts, engine, inputs, example, collector=collector, accounts=accounts, need_features=True)
 
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Take contributions, and features that audits have asked for, which are only acknowledged."""
-        parts = self._contributions(request, options)
+        parts = await self._contributions(request, options)
         if options.audit and parts[0][1].second and self.engine.audits:
             for event, part in parts:
-                if copy := self.engine.audits.take(event, part.child, part.inputs["features"][0]):
+                if copy := self.engine.audits.take(event, part.child, part.inputs):
                     self.engine.start([copy])
             return [self.control.nothing] * len(parts)
         return await self.collector.answer(parts, options)
 
-    def _contributions(self, request: InferRequest, options: RequestOptions) -> list[Parted]:
-        """One device's scores, features, both, or its view, of B events, each with its event's id."""
+    async def _contributions(self, request: InferRequest, options: RequestOptions) -> list[Parted]:
+        """One device's scores, features, view, or some of these, of B events, each with its event's id."""
         if not request.inputs.keys() <= set(self._names):
             request.refuse_unknown(self._names)
         device = whole(request.parameters.get("device"))
@@ -77,6 +78,9 @@ class EdgeService(Service):
             mine = ", ".join(map(str, self._mine))
             raise BadInput(f"parameter 'device' is {shown(device)}; this edge joins the devices {mine}")
         self.demand(options.peer, device)
+        child = self._mine.index(device)
+        if "waits" in request.inputs:
+            return self._waiting(request, child, device)
         given = [spec for spec in self._payload[device] if spec.name in request.inputs] or self._payload[device][-1:]
         second = given[0].name in self._second
         events = row_ids(request, given[0].name, self.settings.max_batch)
@@ -88,8 +92,9 @@ class EdgeService(Service):
             for spec in given
         }
         for spec in given:
-            if spec.unpack:  # here, as in the section a file that cannot be read fails the events of others too
-                spec.unpack(tensors[spec.name])
+            if spec.unpack and self.decoder:
+                files = tensors[spec.name]
+                await self.decoder.unpacked(spec, files, self._shape, options, np.ones(rows, np.bool_))
         if self._longest and "features" in tensors:  # fusion takes those of all devices side by side
             tensors["features"] = filled(tensors["features"], self._longest)
         if "scores" in tensors:  # here, as sections, votes and the answers of sure devices all take them
@@ -100,7 +105,7 @@ class EdgeService(Service):
         answered = request.take("answered", "BOOL", (rows,)) if sure else np.zeros(rows, np.bool_)
         if answered.any() and (second or "event" not in request.inputs):
             raise BadInput("input tensor 'answered' comes alone; expected 'event' and 'scores' with it")
-        child, version = self._mine.index(device), None
+        version = None
         if "policy_version" in request.parameters:
             version = request.integer("policy_version", 1, MOST_VERSIONS)
         parts: list[Parted] = []
@@ -111,6 +116,14 @@ class EdgeService(Service):
             part = Contribution(child, inputs, self._present, self._alone[device], exit, known, second)
             parts.append((event, part))
         return parts
+
+    def _waiting(self, request: InferRequest, child: int, device: int) -> list[Parted]:
+        """Events of which a device has no more to give: its view is gone, or not asked for."""
+        events = row_ids(request, "waits", self.settings.max_batch)
+        if set(request.inputs) != {"event", "waits"} or not request.take("waits", "BOOL", (len(events),)).all():
+            raise BadInput("input tensor 'waits' is there; expected it with 'event' alone, and true in all rows")
+        empty = Contribution(child, {}, self._present, self._alone[device], second=True)
+        return [(event, empty) for event in events]
 
     def _described(self) -> list[TensorSpec]:
         """What any device sends; -1 where their features are of unequal lengths."""
@@ -172,7 +185,8 @@ def _children(parts: Parts, mine: tuple[int, ...]) -> Children:
     topology, count = parts.bundle.topology, len(mine)
     sent = _sent(topology)
     each = max(sum(topology.bytes(given, device, parts.classes) for given in sent) for device in mine)
-    return Children([slice(place, place + 1) for place in range(count)], count, mine, count * each)
+    places = [slice(place, place + 1) for place in range(count)]
+    return Children(places, count, mine, count * each, views=topology.views)
 
 
 def _offload(parts: Parts, mine: tuple[int, ...], accounts: Accounts | None) -> ToCloud | None:
@@ -182,12 +196,13 @@ def _offload(parts: Parts, mine: tuple[int, ...], accounts: Accounts | None) -> 
     carried = topology.sent(Tier.EDGE)
     unequal = [topology.rows(given, mine) for given in carried if given.child is Tier.DEVICE]
     kind = ToJoiningCloud if len(topology.edges) > 1 else ToCloud
-    carries = tuple(given.what for given in carried)
+    carries = tuple(given.what for given in carried if given.what != "scores")
     return kind(
         parts.uplink,
         parts.metrics,
         carries=carries,
         budget=Escalation(accounts, Payers(parts.sections.get("local")), (*carries, "present")),
+        mixes=any(given.what == "scores" for given in carried),
         background=settings.max_background,
         edge=settings.index,
         devices_below=mine,

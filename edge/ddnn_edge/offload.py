@@ -10,7 +10,7 @@ import numpy as np
 from ddnn.codec import Codec, joined
 from ddnn.serving.event import Event, State
 from ddnn.serving.offload import Offload, charge, event_tensor
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 from ddnn.wire import Parameters
 
 __all__ = ["ToCloud", "ToJoiningCloud"]
@@ -31,11 +31,15 @@ class ToCloud(Offload):
         max_batch: int,
         scores: Codec,
         rows: Sequence[int] = (),
+        mixes: bool = False,
         **kwargs: Any,
     ) -> None:
-        """`rows`: elements of what each device sent, where these are unequal and go up as they came."""
+        """`rows`: elements of what each device sent, where these are unequal and go up as they came.
+
+        `mixes`: what the last exit here says goes up too.
+        """
         super().__init__(*args, **kwargs)
-        self._rows = rows
+        self._rows, self._mixes = rows, mixes
         self._edge, self._below, self._max_batch, self._scores = edge, list(devices_below), max_batch, scores
         self._queue: deque[Event] = deque()
         self._in_flight = 0
@@ -49,8 +53,11 @@ class ToCloud(Offload):
             self._send_queued()
 
     async def post(self, events: Sequence[Event]) -> None:
-        names = (*self.carries, "present")
-        inputs: dict[str, Array] = {name: np.stack([event.inputs[name] for event in events]) for name in names}
+        inputs: dict[str, Array] = {name: np.stack([event.inputs[name] for event in events]) for name in self.carries}
+        # Whose views these are, where the cloud has asked for them.
+        inputs["present"] = np.stack([event.inputs.get("shown", event.inputs["present"]) for event in events])
+        if self._mixes:
+            inputs["scores"] = np.stack([event.judged[Exit.EDGE] for event in events])
         if self._rows:
             inputs["features"] = joined(inputs["features"], self._rows)
         charge(events, inputs)

@@ -17,7 +17,7 @@ from PIL import Image as pillow
 
 from ddnn.errors import BadConfig, BadInput
 from ddnn.extensions import resolve
-from ddnn.picture import CHANNELS, decode, opened
+from ddnn.picture import CHANNELS, decode, opened, unwrapped
 from ddnn.types import Array, Bits
 from ddnn.wire import DATATYPES
 
@@ -34,6 +34,8 @@ _HALF: Final = np.float32(np.finfo(np.float16).max)
 _LEAST: Final = np.float32(1e-7)
 _LEVELS: Final = np.float32(255)
 _HEAD: Final = 4  #: bytes before the levels
+_MOST_OF_VIEW: Final = 2  #: times the bytes of a view may its file have…
+_MOST_HEAD: Final = 4096  #: …and so many more
 
 
 class Codec(ABC):
@@ -230,6 +232,9 @@ def _encode(view: Array, codec: Image) -> bytes:
 
 
 def _decode(row: bytes, shape: Shape) -> Array:
+    if len(row) > (most := _MOST_OF_VIEW * math.prod(shape) + _MOST_HEAD):
+        raise BadInput(f"a picture has {len(row)} bytes; expected at most {most}, for a view of {shape}")
+    row = unwrapped(row)
     width, height = opened(row).size  # known before a pixel is decoded
     if (height, width) != shape[1:]:
         raise BadInput(f"a picture is {width} × {height}; expected {shape[2]} × {shape[1]}")

@@ -11,6 +11,7 @@ import numpy as np
 from ddnn.bundle import Bundle
 from ddnn.codec import codec_of
 from ddnn.errors import BadBundle
+from ddnn.levels import picked
 from ddnn.runtime import Section
 from ddnn.topology import Input, SectionSpec, Topology
 from ddnn.types import Array, Bools, Exit, Ints, Tier
@@ -81,11 +82,14 @@ def taken(
     inputs: dict[str, Array] = {given.what: _of_children(topology, spec, given, answers, rows) for given in spec.inputs}
     if spec.tier is Tier.DEVICE:
         return inputs
-    return {**inputs, "present": there(topology, spec, answers["present"][rows].astype(np.bool_))}
+    some, given = there(topology, spec, answers["present"][rows].astype(np.bool_)), spec.inputs[0]
+    if given.most:
+        some = picked(answers["device_scores"][rows], some, given.most, given.pick)
+    return {**inputs, "present": some}
 
 
 def there(topology: Topology, spec: SectionSpec, present: Bools) -> Bools:
-    """(N, n), which of a section's children took part, where `present` (N, D) devices did."""
+    """(N, n), which of a section's children may take part, where `present` (N, D) devices did."""
     given = spec.inputs[0]
     children = topology.children(spec, given)
     if given.child is Tier.DEVICE:
@@ -96,7 +100,7 @@ def there(topology: Topology, spec: SectionSpec, present: Bools) -> Bools:
 def sent_by(topology: Topology, answers: Mapping[str, Array], given: Input, child: int) -> Array:
     """(N, …) the view, scores or features of one device or edge, as it sends them."""
     if given.what == "view":
-        return answers[f"view_{child}"]
+        return topology.codec(given, child).pack(answers[f"view_{child}"])
     rows = answers[f"{given.child}_{given.what}"][:, child]
     fewer = topology.rows(given, [child])
     return rows[:, : fewer[0]] if fewer else rows
@@ -107,11 +111,22 @@ def _of_children(
 ) -> Array:
     children = list(topology.children(spec, given))
     if given.what == "view":
-        views = [answers[f"view_{child}"][rows] for child in children]
+        views = [_arrived(topology, given, answers, child, rows) for child in children]
         return views[0] if spec.tier is Tier.DEVICE else np.stack(views, axis=1)
-    values = answers[f"{given.child}_{given.what}"][rows][:, children]
+    name = f"{given.child}_{given.what}"
+    values = answers[name if name in answers else f"{Exit.LOCAL}_scores"][rows][:, children]
     features = topology.features(given.child)
     return features.unpack(values) if given.what == "features" and features else values
+
+
+def _arrived(topology: Topology, given: Input, answers: Mapping[str, Array], child: int, rows: slice | Ints) -> Array:
+    """Views of one device as they are where they are taken; where `answers` has its files, out of these."""
+    codec, files = topology.codec(given, child), answers.get(f"file_{child}")
+    if codec.datatype == "BYTES" and given.when == "asked" and files is not None:
+        return codec.unpack(files[rows], topology.devices[child].view.shape)
+    views = answers[f"view_{child}"][rows]
+    asked = given.when == "asked"
+    return codec.arrived(views, topology.devices[child].view.shape) if asked else views
 
 
 def compare(

@@ -3,6 +3,8 @@
 A file is judged by its first bytes, then by the size in its head: nothing is decoded of one that is too large.
 """
 
+import binascii
+from base64 import b64decode
 from io import BytesIO
 from typing import Final, Literal
 
@@ -18,7 +20,7 @@ from ddnn.errors import BadInput
 from ddnn.seal import Frozen
 from ddnn.types import Bits
 
-__all__ = ["CHANNELS", "MOST_PIXELS", "Picture", "decode", "is_picture", "opened"]
+__all__ = ["CHANNELS", "MOST_PIXELS", "Picture", "decode", "is_picture", "opened", "unwrapped"]
 
 CHANNELS: Final = (1, 3)  #: of a view that can be a picture: grey, or red, green and blue
 MOST_PIXELS: Final = 25_000_000  #: of a photograph, by default; of a PNG or WebP a third
@@ -61,6 +63,17 @@ class Picture(Frozen):
 def is_picture(content: bytes | memoryview) -> bool:
     """Whether a file begins as JPEG, PNG or WebP do; no text does."""
     return _kind(bytes(content[:12])) is not None
+
+
+def unwrapped(content: bytes) -> bytes:
+    """A picture's own bytes, out of the base64 that JSON needs; what is neither stays as it is, to be refused."""
+    if is_picture(content):
+        return content
+    try:
+        file = b64decode(content)
+    except (binascii.Error, ValueError):
+        return content
+    return file if is_picture(file) else content
 
 
 def opened(content: bytes, most_pixels: int = MOST_PIXELS) -> ImageFile:

@@ -41,6 +41,17 @@ class CollectorSettings(BaseModel):
     """A child that contributed to none of this many latest events is not waited for."""
 
 
+class ViewSettings(BaseModel):
+    """Bounds of the views that a device keeps while their events are on their way up, should they be asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    events: int = Field(default=1000, ge=1)
+    """Views kept at most; the oldest goes, and is counted."""
+    bytes: int = Field(default=64 << 20, ge=1)
+    """Bytes of them at most."""
+
+
 class Settings(BaseSettings):
     """Everything a served tier can be told."""
 
@@ -116,6 +127,8 @@ class Settings(BaseSettings):
     """Answers, and requests to the tier above, are made a multiple of so many bytes; 0: as long as they are."""
     collector: CollectorSettings = CollectorSettings()
     """Bounds of the collector."""
+    views: ViewSettings = ViewSettings()
+    """Bounds of the views that a device keeps for a cloud that asks for them."""
 
     @field_validator("upstream", "extensions", "trusted_keys", mode="before")
     @classmethod
@@ -187,5 +200,9 @@ class Settings(BaseSettings):
 @cache
 def setting_names() -> frozenset[str]:
     """Every environment variable that is a setting."""
-    own = {*Settings.model_fields, *(f"collector__{name}" for name in CollectorSettings.model_fields)}
+    nested: dict[str, type[BaseModel]] = {"collector": CollectorSettings, "views": ViewSettings}
+    own = {
+        *Settings.model_fields,
+        *(f"{table}__{name}" for table, kind in nested.items() for name in kind.model_fields),
+    }
     return frozenset(_PREFIX + name.upper() for name in own)

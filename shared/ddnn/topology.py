@@ -5,13 +5,14 @@ tier below, in a codec, sent always or when asked for; its features go up.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from ddnn.codec import Codec, codec_of, filled, trims
+from ddnn.levels import Pick
 from ddnn.picture import CHANNELS, Picture
 from ddnn.seal import Frozen
 from ddnn.types import Array, Exit, Tier
@@ -128,10 +129,14 @@ class Input(Frozen):
     what: What
     codec: str
     when: When  #: always: with the child's first message of an event. asked: only where the exit below is not sure.
+    most: int = Field(default=0, ge=0, le=_MOST_PLACES)  #: of so many children, those that tell most; 0: of all
+    pick: Pick = "sure"  #: which these are
+    mean_bytes: int = Field(default=0, ge=0, le=_MOST_VALUES)  #: of training events' rows; 0: as a sample has it
 
     def of_scores(self, codec: str) -> "Input":
-        """The same in another codec, if it is scores."""
-        return self.model_copy(update={"codec": codec}) if self.what == "scores" else self
+        """The same in another codec, if it is a device's scores."""
+        scores = (self.child, self.what) == (Tier.DEVICE, "scores")
+        return self.model_copy(update={"codec": codec}) if scores else self
 
 
 class SectionSpec(Frozen):
@@ -250,26 +255,26 @@ class Topology(Frozen):
         device: Features | Sequence[Features] | None,
         edge: Features | Sequence[Features] | None = None,
         *,
+        views_up: Sequence[Input] = (),
         files: Files | None = None,
         fusion: Mapping[Level, Fusion] | None = None,
     ) -> "Topology":
         """The paper's configurations: sections and exits follow from which features go up.
 
         `device`: what devices send, all alike or each its own; none: raw views go up, and the cloud's is the only
-        section. `edge`: what edges send; none: they have no section, and pass on what their devices send. `files`:
-        their usual names.
+        section. `edge`: what edges send; none: they have no section, they pass on. `views_up`: what the cloud takes.
         """
         device, edge = _each(device, len(views)), _each(edge, len(edges))
-        files = files or Files.usual(len(views) if device else 0, len(edges), section=bool(edge))
+        files = files or Files.usual(len(views) if device else 0, len(edges), section=bool(edge or views_up))
         view = Input(child=Tier.DEVICE, what="view", codec="view", when="always")
         scores = Input(child=Tier.DEVICE, what="scores", codec="float32", when="always")
         own = Input(child=Tier.DEVICE, what="features", codec=device[0].codec, when="asked") if device else None
         up = Input(child=Tier.EDGE, what="features", codec=edge[0].codec, when="always") if edge else None
-        rows: list[tuple[Tier, Exit, Sequence[str], Input, Sequence[Features]]] = [
-            (Tier.DEVICE, Exit.DEVICE, files.devices, view, device),
-            (Tier.EDGE, Exit.LOCAL, files.locals, scores, ()),
-            (Tier.EDGE, Exit.EDGE, files.edges, own or view, edge),
-            (Tier.CLOUD, Exit.CLOUD, [files.cloud], up or own or view, ()),
+        rows: list[tuple[Tier, Exit, Sequence[str], Sequence[Input], Sequence[Features]]] = [
+            (Tier.DEVICE, Exit.DEVICE, files.devices, [view], device),
+            (Tier.EDGE, Exit.LOCAL, files.locals, [scores], ()),
+            (Tier.EDGE, Exit.EDGE, files.edges, [own or view], edge),
+            (Tier.CLOUD, Exit.CLOUD, [files.cloud], views_up or [up or own or view], ()),
         ]
         return cls(
             devices=tuple(DeviceSpec(view=view) for view in views),
@@ -280,7 +285,7 @@ class Topology(Frozen):
                     index=index,
                     file=file,
                     exit=exit,
-                    inputs=(given,),
+                    inputs=tuple(given),
                     features=features[index] if features else None,
                 )
                 for tier, exit, names, given, features in rows
@@ -333,13 +338,20 @@ class Topology(Frozen):
         made = (each.features for each in self.sections if each.tier is tier and each.index == index and each.features)
         return next(made, None)
 
+    @property
+    def views(self) -> Input | None:
+        """The views that the cloud asks for, beyond what the tiers below make of them; none where it takes no views."""
+        taken = (given for each in self.sections for given in each.inputs)
+        return next((given for given in taken if (given.what, given.when) == ("view", "asked")), None)
+
     def sent(self, tier: Tier, when: When = "always") -> tuple[Input, ...]:
         """What a device or edge sends; an edge's first message has all that the cloud takes of its devices, too."""
-        above = [section for section in self.sections if _TIERS.index(section.tier) > _TIERS.index(tier)]
-        inputs = dict.fromkeys(given for section in above for given in section.inputs)
+        above = (section for section in self.sections if _TIERS.index(section.tier) > _TIERS.index(tier))
+        nearest = sorted(above, key=lambda section: section.exit.rank)  # what it takes is the lower level
+        inputs = dict.fromkeys(given for section in nearest for given in section.inputs)
         if tier is Tier.EDGE:
             return tuple(inputs) if when == "always" else ()
-        return tuple(given for given in inputs if given.child is tier and given.when == when)
+        return tuple(given for given in inputs if (given.child, given.when) == (tier, when))
 
     def codec(self, given: Input, child: int = 0) -> Codec:
         """The codec of what a section takes of child number `child`."""
@@ -347,16 +359,18 @@ class Topology(Frozen):
 
     def score_codec(self, exit: Exit) -> Codec:
         """The codec in which an exit's scores go up; every tier judges them as they arrive, so that all agree."""
-        named = (given.codec for each in self.sections for given in each.inputs if given.what == "scores")
+        inputs = (given for each in self.sections for given in each.inputs)
+        named = (given.codec for given in inputs if (given.child, given.what) == (Tier.DEVICE, "scores"))
         go_up = exit is Exit.DEVICE or (exit is not Exit.CLOUD and len(self.edges) > 1)
         return codec_of(next(named, "float32") if go_up else "float32")
 
     def with_scores(self, codec: str) -> "Topology":
         """The same network, the scores of which go up in another codec."""
-        sections = [
-            each.model_copy(update={"inputs": tuple(given.of_scores(codec) for given in each.inputs)})
-            for each in self.sections
-        ]
+        return self.with_inputs(lambda given: given.of_scores(codec))
+
+    def with_inputs(self, change: Callable[[Input], Input]) -> "Topology":
+        """The same network, each input of a section changed."""
+        sections = [each.model_copy(update={"inputs": tuple(map(change, each.inputs))}) for each in self.sections]
         return self.model_copy(update={"sections": tuple(sections)})
 
     def shape(self, given: Input, child: int, classes: int = 0) -> Shape:

@@ -37,18 +37,22 @@ class Messages:
         self._topology, self._classes = topology, classes
 
     def from_device(self, device: int, carried: Sequence[Input], *, answered: bool = False) -> Size:
-        """What a device sends its edge; `answered`: it has answered its caller itself."""
+        """What a device sends its edge, without the file if that is a view; `answered`: it has answered its caller."""
         tensors: dict[str, Array] = {given.what: self._row(given, device) for given in carried}
+        if self._topology.views in carried:
+            tensors["view"] = _emptied(tensors["view"])
         if answered:
             tensors["answered"] = np.ones(1, np.bool_)
         return _size({"device": device, "max_exit": Exit.CLOUD.value}, tensors)
 
     def from_edge(self, edge: int) -> Size:
-        """What an edge sends the cloud of an event that no exit below was sure of."""
+        """What an edge sends the cloud of an event that no exit below was sure of; of views that are files, none."""
         devices, tensors = self._topology.edges[edge].devices, dict[str, Array]()
         for given in self._topology.sent(Tier.EDGE):
             own = given.child is Tier.EDGE
             rows = [self._row(given, child) for child in ([edge] if own else devices)]
+            if given.when == "asked":
+                rows = [_emptied(row) for row in rows]
             if own or self._topology.rows(given, devices):
                 tensors[given.what] = np.concatenate(rows, axis=-1)
             else:
@@ -74,11 +78,28 @@ class Messages:
         body, _ = encode_response(answers_to_outputs([answer], need_features=by_edge), request)
         return Size(payload=0, body=len(body))
 
+    @property
+    def file(self) -> int:
+        """Usual bytes of the file that a view goes up as, if the cloud asks for such."""
+        given = self._topology.views
+        if given is None or self._topology.codec(given).datatype != "BYTES":
+            return 0
+        return given.mean_bytes or self._topology.bytes(given, 0, self._classes)
+
     def _row(self, given: Input, child: int) -> Array:
         return self._topology.codec(given, child).sample(self._topology.shape(given, child, self._classes))
 
     def _present(self, edge: int) -> Array:
         return np.ones((1, len(self._topology.edges[edge].devices)), np.bool_)
+
+
+def _emptied(row: Array) -> Array:
+    """A row of files, or of anything else as it is, without them."""
+    if row.dtype != np.object_:
+        return row
+    empty = np.empty(row.shape, np.object_)
+    empty[...] = b""
+    return empty
 
 
 def _size(parameters: Parameters, tensors: dict[str, Array]) -> Size:
@@ -103,35 +124,61 @@ class Crossed:
         self.payload[events] += size.payload
         self.body[events] += size.body
 
+    def add_files(self, bytes: Ints, places: int) -> None:
+        """Add what the files in a tensor of so many `places` take, (N,), to messages counted without them."""
+        digits = np.char.str_len((bytes + 4 * places).astype(str)) - len(str(4 * places))
+        self.payload[:] += bytes
+        self.body[:] += bytes + np.where(bytes > 0, digits, 0)
+
     def per_event(self) -> dict[str, float]:
         """The mean of each."""
         return {"payload": int(self.payload.sum()) / len(self.payload), "body": int(self.body.sum()) / len(self.body)}
 
 
 def crossings(
-    topology: Topology, classes: int, present: Bools, sure: Bools, settled: Ints, offload: Offload
+    topology: Topology,
+    classes: int,
+    present: Bools,
+    sure: Bools,
+    settled: Ints,
+    offload: Offload,
+    *,
+    asked: Bools | None = None,
+    view_bytes: Ints | None = None,
 ) -> tuple[Crossed, Crossed]:
     """What each event sends from its devices to their edges, and from the edges to the cloud.
 
     `present` (N, D) are the devices that took part, `sure` (N, D) those that answered themselves, `settled` (N, E) the
-    rank of the exit at which each edge settled its event, `NOBODY` where it sent it up or saw nothing.
+    rank of the exit at which each edge settled its event, `NOBODY` where it sent it up or saw nothing. Where the cloud
+    asks for views: `asked` (N, D) whose, by default the first ones', and their `view_bytes` (N, D), by default usual.
     """
     devices, cloud = Crossed.nothing(len(present)), Crossed.nothing(len(present))
     messages = Messages(topology, classes)
-    always, later = (topology.sent(Tier.DEVICE, when) for when in ("always", "asked"))
+    views, always = topology.views, topology.sent(Tier.DEVICE)
+    later = tuple(given for given in topology.sent(Tier.DEVICE, "asked") if given != views)
+    if views and asked is None:
+        asked = present & (present.cumsum(axis=1) <= (views.most or len(topology.devices)))
+    files = np.full(present.shape, messages.file) if view_bytes is None else view_bytes
     first = always if offload == "staged" else (*always, *later)
     for index, edge in enumerate(topology.edges):
         mine = settled[:, index]
-        asked = np.isin(mine, (NOBODY, Exit.EDGE.rank)) if offload == "staged" else np.zeros_like(present[:, 0])
+        more = np.isin(mine, (NOBODY, Exit.EDGE.rank)) if offload == "staged" else np.zeros_like(present[:, 0])
         for device in edge.devices:
             there, unsure = present[:, device], present[:, device] & ~sure[:, device]
             if len(topology.devices) > 1:  # a sure device that is alone is the local exit: nothing waits for it
                 devices.add(there & sure[:, device], messages.from_device(device, always, answered=True))
             devices.add(unsure, messages.from_device(device, first))
             if later:
-                devices.add(there & asked, messages.from_device(device, later))
+                devices.add(there & more, messages.from_device(device, later))
+            if views and asked is not None:
+                sent = asked[:, device] & (mine == NOBODY)
+                devices.add(sent, messages.from_device(device, (views,)))
+                devices.add_files(sent * files[:, device], 1)
         some = np.asarray(present[:, edge.devices].any(axis=1))
-        cloud.add(some & (mine == NOBODY), messages.from_edge(index))
+        up = some & (mine == NOBODY)
+        cloud.add(up, messages.from_edge(index))
+        if views and asked is not None:
+            cloud.add_files(up * (asked * files)[:, edge.devices].sum(axis=1), len(edge.devices))
         if len(topology.edges) > 1:
             for exit in Exit:  # the other edges' callers wait for what this one already answered
                 cloud.add(some & (mine == exit.rank), messages.answered(index, exit))

@@ -67,7 +67,9 @@ def decide(scores: Scores, policy: Policy, judged: Mapping[Exit, Judged] | None 
         p[rows] = each.probabilities[rows] if exit is Exit.CLOUD else each.probabilities[rows, place[rows]]
         if exit is Exit.DEVICE:
             present[rows] = devices == place[rows, None]
-        elif exit is not Exit.CLOUD:
+        elif exit is Exit.CLOUD:
+            present[rows] = scores.asked[rows]
+        else:
             present[rows] = under[rows, place[rows]]
     seen = scores.present.any(axis=1)
     return Decisions(

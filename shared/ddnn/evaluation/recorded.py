@@ -119,6 +119,7 @@ def check(scores: Scores, classes: int | None = None) -> None:
         "present": ((count, devices), np.bool_),
         "y": ((count,), np.int64),
         "y_dev": ((count, devices), np.int64),
+        "view_bytes": ((count, devices), np.int64),
     }
     if not count:
         raise BadData(f"{split}.y is empty; expected at least one event")
@@ -157,4 +158,7 @@ def _scores(archive: Archive, split: str, about: _About) -> Scores:
     arrays: dict[str, Any] = {exit.value: None for exit in Exit}
     for name in (*(exit.value for exit in about.topology.exits), "present", "y", "y_dev"):
         arrays[name] = _array(archive, f"{split}.{name}")
+    views = about.topology.views
+    if views and about.topology.codec(views).datatype == "BYTES":
+        arrays["view_bytes"] = _array(archive, f"{split}.view_bytes")
     return Scores(**arrays, topology=about.topology, source=about.splits[split].model_dump())

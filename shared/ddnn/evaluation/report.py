@@ -80,9 +80,8 @@ def overall(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, A
 
 def traffic(scores: Scores, decisions: Decisions, policy: Policy) -> dict[str, Any]:
     """Bytes on each link, per event, all devices together."""
-    devices, cloud = crossings(
-        scores.topology, scores.classes, scores.present, decisions.sure, decisions.settled, policy.offload
-    )
+    given = scores.topology, scores.classes, scores.present, decisions.sure, decisions.settled, policy.offload
+    devices, cloud = crossings(*given, asked=scores.asked, view_bytes=scores.view_bytes)
     views = np.array([spec.view.bytes for spec in scores.topology.devices])
     return {
         "device_to_edge": devices.per_event(),

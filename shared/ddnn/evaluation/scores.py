@@ -15,6 +15,7 @@ from ddnn.data import Dataset
 from ddnn.data.stored import at_once
 from ddnn.errors import BadData
 from ddnn.golden import taken, there
+from ddnn.levels import picked
 from ddnn.runtime import Section
 from ddnn.task import CLASSIFICATION, Task
 from ddnn.topology import SectionSpec, Topology
@@ -40,6 +41,8 @@ class Scores:
     topology: Topology
     source: Mapping[str, Any]  #: name, fingerprint and split of the data
     task: Task = CLASSIFICATION
+    view_bytes: Ints | None = None
+    """(N, D), what each view takes as it goes up, where the cloud asks for views and these differ in size."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -75,7 +78,7 @@ class Scores:
         if exit is Exit.DEVICE:
             return self.present.astype(np.int64)
         if exit is Exit.CLOUD:
-            return np.asarray(self.present.sum(axis=1))
+            return np.asarray(self.asked.sum(axis=1))
         return np.stack([self.present[:, edge.devices].sum(axis=1) for edge in self.topology.edges], axis=1)
 
     def take(self, rows: Ints) -> "Scores":
@@ -85,7 +88,16 @@ class Scores:
     def arrays(self) -> dict[str, Any]:
         """By name, every array that this network has: the scores of its exits, `present`, `y`, `y_dev`."""
         exits = {exit.value: self.of(exit) for exit in self.topology.exits}
-        return exits | {"present": self.present, "y": self.y, "y_dev": self.y_dev}
+        sizes = {} if self.view_bytes is None else {"view_bytes": self.view_bytes}
+        return exits | {"present": self.present, "y": self.y, "y_dev": self.y_dev} | sizes
+
+    @property
+    def asked(self) -> Bools:
+        """(N, D): whose views the cloud's answer is made of, if it takes views; else who took part."""
+        views = self.topology.views
+        if views is None or not views.most:
+            return self.present
+        return picked(self.of(Exit.DEVICE), self.present, views.most, views.pick)
 
     @property
     def under(self) -> Bools:
@@ -109,6 +121,7 @@ class Recorder:
         self._sections = {spec.file: Section(bundle.checked(spec.file)) for spec in self.topology.sections}
         self.below: dict[str, Array] = {f"view_{index}": view for index, view in enumerate(data.views)}
         """Views, and what the devices' sections say of them, as `ddnn.golden` names it."""
+        self._view_bytes = self._files()
         own = [spec for spec in self.topology.sections if spec.tier is Tier.DEVICE]
         for done, spec in enumerate(own):
             self._run(spec, self.below, np.arange(len(data)))
@@ -135,7 +148,9 @@ class Recorder:
         cloud = answers["cloud_scores"][:, 0]
         split = "+".join(map(str, np.unique(data.split)))
         source = {"data": data.name, "fingerprint": data.fingerprint, "split": split}
-        return Scores(device, local, edge, cloud, mask, data.y, data.y_dev, topology, source, self._task)
+        return Scores(
+            device, local, edge, cloud, mask, data.y, data.y_dev, topology, source, self._task, self._view_bytes
+        )
 
     def everything(self, present: Bools | None = None) -> dict[str, Array]:
         """What `scores` are made of, as `ddnn.golden` names it: `below`, and what all other sections say and send."""
@@ -146,6 +161,21 @@ class Recorder:
             if spec.tier is not Tier.DEVICE:
                 self._run(spec, answers, np.flatnonzero(there(topology, spec, mask).any(axis=1)))
         return answers
+
+    def _files(self) -> Ints | None:
+        """Make the files that views go up as, where they do, once for all masks; their sizes (N, D)."""
+        views = self.topology.views
+        if views is None or self.topology.codec(views).datatype != "BYTES":
+            return None
+        sizes, codec = np.zeros(self._data.present.shape, np.int64), self.topology.codec(views)
+        for device, view in enumerate(self._data.views):
+            files = np.empty(len(self._data), np.object_)
+            files[:] = codec.pack(np.zeros((1, *view.shape[1:]), np.uint8))[0]
+            for row in np.flatnonzero(self._data.present[:, device]):
+                files[row] = codec.pack(np.asarray(view[row : row + 1]))[0]
+                sizes[row, device] = len(files[row])
+            self.below[f"file_{device}"] = files
+        return sizes
 
     def _run(self, spec: SectionSpec, answers: dict[str, Array], rows: Ints) -> None:
         """Add to `answers` what a section says of the events at `rows`: its scores, its features as they are sent."""

@@ -21,13 +21,14 @@ from ddnn.export.proof import golden, prove, prove_rounding
 from ddnn.network import DDNN, NetworkConfig, Plan
 from ddnn.network.weights import packed, rounded
 from ddnn.policy import Policy
-from ddnn.topology import View
+from ddnn.topology import Topology, View
 
 __all__ = ["draft_bundle", "refuse_existing", "sample_bundle", "sample_data", "seal", "staged", "write_bundle"]
 
 GOLDEN_EVENTS: Final = 256
 GOLDEN_VALUES: Final = 2**22  #: of all their views, as every tier reads them when it starts…
 FEWEST_GOLDEN: Final = 24  #: …but so many events there are
+MEASURED: Final = 200  #: training events that sizes are measured on
 LIBRARIES: Final = ("ddnn", "torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -116,7 +117,7 @@ def draft_bundle(
     manifest = Manifest(
         name=name or data.name,
         classes=data.classes,
-        topology=network.topology,
+        topology=_sized(network.topology, data),
         files={},
         training=Training(
             command=command,
@@ -134,6 +135,21 @@ def draft_bundle(
         ),
     )
     return _Draft(folder, manifest, Policy(bundle=""))
+
+
+def _sized(topology: Topology, data: Dataset) -> Topology:
+    """The topology, with what views that the cloud asks for usually take: the mean over training events."""
+    views, rows = topology.views, np.flatnonzero(data.split == "train")
+    if views is None or topology.codec(views).datatype != "BYTES" or not len(rows):
+        return topology
+    codec, some = topology.codec(views), rows[np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).astype(np.int64)]
+    sizes = [
+        len(codec.pack(np.asarray(view[row : row + 1]))[0])
+        for index, view in enumerate(data.views)
+        for row in some[data.present[some, index]]
+    ]
+    sized = views.model_copy(update={"mean_bytes": round(float(np.mean(sizes))) if sizes else 0})
+    return topology.with_inputs(lambda given: sized if given == views else given)
 
 
 def seal(folder: Path, manifest: Manifest, policy: Policy | None = None) -> Bundle:

@@ -28,8 +28,8 @@ class _Graph(nn.Module):
         super().__init__()
         self.section, self.take, self.give = section, take, give
 
-    def forward(self, given: Tensor, *present: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        found = self.section(self.take(given), *present)
+    def forward(self, given: Tensor, *rest: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        found = self.section(self.take(given), *rest)
         if self.give is None:
             return found  # type: ignore[no-any-return]
         scores, cut = found
@@ -77,7 +77,7 @@ def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> nn.Module:
     given, features = spec.inputs[0], topology.features(spec.inputs[0].child)
     if given.what == "features" and features:
         take = _Decode(network.cut(given.child), len(topology.children(spec, given)), features.shape)
-    elif given.what == "view" and spec.tier is Tier.CLOUD:
+    elif given.what == "view" and given.when == "always" and spec.tier is Tier.CLOUD:
         take = _Views(network)
     return _Graph(section, take, network.cut(spec.tier).first(spec.features.values) if spec.features else None)
 

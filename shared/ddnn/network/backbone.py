@@ -93,7 +93,8 @@ def uncut(config: NetworkConfig, weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _tiers(config: NetworkConfig) -> list[Tier]:
-    there = {Tier.DEVICE: config.device_section, Tier.EDGE: config.edge_section, Tier.CLOUD: True}
+    cloud = config.cloud.takes == "features"  # else it has a network of its own
+    there = {Tier.DEVICE: config.device_section, Tier.EDGE: config.edge_section, Tier.CLOUD: cloud}
     return [tier for tier, section in there.items() if section]
 
 

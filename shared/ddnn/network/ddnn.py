@@ -10,12 +10,14 @@ from torch.nn import functional
 
 from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
+from ddnn.levels import picked
 from ddnn.network import batched
 from ddnn.network.backbone import Backbone
 from ddnn.network.normalise import Normalise, normaliser
 from ddnn.network.plan import Plan, Shape, Wanted
 from ddnn.network.quantise import Quantiser, quantiser
 from ddnn.network.sections import Blocks, Local, features_of, make_section
+from ddnn.network.views import OfViews
 from ddnn.topology import Features, Files, Fusion, Level, Topology
 from ddnn.types import Tier
 
@@ -45,7 +47,7 @@ class DDNN(nn.Module):
         config = plan.config
         self.plan = plan
         different = 1 if config.shared_weights else len(plan.views)
-        backbone = Backbone(config, plan.views[0], plan.classes) if config.backbone else None
+        backbone = Backbone(config, plan.seen(), plan.classes) if config.backbone else None
         wanted = [plan.device(index) for index in range(0 if plan.raw else different)]
         self.devices, each = _built(wanted, plan, backbone)
         below, lengths = _longest(each, len(plan.views))
@@ -61,9 +63,13 @@ class DDNN(nn.Module):
         wanted = [plan.edge(index, below or (), given) for index, given in enumerate(of_each)]
         self.edges, each_up = _built(wanted, plan, backbone)
         up, lengths_up = _longest(each_up, len(groups))
-        children = (up, len(groups), lengths_up) if up else (below, len(plan.views), lengths)
-        self.cloud = make_section(last := plan.cloud(*children), backbone)
-        features_of(self.cloud, last)
+        self.cloud: nn.Module
+        if config.cloud.takes == "views":
+            self.cloud = OfViews(plan)
+        else:
+            children = (up, len(groups), lengths_up) if up else (below, len(plan.views), lengths)
+            self.cloud = make_section(last := plan.cloud(*children), backbone)
+            features_of(self.cloud, last)
         self.cuts = nn.ModuleDict()
         """The quantiser between a tier's features and the tier above."""
         self._features: dict[Tier, Sequence[Features]] = {}
@@ -88,7 +94,10 @@ class DDNN(nn.Module):
         devices = 0 if self.plan.raw else len(self.plan.views)
         files = Files.usual(devices, len(self.plan.edges), section=len(self.edges) > 0, shared=config.shared_weights)
         features = (self._features.get(tier) for tier in (Tier.DEVICE, Tier.EDGE))
-        return Topology.tiered(self.plan.views, self.plan.edges, *features, files=files, fusion=fusion)
+        views_up = self.cloud.inputs(config) if isinstance(self.cloud, OfViews) else ()
+        return Topology.tiered(
+            self.plan.views, self.plan.edges, *features, views_up=views_up, files=files, fusion=fusion
+        )
 
     def cut(self, tier: Tier) -> Quantiser:
         """The quantiser of what a tier's sections give upward."""
@@ -105,7 +114,7 @@ class DDNN(nn.Module):
 
     def forward(self, views: Sequence[Tensor], present: Tensor, *, still: Still = None) -> Scored:
         """D views (B, *shape_i), present (B, D) → the scores of every exit; views may be what is `Still` already."""
-        return self.above(*self.below(views, still=still), present, still=still)
+        return self.above(*self.below(views, still=still), present, self.told(views, still=still), still=still)
 
     def below(self, views: Sequence[Tensor], *, still: Still = None) -> tuple[Tensor, Tensor]:
         """Device sections: D views (B, *shape_i) → scores (B, D, K), cuts (B, D, *cut); of raw views only the views."""
@@ -130,8 +139,19 @@ class DDNN(nn.Module):
         scores, cuts = zip(*(pairs[index] for index in range(len(views))), strict=True)
         return torch.stack(scores, dim=1), _side_by_side(cuts)
 
-    def above(self, scores: Tensor, cuts: Tensor, present: Tensor, *, still: Still = None) -> Scored:
-        """The upper sections, on what `below` gave."""
+    def told(self, views: Sequence[Tensor], *, still: Still = None) -> Tensor:
+        """What a cloud that takes views sees of D views (B, *shape), each by itself: (B, D, F); F = 0 without."""
+        if not isinstance(self.cloud, OfViews):
+            return views[0].new_zeros(len(views[0]), len(views), 0, dtype=torch.float32)
+        if still == "above":
+            return torch.stack([view[:, -self.cloud.pool.numbers :] for view in views], dim=1)
+        seen: Tensor = self.cloud.seen(self.cloud.arrived(torch.cat(list(views))))
+        return seen.reshape(len(views), -1, seen.shape[1]).transpose(0, 1)
+
+    def above(
+        self, scores: Tensor, cuts: Tensor, present: Tensor, told: Tensor | None = None, *, still: Still = None
+    ) -> Scored:
+        """The upper sections, on what `below` gave, and `told`."""
         if self.plan.raw:
             return Scored(None, None, None, self.cloud(cuts, present), None, None)
         groups: list[Any] = [list(group) for group in self.plan.edges]
@@ -147,16 +167,31 @@ class DDNN(nn.Module):
             _joined(edge, features[:, group], present[:, group], still)
             for edge, group in zip(self.edges, groups, strict=True)
         ]
+        if isinstance(self.cloud, OfViews):
+            assert told is not None
+            (edge_only,) = pairs
+            cloud = self._of_views(self.cloud, told, scores, edge_only, present)
+            return Scored(scores, torch.stack(local, 1), edge_only.unsqueeze(1), cloud, cuts, None)
         edge_scores, up = zip(*pairs, strict=True)
         edge_cuts = _side_by_side(up)
         cloud = self.cloud(self.cut(Tier.EDGE)(edge_cuts), self.alive(present))
         return Scored(scores, torch.stack(local, 1), torch.stack(edge_scores, 1), cloud, cuts, edge_cuts)
 
+    def _of_views(self, cloud: OfViews, told: Tensor, scores: Tensor, edge: Tensor, present: Tensor) -> Tensor:
+        """The cloud's scores, of the views of those devices that the edge would ask; the edge learns nothing of it."""
+        table = self.plan.config.cloud
+        if table.views:
+            some = picked(scores.detach().cpu().numpy(), present.cpu().numpy(), table.views, table.pick)
+            present = torch.from_numpy(some).to(present.device)
+        below = () if cloud.mix is None else (edge.detach().unsqueeze(1),)
+        return cloud.ended(told, *below, present)
+
     def _device(self, index: int, view: Tensor, still: Still) -> Any:
         device: Any = self.devices[index]
         if still == "above":
             numbers, shape = device.pool.numbers, self.above_device(index).shape
-            return device.head(view[:, :numbers]), view[:, numbers:].reshape(-1, *shape)
+            made = view[:, numbers : numbers + math.prod(shape)]
+            return device.head(view[:, :numbers]), made.reshape(-1, *shape)
         return device.ended(view) if still else device(view)
 
     def above_device(self, index: int) -> Any:

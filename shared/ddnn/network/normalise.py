@@ -43,6 +43,7 @@ class Normalise(nn.Module):
             self.register_buffer(name, None)
         self.spectrum = spectrum and len(view.shape) == 2
         self.floats = view.dtype != "UINT8"  # bytes are never missing
+        self.shrink: Shrink | None = None
 
     def declare(self, mean: Sequence[float], spread: Sequence[float]) -> None:
         """Set both for good, one number or one a channel: training events will not change them."""
@@ -56,6 +57,8 @@ class Normalise(nn.Module):
         x = (filled - self.mean) / self.spread
         if self.slopes is not None:
             x = torch.where(self.slopes.sum(dim=-1) > 0, self._curve(filled) - self._curve(self.mean), x)
+        if self.shrink is not None:
+            x = self.shrink(x)
         return torch.cat([x, magnitudes(x)], dim=2) if self.spectrum else x
 
     def filled(self, view: Tensor) -> Tensor:
@@ -89,10 +92,43 @@ class Normalise(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def normaliser(view: View, config: NetworkConfig) -> Normalise:
-    """The input normalisation of a view: as declared, as a built-in backbone expects bytes, or to be measured."""
+class Shrink(nn.Module):
+    """Images (B, C, H, W) → (B, C, size, size): each pixel a weighted mean of all that it covers, as Pillow's bilinear.
+
+    Two products with constant matrices: any size, and any ONNX runtime.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, height: int, width: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", _weights(height, size), persistent=False)
+        self.register_buffer("columns", _weights(width, size).T.contiguous(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows @ (x @ self.columns)
+
+
+def _weights(places: int, size: int) -> Tensor:
+    """(size, places), triangles as wide as two places of the smaller side."""
+    scale = places / size
+    middle = (torch.arange(size, dtype=torch.float64) + 0.5) * scale
+    away = (torch.arange(places, dtype=torch.float64) + 0.5 - middle[:, None]).abs() / max(scale, 1.0)
+    weights = (1 - away).clamp(min=0)
+    return (weights / weights.sum(dim=1, keepdim=True)).to(torch.float32)
+
+
+def normaliser(view: View, config: NetworkConfig, *, backbone: str | None = None, size: int = 0) -> Normalise:
+    """The input normalisation of a view: as declared, as a built-in backbone expects bytes, or to be measured.
+
+    `backbone`: another than the configuration's own; `size`: what images are shrunk to, 0 to nothing.
+    """
     made = Normalise(view, spectrum=config.spectrum, elements=config.normalise == "element")
-    mean, spread, built_in = config.input_mean, config.input_spread, BUILT_IN.get(config.backbone)
+    if size:
+        made.shrink = Shrink(view.shape[1], view.shape[2], size)
+    built_in = BUILT_IN.get(config.backbone if backbone is None else backbone)
+    mean, spread = config.input_mean, config.input_spread
     if built_in and not mean and view.dtype == "UINT8":
         mean, spread = (built_in.mean,), (built_in.spread,)
     if len(mean) not in (0, 1, view.shape[0]):

@@ -14,7 +14,7 @@ from ddnn.network.normalise import normaliser
 from ddnn.network.plan import Shape, Wanted
 from ddnn.types import Tier
 
-__all__ = ["Expand", "OfBackbone", "Reduce"]
+__all__ = ["Expand", "Head", "OfBackbone", "Pool", "Reduce", "hold_still"]
 
 Point = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -30,7 +30,7 @@ class OfBackbone(nn.Module):
         self.pool = Pool(shape, wanted.config.pool)
         self.pooled = not wanted.view and wanted.network.join == "pooled"
         if wanted.view:
-            self.normalise = normaliser(wanted.view, wanted.network)
+            self.normalise = normaliser(wanted.view, wanted.network, size=wanted.config.input_size)
         elif self.pooled:
             self.fusion = join(self.count, (self.pool.numbers,))
             self.maps = join(self.count, shape) if wanted.features and len(shape) > 1 else None
@@ -78,10 +78,8 @@ class OfBackbone(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As of any module, but batch norms of what does not learn stay as they are."""
         super().train(mode)
-        for module in self.body.modules() if mode else ():
-            weights = list(module.parameters())
-            if weights and not any(weight.requires_grad for weight in weights):
-                module.eval()
+        if mode:
+            hold_still(self.body)
         return self
 
     @property
@@ -200,6 +198,14 @@ class Expand(nn.Module):
         assert self.widen is not None
         children = self.arriving // weight.shape[1]
         _put(self.widen, (weight / children).repeat(1, children), bias)
+
+
+def hold_still(body: nn.Module) -> None:
+    """Keep the batch norms of what does not learn as they are."""
+    for module in body.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
 
 
 def _apart(x: Tensor, given: Tensor) -> Tensor:

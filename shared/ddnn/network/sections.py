@@ -50,7 +50,7 @@ class Blocks(nn.Module):
         config, plan = wanted.network, SectionPlan.of(wanted)
         self.plan = plan
         if wanted.view:
-            self.normalise = normaliser(wanted.view, config)
+            self.normalise = normaliser(wanted.view, config, size=wanted.config.input_size)
         else:
             self.fusion = FUSIONS[wanted.fusion](wanted.children, wanted.input, wanted.lengths)
         own, dense = wanted.config, plan.family == "dense"
@@ -106,7 +106,8 @@ class Foreign(nn.Module):
         if not isinstance(section, nn.Module):
             found = type(section).__name__
             raise BadConfig(f"{key} is {config.section!r}, which makes a {found}; expected a torch module")
-        self.normalise = normaliser(wanted.view, wanted.network) if wanted.view else None
+        size = wanted.config.input_size
+        self.normalise = normaliser(wanted.view, wanted.network, size=size) if wanted.view else None
         self.raw_view = bool(getattr(section, "raw_view", False))
         self.section = section
 

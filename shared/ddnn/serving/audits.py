@@ -3,20 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ddnn.drift import Alarm, Bucket, DriftMonitor, audited_exits, sampled
+from ddnn.levels import picked
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.event import Event, Holder
 from ddnn.serving.ledger import scores_behind
 from ddnn.serving.metrics import AuditResult, Metrics
 from ddnn.serving.request import AUDIT_S
-from ddnn.topology import Topology
+from ddnn.topology import Input, Topology
 from ddnn.types import Answer, Array, Exit, Tier
+from ddnn.wire import DATATYPES
 
 __all__ = ["Audits"]
 
@@ -28,8 +30,8 @@ class _Awaited:
     """The copy of an answered event whose features have been asked for."""
 
     copy: Event
-    missing: set[int]  #: places whose features have not come
-    features: Array  #: (places, …), rows as they are sent, zero in absent places
+    missing: set[int]  #: places whose features, or views, have not come
+    inputs: dict[str, Array]  #: of each, (places, …), rows as they are sent, nothing in absent places
     timer: asyncio.TimerHandle
 
 
@@ -44,7 +46,8 @@ class Audits:
         mine = frozenset(exit for exit in all_exits if (exit is Exit.DEVICE) == (tier is Tier.DEVICE))
         self._exits, self._everywhere = mine if upward else frozenset[Exit](), all_exits
         self._control, self._metrics = control, metrics
-        self._sent, self._most = topology.features(Tier.DEVICE), most
+        self._topology, self._most = topology, most
+        self._levels = tuple(given.what for given in topology.sent(Tier.DEVICE, "asked"))
         self._awaited: dict[bytes, _Awaited] = {}
         self._under_way: dict[Event, Answer] = {}  # each audit, with the answer that was given
         self._monitored = control.policy
@@ -83,7 +86,7 @@ class Audits:
                 continue
             if not self._has_room(event) or not self._bucket.take():
                 self._count(event.best.exit, "skipped")
-            elif "features" in event.inputs:
+            elif self._whole(event):
                 ready.append(copy := event.audit(to=to))
                 self._under_way[copy] = event.best
             else:
@@ -91,13 +94,14 @@ class Audits:
                 event.best = replace(event.best, need_features=True)
         return ready
 
-    def take(self, event: bytes | None, place: int, features: Array) -> Event | None:
-        """Take features of an answered event that were asked for; its copy, to go up, where these were the last."""
+    def take(self, event: bytes | None, place: int, inputs: Mapping[str, Array]) -> Event | None:
+        """Take what was asked for of an answered event; its copy, to go up, where this was the last."""
         awaited = self._awaited.get(event) if event is not None else None
-        if awaited is None or event is None or place not in awaited.missing:
+        if awaited is None or event is None or place not in awaited.missing or not inputs.keys() >= {*self._levels}:
             return None
         awaited.missing.discard(place)
-        awaited.features[place] = features
+        for name, rows in awaited.inputs.items():
+            rows[place] = inputs[name][0]
         if awaited.missing:
             return None
         awaited.timer.cancel()
@@ -105,7 +109,11 @@ class Audits:
         if len(self._under_way) >= self._most:
             self._count(awaited.copy.best.exit, "skipped")
             return None
-        awaited.copy.inputs["features"] = awaited.features
+        copy = awaited.copy
+        copy.inputs |= awaited.inputs
+        if views := self._topology.views:
+            here = copy.inputs["present"]
+            copy.inputs["shown"] = picked(copy.inputs["scores"], here, views.most, views.pick)
         self._under_way[awaited.copy] = awaited.copy.best
         return awaited.copy
 
@@ -155,7 +163,11 @@ class Audits:
         share = event.rule.policy.audits.share
         if event.best.exit not in self._exits or not self._by_policy(event):
             return False
-        return ("features" in event.inputs or event.id is not None) and sampled(event.id, share)
+        return (self._whole(event) or event.id is not None) and sampled(event.id, share)
+
+    def _whole(self, event: Event) -> bool:
+        """Whether all is here that the tiers above may want."""
+        return all(name in event.inputs for name in self._levels)
 
     def _by_policy(self, event: Event) -> bool:
         """Whether an event is decided as the policy in force promises: not by options of its own."""
@@ -164,17 +176,27 @@ class Audits:
         return not own and (event.rule is self._control.rule or event.rule.policy == policy)
 
     def _has_room(self, event: Event) -> bool:
-        if "features" in event.inputs:
+        if self._whole(event):
             return len(self._under_way) < self._most
         return len(self._awaited) < self._most and event.id not in self._awaited
 
     def _await_features(self, event: Event, to: Holder) -> None:
-        id, places, sent = event.id, event.inputs["present"], self._sent
+        id, places = event.id, event.inputs["present"]
         assert id is not None  # `_picked` has seen to it
-        assert sent is not None
         timer = asyncio.get_running_loop().call_later(AUDIT_S, self._forget, id)
-        features = np.repeat(sent.coded.sample(sent.shape), len(places), axis=0)
-        self._awaited[id] = _Awaited(event.audit(to=to), set(np.flatnonzero(places).tolist()), features, timer)
+        inputs: dict[str, Array] = {
+            given.what: self._nothing(given, len(places)) for given in self._topology.sent(Tier.DEVICE, "asked")
+        }
+        self._awaited[id] = _Awaited(event.audit(to=to), set(np.flatnonzero(places).tolist()), inputs, timer)
+
+    def _nothing(self, given: Input, places: int) -> Array:
+        """A row for each place, without anything in it."""
+        features, codec = self._topology.features(given.child), self._topology.codec(given)
+        whole = features.shape if features and given.what == "features" else self._topology.devices[0].view.shape
+        rows = np.zeros((places, *codec.wire_shape(whole)), DATATYPES[codec.datatype])
+        if codec.datatype == "BYTES":
+            rows[:] = b""
+        return rows
 
     def _forget(self, event: bytes) -> None:
         self._count(self._awaited.pop(event).copy.best.exit, "failed")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddnn.serving.event import Contribution, Event
+from ddnn.topology import Input
 from ddnn.types import Array, Ints
 
-__all__ = ["Children", "Place", "fill"]
+__all__ = ["Children", "Place", "fill", "fill_views"]
 
 Place = slice | Ints  #: where a child's rows go in the fusion of its tier
 
@@ -22,6 +23,7 @@ class Children:
     devices: Sequence[int]  #: all devices below
     event_bytes: int  #: what an event's tensors may grow to, when all have sent all
     patience: int = 1  #: times as long as the policy or the request says are children waited for
+    views: Input | None = None  #: what the cloud takes of their views, if it asks for them
 
 
 def fill(event: Event, parts: Mapping[int, Contribution], children: Children) -> None:
@@ -37,11 +39,17 @@ def fill(event: Event, parts: Mapping[int, Contribution], children: Children) ->
         event.inputs[name] = _spread({child: part.inputs[name] for child, part in parts.items()}, children)
 
 
+def fill_views(event: Event, parts: Mapping[int, Contribution], children: Children) -> None:
+    """Spread views over the places that they have above; who took part below stays as it was, `shown` says whose."""
+    event.inputs["view"] = _spread({child: part.inputs["view"] for child, part in parts.items()}, children)
+    event.inputs["shown"] = _spread({child: part.present for child, part in parts.items()}, children)
+
+
 def _spread(rows: Mapping[int, Array], children: Children) -> Array:
     first = next(iter(rows.values()))
     spread = np.zeros((children.width, *first.shape[1:]), first.dtype)
     if first.dtype == np.object_:
-        spread[:] = first[0]  # nothing is no file: an absent child has another's, masked out
+        spread[:] = b""  # no file, and no bytes, for an absent child
     for child, part in rows.items():
         spread[children.places[child]] = part
     return spread

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from ddnn.errors import DDNNError, Overloaded
 from ddnn.serving import claims
-from ddnn.serving.children import Children, Place, fill
+from ddnn.serving.asking import Asking, whom
+from ddnn.serving.children import Children, Place, fill, fill_views
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution, Event, Reply, State
@@ -44,7 +45,8 @@ class Collector:
         self._open: dict[bytes, Event] = {}
         self._held: OrderedDict[bytes, Event] = OrderedDict()
         self._left: dict[Event, None] = {}  # those that no caller waits for any more, in that order
-        self._asked: dict[tuple[bytes, int], Event] = {}  # which event waits for a child's features
+        self._asking = Asking(self._row)
+        self._asked = self._asking.events
         carried = engine.offload.carries if engine.offload else ()
         self._fused = {name for step in engine.steps for name in step.needs}.union(carried)
         self._ready: list[Event] = []
@@ -131,20 +133,25 @@ class Collector:
         if event.state is State.GATHERING and (not event.timer or self._due(event, reply) < event.due):
             self._look_later(event)
 
-    def ask(self, event: Event) -> None:
-        """Ask the children that took part for features; the wait begins once the last of them has heard of it."""
+    def ask(self, event: Event, what: str = "features") -> None:
+        """Ask the children that took part for a level; the wait begins once the last of them has heard of it."""
         event.to(State.ASKING)
         if self._gave_up:
             event.degrade("draining")
             return
+        if event.wanted != what:
+            self._asking.forget(event)
+            event.wanted, event.featured = what, {}
         waiting = {reply.child for reply, _ in event.replies}
-        unfeatured = (event.contributions.keys() & waiting) - event.featured.keys()
+        unfeatured = whom(event, event.contributions.keys() & waiting, self.children) - event.featured.keys()
         if not unfeatured:
             self._featured(event)
             return
         self._start_timer(event, event.left() / 2, self._featured)
+        for child in (event.contributions.keys() & waiting) - event.featured.keys() - unfeatured:
+            self._asking.spare(event, child)
         for child in unfeatured:
-            self._ask_child(event, child)
+            self._asking.ask(event, child)
 
     def delivered(self, event: Event, child: int) -> None:
         """The reply that asks `child` for its features is on its way."""
@@ -160,9 +167,7 @@ class Collector:
         """Keep what was answered for late contributions; what failed begins anew when it is tried again."""
         id = (event.parted_from or event).id
         assert id is not None
-        for child in event.asked:
-            if self._asked.get((id, child)) is event:
-                del self._asked[id, child]
+        self._asking.forget(event)
         if event.parted_from:
             self._engine.settled(event)
             return
@@ -230,8 +235,9 @@ class Collector:
     def _add(self, event: Event, part: Contribution, said: int, now: float) -> None:
         if part.child in event.contributions:
             waits = any(reply.child == part.child for reply, _ in event.replies)
-            if event.state is State.ASKING and part.child not in event.featured and waits:
-                self._ask_child(event, part.child)
+            wanted = event.wanted != "view" or part.child in event.asked
+            if event.state is State.ASKING and part.child not in event.featured and waits and wanted:
+                self._asking.ask(event, part.child)
             return
         if event.state is not State.GATHERING:
             if part.child not in event.contents:
@@ -256,19 +262,19 @@ class Collector:
             event.tell(part.child, self._row(event))
             return
         for each in filter(None, (event, self._open.get(id))):  # parted events have what is sent once
-            if each.state in (State.GATHERING, State.ASKING) and part.child in each.contributions:
+            if each.state not in (State.GATHERING, State.ASKING) or part.child not in each.contributions:
+                continue
+            if each.wanted in part.inputs:
                 each.featured.setdefault(part.child, part)
-                if each.state is State.ASKING and each.asked <= each.featured.keys():
-                    self._featured(each)
-
-    def _ask_child(self, event: Event, child: int) -> None:
-        """Tell those that ask for `child` that its features are wanted."""
-        id = (event.parted_from or event).id
-        assert id is not None
-        event.asked.add(child)
-        event.unheard.add(child)
-        self._asked[id, child] = event
-        event.tell(child, self._row(event, need_features=True))
+            elif part.child not in each.asked:
+                continue
+            elif part.inputs:  # the level before, which has come late
+                self._asking.ask(each, part.child)
+                continue
+            else:  # it no longer has it
+                each.asked.discard(part.child)
+            if each.state is State.ASKING and each.asked <= each.featured.keys():
+                self._featured(each)
 
     def _due(self, event: Event, reply: Reply) -> float:
         """Loop time until which a caller wants children to be waited for."""
@@ -311,7 +317,7 @@ class Collector:
         if event.featured:
             self._go_on(event, event.featured)
         else:
-            event.degrade("no_features")
+            event.degrade("no_views" if event.wanted == "view" else "no_features")
 
     def _wait_for_features(self, event: Event) -> None:
         self._start_timer(event, max(event.rule.policy.wait_ms / 1000, _ROUND_TRIP_S), self._featured)
@@ -319,7 +325,7 @@ class Collector:
     def _go_on(self, event: Event, parts: Mapping[int, Contribution]) -> None:
         """Hand the event on as `parts` make it, together with all that become complete in this turn of the loop."""
         event.stop_timer()
-        fill(event, parts, self.children)
+        (fill_views if event.state is State.ASKING and event.wanted == "view" else fill)(event, parts, self.children)
         if event.unwanted:
             event.settle(replace(event.best, label=-1, degraded_reason="gone"))
             return

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -50,7 +50,8 @@ class Step:
         for given in spec.inputs:
             child, features = topology.children(spec, given)[0], topology.features(given.child)
             codec = topology.codec(given, child)
-            if codec.name not in ("view", "float32") and given.what != "scores":  # which are unpacked as they come
+            as_they_come = given.what == "scores" or codec.datatype == "BYTES"
+            if codec.name not in ("view", "float32") and not as_they_come:
                 shape = features.shape if features and given.what == "features" else topology.shape(given, child)
                 unpack[given.what] = partial(codec.unpack, shape=shape)
         needs = tuple(given.what for given in spec.inputs)
@@ -141,9 +142,12 @@ class Engine:
         if self.offload:
             await self.offload.close()
 
-    def ask(self, event: Event) -> None:
-        """No child can be asked for the features of an event of its own."""
-        event.degrade("no_features")
+    def ask(self, event: Event, what: str) -> None:
+        """Of an event of its own the child sends everything once more, with the view; features came at once."""
+        if what == "view":
+            event.settle(replace(event.best, label=-1, need_features=True))
+        else:
+            event.degrade("no_features")
 
     def settled(self, event: Event) -> None:
         """Count, audit and keep an event's answer; that of an audit is only compared."""
@@ -179,12 +183,12 @@ class Engine:
                 continue
             if needs is None:
                 event.degrade("no_upstream")
-            elif all(name in event.inputs for name in needs):
+            elif not (missing := [name for name in needs if name not in event.inputs]):
                 ready.append(event)
             elif step is None and self.offload and self.offload.budget and not self.offload.budget.affords(event):
-                event.degrade("budget")  # before its features cost the devices anything
+                event.degrade("budget")  # before what is missing costs the devices anything
             else:
-                event.holder.ask(event)
+                event.holder.ask(event, missing[0])
         if ready and step:
             self.queues[at].put(ready)
         elif ready:

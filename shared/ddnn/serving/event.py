@@ -21,7 +21,7 @@ class State(StrEnum):
 
     GATHERING = "gathering"  #: its children's contributions are awaited; only at a tier that joins, with an event id
     DECIDING = "deciding"  #: it waits for a section, or is in it
-    ASKING = "asking"  #: features are awaited of the children that took part
+    ASKING = "asking"  #: features, or views, are awaited of children that took part
     OFFLOADED = "offloaded"  #: it is on its way to the tier above and back
     ANSWERED = "answered"  #: it has its answer, and every reply has been given
     HELD = "held"  #: answered, and kept for late contributions
@@ -36,14 +36,14 @@ TRANSITIONS: Final[tuple[tuple[State, State, str, str, str], ...]] = (
     (State.GATHERING, State.ANSWERED, "complete, and its callers have left: `gone`", "collector", ""),
     (State.GATHERING, State.ANSWERED, "its callers have left, and its room is needed: `gone`", "collector", ""),
     (State.DECIDING, State.ANSWERED, "an exit here is sure, or a child was; `max_exit` is reached", "engine", ""),
-    (State.DECIDING, State.ASKING, "unsure, and features are missing for what comes next", "engine", ""),
+    (State.DECIDING, State.ASKING, "unsure, and features or views are missing for what comes next", "engine", ""),
     (State.DECIDING, State.OFFLOADED, "unsure at the last exit here, or there is none", "engine", ""),
     (State.DECIDING, State.ANSWERED, "`no_upstream`, `no_features`, `budget`, `error`", "engine", ""),
     (State.DECIDING, State.ANSWERED, "`deadline`, or it will have passed after the section", "queue", "own"),
     (State.DECIDING, State.ANSWERED, "the last caller has left: `gone`", "caller", ""),
-    (State.ASKING, State.DECIDING, "features of all that took part came", "collector", ""),
+    (State.ASKING, State.DECIDING, "those of all that were asked came", "collector", ""),
     (State.ASKING, State.DECIDING, "the feature timeout passed, with those that came", "timer", "feature timeout"),
-    (State.ASKING, State.ANSWERED, "it passed, and none came: `no_features`", "timer", "feature timeout"),
+    (State.ASKING, State.ANSWERED, "it passed, and none came: `no_features`, `no_views`", "timer", "feature timeout"),
     (State.ASKING, State.ANSWERED, "it passed, and the callers have left: `gone`", "timer", "feature timeout"),
     (State.ASKING, State.ANSWERED, "the drain is over: `draining`", "service", "`DDNN_DRAIN_S`"),
     (State.OFFLOADED, State.ANSWERED, "an answer from above, or the reason why there is none", "offload", "upward"),
@@ -69,12 +69,14 @@ class Contribution:
     devices: Bools  #: [D], who took part
     answered: Exit | None = None  #: where the child was sure: its caller has that answer
     policy_version: int | None = None  #: the child's policy where it was sure, if it said so
-    second: bool = False  #: features that were asked for; the child has contributed before
+    second: bool = False  #: what was asked for; without inputs, the child no longer has it
 
     @property
     def content(self) -> int:
         """Tells what the child says from anything else it might say, for the life of this process."""
-        name = "scores" if "scores" in self.inputs else next(iter(self.inputs))
+        name = "scores" if "scores" in self.inputs else next(iter(self.inputs), "")
+        if not name:
+            return 0
         rows = self.inputs[name]
         return hash((name, tuple(rows.ravel().tolist()) if rows.dtype == np.object_ else rows.tobytes()))
 
@@ -177,8 +179,8 @@ class Charge:
 class Holder(Protocol):
     """What holds open events: the engine those of one caller, the collector those that are joined."""
 
-    def ask(self, event: "Event") -> None:
-        """Features are missing."""
+    def ask(self, event: "Event", what: str) -> None:
+        """Features, or views, are missing."""
 
     def settled(self, event: "Event") -> None:
         """The event has its answer."""
@@ -210,8 +212,10 @@ class Event:
     held_since: float = 0.0  #: loop time of its answer
     contributions: dict[int, Contribution] = field(default_factory=dict)  #: each child's first
     contents: dict[int, int] = field(default_factory=dict)  #: what each child has said, those that came late too
-    featured: dict[int, Contribution] = field(default_factory=dict)  #: of those what has features
-    asked: set[int] = field(default_factory=set)  #: children that are asked for features
+    wanted: str = "features"  #: the level that children are asked for: `features`, then `view`
+    featured: dict[int, Contribution] = field(default_factory=dict)  #: of each child, what has that
+    asked: set[int] = field(default_factory=set)  #: children that are asked for it
+    spared: set[int] = field(default_factory=set)  #: children that are not, and have heard that they only wait
     unheard: set[int] = field(default_factory=set)  #: of those which have not heard of it yet
     parted_from: "Event | None" = None  #: the event with the id, which goes on for others
     shared: bool = False  #: once held, whether children that took no part are given its answer
@@ -267,6 +271,7 @@ class Event:
             judged=dict(self.judged),
             stages=list(self.stages),
             asked=set(),
+            spared=set(),
             unheard=set(),
             timer=None,
             deadline=0.0,
@@ -340,7 +345,7 @@ class Event:
         # Replies and the ledger still refer to what was here: another takes its place, and nothing is cleared.
         self.inputs, self.contributions, self.featured, self.stages, self.judged = {}, {}, {}, [], {}
         self.best, self.options, self.upper_timings = self.answer or self.best, _NO_OPTIONS, []
-        self.asked, self.unheard = set(), set()
+        self.asked, self.spared, self.unheard = set(), set(), set()
 
     def stop_timer(self) -> None:
         if self.timer:

@@ -35,7 +35,7 @@ _SECONDS: Final = tuple(digit * 10.0**power for power in range(-5, 2) for digit 
 _SIZES: Final = tuple(2**n for n in range(11))
 _SHARES: Final = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
-_WHY: Final = ("sure", *REASONS, "no_features", "no_upstream", "gone", "draining", "reused", "budget")
+_WHY: Final = ("sure", *REASONS, "no_features", "no_views", "no_upstream", "gone", "draining", "reused", "budget")
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "499", "500", "503", "504")
 STAGES: Final = ("receive", "decode", "picture", "collect", "queue", "decide", "uplink", "encode", "send")
 """Parts of a request besides the sections, which go by their exits' names."""
@@ -75,6 +75,7 @@ class Metrics:
         self.reused = count(
             "event_ids_reused_total", "Ids used again for something else", outcome=("new_event", "refused")
         )
+        self.views_dropped = count("views_dropped_total", "Views not kept until their event was closed")
         self.late = count("deadline_exceeded_total", "Deadlines that passed", where=("uplink", "answer"))
         self.dropped_lines = count("log_dropped_total", "Lines of the log that nothing read in time")
         self.contributors = histogram("fusion_contributors", "Devices that took part in an event", _SIZES)

@@ -25,10 +25,11 @@ from ddnn.serving.collector import Collector
 from ddnn.serving.control import Follower, PolicyControl, PolicyFile
 from ddnn.serving.engine import Engine, Step
 from ddnn.serving.ledger import Ledger
-from ddnn.serving.memory import within_memory
+from ddnn.serving.memory import REQUESTS, within_memory
 from ddnn.serving.metrics import CIRCUIT, Metrics
 from ddnn.serving.offload import Offload
 from ddnn.serving.openapi import MODEL, VERSION
+from ddnn.serving.pictures import Decoder, in_text
 from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
 from ddnn.settings import Settings
 from ddnn.signing import TrustedKeys
@@ -209,12 +210,17 @@ class Service(ABC):
         accounts: Accounts | None = None,
         need_features: bool = False,
         class_names: Sequence[str] = (),
+        decoder: Decoder | None = None,
     ) -> None:
         """`inputs` are what it takes, `example` a request that it answers; `need_features`: its answers may say so.
 
         With `class_names` its answers name their class, too; `accounts` are those of its escalation budget.
         """
         self.parts, self.engine, self.collector, self.accounts = parts, engine, collector, accounts
+        files = any(spec.unpack for spec in inputs)  # views that come as files
+        self.decoder = decoder
+        if files and not decoder:
+            self.decoder = Decoder(most_bytes=parts.settings.max_in_flight_bytes or REQUESTS)
         self.tier, self.bundle, self.settings = parts.tier, parts.bundle, parts.settings
         self.metrics, self.control, self.uplink = parts.metrics, parts.control, parts.uplink
         self.identity, self.trail = parts.identity, parts.trail
@@ -224,7 +230,7 @@ class Service(ABC):
         self.outputs = tuple(
             answer_tensors(parts.classes, parts.devices, need_features=need_features, named=bool(class_names))
         )
-        body, _ = encode_request(example[0], parameters=example[1], binary=False, binary_output=False)
+        body, _ = encode_request(in_text(example[0]), parameters=example[1], binary=False, binary_output=False)
         self.request_example: dict[str, Any] = orjson.loads(body)
         self.follower: Follower | None = None
         if parts.uplink:
@@ -258,7 +264,7 @@ class Service(ABC):
     @property
     def queues(self) -> Sequence[Queue]:
         """All that an event may wait in here."""
-        return self.engine.queues
+        return (*self.engine.queues, self.decoder) if self.decoder else self.engine.queues
 
     @property
     def draining(self) -> bool:
@@ -307,6 +313,8 @@ class Service(ABC):
         if self.collector:
             self.collector.close()
         await self.engine.close()
+        if self.decoder:
+            self.decoder.close()
         if self.uplink:
             await self.uplink.aclose()
         self.trail.note("stop", "system")

@@ -18,6 +18,7 @@ from ddnn.data import Dataset
 from ddnn.network import DDNN, Still
 from ddnn.network.pieces import Expand, OfBackbone, Reduce
 from ddnn.network.quantise import Quantiser, Sign
+from ddnn.network.views import OfViews
 from ddnn.training.config import TrainingConfig
 from ddnn.types import Array, Ints, Tier
 
@@ -50,7 +51,7 @@ def fit_cuts(network: DDNN, data: Dataset, config: TrainingConfig, seed: int) ->
             torch.from_numpy(view[mask]).to(place) for view, mask in zip(events.views, events.present.T, strict=True)
         ]
         _fit(list(map(_Link, devices, above, seen)), network.cut(Tier.DEVICE), config)
-        edges = [edge for edge in network.edges if isinstance(edge, OfBackbone)]
+        edges = [edge for edge in network.edges if isinstance(edge, OfBackbone) and edge.reduce is not None]
         if edges:
             links = map(_Link, edges, [network.cloud] * len(edges), _joined(network, events))
             _fit(list(links), network.cut(Tier.EDGE), config)
@@ -79,9 +80,12 @@ def still(network: DDNN, data: Dataset, config: TrainingConfig) -> tuple[Dataset
     whole = network.plan.config.learn == "nothing" and all(
         isinstance(each, OfBackbone) and each.pooled for each in uppers
     )
-    if whole and values * (pieces[0].pool.numbers + math.prod(uppers[0].shape)) <= ROOM:
+    cloud = network.cloud if isinstance(network.cloud, OfViews) else None
+    told = cloud.pool.numbers if cloud and cloud.still else 0
+    numbers = pieces[0].pool.numbers + math.prod(uppers[0].shape) + told
+    if whole and not (cloud and not cloud.still) and values * numbers <= ROOM:
         return _made(network, data, learnt), "above"
-    if values * math.prod(pieces[0].shape) <= ROOM:
+    if not cloud and values * math.prod(pieces[0].shape) <= ROOM:
         return _seen(network, data, learnt), "device"
     return data, None
 
@@ -217,7 +221,10 @@ def _each(network: DDNN, data: Dataset, rows: Ints, index: int, quantiser: Quant
         seen = device.seen(torch.from_numpy(view).to(place))
         if quantiser is not None:
             made = network.above_device(index).alone(quantiser(device.reduce(seen)))
-            seen = torch.cat([device.pool(seen), made.flatten(1)], dim=1)
+            parts = [device.pool(seen), made.flatten(1)]
+            if isinstance(network.cloud, OfViews):
+                parts.append(network.cloud.seen(network.cloud.arrived(torch.from_numpy(view).to(place))))
+            seen = torch.cat(parts, dim=1)
         found.append(seen.cpu())
     return np.asarray(torch.cat(found).numpy())
 

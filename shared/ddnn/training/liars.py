@@ -20,7 +20,8 @@ def scored_with_liars(
     if not share or not len(network.devices):
         return network(views, present, still=still)  # type: ignore[no-any-return]
     scores, cuts = network.below(views, still=still)
-    return network.above(*lie(scores, cuts, share), present, still=still)._replace(device=scores)
+    told = network.told(views, still=still)
+    return network.above(*lie(scores, cuts, share), present, told, still=still)._replace(device=scores)
 
 
 def lie(scores: Tensor, cuts: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -83,9 +83,11 @@ def validate(
     device exits, which lose nothing with another device, it is their mean. Views may be what is `Still` already.
     """
     network.eval()
-    parts = [(*network.below(views, still=still), *labels) for views, *labels in events]
-    scores, cuts, y, y_dev, present = (torch.cat(part) for part in zip(*parts, strict=True))
-    whole = _above(network, scores, cuts, present, still)
+    parts = [
+        (*network.below(views, still=still), network.told(views, still=still), *labels) for views, *labels in events
+    ]
+    scores, cuts, told, y, y_dev, present = (torch.cat(part) for part in zip(*parts, strict=True))
+    whole = _above(network, scores, cuts, present, told, still)
     found: dict[str, Any] = {"device": None, **_fused(whole, y)}
     if whole.device is not None:
         seen = (y_dev >= 0) & present
@@ -99,7 +101,7 @@ def validate(
         without = present.clone()
         without[:, device] = False
         some = without.any(dim=1) & ((rows + device) % apart == 0)
-        one_lost.append(_fused(_above(network, scores[some], cuts[some], without[some], still), y[some]))
+        one_lost.append(_fused(_above(network, scores[some], cuts[some], without[some], told[some], still), y[some]))
     found["cloud_one_lost"] = [lost_one["cloud"] for lost_one in one_lost]
     if by is Exit.DEVICE:
         return {**found, "score": sum(found["device"]) / devices}
@@ -109,11 +111,11 @@ def validate(
     return {**found, "score": (found[by.value] + sum(kept) / len(kept)) / 2}
 
 
-def _above(network: DDNN, scores: Tensor, cuts: Tensor, present: Tensor, still: Still) -> Scored:
+def _above(network: DDNN, scores: Tensor, cuts: Tensor, present: Tensor, told: Tensor, still: Still) -> Scored:
     """The upper sections, on as many events at a time as their values leave room for."""
     step = max(at_once([cuts], len(cuts)), 1)
     rows = [slice(start, start + step) for start in range(0, max(len(cuts), 1), step)]
-    parts = [network.above(scores[some], cuts[some], present[some], still=still) for some in rows]
+    parts = [network.above(scores[some], cuts[some], present[some], told[some], still=still) for some in rows]
     return Scored._make(None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
 
 

@@ -17,6 +17,7 @@ from ddnn.data.moments import SIDES, TINY, finite_moments, finite_quantiles, hea
 from ddnn.data.stored import in_file
 from ddnn.network import DDNN
 from ddnn.network.normalise import Normalise
+from ddnn.network.views import OfViews
 from ddnn.types import Array, Floats, Ints
 
 __all__ = ["fit_inputs"]
@@ -40,6 +41,8 @@ def fit_inputs(network: DDNN, data: Dataset) -> None:
     for normalise, seen in parts.items():
         if any(len(rows) for _, rows in seen) and not normalise.declared:
             _fit(normalise, seen, bend=network.plan.config.tails == "bend")
+    if isinstance(network.cloud, OfViews) and not network.cloud.normalise.declared:  # which sees the same views
+        network.cloud.normalise.load_state_dict(network.inputs[0].state_dict())
 
 
 def _fit(normalise: Normalise, seen: list[Part], *, bend: bool) -> None:

@@ -133,7 +133,8 @@ class CostModel:
         if self.kind == "latency":
             profile = self.profile or Profile.instant(scores.topology)
             return _Fleet(scores, offload, self.links, profile).waited(sure, settled)
-        both = crossings(scores.topology, scores.classes, scores.present, sure, settled, offload)
+        given = scores.topology, scores.classes, scores.present, sure, settled, offload
+        both = crossings(*given, asked=scores.asked, view_bytes=scores.view_bytes)
         counted = LINKS if self.over == "all" else (self.over,)
         sizes = (getattr(crossed, self.kind) for name, crossed in zip(LINKS, both, strict=True) if name in counted)
         return np.asarray(sum(sizes), dtype=np.float64)
@@ -147,6 +148,8 @@ class _Fleet:
         self._links, self._profile = links, profile
         self._messages = Messages(scores.topology, scores.classes)
         devices = len(scores.topology.devices)
+        usual = np.full(scores.present.shape, self._messages.file)
+        self._files = np.where(scores.asked, usual if scores.view_bytes is None else scores.view_bytes, 0)
         self._devices = np.array([timing.median_s for timing in profile.device] or [0.0] * devices)
 
     def waited(self, sure: Bools, settled: Ints) -> Array:
@@ -156,9 +159,9 @@ class _Fleet:
         """
         near, far, there = self._links.device_edge, self._links.edge_cloud, self._scores.edge_present
         at_edge, at_cloud = np.zeros(there.shape), np.zeros(there.shape)
-        for index in range(len(self._topology.edges)):
+        for index, edge in enumerate(self._topology.edges):
             at_edge[:, index] = self._settled_at(index, sure, settled[:, index])
-            size = np.full(len(there), self._messages.from_edge(index).body)
+            size = self._messages.from_edge(index).body + self._files[:, edge.devices].sum(axis=1)
             for exit in (Exit.DEVICE, Exit.LOCAL, Exit.EDGE):
                 size[settled[:, index] == exit.rank] = self._messages.answered(index, exit).body
             at_cloud[:, index] = at_edge[:, index] + far.seconds(size) + far.round_trip_s / 2
@@ -184,21 +187,28 @@ class _Fleet:
             messages = (self._messages.from_device(int(device), carried, answered=answered) for device in devices)
             return np.array([message.body for message in messages])
 
-        always, later = (self._topology.sent(Tier.DEVICE, when) for when in ("always", "asked"))
+        views, always = self._topology.views, self._topology.sent(Tier.DEVICE)
+        later = tuple(given for given in self._topology.sent(Tier.DEVICE, "asked") if given != views)
         first = np.where(sure[:, devices], sizes(always, answered=True), sizes(always if staged else always + later))
-        arrived = self._arrive(devices, self._devices[devices], near.seconds(first))
+        arrived = self._arrive(devices, self._devices[devices], near.seconds(first), self._scores.present)
         if Exit.LOCAL not in self._topology.exits:
             return arrived
         local = features = arrived + self._profile.local[index].median_s
         if staged:
             asking = near.round_trip_s / 2 + near.seconds(self._messages.answer(Exit.LOCAL, by_edge=True).body)
-            features = local + asking + self._arrive(devices, np.zeros(len(devices)), near.seconds(sizes(later)))
+            passing = near.seconds(sizes(later))
+            features = local + asking + self._arrive(devices, np.zeros(len(devices)), passing, self._scores.present)
         edge = features + (self._profile.edge[index].median_s if self._profile.edge else 0.0)
+        if views:  # what goes up is there when they are
+            asking = near.round_trip_s / 2 + near.seconds(self._messages.answer(Exit.EDGE, by_edge=True).body)
+            passing = near.seconds(sizes((views,)) + self._files[:, devices])
+            asked = edge + asking + self._arrive(devices, np.zeros(len(devices)), passing, self._scores.asked)
+            edge = np.where(settled == NOBODY, asked, edge)
         return np.where(settled == Exit.DEVICE.rank, arrived, np.where(settled == Exit.LOCAL.rank, local, edge))
 
-    def _arrive(self, devices: Array, ready: Array, passing: Array) -> Array:
-        """(N,) when the last device's message is at the edge; on a link that they share they queue."""
-        there = self._scores.present[:, devices]
+    def _arrive(self, devices: Array, ready: Array, passing: Array, senders: Bools) -> Array:
+        """(N,) when the last message of the `senders` (N, D) is at the edge; on a link that they share they queue."""
+        there = senders[:, devices]
         if self._links.shared:
             last = np.where(there, ready, 0).max(axis=1) + np.where(there, passing, 0).sum(axis=1)
         else:

@@ -121,8 +121,8 @@ async def test_an_edge_that_forgot_the_event_degrades_to_the_devices_exit(fleet:
     edge = fleet.switch.apps["edge"].state.service
     ask = edge.collector.ask
 
-    def ask_and_forget(event: Event) -> None:
-        ask(event)
+    def ask_and_forget(event: Event, what: str) -> None:
+        ask(event, what)
         edge.collector._open.clear()
         edge.collector._asked.clear()
 
@@ -291,9 +291,9 @@ async def test_a_draining_edge_still_takes_the_features_it_asked_for(fleet: Flee
     edge = fleet.switch.apps["edge"].state.service
     ask = edge.collector.ask
 
-    def ask_and_drain(event: Event) -> None:
+    def ask_and_drain(event: Event, what: str) -> None:
         edge.draining = True
-        ask(event)
+        ask(event, what)
 
     edge.collector.ask = ask_and_drain
     for answers in await fleet.see():
