@@ -20,7 +20,7 @@ __all__ = ["FUSIONS", "Attention", "Concat", "Head", "Residual", "Tail", "Trunk"
 Make = Callable[..., nn.Module]
 
 
-MOST: Final = 8.0
+MOST: Final = 4.0
 """How far below its best class a device's scores count at most in a clipped fusion (`ddnn_lab.benchmarks.liar`)."""
 
 
@@ -161,13 +161,14 @@ class Mean(Max):
 
 
 class Clipped(Mean):
-    """The mean of present children, none of which says more than `MOST` for or against anything; for scores.
+    """The sum of present children, none of which says more than `MOST` for or against anything; for scores.
 
     Each child's values are taken from its largest, down to `MOST` below that: one that lies cannot outweigh the others.
     """
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        return super().forward((x - x.amax(dim=-1, keepdim=True)).clamp(min=-MOST), present)
+        bounded = (x - x.amax(dim=-1, keepdim=True)).clamp(min=-MOST)
+        return torch.where(_spread(present, x), bounded, 0.0).sum(dim=1)
 
 
 class Concat(nn.Module):

@@ -55,7 +55,7 @@ class TrainingConfig(Table):
     whole: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.4
     """Share of the events of a step that are learnt with all devices they have."""
     liars: Share = 0.0
-    """Share of the events of a step in which one device says what it would say of another event."""
+    """Share of the events of a step in which one device lies: half as of another event, half the worst it could."""
     privacy: Amount = 0.0
     """Weight of what goes up telling the class alone, so that a view cannot be rebuilt from it; 0: nothing."""
     shift: Share = 0.06

@@ -212,7 +212,7 @@ class Trainer:
         total, count = torch.zeros((), device=self.place), len(batch.y)
         for views, y, y_dev, present in batch.cut(max(min(-(-count // at_once(batch.views, count)), count // PART), 1)):
             alive = self.network.alive(present)
-            scored = scored_with_liars(self.network, views, present, self.config.training.liars, self._still)
+            scored = scored_with_liars(self.network, views, y, present, self.config.training.liars, self._still)
             loss = self._loss(scored, y, y_dev, alive, self.config.training, self._weights)
             if self.config.training.privacy:
                 loss = loss + self.config.training.privacy * told_beside_the_class(self.network, scored, y, y_dev)

@@ -2,10 +2,12 @@
 
 `python -m ddnn_lab.benchmarks.liar --out results`: the test split of mnist5k and the shipped bundle, or another one,
 offline. The policy's thresholds are used as they are. A device that lies says of every event what it would say of
-another one (`another event`), or always the same class as strongly as it is let (`one class`, the worst of them), with
-features of another event; or it lies with its features alone. Writes liar.json and liar.md.
+another one (`another event`); or always one class as strongly as it is let, the worst of them, with features of another
+event or those found to move the edge towards that class most (`one class`); or lies with features alone. `what it sees`
+is the worst of all these for each class that it takes the event for; `all it could`, for each event, as if it knew the
+label and what the others say: no device does. Writes liar.json and liar.md.
 
-Legend: N events, D devices, K classes.
+Legend: N events, D devices, K classes, L lies.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +28,9 @@ from ddnn_lab.benchmarks import RESULTS, Out, command, write
 
 __all__ = ["FUSIONS", "Trial", "lies"]
 
-MOST: Final = 8.0  #: as in the network's clipped fusion
+MOST: Final = 4.0  #: as in the network's clipped fusion
+TRIED: Final = 4
+"""How often a liar tries random features on all events to find what they do."""
 ALLOWED: Final = 3.0  #: points that a liar may cost beyond its own absence
 
 Fuse = Callable[[Floats, Bools], Floats]
@@ -37,7 +41,8 @@ def _mean(scores: Floats, here: Bools) -> Floats:
 
 
 def _clipped(scores: Floats, here: Bools) -> Floats:
-    return _mean(np.maximum(scores - scores.max(axis=-1, keepdims=True), -MOST), here)
+    bounded = np.maximum(scores - scores.max(axis=-1, keepdims=True), -MOST)
+    return np.asarray((bounded * here[..., None]).sum(axis=1), np.float32)
 
 
 def _median(scores: Floats, here: Bools) -> Floats:
@@ -68,15 +73,20 @@ class Lie:
     features: Array | None = None  #: (N, …) as they are sent; the true ones without
 
 
-def lies(scores: Array, features: Array, low: float, high: float, seed: int) -> list[Lie]:
-    """What a device may say that would say `scores` (N, K) and `features` (N, …); scores are clipped to a range."""
+def lies(scores: Array, features: Array, found: Array | None, low: float, high: float, seed: int) -> list[Lie]:
+    """What a device may say that would say `scores` (N, K) and `features` (N, …); scores are clipped to a range.
+
+    `found` (K, …) are the features that move the exits above to each class most, if they are bits.
+    """
     other = np.random.default_rng(seed).permutation(len(scores))
     classes = np.where(np.eye(scores.shape[1], dtype=np.bool_), high, low).astype(np.float32)
-    one = [Lie("one class", row, features[other]) for row in classes]
-    same = [Lie("features alone", None, features[other])]
-    if features.dtype == np.uint8:
-        same.append(Lie("features alone", None, np.full_like(features, 255)))
-    return [Lie("another event", scores[other], features[other]), *one, *same]
+    said = [Lie("another event", scores[other], features[other])]
+    said += [Lie("one class", row, features[other]) for row in classes]
+    said.append(Lie("features alone", None, features[other]))
+    if found is not None:
+        said += [Lie("one class", row, bits) for row, bits in zip(classes, found, strict=True)]
+        said += [Lie("features alone", None, bits) for bits in found]
+    return said
 
 
 class Trial:
@@ -87,13 +97,17 @@ class Trial:
         self._true = {name: recorder.below[name] for name in ("device_scores", "device_features")}
         self.devices = self._true["device_scores"].shape[1]
 
-    def accuracy(self, fuse: Fuse | None, scores: Scores) -> float:
-        """Percent of the fleet's answers that are right where the local exit fuses so."""
+    def right(self, fuse: Fuse | None, scores: Scores) -> Bools:
+        """(N,) whether the fleet's answers are right where the local exit fuses so."""
         if fuse:
             assert scores.device is not None
             local = [fuse(scores.device[:, e.devices], scores.present[:, e.devices]) for e in scores.topology.edges]
             scores = replace(scores, local=np.stack(local, axis=1))
-        return 100 * decide(scores, self._bundle.policy).accuracy(self._y)
+        return np.asarray(decide(scores, self._bundle.policy).label == self._y)
+
+    def takes(self, device: int) -> Array:
+        """(N,) the class that a device takes each event for, by itself."""
+        return np.asarray(self._true["device_scores"][:, device].argmax(axis=1))
 
     def without(self, device: int | None = None) -> Scores:
         """What all exits say, with a device lost."""
@@ -106,32 +120,62 @@ class Trial:
         """What all exits say under each lie of a device."""
         low, high = score_range(self._bundle, device=device)
         scores, features = (array[:, device] for array in self._true.values())
+        said = lies(scores, features, self.found(device, seed), low, high, seed)
+        return [(lie.name, self.told(device, lie.scores, lie.features)) for lie in said]
+
+    def found(self, device: int, seed: int = 0) -> Array | None:
+        """(K, …) the bits of a device that move the exit above towards each class most; none unless they are bits.
+
+        Found as anybody may who can ask: random bits, and a linear fit of what that exit says by them.
+        """
+        shape = self._true["device_features"][:, device].shape
+        if self._true["device_features"].dtype != np.uint8:
+            return None
+        chance = np.random.default_rng((seed, device))
+        bits, said = [], []
+        for _ in range(TRIED):
+            packed = chance.integers(0, 256, shape, np.uint8)
+            scores = self.told(device, None, packed)
+            above = scores.cloud if scores.edge is None else scores.edge[:, scores.topology.edge_of(device)]
+            bits.append(np.unpackbits(packed.reshape(len(packed), -1), axis=1))
+            said.append(above - above.mean(axis=1, keepdims=True))
+        tried, heard = np.concatenate(bits) - 0.5, np.concatenate(said)
+        slopes = np.linalg.lstsq(tried, heard - heard.mean(axis=0), rcond=None)[0]
+        return np.packbits(slopes.T > 0, axis=1).reshape(-1, *shape[1:])
+
+    def told(self, device: int, scores: Array | None, features: Array | None) -> Scores:
+        """What all exits say where a device says these, (N, K) or (K,) and (N, …) or (…); the truth without."""
         below = self._recorder.below
-        found = []
-        for lie in lies(scores, features, low, high, seed):
-            for name, told in (("device_scores", lie.scores), ("device_features", lie.features)):
-                if told is not None:
-                    below[name] = self._true[name].copy()
-                    below[name][:, device] = told
-            found.append((lie.name, self.without()))
-            below.update(self._true)
+        for name, told in (("device_scores", scores), ("device_features", features)):
+            if told is not None:
+                below[name] = self._true[name].copy()
+                below[name][:, device] = told
+        found = self.without()
+        below.update(self._true)
         return found
 
 
 def study(trial: Trial) -> list[dict[str, Any]]:
     """For each fusion the accuracy with all devices, with each one lost, and with each one lying in each way."""
+    whole = trial.without()
     rows: list[dict[str, Any]] = [
-        {"fusion": name, "all": trial.accuracy(fuse, trial.without()), "devices": []} for name, fuse in FUSIONS.items()
+        {"fusion": name, "all": _percent(trial.right(fuse, whole)), "devices": []} for name, fuse in FUSIONS.items()
     ]
     for device in range(trial.devices):
-        lost, told = trial.without(device), trial.lying(device)
+        lost, told, own = trial.without(device), trial.lying(device), trial.takes(device)
         for row, fuse in zip(rows, FUSIONS.values(), strict=True):
-            worst: dict[str, float] = {}
-            for name, scores in told:
-                worst[name] = min(worst.get(name, 100.0), trial.accuracy(fuse, scores))
-            without = trial.accuracy(fuse, lost)
-            row["devices"].append({"lost": without, "lies": worst, "gap": without - min(worst.values())})
+            right = [(name, trial.right(fuse, scores)) for name, scores in told]
+            worst = {name: min(_percent(each) for other, each in right if other == name) for name, _ in right}
+            each = np.stack([each for _, each in right])
+            worst["what it sees"] = 100 * sum(each[:, own == k].sum(axis=1).min() for k in np.unique(own)) / len(own)
+            worst["all it could"] = _percent(np.asarray(each.all(axis=0)))
+            without = _percent(trial.right(fuse, lost))
+            row["devices"].append({"lost": without, "lies": worst, "gap": without - worst["what it sees"]})
     return rows
+
+
+def _percent(right: Bools) -> float:
+    return 100 * float(right.mean())
 
 
 def main(

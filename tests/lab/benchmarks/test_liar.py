@@ -22,9 +22,31 @@ def test_one_device_of_six_does_not_outweigh_the_others(name: str) -> None:
 def test_every_device_is_lost_and_lies_under_every_fusion(tiny_bundle: Bundle) -> None:
     events = load("synthetic", seed=3).subset("test")
     recorder = Recorder(tiny_bundle, events)
-    before = {name: array.copy() for name, array in recorder.below.items()}
     rows = study(Trial(tiny_bundle, recorder, events.y))
     assert [row["fusion"] for row in rows] == list(FUSIONS)
     assert all(len(row["devices"]) == 6 for row in rows)
-    assert all(set(each["lies"]) == {"another event", "one class", "features alone"} for each in rows[0]["devices"])
+    kinds = {"another event", "one class", "features alone", "what it sees", "all it could"}
+    for row in rows:
+        for each in row["devices"]:
+            assert set(each["lies"]) == kinds
+            best = min(each["lies"][kind] for kind in ("another event", "one class", "features alone"))
+            assert each["lies"]["all it could"] <= each["lies"]["what it sees"] <= best + 1e-9
+
+
+def test_features_that_were_found_move_the_edge_further_than_those_of_another_event(tiny_bundle: Bundle) -> None:
+    events = load("synthetic", seed=3).subset("test")
+    trial = Trial(tiny_bundle, Recorder(tiny_bundle, events), events.y)
+    found = trial.found(0)
+    assert found is not None
+    lying, true = trial.told(0, None, found[0]).edge, trial.without().edge
+    assert lying is not None
+    assert true is not None
+    assert lying[:, 0, 0].mean() > true[:, 0, 0].mean()
+
+
+def test_nothing_is_left_of_a_lie(tiny_bundle: Bundle) -> None:
+    events = load("synthetic", seed=3).subset("test")
+    recorder = Recorder(tiny_bundle, events)
+    before = {name: array.copy() for name, array in recorder.below.items()}
+    Trial(tiny_bundle, recorder, events.y).lying(0)
     assert all(np.array_equal(recorder.below[name], array) for name, array in before.items())

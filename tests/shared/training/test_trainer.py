@@ -12,7 +12,7 @@ from ddnn.errors import BadConfig
 from ddnn.export import sample_bundle, sample_data
 from ddnn.network import NetworkConfig
 from ddnn.training import Batch, Config, Loader, Trainer, train
-from ddnn.training.liars import lie
+from ddnn.training.liars import lie, worst
 from ddnn.training.run import weights_of
 
 CONFIG = Config.of(
@@ -115,11 +115,36 @@ def test_a_loader_gives_each_event_once_in_the_order_of_the_generator(data: Data
 def test_devices_that_lie_in_training_speak_of_another_event_one_at_a_time() -> None:
     torch.manual_seed(0)
     scores = torch.arange(40.0).reshape(40, 1, 1).expand(40, 6, 3).clone()
-    told, cuts = lie(scores, scores[..., :1], 0.5)
+    liar = torch.arange(40)[:, None] % 12 == torch.arange(6)
+    told, cuts = lie(scores, scores[..., :1], liar)
     lied = (told != scores).any(dim=2)
     assert torch.equal(lied, (cuts != scores[..., :1]).any(dim=2))
-    assert lied.sum(dim=1).max() == 1
-    assert 8 < lied.sum() < 32
+    assert not (lied & ~liar).any()
+    assert lied.sum() > 10
+
+
+def test_the_worst_that_a_device_can_say_is_worse_than_what_it_would_say_of_another_event(data: Dataset) -> None:
+    trainer = Trainer(CONFIG.changed(), data)
+    trainer.epoch()
+    network = trainer.network.eval()
+    events = next(iter(trainer.batches))
+    before = trainer.state()
+    with torch.no_grad():
+        scores, cuts = network.below(events.views)
+    liar = torch.zeros(scores.shape[:2], dtype=torch.bool)
+    liar[:, 0] = True
+
+    def loss(told: tuple[torch.Tensor, torch.Tensor]) -> float:
+        with torch.no_grad():
+            said = network.above(*told, events.present)
+        assert said.edge is not None
+        return float(torch.nn.functional.cross_entropy(said.edge[:, 0], events.y))
+
+    told = worst(network, scores, cuts, events.y, events.present, liar)
+    assert torch.equal(told[0][:, 1:], scores[:, 1:])
+    assert (told[0][:, 0].argmax(dim=1) != events.y).all()
+    assert loss(told) > max(loss((scores, cuts)), loss(lie(scores, cuts, liar)))
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.state().items())
 
 
 def test_with_liars_the_exits_above_learn_and_devices_learn_what_they_see(data: Dataset) -> None:
