@@ -1,4 +1,4 @@
-"""One device of several that lies as it likes within the protocol: how right the fleet is, by how the local exit fuses.
+"""One device of several that lies as it likes within the protocol: how right the fleet is.
 
 `python -m ddnn_lab.benchmarks.liar --out results`: the test split of mnist5k and the shipped bundle, or another one,
 offline. The policy's thresholds are used as they are. A device that lies says of every event what it would say of
@@ -10,8 +10,7 @@ label and what the others say: no device does. Writes liar.json and liar.md.
 Legend: N events, D devices, K classes, L lies.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,45 +22,14 @@ from ddnn.data import load
 from ddnn.evaluation import Recorder, decide
 from ddnn.evaluation.scores import Scores
 from ddnn.golden import score_range
-from ddnn.types import Array, Bools, Floats
+from ddnn.types import Array, Bools
 from ddnn_lab.benchmarks import RESULTS, Out, command, write
 
-__all__ = ["FUSIONS", "Trial", "lies"]
+__all__ = ["Trial", "lies", "study"]
 
-MOST: Final = 4.0  #: as in the network's clipped fusion
 TRIED: Final = 4
 """How often a liar tries random features on all events to find what they do."""
 ALLOWED: Final = 3.0  #: points that a liar may cost beyond its own absence
-
-Fuse = Callable[[Floats, Bools], Floats]
-
-
-def _mean(scores: Floats, here: Bools) -> Floats:
-    return np.asarray((scores * here[..., None]).sum(axis=1) / np.maximum(here.sum(axis=1), 1)[:, None], np.float32)
-
-
-def _clipped(scores: Floats, here: Bools) -> Floats:
-    bounded = np.maximum(scores - scores.max(axis=-1, keepdims=True), -MOST)
-    return np.asarray((bounded * here[..., None]).sum(axis=1), np.float32)
-
-
-def _median(scores: Floats, here: Bools) -> Floats:
-    return np.asarray(np.nanmedian(np.where(here[..., None], scores, np.nan), axis=1), np.float32)
-
-
-def _trimmed(scores: Floats, here: Bools) -> Floats:
-    seen = np.where(here[..., None], scores, np.nan)
-    ends = np.nanmax(seen, axis=1) + np.nanmin(seen, axis=1)
-    return np.asarray((np.nansum(seen, axis=1) - ends) / np.maximum(here.sum(axis=1) - 2, 1)[:, None], np.float32)
-
-
-FUSIONS: Final[Mapping[str, Fuse | None]] = {
-    "the bundle's": None,
-    "clipped": _clipped,
-    "trimmed mean": _trimmed,
-    "median": _median,
-}
-"""How the local exit fuses (N, D, K) scores of who is here (N, D)."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +65,8 @@ class Trial:
         self._true = {name: recorder.below[name] for name in ("device_scores", "device_features")}
         self.devices = self._true["device_scores"].shape[1]
 
-    def right(self, fuse: Fuse | None, scores: Scores) -> Bools:
-        """(N,) whether the fleet's answers are right where the local exit fuses so."""
-        if fuse:
-            assert scores.device is not None
-            local = [fuse(scores.device[:, e.devices], scores.present[:, e.devices]) for e in scores.topology.edges]
-            scores = replace(scores, local=np.stack(local, axis=1))
+    def right(self, scores: Scores) -> Bools:
+        """(N,) whether the fleet's answers are right."""
         return np.asarray(decide(scores, self._bundle.policy).label == self._y)
 
     def takes(self, device: int) -> Array:
@@ -155,23 +119,19 @@ class Trial:
         return found
 
 
-def study(trial: Trial) -> list[dict[str, Any]]:
-    """For each fusion the accuracy with all devices, with each one lost, and with each one lying in each way."""
-    whole = trial.without()
-    rows: list[dict[str, Any]] = [
-        {"fusion": name, "all": _percent(trial.right(fuse, whole)), "devices": []} for name, fuse in FUSIONS.items()
-    ]
+def study(trial: Trial) -> dict[str, Any]:
+    """The accuracy with all devices, with each one lost, and with each one lying in each way, in percent."""
+    devices = []
     for device in range(trial.devices):
-        lost, told, own = trial.without(device), trial.lying(device), trial.takes(device)
-        for row, fuse in zip(rows, FUSIONS.values(), strict=True):
-            right = [(name, trial.right(fuse, scores)) for name, scores in told]
-            worst = {name: min(_percent(each) for other, each in right if other == name) for name, _ in right}
-            each = np.stack([each for _, each in right])
-            worst["what it sees"] = 100 * sum(each[:, own == k].sum(axis=1).min() for k in np.unique(own)) / len(own)
-            worst["all it could"] = _percent(np.asarray(each.all(axis=0)))
-            without = _percent(trial.right(fuse, lost))
-            row["devices"].append({"lost": without, "lies": worst, "gap": without - worst["what it sees"]})
-    return rows
+        own = trial.takes(device)
+        right = [(name, trial.right(scores)) for name, scores in trial.lying(device)]
+        worst = {name: min(_percent(each) for other, each in right if other == name) for name, _ in right}
+        each = np.stack([each for _, each in right])
+        worst["what it sees"] = 100 * sum(each[:, own == k].sum(axis=1).min() for k in np.unique(own)) / len(own)
+        worst["all it could"] = _percent(np.asarray(each.all(axis=0)))
+        lost = _percent(trial.right(trial.without(device)))
+        devices.append({"lost": lost, "lies": worst, "gap": lost - worst["what it sees"]})
+    return {"all": _percent(trial.right(trial.without())), "devices": devices}
 
 
 def _percent(right: Bools) -> float:
@@ -188,8 +148,8 @@ def main(
     """Let each device lie, and write how right the fleet is."""
     opened = Bundle.open(bundle or shipped_bundle())
     events = load(data, grid=grid or None).subset(split)
-    rows = study(Trial(opened, Recorder(opened, events), events.y))
-    document = {"bundle": opened.manifest.name, "data": data, "split": split, "events": len(events), "fusions": rows}
+    about = {"bundle": opened.manifest.name, "data": data, "split": split, "events": len(events)}
+    document = about | study(Trial(opened, Recorder(opened, events), events.y))
     write(out, "liar", document, allowed=ALLOWED)
 
 
