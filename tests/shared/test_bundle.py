@@ -13,6 +13,7 @@ from ddnn.policy import POLICY_FILE, Policy
 from ddnn.seal import fingerprint, read_sealed, write_sealed
 from ddnn.topology import Features, View
 from ddnn.types import Exit, Tier
+from format_1 import write_as_format_1
 
 
 def open_and_verify(path: Path) -> Bundle:
@@ -124,6 +125,7 @@ def test_the_fingerprint_covers_every_key_of_the_manifest(tiny_bundle: Bundle) -
 
 def test_a_bundle_of_format_1_is_read_under_its_own_fingerprint(tmp_path: Path) -> None:
     copy = Path(shutil.copytree(shipped_bundle(), tmp_path / "bundle"))
+    write_as_format_1(copy)
     document, bundle = read_sealed(copy / MANIFEST_FILE, "fingerprint"), open_and_verify(copy)
     assert (document["format"], bundle.manifest.format, bundle.fingerprint) == (1, 1, document["fingerprint"])
     assert (bundle.manifest.task, len(bundle.topology.sections)) == ("classification", 6 + 1 + 1 + 1)
@@ -139,9 +141,7 @@ def test_a_bundle_of_format_1_is_read_under_its_own_fingerprint(tmp_path: Path) 
 )
 def test_a_topology_of_format_1_that_is_none_is_refused(tmp_path: Path, change: dict[str, Any], where: str) -> None:
     copy = Path(shutil.copytree(shipped_bundle(), tmp_path / "bundle"))
-    document = read_sealed(copy / MANIFEST_FILE, "fingerprint")
-    changed = {**document, "topology": document["topology"] | change}
-    write_sealed(copy / MANIFEST_FILE, changed, "fingerprint")
+    write_as_format_1(copy, **change)
     with pytest.raises(BadBundle, match=rf"^manifest\.json: {where}"):
         Bundle.open(copy)
 

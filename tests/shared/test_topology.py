@@ -3,10 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from ddnn.bundle import shipped_bundle
-from ddnn.seal import read_sealed
+from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.topology import Features, Topology, View
 from ddnn.types import Exit, Tier
+from format_1 import topology_of_format_1
 
 VIEW = View(shape=(3, 8, 8), dtype="UINT8")
 CUT, UP = Features(shape=(2, 4, 4)), Features(shape=(9,), codec="bits4")
@@ -66,7 +66,7 @@ def test_raw_views_are_the_input_of_a_cloud_section() -> None:
 
 
 def test_a_topology_of_format_1_is_read_as_sections() -> None:
-    document = read_sealed(shipped_bundle() / "manifest.json", "fingerprint")["topology"]
+    document = topology_of_format_1(Bundle.open(shipped_bundle()).topology)
     topology = Topology.model_validate(document)
     views, edges = [spec.view for spec in topology.devices], [edge.devices for edge in topology.edges]
     cuts = [Features(shape=document[cut]["shape"]) for cut in ("device_cut", "edge_cut")]
@@ -76,6 +76,6 @@ def test_a_topology_of_format_1_is_read_as_sections() -> None:
 
 @pytest.mark.parametrize("change", [{"edges": None}, {"devices": [1]}, {"device_cut": {"shape": "wide"}}])
 def test_a_broken_topology_of_format_1_is_refused(change: dict[str, object]) -> None:
-    document = read_sealed(shipped_bundle() / "manifest.json", "fingerprint")["topology"]
+    document = topology_of_format_1(Bundle.open(shipped_bundle()).topology)
     with pytest.raises(ValidationError):
         Topology.model_validate(document | change)
