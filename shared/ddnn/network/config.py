@@ -5,7 +5,7 @@ A shape is (C, H, W) of an image, (C, L) of a series or (F,) of a vector.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ddnn.extensions import is_extension
 from ddnn.levels import Pick
@@ -16,6 +16,10 @@ __all__ = ["NetworkConfig", "SectionConfig", "Shape", "Table"]
 Shape = tuple[int, ...]
 Count = Annotated[int, Field(ge=1, le=65_536)]
 Temperature = Annotated[float, Field(gt=0, le=1e3)]
+# Configs in bundles from before there were forests have three.
+Judged = Annotated[
+    tuple[Temperature, ...], Field(min_length=3, max_length=4), AfterValidator(lambda given: (*given, 1.0)[:4])
+]
 Index = Annotated[int, Field(ge=0, le=65_536)]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 Spread = Annotated[float, Field(gt=0, le=1e9)]
@@ -70,7 +74,7 @@ class SectionConfig(Table):
     """Extremely randomised trees that judge beside them; 0: none."""
     forest_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Their share of the probabilities."""
-    temperatures: tuple[Temperature, Temperature, Temperature, Temperature] = (1.0, 1.0, 1.0, 1.0)
+    temperatures: Judged = (1.0, 1.0, 1.0, 1.0)
     """Of network, regression, trees and forest: what their scores are divided by before their probabilities mix."""
     apart: Annotated[int, Field(ge=0, le=64)] = 0
     """So many first blocks have filters of their own for each child that concat joins, an even share each."""

@@ -6,6 +6,7 @@ import torch
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
 from ddnn.network.encoding import Encode
+from ddnn.network.config import SectionConfig
 from ddnn.network.trees import DEEPER, DEPTH, LEAVES, SEEN, WIDER, Forest, Trees
 
 CHANCE = np.random.default_rng(0)
@@ -52,6 +53,10 @@ def test_of_one_class_alone_trees_are_sure(label: int, classes: int, kind: type[
     trees = kind(5, classes)
     trees.fit(X, np.full(len(X), label), seed=0)
     assert set(trees(torch.from_numpy(X)).argmax(dim=1).tolist()) == {label}
+
+
+def test_a_config_from_before_there_were_forests_is_read() -> None:
+    assert SectionConfig.model_validate({"temperatures": [2.0, 0.5, 3.0]}).temperatures == (2.0, 0.5, 3.0, 1.0)
 
 
 def test_an_encoding_is_the_place_between_quantiles() -> None:
