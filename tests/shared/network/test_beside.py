@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
-from ddnn.network.encoding import Encode
 from ddnn.network.config import SectionConfig
+from ddnn.network.encoding import Encode
 from ddnn.network.trees import DEEPER, DEPTH, LEAVES, SEEN, WIDER, Forest, Trees
 
 CHANCE = np.random.default_rng(0)

@@ -140,7 +140,8 @@ def test_the_worst_that_a_device_can_say_is_worse_than_what_it_would_say_of_anot
         assert said.edge is not None
         return float(torch.nn.functional.cross_entropy(said.edge[:, 0], events.y))
 
-    told = worst(network, scores, cuts, events.y, events.present, liar)
+    seen = network.told(events.views)
+    told = worst(network, scores, cuts, seen, events.y, events.present, liar)
     assert torch.equal(told[0][:, 1:], scores[:, 1:])
     assert (told[0][:, 0].argmax(dim=1) != events.y).all()
     assert loss(told) > max(loss((scores, cuts)), loss(lie(scores, cuts, liar)))
