@@ -88,8 +88,8 @@ class Caller:
 
 def contribution(bundle: Bundle, device: int) -> dict[str, Any]:
     """What a device sends of a golden event that has no id."""
-    golden = bundle.golden
-    return {name: golden[f"device_{name}"][:1, device] for name in ("scores", "features")}
+    scores, features = (bundle.golden[f"device_{name}"][:1, device] for name in ("scores", "features"))
+    return {"scores": bundle.topology.score_codec(Exit.DEVICE).pack(scores), "features": features}
 
 
 def test_events_go_up_through_every_exit_over_mutual_tls(sensors: Sensors) -> None:
