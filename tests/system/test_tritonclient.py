@@ -14,11 +14,18 @@ from ddnn.bundle import Bundle
 from ddnn.client import Client
 from ddnn.fleet.processes import LocalFleet
 from ddnn.task import entropy, probabilities
-from ddnn.types import Array
+from ddnn.types import Array, Exit
 
 ROWS = 4
 EXIT = {"device": "device", "edge": "edge", "cloud": "cloud"}
-DATATYPE = {"uint8": "UINT8", "float32": "FP32", "bool": "BOOL", "float64": "FP64", "object": "BYTES"}
+DATATYPE = {
+    "uint8": "UINT8",
+    "float16": "FP16",
+    "float32": "FP32",
+    "bool": "BOOL",
+    "float64": "FP64",
+    "object": "BYTES",
+}
 OUTPUTS = {
     "label": "INT64",
     "probabilities": "FP32",
@@ -46,10 +53,13 @@ def client(tier: str, served: LocalFleet) -> Iterator[InferenceServerClient]:
 
 def request_of(tier: str, bundle: Bundle) -> tuple[dict[str, Array], dict[str, Any]]:
     """The first golden events as this tier takes them, answered by its own last exit."""
-    golden = bundle.golden
+    golden, codec = bundle.golden, bundle.topology.score_codec(Exit.DEVICE)
     inputs: dict[str, Array] = {
         "device": {"view": golden["view_0"][:ROWS]},
-        "edge": {"scores": golden["device_scores"][:ROWS, 0], "features": golden["device_features"][:ROWS, 0]},
+        "edge": {
+            "scores": codec.pack(golden["device_scores"][:ROWS, 0]),
+            "features": golden["device_features"][:ROWS, 0],
+        },
         "cloud": {"features": golden["edge_features"][:ROWS, 0], "present": golden["present"][:ROWS]},
     }[tier]
     return inputs, {"max_exit": EXIT[tier], **({"device": 0} if tier == "edge" else {})}
