@@ -16,6 +16,7 @@ from ddnn.serving.budget import Accounts, Escalation
 from ddnn.serving.collector import Children, Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
+from ddnn.serving.outliers import SetAside
 from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
 from ddnn.serving.service import Parts, Service, load_parts, open_bundle
 from ddnn.settings import Settings
@@ -178,6 +179,7 @@ def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None 
         ledger=parts.ledger(Exit.EDGE, devices=len(mine), edge=settings.index),
     )
     collector = Collector(_children(parts, mine), engine, parts.control, parts.metrics, parts.settings.collector)
+    collector.outliers = SetAside(parts.control, mine, parts.metrics, parts.trail)
     return EdgeService(parts, engine, collector, accounts)
 
 

@@ -14,7 +14,7 @@ from ddnn.signing import Signature, sign
 from ddnn.task import check_criterion
 from ddnn.types import Exit
 
-__all__ = ["MOST_VERSIONS", "POLICY_FILE", "Allowance", "Audits", "Budget", "Judging", "Policy"]
+__all__ = ["MOST_VERSIONS", "POLICY_FILE", "Allowance", "Audits", "Budget", "Judging", "Outliers", "Policy"]
 __all__ += ["Promise", "PromisedRecall", "Temperatures", "Thresholds", "Usual"]
 
 MOST_VERSIONS: Final = 2**53 - 1  #: what every reader of JSON takes as a whole number
@@ -101,6 +101,17 @@ class Budget(Frozen):
     """What of so many seconds may go up at once, in seconds."""
 
 
+class Outliers(Frozen):
+    """When a device that contradicts the others is set aside (`ddnn.drift.outliers`); needs `promise.dissent`."""
+
+    keep: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.75
+    """Share of its promised agreement that a device must keep; 0: none is set aside."""
+    false_alarm: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.001
+    """Chance that one which does is ever set aside."""
+    per_second: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 20.0
+    """Events a second that are looked at, at most."""
+
+
 class Usual(Frozen):
     """What an exit did on the events a policy was tuned on."""
 
@@ -135,6 +146,9 @@ class Promise(Frozen):
     events: int = Field(default=0, ge=0)  #: events it was found on
     usual: dict[Exit, Usual] = Field(default={})
     """What each exit did there, for audits to compare with; empty when it was not noted."""
+    dissent: tuple[tuple[Share, ...], ...] = ()
+    """By device, and by class that the other devices of its edge say: at most this share of its labels is another
+    class, each as sure as `confidence`; empty when it was not noted."""
 
 
 class Policy(Frozen):
@@ -156,6 +170,7 @@ class Policy(Frozen):
     adaptive_wait: bool = True  #: wait less than `wait_ms` when the children are known to arrive closer together
     audits: Audits = Audits()
     budget: Budget = Budget()
+    outliers: Outliers = Outliers()
     promise: Promise | None = None
     tuned: dict[str, Any] | None = None
     """What the thresholds were chosen on and what that promised: data, split, objective, figures."""

@@ -2,6 +2,8 @@
 
 from ddnn.drift.evidence import Evidence
 from ddnn.drift.monitor import BINS, Alarm, DriftMonitor, distance, wilson
+from ddnn.drift.outliers import FEWEST, OutlierMonitor, others
 from ddnn.drift.sampling import Bucket, audited_exits, sampled
 
-__all__ = ["BINS", "Alarm", "Bucket", "DriftMonitor", "Evidence", "audited_exits", "distance", "sampled", "wilson"]
+__all__ = ["BINS", "FEWEST", "Alarm", "Bucket", "DriftMonitor", "Evidence", "OutlierMonitor"]
+__all__ += ["audited_exits", "distance", "others", "sampled", "wilson"]

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ddnn.types import Bools
+from ddnn.types import Array, Bools
 
 __all__ = ["Evidence"]
 
@@ -32,24 +32,29 @@ class Evidence:
 
     def __init__(self, promised: float, streams: Sequence[int] = ()) -> None:
         """`promised` in [0, 1); 1 cannot be refuted, and its evidence stays at 1."""
-        p = min(max(promised, _LEAST), 1.0)
-        self._idle = p == 1
-        odds = _ODDS * (0.0 if self._idle else p / (1 - p))
-        q = odds / (1 + odds)
-        with np.errstate(divide="ignore"):
-            self._differs, self._same = np.log(q / p), np.log((1 - q) / (1 - p)) if not self._idle else q
+        p = max(promised, _LEAST)
+        self._idle = p >= 1
+        self._differs, self._same = _bets(np.asarray(0.5 if self._idle else p))
         self._bets = np.full((*streams, len(_ODDS)), -np.inf)
         self._audits = np.zeros(tuple(streams), np.int64)
 
-    def add(self, differs: bool | Bools, where: bool | Bools = True) -> None:
-        """One more audit in each stream (S); in those that are not in `where` (S) there was none."""
+    def add(self, differs: bool | Bools, where: bool | Bools = True, promised: Array | None = None) -> None:
+        """One more audit in each stream (S); in those that are not in `where` (S) there was none.
+
+        Where what is promised changes from one to the next, `promised` (S) is that of this one, in (0, 1).
+        """
         if self._idle:
             return
         differs, where = np.asarray(differs)[..., np.newaxis], np.asarray(where)
         begin = np.log(_tail(self._audits) - _tail(self._audits + 1))[..., np.newaxis]
-        bets = np.logaddexp(self._bets, begin) + np.where(differs, self._differs, self._same)
+        odds = (self._differs, self._same) if promised is None else _bets(promised)
+        bets = np.logaddexp(self._bets, begin) + np.where(differs, *odds)
         self._bets = np.where(where[..., np.newaxis], bets, self._bets)
         self._audits = self._audits + where
+
+    def begin(self, stream: int) -> None:
+        """Forget what was seen in one of the streams."""
+        self._bets[stream], self._audits[stream] = -np.inf, 0
 
     @property
     def log(self) -> npt.NDArray[np.float64]:
@@ -63,6 +68,14 @@ class Evidence:
     def value(self) -> npt.NDArray[np.float64]:
         """The e-value now, (S): at least 1/α with probability at most α, ever, while the promise holds."""
         return np.asarray(np.exp(np.minimum(self.log, 690.0)))
+
+
+def _bets(promised: Array) -> tuple[Array, Array]:
+    """Logarithms of what each bet gains on an audit that differs, and on one that does not, (S, J)."""
+    p = promised[..., np.newaxis]
+    odds = _ODDS * p / (1 - p)
+    q = odds / (1 + odds)
+    return np.log(q / p), np.log((1 - q) / (1 - p))
 
 
 def _tail(audits: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -18,7 +18,7 @@ from ddnn.fleet.addresses import HOST, addresses_of, local_addresses, ports, sch
 from ddnn.formatting import NONE, percent, plain_table
 from ddnn.topology import Topology
 
-__all__ = ["NO_TIER", "TierStatus", "audit_line", "budget_lines", "check_served", "print_statuses"]
+__all__ = ["NO_TIER", "TierStatus", "audit_line", "budget_lines", "check_served", "outlier_lines", "print_statuses"]
 __all__ += ["read_statuses", "running_addresses"]
 
 NO_TIER: Final = "No tier answers. `ddnn up` starts a fleet."
@@ -134,7 +134,7 @@ def print_statuses(tiers: Sequence[TierStatus], console: Console) -> None:
         if line := audit_line(tier.part("audits")):
             console.print(f"{tier.name} {line}", soft_wrap=True)
     for tier in tiers:
-        for line in budget_lines(tier.part("budget")):
+        for line in (*budget_lines(tier.part("budget")), *outlier_lines(tier.part("outliers"))):
             console.print(f"{tier.name} {line}", soft_wrap=True)
     for tier in tiers:
         if tier.problem and tier.listens:
@@ -166,6 +166,13 @@ def budget_lines(budget: Mapping[str, Any]) -> list[str]:
         for whose, seen in budget.items()
         if seen["exceeded"]
     ]
+
+
+def outlier_lines(outliers: Mapping[str, Any]) -> list[str]:
+    """Which devices a tier's `outliers` say are set aside, as rich markup."""
+    said = "as it contradicts the others"
+    aside = outliers.get("aside", {})
+    return [_marked(f"sets device {device} aside, {said}", {"since": since}) for device, since in aside.items()]
 
 
 def _audited(exit: str, seen: Mapping[str, Any]) -> str:

@@ -1,14 +1,15 @@
 """What children say that they were sure of: believed where the policy in force backs it, whoever says so."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from ddnn.exits import Rule
 from ddnn.serving.event import Contribution
-from ddnn.serving.metrics import Refuted
+from ddnn.serving.metrics import Metrics, Refuted
 from ddnn.task import needs_votes
 from ddnn.types import Answer, Exit, Floats
 
-__all__ = ["refuted", "surest"]
+__all__ = ["checked", "refuted", "surest"]
 
 
 def refuted(rule: Rule, part: Contribution) -> Refuted | None:
@@ -26,6 +27,14 @@ def refuted(rule: Rule, part: Contribution) -> Refuted | None:
     if exit is not Exit.DEVICE and needs_votes(rule.policy.criterion):
         return None  # votes are not told
     return None if float(rule.judge(exit, part.inputs["scores"], [live]).uncertainty[0]) < limit else "unsure"
+
+
+def checked(rule: Rule, part: Contribution, fused: Collection[str], metrics: Metrics) -> Contribution:
+    """What a child says that it was sure of; where that is not believed an ordinary contribution, of what is fused."""
+    if why := refuted(rule, part):
+        metrics.unbacked.labels(why).inc()
+        return replace(part, answered=None, inputs={name: rows for name, rows in part.inputs.items() if name in fused})
+    return part
 
 
 def surest(rule: Rule, parts: Mapping[int, Contribution]) -> tuple[Answer, Floats]:

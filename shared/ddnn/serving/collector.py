@@ -16,6 +16,7 @@ from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution, Event, Reply, State
 from ddnn.serving.memory import CONTRIBUTIONS
 from ddnn.serving.metrics import Metrics
+from ddnn.serving.outliers import SetAside
 from ddnn.serving.request import RequestOptions, Stage
 from ddnn.serving.shares import Shares
 from ddnn.serving.stragglers import Stragglers
@@ -34,6 +35,8 @@ class Collector:
 
     Room for all of an event is kept from its first contribution on.
     """
+
+    outliers: SetAside | None = None  #: without, no child is set aside
 
     def __init__(
         self, children: Children, engine: Engine, control: PolicyControl, metrics: Metrics, settings: CollectorSettings
@@ -122,7 +125,7 @@ class Collector:
         if part.answered:  # its caller has its answer
             event.deadline = max(event.deadline, reply.options.deadline)
             event.until = max(event.until, reply.until)
-            self._add(event, self._checked(event, part), said, now)
+            self._add(event, claims.checked(event.rule, part, self._fused, self._metrics), said, now)
             reply.give(row, self._row(event))
             return
         event.wait_for(reply, row)
@@ -158,7 +161,7 @@ class Collector:
         if event.state is State.ASKING and child in event.unheard:
             event.unheard.discard(child)
             if not event.unheard:
-                self._wait_for_features(event)
+                self._start_timer(event, max(event.rule.policy.wait_ms / 1000, _ROUND_TRIP_S), self._featured)
         elif event.state is State.GATHERING and not event.replies:  # or it would be looked at when that is due
             self._left[event] = None
             self._look_later(event)
@@ -176,6 +179,8 @@ class Collector:
         self._left.pop(event, None)
         self._engine.settled(event)
         if event.answer and event.answer.label >= 0:
+            if self.outliers:
+                self.outliers.note(event)
             event.shared = not event.swayed and self.stragglers.witnessed(event.contributions)
             event.hold()
             if earlier := self._held.pop(id, None):
@@ -309,8 +314,11 @@ class Collector:
         return patience <= most and now >= reply.came + patience / 2
 
     def _complete(self, event: Event) -> None:
+        came = {*event.contributions}
+        if self.outliers:
+            self.outliers.leave_out(event)
         self._go_on(event, event.contributions)
-        self.stragglers.closed(event.contributions)
+        self.stragglers.closed(came)
         self._metrics.gathered(event.devices, self.children.devices)
 
     def _featured(self, event: Event) -> None:
@@ -318,9 +326,6 @@ class Collector:
             self._go_on(event, event.featured)
         else:
             event.degrade("no_views" if event.wanted == "view" else "no_features")
-
-    def _wait_for_features(self, event: Event) -> None:
-        self._start_timer(event, max(event.rule.policy.wait_ms / 1000, _ROUND_TRIP_S), self._featured)
 
     def _go_on(self, event: Event, parts: Mapping[int, Contribution]) -> None:
         """Hand the event on as `parts` make it, together with all that become complete in this turn of the loop."""
@@ -341,17 +346,11 @@ class Collector:
             event.complete = now
             if event.left() <= 0:
                 event.degrade("deadline")
+            elif event.aside and not event.contributions:
+                event.degrade("outlier")
             elif any(part.answered for part in event.contributions.values()):
                 self._settle_by_child(event)
         self._engine.start([event for event in ready if event.state is State.DECIDING])
-
-    def _checked(self, event: Event, part: Contribution) -> Contribution:
-        """What a child says that it was sure of, or an ordinary contribution where the policy does not back that."""
-        if why := claims.refuted(event.rule, part):
-            self._metrics.unbacked.labels(why).inc()
-            useful = {name: rows for name, rows in part.inputs.items() if name in self._fused}
-            return replace(part, answered=None, inputs=useful)
-        return part
 
     def _settle_by_child(self, event: Event) -> None:
         """The surest child's answer, then the lowest index's, is the event's; nothing is fused."""

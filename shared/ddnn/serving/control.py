@@ -130,9 +130,9 @@ class PolicyControl:
         With `trusted` keys a policy needs the word of one of them, and a later version than the one in force.
         """
         self._extensions, self.trusted = extensions, trusted
+        self._classes, self._devices = classes, devices
         self.check(bundled)
         kept = file.read(bundled, self.check) if file else None
-        self._classes, self._devices = classes, devices
         self._file, self._changed = file or PolicyFile(None, ""), changed
         self._known: OrderedDict[int, Policy] = OrderedDict()
         self.policy = kept[0] if kept else bundled  # what events that arrive now are decided under
@@ -145,8 +145,17 @@ class PolicyControl:
         return "" if self.source == "bundle" else self._file.problem
 
     def check(self, policy: Policy) -> None:
-        """Raise `BadConfig` unless this tier has the policy's criterion, `BadInput` without a word that is trusted."""
+        """Raise `BadConfig` unless this tier has the policy's criterion, `BadInput` without a word that is trusted.
+
+        `BadInput`, too, where it promises something of other devices or classes.
+        """
         load_criterion(policy.criterion, self._extensions)
+        dissent = policy.promise.dissent if policy.promise else ()
+        if dissent and [*map(len, dissent)] != [self._classes] * self._devices:
+            found = (
+                f"promise.dissent is of {len(dissent)} devices, with {', '.join(map(str, map(len, dissent)))} classes"
+            )
+            raise BadInput(f"{found}; expected {self._devices} devices, with {self._classes} classes each")
         if self.trusted:
             self.trusted.demand("policy", policy.digest, policy.signature)
 

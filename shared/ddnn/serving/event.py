@@ -211,6 +211,7 @@ class Event:
     wait_s: float = 0.0  #: the straggler timeout that was in force then
     held_since: float = 0.0  #: loop time of its answer
     contributions: dict[int, Contribution] = field(default_factory=dict)  #: each child's first
+    aside: dict[int, Contribution] = field(default_factory=dict)  #: of children that are left out of the fusion
     contents: dict[int, int] = field(default_factory=dict)  #: what each child has said, those that came late too
     wanted: str = "features"  #: the level that children are asked for: `features`, then `view`
     featured: dict[int, Contribution] = field(default_factory=dict)  #: of each child, what has that
@@ -267,6 +268,7 @@ class Event:
             inputs=dict(self.inputs),
             replies=[],
             contributions=dict(self.contributions),
+            aside=dict(self.aside),
             featured=dict(self.featured),
             judged=dict(self.judged),
             stages=list(self.stages),

@@ -35,7 +35,8 @@ _SECONDS: Final = tuple(digit * 10.0**power for power in range(-5, 2) for digit 
 _SIZES: Final = tuple(2**n for n in range(11))
 _SHARES: Final = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
-_WHY: Final = ("sure", *REASONS, "no_features", "no_views", "no_upstream", "gone", "draining", "reused", "budget")
+_OWN: Final = ("no_features", "no_views", "no_upstream", "gone", "draining", "reused", "budget", "outlier")
+_WHY: Final = ("sure", *REASONS, *_OWN)
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "499", "500", "503", "504")
 STAGES: Final = ("receive", "decode", "picture", "collect", "queue", "decide", "uplink", "encode", "send")
 """Parts of a request besides the sections, which go by their exits' names."""
@@ -80,6 +81,9 @@ class Metrics:
         self.dropped_lines = count("log_dropped_total", "Lines of the log that nothing read in time")
         self.contributors = histogram("fusion_contributors", "Devices that took part in an event", _SIZES)
         self.missing = count("fusion_missing_total", "Events a device took no part in", device=map(str, devices))
+        self.aside = self._gauge("device_set_aside", "1 while a device is in no fusion, as it contradicts", "device")
+        for device in devices:
+            self.aside.labels(str(device))
         self.beyond_budget = count("budget_exceeded_total", "Events answered below, for the budget", whose=accounts)
         self.budget = BudgetGauges()
         self.registry.register(self.budget)

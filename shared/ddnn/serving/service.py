@@ -376,6 +376,7 @@ class Service(ABC):
             "collector": self.collector and self.collector.document(),
             "recorded": None if self.engine.ledger is None else len(self.engine.ledger),
             "audits": self.engine.audits and self.engine.audits.document(),
+            "outliers": self.collector and self.collector.outliers and self.collector.outliers.document(),
             "budget": self.accounts and self.accounts.document(),
             "exits": exits,
             "requests": self.metrics.request_count(),

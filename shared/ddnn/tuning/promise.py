@@ -10,6 +10,7 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
+from ddnn.drift import FEWEST, others
 from ddnn.evaluation import Decisions, Scores, decide
 from ddnn.policy import Policy, Promise, PromisedRecall, Usual
 from ddnn.types import Exit, Ints
@@ -56,7 +57,30 @@ def promise(
                 missed = max(missed, upper_bound(int(differs[audited].sum()), int(audited.sum()), confidence))
         least = 1 - upper_bound(int((decisions.label[own] != index).sum()), int(own.sum()), confidence)
         recall[index] = PromisedRecall(least=round(least, 6), events=int(own.sum()), missed=round(missed or 1.0, 6))
-    return Promise(disagreement=disagreement, confidence=confidence, recall=recall, events=len(scores), usual=usual)
+    return Promise(
+        disagreement=disagreement,
+        confidence=confidence,
+        recall=recall,
+        events=len(scores),
+        usual=usual,
+        dissent=_dissent(scores, confidence),
+    )
+
+
+def _dissent(scores: Scores, confidence: float) -> tuple[tuple[float, ...], ...]:
+    """(D, K) how often each device contradicts the others of its edge at most, where these say class k."""
+    if scores.device is None:
+        return ()
+    labels, bounds = scores.labels(Exit.DEVICE), np.ones((len(scores.topology.devices), scores.classes))
+    for edge in scores.topology.edges:
+        mine = list(edge.devices)
+        here = scores.present[:, mine]
+        them = others(scores.device[:, mine], here)
+        here &= here.sum(axis=1, keepdims=True) >= FEWEST
+        for place, k in np.ndindex(len(mine), scores.classes):
+            said = labels[here[:, place] & (them[:, place] == k), mine[place]]
+            bounds[mine[place], k] = upper_bound(int((said != k).sum()), len(said), confidence)
+    return tuple(tuple(row) for row in bounds.round(4).tolist())
 
 
 def p_values(n: int, risk: float) -> Doubles:

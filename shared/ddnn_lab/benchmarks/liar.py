@@ -5,7 +5,11 @@ offline. The policy's thresholds are used as they are. A device that lies says o
 another one (`another event`); or always one class as strongly as it is let, the worst of them, with features of another
 event or those found to move the edge towards that class most (`one class`); or lies with features alone. `what it sees`
 is the worst of all these for each class that it takes the event for; `all it could`, for each event, as if it knew the
-label and what the others say: no device does. Writes liar.json and liar.md.
+label and what the others say: no device does.
+
+`in a stream`: the events come one after the other, in random order, to an edge that sets aside who contradicts the
+others (`ddnn.drift.outliers`), under the bundle's policy. The device lies in so large a share of them, `SHARES`, as
+harms most: all the time it is soon set aside, and now and then perhaps never. Writes liar.json and liar.md.
 
 Legend: N events, D devices, K classes, L lies.
 """
@@ -19,10 +23,11 @@ import typer
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import load
+from ddnn.drift import OutlierMonitor
 from ddnn.evaluation import Recorder, decide
 from ddnn.evaluation.scores import Scores
 from ddnn.golden import score_range
-from ddnn.types import Array, Bools
+from ddnn.types import Array, Bools, Exit
 from ddnn_lab.benchmarks import RESULTS, Out, command, write
 
 __all__ = ["Trial", "lies", "study"]
@@ -30,6 +35,8 @@ __all__ = ["Trial", "lies", "study"]
 TRIED: Final = 4
 """How often a liar tries random features on all events to find what they do."""
 ALLOWED: Final = 3.0  #: points that a liar may cost beyond its own absence
+SHARES: Final = (1.0, 0.7, 0.5, 0.4, 0.3, 0.2)
+"""Of the events, those that a device lies in, where its edge watches."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +80,10 @@ class Trial:
         """(N,) the class that a device takes each event for, by itself."""
         return np.asarray(self._true["device_scores"][:, device].argmax(axis=1))
 
-    def without(self, device: int | None = None) -> Scores:
-        """What all exits say, with a device lost."""
+    def without(self, *devices: int) -> Scores:
+        """What all exits say, with some devices lost."""
         here = np.ones(self._true["device_scores"].shape[:2], np.bool_)
-        if device is not None:
-            here[:, device] = False
+        here[:, devices] = False
         return self._recorder.scores(here)
 
     def lying(self, device: int, seed: int = 0) -> list[tuple[str, Scores]]:
@@ -86,6 +92,32 @@ class Trial:
         scores, features = (array[:, device] for array in self._true.values())
         said = lies(scores, features, self.found(device, seed), low, high, seed)
         return [(lie.name, self.told(device, lie.scores, lie.features)) for lie in said]
+
+    def streamed(self, device: int, said: Array, right: Bools, lies: Bools, seed: int = 0) -> tuple[Bools, int | None]:
+        """(N,) what is right in a stream where a device `lies` in some events (N,); after how many it was set aside.
+
+        In these it says scores (N, K), and the answers would be as `right` (N,) has it. Without a promise of how
+        devices agree none is set aside.
+        """
+        policy, lost = self._bundle.policy, dict[tuple[int, ...], Bools]()
+        true = self._true["device_scores"]
+        told = true.copy()
+        told[lies, device] = said[lies]
+        found = np.where(lies, right, self.right(self.without()))
+        if not policy.promise or not policy.promise.dissent:
+            return found, None
+        promised, asked = np.array(policy.promise.dissent), policy.outliers
+        monitor = OutlierMonitor(promised, keep=asked.keep, false_alarm=asked.false_alarm, clock=lambda: 0.0)
+        here, after = np.ones(self.devices, np.bool_), None
+        for place, event in enumerate(np.random.default_rng(seed).permutation(len(true)).tolist()):
+            if aside := tuple(monitor.aside):
+                if aside not in lost:
+                    lost[aside] = self.right(self.without(*aside))
+                # Who is aside by mistake leaves the liar's say as it is; the truth is no worse than that.
+                found[event] = lost[aside][event] if device in aside else found[event] & lost[aside][event]
+            out, _ = monitor.note(told[event], here)
+            after = place + 1 if out == device and after is None else after
+        return found, after
 
     def found(self, device: int, seed: int = 0) -> Array | None:
         """(K, …) the bits of a device that move the exit above towards each class most; none unless they are bits.
@@ -121,16 +153,26 @@ class Trial:
 
 def study(trial: Trial) -> dict[str, Any]:
     """The accuracy with all devices, with each one lost, and with each one lying in each way, in percent."""
-    devices = []
+    devices, chance = [], np.random.default_rng(0)
     for device in range(trial.devices):
-        own = trial.takes(device)
-        right = [(name, trial.right(scores)) for name, scores in trial.lying(device)]
+        own, lying = trial.takes(device), trial.lying(device)
+        right = [(name, trial.right(scores)) for name, scores in lying]
         worst = {name: min(_percent(each) for other, each in right if other == name) for name, _ in right}
         each = np.stack([each for _, each in right])
         worst["what it sees"] = 100 * sum(each[:, own == k].sum(axis=1).min() for k in np.unique(own)) / len(own)
         worst["all it could"] = _percent(np.asarray(each.all(axis=0)))
         lost = _percent(trial.right(trial.without(device)))
-        devices.append({"lost": lost, "lies": worst, "gap": lost - worst["what it sees"]})
+        lie = np.array([each[:, own == k].sum(axis=1).argmin() for k in range(own.max() + 1)])[own]
+        rows = np.arange(len(own))
+        said = np.stack([scores.of(Exit.DEVICE)[:, device] for _, scores in lying])[lie, rows]
+        stream: list[dict[str, Any]] = []
+        for share in SHARES:
+            lies = chance.random(len(own)) < share
+            streamed, after = trial.streamed(device, said, each[lie, rows], lies)
+            stream.append({"share": share, "right": _percent(streamed), "set aside after": after})
+        worst["in a stream"] = min(each["right"] for each in stream)
+        gap = lost - worst["in a stream"]
+        devices.append({"lost": lost, "lies": worst, "stream": stream, "gap": gap})
     return {"all": _percent(trial.right(trial.without())), "devices": devices}
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from ddnn.bundle import Bundle
+from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.data import load
 from ddnn.evaluation import Recorder
+from ddnn.types import Exit
 from ddnn_lab.benchmarks.liar import Trial, study
 
 
@@ -16,7 +17,22 @@ def test_every_device_is_lost_and_lies_and_the_more_it_knows_the_worse(tiny_bund
         lies = each["lies"]
         blind = min(lies[kind] for kind in ("another event", "one class", "features alone"))
         assert lies["all it could"] <= lies["what it sees"] <= blind + 1e-9
-        assert each["gap"] == each["lost"] - lies["what it sees"]
+        assert each["gap"] == each["lost"] - lies["in a stream"]
+
+
+def test_in_a_stream_one_that_lies_all_the_time_is_set_aside_by_an_edge_that_was_promised_otherwise() -> None:
+    bundle = Bundle.open(shipped_bundle())
+    events = load("mnist5k", grid="3x2").subset("validation")
+    trial = Trial(bundle, Recorder(bundle, events), events.y)
+    said, true = trial.without().of(Exit.DEVICE)[:, 3], trial.right(trial.without())
+    none, always = np.zeros(len(events), np.bool_), np.ones(len(events), np.bool_)
+    told, after = trial.streamed(3, said, true, none)
+    assert np.array_equal(told, true)
+    assert after is None
+    lost, lies = trial.right(trial.without(3)), said[np.random.default_rng(1).permutation(len(events))]
+    told, after = trial.streamed(3, lies, none, always)
+    assert after is not None
+    assert told.sum() >= lost.sum() - after
 
 
 def test_features_that_were_found_move_the_edge_further_than_those_of_another_event(tiny_bundle: Bundle) -> None:

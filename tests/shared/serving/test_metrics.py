@@ -21,6 +21,7 @@ NAMES = {
     "ddnn_answered_unbacked_total",
     "ddnn_event_ids_reused_total",
     "ddnn_views_dropped_total",
+    "ddnn_device_set_aside",
     "ddnn_certificate_expiry_timestamp_seconds",
     "ddnn_log_dropped_total",
     "ddnn_audit_trail_dropped",

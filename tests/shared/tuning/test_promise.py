@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from ddnn.evaluation import decide
+from ddnn.bundle import Bundle
+from ddnn.data import load
+from ddnn.drift import others
+from ddnn.evaluation import decide, record
 from ddnn.policy import Policy, Thresholds
 from ddnn.tuning.promise import promise
 from ddnn.types import Exit
@@ -50,3 +53,16 @@ def test_the_recall_of_a_class_is_promised_as_far_as_its_events_go(edges: int) -
         assert kept.missed > (answers.label[audited] != index).mean()
     few = promise(scores.take(np.flatnonzero(scores.y == 1)[:5]), policy, 0.9, classes=[1])
     assert few.recall[1].least < 0.7  # five events show little
+
+
+def test_how_often_a_device_contradicts_the_others_is_bounded_by_class(tiny_bundle: Bundle) -> None:
+    scores = record(tiny_bundle, load("synthetic", seed=3).subset("validation"))
+    dissent = np.array(promise(scores, tiny_bundle.policy).dissent)
+    assert scores.device is not None
+    them, said = others(scores.device, scores.present), scores.labels(Exit.DEVICE)
+    assert dissent.shape == (*said.shape[1:], scores.classes)
+    for device, k in np.ndindex(*dissent.shape):
+        rows = them[:, device] == k
+        share = float((said[rows, device] != k).mean()) if rows.any() else 1.0
+        assert share <= dissent[device, k] <= 1
+        assert dissent[device, k] > share or share == 1
