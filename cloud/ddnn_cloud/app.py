@@ -241,4 +241,5 @@ def _children(parts: Parts) -> Children:
     if given.what == "view":  # which are decoded as they come
         each = [topology.devices[child].view.bytes for child in senders]
     size = width * max(each)
-    return Children(places, width, range(parts.devices), size, _EDGES_WAIT_TOO)
+    below = [edge.devices for edge in topology.edges]
+    return Children(places, width, range(parts.devices), size, _EDGES_WAIT_TOO, below=below)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ddnn.errors import BadInput
 from ddnn.task import CLASSIFICATION
-from ddnn.types import Answer, Array, Exit
+from ddnn.types import Answer, Array, Bools, Exit
 from ddnn.wire import DATATYPES, HEADER_LENGTH, InferRequest, datatype_of, encode_response
 
 __all__ = ["OUTPUTS", "answers_to_outputs", "encode_answers", "outputs_to_answers"]
@@ -24,25 +24,31 @@ OUTPUTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "policy_version": ("INT64", ("B",)),
     "bytes_up": ("INT64", ("B",)),
     "need_features": ("BOOL", ("B",)),
+    "late": ("BOOL", ("B", "D")),
 }
-"""Output tensors, datatype and shape each: `need_features` is the edge's alone, `class_name` the devices'."""
+"""Output tensors, datatype and shape each: `need_features` is the edge's alone, `class_name` the devices'.
 
-_NOT_ALL: Final = ("need_features", "class_name")
+`late` is there where a device was, or where it is asked for by name.
+"""
+
+_NOT_ALL: Final = ("need_features", "class_name", "late")
 _EXITS: Final = {exit.value.encode(): exit for exit in Exit}
 
 
 def answers_to_outputs(
-    answers: Sequence[Answer], *, need_features: bool = True, names: Sequence[str] = ()
+    answers: Sequence[Answer], *, need_features: bool = True, names: Sequence[str] = (), late: bool = False
 ) -> dict[str, Array]:
     """Return the output tensors of at least one answer, `class_name` where there are `names` of the classes.
 
-    `need_features` False leaves that tensor out.
+    `need_features` False leaves that tensor out; `late` is there where a device was, or if it is true.
     """
     outputs: dict[str, Array] = {}
     for name, (datatype, _) in OUTPUTS.items():
         column: list[Any] = [getattr(answer, name) for answer in answers]
         if name == "class_name":
             column = _named(answers, names) if names else []
+        if name == "late":
+            column = _late(answers) if late or any(column) else []
         if datatype == "BYTES":
             column = [text.encode() for text in column]
         if column and (name != "need_features" or need_features):
@@ -54,18 +60,28 @@ def _named(answers: Sequence[Answer], names: Sequence[str]) -> list[str]:
     return [names[answer.label] if answer.label >= 0 else "" for answer in answers]
 
 
+def _late(answers: Sequence[Answer]) -> list[Bools]:
+    """Flags [D] each."""
+    flags = [np.zeros(answer.devices.size, np.bool_) for answer in answers]
+    for row, answer in zip(flags, answers, strict=True):
+        row[list(answer.late)] = True
+    return flags
+
+
 def encode_answers(
     answers: Sequence[Answer], request: InferRequest, *, need_features: bool = True, names: Sequence[str] = ()
 ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """Return the body of the answer to `request` and its HTTP headers as ASGI has them; at least one answer."""
     if request.id or request.outputs is not None or not request.binary_default:
-        outputs = answers_to_outputs(answers, need_features=need_features, names=names)
+        late = "late" in (request.outputs or ())
+        outputs = answers_to_outputs(answers, need_features=need_features, names=names, late=late)
         body, headers = encode_response(outputs, request)
         return body, [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     first, rows = answers[0], len(answers)
     classes = b"".join([_text(name) for name in _named(answers, names)]) if names else b""
     exits = b"".join([_TEXTS[answer.exit] for answer in answers])
     reasons = b"".join([_text(answer.degraded_reason) for answer in answers])
+    away = b"".join([flags.tobytes() for flags in _late(answers)]) if any(answer.late for answer in answers) else b""
     raw = (
         struct.pack(f"<{rows}q", *[answer.label for answer in answers]),
         classes,
@@ -78,8 +94,10 @@ def encode_answers(
         struct.pack(f"<{rows}q", *[answer.policy_version for answer in answers]),
         struct.pack(f"<{rows}q", *[answer.bytes_up for answer in answers]),
         bytes([answer.need_features for answer in answers]) if need_features else b"",
+        away,
     )
-    sizes = rows, first.probabilities.size, len(exits), len(reasons), first.devices.size, need_features, len(classes)
+    texts = len(exits), len(reasons), len(classes), len(away)
+    sizes = (rows, first.probabilities.size, first.devices.size, need_features, *texts)
     header = _headers.get(sizes)
     if header is None:
         # The JSON of answers alike in size is the same text: made once, by what makes all others.
@@ -127,6 +145,8 @@ def outputs_to_answers(
     if unknown := set(exits) - _EXITS.keys():
         raise BadInput(f"output 'exit' holds {unknown.pop()[:20]!r}; expected one of {', '.join(Exit)}")
     given: dict[str, Any] = {name: col.tolist() if col.ndim == 1 else col for name, col in columns.items()}
+    if "late" in given:
+        given["late"] = [tuple(np.flatnonzero(row).tolist()) for row in columns["late"]]
     given["exit"] = [_EXITS[exit] for exit in exits]
     for name in {"degraded_reason", "class_name"} & given.keys():
         given[name] = [text.decode(errors="replace") for text in given[name]]

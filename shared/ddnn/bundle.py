@@ -5,7 +5,7 @@ with the answers of torch, `weights.safetensors` is for further training.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,17 @@ class Training(Frozen):
     data: dict[str, Any]  #: name, SHA-256 fingerprint, size and split of the data
     test: dict[str, Any]  #: accuracy per exit on the test split, 0..1, touched once
     versions: dict[str, str]  #: versions of the libraries that made it
+
+    def accuracy_without(self, devices: Collection[int] = ()) -> float | None:
+        """Accuracy on the test split with these devices lost, as it was noted then; None where it was not."""
+        overall, missing = self.test.get("overall") or {}, self.test.get("missing") or {}
+        each, subsets = (missing.get("one") or {}).get("each") or (), missing.get("subsets") or {}
+        if not devices:
+            return overall.get("accuracy")
+        if len(devices) == 1 and max(devices) < len(each):
+            return each[max(devices)]  # type: ignore[no-any-return]
+        left = "+".join(str(device) for device in range(len(each)) if device not in devices)
+        return subsets.get(left)
 
 
 class Manifest(Frozen):

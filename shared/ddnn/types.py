@@ -3,7 +3,8 @@
 Legend used all over: B events in a request, D devices, E edges, K classes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -61,4 +62,9 @@ class Answer:
     degraded: bool = False  #: a lower exit answered than the policy wanted
     degraded_reason: str = ""  #: why, in a few words; empty when not degraded
     need_features: bool = False  #: the edge wants this row's features
+    late: tuple[int, ...] = ()  #: devices that live and had not come when the event was closed: late, or without a view
     class_name: str = ""  #: the label's name, from a device; empty from a tier above, or where there is no label
+
+    def without(self, late: Iterable[int]) -> "Answer":
+        """The same, made without these devices too; a row that is no answer stays as it is."""
+        return self if self.label < 0 else replace(self, late=tuple(sorted({*self.late, *late})))

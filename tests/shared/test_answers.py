@@ -22,7 +22,7 @@ SURE = Answer(
 )
 NAMES = ("tea", "café", "water")
 ASKING = replace(SURE, label=-1, exit=Exit.LOCAL, need_features=True)
-LATE = replace(SURE, exit=Exit.DEVICE, degraded=True, degraded_reason="edge: timeout — 5 ms")
+LATE = replace(SURE, exit=Exit.DEVICE, degraded=True, degraded_reason="edge: timeout — 5 ms", late=(1,))
 
 
 def same(found: Answer, expected: Answer) -> None:
@@ -71,8 +71,8 @@ def test_only_the_edge_speaks_of_features() -> None:
 
 
 def test_outputs_are_those_of_the_protocol() -> None:
-    assert list(answers_to_outputs([SURE], names=NAMES)) == list(OUTPUTS)
-    assert "class_name" not in answers_to_outputs([SURE])
+    assert list(answers_to_outputs([SURE], names=NAMES, late=True)) == list(OUTPUTS)
+    assert not {"class_name", "late"} & answers_to_outputs([SURE]).keys()
 
 
 def test_a_device_names_the_class_and_what_has_none_is_unnamed() -> None:
@@ -105,7 +105,7 @@ def test_nonsense_is_refused_with_a_sentence(name: str, change: Callable[[Array]
         outputs_to_answers(outputs, devices=2)
 
 
-@pytest.mark.parametrize("name", [name for name in OUTPUTS if name not in ("need_features", "class_name")])
+@pytest.mark.parametrize("name", [name for name in OUTPUTS if name not in ("need_features", "class_name", "late")])
 def test_a_missing_output_is_named(name: str) -> None:
     outputs = answers_to_outputs([SURE])
     del outputs[name]

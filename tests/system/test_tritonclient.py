@@ -36,6 +36,7 @@ OUTPUTS = {
     "devices": "BOOL",
     "policy_version": "INT64",
     "bytes_up": "INT64",
+    "late": "BOOL",
 }
 
 

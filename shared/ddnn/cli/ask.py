@@ -95,6 +95,7 @@ def _document(answer: "EventAnswer", classes: Sequence[str]) -> dict[str, Any]:
     document |= {"exit": answer.exit.value, "confidence": round(answer.confidence, 6)}
     document["devices"] = answer.devices.tolist()
     document["errors"] = {str(device): str(error) for device, error in answer.errors.items()}
+    document["late"] = list(answer.late)
     return document | {"absent": {str(device): why for device, why in _absent(answer).items()}}
 
 
@@ -107,6 +108,8 @@ def _absent(answer: "EventAnswer") -> dict[int, str]:
             found[device] = "absent: it was shown nothing"
         elif own.degraded:
             found[device] = f"absent: its caller was answered at {own.exit.value}, degraded: {own.degraded_reason}"
+        elif device in answer.late:
+            found[device] = f"absent: it came after the event was closed; its caller was answered at {own.exit.value}"
         else:
             found[device] = f"absent: not waited for; its caller was answered at {own.exit.value}"
     return {device: why for device, why in found.items() if device not in answer.errors}

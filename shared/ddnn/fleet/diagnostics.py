@@ -16,7 +16,7 @@ from ddnn.evaluation.agreement import agreement
 from ddnn.evaluation.served import ask
 from ddnn.fleet.addresses import is_free, local_addresses, parse_addresses, ports
 from ddnn.fleet.events import golden_events
-from ddnn.fleet.status import TierStatus, read_statuses, running_addresses
+from ddnn.fleet.status import TierStatus, late_lines, read_statuses, running_addresses
 from ddnn.golden import check_sections
 from ddnn.runtime import Section
 from ddnn.types import Tier
@@ -83,6 +83,8 @@ def check_bundle(path: Path) -> Iterator[Finding]:
 def check_fleet(tiers: Sequence[TierStatus], bundle: Bundle | None) -> Iterator[Finding]:
     """Check that every tier is there and ready, and that they agree with each other and with `bundle`."""
     yield from map(_check_tier, tiers)
+    for tier in tiers:
+        yield from _check_late(tier)
     fingerprints = {tier.name: tier.fingerprint for tier in tiers if tier.fingerprint}
     if fingerprints:
         yield _check_fingerprints(fingerprints, bundle)
@@ -176,6 +178,15 @@ def _check_tier(tier: TierStatus) -> Finding:
         found = f"{tier.url} is ready, but its uplink to {where} is {uplink['circuit']}: it answers degraded"
         return Finding(tier.name, "warning", found, "see why the tier above is away")
     return Finding(tier.name, "ok", f"{tier.url} is ready, {tier.milliseconds:.0f} ms away")
+
+
+def _check_late(tier: TierStatus) -> Iterator[Finding]:
+    late = tier.part("late")
+    for line in late_lines(late):
+        keeps = late["keeps_ms"]
+        advice = f"set the policy's wait_ms, {late['wait_ms']:,.0f} now, to {keeps:,.0f} (`ddnn policy apply`)"
+        advice += f", with deadlines of {2 * keeps:,.0f} ms at least; or see what delays the device"
+        yield Finding(tier.name, "warning", line, advice)
 
 
 def _check_fingerprints(fingerprints: Mapping[str, str], bundle: Bundle | None) -> Finding:

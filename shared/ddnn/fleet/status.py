@@ -18,8 +18,8 @@ from ddnn.fleet.addresses import HOST, addresses_of, local_addresses, ports, sch
 from ddnn.formatting import NONE, percent, plain_table
 from ddnn.topology import Topology
 
-__all__ = ["NO_TIER", "TierStatus", "audit_line", "budget_lines", "check_served", "outlier_lines", "print_statuses"]
-__all__ += ["read_statuses", "running_addresses"]
+__all__ = ["NO_TIER", "TierStatus", "audit_line", "budget_lines", "check_served", "late_lines"]
+__all__ += ["outlier_lines", "print_statuses", "read_statuses", "running_addresses"]
 
 NO_TIER: Final = "No tier answers. `ddnn up` starts a fleet."
 _TIMEOUT_S: Final = 3.0
@@ -137,6 +137,9 @@ def print_statuses(tiers: Sequence[TierStatus], console: Console) -> None:
         for line in (*budget_lines(tier.part("budget")), *outlier_lines(tier.part("outliers"))):
             console.print(f"{tier.name} {line}", soft_wrap=True)
     for tier in tiers:
+        for line in late_lines(tier.part("late")):
+            console.print(f"{tier.name} [yellow]{line}[/]", soft_wrap=True)
+    for tier in tiers:
         if tier.problem and tier.listens:
             console.print(f"{tier.name}: {tier.problem}", soft_wrap=True, markup=False)
         if refusal := tier.part("uplink").get("refusal"):
@@ -173,6 +176,19 @@ def outlier_lines(outliers: Mapping[str, Any]) -> list[str]:
     said = "as it contradicts the others"
     aside = outliers.get("aside", {})
     return [_marked(f"sets device {device} aside, {said}", {"since": since}) for device, since in aside.items()]
+
+
+def late_lines(late: Mapping[str, Any]) -> list[str]:
+    """Whose contributions came after their events were closed, by the `late` of a tier's status, a sentence each."""
+    lines = []
+    for each in late.get("children") or ():
+        names = "device " + " and ".join(map(str, each["devices"]))
+        line = f"{names} too late for {each['late']:,} of its latest {each['of']:,} events: {each['p50_ms']:,.0f} ms"
+        line += f" at p50, {each['p95_ms']:,.0f} ms at p95; {each['keeps_ms']:,.0f} ms would keep it"
+        if None not in (whole := late.get("accuracy"), without := each.get("accuracy_without")):
+            line += f", accuracy {percent(whole)} with it, {percent(without)} without"
+        lines.append(line)
+    return lines
 
 
 def _audited(exit: str, seen: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from ddnn.client import AsyncFleet
+from ddnn.client import AsyncFleet, EventAnswer
 from ddnn.fleet.events import Event
 from ddnn.fleet.player import Pace, Played, Tally, play
 from ddnn.formatting import NONE, percent, plain_table
@@ -78,7 +78,7 @@ class LiveTable:
             Text("".join("●" if seen else "○" for seen in answer.devices), "dim" if answer.devices.all() else "yellow"),
             Text(f"{answer.bytes_up:,}"),
             Text(f"{played.milliseconds:.1f}"),
-            Text(f"degraded: {answer.degraded_reason}" if answer.degraded else "", "yellow"),
+            Text(_remark(answer), "yellow"),
         )
 
     def _draw(self) -> RenderableType:
@@ -147,3 +147,10 @@ def _columns(label: int, devices: int) -> list[_Column]:
     event: list[_Column] = [("event", 8, "right"), ("true", names, "left"), ("answer", names, "left")]
     served: list[_Column] = [("exit", 9, "left"), ("sure", 6, "right"), ("devices", max(7, devices), "left")]
     return [*event, *served, ("bytes up", 8, "right"), ("ms", 8, "right"), ("", 0, "left")]
+
+
+def _remark(answer: EventAnswer) -> str:
+    """Why it is degraded, or made without devices that live."""
+    if answer.degraded:
+        return f"degraded: {answer.degraded_reason}"
+    return f"without {', '.join(map(str, answer.late))}" if answer.late else ""

@@ -24,6 +24,13 @@ class Children:
     event_bytes: int  #: what an event's tensors may grow to, when all have sent all
     patience: int = 1  #: times as long as the policy or the request says are children waited for
     views: Input | None = None  #: what the cloud takes of their views, if it asks for them
+    below: Sequence[Sequence[int]] = ()  #: devices of each child, where a child is not a device itself
+
+    def of(self, *children: int) -> tuple[int, ...]:
+        """The devices of some children."""
+        if not self.below:
+            return tuple(self.devices[child] for child in children)
+        return tuple(sorted(device for child in children for device in self.below[child]))
 
 
 def fill(event: Event, parts: Mapping[int, Contribution], children: Children) -> None:

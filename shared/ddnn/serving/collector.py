@@ -14,6 +14,7 @@ from ddnn.serving.children import Children, Place, fill, fill_views
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution, Event, Reply, State
+from ddnn.serving.lateness import Lateness
 from ddnn.serving.memory import CONTRIBUTIONS
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.outliers import SetAside
@@ -55,6 +56,7 @@ class Collector:
         self._ready: list[Event] = []
         self._gave_up = False
         metrics.queue_depth.set_function(lambda: self.pending)
+        self.lateness = Lateness(children, metrics, settings.events, settings.hold_s)
 
     @property
     def pending(self) -> int:
@@ -103,10 +105,12 @@ class Collector:
 
     def _give(self, id: bytes, part: Contribution, reply: Reply, row: int) -> bool:
         """Give a repeat, or what comes late, the answer that is held; whether it is one."""
+        if not part.second:
+            self.lateness.came(id, part.child)
         held = None if part.second and (id, part.child) in self._asked else self._held.get(id)
         if held is None or not self._belongs(held, part, asyncio.get_running_loop().time()):
             return False
-        reply.give(row, replace(held.best, bytes_up=0, need_features=False))
+        reply.give(row, replace(held.best, bytes_up=0, need_features=False), late=held.late)
         return True
 
     def _take(self, reply: Reply, row: int, id: bytes, part: Contribution) -> None:
@@ -306,6 +310,7 @@ class Collector:
             return
         if due:
             parted = event.part(due)
+            parted.late = self.lateness.away(event, self.stragglers.alive)
             self._go_on(parted, parted.contributions)
         self._look_later(event)
 
@@ -314,6 +319,7 @@ class Collector:
         return patience <= most and now >= reply.came + patience / 2
 
     def _complete(self, event: Event) -> None:
+        event.late = self.lateness.closed(event, self.stragglers.alive)
         came = {*event.contributions}
         if self.outliers:
             self.outliers.leave_out(event)

@@ -98,10 +98,11 @@ class Reply:
         self._error: Exception | None = None
         self._timed: list[tuple[list[Stage], list[str]]] = []
 
-    def give(self, row: int, answer: Answer, event: "Event | None" = None) -> None:
-        """Answer a row, once; `event` is the one that has waited."""
+    def give(self, row: int, answer: Answer, event: "Event | None" = None, *, late: tuple[int, ...] = ()) -> None:
+        """Answer a row, once; `event` is the one that has waited, `late` whom it has not waited for."""
         assert self._answers[row] is None, "a row is answered once"
-        self._answers[row] = answer
+        late = event.late if event else late
+        self._answers[row] = answer.without(late) if late else answer
         if event:
             self._timed.append((event.stages, event.upper_timings))
             self.complete = max(self.complete, event.complete)
@@ -220,6 +221,7 @@ class Event:
     unheard: set[int] = field(default_factory=set)  #: of those which have not heard of it yet
     parted_from: "Event | None" = None  #: the event with the id, which goes on for others
     shared: bool = False  #: once held, whether children that took no part are given its answer
+    late: tuple[int, ...] = ()  #: devices that live and had not come when it was closed
     swayed: bool = False  #: whether it was answered, or went on, as its callers' own terms say and not as the policy
     timer: asyncio.TimerHandle | None = None  #: the straggler timeout, or that of features
     due: float = 0.0  #: loop time of the next look at a gathering event

@@ -84,6 +84,10 @@ class Metrics:
         self.aside = self._gauge("device_set_aside", "1 while a device is in no fusion, as it contradicts", "device")
         for device in devices:
             self.aside.labels(str(device))
+        self.late_devices = count(
+            "fusion_late_total", "Contributions that came after their event was closed", device=map(str, devices)
+        )
+        self.lateness = histogram("fusion_lateness_seconds", "How long after it they came", _SECONDS)
         self.beyond_budget = count("budget_exceeded_total", "Events answered below, for the budget", whose=accounts)
         self.budget = BudgetGauges()
         self.registry.register(self.budget)
@@ -148,6 +152,12 @@ class Metrics:
         for device in devices:
             if not here[device]:
                 self.missing.labels(str(device)).inc()
+
+    def came_late(self, devices: Iterable[int], seconds: float) -> None:
+        """Count a contribution of `devices` that came so long after its event was closed."""
+        self.lateness.labels().observe(seconds)
+        for device in devices:
+            self.late_devices.labels(str(device)).inc()
 
     def show_policy(self, policy: Policy) -> None:
         self.policy.clear()

@@ -374,6 +374,7 @@ class Service(ABC):
             "identity": self.identity and self.identity.document(),
             "audit_trail": self.trail.document(),
             "collector": self.collector and self.collector.document(),
+            "late": self.collector and self.collector.lateness.document(manifest.training, self.policy.wait_ms),
             "recorded": None if self.engine.ledger is None else len(self.engine.ledger),
             "audits": self.engine.audits and self.engine.audits.document(),
             "outliers": self.collector and self.collector.outliers and self.collector.outliers.document(),

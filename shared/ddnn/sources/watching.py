@@ -73,6 +73,7 @@ class Watched:
         said = {"class": answer.class_name or str(answer.label), "label": answer.label, "exit": answer.exit.value}
         said |= {"confidence": round(answer.confidence, 6), "degraded": answer.degraded_reason}
         errors = {str(device): str(error) for device, error in answer.errors.items()}
+        said["late"] = list(answer.late)
         return {**seen, **said, "bytes_up": answer.bytes_up, "errors": errors, **cost}
 
 
