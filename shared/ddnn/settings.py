@@ -38,7 +38,7 @@ class CollectorSettings(BaseModel):
     late_s: float = Field(default=2.0, ge=0)
     """How long after it a child that took no part is given an answer, in seconds; later, it begins another event."""
     alive_events: int = Field(default=4, ge=1)
-    """A child that contributed to none of this many latest events is not waited for."""
+    """A child that was silent through this many events, one after the other, is not waited for."""
 
 
 class ViewSettings(BaseModel):

@@ -70,3 +70,18 @@ async def ask(fleet: LocalFleet, bundle: Bundle, name: str, apart_s: float) -> l
                 for row in range(EVENTS)
             )
         )
+
+
+def test_a_burst_has_all_its_devices(served: LocalFleet, every_exit: Bundle) -> None:
+    """Each of 40 events opens a connection of each device's to the edge, all at the same time."""
+    views = [every_exit.golden[f"view_{n}"] for n in range(6)]
+
+    async def burst() -> list[EventAnswer]:
+        async with AsyncFleet(served.device_urls) as client:
+            rows = [[view[row] for view in views] for row in range(40)]
+            asked = [client.answer_event(row, event=f"burst {n}", deadline_ms=20_000) for n, row in enumerate(rows)]
+            return await asyncio.gather(*asked)
+
+    answers = asyncio.run(burst())
+    assert {own.degraded_reason for answer in answers for own in answer.answers if own} == {""}
+    assert all(answer.devices.all() for answer in answers)

@@ -18,6 +18,7 @@ from ddnn.serving.lateness import Lateness
 from ddnn.serving.memory import CONTRIBUTIONS
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.outliers import SetAside
+from ddnn.serving.patience import Patience
 from ddnn.serving.request import RequestOptions, Stage
 from ddnn.serving.shares import Shares
 from ddnn.serving.stragglers import Stragglers
@@ -49,7 +50,7 @@ class Collector:
         self._open: dict[bytes, Event] = {}
         self._held: OrderedDict[bytes, Event] = OrderedDict()
         self._left: dict[Event, None] = {}  # those that no caller waits for any more, in that order
-        self._asking = Asking(self._row)
+        self._asking, self._patience = Asking(self._row), Patience(children.patience)
         self._asked = self._asking.events
         carried = engine.offload.carries if engine.offload else ()
         self._fused = {name for step in engine.steps for name in step.needs}.union(carried)
@@ -137,7 +138,7 @@ class Collector:
             self._add_features(event, id, part)
             return
         self._add(event, part, said, now)
-        if event.state is State.GATHERING and (not event.timer or self._due(event, reply) < event.due):
+        if event.state is State.GATHERING and (not event.timer or self._patience.due(event, reply) < event.due):
             self._look_later(event)
 
     def ask(self, event: Event, what: str = "features") -> None:
@@ -235,7 +236,7 @@ class Collector:
             return True
         if said is None and held.shared and now - held.held_since <= self._settings.late_s:
             held.contents[part.child] = part.content
-            self.stragglers.late(part.child, now - held.opened)
+            self.stragglers.arrived(part.child, now - held.opened, now)
             return True
         if not part.second:
             self._metrics.reused.labels("new_event").inc()
@@ -250,15 +251,14 @@ class Collector:
             return
         if event.state is not State.GATHERING:
             if part.child not in event.contents:
-                self.stragglers.late(part.child, now - event.opened)
+                self.stragglers.arrived(part.child, now - event.opened, now)
             event.contents[part.child] = said
             return
         event.contributions[part.child] = part
         event.contents[part.child] = said
         if "features" in part.inputs:
             event.featured[part.child] = part
-        if len(event.contributions) > 1:
-            self.stragglers.arrived(now - event.opened)
+        self.stragglers.arrived(part.child, now - event.opened if len(event.contributions) > 1 else 0.0, now)
         if len(event.contributions) == len(self.children.places):
             self._complete(event)
         elif self.stragglers.complete(event.contributions):
@@ -285,13 +285,9 @@ class Collector:
             if each.state is State.ASKING and each.asked <= each.featured.keys():
                 self._featured(each)
 
-    def _due(self, event: Event, reply: Reply) -> float:
-        """Loop time until which a caller wants children to be waited for."""
-        return reply.came + reply.patience(event.wait_s, self.children.patience)
-
     def _look_later(self, event: Event) -> None:
         """Look at an event when the first of its callers has waited; without one, when others need not be expected."""
-        due = min((self._due(event, reply) for reply, _ in event.replies), default=event.opened + event.wait_s)
+        due = min((self._patience.due(event, reply) for reply, _ in event.replies), default=event.opened + event.wait_s)
         event.stop_timer()
         event.due = due  # uvloop's timers that are due at once do not say when they are
         event.timer = asyncio.get_running_loop().call_at(due, self._look, event)
@@ -299,12 +295,15 @@ class Collector:
     def _look(self, event: Event, *, living: bool = False) -> None:
         """Go on with an event for its callers that have waited, or for all; `living`: every living child is here."""
         now = asyncio.get_running_loop().time() + _TICK_S
-        due = [waiting for waiting in event.replies if self._due(event, waiting[0]) <= now]
+        if not living and self._patience.behind(event, now):
+            event.timer = asyncio.get_running_loop().call_later(_TICK_S, self._look, event)
+            event.due = now
+            return
+        due = [waiting for waiting in event.replies if self._patience.due(event, waiting[0]) <= now]
         if living:
             due += [each for each in event.replies if each not in due and each[0].options.wait_ms is None]
         elif due:  # with those whose patience is alike, and half over: one event instead of several
-            most = 2 * max(self._due(event, reply) - reply.came for reply, _ in due)
-            due = [each for each in event.replies if each in due or self._alike(event, each[0], most, now)]
+            due = self._patience.alike(event, due, now)
         if len(due) == len(event.replies) and (living or now >= event.opened + event.wait_s):
             self._complete(event)
             return
@@ -314,17 +313,13 @@ class Collector:
             self._go_on(parted, parted.contributions)
         self._look_later(event)
 
-    def _alike(self, event: Event, reply: Reply, most: float, now: float) -> bool:
-        patience = self._due(event, reply) - reply.came
-        return patience <= most and now >= reply.came + patience / 2
-
     def _complete(self, event: Event) -> None:
         event.late = self.lateness.closed(event, self.stragglers.alive)
         came = {*event.contributions}
         if self.outliers:
             self.outliers.leave_out(event)
         self._go_on(event, event.contributions)
-        self.stragglers.closed(came)
+        self.stragglers.closed(came, event.opened, asyncio.get_running_loop().time())
         self._metrics.gathered(event.devices, self.children.devices)
 
     def _featured(self, event: Event) -> None:

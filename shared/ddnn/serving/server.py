@@ -26,7 +26,7 @@ from ddnn.settings import Settings
 __all__ = ["over_tls", "serve_app"]
 
 _log = logging.getLogger("ddnn")
-_BACKLOG = 128
+_BACKLOG = 128  #: of each child: a burst of events opens a connection an event, of all children at the same time
 _LAST_WORDS_S = 2  #: for the answers that are given when the drain is over to get out
 _KEEP_ALIVE_S = 75  #: longer than any client of ours keeps an idle connection
 
@@ -65,7 +65,7 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
         access_log=False,
         proxy_headers=False,  # nothing asks who the caller says it is
         log_config=None,
-        backlog=_BACKLOG,
+        backlog=_BACKLOG * service.children,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_LAST_WORDS_S,
         server_header=False,

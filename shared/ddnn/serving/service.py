@@ -31,17 +31,17 @@ from ddnn.serving.offload import Offload
 from ddnn.serving.openapi import MODEL, VERSION
 from ddnn.serving.pictures import Decoder, in_text
 from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
+from ddnn.serving.upward import make_uplink
 from ddnn.settings import Settings
 from ddnn.signing import TrustedKeys
 from ddnn.trail import Trail
 from ddnn.types import Answer, Array, Exit, Tier
-from ddnn.uplink import SILENCE_S, Uplink
+from ddnn.uplink import Uplink
 from ddnn.wire import InferRequest, Parameters, encode_request
 
 __all__ = ["Parts", "Service", "load_parts", "open_bundle"]
 
 _SELF_TEST_EVENTS = 16
-_KEEP_S, _KEEP_SECURE_S = 4.0, 60.0  #: how long an idle connection upward is kept: shaking hands anew costs both sides
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def load_parts(
         )
     refuse_unlisted(bundle.topology.codecs, settings.extensions)
     identity = Identity(settings.identity, tier, settings.index) if settings.identity else None
-    uplink = _make_uplink(tier, settings, bundle, transport, identity)
+    uplink = make_uplink(tier, settings, bundle, transport, identity)
     metrics = Metrics(bundle.topology.exits, tuple(joined), account_names(tier, bundle.topology, settings.index))
     metrics.build.labels(ddnn.__version__, tier, bundle.fingerprint[:12]).set(1)
     trail = Trail(settings.audit_dir and settings.audit_dir / f"audit-{tier}-{settings.index}.jsonl", str(tier))
@@ -163,35 +163,6 @@ def _load_sections(tier: Tier, settings: Settings, bundle: Bundle) -> dict[str, 
         role: with_threads(section, {name: rows[:_SELF_TEST_EVENTS] for name, rows in inputs[role].items()})
         for role, section in sections.items()
     }
-
-
-def _make_uplink(
-    tier: Tier,
-    settings: Settings,
-    bundle: Bundle,
-    transport: httpx.AsyncBaseTransport | None,
-    identity: Identity | None,
-) -> Uplink | None:
-    if not settings.upstream or tier is Tier.CLOUD:
-        return None
-    if identity:
-        above = (Tier.EDGE, bundle.topology.edge_of(settings.index)) if tier is Tier.DEVICE else (Tier.CLOUD, 0)
-        identity.expect(*above)
-    return Uplink(
-        settings.upstream,
-        bundle=bundle.fingerprint,
-        # With a certificate of its own a tier needs no token, and so hands none to whatever is above.
-        token=settings.token.get_secret_value() if settings.token and not identity else None,
-        transport=transport,
-        tls=identity.client if identity else None,
-        keepalive_s=_KEEP_SECURE_S if identity else _KEEP_S,
-        silence_s=None if transport else SILENCE_S,
-        classes=len(bundle.manifest.classes),
-        devices=len(bundle.topology.devices),
-        # Fewer would let events wait here for siblings that wait elsewhere.
-        connections=settings.max_in_flight + settings.max_background,
-        pad_bytes=settings.pad_bytes,
-    )
 
 
 class Service(ABC):
@@ -258,8 +229,12 @@ class Service(ABC):
     @property
     def room(self) -> int:
         """Most requests being worked on at once: what its children, which wait for each other, may have together."""
-        children = len(self.collector.children.places) if self.collector else 1
-        return self.settings.max_in_flight * children
+        return self.settings.max_in_flight * self.children
+
+    @property
+    def children(self) -> int:
+        """Tiers below that may ask at the same time."""
+        return len(self.collector.children.places) if self.collector else 1
 
     @property
     def queues(self) -> Sequence[Queue]:
@@ -370,7 +345,7 @@ class Service(ABC):
             "draining": self.draining,
             "bundle": {"name": manifest.name, "fingerprint": manifest.fingerprint},
             "policy": self._policy_status(),
-            "uplink": above and {"urls": list(self.settings.upstream), **above},
+            "uplink": above,
             "identity": self.identity and self.identity.document(),
             "audit_trail": self.trail.document(),
             "collector": self.collector and self.collector.document(),

@@ -1,5 +1,6 @@
 """Which children of a tier are waited for, and how long: learned from what each of them did itself."""
 
+import math
 from collections import deque
 from collections.abc import Collection
 from typing import Final
@@ -14,16 +15,20 @@ _FLOOR_S: Final = 0.01
 
 
 class Stragglers:
-    """How long to wait for late children; alive is which took part in one of the last `alive_events` with several."""
+    """How long to wait for late children; dead is which was silent through `alive_events` events with several.
+
+    Of events that overlap in time one counts: a burst that a child is late for says no more of it than one event.
+    """
 
     def __init__(self, children: int, alive_events: int) -> None:
-        self._last, self._closed, self._alive_events = [0] * children, 0, alive_events
+        self._missed, self._alive_events = [0] * children, alive_events
+        self._since = [-math.inf] * children  # when it was last heard, or missed
         self._delays: deque[float] = deque(maxlen=_SEEN)
 
     @property
     def alive(self) -> list[bool]:
         """Per child; at start all are."""
-        return [self._closed - last < self._alive_events for last in self._last]
+        return [missed < self._alive_events for missed in self._missed]
 
     def complete(self, here: Collection[int]) -> bool:
         """Whether no other living child is to be waited for."""
@@ -31,23 +36,22 @@ class Stragglers:
 
     def witnessed(self, here: Collection[int]) -> bool:
         """Whether an event of these children says anything to, or of, the others: one alone may make up any number."""
-        return len(here) > 1 or len(self._last) <= 2
+        return len(here) > 1 or len(self._missed) <= 2
 
-    def closed(self, here: Collection[int]) -> None:
-        """An event was closed with these children."""
-        self._closed += self.witnessed(here)
-        for child in here:
-            self._last[child] = self._closed
+    def closed(self, here: Collection[int], opened: float, now: float) -> None:
+        """An event that was opened then was closed with these children."""
+        if not self.witnessed(here):
+            return
+        for child, since in enumerate(self._since):
+            if child not in here and opened >= since:
+                self._missed[child] += 1
+                self._since[child] = now
 
-    def arrived(self, delay: float) -> None:
-        """A contribution came `delay` seconds after its event's first."""
+    def arrived(self, child: int, delay: float, now: float) -> None:
+        """A contribution came `delay` seconds after its event's first, in time or not; its child lives."""
+        self._missed[child], self._since[child] = 0, now
         if delay > 0:
             self._delays.append(delay)
-
-    def late(self, child: int, delay: float) -> None:
-        """A contribution came after its event was closed; its child lives."""
-        self._last[child] = self._closed
-        self._delays.append(delay)
 
     def timeout(self, cap: float) -> float:
         """Seconds to wait: twice the 99th percentile of what was seen, at least 10 ms, at most `cap`."""
