@@ -210,6 +210,7 @@ def _first_policy(
     """Tuned on the folds, or else on validation; with too few events careful, with raw views the temperature alone."""
     from ddnn.tuning import Sample, choose, fit_temperatures
     from ddnn.tuning.careful import TUNED_FROM
+    from ddnn.tuning.doubt import DOUBT
     from ddnn.tuning.nearest import unmet_sentences
     from ddnn.tuning.report import dropped_sentence
     from ddnn.tuning.tune import seen_on
@@ -223,7 +224,8 @@ def _first_policy(
             kind = "validation events" if folds is None else "events"
             why = f"there are {len(sample)} {kind} to tune on; expected at least {TUNED_FROM}"
             return _careful(draft, scores, objective, why, say)
-        policy = choose(sample, draft.policy, objective, closest=True).policy
+        doubt = 0.0 if folds is None else DOUBT  # a recipe is looked for on few events
+        policy = choose(sample, draft.policy, objective, closest=True, doubt=doubt).policy
     except BadData as error:
         return _careful(draft, folds, objective, str(error), say)
     tuned = policy.tuned or {}

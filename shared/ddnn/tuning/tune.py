@@ -12,6 +12,7 @@ from ddnn.traffic import Offload
 from ddnn.tuning.calibration import fit_temperatures
 from ddnn.tuning.cost import CostModel
 from ddnn.tuning.criteria import compare_criteria, criterion_of
+from ddnn.tuning.doubt import doubted
 from ddnn.tuning.frontier import Frontier, Limits
 from ddnn.tuning.guarantee import NOTHING_SEEN, Risk, guarantee
 from ddnn.tuning.live import fit_live
@@ -112,6 +113,7 @@ def choose(
     *,
     criterion: str | None = None,
     closest: bool = False,
+    doubt: float = 0.0,
 ) -> Chosen:
     """`policy`, one version on, with temperatures and thresholds fitted on a sample, as `objective` wants them.
 
@@ -120,6 +122,7 @@ def choose(
     an exit above the one that is most accurate alone, unless nothing else keeps to the limits. Raises `BadData` for too
     few events, one class or scores that are not finite, `Infeasible`, with what comes nearest, when nothing keeps
     to them; `closest`: where only recall is out of reach, the policy that comes nearest to it says so in `tuned`.
+    `doubt`: so many standard errors are exits above given the benefit of (`ddnn.tuning.doubt`).
     """
     objective = objective or Objective()
     sample.check()
@@ -143,9 +146,15 @@ def choose(
             raise infeasible(sample, fitted, objective, points)
         limits = nearest.limits(sample, fitted)
         found, dropped = _within(points, limits, objective, best["exit"])
-    thresholds = points.asked.thresholds(_with_room(sample, fitted, objective, limits, found.thresholds[0], dropped))
+    row, highest, drop = found.thresholds[0], best["exit"], objective.max_accuracy_drop
+    if doubt and drop is not None:
+        doubtful = doubted(sample, fitted, drop, points, objective.limits(sample, fitted), doubt, weights)
+        if doubtful is not None:
+            highest, row = doubtful
+            dropped = points.asked.above(highest)
+    thresholds = points.asked.thresholds(_with_room(sample, fitted, objective, limits, row, dropped))
     if dropped:
-        thresholds = thresholds.model_copy(update={best["exit"]: 1.0})
+        thresholds = thresholds.model_copy(update={highest: 1.0})
     chosen = fitted.model_copy(update={"thresholds": thresholds})
     made_on = _made_on(sample, fitted, objective.document(sample)) | {"search": found.document()}
     made_on |= {"best_exit": best, "dropped": dropped, "unmet": unmet(sample, chosen, objective)}
