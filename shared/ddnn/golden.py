@@ -3,7 +3,7 @@
 Torch's answers are arrays of N events by name, as `ddnn.bundle.Bundle.golden` lists them; the export's are alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -76,10 +76,22 @@ def section_inputs(bundle: Bundle, tier: Tier, index: int = 0) -> dict[str, dict
 
 
 def taken(
-    topology: Topology, spec: SectionSpec, answers: Mapping[str, Array], rows: slice | Ints = slice(None)
+    topology: Topology,
+    spec: SectionSpec,
+    answers: Mapping[str, Array],
+    rows: slice | Ints = slice(None),
+    *,
+    wanted: Collection[str] | None = None,
 ) -> dict[str, Array]:
-    """What a section takes of the events at `rows`, where `answers` are those of the sections below it."""
-    inputs: dict[str, Array] = {given.what: _of_children(topology, spec, given, answers, rows) for given in spec.inputs}
+    """What a section takes of the events at `rows`, where `answers` are those of the sections below it.
+
+    With `wanted`, of its inputs only these.
+    """
+    inputs: dict[str, Array] = {
+        given.what: _of_children(topology, spec, given, answers, rows)
+        for given in spec.inputs
+        if wanted is None or given.what in wanted
+    }
     if spec.tier is Tier.DEVICE:
         return inputs
     some, given = there(topology, spec, answers["present"][rows].astype(np.bool_)), spec.inputs[0]

@@ -6,7 +6,7 @@ Names and numbers are those of `onnx.proto`; bytes that are no protocol buffer a
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["refuse_what_is_outside"]
+__all__ = ["fields", "refuse_what_is_outside"]
 
 _STANDARD: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 _INSIDE: Final[dict[str, dict[int, str]]] = {
@@ -38,7 +38,7 @@ def refuse_what_is_outside(content: bytes) -> None:
     waiting: list[tuple[str, memoryview]] = [("model", memoryview(content))]
     while waiting:
         kind, message = waiting.pop()
-        for number, value in _fields(message):
+        for number, value in fields(message):
             if isinstance(value, memoryview) and number in _INSIDE[kind]:
                 waiting.append((_INSIDE[kind][number], value))
             elif kind == "tensor" and (number == _EXTERNAL_DATA or (number, value) == (_DATA_LOCATION, _EXTERNAL)):
@@ -51,7 +51,7 @@ def refuse_what_is_outside(content: bytes) -> None:
         raise ValueError(f"it has operators of {strange[0][:60]!r}; expected ONNX's own, and functions of the file")
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Numbers and values of a message's fields; those of a fixed size, which nothing here has, are passed over."""
     at = 0
     while at < len(message):

@@ -1,7 +1,7 @@
 """A section in ONNX Runtime."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from timeit import repeat
@@ -11,6 +11,7 @@ import numpy as np
 
 from ddnn.errors import BadBundle
 from ddnn.onnx_file import refuse_what_is_outside
+from ddnn.onnx_parts import part
 from ddnn.types import Array
 
 __all__ = ["Section", "cpu_quota", "with_threads"]
@@ -21,9 +22,11 @@ _RUNS: Final = 3
 
 
 class Section:
-    """One ONNX file, loaded; safe to call from several threads."""
+    """One ONNX file, loaded, or the part of it from values `given` to values `wanted`; safe to call from threads."""
 
-    def __init__(self, file: Path, threads: int | None = None) -> None:
+    def __init__(
+        self, file: Path, threads: int | None = None, *, given: Collection[str] = (), wanted: Collection[str] = ()
+    ) -> None:
         # Here, as what only names sections, a client of a fleet, must not load it: it writes to standard error.
         import onnxruntime
 
@@ -38,6 +41,7 @@ class Section:
         content = file.read_bytes()
         try:
             refuse_what_is_outside(content)  # which ONNX Runtime would look for in the working folder
+            content = part(content, given, wanted) if given or wanted else content
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises its own classes, one a cause, none documented
             raise BadBundle(f"{file.name}: ONNX Runtime cannot load it ({_first_line(error)})") from error

@@ -14,6 +14,7 @@ from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.data.stored import at_once
 from ddnn.errors import BadData
+from ddnn.evaluation.joining import Joining
 from ddnn.golden import taken, there
 from ddnn.levels import picked
 from ddnn.runtime import Section
@@ -112,19 +113,24 @@ class Scores:
 
 
 class Recorder:
-    """Runs the devices' sections once; each presence mask then costs only the fusing sections."""
+    """Runs the devices' sections once; each presence mask then costs only what joins them in the others."""
 
     def __init__(self, bundle: Bundle, data: Dataset, *, batch: int = 256, progress: Progress | None = None) -> None:
         fits(bundle, data)
         self.topology, self._task = bundle.topology, bundle.task
         self._data, self._batch, self._classes = data, at_once(data.views, batch), len(bundle.manifest.classes)
-        self._sections = {spec.file: Section(bundle.checked(spec.file)) for spec in self.topology.sections}
+        self._joining = {
+            spec.file: Joining(bundle.checked(spec.file), spec, data.present, self._batch)
+            for spec in self.topology.sections
+            if spec.tier is not Tier.DEVICE
+        }
         self.below: dict[str, Array] = {f"view_{index}": view for index, view in enumerate(data.views)}
         """Views, and what the devices' sections say of them, as `ddnn.golden` names it."""
         self._view_bytes = self._files()
         own = [spec for spec in self.topology.sections if spec.tier is Tier.DEVICE]
+        sections = {file: Section(bundle.checked(file)) for file in {spec.file for spec in own}}
         for done, spec in enumerate(own):
-            self._run(spec, self.below, np.arange(len(data)))
+            self._run(spec, self.below, np.arange(len(data)), sections[spec.file])
             if progress:
                 progress("device sections", done + 1, len(own))
 
@@ -177,7 +183,7 @@ class Recorder:
             self.below[f"file_{device}"] = files
         return sizes
 
-    def _run(self, spec: SectionSpec, answers: dict[str, Array], rows: Ints) -> None:
+    def _run(self, spec: SectionSpec, answers: dict[str, Array], rows: Ints, device: Section | None = None) -> None:
         """Add to `answers` what a section says of the events at `rows`: its scores, its features as they are sent."""
         count = sum(other.exit is spec.exit for other in self.topology.sections)
         shape, codec = (len(self._data), count), self.topology.score_codec(spec.exit)
@@ -188,7 +194,10 @@ class Recorder:
             sent = answers.setdefault(f"{spec.tier}_features", np.zeros((*shape, *row.shape[1:]), row.dtype))
         for start in range(0, len(rows), self._batch):
             few = rows[start : start + self._batch]
-            outputs = self._sections[spec.file].run(**taken(self.topology, spec, answers, few))
+            if device:
+                outputs = device.run(**taken(self.topology, spec, answers, few))
+            else:
+                outputs = self._joining[spec.file].run(self.topology, answers, few)
             scores[few, spec.index] = codec.arrived(outputs["scores"], (self._classes,))
             if features and sent is not None:
                 sent[few, spec.index] = features.pack(outputs["features"])

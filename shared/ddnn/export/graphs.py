@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from ddnn.golden import taken
 from ddnn.network import DDNN
+from ddnn.network.pieces import OfBackbone
 from ddnn.network.quantise import Quantiser
+from ddnn.network.views import OfViews
 from ddnn.network.weights import in_eight_bits
+from ddnn.onnx_parts import EACH
 from ddnn.topology import SectionSpec, Topology
 from ddnn.types import Array, Exit, Tier
 
@@ -22,18 +25,27 @@ OPSET = 18
 
 
 class _Graph(nn.Module):
-    """What a section's inputs say, in the order of the topology, and `present` → `scores` [B, K], `features` [B, n]."""
+    """What a section's inputs say, in the order of the topology, and `present` → `scores` [B, K], `features` [B, n].
+
+    Behind them come what the section has made of each child before it joins them, where it looks at each by itself.
+    """
 
     def __init__(self, section: nn.Module, take: nn.Module, give: Quantiser | None) -> None:
         super().__init__()
         self.section, self.take, self.give = section, take, give
+        joins = getattr(section, "fusion", None), getattr(section, "maps", None)
+        self.joins = [join for join in joins if isinstance(join, nn.Module) and _looks_at_each(section)]
 
-    def forward(self, given: Tensor, *rest: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, given: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        each: list[Tensor] = []
+        hooks = [join.register_forward_pre_hook(lambda _, taken: each.append(taken[0])) for join in self.joins]
         found = self.section(self.take(given), *rest)
+        for hook in hooks:
+            hook.remove()
         if self.give is None:
-            return found  # type: ignore[no-any-return]
+            return found, *each
         scores, cut = found
-        return scores, self.give.encode(cut).flatten(1)
+        return scores, self.give.encode(cut).flatten(1), *each
 
 
 class _Decode(nn.Module):
@@ -59,6 +71,10 @@ class _Views(nn.Module):
         return torch.stack([normalise(view) for normalise, view in each], dim=1)
 
 
+def _looks_at_each(section: nn.Module) -> bool:
+    return isinstance(section, OfViews) or (isinstance(section, OfBackbone) and section.pooled)
+
+
 def write_sections(network: DDNN, answers: Mapping[str, Array], folder: Path) -> None:
     """Write every section of `network` (in evaluation mode, on the CPU) into `folder`, traced on torch's `answers`."""
     topology = network.topology
@@ -70,7 +86,7 @@ def write_sections(network: DDNN, answers: Mapping[str, Array], folder: Path) ->
             _shorten(folder / file)
 
 
-def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> nn.Module:
+def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> _Graph:
     lists = {Exit.DEVICE: network.devices, Exit.LOCAL: network.locals, Exit.EDGE: network.edges}
     section = network.cloud if spec.exit is Exit.CLOUD else lists[spec.exit][spec.index]
     take: nn.Module = nn.Identity()
@@ -82,11 +98,12 @@ def _graph(network: DDNN, topology: Topology, spec: SectionSpec) -> nn.Module:
     return _Graph(section, take, network.cut(spec.tier).first(spec.features.values) if spec.features else None)
 
 
-def _write(graph: nn.Module, inputs: dict[str, Tensor], spec: SectionSpec, file: Path) -> None:
+def _write(graph: _Graph, inputs: dict[str, Tensor], spec: SectionSpec, file: Path) -> None:
     """Trace `graph` into one file."""
     # By the TorchScript exporter: a section takes 30 ms and a clean graph results; the newer one takes a second, and
     # writes messages of its own. torch is pinned, and the proof after every export would notice a difference.
     outputs = [f"{name}_out" if name in inputs else name for name in ("scores", "features")[: 1 + bool(spec.features)]]
+    each = [f"{EACH}_{index}" for index in range(len(graph.joins))]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # it warns that it is the older one
         torch.onnx.export(
@@ -94,15 +111,16 @@ def _write(graph: nn.Module, inputs: dict[str, Tensor], spec: SectionSpec, file:
             tuple(inputs.values()),
             str(file),
             input_names=list(inputs),
-            output_names=outputs,
-            dynamic_axes={name: {0: "B"} for name in (*inputs, *outputs)},
+            output_names=[*outputs, *each],
+            dynamic_axes={name: {0: "B"} for name in (*inputs, *outputs, *each)},
             opset_version=OPSET,
             dynamo=False,
         )
         found = graph(*inputs.values())
     # The exporter loses track of a flattened size; a reader of the file should see it.
     model = onnx.load(file)
-    for value, tensor in zip(model.graph.output, found if isinstance(found, tuple) else (found,), strict=True):
+    del model.graph.output[len(outputs) :]  # values within the graph, as all others; their names stay
+    for value, tensor in zip(model.graph.output, found, strict=False):
         value.type.tensor_type.shape.dim[1].dim_value = tensor.shape[1]
     onnx.save(model, file)
 

@@ -30,6 +30,8 @@ ROOM: Final = 1 << 30
 """Most bytes of features that are kept."""
 SAMPLE: Final = 100_000  #: places of maps that scales and components are found from
 BATCH: Final = 64
+NUMBERS: Final = 1 << 21
+"""Of views that a frozen piece looks at together: the allocator gives back maps of more, and faults them in anew."""
 LEAST: Final = 1e-6  #: spread up to which a channel is constant
 
 
@@ -216,8 +218,9 @@ def _each(network: DDNN, data: Dataset, rows: Ints, index: int, quantiser: Quant
     """What device number `index` makes of its views, or with the quantiser what is made above."""
     device: Any = network.devices[index % len(network.devices)]
     found, place = list[Tensor](), next(network.parameters()).device
-    for start in range(0, len(rows), BATCH):
-        view = np.ascontiguousarray(data.views[index][rows[start : start + BATCH]])
+    step = max(min(BATCH, NUMBERS // math.prod(data.views[index].shape[1:])), 1)
+    for start in range(0, len(rows), step):
+        view = np.ascontiguousarray(data.views[index][rows[start : start + step]])
         seen = device.seen(torch.from_numpy(view).to(place))
         if quantiser is not None:
             made = network.above_device(index).alone(quantiser(device.reduce(seen)))
