@@ -21,7 +21,7 @@ RUN pip --python /opt/ddnn/bin/python install --quiet --no-deps --no-build-isola
 
 FROM base
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin ddnn \
- && install -d -o ddnn -g ddnn /var/lib/ddnn /site /site/authority /site/cloud-0 \
+ && install -d -o ddnn -g ddnn /var/lib/ddnn /watch /site /site/authority /site/cloud-0 \
       $(seq -f /site/edge-%g 0 7) $(seq -f /site/device-%g 0 31)  # where the volumes of a site are mounted
 COPY --from=dependencies /opt/ddnn /opt/ddnn
 COPY --from=package /srv/ddnn /srv/ddnn

@@ -1,10 +1,11 @@
 """`ddnn deploy`: what runs a fleet elsewhere."""
 
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from ddnn.cli import options
 
@@ -12,7 +13,7 @@ __all__ = ["deploy"]
 
 deploy = typer.Typer(
     name="deploy",
-    help="""Write what runs a fleet elsewhere: a file for `docker compose`.
+    help="""Write what runs a fleet elsewhere, or watches it: files for `docker compose`, Prometheus and Grafana.
 
     Example: `ddnn deploy compose runs/mine > docker-compose.yml`
     """,
@@ -44,3 +45,46 @@ def compose(
     given = [*([str(bundle)] if bundle else []), *(["--base-port", str(base_port)] if base_port != 8000 else [])]
     command = shlex.join(["ddnn", "deploy", "compose", *given])
     typer.echo(compose_file(bundle, base_port=base_port, command=command), nl=False)
+
+
+@deploy.command()
+def watch(
+    folder: Annotated[Path, Argument(metavar="DIR", help="Where the files go.")],
+    bundle: options.BundleArgument = None,
+    base_port: options.BasePort = 8000,
+    host: Annotated[str, Option(help="Where the fleet of --base-port is, as Prometheus sees it.")] = "127.0.0.1",
+    containers: Annotated[bool, Option("--containers", help="The services of the compose file instead.")] = False,
+    authority: Annotated[str, Option(metavar="FILE", help="`authority.pem` of tiers with certificates.")] = "",
+    token_file: Annotated[str, Option(metavar="FILE", help="Holds the metrics token, as Prometheus reads it.")] = "",
+) -> None:
+    """Write what Prometheus and Grafana need to watch the tiers of a bundle's network.
+
+    Whom to scrape, alert rules, a data source and a dashboard. `docker compose --profile watch up` does all of it.
+
+    Example: ddnn deploy watch watch && prometheus --config.file watch/prometheus.yml
+    """
+    from ddnn.bundle import Bundle, shipped_bundle
+    from ddnn.fleet.addresses import ports
+    from ddnn.fleet.compose import INSIDE
+    from ddnn.fleet.watch import watch_files, write_watch
+
+    topology = Bundle.open(bundle or shipped_bundle()).topology
+    own = ports(base_port, len(topology.devices), len(topology.edges))
+    if containers:
+        files = watch_files(
+            {name: f"{name}:{INSIDE}" for name in own},
+            scheme="https",
+            authority="/site/authority.pem",
+            prometheus="http://prometheus:9090",
+            dashboards=f"{folder}/grafana/dashboards",
+        )
+    else:
+        files = watch_files(
+            {name: f"{host}:{port}" for name, port in own.items()},
+            scheme="https" if authority else "http",
+            authority=authority,
+            token_file=token_file,
+            dashboards=str(folder.resolve() / "grafana" / "dashboards"),
+        )
+    write_watch(folder, files)
+    typer.echo(f"{folder / 'prometheus.yml'} scrapes {len(own)} tiers; alerts are in rules.yml, Grafana's in grafana/.")

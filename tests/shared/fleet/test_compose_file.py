@@ -14,10 +14,10 @@ from matrix_bundles import MakeBundle
 ROOT = Path(__file__).parents[3]
 
 
-def services(text: str) -> dict[str, Any]:
-    """The services of a file, their shared parts merged in."""
+def services(text: str, *, watched: bool = False) -> dict[str, Any]:
+    """The services of a file, their shared parts merged in; if `watched` with those that watch the others."""
     found: dict[str, Any] = yaml.safe_load(text)["services"]
-    return found
+    return {name: service for name, service in found.items() if watched or "profiles" not in service}
 
 
 def test_the_file_in_the_repository_is_the_shipped_bundles() -> None:
@@ -72,3 +72,21 @@ def test_the_image_has_a_folder_for_each_of_them() -> None:
     text = (ROOT / "Dockerfile").read_text("utf-8")
     assert f"/site/edge-%g 0 {MOST[Tier.EDGE] - 1})" in text
     assert f"/site/device-%g 0 {MOST[Tier.DEVICE] - 1})" in text
+
+
+def test_what_watches_the_fleet_is_started_when_asked_for_and_is_told_where_each_tier_is(
+    make_bundle: MakeBundle,
+) -> None:
+    bundle = make_bundle([[0], [1]]).path
+    found = services(compose_file(bundle), watched=True)
+    watching = {name: service for name, service in found.items() if "profiles" in service}
+    assert list(watching) == ["watch-files", "prometheus", "grafana"]
+    assert watching["watch-files"]["command"] == "deploy watch /watch /bundle --containers"
+    for name, service in watching.items():
+        assert service["profiles"] == ["watch"]
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
+    for name in ("prometheus", "grafana"):
+        assert ":-" in watching[name]["image"], "another registry may be named"
+        assert not watching[name]["image"].endswith(":latest}")
+        assert watching[name]["ports"][0].startswith("127.0.0.1:")
+        assert watching[name]["depends_on"] == {"watch-files": {"condition": "service_completed_successfully"}}

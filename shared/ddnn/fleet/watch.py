@@ -1,0 +1,50 @@
+"""What Prometheus and Grafana need to watch a fleet: whom to scrape, alert rules, a data source, a dashboard."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ddnn.fleet.dashboard import dashboard
+from ddnn.pages import render
+from ddnn.seal import write_atomically
+
+__all__ = ["FILES", "watch_files", "write_watch"]
+
+FILES: Final = ("prometheus.yml", "rules.yml", "grafana/datasources/ddnn.yml", "grafana/dashboards/ddnn.yml")
+"""Out of templates; beside them the dashboard itself."""
+DASHBOARD: Final = "grafana/dashboards/ddnn.json"
+
+
+def watch_files(
+    targets: Mapping[str, str],
+    *,
+    scheme: str = "http",
+    authority: str = "",
+    token_file: str = "",
+    prometheus: str = "http://127.0.0.1:9090",
+    dashboards: str = "/etc/grafana/provisioning/dashboards",
+) -> dict[str, str]:
+    """The files by name.
+
+    Args:
+        targets: `host:port` of each tier by its name.
+        scheme: `https` where tiers have certificates, of the `authority` in that file.
+        authority: File that Prometheus trusts; none for those that the machine trusts.
+        token_file: File with the metrics token, where there is one.
+        prometheus: Address at which Grafana finds Prometheus.
+        dashboards: Folder in which Grafana finds the dashboard.
+    """
+    about = {"targets": targets, "scheme": scheme, "authority": authority, "token_file": token_file}
+    places = {"prometheus": prometheus, "dashboards": dashboards}
+    templates = ("prometheus.yml", "rules.yml", "datasource.yml", "dashboards.yml")
+    found = {name: render(f"watch/{template}", about | places) for name, template in zip(FILES, templates, strict=True)}
+    return found | {DASHBOARD: json.dumps(dashboard(), indent=1) + "\n"}
+
+
+def write_watch(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files into a folder, each atomically; what else is there stays."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda part, text=text: part.write_text(text, "utf-8"))  # type: ignore[misc]
