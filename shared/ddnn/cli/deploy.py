@@ -54,8 +54,8 @@ def watch(
     base_port: options.BasePort = 8000,
     host: Annotated[str, Option(help="Where the fleet of --base-port is, as Prometheus sees it.")] = "127.0.0.1",
     containers: Annotated[bool, Option("--containers", help="The services of the compose file instead.")] = False,
-    authority: Annotated[str, Option(metavar="FILE", help="`authority.pem` of tiers with certificates.")] = "",
-    token_file: Annotated[str, Option(metavar="FILE", help="Holds the metrics token, as Prometheus reads it.")] = "",
+    authority: Annotated[Path | None, Option(help="`authority.pem` of tiers with certificates.")] = None,
+    credentials: Annotated[Path | None, Option(help="File that holds the metrics token.")] = None,
 ) -> None:
     """Write what Prometheus and Grafana need to watch the tiers of a bundle's network.
 
@@ -82,8 +82,8 @@ def watch(
         files = watch_files(
             {name: f"{host}:{port}" for name, port in own.items()},
             scheme="https" if authority else "http",
-            authority=authority,
-            token_file=token_file,
+            authority=str(authority.resolve()) if authority else "",
+            credentials=str(credentials.resolve()) if credentials else "",
             dashboards=str(folder.resolve() / "grafana" / "dashboards"),
         )
     write_watch(folder, files)

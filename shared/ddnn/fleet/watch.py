@@ -21,7 +21,7 @@ def watch_files(
     *,
     scheme: str = "http",
     authority: str = "",
-    token_file: str = "",
+    credentials: str = "",
     prometheus: str = "http://127.0.0.1:9090",
     dashboards: str = "/etc/grafana/provisioning/dashboards",
 ) -> dict[str, str]:
@@ -31,11 +31,11 @@ def watch_files(
         targets: `host:port` of each tier by its name.
         scheme: `https` where tiers have certificates, of the `authority` in that file.
         authority: File that Prometheus trusts; none for those that the machine trusts.
-        token_file: File with the metrics token, where there is one.
+        credentials: File with the metrics token, where there is one.
         prometheus: Address at which Grafana finds Prometheus.
         dashboards: Folder in which Grafana finds the dashboard.
     """
-    about = {"targets": targets, "scheme": scheme, "authority": authority, "token_file": token_file}
+    about = {"targets": targets, "scheme": scheme, "authority": authority, "credentials": credentials}
     places = {"prometheus": prometheus, "dashboards": dashboards}
     templates = ("prometheus.yml", "rules.yml", "datasource.yml", "dashboards.yml")
     found = {name: render(f"watch/{template}", about | places) for name, template in zip(FILES, templates, strict=True)}
