@@ -5,7 +5,7 @@ with the answers of torch, `weights.safetensors` is for further training.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from ddnn.archive import Archive
 from ddnn.errors import BadBundle, BadData, BadInput
+from ddnn.parts import GOLDEN_FILE, files_of, golden_of, views_of
 from ddnn.policy import Policy
 from ddnn.seal import Frozen, first_problem, read_sealed, write_sealed
 from ddnn.signing import Signature, TrustedKeys, sign
@@ -23,13 +24,13 @@ from ddnn.task import TASKS, Task
 from ddnn.topology import FileName, Topology
 from ddnn.types import Array, Tier
 
-__all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "SIGNATURE_FILE", "WEIGHTS_FILE"]
+__all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "SIGNATURE_FILE", "SLICE_FILE", "WEIGHTS_FILE"]
 __all__ += ["Bundle", "Manifest", "Training", "named", "shipped_bundle"]
 
 MANIFEST_FILE: Final = "manifest.json"
 SIGNATURE_FILE: Final = "signature.json"
-GOLDEN_FILE: Final = "golden.npz"
 WEIGHTS_FILE: Final = "weights.safetensors"
+SLICE_FILE: Final = "slice.json"  #: in a folder that has the files of one tier alone
 _CUT: Final = ("features", "ties")
 _MOST_BYTES: Final = 16 << 30  #: of a file
 _MOST_CLASSES: Final = 100_000
@@ -180,10 +181,35 @@ class Bundle:
             raise BadBundle(f"{name}: does not match the SHA-256 in {MANIFEST_FILE}; the file was changed or damaged")
         return file
 
+    @cached_property
+    def part(self) -> tuple[Tier, int] | None:
+        """The tier whose slice this is (`ddnn.slices`); None for a whole bundle."""
+        if not (self.path / SLICE_FILE).exists():
+            return None
+        document, topology = read_sealed(self.path / SLICE_FILE, seal="checksum"), self.topology
+        counts = {Tier.DEVICE: len(topology.devices), Tier.EDGE: len(topology.edges), Tier.CLOUD: 1}
+        tier, index = document.get("tier"), document.get("index")
+        fits = tier in set(Tier) and type(index) is int and 0 <= index < counts[Tier(tier)]
+        if not fits or document.get("bundle") != self.fingerprint:
+            raise BadBundle(f"{SLICE_FILE}: is of {tier}-{index} of another bundle; expected a tier of this one")
+        return Tier(str(tier)), int(str(index))
+
     def verify(self) -> None:
-        """Check every file of the bundle."""
-        for name in self.manifest.files:
+        """Check every file of the bundle; of a slice, those that its tier needs."""
+        files = self.manifest.files
+        for name in files_of(self.topology, *self.part, files) if self.part else files:
             self.checked(name)
+
+    @property
+    def _golden_file(self) -> str:
+        return golden_of(*self.part, self.manifest.files) if self.part else GOLDEN_FILE
+
+    @property
+    def _seen(self) -> Sequence[int]:
+        """Devices whose views are among the golden events."""
+        if self.part and self._golden_file != GOLDEN_FILE:
+            return views_of(self.topology, *self.part)
+        return range(len(self.topology.devices))
 
     @cached_property
     def golden(self) -> dict[str, Array]:
@@ -195,13 +221,13 @@ class Bundle:
         `device_ties` and `edge_ties`, one bit an element: 1 where its value was within 1e-4 of another level.
         """
         try:
-            with Archive(self.checked(GOLDEN_FILE)) as file:
+            with Archive(self.checked(self._golden_file)) as file:
                 arrays = dict(file)
         except BadData as error:
             raise BadBundle(f"{GOLDEN_FILE}: is not a NumPy archive of plain arrays ({error})") from error
         exits = [f"{exit}_scores" for exit in self.topology.exits]
         cuts = [f"{tier}_{part}" for tier in Tier if self.topology.features(tier) for part in _CUT]
-        views = [f"view_{index}" for index in range(len(self.topology.devices))]
+        views = [f"view_{index}" for index in self._seen]
         for name in ("index", "y", "y_dev", "present", *views, *exits, *cuts):
             if name not in arrays:
                 raise BadBundle(f"{GOLDEN_FILE}: has no array {name!r}")
@@ -214,7 +240,7 @@ class Bundle:
         devices, edges = len(topology.devices), len(topology.edges)
         one_each = {"device": (devices,), "local": (edges,), "edge": (edges,), "cloud": ()}
         shapes: dict[str, tuple[int, ...]] = {"index": (), "y": (), "y_dev": (devices,), "present": (devices,)}
-        shapes |= {f"view_{index}": device.view.shape for index, device in enumerate(topology.devices)}
+        shapes |= {f"view_{index}": topology.devices[index].view.shape for index in self._seen}
         shapes |= {f"{exit}_scores": (*one_each[exit], classes) for exit in topology.exits}
         for name, shape in shapes.items():
             if not events or arrays[name].shape != (events, *shape):

@@ -8,12 +8,13 @@ import typer
 from typer import Argument, Option
 
 from ddnn.cli import options
+from ddnn.cli.options import open_bundle, print_json
 
 __all__ = ["deploy"]
 
 deploy = typer.Typer(
     name="deploy",
-    help="""Write what runs a fleet elsewhere, or watches it: files for `docker compose`, Prometheus and Grafana.
+    help="""Write what runs a fleet elsewhere or watches it: for `docker compose`, Prometheus, Grafana; slices.
 
     Example: `ddnn deploy compose runs/mine > docker-compose.yml`
     """,
@@ -24,6 +25,35 @@ deploy = typer.Typer(
 @deploy.callback()
 def _root() -> None:
     pass
+
+
+@deploy.command("slice")
+def slice_(
+    bundle: options.BundleArgument = None,
+    tier: Annotated[str, Option(metavar="TIER", help="cloud, edge, edge-1, device-0 …")] = "",
+    out: Annotated[
+        Path | None, Option(metavar="DIR", help="Where it is written; TIER in this folder by default.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write what one tier needs of a bundle: its sections and golden events, under the manifest and signature of all.
+
+    A tier serves it as it does the whole, and verifies it by the same keys.
+
+    Example: ddnn deploy slice runs/mine --tier device-0 --out device-0
+    """
+    from ddnn.parts import tier_named
+    from ddnn.slices import slice_bundle
+
+    opened = open_bundle(bundle)
+    which = tier_named(tier, opened.topology)
+    folder = out or Path(f"{which[0]}-{which[1]}")
+    size = slice_bundle(opened, *which, folder)
+    if as_json:
+        print_json({"tier": f"{which[0]}-{which[1]}", "folder": str(folder), "bytes": size})
+    else:
+        whole = sum(entry.bytes for entry in opened.manifest.files.values())
+        typer.echo(f"{folder}: {size:,} bytes of the {whole:,} that the bundle has")
 
 
 @deploy.command()

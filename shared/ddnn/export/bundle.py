@@ -20,6 +20,7 @@ from ddnn.export.graphs import write_sections
 from ddnn.export.proof import golden, prove, prove_rounding
 from ddnn.network import DDNN, NetworkConfig, Plan
 from ddnn.network.weights import packed, rounded
+from ddnn.parts import golden_parts
 from ddnn.policy import Policy
 from ddnn.topology import Topology, View
 
@@ -109,7 +110,8 @@ def draft_bundle(
     events = test.take(np.flatnonzero(np.isin(test.index, arrays["index"])))
     proof: dict[str, Any] = {"rounded": prove_rounding(unrounded, network, events)} if short else {}
     proof |= {"events": len(events), "turned": prove(network, folder, events, seed)}
-    np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **arrays)
+    for file, part in {GOLDEN_FILE: arrays, **golden_parts(network.topology, arrays)}.items():
+        np.savez_compressed(folder / file, allow_pickle=False, **part)
     weights = network.state_dict()
     kept = packed(weights) if short else {key: tensor.contiguous() for key, tensor in weights.items()}
     save_file(kept, folder / WEIGHTS_FILE)

@@ -128,6 +128,11 @@ def load_parts(
             f"DDNN_INDEX is {settings.index}; the bundle {bundle.manifest.name} has {places} {tier} section(s),"
             f" so expected 0 to {places - 1}"
         )
+    if bundle.part not in (None, (tier, settings.index)):
+        found = "-".join(map(str, bundle.part or ()))
+        raise BadConfig(
+            f"{bundle.path} is the slice of {found}; expected that of {tier}-{settings.index}, or the whole"
+        )
     refuse_unlisted(bundle.topology.codecs, settings.extensions)
     identity = Identity(settings.identity, tier, settings.index) if settings.identity else None
     uplink = make_uplink(tier, settings, bundle, transport, identity)
