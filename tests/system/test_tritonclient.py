@@ -198,3 +198,11 @@ def test_a_refusal_is_the_clients_own_exception_with_our_sentence(
     tensors = infer_inputs({**inputs, name: array.astype(np.float64)}, binary=True)
     with pytest.raises(InferenceServerException, match=f"input tensor '{name}' is FP64"):
         client.infer("ddnn", tensors, parameters=parameters)
+
+
+def test_it_lists_the_models(tier: str, client: InferenceServerClient) -> None:
+    expected = {"name": "ddnn", "version": "1", "state": "READY", "reason": ""}
+    assert client.get_model_repository_index() == [expected]
+    response = client._get("v2/models", None, None)
+    assert response.status_code == 200
+    assert response.read() == b'{"models":["ddnn"]}'

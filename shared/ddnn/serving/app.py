@@ -1,7 +1,7 @@
 """The application of a tier: its routes, each of which parses, calls and returns, and one error body."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -14,9 +14,9 @@ from starlette.routing import Match
 
 import ddnn
 from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge, Unavailable
-from ddnn.serving.http import App, caller, error_of_ours, refusal, refuse_unknown
+from ddnn.serving.http import App, caller, error_of_ours, read_body, refusal, refuse_unknown
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
-from ddnn.serving.openapi import MODEL, VERSION, ModelName, errors, infer
+from ddnn.serving.openapi import MODEL, MOST_OF_INDEX, REPOSITORY, VERSION, ModelName, errors, infer, ready_alone
 from ddnn.serving.policy_routes import authorise_reading, make_policy_routes
 from ddnn.serving.service import Service
 
@@ -112,6 +112,20 @@ def _protocol(service: Service) -> APIRouter:
             raise Unavailable("this tier is shutting down")
         return _json({"ready": True})
 
+    @_read(routes, "/v2/models")
+    async def models() -> Response:
+        """Names of the models: the one there is."""
+        return _json({"models": [MODEL]})
+
+    @routes.post("/v2/repository/index", **REPOSITORY)
+    async def index(request: Request) -> Response:
+        """The model repository, as Triton's clients ask for it: the one model, with its state."""
+        alone = ready_alone(await read_body(request.receive, dict(request.headers.raw), MOST_OF_INDEX))
+        state = "UNAVAILABLE" if service.draining else "READY"
+        reason = "this tier is shutting down" if service.draining else ""
+        models = [{"name": MODEL, "version": VERSION, "state": state, "reason": reason}]
+        return _json([] if alone and service.draining else models)
+
     @_read(routes, "/v2/models/{model}/ready", responses=errors(503, 404))
     async def model_ready(request: Request, model: ModelName) -> Response:
         """The same, for the model."""
@@ -165,5 +179,5 @@ def _own(service: Service) -> APIRouter:
     return routes
 
 
-def _json(document: Mapping[str, Any]) -> Response:
+def _json(document: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Response:
     return Response(orjson.dumps(document), media_type="application/json")

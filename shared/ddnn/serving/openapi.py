@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
+import orjson
 from fastapi import Path
 
+from ddnn.errors import BadInput
 from ddnn.policy import Policy
 from ddnn.serving.pictures import EVENT_HEADER, OPTIONS
 from ddnn.types import Tier
 from ddnn.wire import DATATYPES, HEADER_LENGTH
 
-__all__ = ["MODEL", "READ_POLICY", "ROLL_BACK", "SECURITY", "VERSION", "ModelName", "errors", "infer", "write_policy"]
+__all__ = ["MODEL", "MOST_OF_INDEX", "READ_POLICY", "REPOSITORY", "ROLL_BACK", "SECURITY", "VERSION", "ModelName"]
+__all__ += ["errors", "infer", "ready_alone", "write_policy"]
 
 MODEL: Final = "ddnn"
 VERSION: Final = "1"
@@ -116,6 +119,32 @@ def infer(example: Mapping[str, Any], *, token: bool, pictures: bool) -> dict[st
             "security": [{"bearer": []}] if token else [],
         },
     }
+
+
+MOST_OF_INDEX: Final = 4096  #: bytes that a question for the repository may have
+_INDEX: Final = _object(
+    {"version": _TEXT, "reason": _TEXT}, name=_TEXT, state={**_TEXT, "enum": ["READY", "UNAVAILABLE"]}
+)
+_ASKED_INDEX: Final = _object({"ready": {"type": "boolean"}})
+REPOSITORY: Final[dict[str, Any]] = {
+    "responses": {
+        200: {"description": "The models", "content": {"application/json": {"schema": _list(_INDEX)}}},
+        **errors(400, 413, 415),
+    },
+    "openapi_extra": {"requestBody": {"required": False, "content": {"application/json": {"schema": _ASKED_INDEX}}}},
+}
+
+
+def ready_alone(body: bytes) -> bool:
+    """Whether a question for the repository, none or an object, wants only models that are ready; or `BadInput`."""
+    try:
+        asked = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"the body is not valid JSON ({error})") from error
+    ready = asked.get("ready", False) if isinstance(asked, dict) else None
+    if not isinstance(ready, bool):
+        raise BadInput("the body is neither empty nor an object whose 'ready' is true or false")
+    return ready
 
 
 _ETAG: Final = {"ETag": {"description": "Names this very policy", "schema": _TEXT}}
