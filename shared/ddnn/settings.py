@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     """Folder for what must outlive a restart; the one place this process may write to."""
     policy_poll_s: float = Field(default=0.5, ge=0.05, le=60)
     """How often the tier above is asked for its policy, in seconds."""
+    room: bool = True
+    """Whether the cloud serves the control room, a page at `/`."""
+    show_views: bool = False
+    """Whether small pictures of a device's latest views go up to the control room while somebody looks at it."""
     ledger_events: int = Field(default=2000, ge=0, le=1_000_000)
     """How many of its latest decisions a tier keeps, for dry runs of another policy; fewer where they are large."""
     threads: int | None = Field(default=None, ge=1)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -18,7 +19,10 @@ from ddnn.serving.http import App, caller, error_of_ours, read_body, refusal, re
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
 from ddnn.serving.openapi import MODEL, MOST_OF_INDEX, REPOSITORY, VERSION, ModelName, errors, infer, ready_alone
 from ddnn.serving.policy_routes import authorise_reading, make_policy_routes
+from ddnn.serving.room.routes import make_room_routes
+from ddnn.serving.room.tier import make_report_routes, open_room
 from ddnn.serving.service import Service
+from ddnn.types import Tier
 
 __all__ = ["make_app"]
 
@@ -34,14 +38,24 @@ def make_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _log.info("%s %d ready: bundle %s", service.tier, service.settings.index, service.bundle.fingerprint[:12])
         service.start()
+        if room:
+            room.start()
         yield
         service.draining = True
+        if room:
+            await room.stop()
         await service.close()
         _log.info("%s %d drained", service.tier, service.settings.index)
 
     text = "One tier of a distributed neural network, by the Open Inference Protocol v2."
     app = App(service, title=f"ddnn {service.tier}", version=ddnn.__version__, description=text, lifespan=lifespan)
-    routers = _protocol(service), _own(service), make_policy_routes(service)
+    routers = [_protocol(service), _own(service), make_policy_routes(service), make_report_routes(service)]
+    room = open_room(service) if service.tier is Tier.CLOUD and service.settings.room else None
+    if room:
+        manifest = service.bundle.manifest
+        facts = {"name": manifest.name, "fingerprint": manifest.fingerprint[:12]}
+        routers.append(make_room_routes(room, partial(authorise_reading, service), **facts))
+    app.state.room = room
     for router in routers:
         app.include_router(router)
 
@@ -136,7 +150,7 @@ def _protocol(service: Service) -> APIRouter:
     async def model_metadata(request: Request, model: ModelName) -> Response:
         """Tensors that this tier takes and gives."""
         refuse_unknown(**request.path_params)
-        return _json(service.metadata())
+        return _json(_metadata(service))
 
     @_read(routes, "/v2/models/{model}/stats", responses=errors(401, 404))
     async def model_stats(request: Request, model: ModelName) -> Response:
@@ -154,6 +168,21 @@ def _protocol(service: Service) -> APIRouter:
         raise NotFound(f"{request.url.path[:200]!r} is not where this tier is asked")
 
     return routes
+
+
+def _metadata(service: Service) -> dict[str, Any]:
+    return {
+        "name": MODEL,
+        "versions": [VERSION],
+        "platform": "ddnn_onnxruntime",
+        "inputs": [spec.metadata() for spec in service.inputs],
+        "outputs": [spec.metadata() for spec in service.outputs],
+        "parameters": {
+            "classes": list(service.bundle.manifest.classes),
+            "bundle": service.bundle.fingerprint,
+            "edges": [list(edge.devices) for edge in service.bundle.topology.edges],
+        },
+    }
 
 
 def _infer(service: Service) -> dict[str, Any]:

@@ -74,6 +74,11 @@ class SectionQueue:
             self._waiting.append((event, group))
         self._call_next()
 
+    @property
+    def waiting(self) -> int:
+        """Events before the section."""
+        return len(self._waiting)
+
     def close(self) -> None:
         if self._thread:
             self._thread.shutdown(wait=False)

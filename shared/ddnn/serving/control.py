@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -194,10 +194,19 @@ class Follower:
     """Asks `urls` in order, about every `every_s` seconds; the first that has a policy of this bundle is followed."""
 
     def __init__(
-        self, uplink: Uplink, urls: Sequence[str], control: PolicyControl, trail: Trail, *, every_s: float
+        self,
+        uplink: Uplink,
+        urls: Sequence[str],
+        control: PolicyControl,
+        trail: Trail,
+        *,
+        every_s: float,
+        headers: Mapping[str, str] | None = None,
+        heard: Callable[[str, Mapping[str, str]], Awaitable[None]] | None = None,
     ) -> None:
+        """Its questions have these `headers`; `heard` hears of each answer, by whom, with what headers."""
         self._uplink, self._urls, self._control, self._every_s = uplink, tuple(urls), control, every_s
-        self._trail = trail
+        self._trail, self._headers, self._told = trail, {**(headers or {})}, heard
         self._heard: float | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None  # why the tier above is not followed; empty while it is
@@ -220,7 +229,7 @@ class Follower:
         problems: list[str] = []
         for url in self._urls:
             try:
-                policy = await self._ask(url)
+                policy, headers = await self._ask(url)
             except (NoReply, BadInput) as error:
                 problems.append(str(error))
                 continue
@@ -231,6 +240,8 @@ class Follower:
                 _log.info("policy version %d of %s, after version %d", policy.version, url, before)
                 self._trail.note("policy", url, **policy.named(), before=before)
                 await self._control.change(policy, "upstream")
+            if self._told:
+                await self._told(url, headers)
             return
         self._note("; ".join(problems))
 
@@ -243,18 +254,17 @@ class Follower:
             # Jitter, so that the tiers of a fleet that came up together do not ask together for ever.
             await asyncio.sleep(self._every_s * random.uniform(0.75, 1.25))
 
-    async def _ask(self, url: str) -> Policy | None:
-        """The policy in force there, None when it is the one here; raise `NoReply` or `BadInput`."""
+    async def _ask(self, url: str) -> tuple[Policy | None, Mapping[str, str]]:
+        """The policy in force there, None when it is the one here, and the headers; raise `NoReply` or `BadInput`."""
         here = self._control.policy
-        status, body = await self._uplink.look(
-            url, POLICY_PATH, headers={"if-none-match": self._control.etag}, seconds=_PATIENCE_S
-        )
-        if status == 304:
-            return None
-        if status != 200:
-            raise BadInput(f"{url} answered {status}: {decode_error(status, body)}")
+        asked = {**self._headers, "if-none-match": self._control.etag}
+        reply = await self._uplink.look(url, POLICY_PATH, headers=asked, seconds=_PATIENCE_S)
+        if reply.status == 304:
+            return None, reply.headers
+        if reply.status != 200:
+            raise BadInput(f"{url} answered {reply.status}: {decode_error(reply.status, reply.body)}")
         try:
-            policy = Policy.of(read_document(body))
+            policy = Policy.of(read_document(reply.body))
             self._control.check(policy)
         except BadInput as error:
             raise BadInput(f"{url} answered a policy with a mistake: {error}") from error
@@ -263,9 +273,9 @@ class Follower:
                 f"{url} has the policy of another bundle, {policy.bundle[:12]!r}; here is {here.bundle[:12]!r}"
             )
         if policy.etag == here.etag:
-            return None
+            return None, reply.headers
         self._control.refuse_older(policy)
-        return policy
+        return policy, reply.headers
 
     def _note(self, problem: str) -> None:
         """Log when following begins, fails, or works again; not at every poll."""

@@ -97,6 +97,7 @@ class Engine:
         """
         self.steps, self.above, self.offload, self.audits, self.ledger = tuple(steps), above, offload, audits, ledger
         self._metrics, self._batch_size = metrics, metrics.batch_size.labels()
+        self.told: Callable[[Event, Answer], None] | None = None  #: hears of every answer
         self._open: dict[Event, None] = {}  # in the order in which they came
         self.draining = self._gave_up = False  # whether no new events are taken
         self.queues = [
@@ -163,6 +164,8 @@ class Engine:
             audits.answered(event, answer)
         if self.ledger is not None:
             self.ledger.note(event, answer)
+        if self.told:
+            self.told(event, answer)
 
     def failed(self, event: Event, error: Exception) -> None:
         if event.options.audit:

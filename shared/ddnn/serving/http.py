@@ -173,7 +173,10 @@ class App(FastAPI):
             if status not in self._counted:
                 self._counted[status] = service.metrics.requests.labels(str(status))
             self._counted[status].inc()
-            self._seconds.observe(monotonic() - came)
+            took = (now := monotonic()) - came
+            self._seconds.observe(took)
+            if status == 200:
+                service.metrics.latest.append((now, took))
 
     def _demand_token(self, headers: Mapping[bytes, bytes]) -> None:
         if not compare_digest(headers.get(b"authorization", b""), self._authorization or b""):

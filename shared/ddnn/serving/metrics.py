@@ -1,6 +1,7 @@
 """Prometheus metrics of a tier: seconds and bytes, few labels, every label set made at 0."""
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, product
 from typing import Final, Literal, Protocol, get_args
@@ -43,6 +44,7 @@ STAGES: Final = ("receive", "decode", "picture", "collect", "queue", "decide", "
 CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
 
 _WAYS: Final = ("up", "down")
+_LATEST: Final = 256  #: requests whose times are kept one by one
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -91,6 +93,7 @@ class Metrics:
         self.beyond_budget = count("budget_exceeded_total", "Events answered below, for the budget", whose=accounts)
         self.budget = BudgetGauges()
         self.registry.register(self.budget)
+        self.report_bytes = count("report_bytes_total", "HTTP bodies of reports to the tier above")
         self.policy = gauge("policy_info", "1 for the policy in force", "version", "criterion")
         self.trail_dropped = gauge("audit_trail_dropped", "Entries of the audit trail that were lost")
         self.certificate = gauge(
@@ -106,6 +109,8 @@ class Metrics:
         # Looking a child up by its labels costs more than counting with it.
         self.late_answer = self.late.labels("answer")
         self._round_trips = self.uplink_seconds.labels()
+        self.latest: deque[tuple[float, float]] = deque(maxlen=_LATEST)
+        """Of the latest inference requests that were answered, when, by `time.monotonic`, and how long they took."""
         self._answered: dict[tuple[Exit, str], tuple[Counter, Series]] = {}
 
     def _counter(self, name: str, text: str, **labels: Iterable[str]) -> Counter:
@@ -173,6 +178,17 @@ class Metrics:
 
     def request_count(self) -> int:
         return sum(value for _, value in _totals(self.requests))
+
+    def uplink_bytes_sent(self, direction: str) -> int:
+        """Bytes of HTTP bodies of offloads, `up` or `down`."""
+        return sum(value for labels, value in _totals(self.uplink_bytes) if labels["direction"] == direction)
+
+    def latest_ms(self, since: float) -> tuple[float | None, float | None]:
+        """Median and 95th percentile, in ms, of the latest requests that were answered since then."""
+        times = sorted(seconds for at, seconds in self.latest if at >= since)
+        if not times:
+            return None, None
+        return tuple(round(1000 * times[int(share * (len(times) - 1))], 3) for share in (0.5, 0.95))  # type: ignore[return-value]
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -17,6 +17,7 @@ from ddnn.serving.control import POLICY_PATH, read_document
 from ddnn.serving.http import caller, read_body
 from ddnn.serving.ledger import compare, merge, replay
 from ddnn.serving.openapi import READ_POLICY, ROLL_BACK, write_policy
+from ddnn.serving.room.report import TIER_HEADER, WATCH_HEADER
 from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.types import Exit
@@ -37,8 +38,11 @@ def make_policy_routes(service: Service) -> APIRouter:
         authorise_reading(service, request)
         policy, etag = service.policy, service.control.etag
         if matches(request.headers.get("if-none-match"), etag, weakly=True):
-            return Response(status_code=304, headers={"ETag": etag})
-        return _json(policy.model_dump(mode="json"), policy)
+            response = Response(status_code=304, headers={"ETag": etag})
+        else:
+            response = _json(policy.model_dump(mode="json"), policy)
+        response.headers.update(_heard(service, request))
+        return response
 
     routes.add_api_route(POLICY_PATH, read, methods=["GET"], **READ_POLICY)
     routes.add_api_route(POLICY_PATH, read, methods=["GET", "HEAD"], include_in_schema=False)
@@ -80,6 +84,17 @@ def make_policy_routes(service: Service) -> APIRouter:
         return await _change(service, previous, caller(request.scope))
 
     return routes
+
+
+def _heard(service: Service, request: Request) -> dict[str, str]:
+    """Note which tier below asked, and whether it is to tell of itself often."""
+    if not (header := request.headers.get(TIER_HEADER)) or service.below is None:
+        return {}
+    peer = request.scope.get("state", {}).get("peer")
+    if service.identity and not (service.knows(peer) and header == f"{peer.name.tier}/{peer.name.index}"):
+        return {}
+    service.below.heard(header)
+    return {WATCH_HEADER: "1"} if service.reporter.watched else {}
 
 
 async def _change(service: Service, policy: Policy, who: str) -> Response:

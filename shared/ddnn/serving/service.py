@@ -28,9 +28,10 @@ from ddnn.serving.ledger import Ledger
 from ddnn.serving.memory import REQUESTS, within_memory
 from ddnn.serving.metrics import CIRCUIT, Metrics
 from ddnn.serving.offload import Offload
-from ddnn.serving.openapi import MODEL, VERSION
 from ddnn.serving.pictures import Decoder, in_text
 from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
+from ddnn.serving.room.below import Below
+from ddnn.serving.room.reporter import Reporter
 from ddnn.serving.upward import make_uplink
 from ddnn.settings import Settings
 from ddnn.signing import TrustedKeys
@@ -208,10 +209,21 @@ class Service(ABC):
         )
         body, _ = encode_request(in_text(example[0]), parameters=example[1], binary=False, binary_output=False)
         self.request_example: dict[str, Any] = orjson.loads(body)
+        self.below = Below.of(self.tier, self.bundle.topology, self.settings) if self.child else None
+        self.reporter = Reporter(self)
         self.follower: Follower | None = None
         if parts.uplink:
             above, every_s = self.settings.upstream, self.settings.policy_poll_s
-            self.follower = Follower(parts.uplink, above, parts.control, parts.trail, every_s=every_s)
+            report = self.reporter
+            self.follower = Follower(
+                parts.uplink,
+                above,
+                parts.control,
+                parts.trail,
+                every_s=every_s,
+                headers=report.named,
+                heard=report.heard,
+            )
         self.lag = LoopLag()
         self.started = time.monotonic()
         self.in_flight = 0  # inference requests being worked on
@@ -318,20 +330,6 @@ class Service(ABC):
         self.trail.note("identity", "system", **self.identity.document())
         if self.uplink:
             await self.uplink.renew()
-
-    def metadata(self) -> dict[str, Any]:
-        return {
-            "name": MODEL,
-            "versions": [VERSION],
-            "platform": "ddnn_onnxruntime",
-            "inputs": [spec.metadata() for spec in self.inputs],
-            "outputs": [spec.metadata() for spec in self.outputs],
-            "parameters": {
-                "classes": list(self.bundle.manifest.classes),
-                "bundle": self.bundle.fingerprint,
-                "edges": [list(edge.devices) for edge in self.bundle.topology.edges],
-            },
-        }
 
     def status(self) -> dict[str, Any]:
         manifest, uplink = self.bundle.manifest, self.uplink

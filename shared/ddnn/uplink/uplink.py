@@ -147,22 +147,30 @@ class Uplink:
             response, received, answers = await self._attempt(second, call)
         return Reply(response, received.headers, sent, len(received.body), self._clock() - started, answers)
 
-    async def look(self, url: str, path: str, *, headers: Mapping[str, str], seconds: float) -> tuple[int, bytes]:
-        """GET `path` of an address: its status and body; raise `NoReply`. The circuits hear nothing of it."""
+    async def look(
+        self,
+        url: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        seconds: float,
+        method: str = "GET",
+        body: bytes = b"",
+    ) -> Received:
+        """Ask `path` of an address, once, beside all events; raise `NoReply`. The circuits hear nothing of it."""
         url = url.rstrip("/")
         try:
             async with asyncio.timeout(seconds):
-                received = await self._transport.exchange(
-                    "GET",
+                return await self._transport.exchange(
+                    method,
                     url + path,
                     headers={**self._headers, **headers},
-                    body=b"",
+                    body=body,
                     connect_s=seconds,
                     most=_MOST_LOOKED_AT,
                 )
         except TimeoutError:
             raise NoReply("timeout", f"{url} gave no answer within {seconds:g} s") from None
-        return received.status, received.body
 
     async def renew(self) -> None:
         """Connect anew from now on, by what `tls` holds now."""

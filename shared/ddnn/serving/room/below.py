@@ -1,0 +1,85 @@
+"""The tiers below one: who was heard of, and what they told last."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Self
+
+from ddnn.errors import BadInput
+from ddnn.serving.room.report import Report, Reports, key
+from ddnn.settings import Settings
+from ddnn.topology import Topology
+from ddnn.types import Tier
+
+__all__ = ["Below"]
+
+_SILENT_S: Final = 2.0  #: a child that asks for the policy less often than this is gone
+
+
+class Below:
+    """The children of a tier, and of a cloud their devices."""
+
+    def __init__(
+        self,
+        child: Tier,
+        children: Mapping[int, Collection[int]],
+        *,
+        every_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`children` by number, each with the devices below it; they ask for the policy about `every_s`."""
+        self.child, self.children = child, children
+        self._silent_s, self._clock = max(_SILENT_S, 4 * every_s), clock
+        self._heard: dict[int, float] = {}
+        self._latest: dict[str, Report] = {}
+        self._news: dict[str, Report] = {}
+        self.changed: Callable[[Report], None] = lambda report: None  #: hears of each report that comes
+
+    @classmethod
+    def of(cls, tier: Tier, topology: Topology, settings: Settings) -> Self:
+        """Those below one tier of a network."""
+        every_s, edges = settings.policy_poll_s, topology.edges
+        if tier is Tier.CLOUD:
+            return cls(Tier.EDGE, {index: edge.devices for index, edge in enumerate(edges)}, every_s=every_s)
+        return cls(Tier.DEVICE, dict.fromkeys(edges[settings.index].devices, ()), every_s=every_s)
+
+    def heard(self, header: str | None) -> int | None:
+        """A request of the child that calls itself so, `device/3`; its number, None for anything else."""
+        tier, _, index = (header or "").partition("/")
+        if tier != self.child or not (index.isascii() and index.isdigit() and len(index) < 5):
+            return None
+        if (number := int(index)) not in self.children:
+            return None
+        self._heard[number] = self._clock()
+        return number
+
+    def alive(self) -> dict[int, bool]:
+        """Each child, and whether it was heard of lately."""
+        since = self._clock() - self._silent_s
+        return {number: self._heard.get(number, -1e9) > since for number in self.children}
+
+    def take(self, reports: Reports) -> None:
+        """Keep what a child told of itself and of those below it; raise `BadInput` where it tells of others."""
+        first, *others = reports.tiers
+        if first.tier is not self.child or first.index not in self.children:
+            names = ", ".join(key(self.child, number) for number in self.children)
+            raise BadInput(f"tiers.0 is {first.key}; expected one of {names}")
+        for report in others:
+            if report.tier is not Tier.DEVICE or report.index not in self.children[first.index]:
+                raise BadInput(f"{first.key} tells of {report.key}, which is not below it")
+        for report in reports.tiers:
+            earlier = self._news.get(report.key)
+            if earlier:  # what it told has not gone on yet
+                views = (*earlier.views, *report.views)[-len(report.views) or None :]
+                report = report.model_copy(update={"views": views if report.views else earlier.views})
+            self._latest[report.key] = self._news[report.key] = report
+            self.changed(report)
+
+    def news(self) -> list[Report]:
+        """What came since it was last told on."""
+        return list(self._news.values())
+
+    def told(self, reports: Sequence[Report]) -> None:
+        """These have gone on."""
+        for report in reports:
+            if self._news.get(report.key) is report:
+                del self._news[report.key]

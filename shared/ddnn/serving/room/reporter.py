@@ -1,0 +1,215 @@
+"""What a tier notes of its events, and tells upward with its poll for the policy: nothing while nothing happens."""
+
+import gzip
+import hmac
+import math
+import time
+from base64 import b64encode
+from collections import deque
+from collections.abc import Mapping
+from io import BytesIO
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ddnn.serving.event import Event
+from ddnn.serving.room.report import (
+    MOST_EVENTS,
+    MOST_VIEWS,
+    REPORTS_PATH,
+    TIER_HEADER,
+    WATCH_HEADER,
+    AccountTold,
+    EventTold,
+    Report,
+    Reports,
+    TrialTold,
+    ViewTold,
+    telling,
+    told_audits,
+)
+from ddnn.types import Answer, Array, Bools, Tier
+from ddnn.uplink import NoReply
+
+if TYPE_CHECKING:
+    from ddnn.serving.service import Service
+
+__all__ = ["Reporter"]
+
+_NOTED: Final = 128  #: events kept until they are told
+_RARELY_S: Final = 10.0  #: between reports while nobody looks
+_PATIENCE_S: Final = 2.0
+_AGAIN_S: Final = 60.0  #: until a tier above that takes no reports is tried again
+_SIDE: Final = 64  #: pixels of a view's longer side
+_LATEST_S: Final = 60.0  #: whose times make the percentiles
+
+_Noted = tuple[int, float, bytes | None, Answer, float | None]
+
+
+class Reporter:
+    """Of one tier: `note` is called for every answer, everything else when it is told."""
+
+    def __init__(self, service: "Service") -> None:
+        topology = service.bundle.topology
+        self._service, self._tells_events = service, telling(topology) is service.tier
+        views = topology.devices[service.settings.index].view if service.tier is Tier.DEVICE else None
+        self._shows = bool(views and len(views.shape) >= 2 and service.settings.show_views)
+        secret = service.settings.event_key
+        self._key = secret.get_secret_value().encode() if secret and service.tier is Tier.DEVICE else b""
+        self._knows_bytes = len(topology.edges) == 1
+        self._noted: deque[_Noted] = deque(maxlen=_NOTED)
+        self._views: deque[tuple[int, bytes, Array]] = deque(maxlen=MOST_VIEWS)
+        self._count = self._viewed = 0
+        self._told, self._told_at, self._told_views = 0, -math.inf, 0
+        self._signature: object = None
+        self._not_before = -math.inf
+        self.watched = False  #: whether somebody looks, as the tier above says
+        self.trial: TrialTold | None = None
+        self.named: Final = {TIER_HEADER: f"{service.tier}/{service.settings.index}"}  #: headers of its questions
+        if self._tells_events or self._shows:
+            service.engine.told = self.note
+
+    def note(self, event: Event, answer: Answer) -> None:
+        """Keep an answer until it is told; of a device that shows views, the view too."""
+        if answer.label < 0:
+            return
+        if self._shows and event.id is not None and (view := event.inputs.get("view")) is not None:
+            self._viewed += 1
+            self._views.append((self._viewed, event.id, view))
+        if self._tells_events:
+            self._count += 1
+            now = time.monotonic()
+            took = now - event.opened if event.opened else None
+            whole = event.parted_from or event
+            self._noted.append((self._count, now, whole.id, answer, took))
+
+    def report(self, after: int = 0, *, views: int | None = None) -> Report:
+        """This tier now, with its events of numbers above `after` and its views above `views`; None: without any."""
+        service, metrics = self._service, self._service.metrics
+        status, now = service.status(), time.monotonic()
+        above, collector = status["uplink"] or {}, service.collector
+        fifty, ninety_five = metrics.latest_ms(now - _LATEST_S)
+        waiting = (collector.pending if collector else 0) + sum(queue.waiting for queue in service.engine.queues)
+        events = [noted for noted in self._noted if noted[0] > after][-MOST_EVENTS:]
+        return Report(
+            tier=service.tier,
+            index=service.settings.index,
+            uptime_s=status["uptime_seconds"],
+            cpu_s=time.process_time(),
+            requests=status["requests"],
+            exits=status["exits"],
+            degraded=status["degraded"],
+            up=metrics.uplink_bytes_sent("up"),
+            down=metrics.uplink_bytes_sent("down"),
+            in_flight=service.in_flight,
+            waiting=waiting,
+            p50_ms=fifty,
+            p95_ms=ninety_five,
+            circuit=above.get("circuit"),
+            round_trip_ms=above.get("round_trip_ms"),
+            policy=service.policy.version,
+            draining=service.draining,
+            recorded=status["recorded"],
+            below=service.below.alive() if service.below else {},
+            audits=told_audits(status["audits"]),
+            budget={
+                whose: AccountTold(left=seen["left"], exceeded=seen["exceeded"], alarm=seen["alarm"] is not None)
+                for whose, seen in (status["budget"] or {}).items()
+            },
+            events=tuple(self._event(noted, now) for noted in events),
+            views=tuple(
+                _shown(self._sent_as(id), view)
+                for number, id, view in self._views
+                if views is not None and number > views
+            ),
+            trial=self.trial,
+        )
+
+    def _event(self, noted: _Noted, now: float) -> EventTold:
+        number, at, id, answer, took = noted
+        return EventTold(
+            n=number,
+            id=_text(id),
+            label=answer.label,
+            exit=answer.exit,
+            confidence=min(1.0, max(0.0, answer.confidence)),
+            devices=_bits(answer.devices),
+            reason=answer.degraded_reason if answer.degraded else "",
+            ms=None if took is None else round(1000 * took, 3),
+            bytes=answer.bytes_up if self._knows_bytes else None,
+            ago_s=round(now - at, 3),
+        )
+
+    def _seen_since(self, number: int | None) -> list[tuple[bytes, Array]]:
+        return [] if number is None else [(id, view) for seen, id, view in self._views if seen > number]
+
+    def _sent_as(self, id: bytes) -> str:
+        """An event id as it goes up."""
+        return _text(hmac.digest(self._key, id, "sha256").hex().encode() if self._key else id)
+
+    async def heard(self, url: str, headers: Mapping[str, str]) -> None:
+        """The tier above at `url` has answered: tell it what is new, if anything is, and if it is time."""
+        now, service = time.monotonic(), self._service
+        self.watched = headers.get(WATCH_HEADER) == "1"
+        if now < self._not_before or (not self.watched and now - self._told_at < _RARELY_S):
+            return
+        below = service.below.news() if service.below else []
+        state = self._state()
+        if state == self._signature and not below and self._told == self._count and not self.trial:
+            return
+        own = self.report(self._told, views=self._told_views if self.watched else None)
+        body = gzip.compress(Reports(tiers=(own, *below)).model_dump_json().encode(), 5)
+        uplink = service.uplink
+        assert uplink is not None
+        headers = {"content-type": "application/json", "content-encoding": "gzip"}
+        try:
+            reply = await uplink.look(url, REPORTS_PATH, headers=headers, seconds=_PATIENCE_S, method="POST", body=body)
+        except NoReply:
+            return
+        service.metrics.report_bytes.inc(len(body))
+        if reply.status != 204:
+            self._not_before = now + (_AGAIN_S if reply.status in (400, 404, 405) else 0.0)
+            return
+        self._signature, self._told_at, self._told, self.trial = state, now, self._count, None
+        if self.watched:
+            self._told_views = self._viewed
+        if service.below:
+            service.below.told(below)
+
+    def _state(self) -> object:
+        """What is the same as long as there is nothing to tell."""
+        service = self._service
+        circuit = service.uplink.circuit if service.uplink else None
+        alive = service.below.alive() if service.below else None
+        alarms = service.accounts and [*service.accounts.alarms()]
+        requests = service.metrics.request_count()
+        return requests, circuit, service.policy.version, service.draining, alive, alarms
+
+
+def _text(id: bytes | None) -> str:
+    return "" if id is None else id.decode("utf-8", "replace")[:80]
+
+
+def _bits(devices: Bools) -> str:
+    return "".join("1" if seen else "0" for seen in devices.tolist())
+
+
+def _shown(id: str, view: Array) -> ViewTold:
+    """A view (…, H, W) as a small PNG, from its least to its most, or as it is where it is bytes."""
+    from PIL import Image
+
+    picture = view[:3] if view.ndim == 3 and view.shape[0] >= 3 else view.reshape(-1, *view.shape[-2:])[0]
+    if picture.dtype != np.uint8:
+        finite = np.nan_to_num(picture.astype(np.float32), posinf=0.0, neginf=0.0)
+        low, high = float(finite.min()), float(finite.max())
+        picture = ((finite - low) * (255 / (high - low or 1.0))).astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0) if picture.ndim == 3 else picture))
+    image.thumbnail((_SIDE, _SIDE))
+    file = BytesIO()
+    image.save(file, "PNG")
+    png = b64encode(file.getvalue()).decode()
+    if len(png) > 6000:  # noise does not shrink
+        file = BytesIO()
+        image.resize((_SIDE // 4, _SIDE // 4)).save(file, "PNG")
+        png = b64encode(file.getvalue()).decode()
+    return ViewTold(id=id, png=png)
