@@ -150,7 +150,7 @@ def _protocol(service: Service) -> APIRouter:
     async def model_metadata(request: Request, model: ModelName) -> Response:
         """Tensors that this tier takes and gives."""
         refuse_unknown(**request.path_params)
-        return _json(_metadata(service))
+        return _json(service.metadata())
 
     @_read(routes, "/v2/models/{model}/stats", responses=errors(401, 404))
     async def model_stats(request: Request, model: ModelName) -> Response:
@@ -168,21 +168,6 @@ def _protocol(service: Service) -> APIRouter:
         raise NotFound(f"{request.url.path[:200]!r} is not where this tier is asked")
 
     return routes
-
-
-def _metadata(service: Service) -> dict[str, Any]:
-    return {
-        "name": MODEL,
-        "versions": [VERSION],
-        "platform": "ddnn_onnxruntime",
-        "inputs": [spec.metadata() for spec in service.inputs],
-        "outputs": [spec.metadata() for spec in service.outputs],
-        "parameters": {
-            "classes": list(service.bundle.manifest.classes),
-            "bundle": service.bundle.fingerprint,
-            "edges": [list(edge.devices) for edge in service.bundle.topology.edges],
-        },
-    }
 
 
 def _infer(service: Service) -> dict[str, Any]:

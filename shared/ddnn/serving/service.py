@@ -28,6 +28,7 @@ from ddnn.serving.ledger import Ledger
 from ddnn.serving.memory import REQUESTS, within_memory
 from ddnn.serving.metrics import CIRCUIT, Metrics
 from ddnn.serving.offload import Offload
+from ddnn.serving.openapi import MODEL, VERSION
 from ddnn.serving.pictures import Decoder, in_text
 from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
 from ddnn.serving.room.below import Below
@@ -330,6 +331,20 @@ class Service(ABC):
         self.trail.note("identity", "system", **self.identity.document())
         if self.uplink:
             await self.uplink.renew()
+
+    def metadata(self) -> dict[str, Any]:
+        return {
+            "name": MODEL,
+            "versions": [VERSION],
+            "platform": "ddnn_onnxruntime",
+            "inputs": [spec.metadata() for spec in self.inputs],
+            "outputs": [spec.metadata() for spec in self.outputs],
+            "parameters": {
+                "classes": list(self.bundle.manifest.classes),
+                "bundle": self.bundle.fingerprint,
+                "edges": [list(edge.devices) for edge in self.bundle.topology.edges],
+            },
+        }
 
     def status(self) -> dict[str, Any]:
         manifest, uplink = self.bundle.manifest, self.uplink
