@@ -8,7 +8,8 @@ import typer
 from typer import Argument, Option
 
 from ddnn.cli import options
-from ddnn.cli.options import open_bundle, print_json
+from ddnn.cli.options import open_bundle, print_json, screen
+from ddnn.formatting import plain_table
 
 __all__ = ["deploy"]
 
@@ -75,6 +76,43 @@ def compose(
     given = [*([str(bundle)] if bundle else []), *(["--base-port", str(base_port)] if base_port != 8000 else [])]
     command = shlex.join(["ddnn", "deploy", "compose", *given])
     typer.echo(compose_file(bundle, base_port=base_port, command=command), nl=False)
+
+
+@deploy.command()
+def site(
+    out: Annotated[Path, Argument(metavar="OUT", help="Where the folders go, one a host.")],
+    bundle: options.BundleArgument = None,
+    cloud: Annotated[str, Option(metavar="ADDRESS", help="IP address of the cloud's machine.")] = "127.0.0.1",
+    edge: Annotated[list[str] | None, Option(metavar="ADDRESS", help="Of the edge's; again for another edge.")] = None,
+    device: Annotated[list[str] | None, Option(metavar="ADDRESS", help="Of a device's; again for the next.")] = None,
+    at: Annotated[str, Option(metavar="DIR", help="Where a host's folder will be, on that host.")] = "/opt/ddnn/site",
+    base_port: options.BasePort = 8000,
+    as_json: options.Json = False,
+) -> None:
+    """Write what each machine of a site needs: slices, certificates, a compose file, and units for systemd.
+
+    A tier listens on its machine's address, the cloud on the base port, edges from +1, devices from +10, over https.
+    OUT/site is the authority, and stays here. Again, it renews what is due.
+
+    Example: ddnn deploy site out runs/mine --cloud 10.0.0.2 --edge 10.0.0.3 --device 10.0.0.10 --device 10.0.0.11
+    """
+    from pathlib import PurePosixPath
+
+    from ddnn.fleet.hosts import AUTHORITY, hosted, write_site
+
+    opened = open_bundle(bundle)
+    addresses = {"cloud": cloud, "edges": edge or [cloud], "devices": device or edge or [cloud]}
+    tiers = hosted(opened.topology, **addresses, base_port=base_port)  # type: ignore[arg-type]
+    sizes = write_site(out, opened, tiers, PurePosixPath(at))
+    if as_json:
+        rows = [{"name": each.name, "url": each.url, "upstream": each.above or None} for each in tiers]
+        print_json({"tiers": rows, "bytes": sizes, "authority": str(out / AUTHORITY / "authority.pem")})
+        return
+    table = plain_table("tier", "listens on", "asks", "folder")
+    for each in tiers:
+        table.add_row(each.name, each.netloc, each.above, str(out / each.host.replace(":", "-")))
+    screen().print(table)
+    typer.echo(f"\nCallers trust {out / AUTHORITY / 'authority.pem'}; {out / AUTHORITY} itself stays here.")
 
 
 @deploy.command()

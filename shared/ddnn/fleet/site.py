@@ -1,7 +1,8 @@
 """A site's authority for the tiers of one bundle."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ddnn.fleet.addresses import edge_names
 from ddnn.identity.authority import Authority, Issued
@@ -14,18 +15,25 @@ DAYS = 30.0  #: a certificate's life
 
 
 def furnish(
-    folder: Path, topology: Topology, *, site: str = "site", hosts: Sequence[str] = (), days: float = DAYS
+    folder: Path,
+    topology: Topology,
+    *,
+    site: str = "site",
+    hosts: Sequence[str] = (),
+    addresses: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    days: float = DAYS,
 ) -> list[Issued]:
     """Make the authority in `folder` if it has none, and what is missing or due: a certificate for each tier.
 
-    A tier that was revoked gets none. Callers may reach all by `hosts` too.
+    A tier that was revoked gets none. Callers may reach all by `hosts` too, and `device-3` by its `addresses`.
     """
     authority = Authority(folder) if Authority.exists(folder) else Authority.create(folder, site)
     made = []
     for tier, index, name in _tiers(topology):
         held = authority.shown.get(f"{tier}-{index}")
         if held is None:
-            made.append(authority.issue(tier, index, [*hosts, name], days=days))
+            own = addresses.get(f"{tier}-{index}", ())
+            made.append(authority.issue(tier, index, [*hosts, *own, name], days=days))
         elif held.due and not held.revoked:
             made += authority.rotate([held.folder], days=days)
     return made
