@@ -8,6 +8,7 @@ import logging
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from hmac import compare_digest
 from time import monotonic, perf_counter
 from typing import Any, Final
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 from prometheus_client import Counter
 from starlette.types import Message, Receive, Scope, Send
 
+import ddnn
 from ddnn.answers import encode_answers
 from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, NotFound, TooLarge, Unauthorized, UnsupportedEncoding
 from ddnn.identity import Peer
@@ -27,7 +29,8 @@ from ddnn.serving.pictures import is_photograph, picture_request
 from ddnn.serving.request import read_budget, read_options, request_id
 from ddnn.serving.service import Service
 from ddnn.serving.shares import caller_of
-from ddnn.types import Exit
+from ddnn.serving.traces import Traces
+from ddnn.types import Answer, Exit
 from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error, padded
 
 __all__ = ["CALLER_LEFT", "App", "caller", "caller_left", "error_of_ours", "read_body", "refusal", "refuse_unknown"]
@@ -107,6 +110,7 @@ class App(FastAPI):
             cap=service.settings.max_body_bytes,
             files=service.takes_pictures,
         )
+        self._traces = Traces.of(service.settings, service.tier, ddnn.__version__)
         self._counted: dict[int, Counter] = {}
         self._seconds = service.metrics.request_seconds.labels()
 
@@ -226,7 +230,10 @@ class App(FastAPI):
         if options.deadline <= monotonic():
             service.metrics.late_answer.inc()
             raise DeadlineExceeded("the deadline had passed before there was anything to answer with")
-        answers = await service.infer(request, options)
+        untraced: AbstractContextManager[list[Answer]] = nullcontext([])
+        with self._traces.request(options, request, first) if self._traces else untraced as traced:
+            answers = await service.infer(request, options)
+            traced += answers
         answered = perf_counter()
         if options.late:
             service.metrics.late_answer.inc(options.late)

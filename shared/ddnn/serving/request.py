@@ -47,6 +47,7 @@ class RequestOptions:
     peer: Peer | None = None  #: the tier that sent it, where certificates say so
     request_id: str = ""
     traceparent: bytes = b""
+    span: str = ""  #: of this hop, where it is traced
     stages: list[Stage] = field(default_factory=list)  #: where the time of its events went
     upper_timings: list[str] = field(default_factory=list)  #: `Server-Timing` of the tiers above, as they came
     late: int = 0  #: rows that were answered with what there was, because the time was over
@@ -54,7 +55,9 @@ class RequestOptions:
     def of_audit(self) -> "RequestOptions":
         """Those of an audit of an event that came with these."""
         deadline, traced = asyncio.get_running_loop().time() + AUDIT_S, self.traceparent
-        return RequestOptions(deadline, threshold=0.0, audit=True, request_id=self.request_id, traceparent=traced)
+        return RequestOptions(
+            deadline, threshold=0.0, audit=True, request_id=self.request_id, traceparent=traced, span=self.span
+        )
 
     @property
     def own_terms(self) -> bool:
@@ -64,7 +67,11 @@ class RequestOptions:
     def of_event(self) -> "RequestOptions":
         """Those of an event that comes with this request and belongs to other callers too: whose it is, no terms."""
         return RequestOptions(
-            self.deadline, caller=self.caller, request_id=self.request_id, traceparent=self.traceparent
+            self.deadline,
+            caller=self.caller,
+            request_id=self.request_id,
+            traceparent=self.traceparent,
+            span=self.span,
         )
 
     def headers(self) -> dict[str, str]:
@@ -73,7 +80,8 @@ class RequestOptions:
             return {}
         match = _TRACEPARENT.fullmatch(self.traceparent)
         trace, flags = (part.decode() for part in match.groups()) if match else (secrets.token_hex(16), "00")
-        return {"x-request-id": self.request_id, "traceparent": f"00-{trace}-{secrets.token_hex(8)}-{flags}"}
+        parent = self.span or secrets.token_hex(8)
+        return {"x-request-id": self.request_id, "traceparent": f"00-{trace}-{parent}-{flags}"}
 
 
 def request_id(given: bytes) -> str:
