@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, ValidationError
 
 from ddnn.archive import Archive
+from ddnn.codec import codec_of
 from ddnn.errors import BadBundle, BadData, BadInput
 from ddnn.parts import GOLDEN_FILE, files_of, golden_of, views_of
 from ddnn.policy import Policy
@@ -24,14 +26,17 @@ from ddnn.task import TASKS, Task
 from ddnn.topology import FileName, Topology
 from ddnn.types import Array, Tier
 
-__all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "SIGNATURE_FILE", "SLICE_FILE", "WEIGHTS_FILE"]
+__all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "PICTURE_CODEC", "SIGNATURE_FILE", "SLICE_FILE", "WEIGHTS_FILE"]
 __all__ += ["Bundle", "Manifest", "Training", "named", "shipped_bundle"]
 
 MANIFEST_FILE: Final = "manifest.json"
 SIGNATURE_FILE: Final = "signature.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 SLICE_FILE: Final = "slice.json"  #: in a folder that has the files of one tier alone
+PICTURE_CODEC: Final = "jpeg90"
+"""How golden views are kept that are large pictures; they are what such files decode to."""
 _CUT: Final = ("features", "ties")
+_LONGEST_NAME: Final = 500  #: of a golden event
 _MOST_BYTES: Final = 16 << 30  #: of a file
 _MOST_CLASSES: Final = 100_000
 
@@ -218,12 +223,19 @@ class Bundle:
         `index` (N,) row in the data set · `y` (N,) · `y_dev` (N, D) · `view_0` … `view_{D-1}` (N, …) · `present` (N, D)
         · `device_scores` (N, D, K) · `local_scores` and `edge_scores` (N, E, K) · `cloud_scores` (N, K), of the exits
         that there are · `device_features` (N, D, …) and `edge_features` (N, E, …), rows as their codec packs them, and
-        `device_ties` and `edge_ties`, one bit an element: 1 where its value was within 1e-4 of another level.
+        `device_ties` and `edge_ties`, one bit an element: 1 where its value was within 1e-4 of another level · `name`
+        (N,) text, where the source has names. Of large pictures the archive has files, in `photograph_0` … one behind
+        the other, and (N,) where each ends; they are given too, N objects.
         """
         try:
             with Archive(self.checked(self._golden_file)) as file:
                 arrays = dict(file)
-        except BadData as error:
+            for index, device in enumerate(self.topology.devices):
+                if f"photograph_{index}" in arrays:
+                    files = _files(arrays[f"photograph_{index}"], arrays.pop(f"photograph_{index}_ends"))
+                    arrays[f"photograph_{index}"] = files
+                    arrays[f"view_{index}"] = codec_of(PICTURE_CODEC).unpack(files, device.view.shape)
+        except (BadData, BadInput, KeyError, ValueError) as error:
             raise BadBundle(f"{GOLDEN_FILE}: is not a NumPy archive of plain arrays ({error})") from error
         exits = [f"{exit}_scores" for exit in self.topology.exits]
         cuts = [f"{tier}_{part}" for tier in Tier if self.topology.features(tier) for part in _CUT]
@@ -248,6 +260,10 @@ class Bundle:
                 raise BadBundle(f"{found}; expected at least one event, of shape {shape} each")
             if arrays[name].dtype.kind not in "biuf":
                 raise BadBundle(f"{GOLDEN_FILE}: {name} has the type {arrays[name].dtype}; expected numbers")
+        names = arrays.get("name", np.array([""] * events))
+        if names.shape != (events,) or names.dtype.kind != "U" or names.dtype.itemsize > 4 * _LONGEST_NAME:
+            found = f"{GOLDEN_FILE}: name has the type {names.dtype} and the shape {names.shape}"
+            raise BadBundle(f"{found}; expected short text, ({events},)")
         for name in (f"{tier}_{part}" for tier in Tier if topology.features(tier) for part in _CUT):
             if arrays[name].shape[:2] != (events, devices if name.startswith(Tier.DEVICE) else edges):
                 raise BadBundle(f"{GOLDEN_FILE}: {name} has the shape {arrays[name].shape}; expected {events} events")
@@ -262,6 +278,15 @@ def named(path: Path) -> Path:
     """`path` or, where nothing is there, the bundle of that name that comes with the package."""
     shipped = shipped_bundle().parent / path
     return shipped if len(path.parts) == 1 and not path.exists() and shipped.is_dir() else path
+
+
+def _files(content: Array, ends: Array) -> Array:
+    """(N,) objects, files that lie one behind the other in `content`, bytes; raise `ValueError` where they do not."""
+    if content.ndim != 1 or content.dtype != np.uint8 or ends.ndim != 1 or ends.dtype.kind not in "iu":
+        raise ValueError("it has files that are no bytes, or do not end")
+    files = np.empty(len(ends), np.object_)
+    files[:] = [part.tobytes() for part in np.split(content, ends)[:-1]]
+    return files
 
 
 def _sha256(file: Path) -> str:

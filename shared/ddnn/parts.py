@@ -48,16 +48,19 @@ def golden_of(tier: Tier, index: int, files: Collection[str]) -> str:
 def golden_parts(topology: Topology, golden: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
     """The golden events that each tier has a use for, by the name of their file.
 
-    The views that it takes, and what all exits said; a device's are the first few.
+    The views that it takes, and what all exits said; a device's are the first few. Above devices no tier that takes
+    all views has a file of its own: it would be the whole once more.
     """
     parts = {}
     for tier, index in tiers_of(topology):
         seen = views_of(topology, tier, index)
+        if tier is not Tier.DEVICE and len(seen) == len(topology.devices):
+            continue
         events = slice(0, _DEVICE_EVENTS if tier is Tier.DEVICE else None)
         parts[_part(tier, index)] = {
             name: array[events]
             for name, array in golden.items()
-            if not name.startswith(("view_", "file_")) or int(name.partition("_")[2]) in seen
+            if not name.startswith(("view_", "photograph_")) or int(name.partition("_")[2]) in seen
         }
     return parts
 

@@ -157,7 +157,7 @@ def play(
     Example: `ddnn play --rate 5 --drop 0.1`, `ddnn play --data mnist5k --grid 3x2 --count 100`
     """
     from ddnn.fleet.addresses import device_addresses
-    from ddnn.fleet.events import events_of, golden_events, shuffled
+    from ddnn.fleet.events import demonstration, events_of, shuffled
     from ddnn.fleet.player import Pace, Played
     from ddnn.fleet.status import check_served, read_statuses
     from ddnn.fleet.table import show
@@ -165,7 +165,7 @@ def play(
     opened = open_bundle(bundle)
     urls = device_addresses(device or (), base_port, opened.topology)
     check_served(read_statuses(urls, token), opened, "its BUNDLE")
-    events = events_of(opened, load_events(opened, data, grid), split) if data else golden_events(opened)
+    events = events_of(opened, load_events(opened, data, grid), split) if data else demonstration(opened)
 
     def touch(played: Played) -> None:
         if health_file and played.answer is not None:

@@ -55,10 +55,10 @@ def up(
     Example: `ddnn up`, `ddnn up runs/mine --base-port 9000 --count 100`, `ddnn up --link edge-cloud=400ms,56kbit`
     """
     from ddnn.bundle import shipped_bundle
-    from ddnn.fleet.events import golden_events, shuffled
+    from ddnn.fleet.events import demonstration, shuffled
     from ddnn.fleet.player import Pace
     from ddnn.fleet.processes import LocalFleet
-    from ddnn.fleet.table import show
+    from ddnn.fleet.table import all_to_the_cloud, show
     from ddnn.links import LINKS, parse_links
 
     # SIGTERM is a Ctrl-C to whatever handles that at the moment, also where a shell had Ctrl-C ignored.
@@ -75,8 +75,10 @@ def up(
         _wait(fleet, console)
         tally = None
         if not no_play:
-            events = shuffled(golden_events(fleet.bundle), count)
+            events = shuffled(demonstration(fleet.bundle), count)
             tally = show(fleet.device_urls, events, Pace(rate), fleet.bundle.manifest.classes, token, console)
+            if beside := all_to_the_cloud(fleet.bundle):
+                console.print(beside, soft_wrap=True)
         if not once:
             _say_where(fleet, console, token)
             _stay(fleet, console)
@@ -95,12 +97,17 @@ def _wait(fleet: "LocalFleet", console: "Console") -> None:
 
 def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> None:
     from ddnn.bundle import shipped_bundle
-    from ddnn.fleet.events import Event, golden_events, request_text
+    from ddnn.fleet.events import Event, demonstration, file_of, golden_events, request_text
 
     views = [view for view in Event.of(golden_events(fleet.bundle), 0).views if view is not None]
     device = max(range(len(views)), key=lambda device: float(views[device].std()))  # the one that sees most
-    body = fleet.folder / "view.json"
-    body.write_text(request_text(views[device]))
+    shown = [view for view in demonstration(fleet.bundle)[0].views if view is not None]
+    if file := file_of(shown[device]):
+        body, data = fleet.folder / "view.jpg", "--data-binary"
+        body.write_bytes(file)
+    else:
+        body, data = fleet.folder / "view.json", "-d"
+        body.write_text(request_text(views[device]))
     header = ['-H "Authorization: Bearer $DDNN_TOKEN"'] if token else []
     console.print()
     for member in fleet.members.values():
@@ -114,7 +121,7 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     request = [
         f"curl -s {trust}{fleet.device_urls[device]}/v2/models/ddnn/infer",
         *header,
-        f"-d @{shlex.quote(str(body))}",
+        f"{data} @{shlex.quote(str(body))}",
     ]
     console.print("  " + " \\\n    ".join(request) + "\n", soft_wrap=True, markup=False)
     trusting = f"SSL_CERT_FILE={authority} " if authority else ""

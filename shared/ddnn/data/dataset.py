@@ -49,6 +49,7 @@ class Events:
     devices: tuple[str, ...] = ()  #: their names, where the source has some
     picture: Picture | None = None  #: how photographs became views
     odd: tuple[str, ...] = ()  #: files that are left out, each with the reason
+    names: Array | None = None  #: (N,) what the source calls each event, text
 
     @classmethod
     def all_seen(
@@ -87,6 +88,8 @@ class Dataset:
     """How its photographs became views, if it is made of some."""
     odd: tuple[str, ...] = ()
     """Files of the source that are left out, each with the reason."""
+    names: Array | None = None
+    """(N,) what the source calls each event, if it has names for them: text."""
 
     @classmethod
     def of(cls, name: str, events: Events, split: Array, source: dict[str, Any], division: dict[str, Any]) -> "Dataset":
@@ -114,6 +117,7 @@ class Dataset:
             events.groups,
             events.picture,
             events.odd,
+            events.names,
         )
 
     def __len__(self) -> int:
@@ -137,8 +141,8 @@ class Dataset:
         """The events at `rows`, in that order."""
         rows = np.asarray(rows, dtype=np.int64)
         columns = {name: getattr(self, name)[rows] for name in ("y", "y_dev", "present", "split", "index")}
-        if self.groups is not None:
-            columns["groups"] = self.groups[rows]
+        named = ("groups", self.groups), ("names", self.names)
+        columns |= {name: column[rows] for name, column in named if column is not None}
         return replace(self, views=tuple(rows_of(view, rows) for view in self.views), **columns)
 
     def of_devices(self, devices: Sequence[int]) -> "Dataset":

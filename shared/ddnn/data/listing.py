@@ -58,6 +58,7 @@ class Listing:
     split: Array | None  #: (N,) of `train`, `validation`, `test`, empty where nothing says; None where nothing does
     groups: Array | None = None  #: (N,) if asked for
     odd: tuple[str, ...] = ()  #: files that are left out, each with the reason
+    names: tuple[str, ...] = ()  #: N, of the events: split/class/event, or what the table calls them
 
     @property
     def present(self) -> Bools:
@@ -231,6 +232,7 @@ def _listing(
         split if (split != "").any() else None,
         groups if (groups != "").any() else None,
         tuple(odd),
+        tuple(rows),
     )
 
 

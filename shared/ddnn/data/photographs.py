@@ -95,6 +95,7 @@ def read_photographs(path: Path, wanted: Photographs, group_by: str | None, prog
         devices=listing.devices,
         picture=wanted.how,
         odd=tuple(odd),
+        names=np.array(listing.names)[rows],
     )
 
 

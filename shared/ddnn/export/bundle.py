@@ -23,12 +23,13 @@ from ddnn.network.weights import packed, rounded
 from ddnn.parts import golden_parts
 from ddnn.policy import Policy
 from ddnn.topology import Topology, View
+from ddnn.types import Array
 
 __all__ = ["draft_bundle", "refuse_existing", "sample_bundle", "sample_data", "seal", "staged", "write_bundle"]
 
 GOLDEN_EVENTS: Final = 256
 GOLDEN_VALUES: Final = 2**22  #: of all their views, as every tier reads them when it starts…
-FEWEST_GOLDEN: Final = 24  #: …but so many events there are
+FEWEST_GOLDEN: Final = 36  #: …but so many events there are, as files if they are photographs
 MEASURED: Final = 200  #: training events that sizes are measured on
 LIBRARIES: Final = ("ddnn", "torch", "onnx", "onnxruntime", "numpy")
 
@@ -105,14 +106,17 @@ def draft_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     test = data.subset("test")
     values = sum(int(np.prod(view.shape[1:])) for view in data.views)
-    arrays = golden(network, test, min(golden_events, max(GOLDEN_VALUES // values, FEWEST_GOLDEN)), seed)
+    large = data.picture is not None and GOLDEN_VALUES // values < FEWEST_GOLDEN
+    count = min(golden_events, max(GOLDEN_VALUES // values, FEWEST_GOLDEN))
+    arrays = golden(network, test, count, seed, pictures=large)
     write_sections(network, arrays, folder)
     events = test.take(np.flatnonzero(np.isin(test.index, arrays["index"])))
     proof: dict[str, Any] = {"rounded": prove_rounding(unrounded, network, events)} if short else {}
     proof |= {"events": len(events), "turned": prove(network, folder, events, seed)}
     for file, part in {GOLDEN_FILE: arrays, **golden_parts(network.topology, arrays)}.items():
-        np.savez_compressed(folder / file, allow_pickle=False, **part)
-    weights = network.state_dict()
+        np.savez_compressed(folder / file, allow_pickle=False, **_kept(part))
+    own = network.built_in  # what comes with the backbone need not come with the bundle
+    weights = {name: tensor for name, tensor in network.state_dict().items() if name not in own}
     kept = packed(weights) if short else {key: tensor.contiguous() for key, tensor in weights.items()}
     save_file(kept, folder / WEIGHTS_FILE)
     (folder / WEIGHTS_FILE).chmod(0o644)
@@ -137,6 +141,16 @@ def draft_bundle(
         ),
     )
     return _Draft(folder, manifest, Policy(bundle=""))
+
+
+def _kept(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Golden events as the archive has them: in the place of views that are files, these, one behind the other."""
+    kept = dict(arrays)
+    for name in [name for name in arrays if name.startswith("photograph_")]:
+        files = [np.frombuffer(file, np.uint8) for file in kept.pop(name)]
+        del kept[name.replace("photograph", "view")]
+        kept |= {name: np.concatenate(files), f"{name}_ends": np.cumsum([len(file) for file in files])}
+    return kept
 
 
 def _sized(topology: Topology, data: Dataset) -> Topology:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddnn.bundle import PICTURE_CODEC
+from ddnn.codec import codec_of
 from ddnn.data import Dataset
 from ddnn.data.stored import at_once
 from ddnn.errors import BadBundle
@@ -81,15 +83,23 @@ def prove_rounding(network: DDNN, rounded: DDNN, events: Dataset) -> dict[str, i
     return turned
 
 
-def golden(network: DDNN, test: Dataset, count: int, seed: int) -> dict[str, Array]:
-    """The arrays of `golden.npz`, as `ddnn.bundle.Bundle.golden` lists them, of events that some device sees."""
+def golden(network: DDNN, test: Dataset, count: int, seed: int, *, pictures: bool = False) -> dict[str, Array]:
+    """The golden events as `ddnn.bundle.Bundle.golden` lists them, of events that some device sees; as `pictures`."""
     # If there are others, none in which rounding may turn an inner sign: tiers test themselves on them, on any CPU.
     seen = np.asarray(test.present.any(axis=1))
     clear = _clear(network, test.views, test.present) & seen
     pool = test.take(np.flatnonzero(clear if clear.any() else seen))
     events = pool.take(choose(pool.y, count, seed))
     labels = {"index": events.index, "y": events.y, "y_dev": events.y_dev}
-    return labels | _arrays(network, events.views, events.present)
+    if events.names is not None:
+        labels["name"] = events.names
+    views = [np.asarray(view) for view in events.views]
+    files = {}
+    if pictures:  # the views are then what these decode to, here as wherever the bundle is opened
+        codec = codec_of(PICTURE_CODEC)
+        files = {f"photograph_{index}": codec.pack(view) for index, view in enumerate(views)}
+        views = [codec.unpack(file, view.shape[1:]) for file, view in zip(files.values(), views, strict=True)]
+    return labels | files | _arrays(network, views, events.present)
 
 
 def choose(y: Ints, count: int, seed: int) -> Ints:

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Self
@@ -20,7 +20,17 @@ from ddnn.seal import write_atomically
 from ddnn.types import Array
 from ddnn.wire.tensors import datatype_of
 
-__all__ = ["Event", "events_of", "golden_events", "read_events", "request_text", "shuffled", "write_requests"]
+__all__ = [
+    "Event",
+    "demonstration",
+    "events_of",
+    "file_of",
+    "golden_events",
+    "read_events",
+    "request_text",
+    "shuffled",
+    "write_requests",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +46,8 @@ class Event:
     def of(cls, data: Dataset, row: int) -> Self:
         """The event in `row` of a data set."""
         views = tuple(view[row] if seen else None for view, seen in zip(data.views, data.present[row], strict=True))
-        return cls(f"#{int(data.index[row])}", int(data.y[row]), views)
+        name = f"#{int(data.index[row])}" if data.names is None else str(data.names[row])
+        return cls(name, int(data.y[row]), views)
 
 
 def golden_events(bundle: Bundle) -> Dataset:
@@ -54,7 +65,29 @@ def golden_events(bundle: Bundle) -> Dataset:
         index=golden["index"],
         fingerprint=bundle.fingerprint,
         source={},
+        names=golden.get("name"),
     )
+
+
+def demonstration(bundle: Bundle) -> list[Event]:
+    """The same as sensors show them: photographs, where the bundle has some, are files."""
+    data, golden, shown = golden_events(bundle), bundle.golden, list[Event]()
+    for row in range(len(data)):
+        event = Event.of(data, row)
+        files = [golden[f"photograph_{i}"][row] if f"photograph_{i}" in golden else None for i in range(data.devices)]
+        pairs = zip(event.views, files, strict=True)
+        views = [view if file is None or view is None else _photograph(file) for view, file in pairs]
+        shown.append(replace(event, views=tuple(views)))
+    return shown
+
+
+def file_of(view: Array) -> bytes | None:
+    """The file that a photograph is; None for a view."""
+    return view.item() if view.dtype == np.object_ else None
+
+
+def _photograph(file: bytes) -> Array:
+    return np.array(file, np.object_)
 
 
 def events_of(bundle: Bundle, data: Dataset, split: str = "test") -> Dataset:
@@ -64,11 +97,12 @@ def events_of(bundle: Bundle, data: Dataset, split: str = "test") -> Dataset:
     return part
 
 
-def shuffled(data: Dataset, number: int | None = None, seed: int = 0) -> Iterator[Event]:
-    """`number` events of `data`, shuffled, for files are often sorted; again when they run out; 0 = no end."""
+def shuffled(data: Dataset | Sequence[Event], number: int | None = None, seed: int = 0) -> Iterator[Event]:
+    """`number` of the events, shuffled, for files are often sorted; again when they run out; 0 = no end."""
     order = random.Random(seed).sample(range(len(data)), len(data))
     for place in range(len(data)) if number is None else range(number) if number else count():
-        yield Event.of(data, order[place % len(data)])
+        row = order[place % len(data)]
+        yield Event.of(data, row) if isinstance(data, Dataset) else data[row]
 
 
 def read_events(files: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> list[Event]:
@@ -82,7 +116,7 @@ def read_events(files: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> lis
     if len(files) > len(shapes):
         raise BadData(f"there are {len(files)} photographs for {len(shapes)} devices; expected one each at most")
     absent = [None] * (len(shapes) - len(files))
-    return [Event(files[0].stem, None, (*[np.array(file.read_bytes(), np.object_) for file in files], *absent))]
+    return [Event(files[0].stem, None, (*[_photograph(file.read_bytes()) for file in files], *absent))]
 
 
 def _is_picture(file: Path) -> bool:

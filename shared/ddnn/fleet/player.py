@@ -14,7 +14,7 @@ import numpy as np
 
 from ddnn.client import AsyncFleet, EventAnswer
 from ddnn.errors import DDNNError
-from ddnn.fleet.events import Event
+from ddnn.fleet.events import Event, file_of
 from ddnn.types import Exit
 
 __all__ = ["Pace", "Played", "Tally", "play"]
@@ -122,7 +122,7 @@ class Tally:
     degraded: int = 0
     exits: Counter[Exit] = field(default_factory=Counter)
     bytes_up: int = 0  #: payload sent up by all tiers for all events
-    raw_bytes: int = 0  #: size of the views that stayed where they were made
+    raw_bytes: int = 0  #: size of the views, or photographs, that stayed where they were made
     milliseconds: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
 
     def add(self, played: Played) -> None:
@@ -135,7 +135,9 @@ class Tally:
         self.degraded += answer.degraded
         self.exits[answer.exit] += 1
         self.bytes_up += answer.bytes_up
-        self.raw_bytes += sum(view.nbytes for view in played.event.views if view is not None)
+        self.raw_bytes += sum(
+            len(file) if (file := file_of(view)) else view.nbytes for view in played.event.views if view is not None
+        )
         self.milliseconds.append(played.milliseconds)
         if played.event.label is not None:
             self.labelled += 1

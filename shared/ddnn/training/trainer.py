@@ -161,7 +161,7 @@ class Trainer:
     def _feed(self) -> None:
         """Take what is learnt from and validated on, as the network's weights are now."""
         data, self._still = self._data, cast(Still, None)
-        if self._given is None:
+        if self._given is None and not self.over:
             data, self._still = still(self.network, data, self.config.training)
         rows, learning = (np.flatnonzero(data.split == split) for split in ("validation", "train"))
         rows, few = rows[watched(len(rows))], at_once(data.views, VALIDATED)
@@ -376,12 +376,13 @@ def _load(network: DDNN, state: Mapping[str, Tensor], what: str) -> None:
         if isinstance(module, Normalise):
             module.take_form(state, f"{name}.")
     own = network.state_dict()
+    state = {name: own[name] for name in network.built_in} | dict(state)
     for name in [*own, *sorted(state.keys() - own.keys())]:
         mine, other = (f"{tuple(kept[name].shape)}" if name in kept else "none" for kept in (own, state))
         if mine != other:
             section = ".".join(part for part in name.split(".")[:2] if part.isdigit() or part == name.split(".")[0])
             raise BadConfig(f"{section}: {what} have {name} of shape {other}; expected {mine}, as the network has it")
-    network.load_state_dict(dict(state))
+    network.load_state_dict(state)
 
 
 def _sections(network: DDNN, names: Collection[str]) -> list[nn.Module]:

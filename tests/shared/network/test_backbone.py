@@ -5,15 +5,19 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ddnn.bundle import WEIGHTS_FILE
 from ddnn.errors import BadConfig
+from ddnn.export import sample_data
 from ddnn.network import DDNN, NetworkConfig, Plan
 from ddnn.network.backbone import uncut
 from ddnn.network.pieces import OfBackbone
+from ddnn.pipeline import make_bundle
 from ddnn.topology import View
 from ddnn.training import Config
+from ddnn.training.trainer import initial_network
 from ddnn.types import Tier
 from foreign.cameras import Plain
 
@@ -190,3 +194,23 @@ def test_efficientnet_lite0_is_cut_by_its_names_and_normalises_bytes_as_its_weig
         [127.0] * 3,
         [128.0] * 3,
     )
+
+
+def test_what_comes_with_a_built_in_backbone_is_not_kept_in_the_bundle_and_training_goes_on_from_it(
+    tmp_path: Path,
+) -> None:
+    data = sample_data([(3, 32, 32)] * 2, events=30, uint8=True)
+    end = {"backbone": "efficientnet_lite0", "backbone_end": "blocks.2", "learn": "nothing"}
+    network = end | {"cuts": ["blocks.0"], "shared_weights": True, "cloud": end | {"takes": "views"}}
+    still = {"shift": 0, "rotate": 0, "scale": 0, "warp": 0}
+    config = Config.of({"network": network, "training": {"epochs": 1, "batch": 8} | still})
+    first = make_bundle(data, config, tmp_path / "first", yardstick=False, tested=False)
+    kept = load_file(first.path / WEIGHTS_FILE)
+    assert kept
+    assert not [name for name in kept if ".body." in name]
+    made = initial_network(config, data, seed=1)
+    assert {name for name in made.state_dict() if name not in kept} == made.built_in
+    second = make_bundle(data, config, tmp_path / "second", initial=first, yardstick=False, tested=False)
+    assert load_file(second.path / WEIGHTS_FILE).keys() == kept.keys()
+    learning = Config.of({"network": network | {"learn": "all"}, "training": {"epochs": 1}})
+    assert {name.split(".")[0] for name in initial_network(learning, data, seed=1).built_in} == {"cloud"}
