@@ -124,7 +124,7 @@ class NetworkConfig(Table):
     shared_weights: bool = False
     """Whether all devices have the same weights and input normalisation; their views must be of one kind."""
     backbone: str = ""
-    """A network the sections are pieces of: efficientnet_lite0, efficientnet_lite2, package.module:factory; none: blocks."""
+    """What sections are pieces of: efficientnet_lite0, efficientnet_lite2, package.module:factory; empty: blocks."""
     backbone_weights: str = ""
     """What it starts from: imagenet (if it is built in), none, or a .safetensors file; empty: as its factory has it."""
     backbone_end: str = ""
