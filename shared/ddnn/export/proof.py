@@ -32,6 +32,8 @@ TURNED: Final = 0.05  #: share of golden events whose label rounded weights may 
 BATCH: Final = 256
 BATCHES: Final = (1, 17)
 
+_Below = tuple[Tensor, Tensor, Tensor]  #: of a batch, as `DDNN.above` takes them: scores, cuts, what a cloud has seen
+
 
 def masks(present: Bools, seed: int) -> Iterator[tuple[str, Bools]]:
     """Presence masks (N, D) to prove under: as it was, all but each, each alone, at random; none ever empty."""
@@ -52,9 +54,9 @@ def prove(network: DDNN, folder: Path, events: Dataset, seed: int = 0) -> list[s
     """Prove the sections in `folder` on `events`; return all that rounding turned, named; raise `BadBundle`."""
     topology = network.topology
     sections = {spec.file: Section(folder / spec.file) for spec in topology.sections}
-    turned = []
+    turned, below = list[str](), _below(network, events.views)  # which does not depend on who else is there
     for mask, present in masks(events.present, seed):
-        answers = _arrays(network, events.views, present)
+        answers = _arrays(network, events.views, present, below)
         clear = _clear(network, events.views, present)
         for spec in topology.sections:
             if spec.tier is Tier.DEVICE and mask != "as seen":
@@ -121,7 +123,7 @@ def _clear(network: DDNN, views: Sequence[Array], present: Array) -> Bools:
         # A section that all devices share ran on all their views in one batch.
         nearest.append(each.reshape(-1, min(step, len(present) - start)).amin(dim=0))
 
-    step = at_once(views, BATCH)
+    step = _step(views)
     inner = [module for name, module in network.named_modules() if not name.startswith("cuts.")]
     hooks = [module.register_forward_pre_hook(look) for module in inner if isinstance(module, Sign)]
     clear = np.ones(len(present), dtype=bool)
@@ -135,9 +137,11 @@ def _clear(network: DDNN, views: Sequence[Array], present: Array) -> Bools:
     return clear
 
 
-def _arrays(network: DDNN, views: Sequence[Array], present: Bools) -> dict[str, Array]:
+def _arrays(
+    network: DDNN, views: Sequence[Array], present: Bools, below: Sequence[_Below] | None = None
+) -> dict[str, Array]:
     """What torch says of events (N, …), as the golden ones have it: features as packed, and their ties."""
-    scored, topology = _answers(network, views, present), network.topology
+    scored, topology = _answers(network, views, present, below), network.topology
     arrays: dict[str, Array] = {**{f"view_{i}": view for i, view in enumerate(views)}, "present": present}
     arrays |= {f"{exit}_scores": getattr(scored, exit).numpy() for exit in topology.exits}
     for tier, cut in ((Tier.DEVICE, scored.device_cuts), (Tier.EDGE, scored.edge_cuts)):
@@ -153,11 +157,23 @@ def _arrays(network: DDNN, views: Sequence[Array], present: Bools) -> dict[str, 
     return arrays
 
 
-def _answers(network: DDNN, views: Sequence[Array], present: Array) -> Scored:
-    """What torch says of events (N, …), on the CPU."""
-    tensors, mask = [torch.from_numpy(np.ascontiguousarray(view)) for view in views], torch.from_numpy(present)
-    step = at_once(views, BATCH)
-    batches = [slice(start, start + step) for start in range(0, len(mask), step)]
+def _answers(network: DDNN, views: Sequence[Array], present: Array, below: Sequence[_Below] | None = None) -> Scored:
+    """What torch says of events (N, …), on the CPU; `below` is what it has said of each device by itself."""
+    masks = torch.from_numpy(present).split(_step(views))  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        parts = [network([view[rows] for view in tensors], mask[rows]) for rows in batches]
+        parts = [
+            network.above(scores, cuts, mask, told)
+            for mask, (scores, cuts, told) in zip(masks, below or _below(network, views), strict=True)
+        ]
     return Scored._make(None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
+
+
+@torch.no_grad()
+def _below(network: DDNN, views: Sequence[Array]) -> list[_Below]:
+    """What the devices' sections make of events (N, …), and a cloud that takes views, batch by batch."""
+    tensors = [torch.from_numpy(np.ascontiguousarray(view)).split(_step(views)) for view in views]
+    return [(*network.below(batch), network.told(batch)) for batch in zip(*tensors, strict=True)]
+
+
+def _step(views: Sequence[Array]) -> int:
+    return at_once(views, BATCH)
