@@ -171,8 +171,15 @@ def _answers(network: DDNN, views: Sequence[Array], present: Array, below: Seque
 @torch.no_grad()
 def _below(network: DDNN, views: Sequence[Array]) -> list[_Below]:
     """What the devices' sections make of events (N, …), and a cloud that takes views, batch by batch."""
-    tensors = [torch.from_numpy(np.ascontiguousarray(view)).split(_step(views)) for view in views]
-    return [(*network.below(batch), network.told(batch)) for batch in zip(*tensors, strict=True)]
+    tensors, step, found = (
+        [torch.from_numpy(np.ascontiguousarray(view)) for view in views],
+        _step(views),
+        list[_Below](),
+    )
+    for start in range(0, len(tensors[0]), step):
+        batch = [tensor[start : start + step] for tensor in tensors]
+        found.append((*network.below(batch), network.told(batch)))
+    return found
 
 
 def _step(views: Sequence[Array]) -> int:
