@@ -2,10 +2,12 @@
 
 import importlib
 import os
+import secrets
 import shlex
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -16,9 +18,13 @@ from ddnn.cli import options
 from ddnn.cli.options import command_name, screen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from ddnn.fleet.processes import LocalFleet
+    from ddnn.links import LinkShape
+    from ddnn.types import Tier
 
 __all__ = ["serve", "up"]
 
@@ -43,12 +49,17 @@ def up(
     identity: Annotated[
         Path | None, Option(metavar="SITE", help="Tiers know each other by certificates of SITE.")
     ] = None,
+    no_room: Annotated[
+        bool, Option("--no-room", help="Serve no control room, and no links that it could cut.")
+    ] = False,
 ) -> None:
     """Start cloud, edge and devices as processes on loopback, play real events through them, and stay up.
 
     The cloud listens on the base port, edges from +1, devices from +10. Ctrl-C stops every process.
 
     With `--identity`, all is https; SITE is made if missing, and `SSL_CERT_FILE=SITE/authority.pem` is for callers.
+
+    The control room, a page on the base port +9, shows it all, with switches that kill, pause and slow parts of it.
 
     With `DDNN_ADMIN_TOKEN` in the environment, `ddnn policy` may change its policy.
 
@@ -58,8 +69,10 @@ def up(
     from ddnn.fleet.events import demonstration, shuffled
     from ddnn.fleet.player import Pace
     from ddnn.fleet.processes import LocalFleet
+    from ddnn.fleet.room import show_fleet
     from ddnn.fleet.table import all_to_the_cloud, show
-    from ddnn.links import LINKS, parse_links
+    from ddnn.links import LINKS, LinkShape, parse_links
+    from ddnn.types import Tier
 
     # SIGTERM is a Ctrl-C to whatever handles that at the moment, also where a shell had Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,8 +84,16 @@ def up(
     if identity:
         os.environ["SSL_CERT_FILE"] = str(identity / "authority.pem")  # the callers in this process trust it
     where: dict[str, Any] = {"base_port": base_port, "state": state, "identity": identity}
-    with LocalFleet(bundle or shipped_bundle(), **where, env=env, shapes=shapes) as fleet:
+    given = {**shapes}
+    admin_token = os.environ.get("DDNN_ADMIN_TOKEN") or secrets.token_urlsafe(18)
+    if room := not (no_room or once):
+        env |= {"DDNN_ADMIN_TOKEN": admin_token, "DDNN_SHOW_VIEWS": "1"}
+        shapes.setdefault(Tier.EDGE, LinkShape())  # a link that can be cut
+    with LocalFleet(bundle or shipped_bundle(), **where, env=env, shapes=shapes) as fleet, ExitStack() as open_rooms:
         _wait(fleet, console)
+        if room:
+            address = open_rooms.enter_context(show_fleet(fleet, base_port, admin_token, token))
+            console.print(f"Control room: {address}\n", soft_wrap=True, markup=False)
         tally = None
         if not no_play:
             events = shuffled(demonstration(fleet.bundle), count)
@@ -80,7 +101,7 @@ def up(
             if beside := all_to_the_cloud(fleet.bundle):
                 console.print(beside, soft_wrap=True)
         if not once:
-            _say_where(fleet, console, token)
+            _say_where(fleet, console, token, given)
             _stay(fleet, console)
     if tally and tally.failed:
         raise typer.Exit(1)
@@ -95,7 +116,7 @@ def _wait(fleet: "LocalFleet", console: "Console") -> None:
     console.print(f"{name} is up: {count} processes, bundle {fleet.bundle.fingerprint[:12]}\n")
 
 
-def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> None:
+def _say_where(fleet: "LocalFleet", console: "Console", token: str | None, shapes: "Mapping[Tier, LinkShape]") -> None:
     from ddnn.bundle import shipped_bundle
     from ddnn.fleet.events import Event, demonstration, file_of, golden_events, request_text
 
@@ -113,7 +134,7 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     for member in fleet.members.values():
         joins = fleet.below(member) if len(fleet.edge_urls) > 1 else ()  # with one edge it is plain which joins which
         joining = f"  joins {', '.join(joins)}" if joins else ""
-        uplink = f"  its uplink: {fleet.links[member.name].shape}" if member.name in fleet.links else ""
+        uplink = f"  its uplink: {fleet.links[member.name].shape}" if member.tier in shapes and member.upstream else ""
         console.print(f"{member.name:<9} {member.url}{joining}{uplink}", markup=False, soft_wrap=True)
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
     authority = shlex.quote(os.environ["SSL_CERT_FILE"]) if fleet.cloud_url.startswith("https:") else ""

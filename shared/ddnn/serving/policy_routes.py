@@ -22,7 +22,8 @@ from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.types import Exit
 
-__all__ = ["authorise", "authorise_reading", "make_policy_routes", "matches", "proposed", "refuse_stale"]
+__all__ = ["MOST_BYTES", "authorise", "authorise_reading", "check_admin", "make_policy_routes", "matches", "proposed"]
+__all__ += ["refuse_stale"]
 
 _log = logging.getLogger("ddnn")
 MOST_BYTES: Final = 256 << 10  #: a policy's document may have
@@ -142,11 +143,16 @@ def authorise(settings: Settings, authorization: str | None) -> None:
     """Raise `Unauthorized` or `Forbidden` unless the header is `Bearer ` and the admin token."""
     if settings.admin_token is None:
         raise Forbidden("this tier has no admin token; set DDNN_ADMIN_TOKEN where its policy shall be written")
+    check_admin(settings.admin_token.get_secret_value(), authorization)
+
+
+def check_admin(token: str, authorization: str | None) -> str:
+    """The admin token, where the header is `Bearer ` and it; raise `Unauthorized` or `Forbidden`."""
     if not authorization:
         raise Unauthorized("the admin token is missing; expected `Authorization: Bearer ADMIN_TOKEN`")
-    expected = f"Bearer {settings.admin_token.get_secret_value()}"
-    if not compare_digest(authorization.encode(), expected.encode()):
+    if not compare_digest(authorization.encode(), f"Bearer {token}".encode()):
         raise Forbidden("this is not the admin token; expected the tier's DDNN_ADMIN_TOKEN after `Bearer `")
+    return token
 
 
 def authorise_reading(service: Service, request: Request) -> None:

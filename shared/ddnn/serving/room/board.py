@@ -63,6 +63,11 @@ class Board:
         self.keys += [key(Tier.EDGE, index) for index in range(len(bundle.topology.edges))]
         self.keys += [key(Tier.DEVICE, index) for index in range(len(bundle.topology.devices))]
 
+    def viewed(self, name: str) -> int:
+        """The number of the last view that a device has told of."""
+        told = self._reports.get(name)
+        return told[1].viewed if told else 0
+
     def number_of(self, name: str) -> int:
         """The number of the last event that a tier has told."""
         return self._numbers.get(name, 0)
@@ -191,10 +196,12 @@ class Board:
             above = key(Tier.EDGE, self.topology.edge_of(int(number)))
         row: dict[str, Any] = {"key": name, "tier": kind, "index": int(number), "above": above}
         row["state"] = self.states.get(name, "unseen")
+        if kind == Tier.DEVICE and above in self._reports:
+            row["late"] = self._reports[above][1].late.get(int(number), 0)
         told = self._reports.get(name)
         if told is None:
             return row
-        left_out = {"tier", "index", "exits", "events", "views", "below", "audits", "budget", "trial"}
+        left_out = {"tier", "index", "exits", "events", "views", "below", "audits", "budget", "trial", "late", "viewed"}
         return {
             **row,
             **told[1].model_dump(mode="json", exclude=left_out),

@@ -120,6 +120,8 @@ class Report(_Told):
     budget: dict[_Word, AccountTold] = Field(max_length=_MOST_TIERS)
     events: tuple[EventTold, ...] = Field(max_length=MOST_EVENTS)
     views: tuple[ViewTold, ...] = Field(max_length=MOST_VIEWS)
+    viewed: _Count = 0  #: the number of the last view
+    late: dict[int, _Count] = Field(default={}, max_length=256)  #: of devices' latest contributions, how many too late
     trial: TrialTold | None = None
 
     @property

@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -122,6 +122,8 @@ class Reporter:
                 for number, id, view in self._views
                 if views is not None and number > views
             ),
+            viewed=self._viewed,
+            late=_late(status["late"]),
             trial=self.trial,
         )
 
@@ -184,6 +186,12 @@ class Reporter:
         alarms = service.accounts and [*service.accounts.alarms()]
         requests = service.metrics.request_count()
         return requests, circuit, service.policy.version, service.draining, alive, alarms
+
+
+def _late(document: dict[str, Any] | None) -> dict[int, int]:
+    """Of each device, how many of its latest contributions came too late, out of the `late` of a status."""
+    children = document["children"] if document else ()
+    return {device: row["late"] for row in children for device in row["devices"]}
 
 
 def _text(id: bytes | None) -> str:

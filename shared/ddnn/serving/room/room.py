@@ -28,6 +28,7 @@ class Room:
             "devices": len(topology.devices),
             **facts,
         }
+        self.more: dict[str, Any] = {}  #: what else is shown, and changes
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -58,9 +59,12 @@ class Room:
         await self._look()
         return self._whole()
 
+    def _state(self) -> dict[str, Any]:
+        return {**self.board.snapshot(), **self.more}
+
     def _whole(self) -> dict[str, Any]:
         board = self.board
-        return {"fleet": self._facts, "state": board.snapshot(), "events": [*board.events], "views": board.views()}
+        return {"fleet": self._facts, "state": self._state(), "events": [*board.events], "views": board.views()}
 
     async def messages(self) -> AsyncIterator[Message]:
         """What one reader is sent: everything, then what changes; raise `Unavailable` where there are enough."""
@@ -77,7 +81,7 @@ class Room:
             try:
                 await self._look()
                 self.board.tick()
-                self.streams.publish("state", self.board.snapshot())
+                self.streams.publish("state", self._state())
             except Exception:  # the next look may do better
                 _log.exception("the control room could not look at the fleet")
             if self.watched:

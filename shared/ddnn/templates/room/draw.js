@@ -25,7 +25,7 @@ export const title = (tier, tiers) =>
 
 const HOW = { alive: "alive", gone: "gone", unseen: "not seen", paused: "paused", draining: "shutting down" };
 
-export function topology(tiers, switches) {
+export function topology(tiers) {
   const root = document.getElementById("topology");
   for (const kind of ["device", "edge", "cloud"]) {
     let column = root.querySelector(`.${PLURAL[kind]}`);
@@ -36,7 +36,6 @@ export function topology(tiers, switches) {
         card = make("div", { id: `tier-${tier.key}`, class: "tier" },
           make("strong", {}, make("span", { class: "dot", "aria-hidden": true }), make("span", { class: "name" }), make("span", { class: "how" })),
           make("span", { class: "faint what" }));
-        if (switches) card.append(switches(tier));
         column.append(card);
       }
       classed(card, `tier ${tier.state}`);

@@ -1,5 +1,6 @@
 // The control room: follows the stream, keeps the last events, draws.
 import { follow, set_token, take_from_address } from "./stream.js";
+import { switches } from "./demo.js";
 import { notices, pictures, row, tiles, topology } from "./draw.js";
 
 const MOST = 60, rows = document.getElementById("rows"), views = new Map();
@@ -8,6 +9,7 @@ let fleet = null, state = null, lost = false;
 function draw() {
   if (!state) return;
   topology(state.tiers);
+  if (fleet.demo) switches(state);
   tiles(state, fleet.exits);
   notices(state, lost, !fleet.demo);
   const versions = new Set(state.tiers.filter((tier) => tier.policy).map((tier) => tier.policy));
