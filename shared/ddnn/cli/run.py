@@ -49,9 +49,7 @@ def up(
     identity: Annotated[
         Path | None, Option(metavar="SITE", help="Tiers know each other by certificates of SITE.")
     ] = None,
-    no_room: Annotated[
-        bool, Option("--no-room", help="Serve no control room, and no links that it could cut.")
-    ] = False,
+    no_room: Annotated[bool, Option("--no-room", help="Serve no control room, and no link to cut.")] = False,
 ) -> None:
     """Start cloud, edge and devices as processes on loopback, play real events through them, and stay up.
 

@@ -20,7 +20,7 @@ from ddnn.serving.metrics import CONTENT_TYPE_LATEST
 from ddnn.serving.openapi import MODEL, MOST_OF_INDEX, REPOSITORY, VERSION, ModelName, errors, infer, ready_alone
 from ddnn.serving.policy_routes import authorise_reading, make_policy_routes
 from ddnn.serving.room.routes import make_room_routes
-from ddnn.serving.room.tier import make_report_routes, open_room
+from ddnn.serving.room.tier import make_report_routes, make_trial_routes, open_room
 from ddnn.serving.service import Service
 from ddnn.types import Tier
 
@@ -50,11 +50,13 @@ def make_app(service: Service) -> FastAPI:
     text = "One tier of a distributed neural network, by the Open Inference Protocol v2."
     app = App(service, title=f"ddnn {service.tier}", version=ddnn.__version__, description=text, lifespan=lifespan)
     routers = [_protocol(service), _own(service), make_policy_routes(service), make_report_routes(service)]
-    room = open_room(service) if service.tier is Tier.CLOUD and service.settings.room else None
-    if room:
+    room = None
+    if service.tier is Tier.CLOUD and service.settings.room:
+        room, trials = open_room(service)
         manifest = service.bundle.manifest
         facts = {"name": manifest.name, "fingerprint": manifest.fingerprint[:12]}
-        routers.append(make_room_routes(room, partial(authorise_reading, service), **facts))
+        routers.append(make_room_routes(room, partial(authorise_reading, service), **facts, api=True))
+        routers.append(make_trial_routes(service, trials))
     app.state.room = room
     for router in routers:
         app.include_router(router)

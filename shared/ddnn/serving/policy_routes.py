@@ -15,15 +15,15 @@ from ddnn.errors import BadInput, Conflict, DeadlineExceeded, Forbidden, OtherBu
 from ddnn.policy import Policy
 from ddnn.serving.control import POLICY_PATH, read_document
 from ddnn.serving.http import caller, read_body
-from ddnn.serving.ledger import compare, merge, replay
 from ddnn.serving.openapi import READ_POLICY, ROLL_BACK, write_policy
-from ddnn.serving.room.report import TIER_HEADER, WATCH_HEADER
+from ddnn.serving.room.report import TIER_HEADER, TRIAL_HEADER, WATCH_HEADER
 from ddnn.serving.service import Service
+from ddnn.serving.trial import tried
 from ddnn.settings import Settings
 from ddnn.types import Exit
 
 __all__ = ["MOST_BYTES", "authorise", "authorise_reading", "check_admin", "make_policy_routes", "matches", "proposed"]
-__all__ += ["refuse_stale"]
+__all__ += ["proposed_to", "refuse_stale"]
 
 _log = logging.getLogger("ddnn")
 MOST_BYTES: Final = 256 << 10  #: a policy's document may have
@@ -60,14 +60,12 @@ def make_policy_routes(service: Service) -> APIRouter:
                 body = await read_body(request.receive, dict(request.headers.raw), MOST_BYTES)
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline had passed before the body was there") from error
-        policy = proposed(body, service.bundle, service.policy, numbered=service.control.trusted is not None)
-        service.control.check(policy)
-        service.control.refuse_older(policy)
+        policy = proposed_to(service, body)
         refuse_stale(request.headers.get("if-match"), service.policy)
         if not dry_run:
             return await _change(service, policy, caller(request.scope))
         service.trail.note("policy tried", f"admin {caller(request.scope)}", **policy.named())
-        return _json(_tried(service, policy), service.policy)
+        return _json(await tried(service, policy), service.policy)
 
     @routes.post(f"{POLICY_PATH}/rollback", **ROLL_BACK)
     async def roll_back(request: Request) -> Response:
@@ -95,7 +93,9 @@ def _heard(service: Service, request: Request) -> dict[str, str]:
     if service.identity and not (service.knows(peer) and header == f"{peer.name.tier}/{peer.name.index}"):
         return {}
     service.below.heard(header)
-    return {WATCH_HEADER: "1"} if service.reporter.watched else {}
+    headers = {WATCH_HEADER: "1"} if service.reporter.watched else {}
+    question = service.below.question
+    return {**headers, TRIAL_HEADER: str(question[0])} if question else headers
 
 
 async def _change(service: Service, policy: Policy, who: str) -> Response:
@@ -107,19 +107,6 @@ async def _change(service: Service, policy: Policy, who: str) -> Response:
     note = "" if kept else f"this will not outlive a restart: {service.control.problem}"
     versions = {"version": policy.version, "etag": policy.etag, "previous": before.version}
     return _json({**versions, "kept": kept, "note": note}, policy)
-
-
-def _tried(service: Service, policy: Policy) -> dict[str, Any]:
-    tier, current, ledger = service.tier, service.policy, service.engine.ledger
-    document = {"tier": tier, "index": service.settings.index, "version": current.version, "dry_run": True}
-    if ledger is None:
-        says = f"this {tier} does not see the events that are decided elsewhere; ask the edges"
-        return {**document, **merge([]), "says": says}
-    if not (decisions := [*ledger]):
-        return {**document, **merge([])}
-    topology = service.bundle.topology
-    before, after = (replay(decisions, each, topology, ledger.exits, ledger.edge) for each in (current, policy))
-    return {**document, **compare(before, after)}
 
 
 def _refuse_below(service: Service) -> None:
@@ -182,6 +169,14 @@ def proposed(body: bytes, bundle: Bundle, current: Policy, *, numbered: bool = F
     if (most := max(policy.live, default=0)) > (devices := len(bundle.topology.devices)):
         raise BadInput(f"live has the count {most}; this network has {devices} devices")
     _refuse_uncalibrated(policy, bundle, current)
+    return policy
+
+
+def proposed_to(service: Service, body: bytes) -> Policy:
+    """The policy in `body`, which might come into force at this tier; raise what refuses it."""
+    policy = proposed(body, service.bundle, service.policy, numbered=service.control.trusted is not None)
+    service.control.check(policy)
+    service.control.refuse_older(policy)
     return policy
 
 

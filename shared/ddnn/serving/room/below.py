@@ -32,6 +32,7 @@ class Below:
         self._heard: dict[int, float] = {}
         self._latest: dict[str, Report] = {}
         self._news: dict[str, Report] = {}
+        self.question: tuple[int, bytes] | None = None  #: a policy that they are to try, with a number
         self.changed: Callable[[Report], None] = lambda report: None  #: hears of each report that comes
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The control room of a fleet of processes on this machine: its own server, which outlives a killed cloud, and switches.
+"""The control room of a fleet of processes on this machine: a server that outlives a killed cloud, with switches.
 
 It listens on loopback, answers to names of loopback alone, and takes switches and policies from whoever has the admin
 token.
@@ -140,7 +140,7 @@ class DemoServer:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=_NAMES)
         manifest = self._fleet.bundle.manifest
         facts = {"name": manifest.name, "fingerprint": manifest.fingerprint[:12]}
-        app.include_router(make_room_routes(self.room, lambda request: None, **facts))
+        app.include_router(make_room_routes(self.room, lambda request: None, **facts, api=False))
         self._add_switches(app)
 
         @app.exception_handler(DDNNError)

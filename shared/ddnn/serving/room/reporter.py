@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ddnn.errors import BadInput
+from ddnn.policy import Policy
+from ddnn.serving.control import read_document
 from ddnn.serving.event import Event
 from ddnn.serving.room.report import (
     MOST_EVENTS,
     MOST_VIEWS,
     REPORTS_PATH,
     TIER_HEADER,
+    TRIAL_HEADER,
+    TRIAL_PATH,
     WATCH_HEADER,
     AccountTold,
     EventTold,
@@ -28,6 +33,7 @@ from ddnn.serving.room.report import (
     telling,
     told_audits,
 )
+from ddnn.serving.trial import tried
 from ddnn.types import Answer, Array, Bools, Tier
 from ddnn.uplink import NoReply
 
@@ -62,6 +68,7 @@ class Reporter:
         self._count = self._viewed = 0
         self._told, self._told_at, self._told_views = 0, -math.inf, 0
         self._signature: object = None
+        self._asked = ""  # the number of the last question
         self._not_before = -math.inf
         self.watched = False  #: whether somebody looks, as the tier above says
         self.trial: TrialTold | None = None
@@ -153,7 +160,8 @@ class Reporter:
         """The tier above at `url` has answered: tell it what is new, if anything is, and if it is time."""
         now, service = time.monotonic(), self._service
         self.watched = headers.get(WATCH_HEADER) == "1"
-        if now < self._not_before or (not self.watched and now - self._told_at < _RARELY_S):
+        await self._answer(url, headers.get(TRIAL_HEADER))
+        if now < self._not_before or not (self.watched or self.trial or now - self._told_at >= _RARELY_S):
             return
         below = service.below.news() if service.below else []
         state = self._state()
@@ -177,6 +185,26 @@ class Reporter:
             self._told_views = self._viewed
         if service.below:
             service.below.told(below)
+
+    async def _answer(self, url: str, question: str | None) -> None:
+        """Try the policy that the tier above asks about, once, or hand the question on to those below."""
+        if question is None or question == self._asked or not (question.isascii() and question.isdigit()):
+            return
+        service = self._service
+        assert service.uplink is not None
+        try:
+            reply = await service.uplink.look(url, TRIAL_PATH, headers={}, seconds=_PATIENCE_S)
+        except NoReply:
+            return
+        self._asked, number = question, int(question)
+        if reply.status != 200:
+            return
+        try:
+            policy = Policy.of(read_document(reply.body))
+            service.control.check(policy)
+            self.trial = TrialTold(number=number, found=await tried(service, policy), problem="")
+        except BadInput as error:
+            self.trial = TrialTold(number=number, found=None, problem=str(error)[:1000])
 
     def _state(self) -> object:
         """What is the same as long as there is nothing to tell."""

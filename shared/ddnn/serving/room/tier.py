@@ -2,19 +2,21 @@
 
 from hmac import compare_digest
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ddnn.errors import BadInput, Forbidden, Unauthorized
-from ddnn.serving.http import read_body
-from ddnn.serving.policy_routes import authorise_reading
+from ddnn.errors import BadInput, Forbidden, NotFound, Unauthorized
+from ddnn.serving.http import caller, read_body
+from ddnn.serving.policy_routes import MOST_BYTES, authorise, authorise_reading, proposed_to
 from ddnn.serving.room.board import Board
-from ddnn.serving.room.report import MOST_REPORT, REPORTS_PATH, Report, Reports, key
+from ddnn.serving.room.report import MOST_REPORT, REPORTS_PATH, TRIAL_PATH, Report, Reports, key
 from ddnn.serving.room.room import Room
+from ddnn.serving.room.trials import Trials
 from ddnn.serving.service import Service
 from ddnn.types import Tier
 
-__all__ = ["make_report_routes", "open_room"]
+__all__ = ["make_report_routes", "make_trial_routes", "open_room"]
 
 
 def make_report_routes(service: Service) -> APIRouter:
@@ -33,6 +35,14 @@ def make_report_routes(service: Service) -> APIRouter:
     if below is None:
         return routes
 
+    @routes.get(TRIAL_PATH)
+    async def question(request: Request) -> Response:
+        """The policy that tiers below are to try."""
+        authorise_reading(service, request)
+        if below.question is None:
+            raise NotFound("no policy is to be tried now")
+        return Response(below.question[1], media_type="application/json")
+
     @routes.post(REPORTS_PATH)
     async def take(request: Request) -> Response:
         """Reports of a tier below, and of those below it."""
@@ -43,6 +53,21 @@ def make_report_routes(service: Service) -> APIRouter:
         service.demand(peer, reports.tiers[0].index)
         below.take(reports)
         return Response(status_code=204)
+
+    return routes
+
+
+def make_trial_routes(service: Service, trials: Trials) -> APIRouter:
+    """Where the page tries a policy on what was decided below."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.put("/room/trial")
+    async def trial(request: Request) -> Response:
+        authorise(service.settings, request.headers.get("authorization"))
+        body = await read_body(request.receive, dict(request.headers.raw), MOST_BYTES)
+        policy = proposed_to(service, body)
+        service.trail.note("policy tried", f"admin {caller(request.scope)}", **policy.named())
+        return Response(orjson.dumps(await trials.ask(policy)), media_type="application/json")
 
     return routes
 
@@ -65,8 +90,8 @@ def _number(request: Request, name: str) -> int | None:
     return int(text)
 
 
-def open_room(service: Service) -> Room:
-    """The room of a cloud: its own report, and those that come from below."""
+def open_room(service: Service) -> tuple[Room, Trials]:
+    """The room of a cloud: its own report and those that come from below, and what is tried there."""
     below, board, reporter = service.below, Board(service.bundle), service.reporter
     assert below is not None
     edges: dict[int, Report] = {}
@@ -88,11 +113,13 @@ def open_room(service: Service) -> Room:
     def take(report: Report) -> None:
         if report.tier is Tier.EDGE:
             edges[report.index] = report
+        trials.heard(report)
         room.take(report)
 
     room = Room(board, look, {"demo": False, "views": service.settings.show_views})
+    trials = Trials(below)
     below.changed = take
-    return room
+    return room, trials
 
 
 def _state(report: Report | None, lives: bool) -> str:

@@ -51,11 +51,12 @@ export function topology(tiers) {
 function what(tier) {
   if (tier.requests == null) return "nothing heard yet";
   if (tier.state === "gone") return `last heard of ${number(tier.told_s_ago)} s ago`;
-  const parts = [`${number(tier.requests)} requests`];
+  const parts = [];
   if (tier.p50_ms != null) parts.push(`p95 ${number(tier.p95_ms, 1)} ms`);
   if (tier.circuit && tier.circuit !== "closed") parts.push("uplink open");
   else if (tier.round_trip_ms != null) parts.push(`up ${number(tier.round_trip_ms, 1)} ms`);
-  return parts.join(" · ");
+  if (tier.in_flight) parts.push(`${number(tier.in_flight)} in flight`);
+  return parts.join(" · ") || `${number(tier.requests)} requests`;
 }
 
 function links(root, tiers) {

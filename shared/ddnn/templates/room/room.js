@@ -1,6 +1,7 @@
 // The control room: follows the stream, keeps the last events, draws.
 import { follow, set_token, take_from_address } from "./stream.js";
 import { switches } from "./demo.js";
+import { follow_policy, start_policy } from "./policy.js";
 import { notices, pictures, row, tiles, topology } from "./draw.js";
 
 const MOST = 60, rows = document.getElementById("rows"), views = new Map();
@@ -12,8 +13,10 @@ function draw() {
   if (fleet.demo) switches(state);
   tiles(state, fleet.exits);
   notices(state, lost, !fleet.demo);
-  const versions = new Set(state.tiers.filter((tier) => tier.policy).map((tier) => tier.policy));
-  document.getElementById("version").textContent = `policy ${[...versions].join(" and ") || "?"}`;
+  const versions = [...new Set(state.tiers.filter((tier) => tier.policy && tier.state === "alive").map((tier) => tier.policy))];
+  document.getElementById("version").textContent = `policy ${versions.join(" and ") || "?"}`;
+  const cloud = state.tiers.find((tier) => tier.tier === "cloud" && tier.state === "alive");
+  follow_policy(cloud?.policy, state.figures.recorded, fleet.exits);
 }
 
 function add(events, fresh) {
@@ -68,4 +71,5 @@ window.addEventListener("resize", draw);
 
 function start() { follow("room/stream", on, connection); }
 take_from_address();
+start_policy();
 start();

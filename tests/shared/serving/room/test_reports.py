@@ -47,7 +47,7 @@ def told(fleet: Fleet) -> int:
 
 
 async def test_an_event_is_on_the_board_with_its_views(shown: Fleet) -> None:
-    room = open_room(service(shown, "cloud"))
+    room, _ = open_room(service(shown, "cloud"))
     room.streams.open()
     await room.now()
     await poll(shown)
@@ -65,7 +65,7 @@ async def test_no_view_leaves_a_device_where_nobody_looks_or_none_may_be_shown(t
     for views, looks in ((True, False), (False, True)):
         fleet = Fleet(Bundle.open(tiny_bundle.path), settings={"show_views": views})
         fleet.start()
-        room = open_room(service(fleet, "cloud"))
+        room, _ = open_room(service(fleet, "cloud"))
         if looks:
             room.streams.open()
         await room.now()
@@ -77,7 +77,7 @@ async def test_no_view_leaves_a_device_where_nobody_looks_or_none_may_be_shown(t
 
 
 async def test_a_quiet_fleet_tells_nothing_whoever_looks(shown: Fleet) -> None:
-    room = open_room(service(shown, "cloud"))
+    room, _ = open_room(service(shown, "cloud"))
     room.streams.open()
     await room.now()
     await poll(shown)

@@ -64,7 +64,7 @@ async def test_no_file_of_the_page_names_another_server() -> None:
 
 
 def test_what_a_bundle_is_called_is_text() -> None:
-    page = render("room/room.html", {"name": "<script>alert(1)</script>", "fingerprint": '"><b>'})
+    page = render("room/room.html", {"name": "<script>alert(1)</script>", "fingerprint": '"><b>', "api": True})
     assert "<script>alert" not in page
     assert "<b>" not in page
 
