@@ -90,7 +90,7 @@ def up(
     with LocalFleet(bundle or shipped_bundle(), **where, env=env, shapes=shapes) as fleet, ExitStack() as open_rooms:
         _wait(fleet, console)
         if room:
-            address = open_rooms.enter_context(show_fleet(fleet, base_port, admin_token, token))
+            address = open_rooms.enter_context(show_fleet(fleet, base_port, admin_token, token, state))
             console.print(f"Control room: {address}\n", soft_wrap=True, markup=False)
         tally = None
         if not no_play:

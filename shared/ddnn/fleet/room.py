@@ -4,7 +4,8 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from ddnn.connections import trusted
 from ddnn.fleet.addresses import HOST
@@ -18,14 +19,15 @@ _OFFSET: Final = 9  #: of its port, from the base port
 
 
 @contextmanager
-def show_fleet(fleet: LocalFleet, base_port: int, admin_token: str, token: str | None = None) -> Iterator[str]:
+def show_fleet(
+    fleet: LocalFleet, base_port: int, admin_token: str, token: str | None = None, state: Path | None = None
+) -> Iterator[str]:
     """Serve its room while it runs; the address, with the admin token, which the page alone gets to see."""
     metrics = os.environ.get("DDNN_METRICS_TOKEN")
     switches = Switches(fleet, metrics or token)
     sock = _bound(base_port + _OFFSET if base_port else 0)
-    server = DemoServer(
-        switches, sock, admin_token=admin_token, token=metrics or token, trusted=trusted(fleet.cloud_url)
-    )
+    secrets: dict[str, Any] = {"admin_token": admin_token, "token": metrics or token}
+    server = DemoServer(switches, sock, **secrets, trusted=trusted(fleet.cloud_url), state=state)
     try:
         yield f"http://{HOST}:{sock.getsockname()[1]}/#token={admin_token}"
     finally:

@@ -50,7 +50,7 @@ class Board:
         self, bundle: Bundle, *, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
     ) -> None:
         self.topology, self._bundle = bundle.topology, bundle
-        self._clock, self._wall, self._began = clock, wall, clock()
+        self._clock, self.wall, self._began = clock, wall, clock()
         self._source = telling(bundle.topology)
         self._reports: dict[str, tuple[float, Report]] = {}
         self._counted: dict[str, _Counted] = {}
@@ -95,7 +95,7 @@ class Board:
     def _noted(self, name: str, event: EventTold) -> dict[str, Any]:
         names, label = self._bundle.manifest.classes, event.label
         row = event.model_dump(mode="json", exclude={"n", "ago_s"})
-        row |= {"at": round(self._wall() - event.ago_s, 3), "class": names[label] if label < len(names) else str(label)}
+        row |= {"at": round(self.wall() - event.ago_s, 3), "class": names[label] if label < len(names) else str(label)}
         self.events.append(row)
         return row
 
@@ -179,7 +179,7 @@ class Board:
         manifest = self._bundle.manifest
         budget = {f"{name} {w}": a.model_dump() for name, (_, r) in self._reports.items() for w, a in r.budget.items()}
         return {
-            "at": round(self._wall(), 3),
+            "at": round(self.wall(), 3),
             "bundle": {"name": manifest.name, "fingerprint": manifest.fingerprint[:12]},
             "tiers": [self._tier(name) for name in self.keys],
             "figures": self.figures(),
@@ -197,7 +197,7 @@ class Board:
         row: dict[str, Any] = {"key": name, "tier": kind, "index": int(number), "above": above}
         row["state"] = self.states.get(name, "unseen")
         if kind == Tier.DEVICE and above in self._reports:
-            row["late"] = self._reports[above][1].late.get(int(number), 0)
+            row["late"] = self._reports[above][1].late.get(int(number), 0.0)
         told = self._reports.get(name)
         if told is None:
             return row

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import orjson
@@ -25,6 +26,7 @@ from ddnn.serving.control import POLICY_PATH, read_document
 from ddnn.serving.http import read_body, refusal
 from ddnn.serving.policy_routes import MOST_BYTES, check_admin
 from ddnn.serving.room.board import Board
+from ddnn.serving.room.history import History
 from ddnn.serving.room.page import HEADERS
 from ddnn.serving.room.report import REPORTS_PATH, Report, key
 from ddnn.serving.room.room import Room
@@ -74,15 +76,23 @@ class DemoServer:
     """Serves the room of a fleet from a thread, from construction to `close`."""
 
     def __init__(
-        self, fleet: Switched, sock: socket.socket, *, admin_token: str, token: str | None, trusted: Any = False
+        self,
+        fleet: Switched,
+        sock: socket.socket,
+        *,
+        admin_token: str,
+        token: str | None,
+        trusted: Any = False,
+        state: Path | None = None,
     ) -> None:
-        """`token` reads the tiers' figures; `trusted`: see `ddnn.connections`."""
+        """`token` reads the tiers' figures; `trusted`: see `ddnn.connections`; `state`: a folder for its history."""
         self._fleet, self._admin_token = fleet, admin_token
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._trusted = trusted
         self._transport: OverAiohttp | None = None
         self.board = Board(fleet.bundle)
-        self.room = Room(self.board, self._look, {"demo": True, "views": True})
+        history = History(state / "demo-room.sqlite" if state else None, fleet.bundle.fingerprint)
+        self.room = Room(self.board, self._look, {"demo": True, "views": True}, history)
         config = uvicorn.Config(self._app(), log_config=None, access_log=False, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([sock],), name="control room", daemon=True)

@@ -25,7 +25,7 @@ HEADERS: Final = {
 _KINDS: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _FILES: Final = frozenset(
     f"{name}.{kind}"
-    for kind, names in {"js": "room draw stream policy demo uplot", "css": "room uplot", "svg": "icon"}.items()
+    for kind, names in {"js": "room draw stream policy charts demo uplot", "css": "room uplot", "svg": "icon"}.items()
     for name in names.split()
 )
 

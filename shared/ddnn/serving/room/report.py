@@ -124,7 +124,7 @@ class Report(_Told):
     events: tuple[EventTold, ...] = Field(max_length=MOST_EVENTS)
     views: tuple[ViewTold, ...] = Field(max_length=MOST_VIEWS)
     viewed: _Count = 0  #: the number of the last view
-    late: dict[int, _Count] = Field(default={}, max_length=256)  #: of devices' latest contributions, how many too late
+    late: dict[int, _Share] = Field(default={}, max_length=256)  #: of devices, the share that came too late
     trial: TrialTold | None = None
 
     @property

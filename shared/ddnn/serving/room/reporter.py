@@ -216,10 +216,10 @@ class Reporter:
         return requests, circuit, service.policy.version, service.draining, alive, alarms
 
 
-def _late(document: dict[str, Any] | None) -> dict[int, int]:
-    """Of each device, how many of its latest contributions came too late, out of the `late` of a status."""
+def _late(document: dict[str, Any] | None) -> dict[int, float]:
+    """Of each device, what share of its latest contributions came too late, out of the `late` of a status."""
     children = document["children"] if document else ()
-    return {device: row["late"] for row in children for device in row["devices"]}
+    return {device: row["late"] / row["of"] for row in children for device in row["devices"]}
 
 
 def _text(id: bytes | None) -> str:

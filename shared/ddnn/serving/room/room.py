@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 from ddnn.serving.room.board import Board
+from ddnn.serving.room.history import FIGURES, History
 from ddnn.serving.room.report import Report
 from ddnn.serving.room.streams import Message, Streams, named
 
@@ -19,9 +20,11 @@ _RARELY_S: Final = 10.0
 class Room:
     """A board, those who look at it, and a task that keeps it up to date."""
 
-    def __init__(self, board: Board, look: Callable[[], Awaitable[None]], facts: dict[str, Any]) -> None:
+    def __init__(
+        self, board: Board, look: Callable[[], Awaitable[None]], facts: dict[str, Any], history: History
+    ) -> None:
         """`look` brings the board up to date; `facts` are what never changes, for the page."""
-        self.board, self.streams, self._look = board, Streams(), look
+        self.board, self.streams, self._look, self.history = board, Streams(), look, history
         topology = board.topology
         self._facts = {
             "exits": [exit.value for exit in topology.exits],
@@ -40,6 +43,7 @@ class Room:
         """Put a report on the board, and send its events on at once."""
         rows = self.board.take(report)
         if rows:
+            self.history.add_events(rows)
             self.streams.publish("events", rows)
         if report.views:
             self.streams.publish("views", {view.id: {report.index: view.png} for view in report.views})
@@ -64,7 +68,14 @@ class Room:
 
     def _whole(self) -> dict[str, Any]:
         board = self.board
-        return {"fleet": self._facts, "state": self._state(), "events": [*board.events], "views": board.views()}
+        kept = {"figures": FIGURES, "history": self.history.latest(1.0)}
+        return {
+            "fleet": self._facts,
+            "state": self._state(),
+            "events": [*board.events],
+            "views": board.views(),
+            **kept,
+        }
 
     async def messages(self) -> AsyncIterator[Message]:
         """What one reader is sent: everything, then what changes; raise `Unavailable` where there are enough."""
@@ -77,10 +88,13 @@ class Room:
             self.streams.leave(stream)
 
     async def _run(self) -> None:
+        self.board.events.extend(await asyncio.to_thread(self.history.open))
         while True:
             try:
                 await self._look()
                 self.board.tick()
+                if self.history.due:
+                    await self._remember()
                 self.streams.publish("state", self._state())
             except Exception:  # the next look may do better
                 _log.exception("the control room could not look at the fleet")
@@ -92,3 +106,9 @@ class Room:
                     await self.streams.opened.wait()
             except TimeoutError:
                 pass
+
+    async def _remember(self) -> None:
+        board = self.board
+        agreement = ((board.audited() or {}).get("agreement") or {}).get("share")
+        await asyncio.to_thread(self.history.sample, board.wall(), board.figures(), agreement)
+        self.streams.publish("sample", self.history.samples[-1])

@@ -8,12 +8,15 @@ from fastapi import APIRouter, Request
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
+from ddnn.errors import BadInput
+from ddnn.serving.room.history import FIGURES
 from ddnn.serving.room.page import HEADERS, asset, page
 from ddnn.serving.room.room import Room
 
 __all__ = ["make_room_routes"]
 
 _PING_S: Final = 15
+_MOST_HOURS: Final = 24
 _UNREAD_S: Final = 10.0  #: after which a reader that takes nothing is dropped
 
 
@@ -30,6 +33,15 @@ def make_room_routes(room: Room, admit: Callable[[Request], None], **facts: Any)
         admit(request)
         content = orjson.dumps(await room.now(), option=orjson.OPT_NON_STR_KEYS)
         return Response(content, headers={**HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store"})
+
+    @routes.get("/room/history")
+    async def history(request: Request) -> Response:
+        admit(request)
+        hours = request.query_params.get("hours", "1")
+        if not (hours.isascii() and hours.isdigit() and 1 <= int(hours) <= _MOST_HOURS):
+            raise BadInput(f"hours is {hours[:20]!r}; expected 1 to {_MOST_HOURS}")
+        found = {"figures": FIGURES, "samples": room.history.latest(int(hours))}
+        return Response(orjson.dumps(found), headers={**HEADERS, "Content-Type": "application/json"})
 
     @routes.get("/room/stream")
     async def stream(request: Request) -> Response:

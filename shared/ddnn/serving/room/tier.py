@@ -10,6 +10,7 @@ from ddnn.errors import BadInput, Forbidden, NotFound, Unauthorized
 from ddnn.serving.http import caller, read_body
 from ddnn.serving.policy_routes import MOST_BYTES, authorise, authorise_reading, proposed_to
 from ddnn.serving.room.board import Board
+from ddnn.serving.room.history import History
 from ddnn.serving.room.report import MOST_REPORT, REPORTS_PATH, TRIAL_PATH, Report, Reports, key
 from ddnn.serving.room.room import Room
 from ddnn.serving.room.trials import Trials
@@ -116,7 +117,9 @@ def open_room(service: Service) -> tuple[Room, Trials]:
         trials.heard(report)
         room.take(report)
 
-    room = Room(board, look, {"demo": False, "views": service.settings.show_views})
+    folder = service.settings.state_dir
+    history = History(folder / "control-room.sqlite" if folder else None, service.bundle.fingerprint)
+    room = Room(board, look, {"demo": False, "views": service.settings.show_views}, history)
     trials = Trials(below)
     below.changed = take
     return room, trials

@@ -146,8 +146,8 @@ export function notices(state, lost, by_cloud) {
   }
   const devices = tiers.filter((tier) => tier.tier === "device"), away = devices.filter((tier) => tier.state === "gone");
   if (away.length) found.push(["bad", `${away.map((tier) => title(tier, tiers)).join(", ")} ${away.length > 1 ? "are" : "is"} gone. Events are answered by the ${devices.length - away.length} others.`]);
-  const late = tiers.filter((tier) => tier.late > 0);
-  if (late.length) found.push(["", `Late, so that events go on without them: ${late.map((tier) => title(tier, tiers)).join(", ")}.`]);
+  const late = tiers.filter((tier) => tier.late > 0.05);
+  if (late.length) found.push(["", `Often late, so that events go on without them: ${late.map((tier) => `${title(tier, tiers)} (${percent(tier.late, 0)})`).join(", ")}.`]);
   for (const [exit, seen] of Object.entries(audits?.exits ?? {}))
     if (seen.alarm) found.push(["bad", `Audits of the ${exit} exit: ${percent(seen.share)} unlike the cloud, ${percent(seen.promised)} promised. Tune again.`]);
   for (const [whose, account] of Object.entries(budget))

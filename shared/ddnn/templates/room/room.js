@@ -1,5 +1,6 @@
 // The control room: follows the stream, keeps the last events, draws.
 import { follow, set_token, take_from_address } from "./stream.js";
+import { add_sample, start_charts } from "./charts.js";
 import { switches } from "./demo.js";
 import { follow_policy, start_policy } from "./policy.js";
 import { notices, pictures, row, tiles, topology } from "./draw.js";
@@ -47,7 +48,9 @@ const on = {
     see(document_.views);
     add(document_.events.slice(-MOST), false);
     draw();
+    start_charts(document_.figures, document_.history);
   },
+  sample(found) { add_sample(found); },
   state(found) { state = found; draw(); },
   events(found) { add(found, true); },
   views(found) { see(found); },

@@ -1,0 +1,62 @@
+// What was measured over time, by uPlot; redrawn with the page's width and the reader's colours.
+import { ask } from "./stream.js";
+import { make, percent, size } from "./draw.js";
+
+const HEIGHT = 150, MOST = 720;
+const CHARTS = [
+  ["Events a second", [["rate", "accent", "events/s"]], (value) => value.toFixed(1)],
+  ["p50 and p95, ms", [["p50_ms", "local", "p50"], ["p95_ms", "edge", "p95"]], (value) => value.toFixed(0)],
+  ["Answered at", [["device", "device"], ["local", "local"], ["edge", "edge"], ["cloud", "cloud"], ["degraded", "bad"]], (value) => percent(value, 0), [0, 1]],
+  ["Bytes an event", [["bytes_devices", "device", "to the edge"], ["bytes_edges", "cloud", "to the cloud"]], size],
+  ["As the cloud, by audits", [["agreement", "accent", "alike"]], (value) => percent(value, 1)],
+  ["CPU an event, ms", [["cpu_ms", "accent", "all tiers"]], (value) => value.toFixed(0)],
+];
+let names = [], samples = [], made = [], hours = 1;
+
+export function start_charts(figures, history) {
+  [names, samples] = [figures, history];
+  draw();
+}
+
+export function add_sample(sample) {
+  if (hours > 1) return;
+  samples.push(sample);
+  if (samples.length > MOST) samples.shift();
+  made.forEach(({ chart, series }) => chart.setData(data(series)));
+  empty();
+}
+
+const column = (name) => samples.map((sample) => sample[1 + names.indexOf(name)]);
+const data = (series) => [samples.map((sample) => sample[0]), ...series.map(([name]) => column(name))];
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const empty = () => { document.getElementById("no-samples").hidden = samples.length > 1; };
+
+function draw() {
+  const root = document.getElementById("charts");
+  made.forEach(({ chart }) => chart.destroy());
+  root.replaceChildren();
+  empty();
+  made = CHARTS.map(([heading, series, shown, range]) => {
+    const box = make("div", { class: "chart" }, make("h3", {}, heading));
+    root.append(box);
+    const axis = { stroke: colour("faint"), grid: { stroke: colour("rule"), width: 1 }, ticks: { stroke: colour("rule") }, font: "11px system-ui" };
+    const chart = new uPlot({
+      width: box.clientWidth, height: HEIGHT, legend: { live: false }, cursor: { show: false },
+      scales: range ? { y: { range } } : { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high ?? 1) * 1.1 || 1] } },
+      axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => shown(tick)) }],
+      series: [{}, ...series.map(([name, tint, label]) => ({ label: label ?? name, stroke: colour(tint), width: 2, spanGaps: true, points: { show: false } }))],
+    }, data(series), box);
+    return { chart, series, box };
+  });
+}
+
+let timer = 0;
+window.addEventListener("resize", () => {
+  clearTimeout(timer);
+  timer = setTimeout(() => made.forEach(({ chart, box }) => chart.setSize({ width: box.clientWidth, height: HEIGHT })), 100);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+document.getElementById("hours").addEventListener("change", async (changed) => {
+  hours = +changed.target.value;
+  try { samples = (await ask("GET", `room/history?hours=${hours}`)).document.samples; draw(); } catch { /* the old one stays */ }
+});
