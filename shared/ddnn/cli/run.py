@@ -18,13 +18,9 @@ from ddnn.cli import options
 from ddnn.cli.options import command_name, screen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import Console
 
     from ddnn.fleet.processes import LocalFleet
-    from ddnn.links import LinkShape
-    from ddnn.types import Tier
 
 __all__ = ["serve", "up"]
 
@@ -82,7 +78,6 @@ def up(
     if identity:
         os.environ["SSL_CERT_FILE"] = str(identity / "authority.pem")  # the callers in this process trust it
     where: dict[str, Any] = {"base_port": base_port, "state": state, "identity": identity}
-    given = {**shapes}
     admin_token = os.environ.get("DDNN_ADMIN_TOKEN") or secrets.token_urlsafe(18)
     if room := not (no_room or once):
         env |= {"DDNN_ADMIN_TOKEN": admin_token, "DDNN_SHOW_VIEWS": "1"}
@@ -99,7 +94,7 @@ def up(
             if beside := all_to_the_cloud(fleet.bundle):
                 console.print(beside, soft_wrap=True)
         if not once:
-            _say_where(fleet, console, token, given)
+            _say_where(fleet, console, token)
             _stay(fleet, console)
     if tally and tally.failed:
         raise typer.Exit(1)
@@ -114,9 +109,10 @@ def _wait(fleet: "LocalFleet", console: "Console") -> None:
     console.print(f"{name} is up: {count} processes, bundle {fleet.bundle.fingerprint[:12]}\n")
 
 
-def _say_where(fleet: "LocalFleet", console: "Console", token: str | None, shapes: "Mapping[Tier, LinkShape]") -> None:
+def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> None:
     from ddnn.bundle import shipped_bundle
     from ddnn.fleet.events import Event, demonstration, file_of, golden_events, request_text
+    from ddnn.links import LinkShape
 
     views = [view for view in Event.of(golden_events(fleet.bundle), 0).views if view is not None]
     device = max(range(len(views)), key=lambda device: float(views[device].std()))  # the one that sees most
@@ -132,7 +128,8 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None, shape
     for member in fleet.members.values():
         joins = fleet.below(member) if len(fleet.edge_urls) > 1 else ()  # with one edge it is plain which joins which
         joining = f"  joins {', '.join(joins)}" if joins else ""
-        uplink = f"  its uplink: {fleet.links[member.name].shape}" if member.tier in shapes and member.upstream else ""
+        shape = fleet.links[member.name].shape if member.name in fleet.links else None
+        uplink = f"  its uplink: {shape}" if shape not in (None, LinkShape()) else ""
         console.print(f"{member.name:<9} {member.url}{joining}{uplink}", markup=False, soft_wrap=True)
     console.print("Each has its pages at /docs and its figures at /metrics.\n\nAsk one device yourself:\n", style="dim")
     authority = shlex.quote(os.environ["SSL_CERT_FILE"]) if fleet.cloud_url.startswith("https:") else ""
