@@ -90,6 +90,7 @@ class DemoServer:
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._trusted = trusted
         self._transport: OverAiohttp | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.board = Board(fleet.bundle)
         history = History(state / "demo-room.sqlite" if state else None, fleet.bundle.fingerprint)
         self.room = Room(self.board, self._look, {"demo": True, "views": True}, history)
@@ -100,6 +101,8 @@ class DemoServer:
 
     def close(self) -> None:
         """End it, and the pages that look."""
+        if self._loop:
+            self._loop.call_soon_threadsafe(self.room.streams.close)  # the server waits for them
         self._server.should_exit = True
         self._thread.join(5)
 
@@ -140,6 +143,7 @@ class DemoServer:
     def _app(self) -> FastAPI:
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            self._loop = asyncio.get_running_loop()
             self.room.start()
             yield
             await self.room.stop()

@@ -47,7 +47,7 @@ class Streams:
     """All of them."""
 
     def __init__(self, most: int = MOST_STREAMS) -> None:
-        self._most = most
+        self._most, self._ended = most, False
         self._open: dict[Stream, None] = {}
         self.opened = asyncio.Event()  #: set while there is one
 
@@ -56,6 +56,8 @@ class Streams:
 
     def refuse_more(self) -> None:
         """Raise `Unavailable` where there are enough."""
+        if self._ended:
+            raise Unavailable("this server is shutting down")
         if len(self._open) >= self._most:
             raise Unavailable(f"{len(self._open)} pages look at this fleet already; close one, or look again later")
 
@@ -82,7 +84,8 @@ class Streams:
                     self.leave(stream)
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, and take no more."""
+        self._ended = True
         for stream in list(self._open):
             stream.close()
             self.leave(stream)

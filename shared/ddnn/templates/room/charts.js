@@ -22,23 +22,29 @@ export function add_sample(sample) {
   if (hours > 1) return;
   samples.push(sample);
   if (samples.length > MOST) samples.shift();
+  if (!made.length) draw();
   made.forEach(({ chart, series }) => chart.setData(data(series)));
-  empty();
 }
 
 const column = (name) => samples.map((sample) => sample[1 + names.indexOf(name)]);
 const data = (series) => [samples.map((sample) => sample[0]), ...series.map(([name]) => column(name))];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-const empty = () => { document.getElementById("no-samples").hidden = samples.length > 1; };
+function empty() {
+  const some = samples.length > 1;
+  document.getElementById("no-samples").hidden = some;
+  document.getElementById("charts").hidden = !some;
+}
 
 function draw() {
   const root = document.getElementById("charts");
   made.forEach(({ chart }) => chart.destroy());
   root.replaceChildren();
   empty();
-  made = CHARTS.map(([heading, series, shown, range]) => {
-    const box = make("div", { class: "chart" }, make("h3", {}, heading));
-    root.append(box);
+  if (root.hidden) { made = []; return; }
+  const boxes = CHARTS.map(([heading]) => make("div", { class: "chart" }, make("h3", {}, heading)));
+  root.append(...boxes);  // all of them, before any is measured
+  made = CHARTS.map(([, series, shown, range], place) => {
+    const box = boxes[place];
     const axis = { stroke: colour("faint"), grid: { stroke: colour("rule"), width: 1 }, ticks: { stroke: colour("rule") }, font: "11px system-ui" };
     const chart = new uPlot({
       width: box.clientWidth, height: HEIGHT, legend: { live: false }, cursor: { show: false },

@@ -10,7 +10,7 @@ export function make(tag, given = {}, ...children) {
   for (const [name, value] of Object.entries(given)) {
     if (name === "class") node.className = value;
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== false && value != null) node.setAttribute(name, value === true ? (name.startsWith("aria-") ? "true" : "") : value);
   }
   node.append(...children);
   return node;
@@ -52,9 +52,9 @@ function what(tier) {
   if (tier.requests == null) return "nothing heard yet";
   if (tier.state === "gone") return `last heard of ${number(tier.told_s_ago)} s ago`;
   const parts = [];
-  if (tier.p50_ms != null) parts.push(`p95 ${number(tier.p95_ms, 1)} ms`);
+  if (tier.p50_ms != null) parts.push(`p95 ${number(tier.p95_ms)} ms`);
   if (tier.circuit && tier.circuit !== "closed") parts.push("uplink open");
-  else if (tier.round_trip_ms != null) parts.push(`up ${number(tier.round_trip_ms, 1)} ms`);
+  else if (tier.round_trip_ms != null) parts.push(`up ${number(tier.round_trip_ms)} ms`);
   if (tier.in_flight) parts.push(`${number(tier.in_flight)} in flight`);
   return parts.join(" · ") || `${number(tier.requests)} requests`;
 }

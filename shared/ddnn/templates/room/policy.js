@@ -144,12 +144,12 @@ function draw_frontier() {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren(
     put("path", { class: "axis", d: `M${left} 8V${height - below}H${width - 8}` }),
-    ...[Math.min(...ys), Math.max(...ys)].map((value) => put("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, percent(value))),
-    ...[Math.min(...xs), Math.max(...xs)].map((value, place) => put("text", { x: x(value), y: height - below + 15, "text-anchor": place ? "end" : "start" }, size(value))),
+    ...[...new Set([Math.min(...ys), Math.max(...ys)])].map((value) => put("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, percent(value))),
+    ...[...new Set([Math.min(...xs), Math.max(...xs)])].map((value, place) => put("text", { x: x(value), y: height - below + 15, "text-anchor": place ? "end" : "start" }, size(value))),
     put("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, "bytes an event"),
     put("path", { class: "hull", d: hull.map((point, place) => `${place ? "L" : "M"}${x(point.bytes)} ${y(point.accuracy)}`).join("") }),
     ...points.map((point) => put("circle", { class: point.kind, cx: x(point.bytes), cy: y(point.accuracy), r: point.kind === "tried" ? 3 : 6 })),
-    ...points.filter((point) => point.kind !== "tried").map((point) => put("text", { class: point.kind, x: x(point.bytes), y: y(point.accuracy) - 10, "text-anchor": x(point.bytes) > width / 2 ? "end" : "start" }, point.kind)),
+    ...points.filter((point) => point.kind !== "tried").map((point) => put("text", { class: point.kind, x: x(point.bytes), y: y(point.accuracy) + (point.kind === "running" ? -10 : 19), "text-anchor": x(point.bytes) > width / 2 ? "end" : "start" }, point.kind)),
   );
   svg.setAttribute("aria-label", points.filter((point) => point.kind !== "tried").map((point) => `${point.kind}: ${percent(point.accuracy)} at ${size(point.bytes)}`).join("; ") || NONE);
   at("frontier-figure").hidden = false;
