@@ -56,9 +56,8 @@ class Browser:
         try:
             wait.until(lambda _: happened())
         except TimeoutException as error:
-            raise AssertionError(
-                f"it did not happen; the page says {self.text('body')[:2000]!r}, {self.said()}"
-            ) from error
+            shown, said = self.text("body")[:2000], self.said()
+            raise AssertionError(f"it did not happen; the page shows {shown!r}, its console {said}") from error
 
     def run(self, script: str, *given: object) -> Any:
         return self.driver.execute_script(script, *given)

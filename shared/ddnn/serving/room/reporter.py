@@ -165,7 +165,8 @@ class Reporter:
             return
         below = service.below.news() if service.below else []
         state = self._state()
-        if state == self._signature and not below and self._told == self._count and not self.trial:
+        unseen = self.watched and self._told_views < self._viewed
+        if state == self._signature and not (below or unseen or self._told < self._count or self.trial):
             return
         own = self.report(self._told, views=self._told_views if self.watched else None)
         body = gzip.compress(Reports(tiers=(own, *below)).model_dump_json().encode(), 5)

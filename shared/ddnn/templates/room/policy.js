@@ -121,7 +121,7 @@ function note(outcome, kind) {
 async function frontier(mine) {
   drawn = true;
   for (const scale of SCALES) {
-    if (mine !== latest) { drawn = false; return; }
+    if (mine !== latest || document.visibilityState === "hidden") { drawn = false; return; }
     const values = Object.fromEntries(Object.entries(policy.thresholds).map(([exit, value]) => [exit, Math.min(1, scale * value)]));
     try { const found = await tried(values); if (found.after) note(found.after, "tried"); } catch { return; }
   }

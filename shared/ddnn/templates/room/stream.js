@@ -21,7 +21,7 @@ export function headers(secret = token()) {
 export async function ask(method, path, { body, secret, more } = {}) {
   let response;
   try {
-    response = await fetch(path, { method, body, headers: { ...headers(secret), ...more } });
+    response = await fetch(path, { method, body, headers: { ...headers(secret), ...more }, cache: "no-store" });
   } catch {
     throw new Error("the server of this page does not answer");
   }
@@ -32,17 +32,27 @@ export async function ask(method, path, { body, secret, more } = {}) {
   return { document, etag: response.headers.get("etag") };
 }
 
+// A page that is not seen lets go of its connection, of which a browser has six a server, and looks anew when it is.
+let looking = new AbortController();
+const seen = () => new Promise((done) => document.visibilityState === "visible" ? done() : document.addEventListener("visibilitychange", done, { once: true }));
+document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") looking.abort(); });
+window.addEventListener("pagehide", () => looking.abort());
+window.addEventListener("pageshow", (shown) => { if (shown.persisted) location.reload(); });
+
 // Calls `on[kind](document)` for each message, for ever; `state(text, refused)` hears how the connection is.
 export async function follow(path, on, state) {
   for (let rest = 500; ; rest = Math.min(rest * 1.6, 4000)) {
+    await seen();
+    looking = new AbortController();
     try {
-      const response = await fetch(path, { headers: headers(), cache: "no-store" });
+      const response = await fetch(path, { headers: headers(), cache: "no-store", signal: looking.signal });
       if (response.status === 401 || response.status === 403) { state("refused", true); return; }
       if (!response.ok) throw new Error(`${response.status}`);
       state("live");
       rest = 500;
       await read(response.body.getReader(), on);
     } catch { /* told below */ }
+    if (looking.signal.aborted) continue;
     state("lost");
     await new Promise((done) => setTimeout(done, rest));
   }

@@ -76,6 +76,18 @@ async def test_no_view_leaves_a_device_where_nobody_looks_or_none_may_be_shown(t
         await fleet.close()
 
 
+async def test_who_looks_later_sees_the_latest_views_too(shown: Fleet) -> None:
+    await poll(shown)
+    await shown.see()
+    await poll(shown)
+    room, _ = open_room(service(shown, "cloud"))
+    room.streams.open()
+    await room.now()
+    await poll(shown)
+    await poll(shown)
+    assert sorted((await room.now())["views"]) == ["e0", "e1"]
+
+
 async def test_a_quiet_fleet_tells_nothing_whoever_looks(shown: Fleet) -> None:
     room, _ = open_room(service(shown, "cloud"))
     room.streams.open()
