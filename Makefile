@@ -1,4 +1,4 @@
-# make up     a fleet on this machine: cloud, edge and six devices answer real digits
+# make up     a fleet on this machine: cloud, edge and six devices answer real photographs; BUNDLE=mnist5k: digits
 # make check  style, types, layers and the fast tests: a minute and a half
 # make test   everything that is checked: style, types, layers, every test
 # make docs   the pages as a site in site/, strict about dead links
@@ -8,6 +8,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What `make up` serves: a shipped bundle's name, or a folder.
+BUNDLE := grocery6
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # The first interpreter that is new enough; `make up PYTHON=/path/to/python` takes another.
 PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
@@ -20,7 +22,7 @@ PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-load
 .DELETE_ON_ERROR:
 
 up: $(VENV)/.serving
-	@exec $(BIN)/ddnn up $(ARGS)
+	@exec $(BIN)/ddnn up $(BUNDLE) $(ARGS)
 
 check: $(VENV)/.testing
 	@$(MAKE) --no-print-directory -j2 lint fast

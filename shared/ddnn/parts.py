@@ -10,7 +10,7 @@ from ddnn.types import Array, Tier
 __all__ = ["GOLDEN_FILE", "files_of", "golden_of", "golden_parts", "tier_named", "tiers_of", "views_of"]
 
 GOLDEN_FILE: Final = "golden.npz"  #: of all tiers
-_DEVICE_EVENTS: Final = 16  #: golden events of a device: what it tests itself by
+_DEVICE_EVENTS: Final = 12  #: golden events of a device: what it tests itself by
 
 
 def tiers_of(topology: Topology) -> list[tuple[Tier, int]]:

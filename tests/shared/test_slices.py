@@ -55,8 +55,8 @@ def test_a_device_gets_its_own_views_and_a_few_events(tiny_bundle: Bundle, tmp_p
     slice_bundle(tiny_bundle, Tier.DEVICE, 4, tmp_path / "device")
     golden = Bundle.open(tmp_path / "device").golden
     assert [name for name in golden if name.startswith("view")] == ["view_4"]
-    assert len(golden["y"]) == 16 < len(tiny_bundle.golden["y"])
-    np.testing.assert_array_equal(golden["view_4"], tiny_bundle.golden["view_4"][:16])
+    assert len(golden["y"]) == 12 < len(tiny_bundle.golden["y"])
+    np.testing.assert_array_equal(golden["view_4"], tiny_bundle.golden["view_4"][:12])
 
 
 def test_the_slice_of_a_device_is_small_where_the_bundle_is_not(tmp_path: Path) -> None:

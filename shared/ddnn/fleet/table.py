@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from threading import Lock
 from typing import Final, Literal, Self
 
@@ -30,11 +31,14 @@ _Column = tuple[str, int, Literal["left", "right"]]
 class LiveTable:
     """Show events as they are played: the last ones and totals in place, or, without a terminal, a line for each."""
 
-    def __init__(self, classes: Sequence[str], devices: int, console: Console | None = None) -> None:
+    def __init__(
+        self, classes: Sequence[str], devices: int, console: Console | None = None, *, named: bool = False
+    ) -> None:
+        """`named`: events have names, longer than numbers."""
         self.tally = Tally()
         self._names = [name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…" for name in classes]
         self._console = console or Console(highlight=False)
-        self._columns = _columns(max(map(len, self._names), default=0), devices)
+        self._columns = _columns(_LONGEST_LABEL if named else 8, max(map(len, self._names), default=0), devices)
         self._rows: deque[Played] = deque(maxlen=max(3, min(_MOST_ROWS, self._console.height - _LINES_AROUND_ROWS)))
         self._live: Live | None = None
         self._totalled = 0  # events in the last line of totals
@@ -141,8 +145,10 @@ def show(
 
     async def played_events() -> Tally:
         async with AsyncFleet(urls, token=token) as fleet:
-            with LiveTable(classes, len(urls), console) as table:
-                async for played in play(fleet, events, pace):
+            first = next(events, None)
+            every, named = chain([first] if first else [], events), first is not None and len(first.name) > 8
+            with LiveTable(classes, len(urls), console, named=named) as table:
+                async for played in play(fleet, every, pace):
                     table.show(played)
                     then(played)
         return table.tally
@@ -166,10 +172,10 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST_LABEL else f"…{name[1 - _LONGEST_LABEL :]}"
 
 
-def _columns(label: int, devices: int) -> list[_Column]:
-    """Header, width and side of each; `label` is the width of the longest class."""
+def _columns(name: int, label: int, devices: int) -> list[_Column]:
+    """Header, width and side of each; `name` is the width of an event's, `label` that of the longest class."""
     names = max(6, label)
-    event: list[_Column] = [("event", 8, "right"), ("true", names, "left"), ("answer", names, "left")]
+    event: list[_Column] = [("event", name, "right"), ("true", names, "left"), ("answer", names, "left")]
     served: list[_Column] = [("exit", 9, "left"), ("sure", 6, "right"), ("devices", max(7, devices), "left")]
     return [*event, *served, ("bytes up", 8, "right"), ("ms", 8, "right"), ("", 0, "left")]
 
