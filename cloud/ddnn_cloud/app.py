@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -15,8 +16,10 @@ from ddnn.serving.app import make_app
 from ddnn.serving.collector import Children, Collector, Place
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
+from ddnn.serving.parts import Parts, load_parts, open_bundle
 from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
-from ddnn.serving.service import Parts, Service, load_parts, open_bundle
+from ddnn.serving.rollout.rollout import kept
+from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.topology import Topology
 from ddnn.types import Answer, Array, Bools, Exit, Tier
@@ -213,15 +216,20 @@ def _example(parts: Parts) -> tuple[dict[str, Array], Parameters]:
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
     """Load, verify and self-test the cloud's sections; raise `BadBundle` or `BadConfig`."""
-    return make_app(make_service(settings or Settings.load()))
+    settings = kept(settings or Settings.load(), Tier.CLOUD)
+
+    def make(folder: Path, beside: Parts) -> Service:
+        return make_service(settings.model_copy(update={"bundle": folder}), beside)
+
+    return make_app(make_service(settings), make)
 
 
-def make_service(settings: Settings) -> CloudService:
+def make_service(settings: Settings, beside: Parts | None = None) -> CloudService:
     """Put the cloud together: collector → cloud section, which always answers."""
     bundle = open_bundle(settings)
     topology = bundle.topology
     joined = range(len(topology.devices) if len(topology.edges) > 1 else 0)
-    parts = load_parts(Tier.CLOUD, settings, bundle, places=1, joined=joined)
+    parts = load_parts(Tier.CLOUD, settings, bundle, places=1, joined=joined, beside=beside)
     engine = parts.engine()
     collector = Collector(_children(parts), engine, parts.control, parts.metrics, parts.settings.collector)
     return CloudService(parts, engine, collector)

@@ -1,5 +1,7 @@
 """The device tier: one view in, the answer out, from its own exit or from above."""
 
+from pathlib import Path
+
 import httpx
 import numpy as np
 from fastapi import FastAPI
@@ -8,9 +10,11 @@ from ddnn.errors import BadInput, DeadlineExceeded, Unavailable
 from ddnn.serving.app import make_app
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
+from ddnn.serving.parts import Parts, load_parts, open_bundle
 from ddnn.serving.pictures import Pictures
 from ddnn.serving.request import RequestOptions, TensorSpec, row_ids
-from ddnn.serving.service import Parts, Service, load_parts, open_bundle
+from ddnn.serving.rollout.rollout import kept
+from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.types import Answer, Array, Exit, Tier
 from ddnn.wire import InferRequest
@@ -74,14 +78,21 @@ class DeviceService(Service):
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
     """Load, verify and self-test the device's section; raise `BadBundle` or `BadConfig`."""
-    return make_app(make_service(settings or Settings.load(), transport))
+    settings = kept(settings or Settings.load(), Tier.DEVICE)
+
+    def make(folder: Path, beside: Parts) -> Service:
+        return make_service(settings.model_copy(update={"bundle": folder}), transport, beside)
+
+    return make_app(make_service(settings, transport), make)
 
 
-def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> DeviceService:
+def make_service(
+    settings: Settings, transport: httpx.AsyncBaseTransport | None = None, beside: Parts | None = None
+) -> DeviceService:
     """Put a device together; without a section, all its views go up raw."""
     bundle = open_bundle(settings)
     topology = bundle.topology
-    parts = load_parts(Tier.DEVICE, settings, bundle, places=len(topology.devices), transport=transport)
+    parts = load_parts(Tier.DEVICE, settings, bundle, places=len(topology.devices), transport=transport, beside=beside)
     alone = len(topology.devices) == 1  # of several, the edge hears of every decision
     engine = parts.engine(
         above=next(exit for exit in topology.exits if exit is not Exit.DEVICE),

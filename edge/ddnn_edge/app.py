@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -17,8 +18,10 @@ from ddnn.serving.collector import Children, Collector
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution
 from ddnn.serving.outliers import SetAside
+from ddnn.serving.parts import Parts, load_parts, open_bundle
 from ddnn.serving.request import RequestOptions, TensorSpec, input_tensor, row_ids
-from ddnn.serving.service import Parts, Service, load_parts, open_bundle
+from ddnn.serving.rollout.rollout import kept
+from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.topology import Input, Topology
 from ddnn.types import Answer, Array, Exit, Tier
@@ -161,15 +164,24 @@ def _example(parts: Parts, device: int) -> tuple[dict[str, Array], Parameters]:
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
     """Load, verify and self-test the edge's sections; raise `BadBundle` or `BadConfig`."""
-    return make_app(make_service(settings or Settings.load(), transport))
+    settings = kept(settings or Settings.load(), Tier.EDGE)
+
+    def make(folder: Path, beside: Parts) -> Service:
+        return make_service(settings.model_copy(update={"bundle": folder}), transport, beside)
+
+    return make_app(make_service(settings, transport), make)
 
 
-def make_service(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> EdgeService:
+def make_service(
+    settings: Settings, transport: httpx.AsyncBaseTransport | None = None, beside: Parts | None = None
+) -> EdgeService:
     """Put an edge together: collector → local exit → edge section → cloud; without sections, collector → cloud."""
     bundle = open_bundle(settings)
     topology = bundle.topology
     devices = range(len(topology.devices))
-    parts = load_parts(Tier.EDGE, settings, bundle, places=len(topology.edges), joined=devices, transport=transport)
+    parts = load_parts(
+        Tier.EDGE, settings, bundle, places=len(topology.edges), joined=devices, transport=transport, beside=beside
+    )
     mine = topology.edges[settings.index].devices
     accounts = parts.accounts() if parts.uplink else None
     engine = parts.engine(

@@ -16,6 +16,7 @@ from ddnn.cli.encoding import prepare_output
 from ddnn.cli.identity import identity
 from ddnn.cli.measure import evaluate, profile, record
 from ddnn.cli.policy import policy
+from ddnn.cli.rollout import rollout
 from ddnn.cli.run import serve, up
 from ddnn.cli.signing import sign, verify
 from ddnn.cli.train import train
@@ -45,6 +46,7 @@ for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(policy, rich_help_panel="Run a fleet")
+app.add_typer(rollout, rich_help_panel="Run a fleet")
 app.add_typer(deploy, rich_help_panel="The parts of a fleet")
 app.add_typer(identity, rich_help_panel="Keep it safe")
 app.add_typer(audit, rich_help_panel="Keep it safe")

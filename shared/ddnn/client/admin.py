@@ -44,6 +44,16 @@ class Admin(Client):
         """Return what a policy would have made of the decisions recorded at this tier; changes nothing."""
         return self._write("PUT", "?dry_run=true", policy, None)
 
+    def rollout(self) -> dict[str, Any]:
+        """Return what is rolled out, how far it is, and what this tier has of it."""
+        return self.send(Call("GET", "/v2/rollout", json_object))
+
+    def administer(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
+        """Send what the admin token is demanded for; return its answer."""
+        if not self._admin_token:
+            raise Forbidden("a rollout needs the admin token; give --admin-token or set DDNN_ADMIN_TOKEN")
+        return self.send(Call(method, path, json_object, body, {"authorization": f"Bearer {self._admin_token}"}))
+
     def _write(self, method: str, path: str, policy: Policy | None, over: Policy | None) -> dict[str, Any]:
         if not self._admin_token:
             raise Forbidden("writing a policy needs the admin token; give --admin-token or set DDNN_ADMIN_TOKEN")

@@ -19,6 +19,8 @@ from ddnn.serving.http import App, caller, error_of_ours, read_body, refusal, re
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
 from ddnn.serving.openapi import MODEL, MOST_OF_INDEX, REPOSITORY, VERSION, ModelName, errors, infer, ready_alone
 from ddnn.serving.policy_routes import authorise_reading, make_policy_routes
+from ddnn.serving.rollout.rollout import Make, Rollout
+from ddnn.serving.rollout.routes import make_rollout_routes
 from ddnn.serving.room.routes import make_room_routes
 from ddnn.serving.room.tier import make_report_routes, make_trial_routes, open_room
 from ddnn.serving.service import Service
@@ -31,17 +33,22 @@ _ERRORS: dict[int, type[DDNNError]] = {404: NotFound, 405: MethodNotAllowed, 413
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
 
 
-def make_app(service: Service) -> FastAPI:
-    """Wrap a service, already loaded and self-tested, in FastAPI, behind the middleware that serves inference."""
+def make_app(service: Service, make: Make) -> FastAPI:
+    """Wrap a service, already loaded and self-tested, in FastAPI, behind the middleware that serves inference.
+
+    `make` loads and tests that of another bundle beside it, where one is rolled out.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _log.info("%s %d ready: bundle %s", service.tier, service.settings.index, service.bundle.fingerprint[:12])
         service.start()
+        rollout.start()
         if room:
             room.start()
         yield
         service.draining = True
+        await rollout.stop()
         if room:
             await room.stop()
         await service.close()
@@ -49,7 +56,9 @@ def make_app(service: Service) -> FastAPI:
 
     text = "One tier of a distributed neural network, by the Open Inference Protocol v2."
     app = App(service, title=f"ddnn {service.tier}", version=ddnn.__version__, description=text, lifespan=lifespan)
+    rollout = app.state.rollout = Rollout(service, app.faces, make)
     routers = [_protocol(service), _own(service), make_policy_routes(service), make_report_routes(service)]
+    routers.append(make_rollout_routes(service, rollout))
     room = None
     if service.tier is Tier.CLOUD and service.settings.room:
         room, trials = open_room(service)

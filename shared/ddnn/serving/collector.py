@@ -1,7 +1,6 @@
 """What joins the contributions of a tier's children into events: bounded in events, bytes and time."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
@@ -14,6 +13,7 @@ from ddnn.serving.children import Children, Place, fill, fill_views
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution, Event, Reply, State
+from ddnn.serving.held import Held
 from ddnn.serving.lateness import Lateness
 from ddnn.serving.memory import CONTRIBUTIONS
 from ddnn.serving.metrics import Metrics
@@ -48,7 +48,7 @@ class Collector:
         most = (settings.bytes or CONTRIBUTIONS) // (children.event_bytes + len(children.places) * _CONTRIBUTION_BYTES)
         self._places = Shares(max(1, min(settings.events, most)))
         self._open: dict[bytes, Event] = {}
-        self._held: OrderedDict[bytes, Event] = OrderedDict()
+        self._held = Held(settings.hold_s)
         self._left: dict[Event, None] = {}  # those that no caller waits for any more, in that order
         self._asking, self._patience = Asking(self._row), Patience(children.patience)
         self._asked = self._asking.events
@@ -56,6 +56,7 @@ class Collector:
         self._fused = {name for step in engine.steps for name in step.needs}.union(carried)
         self._ready: list[Event] = []
         self._gave_up = False
+        self.began_elsewhere: Callable[[bytes], bool] = lambda id: False  #: under another bundle, which it ends in
         metrics.queue_depth.set_function(lambda: self.pending)
         self.lateness = Lateness(children, metrics, settings.events, settings.hold_s)
 
@@ -67,6 +68,10 @@ class Collector:
     def held(self) -> int:
         return len(self._held)
 
+    def has(self, id: bytes) -> bool:
+        """Whether an event with this id waits, is worked on or is held here."""
+        return id in self._open or id in self._held
+
     async def answer(self, parts: Sequence[tuple[bytes | None, Contribution]], options: RequestOptions) -> list[Answer]:
         """Take one child's contributions, answer a row each.
 
@@ -75,7 +80,7 @@ class Collector:
         if all(id is None for id, _ in parts):
             return await self._engine.answer([self._alone(part, options) for _, part in parts], options)
         reply = Reply(options, len(parts), parts[0][1].child)
-        self._forget_old()
+        self._held.forget_old()
         taken = [(row, id, part) for row, (id, part) in enumerate(parts) if id and not self._give(id, part, reply, row)]
         self._make_room(options.caller, [(id, part) for _, id, part in taken])
         try:
@@ -99,7 +104,7 @@ class Collector:
         Where the child has said something else under this id, it is of another event if that one is answered, or else
         refused.
         """
-        self._forget_old()
+        self._held.forget_old()
         if not self._give(id, part, reply, row):
             self._make_room(reply.options.caller, [(id, part)])
             self._take(reply, row, id, part)
@@ -107,6 +112,9 @@ class Collector:
     def _give(self, id: bytes, part: Contribution, reply: Reply, row: int) -> bool:
         """Give a repeat, or what comes late, the answer that is held; whether it is one."""
         if not part.second:
+            if id not in self._open and self.began_elsewhere(id):
+                reply.give(row, replace(self._control.nothing, degraded_reason="other_bundle"))
+                return True
             self.lateness.came(id, part.child)
         held = None if part.second and (id, part.child) in self._asked else self._held.get(id)
         if held is None or not self._belongs(held, part, asyncio.get_running_loop().time()):
@@ -187,10 +195,7 @@ class Collector:
             if self.outliers:
                 self.outliers.note(event)
             event.shared = not event.swayed and self.stragglers.witnessed(event.contributions)
-            event.hold()
-            if earlier := self._held.pop(id, None):
-                earlier.to(State.GONE)
-            self._held[id] = event
+            self._held.keep(id, event)
 
     def failed(self, event: Event, error: Exception) -> None:
         """A section failed; its children answer with what they have."""
@@ -384,16 +389,7 @@ class Collector:
             self._metrics.shed.labels("collector").inc()
             held = f"{self.pending} events are waiting here already, {self._places.of(caller)} of them this caller's"
             raise Overloaded(f"{held}, and {new} more would be; expected fewer")
-        self._forget(lambda oldest: self.pending + self.held + new > self._settings.events)
+        self._held.shrink(self._settings.events - self.pending - new)
 
     def _knows(self, id: bytes, part: Contribution) -> bool:
         return id in self._open or (part.second and (id, part.child) in self._asked)
-
-    def _forget_old(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._forget(lambda oldest: now - oldest.held_since > self._settings.hold_s)
-
-    def _forget(self, ripe: Callable[[Event], bool]) -> None:
-        """Hold answered events no longer, the oldest first, while that is said of them."""
-        while self._held and ripe(next(iter(self._held.values()))):
-            self._held.popitem(last=False)[1].to(State.GONE)

@@ -14,15 +14,15 @@ from time import monotonic, perf_counter
 from typing import Any, Final
 
 from fastapi import FastAPI
-from prometheus_client import Counter
 from starlette.types import Message, Receive, Scope, Send
 
 import ddnn
 from ddnn.answers import encode_answers
 from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, NotFound, TooLarge, Unauthorized, UnsupportedEncoding
 from ddnn.identity import Peer
-from ddnn.serving.admission import Admission, Seat
+from ddnn.serving.admission import Seat
 from ddnn.serving.doors import Doors
+from ddnn.serving.faces import Face, Faces
 from ddnn.serving.memory import CONNECTIONS
 from ddnn.serving.openapi import MODEL, SECURITY, VERSION
 from ddnn.serving.pictures import is_photograph, picture_request
@@ -30,7 +30,7 @@ from ddnn.serving.request import read_budget, read_options, request_id
 from ddnn.serving.service import Service
 from ddnn.serving.shares import caller_of
 from ddnn.serving.traces import Traces
-from ddnn.types import Answer, Exit
+from ddnn.types import Answer
 from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error, padded
 
 __all__ = ["CALLER_LEFT", "App", "caller", "caller_left", "error_of_ours", "read_body", "refusal", "refuse_unknown"]
@@ -94,25 +94,12 @@ class App(FastAPI):
     def __init__(self, service: Service, **given: Any) -> None:
         super().__init__(**given)
         self.state.service = self._service = service
-        self._admission = Admission(
-            service.settings, service.metrics, room=service.room, queues=service.queues, lag=service.lag
-        )
+        self.faces = Faces(service)
         self.state.doors = Doors(service.settings.max_connections or CONNECTIONS)
         self._most_ms = max(service.settings.max_deadline_ms, service.settings.deadline_ms)
         token = service.settings.token
         self._authorization = f"Bearer {token.get_secret_value()}".encode() if token else None
-        self._outputs = tuple(spec.name for spec in service.outputs)
-        self._bundle, exits = service.bundle.fingerprint, service.bundle.topology.exits
-        self._exits = {exit.value: exit for exit in Exit if exit.rank >= exits[0].rank}
-        self._limits = Limits.of(
-            [(spec.datatype, spec.largest) for spec in service.inputs],
-            rows=service.settings.max_batch,
-            cap=service.settings.max_body_bytes,
-            files=service.takes_pictures,
-        )
         self._traces = Traces.of(service.settings, service.tier, ddnn.__version__)
-        self._counted: dict[int, Counter] = {}
-        self._seconds = service.metrics.request_seconds.labels()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -141,7 +128,8 @@ class App(FastAPI):
         """Answer an inference request, whatever becomes of it, and count it."""
         path, state = scope["path"], scope["state"]
         came: float = state.setdefault("arrived", monotonic())  # when its first byte did, where the server says so
-        service, identity, status, seat = self._service, state["request_id"], 500, None
+        face = self.faces.of(headers)
+        service, identity, status, seat = face.service, state["request_id"], 500, None
         stages: dict[str, float] = {}
         state[_TASK] = asyncio.current_task()
         service.in_flight += 1
@@ -152,13 +140,13 @@ class App(FastAPI):
                 if path not in _INFER and (names := _ANY_INFER.fullmatch(path)):
                     refuse_unknown(**names.groupdict())
                 budget_ms = read_budget(headers, self._most_ms)
-                seat = self._admission.admit(headers, came, budget_ms, state["caller"])
-                head, body = await self._answer(scope, headers, came, budget_ms, receive, seat, stages)
+                seat = face.admission.admit(headers, came, budget_ms, state["caller"])
+                head, body = await self._answer(face, scope, headers, came, budget_ms, receive, seat, stages)
                 status = 200
             except Exception as caught:
                 error = caught if isinstance(caught, DDNNError) else error_of_ours(caught, identity)
                 service.trail.refused(error.code, caller(scope))
-                wait, status = self._admission.retry_after(), error.status
+                wait, status = face.admission.retry_after(), error.status
                 head, body = refusal(error, tier=service.tier, request=identity, retry_after=wait)
             start = perf_counter()
             head = [*head, (b"x-request-id", identity.encode())]
@@ -174,11 +162,9 @@ class App(FastAPI):
             if seat:
                 seat.leave()
             service.in_flight -= 1
-            if status not in self._counted:
-                self._counted[status] = service.metrics.requests.labels(str(status))
-            self._counted[status].inc()
+            face.count(status)
             took = (now := monotonic()) - came
-            self._seconds.observe(took)
+            face.seconds.observe(took)
             if status == 200:
                 service.metrics.latest.append((now, took))
 
@@ -188,6 +174,7 @@ class App(FastAPI):
 
     async def _answer(
         self,
+        face: Face,
         scope: Scope,
         headers: Mapping[bytes, bytes],
         came: float,
@@ -197,9 +184,9 @@ class App(FastAPI):
         stages: dict[str, float],
     ) -> tuple[Head, bytes]:
         # `perf_counter` has its own zero: what was before this line is known by the clock that noted the arrival.
-        first, service, state = perf_counter() - (monotonic() - came), self._service, scope["state"]
+        first, service, state = perf_counter() - (monotonic() - came), face.service, scope["state"]
         allowed_ms = service.settings.deadline_ms if budget_ms is None else budget_ms
-        body = await self._body(state, headers, came + allowed_ms / 1000, seat.counted(receive))
+        body = await self._body(face.limits, state, headers, came + allowed_ms / 1000, seat.counted(receive))
         received = perf_counter()
         seat.unpacked(len(body))
         seat.sit()
@@ -209,10 +196,10 @@ class App(FastAPI):
                 raise BadInput(f"the body is a picture; this {service.tier} takes {', '.join(service.input_names)}")
             request = picture_request(body, scope["query_string"], headers)
         else:
-            request = decode_request(body, None if length is None else length.decode("latin-1"), self._limits)
+            request = decode_request(body, None if length is None else length.decode("latin-1"), face.limits)
         seat.rows(max((array.shape[0] for array in request.inputs.values() if array.ndim), default=0))
         if request.outputs:
-            request.refuse_unknown_outputs(self._outputs)
+            request.refuse_unknown_outputs(face.outputs)
         options = read_options(
             request,
             headers,
@@ -220,8 +207,8 @@ class App(FastAPI):
             budget_ms=budget_ms,
             default_ms=service.settings.deadline_ms,
             most_ms=self._most_ms,
-            bundle=self._bundle,
-            exits=self._exits,
+            bundle=face.bundle,
+            exits=face.exits,
             request_id=state["request_id"],
             peer=state.get("peer"),
             caller=state["caller"],
@@ -232,7 +219,7 @@ class App(FastAPI):
             raise DeadlineExceeded("the deadline had passed before there was anything to answer with")
         untraced: AbstractContextManager[list[Answer]] = nullcontext([])
         with self._traces.request(options, request, first) if self._traces else untraced as traced:
-            answers = await service.infer(request, options)
+            answers = await self.faces.infer(face, request, options)
             traced += answers
         answered = perf_counter()
         if options.late:
@@ -254,9 +241,14 @@ class App(FastAPI):
         return head if block else [*head, (b"server-timing", timing)], content
 
     async def _body(
-        self, state: Mapping[str, Any], headers: Mapping[bytes, bytes], deadline: float, receive: Receive
+        self,
+        limits: Limits,
+        state: Mapping[str, Any],
+        headers: Mapping[bytes, bytes],
+        deadline: float,
+        receive: Receive,
     ) -> bytes:
-        limit = self._limits.body_bytes if _HEADER_LENGTH in headers else self._limits.json_bytes
+        limit = limits.body_bytes if _HEADER_LENGTH in headers else limits.json_bytes
         if state.get("whole"):  # it is there, and needs no timer
             return await read_body(receive, headers, limit)
         try:

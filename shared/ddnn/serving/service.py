@@ -3,173 +3,30 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import httpx
 import orjson
 
 import ddnn
-from ddnn.bundle import Bundle
-from ddnn.errors import BadConfig
-from ddnn.extensions import refuse_unlisted
-from ddnn.golden import check_sections, section_inputs
-from ddnn.identity import Identity, Peer
+from ddnn.identity import Peer
 from ddnn.policy import Policy
-from ddnn.runtime import Section, with_threads
 from ddnn.serving.admission import LoopLag, Queue
-from ddnn.serving.audits import Audits
-from ddnn.serving.budget import Accounts, account_names
+from ddnn.serving.budget import Accounts
 from ddnn.serving.collector import Collector
-from ddnn.serving.control import Follower, PolicyControl, PolicyFile
-from ddnn.serving.engine import Engine, Step
-from ddnn.serving.ledger import Ledger
-from ddnn.serving.memory import REQUESTS, within_memory
-from ddnn.serving.metrics import CIRCUIT, Metrics
-from ddnn.serving.offload import Offload
+from ddnn.serving.control import Follower
+from ddnn.serving.engine import Engine
+from ddnn.serving.memory import REQUESTS
 from ddnn.serving.openapi import MODEL, VERSION
+from ddnn.serving.parts import Parts
 from ddnn.serving.pictures import Decoder, in_text
 from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
 from ddnn.serving.room.below import Below
 from ddnn.serving.room.reporter import Reporter
-from ddnn.serving.upward import make_uplink
-from ddnn.settings import Settings
-from ddnn.signing import TrustedKeys
-from ddnn.trail import Trail
-from ddnn.types import Answer, Array, Exit, Tier
-from ddnn.uplink import Uplink
+from ddnn.types import Answer, Array, Tier
 from ddnn.wire import InferRequest, Parameters, encode_request
 
-__all__ = ["Parts", "Service", "load_parts", "open_bundle"]
-
-_SELF_TEST_EVENTS = 16
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What every tier is made of."""
-
-    tier: Tier
-    bundle: Bundle
-    settings: Settings
-    sections: Mapping[str, Section]  #: by role: `section`, and `local` at an edge
-    metrics: Metrics
-    control: PolicyControl
-    uplink: Uplink | None  #: to the tier above, where there is one
-    identity: Identity | None  #: where tiers are known by their certificates
-    trail: Trail
-
-    @property
-    def classes(self) -> int:
-        return len(self.bundle.manifest.classes)
-
-    @property
-    def devices(self) -> int:
-        return len(self.bundle.topology.devices)
-
-    def engine(
-        self,
-        *,
-        above: Exit | None = None,
-        offload: Offload | None = None,
-        audits: Audits | None = None,
-        ledger: Ledger | None = None,
-    ) -> Engine:
-        topology, settings = self.bundle.topology, self.settings
-        specs = topology.sections_of(self.tier, settings.index)
-        return Engine(
-            [Step.of(spec, self.sections[spec.role], topology) for spec in specs],
-            self.metrics,
-            above=above,
-            offload=offload,
-            audits=audits,
-            ledger=ledger,
-            most=settings.max_section_batch,
-            delay_s=settings.max_delay_ms / 1000,
-        )
-
-    def audits(self) -> Audits:
-        topology, most = self.bundle.topology, self.settings.max_background
-        return Audits(self.tier, topology, self.control, self.metrics, most, upward=self.uplink is not None)
-
-    def accounts(self) -> Accounts:
-        """Those of the escalation budget, of which each edge has an equal part."""
-        return Accounts.of(self.tier, self.bundle.topology, self.settings.index, self.control, self.metrics)
-
-    def ledger(self, highest: Exit, *, devices: int, edge: int = 0) -> Ledger | None:
-        """Decisions at the exits up to this one, over so many devices; none where no section decides."""
-        exits = [exit for exit in self.bundle.topology.exits if exit.rank <= highest.rank]
-        events = self.settings.ledger_events
-        return Ledger(events, devices=devices, classes=self.classes, exits=exits, edge=edge) if self.sections else None
-
-
-def open_bundle(settings: Settings) -> Bundle:
-    """The tier's bundle; raise `BadBundle`, also where keys are trusted and none of them signed it."""
-    return Bundle.open(settings.bundle, _trusted(settings))
-
-
-def _trusted(settings: Settings) -> TrustedKeys | None:
-    return TrustedKeys.read(settings.trusted_keys) if settings.trusted_keys else None
-
-
-def load_parts(
-    tier: Tier,
-    settings: Settings,
-    bundle: Bundle,
-    places: int,
-    joined: Iterable[int] = (),
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> Parts:
-    """Load and self-test the sections of one of `places` services, over `joined`; raise `BadBundle` or `BadConfig`.
-
-    `transport` replaces the network on the way up, for a fleet within one process.
-    """
-    if settings.index >= places:
-        raise BadConfig(
-            f"DDNN_INDEX is {settings.index}; the bundle {bundle.manifest.name} has {places} {tier} section(s),"
-            f" so expected 0 to {places - 1}"
-        )
-    if bundle.part not in (None, (tier, settings.index)):
-        found = "-".join(map(str, bundle.part or ()))
-        raise BadConfig(
-            f"{bundle.path} is the slice of {found}; expected that of {tier}-{settings.index}, or the whole"
-        )
-    refuse_unlisted(bundle.topology.codecs, settings.extensions)
-    identity = Identity(settings.identity, tier, settings.index) if settings.identity else None
-    uplink = make_uplink(tier, settings, bundle, transport, identity)
-    metrics = Metrics(bundle.topology.exits, tuple(joined), account_names(tier, bundle.topology, settings.index))
-    metrics.build.labels(ddnn.__version__, tier, bundle.fingerprint[:12]).set(1)
-    trail = Trail(settings.audit_dir and settings.audit_dir / f"audit-{tier}-{settings.index}.jsonl", str(tier))
-    metrics.trail_dropped.set_function(lambda: trail.dropped)
-    if identity:
-        metrics.certificate.set_function(lambda: identity.expires)
-    if uplink:
-        metrics.circuit.set_function(lambda: CIRCUIT[uplink.circuit])
-    control = PolicyControl(
-        bundle.policy,
-        classes=len(bundle.manifest.classes),
-        devices=len(bundle.topology.devices),
-        file=PolicyFile(settings.state_dir, f"{tier}-{settings.index}"),
-        changed=metrics.show_policy,
-        extensions=settings.extensions,
-        trusted=_trusted(settings),
-    )
-    sections = _load_sections(tier, settings, bundle)
-    return Parts(tier, bundle, within_memory(settings), sections, metrics, control, uplink, identity, trail)
-
-
-def _load_sections(tier: Tier, settings: Settings, bundle: Bundle) -> dict[str, Section]:
-    files = bundle.sections(tier, settings.index)
-    sections = {role: Section(file, settings.threads or 1) for role, file in files.items()}
-    check_sections(bundle, tier, settings.index, sections, _SELF_TEST_EVENTS)
-    if settings.threads is not None or not sections:
-        return sections
-    inputs = section_inputs(bundle, tier, settings.index)
-    return {
-        role: with_threads(section, {name: rows[:_SELF_TEST_EVENTS] for name, rows in inputs[role].items()})
-        for role, section in sections.items()
-    }
+__all__ = ["Service"]
 
 
 class Service(ABC):
@@ -212,19 +69,8 @@ class Service(ABC):
         self.request_example: dict[str, Any] = orjson.loads(body)
         self.below = Below.of(self.tier, self.bundle.topology, self.settings) if self.child else None
         self.reporter = Reporter(self)
-        self.follower: Follower | None = None
-        if parts.uplink:
-            above, every_s = self.settings.upstream, self.settings.policy_poll_s
-            report = self.reporter
-            self.follower = Follower(
-                parts.uplink,
-                above,
-                parts.control,
-                parts.trail,
-                every_s=every_s,
-                headers=report.named,
-                heard=report.heard,
-            )
+        self.follower = self.make_follower()
+        self.beside: Service | None = None  #: of another bundle, while two are served
         self.lag = LoopLag()
         self.started = time.monotonic()
         self.in_flight = 0  # inference requests being worked on
@@ -234,6 +80,14 @@ class Service(ABC):
     @abstractmethod
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Answer a request, a row an event; raise `DDNNError`."""
+
+    def make_follower(self) -> Follower | None:
+        """What follows the policy of the tier above, where there is one."""
+        if not self.uplink:
+            return None
+        above, every_s, report = self.settings.upstream, self.settings.policy_poll_s, self.reporter
+        told = {"headers": report.named, "heard": report.heard}
+        return Follower(self.uplink, above, self.control, self.trail, every_s=every_s, **told)  # type: ignore[arg-type]
 
     @property
     def policy(self) -> Policy:
@@ -266,13 +120,21 @@ class Service(ABC):
     @draining.setter
     def draining(self, draining: bool) -> None:
         self.engine.draining = draining
+        if self.beside:
+            self.beside.engine.draining = draining
 
     @property
     def idle(self) -> bool:
         """Whether nothing is being worked on; events that wait for contributions are."""
-        return self.in_flight == 0 and not (self.collector and self.collector.pending)
+        return all(
+            each.in_flight == 0 and not (each.collector and each.collector.pending)
+            for each in (self, self.beside)
+            if each
+        )
 
     def give_up(self) -> None:
+        if self.beside:
+            self.beside.give_up()
         if self.collector:
             self.collector.give_up()
         self.engine.give_up()
@@ -303,6 +165,14 @@ class Service(ABC):
             await self.follower.stop()
         if self.identity:
             await self.identity.stop()
+        if self.beside:
+            await self.beside.retire()
+        await self.retire()
+        self.trail.note("stop", "system")
+        await asyncio.to_thread(self.trail.close)
+
+    async def retire(self) -> None:
+        """Work on nothing any more."""
         if self.collector:
             self.collector.close()
         await self.engine.close()
@@ -310,8 +180,6 @@ class Service(ABC):
             self.decoder.close()
         if self.uplink:
             await self.uplink.aclose()
-        self.trail.note("stop", "system")
-        await asyncio.to_thread(self.trail.close)
 
     def _note_start(self) -> None:
         """What was loaded, on whose word."""
@@ -329,8 +197,9 @@ class Service(ABC):
     async def _identity_changed(self) -> None:
         assert self.identity is not None
         self.trail.note("identity", "system", **self.identity.document())
-        if self.uplink:
-            await self.uplink.renew()
+        for each in (self, self.beside):
+            if each and each.uplink:
+                await each.uplink.renew()
 
     def metadata(self) -> dict[str, Any]:
         return {

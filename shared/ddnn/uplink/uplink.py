@@ -156,6 +156,7 @@ class Uplink:
         seconds: float,
         method: str = "GET",
         body: bytes = b"",
+        most: int = _MOST_LOOKED_AT,
     ) -> Received:
         """Ask `path` of an address, once, beside all events; raise `NoReply`. The circuits hear nothing of it."""
         url = url.rstrip("/")
@@ -167,7 +168,7 @@ class Uplink:
                     headers={**self._headers, **headers},
                     body=body,
                     connect_s=seconds,
-                    most=_MOST_LOOKED_AT,
+                    most=most,
                 )
         except TimeoutError:
             raise NoReply("timeout", f"{url} gave no answer within {seconds:g} s") from None

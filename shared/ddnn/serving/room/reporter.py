@@ -73,8 +73,12 @@ class Reporter:
         self.watched = False  #: whether somebody looks, as the tier above says
         self.trial: TrialTold | None = None
         self.named: Final = {TIER_HEADER: f"{service.tier}/{service.settings.index}"}  #: headers of its questions
+        self.listen()
+
+    def listen(self) -> None:
+        """Note what the service's engine answers from now on; of a bundle that took another's place, too."""
         if self._tells_events or self._shows:
-            service.engine.told = self.note
+            self._service.engine.told = self.note
 
     def note(self, event: Event, answer: Answer) -> None:
         """Keep an answer until it is told; of a device that shows views, the view too."""

@@ -1,0 +1,36 @@
+"""Answered events, kept for a while for repeats and for who comes late."""
+
+import asyncio
+from collections import OrderedDict
+
+from ddnn.serving.event import Event, State
+
+__all__ = ["Held"]
+
+
+class Held(OrderedDict[bytes, Event]):
+    """By event id, the oldest first."""
+
+    def __init__(self, hold_s: float) -> None:
+        super().__init__()
+        self._hold_s = hold_s
+
+    def keep(self, id: bytes, event: Event) -> None:
+        """Hold an event instead of an earlier one with that id."""
+        event.hold()
+        if earlier := self.pop(id, None):
+            earlier.to(State.GONE)
+        self[id] = event
+
+    def forget_old(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self and now - next(iter(self.values())).held_since > self._hold_s:
+            self._forget_oldest()
+
+    def shrink(self, most: int) -> None:
+        """Hold so many at most."""
+        while len(self) > max(0, most):
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self.popitem(last=False)[1].to(State.GONE)

@@ -1,0 +1,72 @@
+"""What the old and the new bundle did at the edge while both were served, and whether the new one may stay."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
+
+from ddnn.errors import BadInput
+from ddnn.serving.service import Service
+
+__all__ = ["Figures", "fault"]
+
+_ENOUGH: Final = 20  #: events, or audits, of which a share says something
+_DEGRADED: Final = 0.05  #: as much larger may the share of degraded answers be
+_SLOWER: Final = 1.5  #: so many times as long may the new one take at p95 …
+_SLOWER_S: Final = 0.02  #: … and this much longer at any rate
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one bundle at one tier."""
+
+    answered: int = 0
+    degraded: int = 0
+    p95_s: float = 0.0
+    """Of the latest requests; 0 without any."""
+    audited: int = 0
+    differ_low: float = 0.0
+    """Share of audited answers that the cloud gave otherwise: 95 % interval of the worst exit."""
+    differ_high: float = 1.0
+
+    @classmethod
+    def of(cls, service: Service, since: "Figures | None" = None) -> Self:
+        """Those of a service, counts `since` those that it had then."""
+        counts, degraded = service.metrics.exit_counts(service.bundle.topology.exits)
+        times = sorted(took for _, took in service.metrics.latest)
+        audits = service.engine.audits
+        exits: dict[str, Any] = (audits.document().get("exits") or {}) if audits else {}
+        seen = [each for each in exits.values() if each.get("audited")]
+        return cls(
+            sum(counts.values()) - (since.answered if since else 0),
+            degraded - (since.degraded if since else 0),
+            times[int(0.95 * len(times))] if times else 0.0,
+            sum(each["audited"] for each in seen),
+            max((each["disagreement"]["low"] for each in seen), default=0.0),
+            max((each["disagreement"]["high"] for each in seen), default=1.0),
+        )
+
+    def text(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """What `text` wrote; raise `BadInput`."""
+        try:
+            document = json.loads(text[:1000])
+            return cls(**{name: type(value)(document[name]) for name, value in asdict(cls()).items()})
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadInput("the figures of a rollout are no JSON object of numbers") from error
+
+
+def fault(old: Figures, new: Figures) -> str:
+    """Why the new bundle is worse than the old one, as a sentence; empty while it is not known to be."""
+    if new.answered >= _ENOUGH:
+        before, after = (each.degraded / max(1, each.answered) for each in (old, new))
+        if after > before + _DEGRADED:
+            return f"{after:.0%} of its answers were degraded, {before:.0%} of the old one's"
+        if old.p95_s and new.p95_s > max(_SLOWER * old.p95_s, old.p95_s + _SLOWER_S):
+            return f"it took {new.p95_s * 1000:.0f} ms at p95, the old one {old.p95_s * 1000:.0f} ms"
+    if new.audited >= _ENOUGH and old.audited >= _ENOUGH and new.differ_low > old.differ_high:
+        share = f"{new.differ_low:.0%} at least of its audited answers differ from the cloud's"
+        return f"{share}, {old.differ_high:.0%} at most of the old one's"
+    return ""

@@ -1,0 +1,104 @@
+"""`/v2/rollout`: the plan for the tiers below, the files of its bundle, and what an admin may do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from ddnn.errors import BadInput, Conflict
+from ddnn.seal import Frozen, first_problem
+from ddnn.serving.http import caller, read_body
+from ddnn.serving.openapi import errors
+from ddnn.serving.policy_routes import authorise, authorise_reading
+from ddnn.serving.rollout.plan import PLAN_PATH, Plan
+from ddnn.serving.rollout.rollout import Rollout
+from ddnn.serving.room.report import TIER_HEADER
+from ddnn.serving.service import Service
+
+__all__ = ["make_rollout_routes"]
+
+_MOST_ASKED = 10_000  #: bytes of a request that begins one
+
+
+class _Asked(Frozen):
+    """What an admin asks for."""
+
+    bundle: str
+    share: float = 0.1
+    events: int = 100
+
+
+def make_rollout_routes(service: Service, rollout: Rollout) -> APIRouter:
+    """Routes over one tier's rollout."""
+    routes = APIRouter(tags=["rollout"])
+
+    @routes.get(PLAN_PATH, responses=errors(401))
+    async def plan(request: Request) -> Response:
+        """What is rolled out, how far it is, and what the tier has."""
+        authorise_reading(service, request)
+        header, peer = request.headers.get(TIER_HEADER), request.scope.get("state", {}).get("peer")
+        named = not service.identity or (service.knows(peer) and header == f"{peer.name.tier}/{peer.name.index}")
+        if header and service.below and named and (child := service.below.heard(header)) is not None:
+            rollout.heard(child, request.headers)
+        return _json({"plan": rollout.plan.model_dump(mode="json"), **rollout.document()})
+
+    @routes.get(f"{PLAN_PATH}/bundles/{{bundle}}/{{name}}", responses=errors(401, 404, 413))
+    async def read(request: Request, bundle: str, name: str) -> Response:
+        """One file of a bundle that this tier holds for those below it."""
+        authorise_reading(service, request)
+        if rollout.store is None:
+            raise Conflict(rollout.problem)
+        return Response(rollout.store.get(bundle, name), media_type="application/octet-stream")
+
+    @routes.put(f"{PLAN_PATH}/bundles/{{bundle}}/{{name}}", responses=errors(401, 403, 409, 413))
+    async def write(request: Request, bundle: str, name: str) -> Response:
+        """Give the cloud a file of a bundle, the manifest first."""
+        store = _admin(request)
+        body = await read_body(request.receive, dict(request.headers.raw), store.most(bundle, name))
+        store.put(bundle, name, body)
+        return _json({"bundle": bundle, "file": name, "bytes": len(body)})
+
+    @routes.post(PLAN_PATH, responses=errors(401, 403, 409))
+    async def begin(request: Request) -> Response:
+        """Roll out a bundle whose files are here: pulled and proved by all tiers, a share of the events first."""
+        _admin(request)
+        body = await read_body(request.receive, dict(request.headers.raw), _MOST_ASKED)
+        try:
+            asked = _Asked.model_validate_json(body)
+            return _did(request, rollout.begin(asked.bundle, asked.share, asked.events))
+        except ValidationError as error:
+            raise BadInput(f"rollout: {first_problem(error, 'the request')}") from error
+
+    @routes.post(f"{PLAN_PATH}/abort", responses=errors(401, 403, 409))
+    async def abort(request: Request) -> Response:
+        """Take back what is being rolled out."""
+        _admin(request)
+        return _did(request, rollout.end("an admin ended it"))
+
+    @routes.post(f"{PLAN_PATH}/back", responses=errors(401, 403, 409))
+    async def back(request: Request) -> Response:
+        """Roll out what was served before."""
+        _admin(request)
+        return _did(request, rollout.back())
+
+    def _admin(request: Request) -> Any:
+        authorise(service.settings, request.headers.get("authorization"))
+        if service.uplink:
+            above = ", ".join(service.settings.upstream)
+            raise Conflict(f"this {service.tier} follows the rollout of {above}; begin it there")
+        if rollout.store is None:
+            raise Conflict(rollout.problem)
+        return rollout.store
+
+    def _did(request: Request, plan: Plan) -> Response:
+        service.trail.note("rollout", f"admin {caller(request.scope)}", stage=plan.stage, bundle=plan.bundle)
+        return _json({"plan": plan.model_dump(mode="json"), **rollout.document()})
+
+    return routes
+
+
+def _json(document: Mapping[str, Any]) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")
