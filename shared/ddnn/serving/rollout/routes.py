@@ -35,7 +35,6 @@ def make_rollout_routes(service: Service, rollout: Rollout) -> APIRouter:
     """Routes over one tier's rollout."""
     routes = APIRouter(tags=["rollout"])
 
-    @routes.get(PLAN_PATH, responses=errors(401))
     async def plan(request: Request) -> Response:
         """What is rolled out, how far it is, and what the tier has."""
         authorise_reading(service, request)
@@ -45,7 +44,6 @@ def make_rollout_routes(service: Service, rollout: Rollout) -> APIRouter:
             rollout.heard(child, request.headers)
         return _json({"plan": rollout.plan.model_dump(mode="json"), **rollout.document()})
 
-    @routes.get(f"{PLAN_PATH}/bundles/{{bundle}}/{{name}}", responses=errors(401, 404, 413))
     async def read(request: Request, bundle: str, name: str) -> Response:
         """One file of a bundle that this tier holds for those below it."""
         authorise_reading(service, request)
@@ -53,7 +51,12 @@ def make_rollout_routes(service: Service, rollout: Rollout) -> APIRouter:
             raise Conflict(rollout.problem)
         return Response(rollout.store.get(bundle, name), media_type="application/octet-stream")
 
-    @routes.put(f"{PLAN_PATH}/bundles/{{bundle}}/{{name}}", responses=errors(401, 403, 409, 413))
+    file_path = f"{PLAN_PATH}/bundles/{{bundle}}/{{name}}"
+    for path, endpoint, codes in ((PLAN_PATH, plan, (401,)), (file_path, read, (401, 404, 409, 413))):
+        routes.add_api_route(path, endpoint, methods=["GET"], responses=errors(*codes))
+        routes.add_api_route(path, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
+
+    @routes.put(file_path, responses=errors(401, 403, 409, 413))
     async def write(request: Request, bundle: str, name: str) -> Response:
         """Give the cloud a file of a bundle, the manifest first."""
         store = _admin(request)
