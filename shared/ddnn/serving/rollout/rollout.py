@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import random
 import threading
@@ -42,6 +43,7 @@ FIGURES_HEADER: Final = "x-ddnn-figures"
 _SEAL: Final = "checksum"
 _PATIENCE_S: Final = 2.0
 _NICE: Final = 10
+_AWAY_S: Final = 10.0  #: a child that was silent for so long is not waited for; what it misses then, it misses
 _APART_S: Final = 3.0  #: tiers that share a machine do not prove a bundle all at the same time
 _FILE_S: Final = 120.0  #: for one file
 _LINGERS_S: Final = 30.0  #: so long events that began in the old bundle find it, once the new one serves
@@ -314,8 +316,9 @@ class Rollout:
     def _below(self) -> dict[int, str]:
         """The children that were heard of lately, and what they are ready with."""
         below = self._service.below
-        alive = below.alive() if below else {}
-        return {n: self._heard.get(n, (0.0, ""))[1] for n, lives in alive.items() if lives}
+        alive, since = below.alive() if below else {}, time.monotonic() - _AWAY_S
+        told = {child: self._heard.get(child, (-math.inf, "")) for child in alive}
+        return {child: bundle for child, (at, bundle) in told.items() if alive[child] or at > since}
 
     def _compared(self) -> tuple[Figures, Figures] | None:
         other = self._pair.other
