@@ -203,6 +203,13 @@ def test_it_fits_and_axe_finds_no_serious_fault(
     assert (shade < 100) == dark
 
 
+def test_the_api_page_needs_no_internet(browser: Browser, fleet: LocalFleet) -> None:
+    browser.open(f"{fleet.cloud_url}/docs")
+    browser.until(lambda: len(browser.all(".opblock")) > 8)
+    assert "/v2/models/{model}/infer" in browser.text(".opblock-summary-path").replace("\u200b", "")
+    assert browser.said() == []
+
+
 def test_a_threshold_moves_by_the_keyboard(browser: Browser, room: str, sensors: Sensors) -> None:
     browser.open(room)
     browser.until(lambda: is_live(browser) and browser.all("#threshold-edge"))

@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 import ddnn
 from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge, Unavailable
+from ddnn.serving.api_page import make_api_page
 from ddnn.serving.http import App, caller, error_of_ours, read_body, refusal, refuse_unknown
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
 from ddnn.serving.openapi import MODEL, MOST_OF_INDEX, REPOSITORY, VERSION, ModelName, errors, infer, ready_alone
@@ -55,10 +56,11 @@ def make_app(service: Service, make: Make) -> FastAPI:
         _log.info("%s %d drained", service.tier, service.settings.index)
 
     text = "One tier of a distributed neural network, by the Open Inference Protocol v2."
-    app = App(service, title=f"ddnn {service.tier}", version=ddnn.__version__, description=text, lifespan=lifespan)
+    given = {"version": ddnn.__version__, "description": text, "docs_url": None, "redoc_url": None}
+    app = App(service, title=f"ddnn {service.tier}", lifespan=lifespan, **given)
     rollout = app.state.rollout = Rollout(service, app.faces, make)
     routers = [_protocol(service), _own(service), make_policy_routes(service), make_report_routes(service)]
-    routers.append(make_rollout_routes(service, rollout))
+    routers += [make_rollout_routes(service, rollout), make_api_page(app.title)]
     room = None
     if service.tier is Tier.CLOUD and service.settings.room:
         room, trials = open_room(service)

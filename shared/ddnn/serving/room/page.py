@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ddnn.errors import NotFound
 from ddnn.pages import render
 
-__all__ = ["HEADERS", "asset", "page"]
+__all__ = ["HEADERS", "asset", "etag_of", "page"]
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -30,10 +30,15 @@ _FILES: Final = frozenset(
 )
 
 
+def etag_of(content: bytes) -> str:
+    """The entity tag of a file."""
+    return f'"{hashlib.sha256(content).hexdigest()[:24]}"'
+
+
 @cache
 def _read(name: str) -> tuple[bytes, str]:
     content = files("ddnn").joinpath("templates", "room", name).read_bytes()
-    return content, f'"{hashlib.sha256(content).hexdigest()[:24]}"'
+    return content, etag_of(content)
 
 
 def page(**facts: Any) -> Response:
