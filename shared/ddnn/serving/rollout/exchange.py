@@ -39,6 +39,7 @@ class Pair:
         """Serve another bundle too, for requests that name it, and at a device for a share of the events."""
         self.service.beside, self._faces.other = other, Face(other)
         other.draining = self.service.draining
+        other.engine.told = self.service.engine.told  # the control room shows the events of both
         self._know_each_other()
         if self.service.tier is Tier.DEVICE:
             self._faces.ask = self._ask
