@@ -95,3 +95,20 @@ def test_a_quick_section_keeps_its_one_thread_and_a_slow_one_gets_more_only_if_i
     assert np.allclose(wide.run(**inputs)["scores"], section.run(**inputs)["scores"], atol=1e-6)
     monkeypatch.setattr(runtime, "cpu_quota", lambda: 1)
     assert with_threads(section, inputs) is section
+
+
+def test_large_inputs_go_through_part_by_part_to_the_same_end(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = Section(tiny_bundle.sections(Tier.EDGE)["section"], threads=1)
+    device = tiny_bundle.topology.features(Tier.DEVICE)
+    assert device is not None
+    chance = np.random.default_rng(0)
+    inputs = {
+        "features": chance.integers(0, 2, (7, 6, device.values)).astype(np.uint8),
+        "present": chance.random((7, 6)) < 0.7,
+    }
+    whole = section.run(**inputs)
+    monkeypatch.setattr(runtime, "_MOST_NUMBERS", 2 * 6 * (device.values + 1))
+    for name, found in section.run(**inputs).items():
+        np.testing.assert_allclose(found, whole[name], atol=1e-6)

@@ -54,7 +54,9 @@ def _named(path: Path | None) -> Path | None:
 
 BundleArgument = Annotated[
     Path | None,
-    Argument(metavar="BUNDLE", callback=_named, help="A bundle, or the name of a shipped one: `mnist5k`, the default."),
+    Argument(
+        metavar="BUNDLE", callback=_named, help="A bundle, or a shipped one's name: `mnist5k`, the default, `grocery6`."
+    ),
 ]
 BundleFolder = Annotated[Path, Argument(metavar="BUNDLE", help="Folder of a bundle.")]
 Data = Annotated[
@@ -89,10 +91,10 @@ Json = Annotated[bool, Option("--json", help="Print one JSON document on stdout,
 
 
 def open_bundle(path: Path | None) -> "Bundle":
-    """The bundle in `path`, by default the one that ships with the package."""
+    """The bundle in `path`, or the shipped one of that name; by default the digits, which ship with the package."""
     from ddnn.bundle import Bundle, shipped_bundle
 
-    return Bundle.open(path or shipped_bundle())
+    return Bundle.open(_named(path) or shipped_bundle())
 
 
 def tier_addresses(given: Sequence[str] | None, base_port: int, bundle: Path | None = None) -> Mapping[str, str]:
