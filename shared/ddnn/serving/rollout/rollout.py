@@ -43,6 +43,7 @@ FIGURES_HEADER: Final = "x-ddnn-figures"
 _SEAL: Final = "checksum"
 _PATIENCE_S: Final = 2.0
 _NICE: Final = 10
+_CHANCE: Final = random.Random()  #: of its own: what else in this process draws, draws what it would
 _AWAY_S: Final = 10.0  #: a child that was silent for so long is not waited for; what it misses then, it misses
 _APART_S: Final = 3.0  #: tiers that share a machine do not prove a bundle all at the same time
 _FILE_S: Final = 120.0  #: for one file
@@ -194,7 +195,7 @@ class Rollout:
                 self._note(str(error))
             except Exception:  # whatever it was, the next look may do better
                 _log.exception("the rollout could not go on")
-            await asyncio.sleep(self._service.settings.policy_poll_s * random.uniform(0.75, 1.25))
+            await asyncio.sleep(self._service.settings.policy_poll_s * _CHANCE.uniform(0.75, 1.25))
 
     async def _follow(self) -> None:
         service, headers = self._service, {TIER_HEADER: f"{self._service.tier}/{self._service.settings.index}"}
@@ -249,7 +250,7 @@ class Rollout:
         if self._beside:
             self._part()
         self.store.keep({bundle, self._serving})
-        await asyncio.sleep(random.uniform(0, _APART_S))
+        await asyncio.sleep(_CHANCE.uniform(0, _APART_S))
         await asyncio.to_thread(self._deposit)
         await self._pull(bundle)
         service = self._service
