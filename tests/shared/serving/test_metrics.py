@@ -35,6 +35,7 @@ NAMES = {
     "ddnn_deadline_exceeded_total",
     "ddnn_fusion_contributors",
     "ddnn_fusion_missing_total",
+    "ddnn_report_bytes_total",
     "ddnn_fusion_late_total",
     "ddnn_fusion_lateness_seconds",
     "ddnn_audits_total",
