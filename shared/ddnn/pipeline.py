@@ -262,6 +262,7 @@ def tune_bundle(
     offload: str | None = None,
     criterion: str | None = None,
     live: bool = False,
+    wait_ms: float | None = None,
     seed: int = 0,
     write: bool = False,
     report: Path | None = None,
@@ -277,6 +278,7 @@ def tune_bundle(
         offload: `staged` or `eager`; by default the policy's own.
         criterion: One by name, or `auto` for the one that compares best; by default the policy's own.
         live: Whether each number of live devices gets thresholds of its own; needs events.
+        wait_ms: How long a collector waits for late devices; by default the policy's own.
         seed: Where chance plays.
         write: Whether the policy is written into the bundle, when nothing is left that could be refused.
         report: Folder for `tune.json` and `tune.html`.
@@ -320,9 +322,10 @@ def tune_bundle(
     else:
         scores = {"validation": data.split("validation")} | {n: s for n, s in data.splits.items() if n == "test"}
     samples = {split: Sample(each, cost, bundle.manifest.classes) for split, each in scores.items()}
+    waits = {} if wait_ms is None else {"wait_ms": wait_ms}
     tuned = tune_policy(
         samples,
-        bundle.policy,
+        bundle.policy.model_copy(update=waits),
         aim or Objective(),
         offload=offload,  # type: ignore[arg-type]  # checked above
         criterion=criterion,

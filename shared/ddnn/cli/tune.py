@@ -63,6 +63,10 @@ def tune(
     offload: Annotated[str | None, Option(help="`staged` or `eager`; by default as the policy has it.")] = None,
     criterion: Criterion = None,
     live: Live = False,
+    fleet: Annotated[
+        list[str] | None,
+        Option(metavar="URL", help="A running edge, asked what wait late devices need; again."),
+    ] = None,
     risk: Risk = None,
     confidence: Annotated[float | None, Option(help="How sure a promise by --risk is; 0.95 by default.")] = None,
     unlabelled: Unlabelled = False,
@@ -100,6 +104,7 @@ def tune(
     division = grid, group_by, test_groups
     events = _recorded(opened, data, *division) or load_events(opened, data, *division, seed)
     wishes: dict[str, Any] = {"offload": offload, "criterion": criterion, "live": live, "write": write, "report": out}
+    wishes["wait_ms"] = _needed_wait(fleet, opened.policy.wait_ms) if fleet else None
     try:
         with bars() as progress:
             tuned = tune_bundle(opened, events, aim, cost=model, seed=seed or 0, progress=progress, **wishes)
@@ -113,6 +118,21 @@ def tune(
         show(tuned.document, screen(), tuned.sentence)
         if out is not None:
             typer.echo(f"The report is {out / HTML_FILE}.")
+
+
+def _needed_wait(urls: list[str], wait_ms: float) -> float:
+    """The straggler timeout that keeps the devices which were late at these edges, at least the policy's own."""
+    from ddnn.fleet.addresses import parse_addresses
+    from ddnn.fleet.status import read_statuses
+
+    tiers = read_statuses(parse_addresses(urls))
+    for tier in tiers:
+        if tier.status is None:
+            raise BadInput(f"{tier.url}: {tier.problem}; expected a running edge")
+    needed = max([wait_ms, *(float(tier.part("late").get("keeps_ms", 0.0)) for tier in tiers)])
+    if needed > wait_ms:
+        note(f"wait_ms {wait_ms:g} becomes {needed:g}, which keeps the devices that were late")
+    return needed
 
 
 def _objective(
