@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Self
 
 from ddnn.errors import BadInput
-from ddnn.serving.room.report import Report, Reports, key
+from ddnn.serving.room.report import MOST_EVENTS, MOST_VIEWS, Report, Reports, key
 from ddnn.settings import Settings
 from ddnn.topology import Topology
 from ddnn.types import Tier
@@ -70,8 +70,12 @@ class Below:
         for report in reports.tiers:
             earlier = self._news.get(report.key)
             if earlier:  # what it told has not gone on yet
-                views = (*earlier.views, *report.views)[-len(report.views) or None :]
-                report = report.model_copy(update={"views": views if report.views else earlier.views})
+                kept = {
+                    "views": (*earlier.views, *report.views)[-MOST_VIEWS:],
+                    "events": (*earlier.events, *report.events)[-MOST_EVENTS:],
+                    "trial": report.trial or earlier.trial,
+                }
+                report = report.model_copy(update=kept)
             self._latest[report.key] = self._news[report.key] = report
             self.changed(report)
 
