@@ -27,7 +27,7 @@ PROJECT = "ddnn-compose-test"
 SERVICES = {"identity", "cloud", "edge", "sensors", *(f"device-{device}" for device in range(6))}
 DEVICES = [f"https://127.0.0.1:{8010 + device}" for device in range(6)]
 BASE_IMAGE = "python:3.13-slim"
-MOST_ADDED = 270_000_000
+MOST_ADDED = 290_000_000
 EVENTS = 48
 UNDECIDED = 8
 """Events asked with a threshold no exit is below: all of them go to the cloud."""

@@ -22,7 +22,7 @@ __all__ = ["AsyncFleet", "EventAnswer", "Fleet", "answer_event", "join", "joined
 class EventAnswer(Answer):
     """The one answer to an event: that of the device whose answer counts, and the answers of all.
 
-    Its `bytes_up` are those of all devices and tiers together.
+    Its `bytes_up` are those of all devices and tiers together; `late` is who took no part in it and is late by any.
     """
 
     event: str
@@ -239,6 +239,10 @@ def joined(event: str, answers: Sequence[Answer | None], errors: Mapping[int, DD
         device, error = min(failed.items())
         others = f", and {len(failed) - 1} more failed" if len(failed) > 1 else ""
         raise type(error)(f"no device answered event {event!r}: device {device}: {error}{others}") from error
+    assert best is not None  # it is one of those that counted
     shared = {part.name: getattr(best, part.name) for part in fields(Answer)}
-    shared["bytes_up"] = sum(answer.bytes_up for answer in answers if answer is not None)
+    given = [answer for answer in answers if answer is not None]
+    shared["bytes_up"] = sum(answer.bytes_up for answer in given)
+    # Who came late may have begun another event, with nobody left to miss: of all answers those are late that one says.
+    shared["late"] = tuple(sorted({n for answer in given for n in answer.late if not best.devices[n]}))
     return EventAnswer(**shared, event=event, answers=tuple(answers), errors=dict(errors))
