@@ -1,5 +1,6 @@
 """What carries a request to the tier above: aiohttp (httpx costs four times as much), or a test's httpx transport."""
 
+import socket
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
@@ -74,6 +75,23 @@ class Transport(ABC):
         """Connect anew from now on; a connection in use is closed when its request is answered."""
 
 
+class _Socket(socket.socket):
+    """A socket that is not closed when nobody holds it any more: the loop has it then, and closes it.
+
+    uvloop closes the descriptor of a connection whose TLS handshake failed, or was given up. Closed here too, when the
+    socket is collected, it would by then be another connection's, here or of a caller.
+    """
+
+    def __del__(self) -> None:
+        if self.fileno() >= 0:
+            self.detach()
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    return _Socket(family, kind, protocol)
+
+
 class OverAiohttp(Transport):
     """The network."""
 
@@ -126,6 +144,7 @@ class OverAiohttp(Transport):
         connector = aiohttp.TCPConnector(
             limit=self._connections,
             resolver=Resolver(),
+            socket_factory=_socket,
             keepalive_timeout=self._keepalive_s,
             ssl=self._trusted,
             ttl_dns_cache=_NAMES_S,
