@@ -255,8 +255,9 @@ class Rollout:
         await self._pull(bundle)
         service = self._service
         folder = self.store.path(bundle)
-        if service.tier is not Tier.CLOUD:
-            mark(folder, bundle, service.tier, service.settings.index)
+        mark(
+            folder, bundle, service.tier, service.settings.index
+        )  # the cloud's, too: it need not have all tiers' events
         self.store.open(bundle, service.control.trusted)
         with ThreadPoolExecutor(1, "proof") as thread:  # of its own, as it stays nice
             other = await asyncio.get_running_loop().run_in_executor(thread, self._prove, folder)
