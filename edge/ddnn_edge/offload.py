@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -69,6 +70,8 @@ class ToCloud(Offload):
                 continue
             if answer.label >= 0:
                 event.settle(answer)
+            elif answer.degraded_reason == "other_bundle":  # its devices begin it anew, in the one it began in
+                event.settle(replace(event.best, label=-1, degraded_reason="other_bundle"))
             else:
                 event.degrade(answer.degraded_reason or "bad_answer")
 

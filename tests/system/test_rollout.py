@@ -1,5 +1,6 @@
 """A new bundle in a running fleet that nobody notices, and what ends it: an admin, a fault, a proof that fails."""
 
+import io
 import json
 import os
 import shutil
@@ -12,15 +13,19 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.client import EventAnswer, Fleet, Options
 from ddnn.client.admin import Admin
 from ddnn.fleet.processes import LocalFleet
 from ddnn.fleet.rollout import begin
-from ddnn.fleet.status import read_statuses
+from ddnn.fleet.status import print_statuses, read_statuses
+from ddnn.parts import golden_parts
 from ddnn.policy import Allowance, Budget, Policy, Thresholds
+from networks import make_bundle
 from real_fleet import ADMIN
 
 PATIENCE_S = 120.0
@@ -28,14 +33,28 @@ HASTE = ("--share", "0.5", "--events", "10")
 WAIT_MS = 5000.0  #: on a busy machine, a device may take long
 
 
-def another(folder: Path, name: str, change: Callable[[Path, Policy], Policy] = lambda path, policy: policy) -> Bundle:
-    """The shipped bundle under another name, and so with another fingerprint."""
-    path = Path(shutil.copytree(shipped_bundle(), folder / name))
+def another(
+    folder: Path,
+    name: str,
+    change: Callable[[Path, Policy], Policy] = lambda path, policy: policy,
+    of: Path | None = None,
+    **differing: object,
+) -> Bundle:
+    """A bundle, the shipped one by default, under another name, and so with another fingerprint."""
+    path = Path(shutil.copytree(of or shipped_bundle(), folder / name))
     opened = Bundle.open(path)
     policy = change(path, opened.policy)
-    sealed = Bundle.seal(path, opened.manifest.model_copy(update={"name": name}))
+    sealed = Bundle.seal(path, opened.manifest.model_copy(update={"name": name, **differing}))
     policy.model_copy(update={"bundle": sealed.fingerprint}).write(path)
     return Bundle.open(path)
+
+
+def with_golden_parts(path: Path, policy: Policy) -> Policy:
+    """Golden events by tier, as bundles have them that are trained now."""
+    opened = Bundle.open(path)
+    for name, arrays in golden_parts(opened.topology, opened.golden).items():
+        np.savez(path / name, **arrays)  # type: ignore[arg-type]
+    return policy
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +86,7 @@ class Watching:
         self._options: Options = (
             {"deadline_ms": 20_000} if wait_ms is None else {"deadline_ms": 20_000, "wait_ms": wait_ms}
         )
-        self._golden = Bundle.open(shipped_bundle()).golden
+        self._golden = Bundle.open(fleet.bundle.path).golden
         self._client, self._name, self._over = Fleet(fleet.device_urls), name, Event()
         self.answers: list[EventAnswer] = []
         self.lost: list[Exception] = []
@@ -122,6 +141,13 @@ def stage(cloud: Admin) -> str:
     return str(cloud.rollout()["stage"])
 
 
+def said(fleet: LocalFleet) -> str:
+    """What `ddnn status` says."""
+    out = io.StringIO()
+    print_statuses(read_statuses({name: member.url for name, member in fleet.members.items()}), Console(file=out))
+    return out.getvalue()
+
+
 def whole(watching: Watching) -> None:
     """Nothing was lost, degraded, or fused without a device."""
     assert not watching.lost
@@ -132,7 +158,8 @@ def whole(watching: Watching) -> None:
 def test_nobody_notices_a_rollout_it_outlives_a_restart_and_can_be_taken_back(
     fleet: LocalFleet, cloud: Admin, tmp_path: Path
 ) -> None:
-    before, new = served(fleet)["cloud"], another(tmp_path, "second")
+    before, new = served(fleet)["cloud"], another(tmp_path, "second", with_golden_parts)
+    assert {"golden-device-0.npz", "golden-edge-0.npz"} <= new.manifest.files.keys()
     with Watching(fleet, "rollout") as watching:
         watching.more(10)
         done = subprocess.run(
@@ -153,6 +180,8 @@ def test_nobody_notices_a_rollout_it_outlives_a_restart_and_can_be_taken_back(
         document = json.loads(done.stdout)
         assert (document["stage"], document["bundle"], document["before"]) == ("serving", new.fingerprint, before)
         assert document["figures"]["new"]["answered"] >= 10
+        assert "goes to all tiers" in done.stderr  # where no terminal is, a line for each stage
+        assert document["problem"] == ""
         until(lambda: set(served(fleet).values()) == {new.fingerprint})
         watching.more(10)
         whole(watching)
@@ -224,12 +253,16 @@ def test_what_does_not_answer_its_golden_events_answers_no_event(
     begin(cloud, broken, share=1.0, events=10)
     until(lambda: "device-4.onnx" in plan_of(fleet, "device-4")["problem"])
     until(lambda: plan_of(fleet, "edge")["waits_for"] == [4])
+    until(lambda: "device-4: device-4.onnx" in cloud.rollout()["problem"])  # told where an admin looks
+    assert "it waits: device-4" in said(fleet)
     with Watching(fleet, "broken") as watching:
         watching.more(10)
     whole(watching)
     assert stage(cloud) == "spreading"
     cloud.administer("POST", "/v2/rollout/abort")
+    assert cloud.rollout()["problem"] == ""
     until(lambda: not any(beside(fleet).values()))
+    until(lambda: "rollout:" not in said(fleet))
     assert set(served(fleet).values()) == {before}
 
 
@@ -243,9 +276,31 @@ def test_only_an_admin_rolls_out_at_the_cloud_and_one_thing_at_a_time(
     ):
         with admin, pytest.raises(Exception, match=says):
             begin(admin, new)
+    other = another(tmp_path, "other classes", classes=tuple("ABCDEFGHIJ"))
+    with pytest.raises(Exception, match=r"has other classes than .*; expected the same"):
+        begin(cloud, other)
+    assert stage(cloud) != "spreading"
     begin(cloud, new, share=0.5, events=1_000_000)
     with pytest.raises(Exception, match="is being rolled out"):
         begin(cloud, new)
     cloud.administer("POST", "/v2/rollout/abort")
     with pytest.raises(Exception, match="nothing is being rolled out"):
         cloud.administer("POST", "/v2/rollout/abort")
+
+
+def test_several_edges_of_one_cloud_end_an_event_in_one_bundle(tmp_path: Path) -> None:
+    """Each edge joins its devices, the cloud the edges: where they are a poll apart, an event begins anew."""
+    old = make_bundle(tmp_path / "old", edges=[[0, 2, 4], [1, 3, 5]])
+    never = old.policy.at(Thresholds(local=0.0, edge=0.0))  # all events are the cloud's to join
+    never.write(old.path)
+    new = another(tmp_path, "new", of=old.path)
+    with LocalFleet(old.path, base_port=0, state=tmp_path / "state", env={"DDNN_ADMIN_TOKEN": ADMIN}) as fleet:
+        fleet.wait_until_ready(seconds=PATIENCE_S)
+        with Admin(fleet.cloud_url, admin_token=ADMIN, timeout_s=60) as cloud, Watching(fleet, "edges") as watching:
+            watching.more(5)
+            begin(cloud, new, share=0.5, events=10)
+            until(lambda: stage(cloud) == "serving")
+            assert cloud.rollout()["figures"]["new"]["answered"] >= 10
+            until(lambda: set(served(fleet).values()) == {new.fingerprint})
+            watching.more(10)
+        whole(watching)

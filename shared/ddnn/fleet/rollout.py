@@ -10,7 +10,7 @@ from ddnn.client.admin import Admin
 from ddnn.parts import files_of, tiers_of
 from ddnn.policy import POLICY_FILE
 
-__all__ = ["begin", "sentence", "wait"]
+__all__ = ["begin", "wait"]
 
 _EVERY_S: Final = 0.2
 _OVER: Final = ("serving", "returned", "none")
@@ -46,19 +46,3 @@ def wait(admin: Admin, seconds: float, seen: Callable[[dict[str, Any]], object])
         if document["stage"] in _OVER or time.monotonic() > until:
             return document
         time.sleep(_EVERY_S)
-
-
-def sentence(document: dict[str, Any]) -> str:
-    """How far a rollout is."""
-    stage, bundle, figures = document["stage"], str(document["bundle"])[:12], document.get("figures")
-    if stage == "none":
-        return f"bundle {document['serving'][:12]} is served; nothing was rolled out"
-    if stage == "spreading":
-        waits = f", waits for {len(document['waits_for'])} below" if document["waits_for"] else ""
-        return f"bundle {bundle} goes to all tiers, which prove it{waits}"
-    if stage == "canary":
-        done = figures["new"]["answered"] if figures else 0
-        return f"bundle {bundle} answers {document['share']:.0%} of the events: {done} of {document['events']}"
-    if stage == "returned":
-        return f"bundle {bundle} was taken back: {document['reason']}"
-    return f"bundle {bundle} is served; `ddnn rollout back` brings {str(document['before'])[:12]} again"

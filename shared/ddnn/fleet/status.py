@@ -19,7 +19,7 @@ from ddnn.formatting import NONE, percent, plain_table
 from ddnn.topology import Topology
 
 __all__ = ["NO_TIER", "TierStatus", "audit_line", "budget_lines", "check_served", "late_lines"]
-__all__ += ["outlier_lines", "print_statuses", "read_statuses", "running_addresses"]
+__all__ += ["outlier_lines", "print_statuses", "read_statuses", "rollout_line", "running_addresses"]
 
 NO_TIER: Final = "No tier answers. `ddnn up` starts a fleet."
 _TIMEOUT_S: Final = 3.0
@@ -130,6 +130,8 @@ def print_statuses(tiers: Sequence[TierStatus], console: Console) -> None:
     console.print(table)
     for network, names in _networks(tiers).items():
         console.print(f"\n{', '.join(names)}: {network}", soft_wrap=True, markup=False)
+    if line := rollout_line(tiers):
+        console.print(line, soft_wrap=True, markup=False)
     for tier in tiers:
         if line := audit_line(tier.part("audits")):
             console.print(f"{tier.name} {line}", soft_wrap=True)
@@ -146,6 +148,16 @@ def print_statuses(tiers: Sequence[TierStatus], console: Console) -> None:
             console.print(f"{tier.name} is refused: {refusal}", soft_wrap=True, markup=False)
     if not any(tier.listens for tier in tiers):
         console.print(NO_TIER, markup=False)
+
+
+def rollout_line(tiers: Sequence[TierStatus]) -> str | None:
+    """How far a rollout is, by the highest tier that answers; None where none is under way."""
+    ranks = {"cloud": 0, "edge": 1, "device": 2}
+    told = [tier for tier in tiers if tier.part("rollout")]
+    highest = min(told, key=lambda tier: ranks.get(str(tier.of("tier")), 3), default=None)
+    if highest is None or not (rollout := highest.part("rollout"))["open"]:
+        return None
+    return f"rollout: {rollout['says']}" + (f"; it waits: {rollout['problem']}" if rollout["problem"] else "")
 
 
 def audit_line(audits: Mapping[str, Any]) -> str | None:

@@ -69,8 +69,9 @@ class Collector:
         return len(self._held)
 
     def has(self, id: bytes) -> bool:
-        """Whether an event with this id waits, is worked on or is held here."""
-        return id in self._open or id in self._held
+        """Whether an event with this id waits, is worked on or is held here, and not to begin anew elsewhere."""
+        held = self._held.get(id)
+        return id in self._open or (held is not None and held.best.degraded_reason != "other_bundle")
 
     async def answer(self, parts: Sequence[tuple[bytes | None, Contribution]], options: RequestOptions) -> list[Answer]:
         """Take one child's contributions, answer a row each.

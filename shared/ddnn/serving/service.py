@@ -3,7 +3,7 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import orjson
@@ -71,6 +71,7 @@ class Service(ABC):
         self.reporter = Reporter(self)
         self.follower = self.make_follower()
         self.beside: Service | None = None  #: of another bundle, while two are served
+        self.rollout: Callable[[], dict[str, Any]] | None = None  #: what the status has of it
         self.lag = LoopLag()
         self.started = time.monotonic()
         self.in_flight = 0  # inference requests being worked on
@@ -232,6 +233,7 @@ class Service(ABC):
             "draining": self.draining,
             "bundle": {"name": manifest.name, "fingerprint": manifest.fingerprint},
             "policy": self._policy_status(),
+            "rollout": self.rollout and self.rollout(),
             "uplink": above,
             "identity": self.identity and self.identity.document(),
             "audit_trail": self.trail.document(),

@@ -15,10 +15,11 @@ from ddnn.serving.service import Service
 from ddnn.types import Answer, Tier
 from ddnn.wire import InferRequest
 
-__all__ = ["Pair", "refuse_unlike"]
+__all__ = ["Pair"]
 
-_STAYS: Final = frozenset({"reporter", "below", "lag", "started", "in_flight", "beside", "follower"})
+_STAYS: Final = frozenset({"reporter", "below", "lag", "started", "in_flight", "beside", "follower", "rollout"})
 """Attributes of a service that are the tier's, whatever bundle it serves."""
+_TURNS: Final = 2  #: the edge may say that an event began in the other bundle, and then a cloud that joins edges
 
 
 class Pair:
@@ -90,10 +91,14 @@ class Pair:
         first, second = self.service.bundle.fingerprint, other.bundle.fingerprint
         turns = [second if crc32(id) < share * 2**32 else first for id in ids.tolist()]
         answers = await self._each(turns, request, options)
-        again = [row for row, answer in enumerate(answers) if answer.degraded_reason == "other_bundle"]
-        if again:
-            turned = [first if turns[row] == second else second for row in again]
-            for row, answer in zip(again, await self._each(turned, _rows(request, again), options), strict=True):
+        for _ in range(_TURNS):
+            again = [row for row, answer in enumerate(answers) if answer.degraded_reason == "other_bundle"]
+            if not again:
+                break
+            for row in again:
+                turns[row] = first if turns[row] == second else second
+            turned = await self._each([turns[row] for row in again], _rows(request, again), options)
+            for row, answer in zip(again, turned, strict=True):
                 answers[row] = answer
         return answers
 
@@ -116,18 +121,3 @@ def _rows(request: InferRequest, rows: list[int]) -> InferRequest:
     if any(len(tensor) <= max(rows) for tensor in request.inputs.values()):
         raise BadInput("input tensors have unequal numbers of rows; expected one each for every event")
     return replace(request, inputs={name: tensor[rows] for name, tensor in request.inputs.items()})
-
-
-def refuse_unlike(old: Service, new: Service) -> None:
-    """Raise `BadInput` where callers, or tiers that have the old bundle yet, could not do with the new one."""
-    had, has = old.bundle, new.bundle
-    for what, before, after in (
-        ("classes", had.manifest.classes, has.manifest.classes),
-        ("devices", had.topology.devices, has.topology.devices),
-        ("edges", had.topology.edges, has.topology.edges),
-    ):
-        if before != after:
-            advice = "expected the same; another network needs a fleet that is started anew"
-            raise BadInput(f"the bundle {has.fingerprint[:12]} has other {what} than {had.fingerprint[:12]}; {advice}")
-    if len(has.topology.edges) > 1:
-        raise BadInput(f"the bundle has {len(has.topology.edges)} edges; only those of one edge are rolled out")

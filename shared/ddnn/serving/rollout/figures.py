@@ -1,13 +1,14 @@
 """What the old and the new bundle did at the edge while both were served, and whether the new one may stay."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
 from ddnn.errors import BadInput
 from ddnn.serving.service import Service
 
-__all__ = ["Figures", "fault"]
+__all__ = ["Figures", "fault", "together"]
 
 _ENOUGH: Final = 20  #: events, or audits, of which a share says something
 _DEGRADED: Final = 0.05  #: as much larger may the share of degraded answers be
@@ -75,3 +76,23 @@ def fault(old: Figures, new: Figures) -> str:
         share = f"{new.differ_low:.0%} at least of its audited answers differ from the cloud's"
         return f"{share}, {old.differ_high:.0%} at most of the old one's"
     return ""
+
+
+def together(seen: Collection[tuple[Figures, Figures]]) -> tuple[Figures, Figures] | None:
+    """Those of several tiers as one: counts in all, times and intervals of the worst; None without any."""
+    if not seen:
+        return None
+    old, new = (_together(some) for some in zip(*seen, strict=True))
+    return old, new
+
+
+def _together(some: Collection[Figures]) -> Figures:
+    return Figures(
+        sum(each.answered for each in some),
+        sum(each.degraded for each in some),
+        max(each.p50_s for each in some),
+        max(each.p95_s for each in some),
+        sum(each.audited for each in some),
+        max(each.differ_low for each in some),
+        max(each.differ_high for each in some),
+    )

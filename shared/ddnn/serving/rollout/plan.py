@@ -1,12 +1,13 @@
 """What is rolled out and how far it is: one document, made at the cloud and followed by every tier below."""
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from ddnn.seal import Frozen
 
-__all__ = ["NOTHING", "PLAN_PATH", "Plan", "Stage", "file_path"]
+__all__ = ["NOTHING", "PLAN_PATH", "Plan", "Stage", "file_path", "sentence"]
 
 PLAN_PATH: Final = "/v2/rollout"
 
@@ -58,3 +59,19 @@ NOTHING: Final = Plan()
 def file_path(bundle: str, name: str) -> str:
     """Where a tier serves a file of a bundle that it holds for those below."""
     return f"{PLAN_PATH}/bundles/{bundle}/{name}"
+
+
+def sentence(document: Mapping[str, Any]) -> str:
+    """How far a rollout is, by the document of `GET /v2/rollout`."""
+    stage, bundle, figures = document["stage"], str(document["bundle"])[:12], document.get("figures")
+    if stage == "none":
+        return f"bundle {document['serving'][:12]} is served; nothing was rolled out"
+    if stage == "spreading":
+        waits = f", waits for {len(document['waits_for'])} below" if document["waits_for"] else ""
+        return f"bundle {bundle} goes to all tiers, which prove it{waits}"
+    if stage == "canary":
+        done = figures["new"]["answered"] if figures else 0
+        return f"bundle {bundle} answers {document['share']:.0%} of the events: {done} of {document['events']}"
+    if stage == "returned":
+        return f"bundle {bundle} was taken back: {document['reason']}"
+    return f"bundle {bundle} is served; `ddnn rollout back` brings {str(document['before'])[:12]} again"

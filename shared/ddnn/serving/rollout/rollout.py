@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import os
 import random
 import threading
@@ -23,10 +22,12 @@ from ddnn.policy import POLICY_FILE
 from ddnn.seal import read_sealed, write_sealed
 from ddnn.serving.faces import Faces
 from ddnn.serving.parts import Parts
-from ddnn.serving.rollout.exchange import Pair, refuse_unlike
-from ddnn.serving.rollout.figures import Figures, fault
-from ddnn.serving.rollout.plan import NOTHING, PLAN_PATH, Plan, file_path
+from ddnn.serving.rollout.exchange import Pair
+from ddnn.serving.rollout.figures import Figures, fault, together
+from ddnn.serving.rollout.plan import NOTHING, PLAN_PATH, Plan, file_path, sentence
 from ddnn.serving.rollout.store import MOST_OF_A_FILE, Store
+from ddnn.serving.rollout.told import READY_HEADER, Told, figures_header, problem_header
+from ddnn.serving.rollout.unlike import refuse_unlike
 from ddnn.serving.room.report import TIER_HEADER
 from ddnn.serving.service import Service
 from ddnn.settings import Settings
@@ -35,16 +36,13 @@ from ddnn.types import Tier
 from ddnn.uplink import NoReply
 from ddnn.wire import decode_error
 
-__all__ = ["FIGURES_HEADER", "READY_HEADER", "Rollout", "kept"]
+__all__ = ["Rollout", "kept"]
 
 _log = logging.getLogger("ddnn")
-READY_HEADER: Final = "x-ddnn-ready"
-FIGURES_HEADER: Final = "x-ddnn-figures"
 _SEAL: Final = "checksum"
 _PATIENCE_S: Final = 2.0
 _NICE: Final = 10
 _CHANCE: Final = random.Random()  #: of its own: what else in this process draws, draws what it would
-_AWAY_S: Final = 10.0  #: a child that was silent for so long is not waited for; what it misses then, it misses
 _APART_S: Final = 3.0  #: tiers that share a machine do not prove a bundle all at the same time
 _FILE_S: Final = 120.0  #: for one file
 _LINGERS_S: Final = 30.0  #: so long events that began in the old bundle find it, once the new one serves
@@ -92,12 +90,11 @@ class Rollout:
         """`make` loads and proves the service of the bundle in a folder, beside what the tier has."""
         settings = service.settings
         self._service, self._make, self._pair = service, make, Pair(service, faces)
+        service.rollout = self.at_a_glance
         self._pair.share = lambda: self.plan.part if self._serving != self.plan.bundle else 0.0
         self._path, self.store = _file(settings, service.tier), _store(settings, service.tier)
         self.plan = _read(self._path)
-        self.problem = "" if self.store else "DDNN_STATE_DIR is not set: there is no room for another bundle"
-        self._heard: dict[int, tuple[float, str]] = {}  # of each child, when, and which bundle it is ready with
-        self._figures: tuple[Figures, Figures] | None = None  # as the edge tells them
+        self._problem, self._told = "", Told()
         self._baseline: Figures | None = None
         self._above = ""  # whom the plan came from
         self._since = 0.0  # when the present stage began, here
@@ -112,6 +109,11 @@ class Rollout:
     def _beside(self) -> str | None:
         other = self._pair.other
         return other.bundle.fingerprint if other else None
+
+    @property
+    def problem(self) -> str:
+        """Why a rollout that is under way cannot go on here, or below; empty while it can."""
+        return (self._problem or self._told.problem()) if self.plan.open else ""
 
     @property
     def ready(self) -> bool:
@@ -130,17 +132,11 @@ class Rollout:
 
     def begin(self, bundle: str, share: float, events: int) -> Plan:
         """Roll out a bundle that is in the store; raise `Conflict` or `BadInput`."""
-        if self.store is None:
-            raise Conflict(self.problem)
-        if self.plan.open:
-            raise Conflict(
-                f"the bundle {str(self.plan.bundle)[:12]} is being rolled out; `ddnn rollout abort` ends that"
-            )
-        if bundle == self._serving:
-            raise Conflict(f"the bundle {bundle[:12]} is served already")
-        self.store.keep({bundle, self._serving, self.plan.before})
-        opened = self.store.open(bundle, self._service.control.trusted)
-        if missing := self.store.missing(bundle, tiers_of(opened.topology)):
+        store = self._free_for(bundle)
+        store.keep({bundle, self._serving, self.plan.before})
+        opened = store.open(bundle, self._service.control.trusted)
+        refuse_unlike(self._service.bundle.manifest, opened.manifest)
+        if missing := store.missing(bundle, tiers_of(opened.topology)):
             raise BadInput(f"{missing[0]} of the bundle {bundle[:12]} is not here; expected it before this")
         wanted = {"bundle": bundle, "before": self._serving, "share": share, "events": events}
         return self._go(Plan.model_validate({**self.plan.next("spreading").model_dump(), **wanted}))
@@ -157,12 +153,42 @@ class Rollout:
             raise Conflict("nothing was rolled out that could be taken back")
         return self.begin(self.plan.before, 1.0, 0)
 
+    def take(self, bundle: str, name: str, content: bytes) -> None:
+        """Keep a file of a bundle that is to be rolled out; what could not be, is refused with its manifest."""
+        store = self._free_for(bundle)
+        store.put(bundle, name, content)
+        if name == MANIFEST_FILE:
+            store.keep({bundle, self._serving, self.plan.before})
+            try:
+                refuse_unlike(self._service.bundle.manifest, store.manifest(bundle))
+            except BadInput:
+                store.forget(bundle)
+                raise
+
+    def room_for(self, bundle: str, name: str) -> int:
+        """Bytes that a file may have which an admin gives; raise `Conflict` or `BadInput`."""
+        return self._free_for(bundle).most(bundle, name)
+
+    def opened_store(self) -> Store:
+        """Where files are kept; raise `Conflict` where there is no room for any."""
+        if self.store is None:
+            raise Conflict("DDNN_STATE_DIR is not set: there is no room for another bundle")
+        return self.store
+
+    def _free_for(self, bundle: str) -> Store:
+        """The store, where this bundle can be rolled out now; raise `Conflict`."""
+        store = self.opened_store()
+        if self.plan.open:
+            raise Conflict(
+                f"the bundle {str(self.plan.bundle)[:12]} is being rolled out; `ddnn rollout abort` ends that"
+            )
+        if bundle == self._serving:
+            raise Conflict(f"the bundle {bundle[:12]} is served already")
+        return store
+
     def heard(self, child: int, headers: Mapping[str, str]) -> None:
-        """A child asked for the plan, and told what it has and, an edge, what it saw."""
-        self._heard[child] = time.monotonic(), headers.get(READY_HEADER, "")
-        if told := headers.get(FIGURES_HEADER):
-            old, _, new = told.partition(";")
-            self._figures = Figures.read(old), Figures.read(new)
+        """A child asked for the plan, and told what it has, what is wrong and, an edge, what it saw."""
+        self._told.heard(child, headers)
 
     def document(self) -> dict[str, Any]:
         """As the status has it."""
@@ -179,6 +205,12 @@ class Rollout:
             "problem": self.problem,
         }
 
+    def at_a_glance(self) -> dict[str, Any]:
+        """What the status of the tier has of it."""
+        document = self.document()
+        named = {name: document[name] for name in ("stage", "bundle", "before", "waits_for", "problem")}
+        return {**named, "open": self.plan.open, "says": sentence(document)}
+
     async def step(self) -> None:
         """Ask above, do what the plan says, and at the cloud see how it goes."""
         if self._service.uplink:
@@ -191,6 +223,7 @@ class Rollout:
         while True:
             try:
                 await self.step()
+                self._note("")
             except (DDNNError, OSError) as error:
                 self._note(str(error))
             except Exception:  # whatever it was, the next look may do better
@@ -198,11 +231,13 @@ class Rollout:
             await asyncio.sleep(self._service.settings.policy_poll_s * _CHANCE.uniform(0.75, 1.25))
 
     async def _follow(self) -> None:
-        service, headers = self._service, {TIER_HEADER: f"{self._service.tier}/{self._service.settings.index}"}
+        service, index = self._service, self._service.settings.index
+        headers = {TIER_HEADER: f"{service.tier}/{index}"}
         if self.ready:
             headers[READY_HEADER] = str(self.plan.bundle)
+        headers |= problem_header(f"{service.tier}-{index}: {self._problem}" if self._problem else self.problem)
         if (compared := self._compared()) and service.tier is Tier.EDGE:
-            headers[FIGURES_HEADER] = f"{compared[0].text()};{compared[1].text()}"
+            headers |= figures_header(*compared)
         for url in service.settings.upstream:
             try:
                 reply = await self._look(url, PLAN_PATH, headers)
@@ -245,26 +280,23 @@ class Rollout:
         task.add_done_callback(self._parting.discard)
 
     async def _join(self, bundle: str) -> None:
-        if self.store is None:
-            raise Conflict(self.problem)
+        store = self.opened_store()
         if self._beside:
             self._part()
-        self.store.keep({bundle, self._serving})
+        store.keep({bundle, self._serving})
         await asyncio.sleep(_CHANCE.uniform(0, _APART_S))
         await asyncio.to_thread(self._deposit)
         await self._pull(bundle)
         service = self._service
-        folder = self.store.path(bundle)
+        folder = store.path(bundle)
         mark(
             folder, bundle, service.tier, service.settings.index
         )  # the cloud's, too: it need not have all tiers' events
-        self.store.open(bundle, service.control.trusted)
+        refuse_unlike(service.bundle.manifest, store.open(bundle, service.control.trusted).manifest)
         with ThreadPoolExecutor(1, "proof") as thread:  # of its own, as it stays nice
             other = await asyncio.get_running_loop().run_in_executor(thread, self._prove, folder)
-        refuse_unlike(service, other)
         self._baseline = Figures.of(service)
         self._pair.join(other)
-        self.problem = ""
         _log.info("bundle %s is here beside %s, and answers its golden events", bundle[:12], self._serving[:12])
 
     def _prove(self, folder: Path) -> Service:
@@ -318,14 +350,12 @@ class Rollout:
     def _below(self) -> dict[int, str]:
         """The children that were heard of lately, and what they are ready with."""
         below = self._service.below
-        alive, since = below.alive() if below else {}, time.monotonic() - _AWAY_S
-        told = {child: self._heard.get(child, (-math.inf, "")) for child in alive}
-        return {child: bundle for child, (at, bundle) in told.items() if alive[child] or at > since}
+        return self._told.ready(below.alive()) if below else {}
 
     def _compared(self) -> tuple[Figures, Figures] | None:
         other = self._pair.other
         if self._service.tier is Tier.CLOUD:
-            return self._figures
+            return together(self._told.figures.values())
         if other is None or self._baseline is None or self._serving == self.plan.bundle:
             return None
         return Figures.of(self._service, self._baseline), Figures.of(other)
@@ -333,14 +363,13 @@ class Rollout:
     def _judge(self) -> None:
         """At the cloud: on with it when all have it, and when it has done as well as the old one; else back."""
         if self.plan.stage == "spreading" and self.ready:
-            self._figures = None
+            self._told.forget_figures()
             self._go(self.plan.next("canary" if self.plan.events else "serving"))
-        elif self.plan.stage == "canary" and self._figures:
-            old, new = self._figures
-            if why := fault(old, new):
+        elif self.plan.stage == "canary" and (compared := self._compared()):
+            if why := next(filter(None, (fault(*seen) for seen in self._told.figures.values())), ""):
                 self._service.trail.note("rollout returned", "system", bundle=self.plan.bundle, why=why)
                 self._go(self.plan.next("returned", why))
-            elif new.answered >= self.plan.events and self.ready:
+            elif compared[1].answered >= self.plan.events and self.ready:
                 self._go(self.plan.next("serving"))
 
     def _go(self, plan: Plan) -> Plan:
@@ -352,6 +381,6 @@ class Rollout:
         return plan
 
     def _note(self, problem: str) -> None:
-        if problem != self.problem:
+        if problem and problem != self._problem:
             _log.info("the rollout waits here: %s", problem)
-        self.problem = problem
+        self._problem = problem

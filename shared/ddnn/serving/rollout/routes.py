@@ -47,9 +47,7 @@ def make_rollout_routes(service: Service, rollout: Rollout) -> APIRouter:
     async def read(request: Request, bundle: str, name: str) -> Response:
         """One file of a bundle that this tier holds for those below it."""
         authorise_reading(service, request)
-        if rollout.store is None:
-            raise Conflict(rollout.problem)
-        return Response(rollout.store.get(bundle, name), media_type="application/octet-stream")
+        return Response(rollout.opened_store().get(bundle, name), media_type="application/octet-stream")
 
     # Files are for tiers and for `ddnn rollout`: the page leaves them out.
     file_path = f"{PLAN_PATH}/bundles/{{bundle}}/{{name}}"
@@ -60,9 +58,9 @@ def make_rollout_routes(service: Service, rollout: Rollout) -> APIRouter:
     @routes.put(file_path, include_in_schema=False)
     async def write(request: Request, bundle: str, name: str) -> Response:
         """Give the cloud a file of a bundle, the manifest first."""
-        store = _admin(request)
-        body = await read_body(request.receive, dict(request.headers.raw), store.most(bundle, name))
-        store.put(bundle, name, body)
+        _admin(request)
+        body = await read_body(request.receive, dict(request.headers.raw), rollout.room_for(bundle, name))
+        rollout.take(bundle, name, body)
         return _json({"bundle": bundle, "file": name, "bytes": len(body)})
 
     @routes.post(PLAN_PATH, responses=errors(401, 403, 409))
@@ -88,14 +86,12 @@ def make_rollout_routes(service: Service, rollout: Rollout) -> APIRouter:
         _admin(request)
         return _did(request, rollout.back())
 
-    def _admin(request: Request) -> Any:
+    def _admin(request: Request) -> None:
         authorise(service.settings, request.headers.get("authorization"))
         if service.uplink:
             above = ", ".join(service.settings.upstream)
             raise Conflict(f"this {service.tier} follows the rollout of {above}; begin it there")
-        if rollout.store is None:
-            raise Conflict(rollout.problem)
-        return rollout.store
+        rollout.opened_store()
 
     def _did(request: Request, plan: Plan) -> Response:
         service.trail.note("rollout", f"admin {caller(request.scope)}", stage=plan.stage, bundle=plan.bundle)

@@ -45,7 +45,7 @@ class Store:
         """Bytes that a file may have; raise `BadInput` for one that is not of the bundle."""
         if name in _SEALED:
             return _MOST_SEALED
-        entry = self._manifest(bundle).files.get(name)
+        entry = self.manifest(bundle).files.get(name)
         if entry is None:
             raise BadInput(f"{name[:60]!r} is no file of the bundle {bundle[:12]}")
         if entry.bytes > MOST_OF_A_FILE:
@@ -57,7 +57,7 @@ class Store:
         folder, most = self.path(bundle), self.most(bundle, name)
         if len(content) > most:
             raise BadInput(f"{name} has {len(content)} bytes; expected at most {most}")
-        if name not in _SEALED and hashlib.sha256(content).hexdigest() != self._manifest(bundle).files[name].sha256:
+        if name not in _SEALED and hashlib.sha256(content).hexdigest() != self.manifest(bundle).files[name].sha256:
             raise BadInput(f"{name} does not match the SHA-256 in {MANIFEST_FILE} of {bundle[:12]}")
         new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ class Store:
         if name == MANIFEST_FILE:
             self._manifests.pop(bundle, None)
             try:
-                self._manifest(bundle)
+                self.manifest(bundle)
             except BadBundle:
                 if new:
                     shutil.rmtree(folder)
@@ -86,7 +86,7 @@ class Store:
         folder = self.path(bundle)
         if not (folder / MANIFEST_FILE).exists():
             return [MANIFEST_FILE]
-        manifest = self._manifest(bundle)
+        manifest = self.manifest(bundle)
         needed = {name: None for tier in tiers for name in files_of(manifest.topology, *tier, manifest.files)}
         if (size := sum(manifest.files[name].bytes for name in needed)) > _MOST_BYTES:
             raise TooLarge(f"the bundle {bundle[:12]} has {size} bytes for this tier; expected at most {_MOST_BYTES}")
@@ -110,7 +110,8 @@ class Store:
                 if _FINGERPRINT.fullmatch(folder.name) and folder.name not in bundles:
                     self.forget(folder.name)
 
-    def _manifest(self, bundle: str) -> Manifest:
+    def manifest(self, bundle: str) -> Manifest:
+        """That of a bundle which is here; raise `BadInput` or `BadBundle`."""
         if bundle in self._manifests:
             return self._manifests[bundle]
         folder = self.path(bundle)

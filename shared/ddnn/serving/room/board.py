@@ -176,11 +176,15 @@ class Board:
 
     def snapshot(self) -> dict[str, Any]:
         """All of it but the events, as the page takes it."""
-        manifest = self._bundle.manifest
+        manifest, cloud = self._bundle.manifest, self._reports.get(key(Tier.CLOUD, 0))
+        bundle = {"name": manifest.name, "fingerprint": manifest.fingerprint[:12]}
+        if cloud and cloud[1].bundle:  # another one may have taken its place
+            bundle = {"name": cloud[1].bundle, "fingerprint": cloud[1].fingerprint}
         budget = {f"{name} {w}": a.model_dump() for name, (_, r) in self._reports.items() for w, a in r.budget.items()}
         return {
             "at": round(self.wall(), 3),
-            "bundle": {"name": manifest.name, "fingerprint": manifest.fingerprint[:12]},
+            "bundle": bundle,
+            "rollout": cloud[1].rollout if cloud else "",
             "tiers": [self._tier(name) for name in self.keys],
             "figures": self.figures(),
             "audits": self.audited(),

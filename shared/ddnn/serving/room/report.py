@@ -22,6 +22,8 @@ TRIAL_HEADER: Final = "x-ddnn-trial"  #: likewise: a policy is to be tried, the 
 TRIAL_PATH: Final = "/v2/reports/trial"  #: where it is
 MOST_EVENTS: Final = 32  #: that one report has
 MOST_VIEWS: Final = 8
+MOST_NAME: Final = 200
+MOST_SAID: Final = 600
 MOST_REPORT: Final = 512 << 10  #: bytes of all that is told at once, unpacked
 _MOST_TIERS: Final = 257
 
@@ -126,6 +128,9 @@ class Report(_Told):
     viewed: _Count = 0  #: the number of the last view
     late: dict[int, _Share] = Field(default={}, max_length=256)  #: of devices, the share that came too late
     trial: TrialTold | None = None
+    bundle: str = Field(default="", max_length=MOST_NAME)  #: the name of what it serves; without a name, its own tier's
+    fingerprint: _Word = ""
+    rollout: str = Field(default="", max_length=MOST_SAID)  #: how far one is that is under way, as a sentence
 
     @property
     def key(self) -> str:

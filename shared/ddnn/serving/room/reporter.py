@@ -18,6 +18,8 @@ from ddnn.serving.control import read_document
 from ddnn.serving.event import Event
 from ddnn.serving.room.report import (
     MOST_EVENTS,
+    MOST_NAME,
+    MOST_SAID,
     MOST_VIEWS,
     REPORTS_PATH,
     TIER_HEADER,
@@ -136,6 +138,9 @@ class Reporter:
             viewed=self._viewed,
             late=_late(status["late"]),
             trial=self.trial,
+            bundle=service.bundle.manifest.name[:MOST_NAME],
+            fingerprint=service.bundle.fingerprint[:12],
+            rollout=_said(status["rollout"]),
         )
 
     def _event(self, noted: _Noted, now: float) -> EventTold:
@@ -217,14 +222,22 @@ class Reporter:
         circuit = service.uplink.circuit if service.uplink else None
         alive = service.below.alive() if service.below else None
         alarms = service.accounts and [*service.accounts.alarms()]
-        requests = service.metrics.request_count()
-        return requests, circuit, service.policy.version, service.draining, alive, alarms
+        rollout = _said(service.rollout()) if service.rollout else ""
+        now = service.policy.version, service.bundle.fingerprint, rollout
+        return service.metrics.request_count(), circuit, now, service.draining, alive, alarms
 
 
 def _late(document: dict[str, Any] | None) -> dict[int, float]:
     """Of each device, what share of its latest contributions came too late, out of the `late` of a status."""
     children = document["children"] if document else ()
     return {device: row["late"] / row["of"] for row in children for device in row["devices"]}
+
+
+def _said(rollout: dict[str, Any] | None) -> str:
+    """How far a rollout is, and why it waits; empty while none is under way."""
+    if not rollout or not rollout["open"]:
+        return ""
+    return f"{rollout['says']}{rollout['problem'] and '; it waits: '}{rollout['problem']}"[:MOST_SAID]
 
 
 def _text(id: bytes | None) -> str:

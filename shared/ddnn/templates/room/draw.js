@@ -135,6 +135,7 @@ export function notices(state, lost, by_cloud) {
   if (lost) found.push(["bad", by_cloud
     ? "The cloud, which serves this page, does not answer. Below it the fleet answers on by itself; what is shown is what was last heard."
     : "The program that serves this page does not answer; what is shown is what was last heard."]);
+  if (state.rollout && tiers.some((tier) => tier.tier === "cloud" && tier.state === "alive")) found.push(["", `A rollout is under way: ${state.rollout}.`]);
   for (const tier of tiers) {
     const name = title(tier, tiers);
     if (tier.state === "gone" && tier.tier === "cloud") found.push(["bad", "The cloud is gone. Events that no exit below it is sure of are answered there all the same, marked degraded."]);

@@ -9,7 +9,11 @@ let policy = null, etag = null, version = null, timer = 0, latest = 0, points = 
 export async function follow_policy(of, recorded, all_exits) {
   exits = all_exits;
   at("recorded").textContent = recorded ? `on the last ${number(recorded)} decisions` : "no decisions are recorded yet";
-  if (of === version || of == null) return;
+  if (of == null) {
+    if (!inputs().length) say("The thresholds are the cloud's to say, which does not answer now; they are here when it does.");
+    return;
+  }
+  if (of === version) return;
   version = of;
   try {
     const found = await ask("GET", "v2/policy");

@@ -10,6 +10,9 @@ let fleet = null, state = null, lost = false;
 
 function draw() {
   if (!state) return;
+  document.querySelector("h1").textContent = state.bundle.name;
+  document.title = `${state.bundle.name} · control room`;
+  document.getElementById("bundle").textContent = state.bundle.fingerprint;
   topology(state.tiers);
   if (fleet.demo) switches(state);
   tiles(state, fleet.exits);
