@@ -294,7 +294,8 @@ def test_several_edges_of_one_cloud_end_an_event_in_one_bundle(tmp_path: Path) -
     never = old.policy.at(Thresholds(local=0.0, edge=0.0))  # all events are the cloud's to join
     never.write(old.path)
     new = another(tmp_path, "new", of=old.path)
-    with LocalFleet(old.path, base_port=0, state=tmp_path / "state", env={"DDNN_ADMIN_TOKEN": ADMIN}) as fleet:
+    env = {"DDNN_ADMIN_TOKEN": ADMIN, "DDNN_POLICY_POLL_S": "2"}  # long enough that many events begin apart
+    with LocalFleet(old.path, base_port=0, state=tmp_path / "state", env=env) as fleet:
         fleet.wait_until_ready(seconds=PATIENCE_S)
         with Admin(fleet.cloud_url, admin_token=ADMIN, timeout_s=60) as cloud, Watching(fleet, "edges") as watching:
             watching.more(5)
