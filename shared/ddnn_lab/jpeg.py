@@ -18,7 +18,16 @@ from ddnn.errors import BadData, BadInput
 from ddnn.evaluation import decide, record
 from ddnn.types import Array, Ints
 
-__all__ = ["QUALITIES", "Jpeg", "jpeg_views", "lowest_quality", "side_by_side", "taken_apart"]
+__all__ = [
+    "QUALITIES",
+    "Jpeg",
+    "fitted_bytes",
+    "jpeg_views",
+    "lowest_quality",
+    "scan_bytes",
+    "side_by_side",
+    "taken_apart",
+]
 
 QUALITIES: Final = tuple(range(5, 96, 5))
 
@@ -55,21 +64,21 @@ def jpeg_views(data: Dataset, quality: int) -> Jpeg:
         rows, decoded = np.flatnonzero(data.present[:, device]), view.copy()
         files = codec.pack(view[rows])
         decoded[rows] = codec.unpack(files, view.shape[1:])
-        fitted = [_fitted_bytes(view[row], quality) for row in rows]
+        fitted = [fitted_bytes(view[row], quality) for row in rows]
         whole[rows, device] = np.minimum([len(file) for file in files], fitted)
-        scan[rows, device] = [_scan_bytes(file) for file in files]
+        scan[rows, device] = [scan_bytes(file) for file in files]
         views.append(decoded)
     return Jpeg(replace(data, views=tuple(views)), whole, scan)
 
 
-def _fitted_bytes(view: Array, quality: int) -> int:
+def fitted_bytes(view: Array, quality: int) -> int:
     """Length of the file of a view (C, H, W) with code tables fitted to it."""
     file, picture = BytesIO(), Image.fromarray(view[0] if len(view) == 1 else np.moveaxis(view, 0, 2))
     picture.save(file, "JPEG", quality=quality, optimize=True)
     return len(file.getvalue())
 
 
-def _scan_bytes(file: bytes) -> int:
+def scan_bytes(file: bytes) -> int:
     """Length of what follows the start-of-scan header of a baseline JPEG, without the end marker (ITU-T T.81, B.1)."""
     place = 2
     while True:

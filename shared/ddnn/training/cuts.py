@@ -6,7 +6,8 @@ Legend: N events, M views, C channels, c of a bottleneck.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -43,7 +44,7 @@ def fit_cuts(network: DDNN, data: Dataset, config: TrainingConfig, seed: int) ->
         return
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(np.int64)]
     network.eval()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _channels_last(network):
         torch.manual_seed(seed)
         events = _seen(network, data, rows)
         devices *= len(events.views) // len(devices)
@@ -85,11 +86,22 @@ def still(network: DDNN, data: Dataset, config: TrainingConfig) -> tuple[Dataset
     cloud = network.cloud if isinstance(network.cloud, OfViews) else None
     told = cloud.pool.numbers if cloud and cloud.still else 0
     numbers = pieces[0].pool.numbers + math.prod(uppers[0].shape) + told
-    if whole and not (cloud and not cloud.still) and values * numbers <= ROOM:
-        return _made(network, data, learnt), "above"
-    if not cloud and values * math.prod(pieces[0].shape) <= ROOM:
-        return _seen(network, data, learnt), "device"
+    with _channels_last(network):
+        if whole and not (cloud and not cloud.still) and values * numbers <= ROOM:
+            return _made(network, data, learnt), "above"
+        if not cloud and values * math.prod(pieces[0].shape) <= ROOM:
+            return _seen(network, data, learnt), "device"
     return data, None
+
+
+@contextmanager
+def _channels_last(network: DDNN) -> Iterator[None]:
+    """Keep weights of convolutions with their channels last, and what they give with them: half the time on a CPU."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 class _Link(NamedTuple):

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from ddnn.formatting import percent
 from ddnn.plot_style import COLOURS, name, panels
 from ddnn_lab.plots import fit, line, save
+from ddnn_lab.plots.photographs import pictures, site
 
 __all__ = ["PLOTS", "write_plots"]
 
@@ -204,5 +205,7 @@ PLOTS: Final[dict[str, Callable[[Document], Figure | None]]] = {
     "thresholds": _thresholds,
     "reliability": _reliability,
     "filters": _filters,
+    "site": site,
+    "pictures": pictures,
 }
 """Every plot of the parts of a study, by the name of its file."""

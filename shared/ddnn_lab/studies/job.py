@@ -12,6 +12,8 @@ import numpy as np
 
 from ddnn import __version__
 from ddnn.data import Dataset, load
+from ddnn.data.photographs import Photographs, parse_size
+from ddnn.errors import BadConfig
 from ddnn.seal import write_atomically
 from ddnn.training import Config
 from ddnn_lab.studies.measures import MEASURES
@@ -33,6 +35,7 @@ class DataSplit:
     test_groups: tuple[str, ...]
     seed: int
     events: int | None  #: at most so many of them
+    size: str | None = None  #: of the views that photographs become
 
     def load(self) -> Dataset:
         """Load and split; the last one is kept, as several runs in a row want the same."""
@@ -41,8 +44,11 @@ class DataSplit:
 
 @lru_cache(maxsize=1)
 def _load(split: DataSplit) -> Dataset:
-    groups = split.test_groups or None
-    data = load(split.name, grid=split.grid, group_by=split.group_by, test_groups=groups, seed=split.seed)
+    groups, photographs = split.test_groups or None, Photographs(parse_size(split.size)) if split.size else None
+    wanted: dict[str, Any] = {"grid": split.grid, "group_by": split.group_by, "test_groups": groups}
+    data = load(split.name, **wanted, seed=split.seed, photographs=photographs)
+    if photographs and data.picture is None:
+        raise BadConfig(f"size is {split.size!r}, but {split.name} is no folder or table of photographs")
     if split.events is None or len(data) <= split.events:
         return data
     # The first events of a fixed draw, so that splits and classes keep their shares.
@@ -63,6 +69,7 @@ class Job:
     measures: tuple[str, ...]  #: what is to be measured of it
     drop: float = 0.005  #: how far below the best exit's the tuned accuracy may be, on validation
     qualities: tuple[int, ...] = ()  #: JPEG qualities of the measure `jpeg`
+    pictures: tuple[tuple[str, int, int], ...] = ()  #: kinds of the measure `pictures`: format, size, quality
     seen: tuple[int, ...] = ()  #: without a config: the devices whose views the classifiers see; none named: all
 
     @property
@@ -74,6 +81,8 @@ class Job:
     def fingerprint(self) -> str:
         """SHA-256 over what decides the outcome; neither where the data lie nor what is measured."""
         split = {key: value for key, value in vars(self.split).items() if key != "name"}
+        if self.split.size is None:
+            del split["size"]  # what runs that are kept were made without
         document: dict[str, Any] = {
             "config": self.config.model_dump(mode="json") if self.config else None,
             "data": self.data,
@@ -105,7 +114,8 @@ def united(jobs: Iterable[Job]) -> list[Job]:
         first = runs.setdefault(job.fingerprint, job)
         if first is not job:
             measures = tuple(dict.fromkeys((*first.measures, *job.measures)))
-            runs[job.fingerprint] = replace(first, measures=measures, qualities=first.qualities or job.qualities)
+            qualities, pictures = first.qualities or job.qualities, first.pictures or job.pictures
+            runs[job.fingerprint] = replace(first, measures=measures, qualities=qualities, pictures=pictures)
     return list(runs.values())
 
 

@@ -3,14 +3,14 @@
 Legend: N events, D devices, K classes. Shares and accuracies are in 0..1, bytes per event.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from ddnn.data.summary import near_duplicates
-from ddnn.evaluation import NOBODY, Decisions, Scores, decide, record
+from ddnn.evaluation import Scores, decide, record
 from ddnn.evaluation.decide import exit_alone
 from ddnn.evaluation.report import MOST_DEVICES, accuracies, missing_devices, overall, traffic
 from ddnn.policy import Policy, Temperatures, Thresholds
@@ -19,9 +19,12 @@ from ddnn.tuning.calibration import auroc, reliability
 from ddnn.types import Array, Exit, Floats, Tier
 from ddnn_lab.baselines import linear, linear_alone, majority, nearest, presence
 from ddnn_lab.jpeg import jpeg_views
+from ddnn_lab.studies.offload import oracle_exit, random_offload
+from ddnn_lab.studies.pictures import pictures
+from ddnn_lab.studies.site import site
 from ddnn_lab.studies.subject import Subject, keep_scores
 
-__all__ = ["MEASURES", "Measure", "confidence", "majority_vote", "mean_vote", "oracle_exit", "random_offload"]
+__all__ = ["MEASURES", "Measure", "confidence", "majority_vote", "mean_vote"]
 
 THRESHOLDS: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 BUDGETS: Final = 11  #: points of the frontier: none to all of the events leave the local exit
@@ -66,36 +69,6 @@ def _bytes(subject: Subject) -> dict[str, Any]:
         "cut": list(cut.shape) if cut else None,
         "present": float(subject.test.present.mean()),
     }
-
-
-def random_offload(scores: Scores, policy: Policy, decisions: Decisions) -> float:
-    """Expected accuracy if each exit answered as many events as in `decisions`, but a random set of them.
-
-    Exact: the sum over the exits of share × accuracy on all events, as a random set is right as often as the whole.
-    """
-    answered = decisions.exit != NOBODY
-    return sum(
-        decisions.share(exit) * float((exit_alone(scores, policy, exit).label == scores.y)[answered].mean())
-        for exit in scores.topology.exits
-        if (decisions.exit == exit.rank).any()
-    )
-
-
-def oracle_exit(scores: Scores, policy: Policy, exits: Sequence[Exit] | None = None) -> Decisions:
-    """Labels and exits if every event left at the first of `exits` that is right: a ceiling for every criterion.
-
-    By default all exits that the network has; the device exit only where the policy lets devices answer. The cloud's
-    answer stands where no exit is right.
-    """
-    if exits is None:
-        exits = [exit for exit in scores.topology.exits if exit is not Exit.DEVICE or policy.thresholds.device > 0]
-    oracle = exit_alone(scores, policy, Exit.CLOUD)
-    for exit in sorted(exits, key=lambda exit: exit.rank, reverse=True):
-        label = exit_alone(scores, policy, exit).label
-        right = label == scores.y
-        chosen = np.where(right, exit.rank, oracle.exit)
-        oracle = replace(oracle, label=np.where(right, label, oracle.label), exit=chosen)
-    return oracle
 
 
 def confidence(subject: Subject) -> dict[str, Any]:
@@ -311,4 +284,6 @@ MEASURES: Final = {
     "jpeg": Measure(1, jpeg),
     "scores": Measure(1, keep_scores),
     "classifiers": Measure(1, classifiers),
+    "site": Measure(1, site),
+    "pictures": Measure(1, pictures),
 }

@@ -184,6 +184,15 @@ def _ablations(planner: Planner) -> Variants:
     return {"": RECIPE, **changed} if changed else {}
 
 
+def _whole(planner: Planner) -> Variants:
+    """The network with nothing lost at the devices' cut, which of a backbone is what its edge makes of it uncut."""
+    config = planner.network.config
+    if not (config.backbone and config.edge_section):
+        return {}
+    network = {"device": {"bottleneck": 0, "cut_codec": "float32"}}
+    return {"whole": Variant("features whole", network=network, measures=("exits", "one_lost"))}
+
+
 def _each(planner: Planner, made: Made) -> dict[str, Any] | None:
     """The measures of each variant over its runs; None where none is made."""
     results = {name: gathered(records) for name, records in made.items()}
@@ -267,6 +276,16 @@ def _changes(planner: Planner, made: Made) -> dict[str, Any] | None:
     return document or None
 
 
+def _of_measure(name: str) -> Results:
+    """One measure of the study's own network; None where it has none."""
+
+    def results(planner: Planner, made: Made) -> dict[str, Any] | None:
+        document = _alone(planner, {key: [r for r in records if r.measures[name]] for key, records in made.items()})
+        return document and {**document[name], "seeds": document["seeds"]}
+
+    return results
+
+
 @dataclass(frozen=True)
 class Part:
     """One part: its variants, as far as they are known by now, and its results, as far as its runs are made."""
@@ -287,6 +306,9 @@ PART: Final[dict[PartName, Part]] = {
     "filters": Part(_filters),
     "pairs": Part(_pairs),
     "ablations": Part(_ablations, _changes, few=False),
+    "whole": Part(_whole, _alone),
+    "site": Part(lambda _: {"joint": replace(JOINT, measures=("site",))}, _of_measure("site")),
+    "pictures": Part(lambda _: {"joint": replace(JOINT, measures=("pictures",))}, _of_measure("pictures")),
 }
 """Every part by its name, what matters most first."""
 

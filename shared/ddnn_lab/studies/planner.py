@@ -87,7 +87,7 @@ class Planner:
     def _split(self, seed: int, fold: int) -> DataSplit:
         study = self.study
         groups = tuple(map(str, study.folds[fold])) if study.folds else ()
-        return DataSplit(study.data, study.grid, study.group_by, groups, seed, study.events)
+        return DataSplit(study.data, study.grid, study.group_by, groups, seed, study.events, study.size)
 
     def _replicates(self, part: PartName) -> list[Replicate]:
         """Every (seed, fold) of a part."""
@@ -117,6 +117,7 @@ class Planner:
                 measures=variant.measures,
                 drop=study.tune.max_accuracy_drop,
                 qualities=study.parts.uncut.qualities if "jpeg" in variant.measures else (),
+                pictures=study.parts.pictures.kinds if "pictures" in variant.measures else (),
                 seen=() if config else self.network.config.devices,
             )
             for seed, fold in self._replicates(part)

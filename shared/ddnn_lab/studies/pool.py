@@ -147,7 +147,7 @@ def _carry_out(job: Job, folder: RunFolder, command: str, moved: Moved | None) -
     if folder.run is None:
         about = {"label": job.label, "seed": job.seed, "fold": job.fold, "source": dict(data.source)}
         folder.keep_run(about | (_make(job, job.config, data, folder, command, moved) if job.config else {}))
-    subject = Subject(folder.path, data, job.qualities)
+    subject = Subject(folder.path, data, job.qualities, job.pictures)
     try:
         for name in [name for name in job.measures if name not in folder.measures(job)]:
             folder.keep(name, MEASURES[name].of(subject))

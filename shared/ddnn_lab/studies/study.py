@@ -12,7 +12,7 @@ from ddnn.configs import config_file, merged, read_toml
 from ddnn.errors import BadConfig
 from ddnn.training import Config
 
-__all__ = ["PARTS", "Ablation", "Changes", "PartName", "PartSettings", "Study", "study_file"]
+__all__ = ["PARTS", "UNUSUAL", "Ablation", "Changes", "PartName", "PartSettings", "Study", "study_file"]
 
 PartName = Literal[
     "joint",
@@ -25,9 +25,14 @@ PartName = Literal[
     "filters",
     "pairs",
     "ablations",
+    "whole",
+    "site",
+    "pictures",
 ]
 PARTS: Final[tuple[PartName, ...]] = PartName.__args__  # type: ignore[attr-defined]
 """Every part, in the order in which they run: what matters most comes first."""
+UNUSUAL: Final[tuple[PartName, ...]] = ("pairs", "whole", "site", "pictures")
+"""Parts that a study must name."""
 
 Seed = Annotated[int, Field(ge=0)]
 Group = str | int
@@ -67,6 +72,23 @@ class Filters(PartSettings):
     """`cut_filters` (images, series) or bytes of `cut_width` (vectors) of the devices."""
 
 
+class Pictures(PartSettings):
+    """Pictures instead of features."""
+
+    sizes: tuple[Annotated[int, Field(ge=8)], ...] = (48, 64, 96, 128, 192)
+    """Pixels of each side."""
+    jpeg: tuple[Annotated[int, Field(ge=1, le=95)], ...] = (5, 15, 40, 75)
+    """Qualities."""
+    webp: tuple[Annotated[int, Field(ge=1, le=95)], ...] = (1, 10, 40, 75)
+    """Qualities."""
+
+    @property
+    def kinds(self) -> tuple[tuple[str, int, int], ...]:
+        """Format, size and quality of each."""
+        formats = (("jpeg", self.jpeg), ("webp", self.webp))
+        return tuple((name, size, each) for name, qualities in formats for size in self.sizes for each in qualities)
+
+
 class Parts(_Table):
     """Settings of each part, one table a part."""
 
@@ -90,6 +112,12 @@ class Parts(_Table):
     """The nine pairs of local and cloud aggregation, without an edge section."""
     ablations: PartSettings = PartSettings()
     """The entries of `[[ablations]]`."""
+    whole: PartSettings = PartSettings()
+    """Nothing lost at the devices' cut."""
+    site: PartSettings = PartSettings()
+    """Thresholds chosen on half of the test events."""
+    pictures: Pictures = Pictures()
+    """Pictures instead of features."""
 
 
 class Ablation(Changes):
@@ -115,6 +143,8 @@ class Study(Changes):
     """A built-in name, or the path of a `.npz` file; `--data` goes before it."""
     grid: str | None = None
     """Cut whole images into columns × rows."""
+    size: str | None = None
+    """Pixels of the views that photographs become, `"192"` or `"128x96"`; by default 96."""
     group_by: str | None = None
     """Array of the file whose groups the split keeps whole."""
     folds: tuple[Annotated[tuple[Group, ...], Field(min_length=1)], ...] = ()
@@ -129,7 +159,7 @@ class Study(Changes):
     """Training configs, merged in order: names of packaged ones, or paths beside this file."""
     tune: Tune = Tune()
     """How thresholds are chosen."""
-    run: tuple[PartName, ...] = tuple(part for part in PARTS if part != "pairs")
+    run: tuple[PartName, ...] = tuple(part for part in PARTS if part not in UNUSUAL)
     """Which parts to run."""
     most: Annotated[int, Field(ge=1)] | None = None
     """Variants that a part has at most; none: all of them. For a quick look."""
@@ -190,6 +220,7 @@ class Study(Changes):
         document = self.model_dump(mode="json")
         parts = {name: {**part, "seeds": [], "training": {}} for name, part in document["parts"].items()}
         parts["uncut"] |= {"qualities": [10, 80], "network": {}}
+        parts["pictures"] |= {"sizes": [16], "jpeg": [10], "webp": [10]}
         parts["filters"] |= {"values": [1, 2]}
         changes = {
             "seeds": document["seeds"][:1],

@@ -29,6 +29,7 @@ class Subject:
     folder: Path  #: where the bundle is, and where a measure may put files
     data: Dataset
     qualities: tuple[int, ...] = ()  #: JPEG qualities to try
+    pictures: tuple[tuple[str, int, int], ...] = ()  #: kinds of pictures to try: format, size, quality
 
     @cached_property
     def bundle(self) -> Bundle:

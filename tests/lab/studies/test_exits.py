@@ -11,7 +11,7 @@ from ddnn.evaluation import NOBODY, Decisions, Scores, decide, record
 from ddnn.evaluation.decide import exit_alone
 from ddnn.policy import Judging, Policy, Thresholds
 from ddnn.types import Exit
-from ddnn_lab.studies.measures import oracle_exit, random_offload
+from ddnn_lab.studies.offload import oracle_exit, random_offload
 
 MakeBundle = Callable[..., Bundle]
 MakeData = Callable[..., Dataset]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ddnn.errors import BadConfig
-from ddnn_lab.studies.study import PARTS, Changes, Study, study_file
+from ddnn_lab.studies.study import PARTS, UNUSUAL, Changes, Study, study_file
 
 STUDIES = study_file("quick").parent
 LEAST: dict[str, Any] = {"name": "a study", "data": "synthetic"}
@@ -81,7 +81,7 @@ def test_the_command_line_goes_before_the_file() -> None:
 def test_a_quick_look_is_small_and_leaves_out_no_part() -> None:
     study = Study.of({**LEAST, "parts": {"without": {"seeds": [3, 4], "training": {"epochs": 50}}}}).quick()
     assert study.seeds == (0,)
-    assert study.run == tuple(part for part in PARTS if part != "pairs")
+    assert study.run == tuple(part for part in PARTS if part not in UNUSUAL)
     assert study.recipe(study.settings("without")).training.epochs == 1
 
 
