@@ -185,7 +185,9 @@ def _normed(norms: Sequence[nn.BatchNorm1d | nn.BatchNorm2d], x: Tensor) -> Tens
     first, names = norms[0], ("running_mean", "running_var")
     mean, var, weight, bias = (_whole(norms, name) for name in (*names, "weight", "bias"))
     assert first.momentum is not None
-    made = functional.batch_norm(_image(x), mean, var, weight, bias, True, first.momentum, first.eps)
+    made = functional.batch_norm(_image(x), mean, var, weight, bias, first.training, first.momentum, first.eps)
+    if not first.training:
+        return made.reshape(x.shape)
     with torch.no_grad():
         if mean.data_ptr() == first.get_buffer("running_mean").data_ptr():
             _whole(norms, "num_batches_tracked").add_(1)

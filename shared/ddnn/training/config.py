@@ -11,7 +11,7 @@ from ddnn.configs import merged, read_toml
 from ddnn.errors import BadConfig
 from ddnn.network.plan import NetworkConfig, Table
 
-__all__ = ["Config", "TrainingConfig"]
+__all__ = ["Config", "TrainingConfig", "WorkersConfig"]
 
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
@@ -24,14 +24,16 @@ class TrainingConfig(Table):
     """Passes over the training events."""
     batch: int = Field(default=64, ge=2, le=65_536)
     """Events a step."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW (which is Adam without a weight decay), or plain stochastic gradient descent, with a larger rate."""
     learning_rate: Amount = 0.003
-    """Largest step of AdamW (which is Adam without a weight decay)."""
+    """Largest step of the optimizer."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """What the learning rate does after the warm-up: fall along a cosine to nearly nothing, or stay."""
     warmup: Share = 0.05
     """Share of all steps over which the learning rate rises."""
     weight_decay: Amount = 0.02
-    """AdamW's pull of weights towards zero."""
+    """The optimizer's pull of weights towards zero."""
     device_weight: Amount = 1.0
     """Weight of each device exit's loss."""
     local_weight: Amount = 1.0
@@ -74,6 +76,8 @@ class TrainingConfig(Table):
     """Largest random rotation, in degrees, of series' channels taken in threes: the axes of a worn sensor."""
     noise: Amount = 0.05
     """Random noise on series and vectors, as a share of each channel's own spread."""
+    norms: Literal["learn", "keep"] = "learn"
+    """Whether batch norms gather statistics, or keep those that a bundle's weights came with."""
     average: Share = 0.99
     """Share of the past kept, each step, in the averaged weights that are validated and exported; 0: no averaging."""
     keep: Literal["best", "last"] = "best"
@@ -82,11 +86,41 @@ class TrainingConfig(Table):
     """Stop after so many epochs without a better validation score; 0: never."""
 
 
+class WorkersConfig(Table):
+    """Whether several processes learn together, and how."""
+
+    count: int = Field(default=0, ge=0, le=1024)
+    """Processes that learn together, each from its part of every batch; 0: one alone."""
+    mode: Literal["sync", "average", "softsync", "downpour", "admm"] = "sync"
+    """What they exchange: gradients each step, weights now and then, updates through a server, or a consensus."""
+    every: int = Field(default=10, ge=1, le=100_000)
+    """Steps between two exchanges of a worker: its period of averaging or pushing, the inner steps of a consensus."""
+    fetch_every: int = Field(default=10, ge=1, le=100_000)
+    """Steps between two fetches of the server's weights (downpour)."""
+    average_optimizer: bool = False
+    """Whether averaging takes the optimizer's state with the weights (average)."""
+    soft: int = Field(default=0, ge=0, le=1024)
+    """Updates that the server waits for before it applies them; 0: one of each worker that lives (softsync)."""
+    stale: Literal["scaled", "constant"] = "scaled"
+    """Whether an update counts the less the staler it is, by its staleness, or always the same."""
+    most_stale: int = Field(default=0, ge=0, le=1_000_000)
+    """Staleness past which an update is refused; 0: none is (softsync, downpour)."""
+    rho: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 0.01
+    """Pull of each worker's weights towards the consensus (admm)."""
+    tolerance: Amount = 0.0
+    """Training ends once the primal and the dual residual are both below it; 0: after its epochs (admm)."""
+    compress: Amount = 0.0
+    """Only entries of an update beyond this are sent, one bit and an index each, the rest is kept; 0: all are."""
+    timeout_s: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
+    """Longest wait for a worker, validation of an epoch included."""
+
+
 class Config(Table):
-    """The two tables of the file."""
+    """The tables of the file."""
 
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    workers: WorkersConfig = WorkersConfig()
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Config":
@@ -112,10 +146,10 @@ class Config(Table):
             document = merged(document, read_toml(file))
         return cls.of(document)
 
-    def changed(self, **training: Any) -> "Config":
-        """The same with keys of `[training]` replaced, those given as None left alone; flags come this way."""
+    def changed(self, table: str = "training", /, **keys: Any) -> "Config":
+        """The same with keys of a table replaced, those given as None left alone; flags come this way."""
         document = self.model_dump(mode="json")
-        document["training"].update({key: value for key, value in training.items() if value is not None})
+        document[table].update({key: value for key, value in keys.items() if value is not None})
         return Config.of(document)
 
     def to_toml(self) -> str:

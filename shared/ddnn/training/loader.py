@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from ddnn.data.stored import in_file
 from ddnn.training.config import TrainingConfig
 from ddnn.types import Array, Ints
 
-__all__ = ["Batch", "Batches", "Loader", "augment", "batch_of", "drop_devices", "join", "standing_in"]
+__all__ = ["Batch", "Batches", "Loader", "Part", "augment", "batch_of", "drop_devices", "join", "standing_in"]
 
 KNOTS: Final = 4  #: displacements of a warp along each side of an image
 
@@ -46,6 +47,35 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator[Batch]: ...
 
 
+@dataclass
+class Part:
+    """One of several workers' share of every batch.
+
+    Args:
+        index: Which worker this is, from 0.
+        workers: Those that share, by their index; a worker that is lost is among them no more.
+        own: Whether a worker has events of its own, instead of a part of each batch.
+    """
+
+    index: int
+    workers: Sequence[int]
+    own: bool = False
+
+    def rows(self, rows: Ints) -> Ints:
+        """What this worker draws from: all rows, or every so many-th."""
+        return rows[self.workers.index(self.index) :: len(self.workers)] if self.own else rows
+
+    def of(self, picked: Tensor) -> Tensor:
+        """This worker's part of a batch of all."""
+        return picked if self.own else picked.tensor_split(len(self.workers))[self.workers.index(self.index)]
+
+    def apart(self) -> None:
+        """Go on with chance of one's own, now that the order is drawn; the first worker has that of one alone."""
+        if self.index:
+            own = np.random.SeedSequence((torch.initial_seed(), self.index))
+            torch.manual_seed(int(own.generate_state(1, np.uint64)[0] >> 1))
+
+
 class Loader:
     """Batches of the events of `data` at `rows`, in a new random order each time it is iterated over, or in theirs.
 
@@ -54,10 +84,18 @@ class Loader:
     """
 
     def __init__(
-        self, data: Dataset, rows: Ints, *, batch: int, place: torch.device | None = None, in_order: bool = False
+        self,
+        data: Dataset,
+        rows: Ints,
+        *,
+        batch: int,
+        place: torch.device | None = None,
+        in_order: bool = False,
+        part: Part | None = None,
     ) -> None:
-        self.place, self._in_order = place or torch.device("cpu"), in_order
-        self._rows, self._steps = rows, max(-(-len(rows) // batch) if in_order else len(rows) // batch, 1)
+        self.place, self._in_order, self._part = place or torch.device("cpu"), in_order, part
+        self._steps = max(-(-len(rows) // batch) if in_order else len(rows) // batch, 1)
+        rows = self._rows = part.rows(rows) if part else rows
         self._views: list[Array | Tensor] = [
             view if in_file(view) else torch.from_numpy(view[rows]).to(self.place) for view in data.views
         ]
@@ -71,7 +109,10 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         count = len(self._y)
         order = (torch.arange if self._in_order else torch.randperm)(count, device=self.place)
+        if self._part:
+            self._part.apart()
         for picked in order.tensor_split(self._steps):
+            picked = self._part.of(picked) if self._part else picked
             views = [self._read(view, picked) for view in self._views]
             yield Batch(views, self._y[picked], self._y_dev[picked], self._present[picked])
 

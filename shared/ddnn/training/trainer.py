@@ -3,30 +3,30 @@
 import math
 import time
 from collections.abc import Collection, Mapping
-from typing import Any, Final, Protocol, cast
+from pathlib import Path
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddnn.bundle import Bundle
 from ddnn.data import Dataset
 from ddnn.data.split import watched
 from ddnn.data.stored import at_once
 from ddnn.errors import BadConfig
-from ddnn.network import DDNN, Plan, Still, batched
-from ddnn.network.normalise import Normalise
+from ddnn.network import DDNN, Still, batched
 from ddnn.network.products import halved
 from ddnn.network.quantise import clip_weights, signed_weights
 from ddnn.task import CLASSIFICATION, Task
-from ddnn.topology import View
 from ddnn.training.config import Config
 from ddnn.training.cuts import fit_cuts, hold_cuts, still
-from ddnn.training.fitting import fit_beside, fit_encodings
+from ddnn.training.exchange import Exchange, Silent, Watcher
+from ddnn.training.fitting import fit_beside
+from ddnn.training.initial import initial_network, keep_norms, load_weights, optimizer_of, sections_named
 from ddnn.training.liars import scored_with_liars
 from ddnn.training.loader import Batch, Batches, Loader, augment, drop_devices, standing_in
 from ddnn.training.loss import LOSSES, class_weights, validate
-from ddnn.training.moments import fit_inputs
 from ddnn.training.privacy import told_beside_the_class
 from ddnn.training.run import Checkpoint, Run, State, origin_of, refuse_other_data, weights_of
 from ddnn.training.threads import Threads
@@ -39,26 +39,6 @@ PART: Final = 8  #: events that a batch norm sees together, at least
 VALIDATED: Final = 512  #: validation events that devices' sections run on together, at most
 
 
-class Watcher(Protocol):
-    """What is called while a training goes on."""
-
-    def step(self, epoch: int, done: int, steps: int) -> None:
-        """`done` of `steps` steps of `epoch` are made."""
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """An epoch is over; `record` is its line of metrics.jsonl."""
-
-
-class Silent:
-    """A watcher that shows nothing."""
-
-    def step(self, epoch: int, done: int, steps: int) -> None:
-        """Nothing."""
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-
 def train(
     config: Config,
     data: Dataset,
@@ -69,12 +49,14 @@ def train(
     watcher: Watcher | None = None,
     initial: Bundle | None = None,
     freeze: Collection[str] = (),
+    exchange: Exchange | None = None,
 ) -> DDNN:
     """Train on `data`, as a `Trainer` does; return the network of the best epoch, on the CPU, in evaluation mode.
 
     Resumed, it gives the same result as if it had never stopped (bit for bit on one kind of CPU).
     """
-    trainer = Trainer(config, data, seed=seed, run=run, resume=resume, initial=initial, freeze=freeze)
+    wishes: dict[str, Any] = {"run": run, "resume": resume, "initial": initial, "freeze": freeze}
+    trainer = Trainer(config, data, seed=seed, exchange=exchange, **wishes)
     while not trainer.over:
         trainer.epoch(watcher)
     return trainer.best()
@@ -94,6 +76,7 @@ class Trainer:
         freeze: Sections that keep their weights: `device`, `local`, `edge`, `cloud`, or one of several: `device_0`.
         batches: Epochs of batches of the caller's own, instead of the training events of `data`.
         task: What scores mean, and so the loss.
+        exchange: What it learns together with, if it does not learn alone.
 
     Raises:
         BadConfig: The configuration does not fit the data, a section to freeze does not exist, weights do not fit, or
@@ -120,27 +103,27 @@ class Trainer:
         freeze: Collection[str] = (),
         batches: Batches | None = None,
         task: Task = CLASSIFICATION,
+        exchange: Exchange | None = None,
     ) -> None:
         self.config, self.seed, self.run, self._grid, self._loss = config, seed, run, data.grid, LOSSES[task.name]
-        self._data = data
-        self._origin = origin_of(data, seed, initial, freeze)
+        self._data, self._exchange = data, exchange
+        self.origin = origin_of(data, seed, initial, freeze)
         self.place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         """Where the network is while it learns."""
         self.network = initial_network(config, data, seed).to(self.place)
         """What learns; its weights change with every step."""
         if initial is not None:
-            _load(self.network, weights_of(initial), f"the weights of {initial.path}")
-        self._frozen = _sections(self.network, freeze)
+            load_weights(self.network, weights_of(initial), f"the weights of {initial.path}")
+        self._frozen = sections_named(self.network, freeze)
         for section in self._frozen:
             section.requires_grad_(False)
         self._signed = signed_weights(self.network)
-        decay = config.training.weight_decay
         if initial is None and not (run and resume):
             fit_cuts(self.network, data, config.training, seed)
         hold_cuts(self.network)
         self._joined = batched.Joined(self.network.devices)
-        weights = self._joined.weights(self.network)
-        self._optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=decay, fused=True)
+        self.optimizer = optimizer_of(config.training, self._joined.weights(self.network))
+        """What moves the weights."""
         balanced = config.training.class_weights == "balanced"
         self._weights = class_weights(data).to(self.place) if balanced else None
         self.metrics: list[Mapping[str, Any]] = []
@@ -151,11 +134,13 @@ class Trainer:
         self._average, self._best = self.state(), self.state()
         self._followed: list[tuple[list[Tensor], list[Tensor]]] = []
         if run and resume:
-            self._restore(run.load())
+            self.restore(run.load(), run.path)
         elif run:
             run.start(config)
             self._save()
         self._given = batches
+        if exchange:
+            exchange.begin(self)
         self._feed()
 
     def _feed(self) -> None:
@@ -166,8 +151,8 @@ class Trainer:
         rows, learning = (np.flatnonzero(data.split == split) for split in ("validation", "train"))
         rows, few = rows[watched(len(rows))], at_once(data.views, VALIDATED)
         self._validation = Loader(data, rows, batch=few, place=self.place, in_order=True)
-        few = self.config.training.batch
-        self.batches: Batches = self._given or Loader(data, learning, batch=few, place=self.place)
+        few, part = self.config.training.batch, self._exchange.part if self._exchange else None
+        self.batches: Batches = self._given or Loader(data, learning, batch=few, place=self.place, part=part)
         """An epoch's batches."""
         self._made = len(self.metrics) * len(self.batches)
 
@@ -176,6 +161,7 @@ class Trainer:
         """Whether all epochs are made, or patience has ended."""
         scores, patience = [float(record["score"]) for record in self.metrics], self.config.training.patience
         waited = bool(patience and scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+        waited = waited or bool(self.metrics and self.metrics[-1].get("agreed"))
         return waited or len(scores) >= self.config.training.epochs
 
     def step(self, batch: Batch) -> Tensor:
@@ -188,7 +174,9 @@ class Trainer:
             self.network.train()
             for section in self._frozen:
                 section.eval()  # its batch norms must not move either
-        for group in self._optimizer.param_groups:
+            if self.config.training.norms == "keep":
+                keep_norms(self.network)
+        for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self._made)
         views, y, y_dev, present = batch.to(self.place)
         if not present.all():  # what is not seen may teach the batch norms nothing
@@ -199,16 +187,22 @@ class Trainer:
             present = drop_devices(present, config.device_dropout, config.whole)
         with halved():
             loss = self._backward(Batch(views, y, y_dev, present))
-        self._optimizer.step()
+        if self._exchange:
+            self._exchange.gradients()
+        self.optimizer.step()
+        self.stepped(self._exchange is None or self._exchange.stepped())
+        return loss
+
+    def stepped(self, agreed: bool = True) -> None:
+        """The weights have moved, to what they are everywhere if that is `agreed`: clip them, move their average."""
         clip_weights(self._signed)
         self._made, self._behind = self._made + 1, self._behind + 1
-        if self._behind == FOLLOW:
+        if agreed and self._behind >= FOLLOW:
             self._follow()
-        return loss
 
     def _backward(self, batch: Batch) -> Tensor:
         """Make the gradients of a batch, of large views part by part, as memory holds a part's values; its loss ()."""
-        self._optimizer.zero_grad()
+        self.optimizer.zero_grad()
         total, count = torch.zeros((), device=self.place), len(batch.y)
         for views, y, y_dev, present in batch.cut(max(min(-(-count // at_once(batch.views, count)), count // PART), 1)):
             alive = self.network.alive(present)
@@ -235,29 +229,39 @@ class Trainer:
             return self._epoch(watcher or Silent())
 
     def _epoch(self, watcher: Watcher) -> Mapping[str, Any]:
-        epoch, steps = len(self.metrics), len(self.batches)
-        self._made, events, begun = epoch * steps, 0, time.perf_counter()
-        total = torch.zeros((), device=self.place)
+        epoch, steps, begun = len(self.metrics), len(self.batches), time.perf_counter()
+        self._made = epoch * steps
         with torch.random.fork_rng():
             torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
-            for done, batch in enumerate(self.batches, 1):
-                with self._threads.step():
-                    total += self.step(batch)
-                events += len(batch.y)
-                watcher.step(epoch, done, steps)
-        if not torch.isfinite(total):
+            learn = self._exchange.learn if self._exchange else self.learn
+            total, events = learn(epoch, watcher)
+        if not math.isfinite(total):
             rate = self.config.training.learning_rate
             raise BadConfig(f"training.learning_rate is {rate}: the loss grew past all bounds; expected less")
-        found = self.validate()
-        record = {"epoch": epoch, "loss": float(total) / steps, "learning_rate": self._rate(self._made - 1), **found}
+
+        def judge() -> dict[str, Any]:
+            rate = self._rate((epoch + 1) * steps - 1)
+            return {"epoch": epoch, "loss": total / steps, "learning_rate": rate, **self.validate()}
+
+        record = self._exchange.judged(judge) if self._exchange else judge()
         best = max((float(earlier["score"]) for earlier in self.metrics), default=-1.0)
-        if self.config.training.keep == "last" or found["score"] >= best:
+        if self.config.training.keep == "last" or record["score"] >= best:
             self._best = self.state(averaged=True)
         self.metrics.append(record)
         self.speed = {"events_per_s": events / (time.perf_counter() - begun), "threads": torch.get_num_threads()}
         self._save()
         watcher.epoch(record)
         return record
+
+    def learn(self, epoch: int, watcher: Watcher) -> tuple[float, int]:
+        """Make the steps of an epoch; return the sum of their losses and how many events they had."""
+        total, events = torch.zeros((), device=self.place), 0
+        for done, batch in enumerate(self.batches, 1):
+            with self._threads.step():
+                total += self.step(batch)
+            events += len(batch.y)
+            watcher.step(epoch, done, len(self.batches))
+        return float(total), events
 
     def validate(self) -> dict[str, Any]:
         """Accuracy per exit of the averaged weights on validation, with each device lost, and `score` over both."""
@@ -280,7 +284,7 @@ class Trainer:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Put weights into the network, and begin their average anew; raise `BadConfig` naming the first misfit."""
-        _load(self.network, state, "the state")
+        load_weights(self.network, state, "the state")
         self._average, self._followed, self._behind = self.state(), [], 0
         self._feed()
 
@@ -326,19 +330,21 @@ class Trainer:
         self.network.load_state_dict(state)
         self._followed = []
 
-    def _save(self) -> None:
-        if self.run is None:
-            return
+    def checkpoint(self) -> Checkpoint:
+        """Everything that this training goes on from."""
         kinds = {"network": self.state(), "average": self._average, "best": self._best}
         tensors = {f"{kind}.{name}": tensor for kind, state in kinds.items() for name, tensor in state.items()}
-        for index, state in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-        state = {**self._origin, "metrics": self.metrics, "speed": self.speed}
-        self.run.save(Checkpoint(tensors, state), self.metrics)
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items() if tensor is not None}
+        return Checkpoint(tensors, {**self.origin, "metrics": self.metrics, "speed": self.speed})
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        assert self.run is not None
-        refuse_other_data(self.run.path, checkpoint.state, self._origin)
+    def _save(self) -> None:
+        if self.run is not None:
+            self.run.save(self.checkpoint(), self.metrics)
+
+    def restore(self, checkpoint: Checkpoint, where: Path) -> None:
+        """Go on from a checkpoint that lies in `where`; raise `BadConfig` where data or sections are others."""
+        refuse_other_data(where, checkpoint.state, self.origin)
         kinds: dict[str, State] = {"network": {}, "average": {}, "best": {}}
         states: dict[int, State] = {}
         for name, tensor in checkpoint.tensors.items():
@@ -348,52 +354,15 @@ class Trainer:
                 states.setdefault(int(index), {})[entry] = tensor if entry == "step" else tensor.to(self.place)
             else:
                 kinds[kind][rest] = tensor.to(self.place)
-        learning = [weight.shape for group in self._optimizer.param_groups for weight in group["params"]]
-        if any(place >= len(learning) or state["exp_avg"].shape != learning[place] for place, state in states.items()):
-            raise BadConfig(f"{self.run.path} was started by another version of ddnn; start again with --force")
+        learning = [weight.shape for group in self.optimizer.param_groups for weight in group["params"]]
+        if any(place >= len(learning) or _misfit(state, learning[place]) for place, state in states.items()):
+            raise BadConfig(f"{where} was started by another version of ddnn; start again with --force")
         self._average, self._best = kinds["average"], kinds["best"]
         self._put(kinds["network"])
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
         self.metrics, self.speed = list(checkpoint.state["metrics"]), checkpoint.state.get("speed", {})
         self._threads = Threads(self.speed.get("threads"))
 
 
-def initial_network(config: Config, data: Dataset, seed: int) -> DDNN:
-    """The network before training: weights by `seed`, input normalisation by the training events."""
-    views = [View.of(view, data.picture) for view in data.views]
-    plan = Plan.of(config.network, views, len(data.classes))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = DDNN(plan)
-    fit_inputs(network, data)
-    fit_encodings(network, data)
-    return network
-
-
-def _load(network: DDNN, state: Mapping[str, Tensor], what: str) -> None:
-    """Load weights; raise `BadConfig` naming the first tensor that does not fit."""
-    for name, module in network.named_modules():
-        if isinstance(module, Normalise):
-            module.take_form(state, f"{name}.")
-    own = network.state_dict()
-    state = {name: own[name] for name in network.built_in} | dict(state)
-    for name in [*own, *sorted(state.keys() - own.keys())]:
-        mine, other = (f"{tuple(kept[name].shape)}" if name in kept else "none" for kept in (own, state))
-        if mine != other:
-            section = ".".join(part for part in name.split(".")[:2] if part.isdigit() or part == name.split(".")[0])
-            raise BadConfig(f"{section}: {what} have {name} of shape {other}; expected {mine}, as the network has it")
-    network.load_state_dict(state)
-
-
-def _sections(network: DDNN, names: Collection[str]) -> list[nn.Module]:
-    """The sections of these names; raise `BadConfig` for one that the network does not have."""
-    known: dict[str, list[nn.Module]] = {"cloud": [network.cloud]}
-    for exit, sections in (("device", network.devices), ("local", network.locals), ("edge", network.edges)):
-        if len(sections):
-            known[exit] = [*sections]
-            known |= {f"{exit}_{index}": [section] for index, section in enumerate(sections)}
-    for name in names:
-        if name not in known:
-            expected = f"expected some of {', '.join(known)}"
-            raise BadConfig(f"freeze names {name}, which this network does not have; {expected}")
-    return [section for name in names for section in known[name]]
+def _misfit(state: State, shape: torch.Size) -> bool:
+    return any(tensor.shape != shape for entry, tensor in state.items() if entry != "step")

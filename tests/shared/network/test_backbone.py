@@ -17,7 +17,7 @@ from ddnn.network.pieces import OfBackbone
 from ddnn.pipeline import make_bundle
 from ddnn.topology import View
 from ddnn.training import Config
-from ddnn.training.trainer import initial_network
+from ddnn.training import initial_network
 from ddnn.types import Tier
 from foreign.cameras import Plain
 

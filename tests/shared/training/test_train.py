@@ -16,7 +16,7 @@ from ddnn.export import sample_data
 from ddnn.network import DDNN, Scored, Still
 from ddnn.training import Config, Run, Trainer, initial_network, loss, train
 from ddnn.training.run import Checkpoint
-from ddnn.training.trainer import Silent
+from ddnn.training.exchange import Silent
 
 SMALL: dict[str, Any] = {
     "network": {

@@ -1,0 +1,56 @@
+"""Where a training meets what is outside of it: what watches it, and the others that learn the same network with it."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ddnn.training.loader import Part
+
+if TYPE_CHECKING:
+    from ddnn.training.trainer import Trainer
+
+__all__ = ["Exchange", "Silent", "Watcher"]
+
+
+class Watcher(Protocol):
+    """What is called while a training goes on."""
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        """`done` of `steps` steps of `epoch` are made."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch is over; `record` is its line of metrics.jsonl."""
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        """Nothing."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+class Exchange(Protocol):
+    """What a training exchanges with the others: nothing is different for one that has none."""
+
+    part: Part | None
+    """This worker's share of every batch."""
+
+    def begin(self, trainer: "Trainer") -> None:
+        """The training is set up: start where the others do."""
+
+    def gradients(self) -> None:
+        """The gradients of a step are there, and may become those of all."""
+
+    def stepped(self) -> bool:
+        """The weights have moved by them; whether they are now what all agree on."""
+
+    def learn(self, epoch: int, watcher: Watcher) -> tuple[float, int]:
+        """Make an epoch's steps, or see them made; the sum of the losses and how many events there were."""
+
+    def judged(self, judge: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The epoch is over: its line of metrics.jsonl, the same for all; one of them judges."""
+
+    def document(self) -> dict[str, Any]:
+        """What the manifest says of it: how many exchanged how much."""
