@@ -17,6 +17,7 @@ DDNNError
 ├── Overloaded            429  no room, or the wait would outlast the deadline
 ├── Unavailable           503  starting or draining
 ├── DeadlineExceeded      504  and nothing to answer with
+├── WorkerLost                 of processes that learn together one is gone
 ├── Infeasible                 no operating point meets the objective; exit code 3
 └── UplinkFailed               the upper tier gave no answer; becomes a degraded answer below
 """
@@ -37,7 +38,7 @@ __all__ += [
     "Unauthorized",
     "Unavailable",
 ]
-__all__ += ["UnsupportedEncoding", "UplinkFailed"]
+__all__ += ["UnsupportedEncoding", "UplinkFailed", "WorkerLost"]
 
 
 class DDNNError(Exception):
@@ -117,6 +118,10 @@ class Unavailable(DDNNError, status=503, retryable=True):
 
 class DeadlineExceeded(DDNNError, status=504, retryable=True):
     """The deadline passed and this tier holds nothing to answer with."""
+
+
+class WorkerLost(DDNNError):
+    """Of processes that learn together one is gone, and the others cannot go on without it."""
 
 
 class Infeasible(DDNNError, exit_code=3):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ddnn.evaluation.recorded import Recorded
     from ddnn.network import DDNN
     from ddnn.recipe import Recipe
-    from ddnn.training import Config, Run, Watcher
+    from ddnn.training import Config, Exchange, Run, Watcher
     from ddnn.tuning import CostModel, Objective, Risk, Tuned
 
 __all__ = ["finish_bundle", "make_bundle", "tunable", "tune_bundle"]
@@ -44,6 +44,7 @@ class Finishing(TypedDict, total=False):
     tested: bool
     yardstick: bool
     recipe: "Recipe | None"
+    workers: dict[str, Any]
     phase: Say
     say: Say
 
@@ -60,6 +61,7 @@ def make_bundle(
     initial: Bundle | None = None,
     freeze: Collection[str] = (),
     watcher: "Watcher | None" = None,
+    exchange: "Exchange | None" = None,
     **finishing: Unpack[Finishing],
 ) -> Bundle:
     """Train a network on `data`, export it, prove the export, tune its policy, evaluate it, seal the bundle `out`.
@@ -75,12 +77,14 @@ def make_bundle(
         initial: Bundle whose weights training starts from.
         freeze: Sections that keep their weights: `device`, `local`, `edge`, `cloud`, or one of several: `device_0`.
         watcher: Is called after each step and epoch.
+        exchange: What it learns together with, of which this process is the first one: `ddnn.training.distributed`.
         objective: What thresholds are chosen for on validation; by default the fewest bytes at an accuracy at most
             half a point below the best exit's. Where a recall is out of reach, `say` hears what there is.
         name: The bundle's; by default the data's.
         command: How it was made, for the manifest.
         golden_events: Test events kept with torch's answers to them, by default 256, fewer of large views.
         recipe: How the config was found: for the manifest, and its scores of the folds, which the policy is tuned on.
+        workers: How several processes learnt it together, for the manifest; a training's `exchange` says it.
         tested: Whether the manifest gets what `ddnn.evaluation.evaluate` says of the test events, as by default.
         yardstick: Whether simple classifiers are fitted, too, where it is tested: `ddnn.evaluation.yardstick`.
         phase: Is called with what begins after training.
@@ -113,9 +117,10 @@ def make_bundle(
     with run.alone() if run else nullcontext():
         if run and run.unfinished and not (resume or force):
             raise BadInput(f"{run.path} holds a run already; add --resume to go on with it, or --force to start again")
-        network = train(
-            config, data, seed=seed, run=run, resume=resume, watcher=watcher, initial=initial, freeze=freeze
-        )
+        wishes: dict[str, Any] = {"run": run, "resume": resume, "initial": initial, "freeze": freeze}
+        network = train(config, data, seed=seed, watcher=watcher, exchange=exchange, **wishes)
+        if exchange:
+            finishing["workers"] = exchange.document()
         return finish_bundle(network, data, out, config=config, seed=seed, force=force, initial=initial, **finishing)
 
 
@@ -151,6 +156,8 @@ def finish_bundle(
             training = training.model_copy(update={"data": {**training.data, "initial": initial.fingerprint}})
         if recipe:
             training = training.model_copy(update={"data": {**training.data, "recipe": recipe.document()}})
+        if "workers" in finishing:
+            training = training.model_copy(update={"data": {**training.data, "workers": finishing["workers"]}})
         if finishing.get("tested", True):
             phase("evaluating on the test split")
             figures = evaluate(draft, data.subset("test"), missing=data.devices > 1)

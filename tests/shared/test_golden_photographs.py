@@ -16,8 +16,7 @@ from ddnn.fleet.events import demonstration, file_of, golden_events
 from ddnn.fleet.processes import LocalFleet
 from ddnn.fleet.table import all_to_the_cloud
 from ddnn.picture import Picture, decode
-from ddnn.training import Config
-from ddnn.training import initial_network
+from ddnn.training import Config, initial_network
 
 SHAPE = 3, 24, 24
 NETWORK = {"device": {"input_size": 12, "filters": [4]}, "cloud": {"takes": "views", "flat": False, "filters": [4]}}

@@ -1,8 +1,10 @@
 """`ddnn train`: from a data set to a bundle."""
 
+import os
 import shlex
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +17,12 @@ from ddnn.errors import BadInput
 from ddnn.formatting import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ddnn.evaluation.scores import Progress
     from ddnn.recipe import Recipe
     from ddnn.training import Config, Run
+    from ddnn.training.distributed import Group
 
 __all__ = ["train"]
 
@@ -42,6 +45,14 @@ Minutes = Annotated[
     float, Option(min=0, help="Where no config, weights or epochs are given: time to look for a recipe in.")
 ]
 
+Workers = Annotated[
+    int | None,
+    Option(min=1, help="Overrides workers.count: processes that learn together, started here or by torchrun."),
+]
+Mode = Annotated[str | None, Option(help="Overrides workers.mode: sync, average, softsync, downpour or admm.")]
+Every = Annotated[
+    int | None, Option(min=1, metavar="STEPS", help="Overrides workers.every: steps between two exchanges of a worker.")
+]
 Yardstick = Annotated[
     bool, Option("--yardstick/--no-yardstick", help="Fit simple classifiers on the same events, to be shown beside it.")
 ]
@@ -57,6 +68,9 @@ def train(
     epochs: Annotated[int | None, Option(help="Overrides training.epochs.")] = None,
     batch: Annotated[int | None, Option(help="Overrides training.batch.")] = None,
     learning_rate: Annotated[float | None, Option(help="Overrides training.learning_rate.")] = None,
+    workers: Workers = None,
+    mode: Mode = None,
+    every: Every = None,
     group_by: options.GroupBy = None,
     test_groups: options.TestGroups = None,
     initial: Initial = None,
@@ -93,12 +107,15 @@ def train(
         from ddnn.export import refuse_existing
         from ddnn.recipe import TRIALS_FILE, find
         from ddnn.training import Config, Run
+        from ddnn.training import train as learn
+        from ddnn.training.distributed import exchange_of, started
     from ddnn.pipeline import make_bundle
 
     first = open_bundle(initial) if initial else None
     base = Config.of(first.manifest.training.config) if first else None
     files = [config_file(each) for each in config or ()]
     wanted = Config.read(*files, base=base).changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
+    wanted = wanted.changed("workers", count=workers, mode=mode, every=every)
     if first:  # a bundle must not choose what is imported
         named = wanted.network.extensions - Config.read(*files).network.extensions
         refuse_unlisted(named, Settings.load().extensions)
@@ -110,58 +127,79 @@ def train(
             "train needs a SOURCE and --out BUNDLE, for example `ddnn train mnist5k --grid 3x2 --out digits`"
         )
     refuse_existing(out, force=force)
-    run, given = Run.beside(out), bool(config or epochs or batch or learning_rate)
+    run, given = Run.beside(out), bool(config or epochs or batch or learning_rate or workers or mode or every)
     begun = not run.unfinished and (run.path / TRIALS_FILE).is_file()
     looking = not (given or first) and (begun or not resume)
-    if resume and not looking:
+    if resume and not looking and not started():
         wanted = _resumed(run, wanted, changed=given)
-    groups, devices = test_groups.split(",") if test_groups else None, wanted.network.devices
-    photographs = photographs_for(first) if first and size is None else Photographs(parse_size(size or str(SIZE)))
-    wished: dict[str, Any] = {"grid": grid, "group_by": group_by, "test_groups": groups, "devices": devices}
-    with bars() as progress:
-        data = load(source, **wished, seed=seed, photographs=photographs, progress=progress)
-    if size is not None and data.picture is None:
-        raise BadInput(f"--size {size} does not apply to {source}, which is no folder or table of photographs")
-    typer.echo(describe(data), err=True)
-    for doubt in doubts(data):
-        typer.echo(f"warning: {doubt}", err=True)
-    least = parse_recalls(min_recall or [], data.classes)
-    known = data.split != "test" if looking else data.split == "validation"
-    recalls(least, data.y[known], data.classes)  # refused now, not after training
-    objective = Objective(max_accuracy_drop, min_recall=least, balanced=balanced)
-    wishes: dict[str, Any] = {"seed": seed, "run": run, "force": force, "initial": first}
-    wishes |= {"yardstick": yardstick, "freeze": freeze or (), "objective": objective, "command": _command()}
-    recipe = None
-    try:
+    with _joined(wanted, looking) as (group, wanted):
+        exchange = exchange_of(group, wanted.workers, run.path) if group else None
+        groups, devices = test_groups.split(",") if test_groups else None, wanted.network.devices
+        photographs = photographs_for(first) if first and size is None else Photographs(parse_size(size or str(SIZE)))
+        wished: dict[str, Any] = {"grid": grid, "group_by": group_by, "test_groups": groups, "devices": devices}
         with bars() as progress:
-            if looking:
-                recipe = find(data, seed=seed, minutes=minutes, run=run, progress=progress)
-                wanted, resume = recipe.config, False
-                if recipe.scores is None:  # thresholds are tuned on validation then
-                    recalls(least, data.y[data.split == "validation"], data.classes)
-                wishes |= {"recipe": recipe}
-                typer.echo(recipe.sentence(), err=True)
-            wishes |= {"phase": lambda what: progress(what, 0, 1), "say": lambda doubt: typer.echo(doubt, err=True)}
-            watcher = _Watcher(wanted.training.epochs, progress)
-            bundle = make_bundle(data, wanted, out, resume=resume, watcher=watcher, **wishes)
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; `--resume` goes on after the last whole trial or epoch, kept in {run.path}", err=True)
-        raise
-    report = bundle.manifest.training.test
-    training = run.summary()
-    if as_json:
-        test = {key: value for key, value in report.items() if key != "proof"}
-        made = {"training": training, "recipe": recipe.document() if recipe else None, "test": test}
-        print_json({"bundle": str(out), "fingerprint": bundle.fingerprint, **made})
+            data = load(source, **wished, seed=seed, photographs=photographs, progress=progress)
+        if size is not None and data.picture is None:
+            raise BadInput(f"--size {size} does not apply to {source}, which is no folder or table of photographs")
+        if group and group.rank:
+            learn(wanted, data, seed=seed, initial=first, freeze=freeze or (), exchange=exchange)
+            return
+        typer.echo(describe(data), err=True)
+        for doubt in doubts(data):
+            typer.echo(f"warning: {doubt}", err=True)
+        least = parse_recalls(min_recall or [], data.classes)
+        known = data.split != "test" if looking else data.split == "validation"
+        recalls(least, data.y[known], data.classes)  # refused now, not after training
+        objective = Objective(max_accuracy_drop, min_recall=least, balanced=balanced)
+        wishes: dict[str, Any] = {"seed": seed, "run": run, "force": force, "initial": first}
+        wishes |= {"yardstick": yardstick, "freeze": freeze or (), "objective": objective, "command": _command()}
+        recipe = None
+        try:
+            with bars() as progress:
+                if looking:
+                    recipe = find(data, seed=seed, minutes=minutes, run=run, progress=progress)
+                    wanted, resume = recipe.config, False
+                    if recipe.scores is None:  # thresholds are tuned on validation then
+                        recalls(least, data.y[data.split == "validation"], data.classes)
+                    wishes |= {"recipe": recipe}
+                    typer.echo(recipe.sentence(), err=True)
+                wishes |= {"phase": lambda what: progress(what, 0, 1), "say": lambda doubt: typer.echo(doubt, err=True)}
+                watcher = _Watcher(wanted.training.epochs, progress)
+                bundle = make_bundle(data, wanted, out, resume=resume, watcher=watcher, exchange=exchange, **wishes)
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; `--resume` goes on after the last whole trial or epoch, kept in {run.path}", err=True)
+            raise
+        report = bundle.manifest.training.test
+        training = run.summary()
+        if as_json:
+            test = {key: value for key, value in report.items() if key != "proof"}
+            made = {"training": training, "recipe": recipe.document() if recipe else None, "test": test}
+            print_json({"bundle": str(out), "fingerprint": bundle.fingerprint, **made})
+            note_shortfall(bundle, report)
+            return
+        if speed := training["speed"]:
+            threads = "1 thread" if speed["threads"] == 1 else f"{speed['threads']} threads"
+            typer.echo(f"the last epoch learnt {speed['events_per_s']:,.0f} events/s with {threads}", err=True)
+        if recipe and recipe.trials:
+            _show_trials(recipe)
+        _show(out, report)
         note_shortfall(bundle, report)
+
+
+@contextmanager
+def _joined(wanted: "Config", looking: bool) -> "Iterator[tuple[Group | None, Config]]":
+    """Those that learn together, and the config that the first one has; nobody, where one learns alone."""
+    from ddnn.training.distributed import joined, placed, same_command, started
+
+    if looking and wanted.workers.count:
+        raise BadInput("--workers learn by a config; expected --config, or --epochs for the default one")
+    if not (wanted.workers.count or started()):
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            raise BadInput("torchrun has started this, but it is to learn alone; expected --workers")
+        yield None, wanted
         return
-    if speed := training["speed"]:
-        threads = "1 thread" if speed["threads"] == 1 else f"{speed['threads']} threads"
-        typer.echo(f"the last epoch learnt {speed['events_per_s']:,.0f} events/s with {threads}", err=True)
-    if recipe and recipe.trials:
-        _show_trials(recipe)
-    _show(out, report)
-    note_shortfall(bundle, report)
+    with joined(None if placed() else wanted, same_command()) as (group, told):
+        yield group, told
 
 
 def _resumed(run: "Run", wanted: "Config", *, changed: bool) -> "Config":

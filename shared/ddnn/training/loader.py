@@ -60,6 +60,8 @@ class Part:
     index: int
     workers: Sequence[int]
     own: bool = False
+    share: float = 1.0
+    """Of the last batch of all, what this worker's part of it was."""
 
     def rows(self, rows: Ints) -> Ints:
         """What this worker draws from: all rows, or every so many-th."""
@@ -67,7 +69,11 @@ class Part:
 
     def of(self, picked: Tensor) -> Tensor:
         """This worker's part of a batch of all."""
-        return picked if self.own else picked.tensor_split(len(self.workers))[self.workers.index(self.index)]
+        if self.own:
+            return picked
+        mine = picked.tensor_split(len(self.workers))[self.workers.index(self.index)]
+        self.share = len(mine) / len(picked)
+        return mine
 
     def apart(self) -> None:
         """Go on with chance of one's own, now that the order is drawn; the first worker has that of one alone."""

@@ -142,6 +142,7 @@ class Trainer:
         if exchange:
             exchange.begin(self)
         self._feed()
+        self.network.eval()  # the first step says what of it learns
 
     def _feed(self) -> None:
         """Take what is learnt from and validated on, as the network's weights are now."""

@@ -16,8 +16,7 @@ from ddnn.network.backbone import uncut
 from ddnn.network.pieces import OfBackbone
 from ddnn.pipeline import make_bundle
 from ddnn.topology import View
-from ddnn.training import Config
-from ddnn.training import initial_network
+from ddnn.training import Config, initial_network
 from ddnn.types import Tier
 from foreign.cameras import Plain
 

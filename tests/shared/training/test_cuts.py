@@ -10,9 +10,8 @@ from ddnn.data import Dataset
 from ddnn.export import sample_data
 from ddnn.network import DDNN
 from ddnn.network.pieces import OfBackbone
-from ddnn.training import Config, Run, Trainer
+from ddnn.training import Config, Run, Trainer, initial_network
 from ddnn.training.cuts import fit_cuts
-from ddnn.training import initial_network
 from ddnn.types import Tier
 
 UNCHANGED = {"shift": 0, "rotate": 0, "scale": 0, "warp": 0}

@@ -15,8 +15,8 @@ from ddnn.errors import BadConfig, BadInput
 from ddnn.export import sample_data
 from ddnn.network import DDNN, Scored, Still
 from ddnn.training import Config, Run, Trainer, initial_network, loss, train
-from ddnn.training.run import Checkpoint
 from ddnn.training.exchange import Silent
+from ddnn.training.run import Checkpoint
 
 SMALL: dict[str, Any] = {
     "network": {
