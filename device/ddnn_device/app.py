@@ -60,6 +60,7 @@ class DeviceService(Service):
             Event(id, rule, options, {"view": view}, self._alone, nothing, self.engine)
             for id, view in zip(ids, views, strict=True)
         ]
+        self.keeper.see(events)
         answers = await self.engine.answer(events, options)
         if not any(answer.label >= 0 for answer in answers):  # there is no exit here to fall back on
             reason = answers[0].degraded_reason

@@ -18,9 +18,9 @@ from pydantic import Field
 
 from ddnn.errors import BadInput
 from ddnn.seal import Frozen
-from ddnn.types import Bits
+from ddnn.types import Array, Bits
 
-__all__ = ["CHANNELS", "MOST_PIXELS", "Picture", "decode", "is_picture", "opened", "unwrapped"]
+__all__ = ["CHANNELS", "MOST_PIXELS", "Picture", "decode", "drawn", "is_picture", "opened", "unwrapped"]
 
 CHANNELS: Final = (1, 3)  #: of a view that can be a picture: grey, or red, green and blue
 MOST_PIXELS: Final = 25_000_000  #: of a photograph, by default; of a PNG or WebP a third
@@ -166,3 +166,13 @@ def _resized(picture: Image.Image, height: int, width: int, how: Picture) -> Ima
     framed = Image.new(picture.mode, (width, height), _GREY if picture.mode == "L" else (_GREY,) * 3)
     framed.paste(pixels, ((width - inner_width) // 2, (height - inner_height) // 2))
     return framed
+
+
+def drawn(view: Array) -> Image.Image:
+    """A view (…, H, W) as people may look at it: from its least to its most, or as it is where it is bytes."""
+    picture = view[:3] if view.ndim == 3 and view.shape[0] >= 3 else view.reshape(-1, *view.shape[-2:])[0]
+    if picture.dtype != np.uint8:
+        finite = np.nan_to_num(picture.astype(np.float32), posinf=0.0, neginf=0.0)
+        low, high = float(finite.min()), float(finite.max())
+        picture = ((finite - low) * (255 / (high - low or 1.0))).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0) if picture.ndim == 3 else picture))

@@ -14,7 +14,7 @@ from ddnn.signing import Signature, sign
 from ddnn.task import check_criterion
 from ddnn.types import Exit
 
-__all__ = ["MOST_VERSIONS", "POLICY_FILE", "Allowance", "Audits", "Budget", "Judging", "Outliers", "Policy"]
+__all__ = ["MOST_VERSIONS", "POLICY_FILE", "Allowance", "Audits", "Budget", "Doubts", "Judging", "Outliers", "Policy"]
 __all__ += ["Promise", "PromisedRecall", "Temperatures", "Thresholds", "Usual"]
 
 MOST_VERSIONS: Final = 2**53 - 1  #: what every reader of JSON takes as a whole number
@@ -112,6 +112,24 @@ class Outliers(Frozen):
     """Events a second that are looked at, at most."""
 
 
+class Doubts(Frozen):
+    """Which events are kept, to be labelled and learnt from (`ddnn.serving.doubts`); by default none."""
+
+    events: int = Field(default=0, ge=0, le=100_000)
+    """Kept at most; beyond it the oldest of the most frequent kind goes. 0: no more are kept."""
+    bytes: int = Field(default=64 << 20, ge=0, le=1 << 40)  #: of them at most, at each tier
+    age_s: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] = 7 * 86_400.0
+    """Older ones go."""
+    per_second: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 2.0
+    """Events of each kind that are kept a second at most, in the long run."""
+    unsure: Share = 0.5  #: kept where the answer's confidence is below; 0: none for that
+    disagreeing: bool = True  #: whether those are kept that an audit found the cloud to call something else
+    degraded: bool = True  #: whether degraded ones are
+    random: Share = 0.0  #: share of all events that is kept, whatever was said of them
+    views: Literal["none", "kept", "given"] = "none"
+    """Whether devices keep the views of these events; kept, they stay there, given, an admin may fetch them."""
+
+
 class Usual(Frozen):
     """What an exit did on the events a policy was tuned on."""
 
@@ -171,6 +189,7 @@ class Policy(Frozen):
     audits: Audits = Audits()
     budget: Budget = Budget()
     outliers: Outliers = Outliers()
+    doubts: Doubts = Doubts()
     promise: Promise | None = None
     tuned: dict[str, Any] | None = None
     """What the thresholds were chosen on and what that promised: data, split, objective, figures."""

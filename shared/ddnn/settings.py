@@ -14,7 +14,7 @@ from ddnn.bundle import shipped_bundle
 from ddnn.errors import BadConfig
 from ddnn.picture import MOST_PIXELS
 
-__all__ = ["CollectorSettings", "Settings", "setting_names"]
+__all__ = ["CollectorSettings", "DoubtSettings", "Settings", "setting_names"]
 
 _PREFIX = "DDNN_"
 _READ_BY_CLIENTS = {"DDNN_TOKEN", "DDNN_SIGNING_KEY"}
@@ -50,6 +50,17 @@ class ViewSettings(BaseModel):
     """Views kept at most; the oldest goes, and is counted."""
     bytes: int = Field(default=64 << 20, ge=1)
     """Bytes of them at most."""
+
+
+class DoubtSettings(BaseModel):
+    """This tier's own bounds of the events that are kept to be labelled, whatever its policy says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: int = Field(default=256 << 20, ge=0)
+    """Bytes of them on its disk at most; 0: it keeps none."""
+    memory: int = Field(default=16 << 20, ge=0)
+    """Bytes of the latest views that a device holds until it hears which to keep."""
 
 
 class Settings(BaseSettings):
@@ -137,6 +148,8 @@ class Settings(BaseSettings):
     """Bounds of the collector."""
     views: ViewSettings = ViewSettings()
     """Bounds of the views that a device keeps for a cloud that asks for them."""
+    doubts: DoubtSettings = DoubtSettings()
+    """Bounds of the events that are kept to be labelled."""
 
     @field_validator("upstream", "extensions", "trusted_keys", mode="before")
     @classmethod
@@ -208,7 +221,11 @@ class Settings(BaseSettings):
 @cache
 def setting_names() -> frozenset[str]:
     """Every environment variable that is a setting."""
-    nested: dict[str, type[BaseModel]] = {"collector": CollectorSettings, "views": ViewSettings}
+    nested: dict[str, type[BaseModel]] = {
+        "collector": CollectorSettings,
+        "views": ViewSettings,
+        "doubts": DoubtSettings,
+    }
     own = {
         *Settings.model_fields,
         *(f"{table}__{name}" for table, kind in nested.items() for name in kind.model_fields),

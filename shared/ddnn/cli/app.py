@@ -12,6 +12,7 @@ from ddnn.cli.ask import infer, play
 from ddnn.cli.audit import audit
 from ddnn.cli.check import doctor, status
 from ddnn.cli.deploy import deploy
+from ddnn.cli.doubts import doubts
 from ddnn.cli.encoding import prepare_output
 from ddnn.cli.identity import identity
 from ddnn.cli.measure import evaluate, profile, record
@@ -47,6 +48,7 @@ for _panel, _commands in _PANELS.items():
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(policy, rich_help_panel="Run a fleet")
 app.add_typer(rollout, rich_help_panel="Run a fleet")
+app.add_typer(doubts, rich_help_panel="Run a fleet")
 app.add_typer(deploy, rich_help_panel="The parts of a fleet")
 app.add_typer(identity, rich_help_panel="Keep it safe")
 app.add_typer(audit, rich_help_panel="Keep it safe")

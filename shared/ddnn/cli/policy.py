@@ -18,7 +18,7 @@ __all__ = ["policy"]
 
 policy = typer.Typer(
     name="policy",
-    help="""The policy of a running fleet: show, diff, apply, rollback, and its escalation budget.
+    help="""The policy of a running fleet: show, diff, apply, rollback, its budget, and what it keeps.
 
     Example: `ddnn policy show`, `ddnn policy apply BUNDLE --dry-run`
     """,
@@ -151,6 +151,50 @@ def budget(
         for kind in type(running.budget.site).model_fields:
             table.add_row(kind, *(_shown(getattr(each, kind)) for each in (running.budget.site, running.budget.device)))
         screen().print(table)
+
+
+@policy.command()
+def doubts(
+    events: Annotated[int | None, Option(min=0, help="So many are kept at most; 0: no more are.")] = None,
+    size: Annotated[int | None, Option("--bytes", min=0, help="Bytes of them at most, at each tier.")] = None,
+    age_s: Annotated[float | None, Option(metavar="SECONDS", help="Older ones go.")] = None,
+    per_second: Annotated[float | None, Option(help="Of each kind, so many a second at most.")] = None,
+    unsure: Annotated[float | None, Option(help="Kept where the answer's confidence is below; 0: none.")] = None,
+    disagreeing: Annotated[bool | None, Option(help="Keep those on which an audit disagreed.")] = None,
+    degraded: Annotated[bool | None, Option(help="Keep degraded ones.")] = None,
+    random: Annotated[float | None, Option(metavar="SHARE", help="Share of all events that is kept.")] = None,
+    views: Annotated[str | None, Option(help="`none`; `kept`, at their devices; `given` to an admin.")] = None,
+    base_port: BasePort = 8000,
+    url: Urls = None,
+    wait: Wait = 10.0,
+    admin_token: AdminToken = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Show which events are kept to be labelled, or set it; what is not named stays as it is.
+
+    Example: `ddnn policy doubts`, `ddnn policy doubts --events 500 --unsure 0.6 --views given`
+    """
+    from ddnn.fleet.policy import differences
+    from ddnn.policy import Policy
+
+    given = {"events": events, "bytes": size, "age_s": age_s, "per_second": per_second, "unsure": unsure}
+    given |= {"disagreeing": disagreeing, "degraded": degraded, "random": random, "views": views}
+    fleet = _fleet(base_port, url, token, admin_token)
+    running = fleet.read()
+    document = running.model_dump(mode="json")
+    document["doubts"] |= {key: value for key, value in given.items() if value is not None}
+    proposed = Policy.of(document)
+    report: dict[str, Any] = {"differences": differences(running, proposed)}
+    if report["differences"]:
+        report |= _followed(fleet, fleet.apply(proposed, over=running), wait)
+    if as_json or report["differences"]:
+        _report(running, report | {"doubts": document["doubts"]}, as_json)
+        return
+    table = plain_table()
+    for key, value in document["doubts"].items():
+        table.add_row(key, _shown(value))
+    screen().print(table)
 
 
 def _fleet(port: int, urls: Sequence[str] | None, token: str | None, admin_token: str | None = None) -> "FleetPolicy":

@@ -50,6 +50,7 @@ class Events:
     picture: Picture | None = None  #: how photographs became views
     odd: tuple[str, ...] = ()  #: files that are left out, each with the reason
     names: Array | None = None  #: (N,) what the source calls each event, text
+    unlabelled: int = 0  #: events of the source that have no label, and are not among these
 
     @classmethod
     def all_seen(
@@ -90,6 +91,8 @@ class Dataset:
     """Files of the source that are left out, each with the reason."""
     names: Array | None = None
     """(N,) what the source calls each event, if it has names for them: text."""
+    unlabelled: int = 0
+    """Events of the source that are left out, as they have no label."""
 
     @classmethod
     def of(cls, name: str, events: Events, split: Array, source: dict[str, Any], division: dict[str, Any]) -> "Dataset":
@@ -118,6 +121,7 @@ class Dataset:
             events.picture,
             events.odd,
             events.names,
+            events.unlabelled,
         )
 
     def __len__(self) -> int:

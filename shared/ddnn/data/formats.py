@@ -6,6 +6,7 @@ One image is cut into a grid of views as the authors' PyTorch code cuts: pad to 
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,9 @@ import numpy as np
 from ddnn.archive import Archive
 from ddnn.data.dataset import Events, check_visible, checked, checked_labels, checked_view, name_classes, numbered
 from ddnn.data.split import SPLIT_NAMES, blocks
+from ddnn.data.stored import rows_of
 from ddnn.errors import BadData
-from ddnn.types import Array, Bools
+from ddnn.types import Array, Bools, Ints
 
 __all__ = ["boxes", "cut", "parse_grid", "read_archive"]
 
@@ -123,8 +125,11 @@ def _views(archive: Archive) -> tuple[Array, ...]:
 def _own(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str | None) -> Events:
     count, devices = len(views[0]), len(views)
     raw, names = numbered(raw, archive.get("classes"))
-    y = checked_labels("y", raw, (count,), 0)
-    classes = name_classes(y, names)
+    y = checked_labels("y", raw, (count,), -1)
+    labelled = np.flatnonzero(y >= 0)
+    if not len(labelled):
+        raise BadData(f"y is -1, no label, in all {count} events of {archive.path.name}; expected some labels")
+    classes = name_classes(y[labelled], names)
     every = np.ones((count, devices), dtype=bool)
     present = check_visible("visible", archive.get("visible", every), (count, devices))
     y_dev = np.where(present, y[:, None], -1)
@@ -133,7 +138,17 @@ def _own(archive: Archive, views: tuple[Array, ...], raw: Array, group_by: str |
     if y_dev.max() >= len(classes):
         raise BadData(f"y_dev holds label {y_dev.max()}; expected -1..{len(classes) - 1}")
     test, validation = _named_split(archive, count)
-    return Events(views, y, y_dev, present, classes, test, validation, _groups(archive, group_by, count))
+    events = Events(views, y, y_dev, present, classes, test, validation, _groups(archive, group_by, count))
+    return events if len(labelled) == count else _of_rows(events, labelled)
+
+
+def _of_rows(events: Events, rows: Ints) -> Events:
+    """Those events that have a label."""
+    columns = {name: getattr(events, name)[rows] for name in ("y", "y_dev", "present")}
+    given = {"test": events.test, "validation": events.validation, "groups": events.groups}
+    columns |= {name: column[rows] for name, column in given.items() if column is not None}
+    views = tuple(rows_of(view, rows) for view in events.views)
+    return replace(events, views=views, unlabelled=len(events.y) - len(rows), **columns)
 
 
 def _named_split(archive: Archive, count: int) -> tuple[Bools | None, Bools | None]:

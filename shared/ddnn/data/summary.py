@@ -50,6 +50,8 @@ def describe(data: Dataset) -> str:
 def doubts(data: Dataset) -> list[str]:
     """A sentence for everything that the contract allows and that is more likely a mistake."""
     found = [left_out(data)] if data.odd else []
+    if data.unlabelled:
+        found.append(f"{count(data.unlabelled, 'event')} without a label (y is -1) left out")
     empty = sorted(set(range(len(data.classes))) - set(np.unique(data.y).tolist()))
     if empty:
         names = few([data.classes[label] for label in empty])

@@ -16,6 +16,7 @@ from starlette.routing import Match
 import ddnn
 from ddnn.errors import BadInput, DDNNError, MethodNotAllowed, NotFound, TooLarge, Unavailable
 from ddnn.serving.api_page import make_api_page
+from ddnn.serving.doubts.routes import make_doubt_routes
 from ddnn.serving.http import App, caller, error_of_ours, read_body, refusal, refuse_unknown
 from ddnn.serving.metrics import CONTENT_TYPE_LATEST
 from ddnn.serving.openapi import MODEL, MOST_OF_INDEX, REPOSITORY, VERSION, ModelName, errors, infer, ready_alone
@@ -61,6 +62,7 @@ def make_app(service: Service, make: Make) -> FastAPI:
     rollout = app.state.rollout = Rollout(service, app.faces, make)
     routers = [_protocol(service), _own(service), make_policy_routes(service), make_report_routes(service)]
     routers += [make_rollout_routes(service, rollout), make_api_page(app.title)]
+    routers.append(make_doubt_routes(service))
     room = None
     if service.tier is Tier.CLOUD and service.settings.room:
         room, trials = open_room(service)

@@ -117,21 +117,24 @@ class Audits:
         self._under_way[awaited.copy] = awaited.copy.best
         return awaited.copy
 
-    def compare(self, copy: Event, cloud: Answer) -> None:
-        """Hear what became of an audit; those of the tier below are its own to compare."""
+    def compare(self, copy: Event, cloud: Answer) -> Answer | None:
+        """Hear what became of an audit; those of the tier below are its own to compare.
+
+        Return the answer that was given where the cloud's is another class.
+        """
         answer = self._under_way.pop(copy, None)
         if answer is None:
-            return
+            return None
         if cloud.degraded or cloud.label < 0 or cloud.exit is not Exit.CLOUD:
             self._count(answer.exit, "failed")
-            return
+            return None
         same = cloud.label == answer.label
         self._count(answer.exit, "same" if same else "different")
         copy.judged[Exit.CLOUD] = scores_behind(cloud, copy.rule.policy)  # the ledger of the event sees it too
-        if copy.rule.policy != self._control.policy:
-            return
-        if alarm := self.monitor.audited(answer.exit, same, cloud.label):
+        current = copy.rule.policy == self._control.policy
+        if current and (alarm := self.monitor.audited(answer.exit, same, cloud.label)):
             _log.warning("alarm: %s", self._alarm(alarm))
+        return None if same else answer
 
     def _alarm(self, alarm: Alarm) -> str:
         """What an alarm is about, for people."""

@@ -17,6 +17,7 @@ from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.serving.audits import Audits
 from ddnn.serving.batching import Outputs, SectionQueue
+from ddnn.serving.doubts.keeper import Keeper
 from ddnn.serving.event import Event, Reply, State
 from ddnn.serving.ledger import Ledger
 from ddnn.serving.metrics import Metrics
@@ -88,14 +89,16 @@ class Engine:
         offload: Offload | None = None,
         audits: Audits | None = None,
         ledger: Ledger | None = None,
+        keeper: Keeper | None = None,
         most: int = 64,
         delay_s: float = 0.0,
     ) -> None:
-        """`above` is the first exit of the tier above; `ledger` keeps what is decided here.
+        """`above` is the first exit of the tier above; `ledger` and `keeper` keep what is decided here.
 
         At most `most` events go through a section at once; one that is free waits `delay_s` for more.
         """
         self.steps, self.above, self.offload, self.audits, self.ledger = tuple(steps), above, offload, audits, ledger
+        self._keeper = keeper
         self._metrics, self._batch_size = metrics, metrics.batch_size.labels()
         self.told: Callable[[Event, Answer], None] | None = None  #: hears of every answer
         self._open: dict[Event, None] = {}  # in the order in which they came
@@ -156,14 +159,17 @@ class Engine:
         answer, audits = event.answer, self.audits
         assert answer is not None
         if event.options.audit:
-            if audits:
-                audits.compare(event, answer)
+            given = audits.compare(event, answer) if audits else None
+            if given and self._keeper:
+                self._keeper.differed(event, given, answer)
             return
         self._metrics.answered(answer)
         if audits:
             audits.answered(event, answer)
         if self.ledger is not None:
             self.ledger.note(event, answer)
+        if self._keeper:
+            self._keeper.note(event, answer)
         if self.told:
             self.told(event, answer)
 

@@ -360,7 +360,7 @@ class Event:
         """The same event once more and without an id, on its way to the cloud however sure an exit is."""
         options = self.options.of_audit()
         copy = Event(None, self.rule, options, dict(self.inputs), self.devices, self.best, to, self.reached)
-        copy.judged, copy.step = self.judged, self.step
+        copy.judged, copy.step, copy.parted_from = self.judged, self.step, self.parted_from or self
         copy.deadline = copy.until = options.deadline
         return copy
 

@@ -79,6 +79,10 @@ class Metrics:
             "event_ids_reused_total", "Ids used again for something else", outcome=("new_event", "refused")
         )
         self.views_dropped = count("views_dropped_total", "Views not kept until their event was closed")
+        self.doubts = gauge("doubts", "Events that are kept here to be labelled")
+        self.doubts_missed = count(
+            "doubts_missed_total", "Events that were to be kept and are not", reason=("rate", "memory", "disk")
+        )
         self.late = count("deadline_exceeded_total", "Deadlines that passed", where=("uplink", "answer"))
         self.dropped_lines = count("log_dropped_total", "Lines of the log that nothing read in time")
         self.contributors = histogram("fusion_contributors", "Devices that took part in an event", _SIZES)

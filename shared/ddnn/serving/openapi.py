@@ -13,7 +13,7 @@ from ddnn.types import Tier
 from ddnn.wire import DATATYPES, HEADER_LENGTH
 
 __all__ = ["MODEL", "MOST_OF_INDEX", "READ_POLICY", "REPOSITORY", "ROLL_BACK", "SECURITY", "VERSION", "ModelName"]
-__all__ += ["errors", "infer", "ready_alone", "write_policy"]
+__all__ += ["doubts_page", "errors", "infer", "ready_alone", "write_policy"]
 
 MODEL: Final = "ddnn"
 VERSION: Final = "1"
@@ -82,7 +82,7 @@ _ERRORS: Final = {
     400: "Bad input: JSON, dtype, shape, NaN, header length, picture",
     401: "Bearer token missing or wrong",
     403: "Not the admin token, or this tier has none",
-    404: "No such model",
+    404: "No such model, or event",
     409: "The caller runs another bundle",
     412: "The policy has changed since it was read",
     413: "Body too large",
@@ -98,6 +98,14 @@ def errors(*statuses: int) -> Responses:
     """Responses of a route that may refuse with any of `statuses`."""
     content = {"application/json": {"schema": _ERROR}}
     return {status: {"description": _ERRORS[status], "content": content} for status in statuses}
+
+
+def doubts_page(most: int) -> dict[str, Any]:
+    """Keyword arguments of the route that lists what is kept, at most so many at once."""
+    after = _parameter("after", "Number of the last event that is known", "integer", "query", minimum=0)
+    at_once = _parameter("most", "Events at once", "integer", "query", minimum=1, maximum=most)
+    extra = {"parameters": [after, at_once], "security": [{"admin": []}]}
+    return {"responses": errors(400, 401, 403, 503), "openapi_extra": extra}
 
 
 def infer(example: Mapping[str, Any], *, token: bool, pictures: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ddnn.runtime import Section, with_threads
 from ddnn.serving.audits import Audits
 from ddnn.serving.budget import Accounts, account_names
 from ddnn.serving.control import PolicyControl, PolicyFile
+from ddnn.serving.doubts.keeper import Keeper
 from ddnn.serving.engine import Engine, Step
 from ddnn.serving.ledger import Ledger
 from ddnn.serving.memory import within_memory
@@ -45,6 +46,7 @@ class Parts:
     uplink: Uplink | None  #: to the tier above, where there is one
     identity: Identity | None  #: where tiers are known by their certificates
     trail: Trail
+    keeper: Keeper
 
     @property
     def classes(self) -> int:
@@ -71,6 +73,7 @@ class Parts:
             offload=offload,
             audits=audits,
             ledger=ledger,
+            keeper=self.keeper,
             most=settings.max_section_batch,
             delay_s=settings.max_delay_ms / 1000,
         )
@@ -150,7 +153,9 @@ def load_parts(
         trusted=_trusted(settings),
     )
     sections = _load_sections(tier, settings, bundle)
-    return Parts(tier, bundle, within_memory(settings), sections, metrics, control, uplink, identity, trail)
+    keeper = beside.keeper if beside else Keeper(tier, bundle.topology, settings)
+    metrics.doubts.set_function(lambda: keeper.kept.events)
+    return Parts(tier, bundle, within_memory(settings), sections, metrics, control, uplink, identity, trail, keeper)
 
 
 def _load_sections(tier: Tier, settings: Settings, bundle: Bundle) -> dict[str, Section]:

@@ -14,6 +14,7 @@ from ddnn.bundle import Bundle
 from ddnn.errors import BadInput, Conflict, DeadlineExceeded, Forbidden, OtherBundle, StalePolicy, Unauthorized
 from ddnn.policy import Policy
 from ddnn.serving.control import POLICY_PATH, read_document
+from ddnn.serving.doubts.keeper import DOUBTS_HEADER
 from ddnn.serving.http import caller, read_body
 from ddnn.serving.openapi import READ_POLICY, ROLL_BACK, write_policy
 from ddnn.serving.room.report import TIER_HEADER, TRIAL_HEADER, WATCH_HEADER
@@ -94,6 +95,8 @@ def _heard(service: Service, request: Request) -> dict[str, str]:
         return {}
     service.below.heard(header)
     headers = {WATCH_HEADER: "1"} if service.reporter.watched else {}
+    if last := service.keeper.kept.last:
+        headers[DOUBTS_HEADER] = str(last)
     question = service.below.question
     return {**headers, TRIAL_HEADER: str(question[0])} if question else headers
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import orjson
@@ -58,7 +58,7 @@ class Service(ABC):
             self.decoder = Decoder(most_bytes=parts.settings.max_in_flight_bytes or REQUESTS)
         self.tier, self.bundle, self.settings = parts.tier, parts.bundle, parts.settings
         self.metrics, self.control, self.uplink = parts.metrics, parts.control, parts.uplink
-        self.identity, self.trail = parts.identity, parts.trail
+        self.identity, self.trail, self.keeper = parts.identity, parts.trail, parts.keeper
         self.inputs, self.input_names = tuple(inputs), tuple(spec.name for spec in inputs)
         self.takes_pictures = "picture" in self.input_names
         self.need_features, self.class_names = need_features, tuple(class_names)
@@ -82,12 +82,17 @@ class Service(ABC):
     async def infer(self, request: InferRequest, options: RequestOptions) -> list[Answer]:
         """Answer a request, a row an event; raise `DDNNError`."""
 
+    async def _heard(self, url: str, headers: Mapping[str, str]) -> None:
+        """The tier above at `url` has answered a question for its policy."""
+        await self.reporter.heard(url, headers)
+        await self.keeper.heard(url, headers)
+
     def make_follower(self) -> Follower | None:
         """What follows the policy of the tier above, where there is one."""
         if not self.uplink:
             return None
         above, every_s, report = self.settings.upstream, self.settings.policy_poll_s, self.reporter
-        told = {"headers": report.named, "heard": report.heard}
+        told = {"headers": report.named, "heard": self._heard}
         return Follower(self.uplink, above, self.control, self.trail, every_s=every_s, **told)  # type: ignore[arg-type]
 
     @property
@@ -154,6 +159,7 @@ class Service(ABC):
         self.lag.start()
         self.trail.start()
         self._note_start()
+        self.keeper.start(self)
         if self.identity:
             self.identity.start(self._identity_changed)
         if self.follower:
@@ -169,6 +175,7 @@ class Service(ABC):
         if self.beside:
             await self.beside.retire()
         await self.retire()
+        await self.keeper.stop()
         self.trail.note("stop", "system")
         await asyncio.to_thread(self.trail.close)
 
@@ -242,6 +249,7 @@ class Service(ABC):
             "recorded": None if self.engine.ledger is None else len(self.engine.ledger),
             "audits": self.engine.audits and self.engine.audits.document(),
             "outliers": self.collector and self.collector.outliers and self.collector.outliers.document(),
+            "doubts": self.keeper.document(),
             "budget": self.accounts and self.accounts.document(),
             "exits": exits,
             "requests": self.metrics.request_count(),

@@ -141,7 +141,7 @@ BREACHES: list[tuple[dict[str, Any], str]] = [
     ({"y": np.stack([Y] * 3, axis=1)}, r"y has shape \(40, 3\); expected \(40,\); .* go into y_dev"),
     ({"X": np.zeros((N, 6, 3, 32, 31)), "y": np.stack([Y] * 6, axis=1)}, r"y has shape \(40, 6\); expected \(40,\)"),
     ({"y": Y.astype(float)}, r"y has type float64; expected integers; if they are whole, y.astype\(int\)"),
-    ({"y": Y - 1}, "y holds -1..2; expected 0"),
+    ({"y": Y - 2}, "y holds -2..1; expected -1"),
     ({"y": Y * 100_000}, "y holds 0..300000"),
     ({"y": np.zeros(N, int)}, "the one class 0; expected at least 2"),
     ({"y": np.array([None] * N)}, "y cannot be read"),

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from ddnn.errors import BadInput
+from ddnn.picture import drawn
 from ddnn.policy import Policy
 from ddnn.serving.control import read_document
 from ddnn.serving.event import Event
@@ -250,14 +249,7 @@ def _bits(devices: Bools) -> str:
 
 def _shown(id: str, view: Array) -> ViewTold:
     """A view (…, H, W) as a small PNG, from its least to its most, or as it is where it is bytes."""
-    from PIL import Image
-
-    picture = view[:3] if view.ndim == 3 and view.shape[0] >= 3 else view.reshape(-1, *view.shape[-2:])[0]
-    if picture.dtype != np.uint8:
-        finite = np.nan_to_num(picture.astype(np.float32), posinf=0.0, neginf=0.0)
-        low, high = float(finite.min()), float(finite.max())
-        picture = ((finite - low) * (255 / (high - low or 1.0))).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0) if picture.ndim == 3 else picture))
+    image = drawn(view)
     image.thumbnail((_SIDE, _SIDE))
     file = BytesIO()
     image.save(file, "PNG")

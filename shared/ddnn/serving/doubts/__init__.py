@@ -1,0 +1,1 @@
+"""Events that are kept to be labelled and learnt from: which, where, and who may fetch them."""
