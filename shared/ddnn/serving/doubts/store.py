@@ -115,6 +115,7 @@ class Store:
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """One transaction."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.touch(mode=0o600)  # its journal has the same rights
         with closing(sqlite3.connect(self._file, timeout=_PATIENCE_S)) as connection:
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA auto_vacuum = FULL")  # what was let go is the disk's again

@@ -142,9 +142,9 @@ def test_the_latest_views_are_bounded_in_bytes_and_are_copies() -> None:
         latest.hold(b"%d" % number, view)
     assert len(latest) == 3
     batch[:] = 1
-    view = latest.take(b"4")
-    assert view is not None
-    assert not view.any()
+    taken = latest.take(b"4")
+    assert taken is not None
+    assert not taken.any()
     assert latest.take(b"4") is None
     assert latest.take(b"0") is None
     latest.hold(b"large", np.zeros(5000, np.uint8))
