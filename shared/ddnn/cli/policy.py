@@ -178,7 +178,13 @@ def doubts(
     from ddnn.fleet.policy import differences
     from ddnn.policy import Policy
 
-    given: dict[str, Any] = {"events": events, "bytes": size, "age_s": age_s, "per_second": per_second, "unsure": unsure}
+    given: dict[str, Any] = {
+        "events": events,
+        "bytes": size,
+        "age_s": age_s,
+        "per_second": per_second,
+        "unsure": unsure,
+    }
     given |= {"disagreeing": disagreeing, "degraded": degraded, "random": random, "views": views}
     fleet = _fleet(base_port, url, token, admin_token)
     running = fleet.read()
