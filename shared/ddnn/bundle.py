@@ -27,7 +27,7 @@ from ddnn.topology import FileName, Topology
 from ddnn.types import Array, Tier
 
 __all__ = ["GOLDEN_FILE", "MANIFEST_FILE", "PICTURE_CODEC", "SIGNATURE_FILE", "SLICE_FILE", "WEIGHTS_FILE"]
-__all__ += ["Bundle", "Manifest", "Training", "named", "shipped_bundle"]
+__all__ += ["Bundle", "Manifest", "Training", "named", "shipped_as", "shipped_bundle", "shipped_names"]
 
 MANIFEST_FILE: Final = "manifest.json"
 SIGNATURE_FILE: Final = "signature.json"
@@ -99,7 +99,10 @@ class Bundle:
         With `trusted` keys, one of them has to have signed it, and one its policy.
         """
         if not path.is_dir():
-            raise BadBundle(f"{path} is not a folder; expected a bundle made by `ddnn train`")
+            names = " or ".join(shipped_names())
+            raise BadBundle(
+                f"{path} is not a folder; expected a bundle made by `ddnn train`, or one that ships: {names}"
+            )
         document = read_sealed(path / MANIFEST_FILE, seal="fingerprint")
         try:
             manifest = Manifest.model_validate(document)
@@ -274,10 +277,21 @@ def shipped_bundle() -> Path:
     return Path(__file__).parent / "shipped" / "mnist5k"
 
 
+def shipped_names() -> list[str]:
+    """Names of the bundles that come with the package."""
+    return sorted(folder.name for folder in shipped_bundle().parent.iterdir() if (folder / MANIFEST_FILE).is_file())
+
+
 def named(path: Path) -> Path:
     """`path` or, where nothing is there, the bundle of that name that comes with the package."""
     shipped = shipped_bundle().parent / path
     return shipped if len(path.parts) == 1 and not path.exists() and shipped.is_dir() else path
+
+
+def shipped_as(path: Path) -> str | None:
+    """The name by which commands take the bundle in `path`, where it comes with the package."""
+    resolved = path.resolve()
+    return resolved.name if resolved.parent == shipped_bundle().parent.resolve() else None
 
 
 def _files(content: Array, ends: Array) -> Array:

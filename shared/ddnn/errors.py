@@ -1,7 +1,11 @@
 """Everything that can go wrong, once.
 
+Exit codes of the command line: 2 where what was given is wrong (a flag, a file, an address, a token), as the status
+says; 1 where it was right and did not come to pass (a check failed, a tier is away, busy or at something else); 3 where
+no operating point meets an objective.
+
 DDNNError
-├── BadInput              400  a request, file or flag that breaks its contract; exit code 2 on the command line
+├── BadInput              400  a request, file or flag that breaks its contract
 │   ├── BadBundle              a bundle that does not verify
 │   ├── BadData                a data file that breaks the data contract
 │   └── BadConfig              an unknown or impossible setting
@@ -18,13 +22,13 @@ DDNNError
 ├── Unavailable           503  starting or draining
 ├── DeadlineExceeded      504  and nothing to answer with
 ├── WorkerLost                 of processes that learn together one is gone
-├── Infeasible                 no operating point meets the objective; exit code 3
+├── Infeasible                 no operating point meets the objective
 └── UplinkFailed               the upper tier gave no answer; becomes a degraded answer below
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 __all__ = ["BadBundle", "BadConfig", "BadData", "BadInput", "Conflict"]
 __all__ += ["DDNNError", "DeadlineExceeded", "Forbidden", "Infeasible"]
@@ -41,22 +45,27 @@ __all__ += [
 __all__ += ["UnsupportedEncoding", "UplinkFailed", "WorkerLost"]
 
 
+_GIVEN_WRONG: Final = frozenset({400, 401, 403, 404, 405, 413, 415})  #: statuses that other input would mend
+
+
 class DDNNError(Exception):
     """Base of all errors of this project; the message is one sentence for the person who meets it."""
 
     status: ClassVar[int] = 500  #: HTTP status
     code: ClassVar[str] = "INTERNAL"  #: stable name in the error body; of a subclass its own name: `BAD_INPUT`
     retryable: ClassVar[bool] = False  #: whether the same request may succeed later
-    exit_code: ClassVar[int] = 1  #: process exit code on the command line
+    exit_code: ClassVar[int] = 1  #: on the command line; of a subclass by its status, unless it has its own
 
     def __init_subclass__(cls, **differing: int) -> None:
         """What differs from the base is given by name: `class Overloaded(DDNNError, status=429, retryable=True)`."""
         cls.code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).upper()
         for name, value in differing.items():
             setattr(cls, name, value)
+        if "exit_code" not in differing and "status" in differing:
+            cls.exit_code = 2 if cls.status in _GIVEN_WRONG else 1
 
 
-class BadInput(DDNNError, status=400, exit_code=2):
+class BadInput(DDNNError, status=400):
     """The caller's input breaks its contract."""
 
 

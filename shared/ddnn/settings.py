@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from ddnn.bundle import shipped_bundle
+from ddnn.bundle import named, shipped_bundle
 from ddnn.errors import BadConfig
 from ddnn.picture import MOST_PIXELS
 
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
 
     bundle: Path = Field(default_factory=shipped_bundle)
-    """Folder of the bundle; the one that ships with the package by default."""
+    """Folder of the bundle, or the name of one that ships with the package; by default the digits of those."""
     index: int = Field(default=0, ge=0)
     """Which device, or which edge, this process is."""
     upstream: Annotated[tuple[str, ...], NoDecode] = ()
@@ -155,6 +155,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("bundle")
+    @classmethod
+    def _of_a_name(cls, value: Path) -> Path:
+        return named(value)
 
     @field_validator("upstream")
     @classmethod

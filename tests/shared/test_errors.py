@@ -28,9 +28,11 @@ def test_every_error_is_ours_and_has_a_code_of_its_own() -> None:
     assert len({kind.code for kind in KINDS}) == len(KINDS)
 
 
-def test_exit_codes_are_1_or_2_for_bad_input_or_3_for_infeasible() -> None:
+def test_exit_codes_are_2_where_what_was_given_is_wrong_3_for_infeasible_and_1_else() -> None:
     codes = {kind.__name__: kind.exit_code for kind in KINDS}
-    assert {name for name, code in codes.items() if code == 2} == {"BadInput", "BadBundle", "BadData", "BadConfig"}
+    wrong = {"BadInput", "BadBundle", "BadData", "BadConfig", "Unauthorized", "Forbidden", "NotFound"}
+    wrong |= {"MethodNotAllowed", "TooLarge", "UnsupportedEncoding"}
+    assert {name for name, code in codes.items() if code == 2} == wrong
     assert {name for name, code in codes.items() if code == 3} == {"Infeasible"}
     assert {code for code in codes.values()} == {1, 2, 3}
 

@@ -159,12 +159,15 @@ def play(
     from ddnn.fleet.addresses import device_addresses
     from ddnn.fleet.events import demonstration, events_of, shuffled
     from ddnn.fleet.player import Pace, Played
-    from ddnn.fleet.status import check_served, read_statuses
+    from ddnn.fleet.status import NO_TIER, check_served, read_statuses
     from ddnn.fleet.table import show
 
     opened = open_bundle(bundle)
     urls = device_addresses(device or (), base_port, opened.topology)
-    check_served(read_statuses(urls, token), opened, "its BUNDLE")
+    tiers = read_statuses(urls, token)
+    check_served(tiers, opened, "its BUNDLE")
+    if not any(tier.listens for tier in tiers):  # containers begin before their fleet: it may come
+        options.note(NO_TIER)
     events = events_of(opened, load_events(opened, data, grid), split) if data else demonstration(opened)
 
     def touch(played: Played) -> None:

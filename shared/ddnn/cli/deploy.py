@@ -30,8 +30,8 @@ def _root() -> None:
 
 @deploy.command("slice")
 def slice_(
+    tier: Annotated[str, Option(metavar="TIER", help="cloud, edge, edge-1, device-0 …")],
     bundle: options.BundleArgument = None,
-    tier: Annotated[str, Option(metavar="TIER", help="cloud, edge, edge-1, device-0 …")] = "",
     out: Annotated[
         Path | None, Option(metavar="DIR", help="Where it is written; TIER in this folder by default.")
     ] = None,
@@ -71,9 +71,13 @@ def compose(
 
     Example: ddnn deploy compose runs/mine --base-port 9000 > docker-compose.yml
     """
+    from ddnn.bundle import shipped_as
     from ddnn.fleet.compose import compose_file
 
-    given = [*([str(bundle)] if bundle else []), *(["--base-port", str(base_port)] if base_port != 8000 else [])]
+    given = [
+        *([shipped_as(bundle) or str(bundle)] if bundle else []),
+        *(["--base-port", str(base_port)] if base_port != 8000 else []),
+    ]
     command = shlex.join(["ddnn", "deploy", "compose", *given])
     typer.echo(compose_file(bundle, base_port=base_port, command=command), nl=False)
 
@@ -134,9 +138,10 @@ def watch(
     from ddnn.bundle import Bundle, shipped_bundle
     from ddnn.fleet.addresses import ports
     from ddnn.fleet.compose import INSIDE
-    from ddnn.fleet.watch import watch_files, write_watch
+    from ddnn.fleet.watch import check_host, watch_files, write_watch
 
     topology = Bundle.open(bundle or shipped_bundle()).topology
+    check_host("--host", host)
     own = ports(base_port, len(topology.devices), len(topology.edges))
     if containers:
         files = watch_files(
@@ -148,7 +153,7 @@ def watch(
         )
     else:
         files = watch_files(
-            {name: f"{host}:{port}" for name, port in own.items()},
+            {name: f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for name, port in own.items()},
             scheme="https" if authority else "http",
             authority=str(authority.resolve()) if authority else "",
             credentials=str(credentials.resolve()) if credentials else "",

@@ -58,7 +58,9 @@ BundleArgument = Annotated[
         metavar="BUNDLE", callback=_named, help="A bundle, or a shipped one's name: `mnist5k`, the default, `grocery6`."
     ),
 ]
-BundleFolder = Annotated[Path, Argument(metavar="BUNDLE", help="Folder of a bundle.")]
+BundleFolder = Annotated[
+    Path, Argument(metavar="BUNDLE", callback=_named, help="Folder of a bundle, or a shipped one's name.")
+]
 Data = Annotated[
     str, Argument(metavar="DATA", help="`mnist5k`, `synthetic`, a `.npz` file, a folder or table of photographs.")
 ]

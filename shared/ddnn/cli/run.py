@@ -110,7 +110,7 @@ def _wait(fleet: "LocalFleet", console: "Console") -> None:
 
 
 def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> None:
-    from ddnn.bundle import shipped_bundle
+    from ddnn.bundle import shipped_as, shipped_bundle
     from ddnn.fleet.events import Event, demonstration, file_of, golden_events, request_text
     from ddnn.links import LinkShape
 
@@ -143,9 +143,7 @@ def _say_where(fleet: "LocalFleet", console: "Console", token: str | None) -> No
     trusting = f"SSL_CERT_FILE={authority} " if authority else ""
     command, path, port = trusting + shlex.quote(command_name()), fleet.bundle.path, fleet.members["cloud"].port
     where = "" if port == _USUAL_PORT else f" --base-port {port}"
-    usual = shipped_bundle().resolve()
-    name = path.name if path.resolve().parent == usual.parent else str(path)
-    other = "" if path.resolve() == usual else f" {shlex.quote(name)}"
+    other = "" if path.resolve() == shipped_bundle().resolve() else f" {shlex.quote(shipped_as(path) or str(path))}"
     commands = ("status", f"infer --bundle{other}" if other else "infer", f"play{other}")
     then = ", ".join(f"{command} {arguments}{where}" for arguments in commands)
     console.print(f"Then: {then}. Ctrl-C stops the fleet.", style="dim", soft_wrap=True, markup=False)

@@ -42,7 +42,11 @@ Freeze = Annotated[
 ]
 MaxDrop = Annotated[float, Option(help="How far below the best exit's the tuned overall accuracy may be.")]
 Minutes = Annotated[
-    float, Option(min=0, help="Where no config, weights or epochs are given: time to look for a recipe in.")
+    float,
+    Option(
+        min=0,
+        help="Where no config, weights or epochs are given: time to look for a recipe in, before the training.",
+    ),
 ]
 
 Workers = Annotated[
@@ -80,6 +84,7 @@ def train(
     balanced: options.Balanced = False,
     minutes: Minutes = 10.0,
     yardstick: Yardstick = True,
+    name: Annotated[str | None, Option(help="What the bundle is called; by default as its data.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in OUT.run.")] = False,
     force: Annotated[bool, Option("--force", help="Replace an existing bundle, or an unfinished run.")] = False,
     as_json: options.Json = False,
@@ -153,6 +158,7 @@ def train(
         objective = Objective(max_accuracy_drop, min_recall=least, balanced=balanced)
         wishes: dict[str, Any] = {"seed": seed, "run": run, "force": force, "initial": first}
         wishes |= {"yardstick": yardstick, "freeze": freeze or (), "objective": objective, "command": _command()}
+        wishes |= {"name": name}
         recipe = None
         try:
             with bars() as progress:

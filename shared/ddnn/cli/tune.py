@@ -81,6 +81,7 @@ def tune(
 
     Example: `ddnn tune BUNDLE mnist5k --grid 3x2 --max-accuracy-drop 0.005 --write`
     """
+    from ddnn.bundle import shipped_as
     from ddnn.pipeline import tunable, tune_bundle
     from ddnn.tuning import Risk as RiskAim
     from ddnn.tuning.recall import parse_recalls
@@ -95,6 +96,8 @@ def tune(
         raise BadInput("--unlabelled says what a loss is; expected --risk beside it")
     if confidence is not None and risk is None:
         raise BadInput("--confidence says how sure a promise is; expected --risk beside it")
+    if write and shipped_as(bundle):
+        raise BadInput(f"{bundle} comes with the package; expected a copy of that folder with --write")
     opened = tunable(bundle, note)
     model = _cost_model(opened, cost, over, link or [], shared_link, profile)
     sure = 0.95 if confidence is None else confidence

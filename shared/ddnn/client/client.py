@@ -1,6 +1,7 @@
 """A client of one tier: `Client`, and `AsyncClient` for code that awaits; both ask and read the same."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -270,13 +271,23 @@ def _translated(url: str) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        said = str(error) or type(error).__name__
+        said = _cause(error)
         hint = "; SSL_CERT_FILE names the authority to trust, SITE/authority.pem" if _UNTRUSTED in said else ""
         raise Unavailable(f"{url} cannot be reached ({said}){hint}") from error
     except (httpx.TimeoutException, TimeoutError) as error:
         raise DeadlineExceeded(f"{url} gave no answer in time") from error
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
         raise Unavailable(f"{url}: the connection broke ({str(error) or type(error).__name__})") from error
+
+
+def _cause(error: BaseException) -> str:
+    """Why there is no connection: the system's words where it has some, without the caller's library around them."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ConnectionError) and seen.errno:
+            return os.strerror(seen.errno).lower()
+        seen = seen.__cause__ or seen.__context__
+    return str(error) or type(error).__name__
 
 
 _UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"

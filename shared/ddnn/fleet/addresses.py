@@ -4,12 +4,13 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Final
+from urllib.parse import urlsplit
 
 from ddnn.errors import BadConfig, BadInput
 from ddnn.topology import Topology
 
 __all__ = ["HOST", "addresses_of", "device_addresses", "edge_names", "is_free", "local_addresses"]
-__all__ += ["parse_addresses", "ports", "refuse_ports_in_use", "scheme_at"]
+__all__ += ["parse_addresses", "ports", "refuse_ports_in_use", "scheme_at", "scheme_of"]
 
 HOST: Final = "127.0.0.1"
 
@@ -36,9 +37,15 @@ def local_addresses(base: int, topology: Topology) -> dict[str, str]:
     return addresses_of(ports(base, len(topology.devices), len(topology.edges)), scheme_at(base))
 
 
-def scheme_at(port: int) -> str:
+def scheme_of(url: str) -> str:
+    """The same of a whole address."""
+    parts = urlsplit(url)
+    return scheme_at(parts.port or {"https": 443}.get(parts.scheme, 80), parts.hostname or HOST)
+
+
+def scheme_at(port: int, host: str = HOST) -> str:
     """`https` where something listens that does not answer plain HTTP."""
-    with suppress(OSError), socket.create_connection((HOST, port), timeout=1.0) as connection:
+    with suppress(OSError), socket.create_connection((host, port), timeout=1.0) as connection:
         connection.sendall(b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         with suppress(ConnectionError):
             return "http" if connection.recv(1) == b"H" else "https"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.bundle import Bundle, shipped_as, shipped_bundle
 from ddnn.errors import BadInput
 from ddnn.fleet.addresses import edge_names, ports
 from ddnn.pages import render
@@ -45,12 +45,12 @@ class Service:
 
 
 def compose_file(bundle: Path | None = None, *, base_port: int = 8000, command: str = "ddnn deploy compose") -> str:
-    """The file for the bundle in a folder, mounted read-only into every tier; for the shipped one, which images have.
+    """The file for the bundle in a folder, mounted read-only into every tier, or for a shipped one, which images have.
 
     `command` is told in it. Raises `BadInput` where the image has no room for so many tiers.
     """
     opened = Bundle.open(bundle or shipped_bundle())
-    topology = opened.topology
+    topology, shipped = opened.topology, bundle and shipped_as(bundle)
     for kind, count in ((Tier.EDGE, len(topology.edges)), (Tier.DEVICE, len(topology.devices))):
         if count > MOST[kind]:
             raise BadInput(
@@ -58,10 +58,10 @@ def compose_file(bundle: Path | None = None, *, base_port: int = 8000, command: 
             )
     tiers = list(_services(topology, base_port))
     values = {
-        "name": opened.manifest.name,
+        "name": f"{opened.manifest.name} {opened.fingerprint[:12]}",
         "command": command,
-        "bundle": bundle,
-        "mount": f"${{DDNN_BUNDLE_DIR:-{_from_here(bundle)}}}:/bundle:ro" if bundle else "",
+        "inside": (shipped or "/bundle") if bundle else "",
+        "mount": f"${{DDNN_BUNDLE_DIR:-{_from_here(bundle)}}}:/bundle:ro" if bundle and not shipped else "",
         "tiers": tiers,
         "devices": [tier for tier in tiers if tier.kind is Tier.DEVICE],
     }

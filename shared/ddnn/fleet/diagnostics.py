@@ -14,9 +14,9 @@ from ddnn.client import EventAnswer
 from ddnn.errors import BadBundle, DDNNError
 from ddnn.evaluation.agreement import agreement
 from ddnn.evaluation.served import ask
-from ddnn.fleet.addresses import is_free, local_addresses, parse_addresses, ports
+from ddnn.fleet.addresses import is_free, local_addresses, parse_addresses, ports, scheme_of
 from ddnn.fleet.events import golden_events
-from ddnn.fleet.status import TierStatus, late_lines, read_statuses, running_addresses
+from ddnn.fleet.status import TierStatus, late_lines, read_statuses, running_addresses, silent_s
 from ddnn.golden import check_sections
 from ddnn.runtime import Section
 from ddnn.types import Tier
@@ -161,6 +161,12 @@ def _check_tier(tier: TierStatus) -> Finding:
         advice = "start the fleet with `ddnn up`, or say where it is with --url or --base-port"
         if tier.hangs:
             advice = "if its log says nothing, end its process and start it again"
+        elif "not trusted" in tier.problem:
+            advice = "name it: SSL_CERT_FILE=SITE/authority.pem ddnn doctor …"
+        elif "TLS" in tier.problem:
+            advice = "is it a tier of plain HTTP? give its address as http://…"
+        elif tier.listens and tier.url.startswith("http:") and scheme_of(tier.url) == "https":
+            advice = "it speaks TLS: give its address as https://…, and SSL_CERT_FILE=SITE/authority.pem"
         elif tier.listens:
             advice = "is this a tier of ddnn? its log says more; a token is given with --token or DDNN_TOKEN"
         return Finding(tier.name, "failed", f"{tier.url}: {tier.problem}", advice)
@@ -177,6 +183,9 @@ def _check_tier(tier: TierStatus) -> Finding:
         where = ", ".join(uplink.get("urls", ())) or "the tier above"
         found = f"{tier.url} is ready, but its uplink to {where} is {uplink['circuit']}: it answers degraded"
         return Finding(tier.name, "warning", found, "see why the tier above is away")
+    if (silent := silent_s(tier)) is not None:
+        found = f"{tier.url} is ready, but has not heard of {', '.join(uplink.get('urls', ()))} for {silent:,.0f} s"
+        return Finding(tier.name, "warning", found, f"see why: {tier.part('policy')['not_followed_because']}")
     return Finding(tier.name, "ok", f"{tier.url} is ready, {tier.milliseconds:.0f} ms away")
 
 

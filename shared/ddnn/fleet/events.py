@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 
@@ -31,6 +31,9 @@ __all__ = [
     "shuffled",
     "write_requests",
 ]
+
+
+_PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ def read_events(files: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> lis
     if missing := next((file for file in files if not file.exists()), None):
         raise BadData(f"{missing} does not exist; expected photographs of one event, or one file of arrays")
     if len(files) == 1 and not _is_picture(files[0]):
+        if files[0].suffix.lower() in _PICTURES:
+            raise BadData(f"{files[0]} is no JPEG, PNG or WebP, whatever its name says; expected a photograph")
         return _read_arrays(files[0], shapes)
     if other := next((file for file in files if not _is_picture(file)), None):
         raise BadData(f"{other} is no JPEG, PNG or WebP; expected photographs alone, or one file of arrays")

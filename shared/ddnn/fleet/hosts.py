@@ -1,7 +1,8 @@
 """A site of several machines: a folder for each with what its tiers need, to be run as containers or by systemd."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from ddnn.types import Tier
 __all__ = ["AUTHORITY", "HostedTier", "hosted", "write_site"]
 
 AUTHORITY: Final = "site"  #: folder of the site's authority, which stays where the files were written
+_MADE_BY: Final = "`ddnn deploy site` wrote it"
 INSIDE: Final = 8000  #: port that every container listens on
 
 
@@ -93,22 +95,42 @@ def hosted(
 def write_site(out: Path, bundle: Bundle, tiers: Sequence[HostedTier], at: PurePosixPath) -> Mapping[str, int]:
     """Write a folder for each host into `out`, with certificates of the authority in `out`/site; bytes of each.
 
-    On its host a folder is `at`. Again, it renews what is due and leaves the authority as it is.
+    On its host a folder is `at`. Again, it renews what is due, leaves the authority as it is, and takes away what it
+    wrote for tiers that are on another machine now.
     """
+    _clear(out, {(each.host.replace(":", "-"), each.folder, each.name) for each in tiers})
     authority = out / AUTHORITY
     authority.mkdir(parents=True, exist_ok=True)
     furnish(authority, bundle.topology, addresses={each.folder: [each.host] for each in tiers})
-    sizes = {}
+    sizes, called = {}, f"{bundle.manifest.name} {bundle.fingerprint[:12]}"
     for host in dict.fromkeys(each.host for each in tiers):
         folder, mine = out / host.replace(":", "-"), [each for each in tiers if each.host == host]
         for each in mine:
             _write_tier(folder / each.folder, bundle, authority, each, at)
-            unit = render("tier.service", {"tier": each, "at": at, "bundle": bundle.manifest.name})
+            unit = render("tier.service", {"tier": each, "at": at, "bundle": called})
             (folder / f"ddnn-{each.name}.service").write_text(unit)
-        values = {"tiers": mine, "host": host, "bundle": bundle.manifest.name, "inside": INSIDE}
+        values = {"tiers": mine, "host": host, "bundle": called, "inside": INSIDE}
         (folder / "docker-compose.yml").write_text(render("host.yml", values))
         sizes[host] = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return sizes
+
+
+def _clear(out: Path, wanted: Set[tuple[str, str, str]]) -> None:
+    """Take away what an earlier `write_site` wrote that is not wanted: no key lies where nobody looks for it."""
+    for settings in [*out.glob("*/*/tier.env")]:
+        folder = settings.parent
+        host, tier = folder.parent.name, folder.name
+        if not any((host, tier) == each[:2] for each in wanted):
+            shutil.rmtree(folder)
+    hosts, units = {host for host, _, _ in wanted}, {(host, f"ddnn-{name}.service") for host, _, name in wanted}
+    for unit in [*out.glob("*/ddnn-*.service")]:
+        if (unit.parent.name, unit.name) not in units:
+            unit.unlink()
+    for compose in [*out.glob("*/docker-compose.yml")]:
+        if compose.parent.name not in hosts and _MADE_BY in compose.read_text():
+            compose.unlink()
+            with suppress(OSError):  # what a person has put there stays
+                compose.parent.rmdir()
 
 
 def _write_tier(folder: Path, bundle: Bundle, authority: Path, tier: HostedTier, at: PurePosixPath) -> None:

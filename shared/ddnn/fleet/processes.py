@@ -230,12 +230,21 @@ class LocalFleet:
             os.setpriority(os.PRIO_PROCESS, member.process.pid, self._niceness)
 
     def command(self, name: str) -> str:
-        """What starts the tier `name` again by hand, where and as it was, for a shell that has its tokens."""
+        """What starts the tier `name` again by hand, where and as it was; tokens are in a file that the user can read.
+
+        The file goes with the fleet.
+        """
         member = self._member(name)
         settings = {**self._own(member), **self._env}
-        own = [f"{key}={shlex.quote(value)}" for key, value in settings.items() if not key.endswith("_TOKEN")]
-        own += [f'{key}="${key}"' for key in settings if key.endswith("_TOKEN")]
-        return " ".join([*own, shlex.quote(sys.executable), "-m", "ddnn", shlex.join(self._arguments(member))])
+        secrets = {key: value for key, value in settings.items() if key.endswith(("_TOKEN", "_KEY"))}
+        own = [f"{key}={shlex.quote(value)}" for key, value in settings.items() if key not in secrets]
+        run = " ".join([*own, shlex.quote(sys.executable), "-m", "ddnn", shlex.join(self._arguments(member))])
+        if not secrets:
+            return run
+        file = self.folder / "tokens"
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.writelines(f"export {key}={shlex.quote(value)}\n" for key, value in secrets.items())
+        return f"( . {shlex.quote(str(file))}; {run} )"
 
     def kill(self, name: str) -> None:
         """End the tier `name` at once, as a power cut would."""

@@ -23,7 +23,7 @@ def furnish(
     addresses: Mapping[str, Sequence[str]] = MappingProxyType({}),
     days: float = DAYS,
 ) -> list[Issued]:
-    """Make the authority in `folder` if it has none, and what is missing or due: a certificate for each tier.
+    """Make the authority in `folder` if it has none, and what is missing, due or without an address that is given.
 
     A tier that was revoked gets none. Callers may reach all by `hosts` too, and `device-3` by its `addresses`.
     """
@@ -31,9 +31,9 @@ def furnish(
     made = []
     for tier, index, name in _tiers(topology):
         held = authority.shown.get(f"{tier}-{index}")
-        if held is None:
-            own = addresses.get(f"{tier}-{index}", ())
-            made.append(authority.issue(tier, index, [*hosts, *own, name], days=days))
+        wanted = [*hosts, *addresses.get(f"{tier}-{index}", ()), name]
+        if held is None or not (held.revoked or {*wanted} <= {*held.hosts}):
+            made.append(authority.issue(tier, index, wanted, days=days))
         elif held.due and not held.revoked:
             made += authority.rotate([held.folder], days=days)
     return made

@@ -19,10 +19,11 @@ from ddnn.formatting import NONE, percent, plain_table
 from ddnn.topology import Topology
 
 __all__ = ["NO_TIER", "TierStatus", "audit_line", "budget_lines", "check_served", "late_lines"]
-__all__ += ["outlier_lines", "print_statuses", "read_statuses", "rollout_line", "running_addresses"]
+__all__ += ["outlier_lines", "print_statuses", "read_statuses", "rollout_line", "running_addresses", "silent_s"]
 
 NO_TIER: Final = "No tier answers. `ddnn up` starts a fleet."
 _TIMEOUT_S: Final = 3.0
+UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"  #: in what OpenSSL says
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,12 @@ def _read(name: str, url: str, token: str | None) -> TierStatus:
 def _problem(error: DDNNError) -> tuple[str, bool, bool]:
     """What is wrong, whether anything listens, whether it hangs."""
     cause = error.__cause__
-    if isinstance(cause, httpx.ConnectError) and "SSL" not in str(cause):
-        return "nothing listens there", False, False
+    if isinstance(cause, httpx.ConnectError):
+        if UNTRUSTED in str(cause):
+            return "its certificate is of an authority that is not trusted here", True, False
+        if "SSL" not in str(cause):
+            return "nothing listens there", False, False
+        return "it does not speak TLS", True, False
     if isinstance(cause, httpx.ConnectTimeout):
         return f"no connection within {_TIMEOUT_S:.0f} s", False, False
     if isinstance(cause, httpx.TimeoutException):
@@ -248,7 +253,7 @@ def _row(tier: TierStatus) -> tuple[str, ...]:
         name = f"{status.get('tier', '?')}{index}"
     away = "[yellow]draining[/]" if status.get("draining") else "[red]not ready[/]"
     state = "[green]ready[/]" if tier.ready else away
-    return name, address, state, f"{status.get('requests', 0):,}", _exits(status), _uplink(tier.part("uplink"))
+    return name, address, state, f"{status.get('requests', 0):,}", _exits(status), _uplink(tier)
 
 
 def _exits(status: Mapping[str, Any]) -> str:
@@ -258,8 +263,23 @@ def _exits(status: Mapping[str, Any]) -> str:
     return (shares or NONE) + (f"  [yellow]{degraded:,} degraded[/]" if degraded else "")
 
 
-def _uplink(uplink: Mapping[str, Any]) -> str:
+def silent_s(tier: TierStatus) -> float | None:
+    """Since when the tier above has not answered this one, in seconds; None while it does, or where there is none.
+
+    Events tell of it only once one of them has to go up.
+    """
+    policy = tier.part("policy")
+    if not tier.part("uplink") or not policy.get("not_followed_because"):
+        return None
+    heard = policy.get("followed_s_ago")
+    return float(tier.of("uptime_seconds") or 0.0) if heard is None else float(heard)
+
+
+def _uplink(tier: TierStatus) -> str:
+    uplink = tier.part("uplink")
     if not uplink:
         return NONE
+    if uplink.get("circuit") == "closed" and (silent := silent_s(tier)) is not None:
+        return f"[red]silent {silent:,.0f} s[/]"
     circuit, trip = uplink.get("circuit", "?"), uplink.get("round_trip_ms")
     return ("[green]ok[/]" if circuit == "closed" else f"[red]{circuit}[/]") + (f" {trip:.1f} ms" if trip else "")

@@ -1,18 +1,23 @@
 """What Prometheus and Grafana need to watch a fleet: whom to scrape, alert rules, a data source, a dashboard."""
 
 import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from ddnn.errors import BadInput
 from ddnn.fleet.dashboard import dashboard
 from ddnn.pages import render
 from ddnn.seal import write_atomically
 
-__all__ = ["FILES", "watch_files", "write_watch"]
+__all__ = ["FILES", "check_host", "watch_files", "write_watch"]
 
 FILES: Final = ("prometheus.yml", "rules.yml", "grafana/datasources/ddnn.yml", "grafana/dashboards/ddnn.yml")
 """Out of templates; beside them the dashboard itself."""
+_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 DASHBOARD: Final = "grafana/dashboards/ddnn.json"
 
 
@@ -40,6 +45,15 @@ def watch_files(
     templates = ("prometheus.yml", "rules.yml", "datasource.yml", "dashboards.yml")
     found = {name: render(f"watch/{template}", about | places) for name, template in zip(FILES, templates, strict=True)}
     return found | {DASHBOARD: json.dumps(dashboard(), indent=1) + "\n"}
+
+
+def check_host(flag: str, host: str) -> None:
+    """Raise `BadInput` unless `host` is an IP address or a name that a machine can have."""
+    with suppress(ValueError):
+        ip_address(host)
+        return
+    if len(host) > 253 or not _NAME.fullmatch(host):
+        raise BadInput(f"{flag} is {host[:60]!r}; expected an IP address, or a name such as fleet.example.org")
 
 
 def write_watch(folder: Path, files: Mapping[str, str]) -> None:

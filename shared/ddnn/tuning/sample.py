@@ -134,7 +134,11 @@ class Sample:
         if Exit.LOCAL not in self.scores.topology.exits:
             raise BadInput("this network has no exit below the cloud; there is no threshold to tune")
         if len(self) < FEWEST_EVENTS:
-            raise BadData(f"there are {len(self)} events to tune on; expected at least {FEWEST_EVENTS}")
+            raise BadData(
+                f"there are {len(self)} events to tune on; expected at least {FEWEST_EVENTS}. Of so few, training"
+                " makes the policy, where it looks for a recipe on folds of all that are not tested: give `ddnn train`"
+                " the objective, --max-accuracy-drop or --min-recall"
+            )
         if labelled and len(np.unique(self.scores.y)) < 2:
             raise BadData(
                 f"all {len(self)} events to tune on are of class {self.scores.y[0]}; expected at least two classes"

@@ -61,10 +61,14 @@ def _cut_body(
 
 
 def _read_document(text: bytes | memoryview) -> dict[str, Any]:
+    if not text:
+        raise BadInput("the body is empty; expected JSON, with the tensors in `inputs`")
     try:
         document = orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError) as error:
         hint = "; a form is not taken: send its file as the body" if bytes(text[:2]) == b"--" else ""
+        if b"NaN" in bytes(text) or b"Infinity" in bytes(text):
+            hint = "; NaN and Infinity are no JSON: a number that is missing is null"
         raise BadInput(f"the JSON of the body's first {len(text)} bytes cannot be read: {error}{hint}") from error
     if not isinstance(document, dict):
         raise BadInput(f"the body is {shown(document)}; expected a JSON object")
@@ -161,8 +165,14 @@ class InferRequest:
         )
         found = datatype_of(array)
         if found != datatype or not fits:
-            want = ", ".join("at least 1" if size is None else str(size) for size in shape)
-            raise BadInput(f"input tensor {shown(name)} is {found} {list(array.shape)}; expected {datatype} [{want}]")
+            sizes = ["at least 1" if size is None else str(size) for size in shape]
+            hint = ""
+            if len(array.shape) != len(shape):  # then its first size need not be how many events are meant
+                sizes[0] = "events"
+                one = array.shape == shape[1:]
+                hint = f": [{', '.join(['1', *sizes[1:]])}] for this one" if one else ""
+            want = f"{datatype} [{', '.join(sizes)}]{hint}"
+            raise BadInput(f"input tensor {shown(name)} is {found} {list(array.shape)}; expected {want}")
         if not missing:
             check_finite(array, f"input tensor {shown(name)}")
         return array

@@ -92,6 +92,36 @@ def test_a_damaged_bundle_is_a_sentence_and_exit_code_two(copied_bundle: Path) -
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("up grocery7 --once", 2, "or one that ships: grocery6 or mnist5k"),
+        ("tune grocery6 mnist5k --write", 2, "comes with the package"),
+        ("infer {text}", 2, "is no JPEG, PNG or WebP, whatever its name says"),
+        ("deploy slice", 2, "--tier"),
+        ("deploy watch {out} --host nosuch..host", 2, "expected an IP address, or a name"),
+        ("play --base-port 1 --count 1", 1, "No tier answers"),
+        ("rollout status --base-port 1", 1, "cannot be reached (connection refused)"),
+        ("rollout abort --base-port 1", 2, "needs the admin token"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence_and_the_exit_code_says_whether_other_input_would_mend_it(
+    tmp_path: Path, command: str, code: int, says: str
+) -> None:
+    (tmp_path / "x.jpg").write_text("no photograph")
+    done = ddnn(*command.format(text=tmp_path / "x.jpg", out=tmp_path).split())
+    assert done.returncode == code, done.stderr
+    assert says in " ".join(done.stderr.replace("│", " ").split())
+    assert "aiohttp" not in done.stdout + done.stderr
+    assert "ssl:default" not in done.stdout + done.stderr
+
+
+def test_a_wrong_token_is_exit_code_two(fleet: LocalFleet) -> None:
+    done = ddnn("rollout", "abort", "--url", fleet.cloud_url, "--admin-token", "not-the-admin-token")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+
+
 def test_up_once_plays_and_ends_with_zero(tiny_bundle: Bundle) -> None:
     done = ddnn("up", str(tiny_bundle.path), "--base-port", "0", "--count", "5", "--once")
     assert done.returncode == 0, done.stderr

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from ddnn.bundle import shipped_bundle
 from ddnn.errors import BadInput
 from ddnn.fleet.compose import MOST, compose_file
+from ddnn.settings import Settings
 from ddnn.types import Tier
 from matrix_bundles import MakeBundle
 
@@ -50,6 +52,16 @@ def test_a_bundle_is_mounted_read_only_wherever_it_is_opened(make_bundle: MakeBu
         asked = service["command"] if isinstance(service["command"], str) else " ".join(service["command"])
         assert "/bundle" in asked or service["environment"]["DDNN_BUNDLE"] == "/bundle", name
     assert not any(mount in service["volumes"] for service in services(compose_file()).values())
+
+
+def test_a_shipped_bundle_is_named_as_images_have_it() -> None:
+    text = compose_file(shipped_bundle().parent / "grocery6")
+    assert "/bundle" not in text
+    found = services(text)
+    assert found["cloud"]["environment"]["DDNN_BUNDLE"] == "grocery6"
+    assert found["identity"]["command"].endswith("--bundle grocery6")
+    assert found["sensors"]["command"][:2] == ["play", "grocery6"]
+    assert Settings.load(bundle=Path("grocery6")).bundle == shipped_bundle().parent / "grocery6"
 
 
 def test_every_service_is_confined_and_has_its_certificate_alone(make_bundle: MakeBundle) -> None:

@@ -1,14 +1,18 @@
 """Golden events through a fleet whose tiers are well, but joined wrongly."""
 
+import io
 from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
 
 import pytest
+from rich.console import Console
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
 from ddnn.fleet.diagnostics import Finding, check_answers, check_fleet, smoke_test
 from ddnn.fleet.processes import LocalFleet
-from ddnn.fleet.status import TierStatus, read_statuses
+from ddnn.fleet.status import TierStatus, print_statuses, read_statuses
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +47,34 @@ def test_a_tier_that_is_refused_is_told_so_and_what_to_do() -> None:
     (finding,) = check_fleet([TierStatus("device-3", "http://127.0.0.1:8013", status, 1.0)], None)
     assert (finding.verdict, finding.found.split(": ")[-1]) == ("warning", "device-3 was revoked")
     assert "`ddnn identity issue SITE device 3`" in finding.advice
+
+
+def test_a_tier_above_that_is_silent_is_told_before_an_event_has_to_go_up() -> None:
+    policy = {"version": 1, "followed_s_ago": 12.4, "not_followed_because": "http://127.0.0.1:8000 is unreachable"}
+    uplink = {"circuit": "closed", "urls": ["http://127.0.0.1:8000"]}
+    status = {"tier": "edge", "index": 0, "ready": True, "uplink": uplink, "policy": policy}
+    tier = TierStatus("edge", "http://127.0.0.1:8001", status, 1.0)
+    finding = next(iter(check_fleet([tier], None)))
+    assert finding.verdict == "warning"
+    assert "has not heard of http://127.0.0.1:8000 for 12 s" in finding.found
+    out = io.StringIO()
+    print_statuses([tier], Console(file=out, width=200))
+    assert "silent 12 s" in out.getvalue()
+
+
+def test_a_fleet_that_speaks_tls_is_advised_to_be_trusted(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    with LocalFleet(tiny_bundle.path, base_port=0, identity=site) as fleet:
+        until = monotonic() + 60
+        while (found := next(iter(check_fleet(read_statuses([fleet.cloud_url]), None)))).found.endswith(
+            "listens there"
+        ):
+            assert monotonic() < until
+        assert "its certificate is of an authority that is not trusted here" in found.found
+        assert "SSL_CERT_FILE=SITE/authority.pem" in found.advice
+        plain = fleet.cloud_url.replace("https:", "http:")
+        (found,) = check_fleet(read_statuses([plain]), None)
+        assert "https://" in found.advice
 
 
 def test_swapped_devices_are_found(fleet: LocalFleet, tiny_bundle: Bundle) -> None:

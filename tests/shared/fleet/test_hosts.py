@@ -1,9 +1,11 @@
 """The files of a site of several machines: who listens where, who is asked, and what does not fit."""
 
+from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
+from cryptography import x509
 
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput
@@ -73,6 +75,31 @@ def test_the_settings_of_a_unit_are_those_of_its_tier(tiny_bundle: Bundle, tmp_p
     assert settings.identity is not None
     assert settings.identity.is_dir()
     assert Bundle.open(settings.bundle).fingerprint == tiny_bundle.fingerprint
+
+
+def test_again_for_other_machines_it_takes_away_what_it_wrote_for_the_old_ones(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    here = {"cloud": "10.0.0.1", "edges": ["10.0.0.2"]}
+    write_site(tmp_path, tiny_bundle, hosted(tiny_bundle.topology, **here, devices=CAMERAS), AT)  # type: ignore[arg-type]
+    (tmp_path / "10.0.0.11" / "notes.txt").write_text("mine")
+    moved = hosted(tiny_bundle.topology, **here, devices=[*CAMERAS[:1] * 2, *CAMERAS[1:3] * 2])  # type: ignore[arg-type]
+    write_site(tmp_path, tiny_bundle, moved, AT)
+    assert {each.name for each in tmp_path.iterdir()} == {"site", "10.0.0.1", "10.0.0.2", *CAMERAS[:3]}
+    assert {file.name for file in (tmp_path / "10.0.0.10").glob("*.service")} == {
+        f"ddnn-device-{n}.service" for n in (0, 1)
+    }
+    assert (tmp_path / "10.0.0.11" / "notes.txt").exists()
+    for each in moved:  # its certificate says where it is now
+        certificate = x509.load_pem_x509_certificate(
+            (tmp_path / each.host / each.folder / "identity" / "tier.pem").read_bytes()
+        )
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert ip_address(each.host) in names.get_values_for_type(x509.IPAddress)
+    gone = hosted(tiny_bundle.topology, cloud="10.0.0.1", edges=["10.0.0.1"], devices=["10.0.0.1"])
+    write_site(tmp_path, tiny_bundle, gone, AT)
+    assert {each.name for each in tmp_path.iterdir()} == {"site", "10.0.0.1", "10.0.0.11"}
+    assert [each.name for each in (tmp_path / "10.0.0.11").iterdir()] == ["notes.txt"]
 
 
 def test_again_it_keeps_the_authority_and_the_certificates(tiny_bundle: Bundle, tmp_path: Path) -> None:

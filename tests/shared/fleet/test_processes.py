@@ -54,21 +54,20 @@ def test_a_drained_tier_ends_by_itself(fleet: LocalFleet) -> None:
 
 
 def test_a_killed_tier_is_started_again_by_hand_as_it_was(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    settings = {"DDNN_TOKEN": "known-to-the-shell"}
+    settings = {"DDNN_TOKEN": "known-to-the-fleet"}
     with LocalFleet(tiny_bundle.path, base_port=0, state=tmp_path / "the state", env=settings) as fleet:
         fleet.start("cloud")
         command = fleet.command("cloud")
         fleet.kill("cloud")
         assert "known-to" not in command
-        shell = ["sh", "-c", f"exec env {command}"]
-        by_hand = subprocess.Popen(shell, env={**os.environ, **settings}, stderr=subprocess.DEVNULL)
+        by_hand = subprocess.Popen(["sh", "-c", command], stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             with Client(fleet.cloud_url, settings["DDNN_TOKEN"]) as client:
                 while not client.ready():
                     assert by_hand.poll() is None
                 assert client.status()["tier"] == "cloud"
         finally:
-            by_hand.terminate()
+            os.killpg(by_hand.pid, signal.SIGTERM)
             by_hand.wait(30)
 
 

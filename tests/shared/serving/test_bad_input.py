@@ -71,6 +71,27 @@ async def test_invalid_json_is_400(fleet: Fleet, body: bytes) -> None:
     await lives(fleet)
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", ("the body is empty", "`inputs`")),
+        (b'{"inputs": [{"data": [NaN]}]}', ("a number that is missing is null",)),
+        (b'{"inputs": [{"data": [-Infinity]}]}', ("a number that is missing is null",)),
+        (b"{", ("first 1 bytes",)),
+    ],
+)
+async def test_what_is_no_json_is_told_by_what_it_is(fleet: Fleet, body: bytes, words: tuple[str, ...]) -> None:
+    check_error(await post(fleet, body), 400, *words)
+
+
+async def test_a_view_without_its_axis_of_events_is_told_the_shape_of_one(fleet: Fleet) -> None:
+    body, headers = encode_request({"view": fleet.view(0, slice(0, 1))[0]})
+    said = (await post(fleet, body, **headers)).json()["error"]
+    assert said.endswith("is UINT8 [1, 12, 12]; expected UINT8 [events, 1, 12, 12]: [1, 1, 12, 12] for this one")
+    body, headers = encode_request({"view": fleet.view(0, slice(0, 3))[:, 0]})
+    assert (await post(fleet, body, **headers)).json()["error"].endswith("expected UINT8 [events, 1, 12, 12]")
+
+
 @pytest.mark.parametrize("length", ["-1", "99999", "x", "1e3", "5"])
 async def test_a_wrong_header_length_is_400(fleet: Fleet, length: str) -> None:
     body, _ = encode_request({"view": fleet.view(0, slice(0, 1))})

@@ -8,7 +8,7 @@ const CHARTS = [
   ["p50 and p95, ms", [["p50_ms", "local", "p50"], ["p95_ms", "edge", "p95"]], (value) => value.toFixed(0)],
   ["Answered at", [["device", "device"], ["local", "local"], ["edge", "edge"], ["cloud", "cloud"], ["degraded", "bad"]], (value) => percent(value, 0), [0, 1]],
   ["Bytes an event", [["bytes_devices", "device", "to the edge"], ["bytes_edges", "cloud", "to the cloud"]], size],
-  ["As the cloud, by audits", [["agreement", "accent", "alike"]], (value) => percent(value, 1)],
+  ["As the cloud, by audits", [["agreement", "accent", "alike"]], (value) => percent(value, 1), [0, 1]],
   ["CPU an event, ms", [["cpu_ms", "accent", "all tiers"]], (value) => value.toFixed(0)],
 ];
 let names = [], samples = [], made = [], hours = 1;
@@ -49,7 +49,7 @@ function draw() {
     const chart = new uPlot({
       width: box.clientWidth, height: HEIGHT, legend: { live: false }, cursor: { show: false },
       scales: range ? { y: { range } } : { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high ?? 1) * 1.1 || 1] } },
-      axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => shown(tick)) }],
+      axes: [axis, { ...axis, size: (_, labels) => Math.max(56, 14 + 7 * Math.max(0, ...(labels ?? []).map((label) => label.length))), values: (_, ticks) => ticks.map((tick) => shown(tick)) }],
       series: [{}, ...series.map(([name, tint, label]) => ({ label: label ?? name, stroke: colour(tint), width: 2, spanGaps: true, points: { show: false } }))],
     }, data(series), box);
     return { chart, series, box };
