@@ -14,7 +14,7 @@ from ddnn.export import sample_data
 from ddnn.training import Config, Exchange, Run, Trainer
 from ddnn.training.distributed import Group, exchange_of, joined
 
-__all__ = ["CONFIGS", "alone", "command", "config", "events", "go_through", "learnt"]
+__all__ = ["CONFIGS", "alone", "command", "config", "events", "furthest", "go_through", "learnt"]
 
 BATCH, STEPS = 16, 10
 PLAIN = {"average": 0.0, "device_dropout": 0.0, "noise": 0.0, "norms": "keep", "optimizer": "sgd", "weight_decay": 0.0}
@@ -60,6 +60,12 @@ def learnt(config: Config, exchange: Exchange | None, run: Run | None = None, *,
 def alone(config: Config) -> dict[str, torch.Tensor]:
     """The weights that one process with the batches of all comes to."""
     return learnt(config, None).state()
+
+
+def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Between two networks: how far their furthest weights are apart."""
+    assert one.keys() == other.keys()
+    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
 
 
 def go_through(group: Group, folder: Path) -> dict[str, Trainer]:

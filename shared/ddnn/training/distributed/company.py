@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,8 @@ from ddnn.errors import BadConfig, BadInput, WorkerLost
 from ddnn.training.config import Config, WorkersConfig
 from ddnn.training.distributed.collective import Averaging, Together
 from ddnn.training.distributed.group import Group
+from ddnn.training.distributed.served import Pulled, Pusher, Soft
+from ddnn.training.distributed.server import Server
 from ddnn.training.exchange import Exchange
 
 __all__ = ["Company", "exchange_of", "joined", "placed", "processes", "same_command", "started"]
@@ -29,7 +31,9 @@ END_S: Final = 10.0
 
 def exchange_of(group: Group, config: WorkersConfig, folder: Path | None = None) -> Exchange:
     """What a process of the group exchanges, in the mode of `config`; a worker keeps its own state in `folder`."""
-    return {"sync": Together, "average": Averaging}[config.mode](group, config, folder)
+    if config.mode in SERVED and group.rank == 0:
+        return Server(group, config, folder)
+    return _MODES[config.mode](group, config, folder)
 
 
 def placed() -> int | None:
@@ -43,6 +47,15 @@ def placed() -> int | None:
             f"{', '.join(given)} set, but not {missing}; expected all of them, as torchrun sets them, or none"
         )
     return int(os.environ["RANK"])
+
+
+_MODES: Final[dict[str, Callable[[Group, WorkersConfig, Path | None], Exchange]]] = {
+    "sync": Together,
+    "average": Averaging,
+    "softsync": Soft,
+    "downpour": Pusher,
+    "admm": Pulled,
+}
 
 
 def started() -> bool:
@@ -121,7 +134,7 @@ def joined(config: Config | None, command: Sequence[str]) -> Iterator[tuple[Grou
         if rank is None:
             assert config is not None
             count = processes(config.workers)
-            _refuse_few(config)
+            _refuse(config)
             company, rank = Company(command, count), 0
             store, timeout = company.store, config.workers.timeout_s
         else:
@@ -160,11 +173,15 @@ def _wait_for_all(store: PrefixStore, count: int, timeout_s: float, company: Com
         time.sleep(0.02)
 
 
-def _refuse_few(config: Config) -> None:
-    """Raise `BadConfig` where a worker's part of a batch would be less than the two events that a batch norm needs."""
-    batch, workers = config.training.batch, config.workers.count
-    if batch // workers < 2:
-        raise BadConfig(f"training.batch is {batch} for {workers} workers; expected at least {2 * workers}, two each")
+def _refuse(config: Config) -> None:
+    """Raise `BadConfig` for parts of a batch below the two events that a batch norm needs, and keys of other modes."""
+    batch, workers = config.training.batch, config.workers
+    if batch // workers.count < 2:
+        least = f"expected at least {2 * workers.count}, two each"
+        raise BadConfig(f"training.batch is {batch} for {workers.count} workers; {least}")
+    for key, others in (("compress", ("softsync", "downpour")), ("most_stale", ("softsync", "downpour"))):
+        if getattr(workers, key) and workers.mode not in others:
+            raise BadConfig(f"workers.{key} is set, which {workers.mode} has not; expected one of {', '.join(others)}")
 
 
 def same_command() -> list[str]:

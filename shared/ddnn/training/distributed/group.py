@@ -1,7 +1,7 @@
 """Processes that learn together, joined by gloo: sums over all, words from the first, messages between two."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -41,7 +41,7 @@ class Group:
 
     def __init__(self, store: Store, rank: int, size: int, timeout_s: float) -> None:
         self.rank, self.size, self.traffic = rank, size, Traffic()
-        self._store, self._timeout = store, timedelta(seconds=timeout_s)
+        self.store, self._timeout = store, timedelta(seconds=timeout_s)
         store.set_timeout(self._timeout)
         self._gloo: Any = None
         with self._named():
@@ -116,12 +116,8 @@ class Group:
         self.close()  # those that wait for this one find out, and note that they live
         others = [rank for rank in range(self.size) if rank != self.rank]
         try:
-            self._store.set(f"alive/{self.rank}", "1")
-            until = time.monotonic() + min(NOTED_S, self._timeout.total_seconds())
-            while (silent := [rank for rank in others if not self._store.check([f"alive/{rank}"])]) and (
-                time.monotonic() < until
-            ):
-                time.sleep(0.05)
+            self.store.set(f"alive/{self.rank}", "1")
+            silent = self._missing("alive", others)
         except RuntimeError:
             silent = [0] if self.rank else []
         if not silent:
@@ -135,8 +131,17 @@ class Group:
         if self._gloo is None:
             return
         with suppress(RuntimeError):
-            self._store.set(f"alive/{self.rank}", "1")
-            self._store.set(f"over/{self.rank}", "1")
+            self.store.set(f"alive/{self.rank}", "1")
+            self.store.set(f"over/{self.rank}", "1")
             if self.rank == 0:
-                self._store.wait([f"over/{rank}" for rank in range(self.size)], timedelta(seconds=NOTED_S))
+                self._missing("over", range(self.size))
         self.close()
+
+    def _missing(self, what: str, ranks: Iterable[int]) -> list[int]:
+        """Those that have not noted something in time."""
+        until = time.monotonic() + min(NOTED_S, self._timeout.total_seconds())
+        while missing := [rank for rank in ranks if not self.store.check([f"{what}/{rank}"])]:
+            if time.monotonic() > until:
+                return missing
+            time.sleep(0.05)
+        return []

@@ -13,8 +13,8 @@ class Vector:
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.tensors = list(tensors)
-        self._sizes = [tensor.numel() for tensor in self.tensors]
-        self.count = sum(self._sizes)
+        self.sizes = [tensor.numel() for tensor in self.tensors]
+        self.count = sum(self.sizes)
         """m."""
 
     @torch.no_grad()
@@ -27,5 +27,5 @@ class Vector:
     @torch.no_grad()
     def write(self, vector: Tensor) -> None:
         """Give each its part of `vector` (m,)."""
-        for tensor, part in zip(self.tensors, torch.split(vector, self._sizes), strict=True):
+        for tensor, part in zip(self.tensors, torch.split(vector, self.sizes), strict=True):
             tensor.detach().copy_(part.reshape(tensor.shape))

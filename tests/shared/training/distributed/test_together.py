@@ -14,7 +14,7 @@ from ddnn.training import Trainer
 from ddnn.training.distributed import Group, exchange_of, joined
 from ddnn.training.distributed.vector import Vector
 from ddnn.training.distributed.workers import learning, statistics
-from joined_workers import CONFIGS, STEPS, alone, command, config, go_through, learnt
+from joined_workers import CONFIGS, STEPS, alone, command, config, furthest, go_through, learnt
 
 pytestmark = pytest.mark.slow
 
@@ -38,11 +38,6 @@ def went(tmp_path_factory: pytest.TempPathFactory) -> Went:
         with pytest.raises(WorkerLost) as end:
             learnt(CONFIGS["sync"], exchange_of(group, CONFIGS["sync"].workers))
         return Went(trainers, str(end.value))
-
-
-def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    assert one.keys() == other.keys()
-    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
 
 
 @pytest.mark.parametrize("mode", ["sync", "average"])
