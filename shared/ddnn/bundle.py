@@ -135,14 +135,15 @@ class Bundle:
             return None
         document = read_sealed(file, seal="checksum")
         try:
-            return Signature.model_validate({key: document.get(key) for key in ("key", "value")})
+            wanted = {key: document.get(key) for key in ("key", "value")}
+            return Signature.model_validate({**wanted, "version": document.get("version", 0)})
         except ValidationError as error:
             raise BadBundle(f"{SIGNATURE_FILE}: {first_problem(error, 'the signature')}") from error
 
-    def sign(self, key: Ed25519PrivateKey) -> None:
-        """Write the word of `key` on the manifest, and on the policy, beside their seals."""
+    def sign(self, key: Ed25519PrivateKey, version: int = 0) -> None:
+        """Write the word of `key` on the manifest, as of a version, and on the policy, beside their seals."""
         self.policy.signed(key).write(self.path)
-        document = sign(key, "bundle", self.fingerprint).model_dump()
+        document = sign(key, "bundle", self.fingerprint, version).model_dump()
         write_sealed(self.path / SIGNATURE_FILE, document, seal="checksum")
 
     @staticmethod

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from ddnn.errors import BadInput
 from ddnn.seal import Frozen, write_atomically
@@ -34,6 +34,8 @@ class Signature(Frozen):
 
     key: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]  #: the public key, in hexadecimal
     value: Annotated[str, StringConstraints(pattern="^[0-9a-f]{128}$")]
+    version: int = Field(default=0, ge=0, lt=1 << 53)
+    """Of a bundle: a tier takes none that is older than one it has served; 0 of a word without. A policy has its own."""
 
 
 class TrustedKeys:
@@ -56,7 +58,7 @@ class TrustedKeys:
             raise BadInput(f"the {what} is signed by {signature.key[:12]}; expected the word of {self}")
         try:
             key = Ed25519PublicKey.from_public_bytes(unhexlify(signature.key))
-            key.verify(unhexlify(signature.value), _text(what, digest))
+            key.verify(unhexlify(signature.value), _text(what, digest, signature.version))
         except (InvalidSignature, ValueError) as error:
             found = f"the {what} was changed after {signature.key[:12]} signed it, or it signed another"
             raise BadInput(f"{found}; expected its word on {digest[:12]}") from error
@@ -65,9 +67,11 @@ class TrustedKeys:
         return " or ".join(sorted(key[:12] for key in self._keys))
 
 
-def sign(key: Ed25519PrivateKey, what: What, digest: str) -> Signature:
-    """Give a key's word on the SHA-256 `digest` of a bundle or a policy."""
-    return Signature(key=_hex(key.public_key()), value=key.sign(_text(what, digest)).hex())
+def sign(key: Ed25519PrivateKey, what: What, digest: str, version: int = 0) -> Signature:
+    """Give a key's word on the SHA-256 `digest` of a bundle, as of that version, or of a policy."""
+    return Signature(
+        key=_hex(key.public_key()), value=key.sign(_text(what, digest, version)).hex(), version=version
+    )
 
 
 def make_key(file: Path) -> Path:
@@ -115,5 +119,6 @@ def _hex(key: Ed25519PublicKey) -> str:
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
 
-def _text(what: What, digest: str) -> bytes:
-    return f"ddnn {what} {digest}".encode()  # a word on a policy is none on a bundle
+def _text(what: What, digest: str, version: int) -> bytes:
+    numbered = f" {version}" if version else ""
+    return f"ddnn {what} {digest}{numbered}".encode()  # a word on a policy is none on a bundle

@@ -1,5 +1,6 @@
 """`ddnn sign` and `ddnn verify`: whose word a bundle or a policy is."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,14 +24,15 @@ def sign(
         Path | None, Argument(metavar="BUNDLE|FILE", help="Folder of a bundle, or file of a policy.")
     ] = None,
     key: Annotated[Path | None, Option(help="PEM of an Ed25519 key; by default what DDNN_SIGNING_KEY holds.")] = None,
-    version: Annotated[int | None, Option(min=1, help="Version to give a policy; later than that in force.")] = None,
+    version: Annotated[int | None, Option(min=1, help="Of a bundle, later than tiers have had, by default the seconds since 1970; of a policy, than is in force.")] = None,
     make_key: Annotated[
         Path | None, Option(metavar="FILE", help="Make a key in FILE, and FILE.pub.pem; sign nothing.")
     ] = None,
 ) -> None:
     """Sign a bundle with its policy, or a policy alone, in its place, beside its seal.
 
-    A tier with `DDNN_TRUSTED_KEYS` takes nothing else; to come back, an older policy is signed under a later version.
+    A tier with `DDNN_TRUSTED_KEYS` takes nothing else, and nothing older than it has had: a bundle or a policy that is
+    to come back is signed again, under a later version.
 
     Example: `ddnn sign --make-key operator.pem`, `ddnn sign BUNDLE --key operator.pem`,
     `ddnn sign policy.json --version 7 --key operator.pem`
@@ -47,16 +49,18 @@ def sign(
         raise BadInput("there is nothing to sign; expected a bundle's folder, a policy's file, or --make-key")
     private = read_key(key)
     bundle, policy = _open(what)
-    policy = policy.model_copy(update={"version": version or policy.version}).signed(private)
     if bundle:
-        bundle.policy = policy
+        number = version or int(time.time())
         bundle.verify()
-        bundle.sign(private)
-    else:
-        write_sealed(what, policy.model_dump(mode="json"), seal="checksum")
-    signature = policy.signature
-    assert signature is not None
-    typer.echo(f"{what}: policy version {policy.version}{', bundle' if bundle else ''} signed by {signature.key[:12]}")
+        bundle.sign(private, number)
+        assert bundle.signature is not None
+        versions = f"bundle, as of version {number}, and policy version {policy.version}"
+        typer.echo(f"{what}: {versions}, signed by {bundle.signature.key[:12]}")
+        return
+    policy = policy.model_copy(update={"version": version or policy.version}).signed(private)
+    write_sealed(what, policy.model_dump(mode="json"), seal="checksum")
+    assert policy.signature is not None
+    typer.echo(f"{what}: policy version {policy.version} signed by {policy.signature.key[:12]}")
 
 
 def verify(
@@ -86,7 +90,9 @@ def verify(
         problem = str(error)
     if as_json:
         signed = {"policy": _key(policy.signature), **({"bundle": _key(bundle.signature)} if bundle else {})}
-        print_json({"good": not problem, "problem": problem, "version": policy.version, "signed_by": signed})
+        of = bundle.signature.version if bundle and bundle.signature else None
+        versions = {"version": policy.version, "bundle_version": of}
+        print_json({"good": not problem, "problem": problem, **versions, "signed_by": signed})
     elif problem:
         note(problem)
     else:

@@ -21,6 +21,7 @@ from ddnn.parts import tiers_of
 from ddnn.policy import POLICY_FILE
 from ddnn.seal import read_sealed, write_sealed
 from ddnn.serving.faces import Faces
+from ddnn.serving.had import Had
 from ddnn.serving.parts import Parts
 from ddnn.serving.rollout.exchange import Pair
 from ddnn.serving.rollout.figures import Figures, fault, together
@@ -91,6 +92,7 @@ class Rollout:
         settings = service.settings
         self._service, self._make, self._pair = service, make, Pair(service, faces)
         service.rollout = self.at_a_glance
+        self._had = Had(settings, service.tier)
         self._pair.share = lambda: self.plan.part if self._serving != self.plan.bundle else 0.0
         self._path, self.store = _file(settings, service.tier), _store(settings, service.tier)
         self.plan = _read(self._path)
@@ -135,6 +137,7 @@ class Rollout:
         store = self._free_for(bundle)
         store.keep({bundle, self._serving, self.plan.before})
         opened = store.open(bundle, self._service.control.trusted)
+        self._had.check(opened)
         refuse_unlike(self._service.bundle.manifest, opened.manifest)
         if missing := store.missing(bundle, tiers_of(opened.topology)):
             raise BadInput(f"{missing[0]} of the bundle {bundle[:12]} is not here; expected it before this")
@@ -264,6 +267,7 @@ class Rollout:
             await self._join(plan.wanted)
         if plan.stage == "serving" and self._beside == plan.bundle:
             await self._pair.exchange()
+            await asyncio.to_thread(self._had.note, self._service.bundle)
             self._service.trail.note("rollout", "system", bundle=plan.bundle, before=plan.before)
             _log.info("bundle %s is served, after %s", str(plan.bundle)[:12], str(plan.before)[:12])
         if self._beside and self._over():
@@ -292,7 +296,9 @@ class Rollout:
         mark(
             folder, bundle, service.tier, service.settings.index
         )  # the cloud's, too: it need not have all tiers' events
-        refuse_unlike(service.bundle.manifest, store.open(bundle, service.control.trusted).manifest)
+        opened = store.open(bundle, service.control.trusted)
+        self._had.check(opened)
+        refuse_unlike(service.bundle.manifest, opened.manifest)
         with ThreadPoolExecutor(1, "proof") as thread:  # of its own, as it stays nice
             other = await asyncio.get_running_loop().run_in_executor(thread, self._prove, folder)
         self._baseline = Figures.of(service)
@@ -307,6 +313,9 @@ class Rollout:
 
     async def _pull(self, bundle: str) -> None:
         assert self.store
+        if self._service.uplink and MANIFEST_FILE not in self.store.missing(bundle, ()):
+            for name in (SIGNATURE_FILE, POLICY_FILE):  # of an earlier time: they may have been signed again
+                await self._fetch(bundle, name, optional=True)
         while missing := self.store.missing(bundle, self._needs()):
             for name in missing:
                 await self._fetch(bundle, name)
