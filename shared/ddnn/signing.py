@@ -35,7 +35,7 @@ class Signature(Frozen):
     key: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]  #: the public key, in hexadecimal
     value: Annotated[str, StringConstraints(pattern="^[0-9a-f]{128}$")]
     version: int = Field(default=0, ge=0, lt=1 << 53)
-    """Of a bundle: a tier takes none that is older than one it has served; 0 of a word without. A policy has its own."""
+    """Of a bundle: a tier takes none that is older than what it has served; 0 of a word without one."""
 
 
 class TrustedKeys:
@@ -69,9 +69,7 @@ class TrustedKeys:
 
 def sign(key: Ed25519PrivateKey, what: What, digest: str, version: int = 0) -> Signature:
     """Give a key's word on the SHA-256 `digest` of a bundle, as of that version, or of a policy."""
-    return Signature(
-        key=_hex(key.public_key()), value=key.sign(_text(what, digest, version)).hex(), version=version
-    )
+    return Signature(key=_hex(key.public_key()), value=key.sign(_text(what, digest, version)).hex(), version=version)
 
 
 def make_key(file: Path) -> Path:

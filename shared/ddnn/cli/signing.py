@@ -24,7 +24,13 @@ def sign(
         Path | None, Argument(metavar="BUNDLE|FILE", help="Folder of a bundle, or file of a policy.")
     ] = None,
     key: Annotated[Path | None, Option(help="PEM of an Ed25519 key; by default what DDNN_SIGNING_KEY holds.")] = None,
-    version: Annotated[int | None, Option(min=1, help="Of a bundle, later than tiers have had, by default the seconds since 1970; of a policy, than is in force.")] = None,
+    version: Annotated[
+        int | None,
+        Option(
+            min=1,
+            help="Later than tiers have had; of a bundle by default the seconds since 1970.",
+        ),
+    ] = None,
     make_key: Annotated[
         Path | None, Option(metavar="FILE", help="Make a key in FILE, and FILE.pub.pem; sign nothing.")
     ] = None,

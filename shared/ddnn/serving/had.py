@@ -48,9 +48,13 @@ class Had:
         """It is served now."""
         version = bundle.signature.version if bundle.signature else 0
         kept = self._read()
-        if self._file and not (kept and kept == _Kept(bundle=bundle.fingerprint, version=version)):
+        if self._file is None or kept == _Kept(bundle=bundle.fingerprint, version=version):
+            return
+        try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_sealed(self._file, {"bundle": bundle.fingerprint, "version": version}, seal=_SEAL)
+        except OSError as error:
+            _log.warning("that this bundle was served will not outlive a restart: %s", error)
 
     def _read(self) -> _Kept | None:
         if self._file is None or not self._file.exists():

@@ -17,6 +17,7 @@ from ddnn.serving.budget import Accounts, account_names
 from ddnn.serving.control import PolicyControl, PolicyFile
 from ddnn.serving.doubts.keeper import Keeper
 from ddnn.serving.engine import Engine, Step
+from ddnn.serving.had import Had
 from ddnn.serving.ledger import Ledger
 from ddnn.serving.memory import within_memory
 from ddnn.serving.metrics import CIRCUIT, Metrics
@@ -126,6 +127,8 @@ def load_parts(
         raise BadConfig(
             f"{bundle.path} is the slice of {found}; expected that of {tier}-{settings.index}, or the whole"
         )
+    if not beside:
+        Had(settings, tier).check(bundle)
     refuse_unlisted(bundle.topology.codecs, settings.extensions)
     identity = beside.identity if beside else None
     if settings.identity and not identity:
@@ -153,6 +156,8 @@ def load_parts(
         trusted=_trusted(settings),
     )
     sections = _load_sections(tier, settings, bundle)
+    if not beside:
+        Had(settings, tier).note(bundle)
     keeper = beside.keeper if beside else Keeper(tier, bundle.topology, settings)
     metrics.doubts.set_function(lambda: keeper.kept.events)
     return Parts(tier, bundle, within_memory(settings), sections, metrics, control, uplink, identity, trail, keeper)
