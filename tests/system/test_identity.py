@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -22,6 +23,7 @@ from ddnn.client import Client
 from ddnn.errors import BadConfig
 from ddnn.fleet import probe
 from ddnn.fleet.processes import LocalFleet
+from ddnn.fleet.status import read_statuses
 from ddnn.identity.authority import Authority
 from ddnn.settings import Settings
 from ddnn.types import Exit, Tier
@@ -293,3 +295,53 @@ def test_plain_http_is_for_loopback_and_the_log_says_so(tmp_path: Path) -> None:
 def test_a_container_is_healthy_by_the_same_probe(fleet: LocalFleet, site: Path) -> None:
     env = {"DDNN_PORT": fleet.cloud_url.rpartition(":")[2], "DDNN_IDENTITY": "its path"}
     assert subprocess.run([sys.executable, "-I", "-S", probe.__file__], env=env, check=False).returncode == 0
+
+
+def test_another_authority_under_load_loses_nothing_and_what_the_old_one_signed_is_refused(
+    fleet: LocalFleet, site: Path, every_exit: Bundle, tmp_path: Path
+) -> None:
+    """Last of the fleet's tests: its callers must trust what they have read since."""
+    stolen, over = Path(shutil.copytree(site / "device-4", tmp_path / "stolen")), Event()
+    names = Authority(site).trusts
+
+    def step(expected: int) -> None:
+        """As an operator takes it: then wait until every tier has read its folder."""
+        assert Authority(site).replace(days=7) == expected
+        trusts, until = Authority(site).trusts, time.monotonic() + PATIENCE_S
+        new = {each.serial for each in Authority(site).shown.values() if not each.revoked}
+        while trusting(fleet) != {tuple(trusts)} or {serial(m.url, site) for m in fleet.members.values()} != new:
+            assert time.monotonic() < until
+
+    step(1)
+    callers = Sensors(every_exit, fleet, "both ", token=TOKEN)  # who has read authority.pem again
+    edge = Caller(fleet.edge_urls[0], site, stolen)
+    assert edge.post(contribution(every_exit, 4), device=4)[0] == 200
+
+    def rotate() -> None:
+        try:
+            step(2)
+            step(0)
+        finally:
+            over.set()
+
+    answers = []
+    with ThreadPoolExecutor(1) as thread, callers.client:
+        turned = thread.submit(rotate)
+        while not over.is_set():
+            answers += callers.see(slice(0, 8), wait_ms=5000)
+        turned.result()
+        answers += callers.see(slice(0, 8), wait_ms=5000)
+    assert len(answers) >= 16
+    assert not [answer.degraded_reason for answer in answers if answer.degraded or not answer.devices.all()]
+    assert Authority(site).trusts == [f"{names[0]} 2"]
+    status, said = edge.post(contribution(every_exit, 4), device=4)  # over a connection that was kept
+    assert (status, "not trusted any more" in str(said)) == (403, True)
+    edge.close()
+    with closing(Caller(fleet.edge_urls[0], site, stolen)) as again, pytest.raises((ssl.SSLError, OSError)):
+        again.post(contribution(every_exit, 4), device=4)
+
+
+def trusting(fleet: LocalFleet) -> set[tuple[str, ...]]:
+    """Whom the tiers trust."""
+    statuses = read_statuses({name: member.url for name, member in fleet.members.items()}, TOKEN)
+    return {tuple(tier.part("identity").get("trusts", ())) for tier in statuses}

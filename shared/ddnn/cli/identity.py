@@ -95,20 +95,28 @@ def rotate(
     site: Site,
     tiers: Names = None,
     due: Annotated[bool, Option("--due", help="Only those with less than a third of their life left.")] = False,
+    authority: Annotated[bool, Option("--authority", help="The authority itself, a step each time.")] = False,
     days: Days = 30.0,
     as_json: Json = False,
 ) -> None:
     """Make new keys and certificates; running tiers take them within seconds, and no request is lost.
 
-    What is replaced stays good until it expires: for a key in wrong hands it is `revoke`.
+    What is replaced stays good until it expires: for a key in wrong hands it is `revoke`. With `--authority` the site
+    gets another authority in three steps: it is trusted too, it signs all certificates, it is trusted alone. After each
+    the folders are brought to their machines, and authority.pem to callers.
 
     Example: `ddnn identity rotate site`, `ddnn identity rotate site device-3 --days 7`
     """
     from ddnn.identity.authority import Authority
 
-    authority = Authority(site)
-    good = [folder for folder, held in authority.shown.items() if not held.revoked]
-    _say(authority.rotate(tiers or good, days=days, due=due), "made", as_json)
+    if authority and (tiers or due):
+        raise BadInput("--authority is about all tiers; expected neither TIER nor --due beside it")
+    if authority:
+        _replace(site, days, as_json)
+        return
+    opened = Authority(site)
+    good = [folder for folder, held in opened.shown.items() if not held.revoked]
+    _say(opened.rotate(tiers or good, days=days, due=due), "made", as_json)
 
 
 @identity.command()
@@ -136,6 +144,28 @@ def show(site: Site, as_json: Json = False) -> None:
 
     authority = Authority(site)
     _say([*authority.shown.values()], f"of site {authority.site}", as_json)
+
+
+def _replace(site: Path, days: float, as_json: bool) -> None:
+    """A step of another authority, and what is to be done before the next."""
+    from ddnn.identity.authority import Authority
+
+    authority = Authority(site)
+    step = authority.replace(days=days)
+    if as_json:
+        print_json({"step": step, "trusts": authority.trusts})
+        return
+    done, then = _STEPS[step]
+    screen(soft_wrap=True).print(f"{done}: {' and '.join(authority.trusts)}.\n{then}", markup=False)
+
+
+_BRING: Final = "Bring the folders to their machines, and authority.pem to callers"
+_AGAIN: Final = "when `ddnn status --json` shows it at every tier, under `identity`"
+_STEPS: Final = {
+    1: ("step 1 of 3, another authority is trusted too", f"{_BRING}; {_AGAIN}, the same command once more."),
+    2: ("step 2 of 3, it has signed every certificate", f"{_BRING}; {_AGAIN}, the same command once more."),
+    0: ("step 3 of 3, it is trusted alone", f"{_BRING}: then what the old one has signed is refused."),
+}
 
 
 def _say(certificates: Sequence["Issued"], what: str, as_json: bool) -> None:

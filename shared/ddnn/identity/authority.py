@@ -2,6 +2,9 @@
 
 SITE/authority.pem is whom callers trust; SITE/authority/ holds the key, with which one can be any tier;
 SITE/device-3/ is what `DDNN_IDENTITY` of device 3 names: its key and certificate, whom it trusts, who was revoked.
+
+An authority is replaced in three steps, between which folders are brought to the machines: another is trusted beside
+it, then signs every certificate, then is trusted alone.
 """
 
 import getpass
@@ -29,6 +32,7 @@ from ddnn.types import Tier
 __all__ = ["Authority", "Issued"]
 
 _KEY_FILE: Final = "key.pem"
+_NEXT_FILE: Final = "next-key.pem"  #: of an authority that is trusted already and signs nothing yet
 _ISSUED_FILE: Final = "issued.json"
 _TRAIL_FILE: Final = "audit.jsonl"
 _LIFE: Final = timedelta(days=3650)  #: of the authority itself
@@ -53,6 +57,7 @@ class Issued:
     expires: str
     hosts: tuple[str, ...]  #: by which callers may reach the tier
     revoked: str = ""  #: when, if it was
+    authority: str = ""  #: the name of the one that signed it; empty of the first
 
     @property
     def folder(self) -> str:
@@ -79,7 +84,7 @@ class Authority:
         self.folder = folder
         try:
             key = load_pem_private_key((folder / "authority" / _KEY_FILE).read_bytes(), None)
-            self._certificate = x509.load_pem_x509_certificate((folder / AUTHORITY_FILE).read_bytes())
+            self._trusted = x509.load_pem_x509_certificates((folder / AUTHORITY_FILE).read_bytes())
             record = json.loads((folder / "authority" / _ISSUED_FILE).read_bytes())
             self.site: str = record["site"]
             self._issued = [_issued(each) for each in record["issued"]]
@@ -87,9 +92,10 @@ class Authority:
             raise BadInput(f"{folder} has no authority ({error.strerror}); `ddnn identity init` makes one") from error
         except (ValueError, TypeError, KeyError) as error:
             raise BadInput(f"{folder} is damaged ({error}); expected what `ddnn identity init` made") from error
-        if not isinstance(key, EllipticCurvePrivateKey) or key.public_key() != self._certificate.public_key():
+        mine = [each for each in self._trusted if each.public_key() == key.public_key()]
+        if not isinstance(key, EllipticCurvePrivateKey) or not mine:
             raise BadInput(f"{folder} is damaged; the key in it is not that of its {AUTHORITY_FILE}")
-        self._key = key
+        self._key, self._certificate = key, mine[0]
 
     @classmethod
     def create(cls, folder: Path, site: str) -> "Authority":
@@ -101,7 +107,7 @@ class Authority:
             raise BadInput(f"{folder} has an authority already; expected a folder without one")
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = generate_private_key(SECP256R1())
-        write_atomically(folder / AUTHORITY_FILE, _pem(_self_signed(site, key)))
+        write_atomically(folder / AUTHORITY_FILE, _pem(_self_signed(_called(site, 1), key)))
         write_atomically(own / _ISSUED_FILE, json.dumps({"site": site, "issued": []}))
         write_atomically(own / _KEY_FILE, _key_pem(key), mode=0o600)  # last: it says that all is there
         return cls(folder)
@@ -129,7 +135,8 @@ class Authority:
         named = tuple(dict.fromkeys((*hosts, name.folder, *_HERE)))
         certificate = self._sign(name, key, named, timedelta(days=days))
         dates = (certificate.not_valid_before_utc.isoformat(), certificate.not_valid_after_utc.isoformat())
-        issued = Issued(tier, index, f"{certificate.serial_number:x}", *dates, named)
+        mine = _common_name(self._certificate)
+        issued = Issued(tier, index, f"{certificate.serial_number:x}", *dates, named, authority=mine)
         # Noted before it is there: a certificate that is not on the record could not be revoked.
         self._note([*self.issued, issued])
         folder = self.folder / name.folder
@@ -143,6 +150,71 @@ class Authority:
         """Issue anew for the same hosts, only what is `due` if so asked; raise `BadInput` for a tier without one."""
         asked = [self._held(folder)[-1] for folder in folders]
         return [self.issue(each.tier, each.index, each.hosts, days=days) for each in asked if each.due or not due]
+
+    @property
+    def step(self) -> int:
+        """How far it is replaced: 1, another is trusted too; 2, that signs; 0, there is one alone."""
+        if len(self._trusted) == 1:
+            return 0
+        return 1 if (self.folder / "authority" / _NEXT_FILE).exists() else 2
+
+    def replace(self, *, days: float) -> int:
+        """Go a step on with replacing it, after which folders, and what callers trust, are to be brought to them.
+
+        Return the step: 1, another is trusted beside it; 2, certificates are of that one, for so many days; 0, it is
+        trusted alone. No tier goes unheard in between, wherever it has come from the step before.
+        """
+        own, step = self.folder / "authority", self.step
+        if step == 0:
+            key = generate_private_key(SECP256R1())
+            write_atomically(own / _NEXT_FILE, _key_pem(key), mode=0o600)
+            self._trust([self._certificate, _self_signed(_called(self.site, self._generation + 1), key)])
+        elif step == 1:
+            key, certificate = self._announced()
+            (own / _NEXT_FILE).replace(own / _KEY_FILE)
+            self._key, self._certificate = key, certificate
+            self._spread()
+            self.rotate(self._behind(), days=days)
+        elif behind := self._behind():  # it was interrupted
+            self.rotate(behind, days=days)
+        else:
+            self._trust([self._certificate])
+        append(own / _TRAIL_FILE, "authority", _user(), "replaced", step=self.step, trusts=self.trusts)
+        return self.step
+
+    def _announced(self) -> tuple[EllipticCurvePrivateKey, x509.Certificate]:
+        """The next authority's key and certificate; raise `BadInput` unless they are of each other."""
+        try:
+            key = load_pem_private_key((self.folder / "authority" / _NEXT_FILE).read_bytes(), None)
+        except (OSError, ValueError, TypeError) as error:
+            raise BadInput(f"{self.folder} is damaged ({error}); expected the key of the next authority") from error
+        found = [each for each in self._trusted if each.public_key() == key.public_key()]
+        if not isinstance(key, EllipticCurvePrivateKey) or not found:
+            raise BadInput(f"{self.folder} is damaged; the next authority's key is not that of its certificate")
+        return key, found[0]
+
+    @property
+    def trusts(self) -> list[str]:
+        """Names of the authorities that tiers and callers are to trust."""
+        return [_common_name(each) for each in self._trusted]
+
+    @property
+    def _generation(self) -> int:
+        name = _common_name(self._certificate)
+        return 1 if name == _called(self.site, 1) else int(name.rpartition(" ")[2])
+
+    def _behind(self) -> list[str]:
+        """Folders of tiers whose certificate is good, and of another authority than this."""
+        mine = _common_name(self._certificate)
+        shown = self.shown.items()
+        return [
+            folder for folder, each in shown if not each.revoked and (each.authority or _called(self.site, 1)) != mine
+        ]
+
+    def _trust(self, authorities: list[x509.Certificate]) -> None:
+        self._trusted = authorities
+        write_atomically(self.folder / AUTHORITY_FILE, b"".join(map(_pem, authorities)))
+        self._spread()
 
     def revoke(self, folder: str) -> list[Issued]:
         """Revoke every certificate that the tier of this folder has had and that is good; raise `BadInput`."""
@@ -188,7 +260,7 @@ class Authority:
 
     def _spread(self) -> None:
         """Write whom to trust, and who was revoked, into every tier's folder."""
-        trusted, revoked = _pem(self._certificate), self._list()
+        trusted, revoked = b"".join(map(_pem, self._trusted)), self._list()
         for folder in {each.folder for each in self.issued}:
             if (path := self.folder / folder).is_dir():
                 write_atomically(path / AUTHORITY_FILE, trusted)
@@ -223,8 +295,19 @@ def _builder(
     return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
 
 
-def _self_signed(site: str, key: EllipticCurvePrivateKey) -> x509.Certificate:
-    now, subject = datetime.now(UTC), _subject(f"ddnn site {site}")
+def _called(site: str, generation: int) -> str:
+    """The name of a site's first, second, … authority; a common name has 64 characters at most."""
+    name = f"ddnn site {site}"
+    return name[:64] if generation == 1 else f"{name[:56]} {generation}"
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(name.value)
+
+
+def _self_signed(name: str, key: EllipticCurvePrivateKey) -> x509.Certificate:
+    now, subject = datetime.now(UTC), _subject(name)
     return (
         _builder(subject, subject, key, now - _SKEW, now + _LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from ddnn.errors import BadConfig, Forbidden
 from ddnn.identity.names import AUTHORITY_FILE, REVOKED_FILE, TIER_FILE, Name
@@ -36,6 +37,7 @@ class Peer:
     name: Name
     serial: int
     expires: float  #: seconds since 1970
+    authority: str = ""  #: the name of the one that signed its certificate
 
     @classmethod
     def of(cls, certificate: dict[str, Any] | None) -> "Peer | None":
@@ -43,7 +45,8 @@ class Peer:
         name = Name.of(certificate) if certificate else None
         if certificate is None or name is None:
             return None
-        return cls(name, int(certificate["serialNumber"], 16), ssl.cert_time_to_seconds(certificate["notAfter"]))
+        expires = ssl.cert_time_to_seconds(certificate["notAfter"])
+        return cls(name, int(certificate["serialNumber"], 16), expires, _issuer(certificate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class _Read:
     began: float
     expires: float
     revoked: frozenset[int]
+    trusts: tuple[str, ...]  #: names of authorities
     server: ssl.SSLContext
     client: ssl.SSLContext
 
@@ -94,7 +98,8 @@ class Identity:
     def document(self) -> dict[str, Any]:
         """The same for a person."""
         expires = datetime.fromtimestamp(self.expires, UTC).isoformat(timespec="seconds")
-        return {"name": self.name.uri, "expires": expires, "revoked": len(self._read.revoked)}
+        own = {"name": self.name.uri, "expires": expires, "revoked": len(self._read.revoked)}
+        return {**own, "trusts": list(self._read.trusts)}
 
     def expect(self, tier: Tier, index: int) -> None:
         """Name the one tier that `client` connects to."""
@@ -115,6 +120,8 @@ class Identity:
             return f"the certificate of {name} is revoked"
         if peer.expires < time.time():
             return f"the certificate of {name} has expired"
+        if peer.authority not in read.trusts:
+            return f"the certificate of {name} is of an authority that is not trusted any more"
         if name.index != index or name.tier is not tier or name.site != read.name.site:
             return f"it has the certificate of {name}"
         return ""
@@ -177,7 +184,8 @@ class Identity:
             found = f"DDNN_IDENTITY {self._folder} holds the certificate of {name or 'no tier'}"
             raise BadConfig(f"{found}; this is {self._tier} {self._index}")
         dates = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
-        return _Read(name, *dates, revoked, *contexts)
+        trusts = tuple(_common_name(each) for each in authorities)
+        return _Read(name, *dates, revoked, trusts, *contexts)
 
     def _context(self, protocol: Any) -> ssl.SSLContext:
         context = ssl.SSLContext(protocol)
@@ -218,6 +226,17 @@ def _name(certificate: x509.Certificate) -> Name | None:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     return Name.parse(uris[0]) if len(uris) == 1 else None
+
+
+def _issuer(certificate: dict[str, Any]) -> str:
+    """The name of the authority in a certificate as `ssl` gives it."""
+    names = dict(pair for part in certificate.get("issuer", ()) for pair in part)
+    return str(names.get("commonName", ""))
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
 
 
 def _revoked(lists: bytes, authorities: list[x509.Certificate]) -> frozenset[int]:

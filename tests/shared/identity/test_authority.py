@@ -10,9 +10,10 @@ from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.errors import BadConfig, BadInput, Forbidden
 from ddnn.fleet.site import furnish
 from ddnn.identity import Identity, Name, Peer
-from ddnn.identity.authority import Authority
+from ddnn.identity.authority import Authority, Issued
 from ddnn.types import Tier
 
+MINE = "ddnn site plant-7"  #: the name of the authority
 MOMENT_DAYS = 1e-6  #: a life of a tenth of a second
 
 
@@ -88,14 +89,14 @@ def test_only_a_good_certificate_of_the_very_tier_may_speak_for_it(authority: Au
     authority.issue(Tier.EDGE, 0, days=7)
     edge = Identity(authority.folder / "edge-0", Tier.EDGE, 0)
     name = Name("plant-7", Tier.DEVICE, 3)
-    good = Peer(name, 1, 4e9)
+    good = Peer(name, 1, 4e9, MINE)
     edge.demand(good, Tier.DEVICE, 3)
     for peer, wrong in [
         (None, "showed no certificate of a tier"),
-        (Peer(Name("plant-7", Tier.DEVICE, 2), 1, 4e9), "the certificate of device 2 of plant-7"),
-        (Peer(Name("plant-8", Tier.DEVICE, 3), 1, 4e9), "the certificate of device 3 of plant-8"),
-        (Peer(Name("plant-7", Tier.EDGE, 3), 1, 4e9), "the certificate of edge 3 of plant-7"),
-        (Peer(name, 1, 1.0), "the certificate of device 3 of plant-7 has expired"),
+        (Peer(Name("plant-7", Tier.DEVICE, 2), 1, 4e9, MINE), "the certificate of device 2 of plant-7"),
+        (Peer(Name("plant-8", Tier.DEVICE, 3), 1, 4e9, MINE), "the certificate of device 3 of plant-8"),
+        (Peer(Name("plant-7", Tier.EDGE, 3), 1, 4e9, MINE), "the certificate of edge 3 of plant-7"),
+        (Peer(name, 1, 1.0, MINE), "the certificate of device 3 of plant-7 has expired"),
     ]:
         with pytest.raises(Forbidden, match=f"{wrong}.*; only device 3 may speak for itself"):
             edge.demand(peer, Tier.DEVICE, 3)
@@ -110,7 +111,7 @@ def test_revoking_takes_every_key_a_tier_has_had_and_another_may_be_made(authori
     third = authority.issue(Tier.DEVICE, 3, days=7)
     assert edge.refresh()
     for issued, good in [(first, False), (second, False), (third, True)]:
-        problem = edge.problem(Peer(Name("plant-7", Tier.DEVICE, 3), int(issued.serial, 16), 4e9), Tier.DEVICE, 3)
+        problem = edge.problem(Peer(Name("plant-7", Tier.DEVICE, 3), int(issued.serial, 16), 4e9, MINE), Tier.DEVICE, 3)
         assert problem == ("" if good else "the certificate of device 3 of plant-7 is revoked")
     assert not edge.refresh()
 
@@ -183,3 +184,66 @@ def shake_hands(server: Identity, client: Identity) -> Peer | None:
             except ssl.SSLWantReadError:
                 continue
     return Peer.of(ends[1].getpeercert())
+
+
+def test_an_authority_is_replaced_in_three_steps_of_which_each_trusts_what_the_one_before_has_signed(
+    authority: Authority,
+) -> None:
+    folder = authority.folder / "edge-0"
+    old = [authority.issue(Tier.EDGE, 0, days=7), authority.issue(Tier.DEVICE, 3, days=7)]
+    authority.issue(Tier.DEVICE, 4, days=7)
+    authority.revoke("device-4")
+    edge = Identity(folder, Tier.EDGE, 0)
+    new = f"{MINE} 2"
+
+    def peer(issued: Issued) -> Peer:
+        return Peer(Name("plant-7", issued.tier, issued.index), int(issued.serial, 16), 4e9, issued.authority)
+
+    def problem(issued: Issued) -> str:
+        return edge.problem(peer(issued), issued.tier, issued.index)
+
+    assert (authority.step, Authority(authority.folder).replace(days=7)) == (0, 1)
+    assert edge.refresh()
+    assert edge.document()["trusts"] == [MINE, new]
+    between = Authority(authority.folder).issue(Tier.DEVICE, 5, days=7)
+    assert [problem(each) for each in (*old, between)] == ["", "", ""]
+
+    assert Authority(authority.folder).replace(days=7) == 2
+    shown = Authority(authority.folder).shown
+    assert {each.authority for each in shown.values() if not each.revoked} == {new}
+    assert shown["device-4"].revoked
+    assert edge.refresh()
+    assert [problem(each) for each in (*old, between, shown["device-3"])] == ["", "", "", ""]
+    revoked = Peer(Name("plant-7", Tier.DEVICE, 4), int(shown["device-4"].serial, 16), 4e9, MINE)
+    assert "is revoked" in edge.problem(revoked, Tier.DEVICE, 4)
+
+    assert Authority(authority.folder).replace(days=7) == 0
+    assert edge.refresh()
+    assert edge.document()["trusts"] == [new]
+    assert all("not trusted any more" in problem(each) for each in (*old, between))
+    assert problem(shown["device-3"]) == ""
+    assert Authority(authority.folder).replace(days=7) == 1
+    assert Authority(authority.folder).trusts == [new, f"{MINE} 3"]
+
+
+def test_a_step_that_was_interrupted_is_finished_before_the_next(authority: Authority) -> None:
+    authority.issue(Tier.EDGE, 0, days=7)
+    authority.issue(Tier.DEVICE, 0, days=7)
+    authority.replace(days=7)
+    own = authority.folder / "authority"
+    (own / "next-key.pem").replace(own / "key.pem")  # and then the power failed
+    assert Authority(authority.folder).step == 2
+    assert Authority(authority.folder).replace(days=7) == 2
+    again = Authority(authority.folder)
+    assert {each.authority for each in again.shown.values()} == {f"{MINE} 2"}
+    assert again.replace(days=7) == 0
+    for name, tier in (("edge-0", Tier.EDGE), ("device-0", Tier.DEVICE)):
+        Identity(authority.folder / name, tier, 0)
+
+
+def test_a_site_of_the_longest_name_has_an_authority_and_another(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "site", "p" * 63)
+    authority.issue(Tier.CLOUD, 0, days=7)
+    for _ in range(4):
+        authority.replace(days=7)
+    assert [name.rpartition(" ")[2] for name in Authority(tmp_path / "site").trusts] == ["2", "3"]
