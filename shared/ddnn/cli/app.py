@@ -11,6 +11,7 @@ import typer
 from ddnn.cli.ask import infer, play
 from ddnn.cli.audit import audit
 from ddnn.cli.check import doctor, status
+from ddnn.cli.cost import cost
 from ddnn.cli.deploy import deploy
 from ddnn.cli.doubts import doubts
 from ddnn.cli.encoding import prepare_output
@@ -39,7 +40,7 @@ app = typer.Typer(
 
 _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run a fleet": (up, status, infer, watch, doctor),
-    "Make a network": (train, evaluate, record, profile, tune),
+    "Make a network": (train, cost, evaluate, record, profile, tune),
     "The parts of a fleet": (serve, play),
     "Keep it safe": (sign, verify),
 }
