@@ -3,6 +3,7 @@
 # make test   everything that is checked: style, types, layers, every test
 # make docs   the pages as a site in site/, strict about dead links
 # make lock   requirements.lock anew: what containers are made of, each package by version and hash
+# make pin    .env with the digests of the images that docker-compose.yml names, where their registries can be reached
 # make sbom   sbom.cdx.json: the same as a bill of materials (CycloneDX)
 # make clean  remove what these made
 
@@ -17,7 +18,7 @@ PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 
 PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: up check fast test lint docs lock sbom clean
+.PHONY: up check fast test lint docs lock pin sbom clean
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
@@ -46,8 +47,11 @@ docs: $(VENV)/.testing
 
 lock: $(VENV)/.serving
 	@$(PIP) install uv
-	$(BIN)/uv pip compile pyproject.toml --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra traces --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
 	  --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
+
+pin: $(VENV)/.serving
+	@$(BIN)/ddnn deploy pin
 
 sbom: $(VENV)/.testing
 	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json

@@ -43,7 +43,7 @@ def test_every_file_that_a_container_installs_has_a_hash() -> None:
         assert hashes, requirement
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes), requirement
     assert "--require-hashes --requirement /tmp/requirements.lock" in (ROOT / "Dockerfile").read_text()
-    assert "http" not in re.sub(r"(?m)^(httptools|httpx|httpx-aiohttp|httpcore|aiohttp)==", "", LOCK.read_text())
+    assert "://" not in LOCK.read_text()
 
 
 def test_the_bill_of_materials_names_them_all(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ _READ_BY_CLIENTS = {"DDNN_TOKEN", "DDNN_SIGNING_KEY"}
 _SECRETS: Final = ("token", "admin_token", "metrics_token", "event_key")
 _SHORTEST, _LONGEST = 16, 1024
 _FILES: Final = ("tls_certificate", "tls_key", "identity", "audit_dir", "state_dir")
-_MAY_BE_EMPTY: Final = (*_SECRETS, *_FILES, "threads")  #: as compose files hand over what is not set
+_MAY_BE_EMPTY: Final = (*_SECRETS, *_FILES, "threads", "traces")  #: as compose files hand over what is not set
 
 
 class CollectorSettings(BaseModel):

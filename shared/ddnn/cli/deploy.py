@@ -83,6 +83,44 @@ def compose(
 
 
 @deploy.command()
+def pin(
+    file: Annotated[
+        Path, Argument(metavar="FILE", help="A compose file by `ddnn deploy compose`; by default that of this folder.")
+    ] = Path("docker-compose.yml"),
+    env: Annotated[Path, Option(help="Where the digests go, for `docker compose`; what else is in it stays.")] = Path(
+        ".env"
+    ),
+    as_json: options.Json = False,
+) -> None:
+    """Write down which bytes the images of a compose file are: their digests, as their registries say now.
+
+    The base image of the tiers, and what `--profile watch` starts. Docker asks; where a registry cannot be reached,
+    nothing is written, and the exit code is 1. Again, it takes the digests of that day.
+
+    Example: ddnn deploy pin && docker compose up --build
+    """
+    from ddnn.fleet.pins import digest_of, images_in, pinned, write_pins
+
+    with options.bars() as progress:
+        images = images_in(file)
+
+        def ask(image: str) -> str:
+            progress("images", [*images.values()].index(image), len(images))
+            return digest_of(image)
+
+        pins = pinned(images, ask)
+    write_pins(env, pins)
+    if as_json:
+        print_json({"env": str(env), "images": pins})
+        return
+    table = plain_table("setting", "image")
+    for name, image in pins.items():
+        table.add_row(name, image)
+    screen(soft_wrap=True).print(table)
+    typer.echo(f"{env} has them; `docker compose` reads it.")
+
+
+@deploy.command()
 def site(
     out: Annotated[Path, Argument(metavar="OUT", help="Where the folders go, one a host.")],
     bundle: options.BundleArgument = None,
@@ -150,6 +188,8 @@ def watch(
             authority="/site/authority.pem",
             prometheus="http://prometheus:9090",
             dashboards=f"{folder}/grafana/dashboards",
+            traces="jaeger:4317",
+            traces_page="http://jaeger:16686",
         )
     else:
         files = watch_files(

@@ -13,11 +13,12 @@ from ddnn.fleet.dashboard import dashboard
 from ddnn.pages import render
 from ddnn.seal import write_atomically
 
-__all__ = ["FILES", "check_host", "watch_files", "write_watch"]
+__all__ = ["COLLECTOR", "FILES", "check_host", "watch_files", "write_watch"]
 
 FILES: Final = ("prometheus.yml", "rules.yml", "grafana/datasources/ddnn.yml", "grafana/dashboards/ddnn.yml")
 """Out of templates; beside them the dashboard itself."""
 _NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+COLLECTOR: Final = "collector.yml"
 DASHBOARD: Final = "grafana/dashboards/ddnn.json"
 
 
@@ -29,6 +30,8 @@ def watch_files(
     credentials: str = "",
     prometheus: str = "http://127.0.0.1:9090",
     dashboards: str = "/etc/grafana/provisioning/dashboards",
+    traces: str = "",
+    traces_page: str = "",
 ) -> dict[str, str]:
     """The files by name.
 
@@ -39,11 +42,14 @@ def watch_files(
         credentials: File with the metrics token, where there is one.
         prometheus: Address at which Grafana finds Prometheus.
         dashboards: Folder in which Grafana finds the dashboard.
+        traces: `host:port` that a collector sends spans on to; without it there is no file for one.
+        traces_page: Address at which Grafana finds them.
     """
     about = {"targets": targets, "scheme": scheme, "authority": authority, "credentials": credentials}
-    places = {"prometheus": prometheus, "dashboards": dashboards}
-    templates = ("prometheus.yml", "rules.yml", "datasource.yml", "dashboards.yml")
-    found = {name: render(f"watch/{template}", about | places) for name, template in zip(FILES, templates, strict=True)}
+    places = {"prometheus": prometheus, "dashboards": dashboards, "traces": traces, "traces_page": traces_page}
+    templates = dict(zip(FILES, ("prometheus.yml", "rules.yml", "datasource.yml", "dashboards.yml"), strict=True))
+    templates |= {COLLECTOR: "collector.yml"} if traces else {}
+    found = {name: render(f"watch/{template}", about | places) for name, template in templates.items()}
     return found | {DASHBOARD: json.dumps(dashboard(), indent=1) + "\n"}
 
 

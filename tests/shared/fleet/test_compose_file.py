@@ -9,6 +9,7 @@ import yaml
 from ddnn.bundle import shipped_bundle
 from ddnn.errors import BadInput
 from ddnn.fleet.compose import MOST, compose_file
+from ddnn.fleet.watch import COLLECTOR, watch_files
 from ddnn.settings import Settings
 from ddnn.types import Tier
 from matrix_bundles import MakeBundle
@@ -92,13 +93,41 @@ def test_what_watches_the_fleet_is_started_when_asked_for_and_is_told_where_each
     bundle = make_bundle([[0], [1]]).path
     found = services(compose_file(bundle), watched=True)
     watching = {name: service for name, service in found.items() if "profiles" in service}
-    assert list(watching) == ["watch-files", "prometheus", "grafana"]
+    assert list(watching) == ["watch-files", "prometheus", "grafana", "collector", "jaeger"]
     assert watching["watch-files"]["command"] == "deploy watch /watch /bundle --containers"
     for name, service in watching.items():
         assert service["profiles"] == ["watch"]
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
-    for name in ("prometheus", "grafana"):
+    for name in ("prometheus", "grafana", "collector", "jaeger"):
         assert ":-" in watching[name]["image"], "another registry may be named"
         assert not watching[name]["image"].endswith(":latest}")
-        assert watching[name]["ports"][0].startswith("127.0.0.1:")
+        assert all(port.startswith("127.0.0.1:") for port in watching[name].get("ports", ()))
+    for name in ("prometheus", "grafana", "collector"):
         assert watching[name]["depends_on"] == {"watch-files": {"condition": "service_completed_successfully"}}
+
+
+def test_spans_find_the_way_from_every_tier_to_a_page_that_shows_them(make_bundle: MakeBundle) -> None:
+    found = services(compose_file(make_bundle([[0], [1]]).path), watched=True)
+    for name in ("cloud", "edge-0", "device-1"):
+        assert found[name]["environment"]["DDNN_TRACES"] == "${DDNN_TRACES:-}"
+        assert set(found[name]["networks"]) & set(found["collector"]["networks"])
+    assert found["collector"]["command"] == f"--config=/watch/{COLLECTOR}"
+    assert set(found["collector"]["networks"]) >= set(found["jaeger"]["networks"]) == {"watch"}
+    files = watch_files({}, traces="jaeger:4317", traces_page="http://jaeger:16686")
+    collector = yaml.safe_load(files[COLLECTOR])
+    (pipeline,) = collector["service"]["pipelines"].values()
+    for kind, names in pipeline.items():
+        assert set(names) <= collector[kind].keys()
+    assert set(collector["service"]["extensions"]) <= collector["extensions"].keys()
+    assert collector["exporters"]["otlp"]["endpoint"].partition(":")[0] in found
+    assert collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"].endswith(":4318")
+    most = collector["processors"]["memory_limiter"]
+    assert most["limit_mib"] + most["spike_limit_mib"] < 256, found["collector"]["mem_limit"]
+    shown = yaml.safe_load(files["grafana/datasources/ddnn.yml"])["datasources"]
+    assert [each["type"] for each in shown] == ["prometheus", "jaeger"]
+    assert COLLECTOR not in watch_files({})
+    alone = yaml.safe_load(watch_files({})["grafana/datasources/ddnn.yml"])["datasources"]
+    assert [each["type"] for each in alone] == ["prometheus"]
+    assert Settings.load(traces="").traces is None
+    locked = (ROOT / "requirements.lock").read_text()
+    assert all(f"\n{name}==" in locked for name in ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"))
