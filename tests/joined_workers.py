@@ -14,7 +14,19 @@ from ddnn.export import sample_data
 from ddnn.training import Config, Exchange, Run, Trainer
 from ddnn.training.distributed import Group, exchange_of, joined
 
-__all__ = ["CONFIGS", "alone", "command", "config", "events", "furthest", "go_through", "learnt"]
+__all__ = [
+    "BATCH",
+    "CONFIGS",
+    "STEADY",
+    "STEPS",
+    "alone",
+    "command",
+    "config",
+    "events",
+    "furthest",
+    "go_through",
+    "learnt",
+]
 
 BATCH, STEPS = 16, 10
 PLAIN = {"average": 0.0, "device_dropout": 0.0, "noise": 0.0, "norms": "keep", "optimizer": "sgd", "weight_decay": 0.0}

@@ -15,6 +15,7 @@ from ddnn.cli.cost import cost
 from ddnn.cli.deploy import deploy
 from ddnn.cli.doubts import doubts
 from ddnn.cli.encoding import prepare_output
+from ddnn.cli.federate import federate
 from ddnn.cli.identity import identity
 from ddnn.cli.measure import evaluate, profile, record
 from ddnn.cli.policy import policy
@@ -47,6 +48,7 @@ _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+app.add_typer(federate, rich_help_panel="Make a network")
 app.add_typer(policy, rich_help_panel="Run a fleet")
 app.add_typer(rollout, rich_help_panel="Run a fleet")
 app.add_typer(doubts, rich_help_panel="Run a fleet")

@@ -8,7 +8,7 @@ from ddnn.training.loader import Part
 if TYPE_CHECKING:
     from ddnn.training.trainer import Trainer
 
-__all__ = ["Exchange", "Silent", "Watcher"]
+__all__ = ["Alone", "Exchange", "Silent", "Watcher"]
 
 
 class Watcher(Protocol):
@@ -29,6 +29,35 @@ class Silent:
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Nothing."""
+
+
+class Alone:
+    """An exchange with nobody, to be made another one."""
+
+    part: Part | None = None
+
+    def begin(self, trainer: "Trainer") -> None:
+        """Nothing."""
+        self.trainer = trainer
+
+    def gradients(self) -> None:
+        """Nothing."""
+
+    def stepped(self) -> bool:
+        """Nobody else has to agree."""
+        return True
+
+    def learn(self, epoch: int, watcher: Watcher) -> tuple[float, int]:
+        """Its own steps."""
+        return self.trainer.learn(epoch, watcher)
+
+    def judged(self, judge: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """It judges itself."""
+        return judge()
+
+    def document(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
 
 
 class Exchange(Protocol):

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -232,8 +233,7 @@ class Trainer:
     def _epoch(self, watcher: Watcher) -> Mapping[str, Any]:
         epoch, steps, begun = len(self.metrics), len(self.batches), time.perf_counter()
         self._made = epoch * steps
-        with torch.random.fork_rng():
-            torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
+        with self._chance(epoch):
             learn = self._exchange.learn if self._exchange else self.learn
             total, events = learn(epoch, watcher)
         if not math.isfinite(total):
@@ -253,6 +253,18 @@ class Trainer:
         self._save()
         watcher.epoch(record)
         return record
+
+    def apart(self, epoch: int) -> tuple[float, int]:
+        """Make an epoch's steps as `epoch` does, and nothing else: what comes of them is judged elsewhere."""
+        self._made = epoch * len(self.batches)
+        with self._threads.lent(), self._chance(epoch):
+            return self.learn(epoch, Silent())
+
+    @contextmanager
+    def _chance(self, epoch: int) -> Iterator[None]:
+        with torch.random.fork_rng():
+            torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
+            yield
 
     def learn(self, epoch: int, watcher: Watcher) -> tuple[float, int]:
         """Make the steps of an epoch; return the sum of their losses and how many events they had."""

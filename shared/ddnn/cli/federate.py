@@ -1,0 +1,137 @@
+"""`ddnn federate`: sites keep their pictures, and learn one network."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from ddnn.cli import options
+from ddnn.cli.options import bars, print_json
+from ddnn.errors import BadInput
+from ddnn.formatting import percent
+
+__all__ = ["federate"]
+
+federate = typer.Typer(
+    name="federate",
+    help="""Sites keep their pictures, and learn one network: only weights travel.
+
+    Example: `ddnn federate simulate mnist5k --grid 3x2 --config mnist5k --sites 4 --rounds 20 --out digits`
+    """,
+    no_args_is_help=True,
+)
+
+Source = Annotated[str, Argument(metavar="DATA", help="As of `ddnn train`.")]
+Out = Annotated[Path, Option(help="Folder of the bundle to make.")]
+ConfigFiles = Annotated[list[str] | None, Option(help="TOML file, or packaged config; later ones win.")]
+Rounds = Annotated[int, Option(min=1, help="How often weights go to sites and back.")]
+Epochs = Annotated[int, Option(min=1, help="A site's passes over its own events in a round.")]
+Share = Annotated[float, Option(min=0.001, max=1, help="Share of the sites that are drawn for a round.")]
+MethodName = Annotated[str, Option("--method", help="fedavg, fedprox (a pull to what was sent), fedbn (own norms).")]
+Mu = Annotated[float, Option(min=0, help="The pull of fedprox.")]
+
+
+@federate.command()
+def simulate(
+    source: Source,
+    out: Out,
+    sites: Annotated[int, Option(min=1, help="How many sites the training events are dealt to.")] = 4,
+    by: Annotated[str, Option(help="How: iid, unequal, classes:2 (two classes a site), groups.")] = "iid",
+    rounds: Rounds = 20,
+    epochs: Epochs = 1,
+    share: Share = 1.0,
+    method: MethodName = "fedavg",
+    mu: Mu = 0.01,
+    drop: Annotated[float, Option(min=0, max=0.99, help="Chance that a drawn site is lost in a round.")] = 0.0,
+    grid: options.Grid = None,
+    group_by: options.GroupBy = None,
+    config: ConfigFiles = None,
+    batch: Annotated[int | None, Option(min=2, help="Overrides training.batch: of each site.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Overrides training.learning_rate.")] = None,
+    seed: Annotated[int, Option(min=0, help="Where chance plays.")] = 0,
+    resume: Annotated[bool, Option("--resume", help="Go on after the last whole round, kept in OUT.run.")] = False,
+    force: Annotated[bool, Option("--force", help="Replace an existing bundle, or an unfinished run.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Deal one data set's training events to sites of this machine, and train a bundle without joining them.
+
+    Example: `ddnn federate simulate mnist5k --grid 3x2 --by classes:2 --sites 5 --out digits`
+
+    The server has the validation and the test events, the sites the others. Every site is a whole group of devices.
+    """
+    from ddnn.configs import config_file
+    from ddnn.data import load
+    from ddnn.extensions import needed_for
+
+    with needed_for("training"):
+        from ddnn.training import Config
+        from ddnn.training.federated import Federated, Simulated, Site, parts_of
+    settings = Federated(rounds, epochs, share, _method(method), mu, drop)
+    wanted = Config.read(*(config_file(each) for each in config or ())).changed(
+        batch=batch, learning_rate=learning_rate
+    )
+    with bars() as progress:
+        data = load(source, grid=grid, group_by=group_by, devices=wanted.network.devices, seed=seed, progress=progress)
+    parts = parts_of(data, sites, by, seed)
+    there = [Site(f"site-{at}", wanted, data.take(rows), settings, seed + at) for at, rows in enumerate(parts)]
+    sizes = [site.events for site in there]
+    typer.echo(f"{len(there)} sites of {min(sizes)} to {max(sizes)} training events, {by}", err=True)
+    simulated = Simulated(there, drop=drop, seed=seed)
+    _train(simulated, data, wanted, settings, out, seed=seed, resume=resume, force=force, as_json=as_json)
+
+
+def _method(name: str) -> Any:
+    if name not in ("fedavg", "fedprox", "fedbn"):
+        raise BadInput(f"--method is {name}; expected fedavg, fedprox or fedbn")
+    return name
+
+
+def _train(
+    sites: Any, data: Any, config: Any, settings: Any, out: Path, *, seed: int, as_json: bool, **wishes: Any
+) -> None:
+    """Make the rounds, and the bundle."""
+    from ddnn.pipeline import make_bundle
+    from ddnn.training import Run
+    from ddnn.training.federated import Federation
+    from ddnn.training.federated.served import server_data
+
+    federation, run = Federation(sites, settings, seed), Run.beside(out)
+    wanted = config.changed(epochs=settings.rounds, average=0.0)
+    command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
+    with bars() as progress:
+        watcher = _Watcher(settings.rounds, progress)
+        bundle = make_bundle(
+            server_data(data), wanted, out, seed=seed, run=run, exchange=federation, watcher=watcher, command=command,
+            yardstick=False, phase=lambda what: progress(what, 0, 1), say=lambda it: typer.echo(it, err=True), **wishes,
+        )  # fmt: skip
+    report = bundle.manifest.training.test
+    if as_json:
+        test = {key: value for key, value in report.items() if key != "proof"}
+        made = {"workers": bundle.manifest.training.data["workers"], "training": run.summary(), "test": test}
+        print_json({"bundle": str(out), "fingerprint": bundle.fingerprint, **made})
+        return
+    from ddnn.evaluation.table import exits_table
+
+    title = f"{out} on {report['events']} test events, each exit as if it answered all"
+    options.screen(stderr=True).print(exits_table(report, title))
+
+
+class _Watcher:
+    """A line on stderr for every round."""
+
+    def __init__(self, rounds: int, progress: Any) -> None:
+        self.rounds, self.progress = rounds, progress
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        self.progress(f"round {epoch + 1}", done, steps)
+
+    def epoch(self, record: Any) -> None:
+        lost = f", lost {', '.join(record['lost'])}" if record["lost"] else ""
+        right = " ".join(
+            f"{name} {percent(record[name])}" for name in ("local", "edge", "cloud") if record[name] is not None
+        )
+        line = f"round {record['epoch'] + 1} of {self.rounds}: {len(record['drawn'])} sites, loss {record['loss']:.4f}"
+        typer.echo(f"{line}, validation {right}{lost}", err=True)

@@ -1,0 +1,8 @@
+"""Federated averaging: sites keep their events, and only weights travel."""
+
+from ddnn.training.federated.federation import Federation, Simulated, Sites
+from ddnn.training.federated.partition import parts_of
+from ddnn.training.federated.settings import Federated
+from ddnn.training.federated.site import Site
+
+__all__ = ["Federated", "Federation", "Simulated", "Site", "Sites", "parts_of"]
