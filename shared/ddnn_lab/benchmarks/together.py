@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for together.json and together.md")
     parser.add_argument("--data", default="mnist5k", help="digits: mnist5k, or a file; 3 × 2 views are cut of each")
     parser.add_argument("--epochs", type=int, default=TRAINING["epochs"], help="passes over the training events")
+    parser.add_argument("--events", type=int, default=0, help="training events, evenly taken; 0: all")
     given = parser.parse_args(arguments)
     words = sys.argv[1:] if arguments is None else list(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -66,14 +67,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows: list[dict[str, Any]] = []
         pair = Group(PrefixStore("pair", group.store), group.rank, 2, 3600.0) if group.rank < 2 else None
         for seed in SEEDS:
-            data = load(given.data, grid="3x2", seed=seed)
+            data = few(load(given.data, grid="3x2", seed=seed), given.events)
             for row in trainings(data, seed, given.epochs, group, pair):
                 rows.append({"seed": seed, **row})
                 if group.rank == 0:
                     print(json.dumps(rows[-1]), flush=True)
-                    document = json.dumps({"data": given.data, "epochs": given.epochs, "rows": rows}, indent=1)
+                    document = json.dumps(
+                        {"data": given.data, "events": given.events, "epochs": given.epochs, "rows": rows}, indent=1
+                    )
                     write_atomically(given.out / "together.json", document + "\n")
                     write_atomically(given.out / "together.md", report(rows))
+
+
+def few(data: Dataset, events: int) -> Dataset:
+    """So many of the training events, and all others."""
+    rows = np.flatnonzero(data.split == "train")
+    if not events or events >= len(rows):
+        return data
+    kept = rows[np.linspace(0, len(rows) - 1, events).astype(np.int64)]
+    return data.take(np.sort(np.concatenate([kept, np.flatnonzero(data.split != "train")])))
 
 
 def config(mode: str | None, epochs: int) -> Config:
