@@ -19,7 +19,7 @@ __all__ = ["Section", "cpu_quota", "with_threads"]
 _WORTH_S: Final = 0.002
 _QUICKER: Final = 0.8
 _RUNS: Final = 3
-_MOST_NUMBERS: Final = 2**20  #: of a batch of several events whose inputs go through a section together
+_MOST_NUMBERS: Final = 2**18  #: of a batch of several events whose inputs go through a section together
 
 
 class Section:
