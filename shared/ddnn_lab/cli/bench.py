@@ -37,6 +37,9 @@ def accuracy(
     only: Annotated[list[str] | None, typer.Option(metavar="PART", help="Only this part; may be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Trainings at once, each with one thread.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="One seed, one epoch, few events: does it all work?")] = False,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The study's own network, trained before with its config, data and seed.")
+    ] = None,
     report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing: report on the runs made.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +62,13 @@ def accuracy(
     try:
         with study_progress() as progress:
             results = run_study(
-                asked, folder, workers=workers, command=command, report_only=report_only, progress=progress
+                asked,
+                folder,
+                workers=workers,
+                command=command,
+                report_only=report_only,
+                bundle=open_bundle(bundle) if bundle else None,
+                progress=progress,
             )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on after the last whole epoch", err=True)

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ddnn.bundle import Bundle
 from ddnn.seal import write_atomically
 from ddnn_lab.plots.study import write_plots
+from ddnn_lab.studies.given import take_bundle
 from ddnn_lab.studies.job import Job, RunFolder, united, write_json
 from ddnn_lab.studies.parts import PART, part_results, part_variants
 from ddnn_lab.studies.planner import Planner
@@ -26,14 +28,19 @@ def run_study(
     workers: int = 1,
     command: str = "",
     report_only: bool = False,
+    bundle: Bundle | None = None,
     progress: StudyProgress | None = None,
 ) -> dict[str, Any]:
     """Make what runs are missing, unless `report_only`; write results.json, report.md and plots; return the results.
 
-    The report is written after every run, so that an interrupted study has one; plots at the end.
+    The report is written after every run, so that an interrupted study has one; plots at the end. `bundle`, if given,
+    is the study's own network, trained before.
     """
     out.mkdir(parents=True, exist_ok=True)
     planner = Planner(study, out)
+    if bundle:
+        jobs = [job for variant in part_variants(planner, "joint").values() for job in planner.jobs("joint", variant)]
+        take_bundle(bundle, [(job, RunFolder.of(out, job)) for job in jobs])
     failed: dict[str, str] = {}
 
     def write(*, draw: bool = False) -> dict[str, Any]:

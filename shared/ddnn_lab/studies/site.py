@@ -81,6 +81,7 @@ def _point(
         "bytes": spent,
         "share": spent / every_view(scores),
         "spent_of_asked": spent / float(weight @ asked),
+        "most_spent_of_asked": max(outcome.cost / each for outcome, each in zip(outcomes, asked, strict=True)),
         "exit_share": {
             exit.value: float(weight @ [outcome.share(exit) for outcome in outcomes])
             for exit in exits_asked(scores.topology)

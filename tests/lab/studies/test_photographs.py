@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddnn.errors import BadConfig
+from ddnn.bundle import Bundle
+from ddnn.errors import BadConfig, BadInput
 from ddnn_lab.plots.photographs import pictures, site
 from ddnn_lab.studies import Study, run_study
 from ddnn_lab.studies.pictures import _Kind
@@ -119,3 +120,19 @@ def test_a_size_for_data_that_are_no_photographs_is_a_sentence(tmp_path: Path) -
     study = Study.of({"name": "a study", "data": "synthetic", "size": "32", "run": ["joint"]})
     with pytest.raises(BadConfig, match="size is '32', but synthetic is no folder or table of photographs"):
         run_study(study, tmp_path)
+
+
+def test_a_bundle_that_is_there_is_not_trained_again(
+    found: tuple[dict[str, Any], str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    study = Study.of({**found[0]["study"], "run": ["joint", "site"]})
+    made = next(run for run in found[0]["runs"] if run["part"] == "joint")
+    folder = next(tmp_path_factory.getbasetemp().glob(f"photographs*/study/runs/{made['fingerprint'][:16]}"))
+    again = run_study(study, tmp_path, bundle=Bundle.open(folder / "bundle"))
+    assert not again["failed"]
+    assert again["parts"]["joint"] == found[0]["parts"]["joint"]
+    assert "training_seconds" not in again["runs"][0]
+    assert "not trained here, but the bundle" in (tmp_path / "report.md").read_text()
+    other = Study.of({**found[0]["study"], "seeds": [4]})
+    with pytest.raises(BadInput, match="of another config, data or seed than the study's; expected one of seeds 4"):
+        run_study(other, tmp_path / "other", bundle=Bundle.open(folder / "bundle"))
