@@ -30,6 +30,7 @@ INNER_MARGIN: Final = 1e-5
 was seen to do, and narrow enough to leave most events."""
 LOST: Final = 0.05  #: share of golden events whose label rounded weights may make wrong, at each exit
 BATCH: Final = 256
+WITHIN: Final = 6  #: times as many numbers as a view has may a section make of it
 BATCHES: Final = (1, 17)
 
 _Below = tuple[Tensor, Tensor, Tensor]  #: of a batch, as `DDNN.above` takes them: scores, cuts, what a cloud has seen
@@ -184,4 +185,5 @@ def _below(network: DDNN, views: Sequence[Array]) -> list[_Below]:
 
 
 def _step(views: Sequence[Array]) -> int:
-    return at_once(views, BATCH)
+    """Events at a time: what a section makes of a view may have many times its numbers."""
+    return max(at_once(views, WITHIN * BATCH) // WITHIN, 1)
