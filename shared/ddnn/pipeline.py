@@ -161,6 +161,10 @@ def finish_bundle(
         if finishing.get("tested", True):
             phase("evaluating on the test split")
             figures = evaluate(draft, data.subset("test"), missing=data.devices > 1)
+            if initial is not None:
+                from ddnn.evaluation.gain import gained
+
+                figures |= {"gained": gained(initial, draft, data.subset("test"))}
             if finishing.get("yardstick", True):
                 phase("fitting simple classifiers")
                 figures |= _yardstick(data, seed, say)

@@ -37,6 +37,10 @@ ConfigFiles = Annotated[list[str] | None, Option(help="TOML file, or packaged co
 Initial = Annotated[
     Path | None, Option("--from", metavar="BUNDLE", help="Start from this bundle's weights, by default its config.")
 ]
+Also = Annotated[
+    list[str] | None,
+    Option(metavar="DATA", help="With --from: learn from these too, such as what `ddnn doubts export` made; again."),
+]
 Freeze = Annotated[
     list[str] | None, Option(metavar="SECTION", help="Keep `device`, `local`, `edge`, `cloud`, or `device_0` as it is.")
 ]
@@ -78,6 +82,7 @@ def train(
     group_by: options.GroupBy = None,
     test_groups: options.TestGroups = None,
     initial: Initial = None,
+    also: Also = None,
     freeze: Freeze = None,
     max_accuracy_drop: MaxDrop = 0.005,
     min_recall: options.MinRecall = None,
@@ -94,12 +99,13 @@ def train(
 
     Example: `ddnn train mnist5k --grid 3x2 --out digits`, `ddnn train photos/ --size 96 --out shelf`
 
+    With --from, the report says what that gained: what was right before and is now, of events that neither learnt.
     Without --config a recipe is looked for on the training and validation events: what was tried, and what it was
     worth, is shown in the end. Everything is kept in OUT.run while it goes on; after Ctrl-C, the same command with
     `--resume` continues.
     """
     from ddnn.configs import config_file
-    from ddnn.data import load
+    from ddnn.data import load, mixed
     from ddnn.data.photographs import SIZE, Photographs, parse_size
     from ddnn.data.summary import describe, doubts
     from ddnn.evaluation.source import photographs_for
@@ -131,6 +137,8 @@ def train(
         raise BadInput(
             "train needs a SOURCE and --out BUNDLE, for example `ddnn train mnist5k --grid 3x2 --out digits`"
         )
+    if also and not first:
+        raise BadInput("--also adds events for a network to go on with; expected --from BUNDLE beside it")
     refuse_existing(out, force=force)
     run, given = Run.beside(out), bool(config or epochs or batch or learning_rate or workers or mode or every)
     begun = not run.unfinished and (run.path / TRIALS_FILE).is_file()
@@ -144,6 +152,9 @@ def train(
         wished: dict[str, Any] = {"grid": grid, "group_by": group_by, "test_groups": groups, "devices": devices}
         with bars() as progress:
             data = load(source, **wished, seed=seed, photographs=photographs, progress=progress)
+            more = [load(each, seed=seed, photographs=photographs, progress=progress) for each in also or ()]
+            fitting = [each if each.devices == data.devices else each.of_devices(devices) for each in more]
+            data = mixed(data, *fitting)
         if size is not None and data.picture is None:
             raise BadInput(f"--size {size} does not apply to {source}, which is no folder or table of photographs")
         if group and group.rank:
@@ -264,12 +275,13 @@ def _show_trials(recipe: "Recipe") -> None:
 def _show(out: Path, report: dict[str, Any]) -> None:
     from rich.console import Console
 
+    from ddnn.evaluation.gain import gained_lines
     from ddnn.evaluation.sent import sent_lines
     from ddnn.evaluation.table import classes_table, exits_table
 
     console = Console(stderr=True)
     console.print(exits_table(report, f"{out} on {report['events']} test events, each exit as if it answered all"))
     console.print(classes_table(report["by_class"]))
-    for line in sent_lines(report["sent"]):
+    for line in (*sent_lines(report["sent"]), *gained_lines(report.get("gained", []))):
         typer.echo(line, err=True)
     typer.echo(f"serve it with `{shlex.join([command_name(), 'up', str(out)])}`", err=True)

@@ -93,6 +93,10 @@ class Dataset:
     """(N,) what the source calls each event, if it has names for them: text."""
     unlabelled: int = 0
     """Events of the source that are left out, as they have no label."""
+    part: Ints | None = None
+    """(N,) which of `parts` each event is of, where several data sets are mixed."""
+    parts: tuple[str, ...] = ()
+    """Names of those."""
 
     @classmethod
     def of(cls, name: str, events: Events, split: Array, source: dict[str, Any], division: dict[str, Any]) -> "Dataset":
@@ -145,7 +149,7 @@ class Dataset:
         """The events at `rows`, in that order."""
         rows = np.asarray(rows, dtype=np.int64)
         columns = {name: getattr(self, name)[rows] for name in ("y", "y_dev", "present", "split", "index")}
-        named = ("groups", self.groups), ("names", self.names)
+        named = ("groups", self.groups), ("names", self.names), ("part", self.part)
         columns |= {name: column[rows] for name, column in named if column is not None}
         return replace(self, views=tuple(rows_of(view, rows) for view in self.views), **columns)
 

@@ -110,8 +110,7 @@ class FleetDoubts:
                     view[place] = column[row]
             views.append(view)
         about = _about([doubts[row] for row in rows])
-        y = np.full(len(rows), -1, np.int64)
-        return Labelled(tuple(views), visible[rows], y, classes, about), len(doubts) - len(rows)
+        return Labelled.fresh(tuple(views), visible[rows], classes, **about), len(doubts) - len(rows)
 
     def delete(self, doubts: Iterable[Doubt] | None, progress: Progress = lambda *_: None) -> int:
         """Delete these events, or all, at every tier; how many entries there were."""

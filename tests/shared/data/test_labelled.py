@@ -15,7 +15,7 @@ def made(names: list[str], *, classes: tuple[str, ...] = ("cup", "jug", "pan"), 
     count, rng = len(names), np.random.default_rng(len(names))
     views = tuple(rng.integers(0, 256, (count, 1, side, side)).astype(np.uint8) for _ in range(2))
     about = {name: np.zeros(count, np.int64) for name in ABOUT} | {"event": np.array(names)}
-    return Labelled(views, np.ones((count, 2), np.bool_), np.full(count, -1), classes, about)
+    return Labelled.fresh(views, np.ones((count, 2), np.bool_), classes, **about)
 
 
 def test_what_is_labelled_can_be_loaded_and_the_rest_is_left_out_and_said(tmp_path: Path) -> None:
@@ -29,6 +29,18 @@ def test_what_is_labelled_can_be_loaded_and_the_rest_is_left_out_and_said(tmp_pa
     assert data.y.tolist() == [n % 3 for n in range(45)]
     assert (data.views[1] == events.views[1][:45]).all()
     assert any("15 events without a label" in sentence for sentence in doubts(data))
+
+
+def test_an_event_stays_in_the_part_that_it_got_with_its_label() -> None:
+    names = [f"event {n}" for n in range(100)]
+    once, _ = made(names).set((name, "cup") for name in names[::2])
+    parts = {part: int((once.split[::2] == part).sum()) for part in ("train", "validation", "test")}
+    assert parts == {"train": 33, "validation": 7, "test": 10}
+    twice, _ = once.set([(name, "jug" if n % 4 else "") for n, name in enumerate(names)])
+    relabelled = [n for n in range(100) if n % 4 == 2]
+    assert (twice.split[relabelled] == once.split[relabelled]).all()
+    (first, _), (rare, _) = made(["a"]).set([("a", "pan")]), twice.joined(made(["b"])).set([("b", "pan")])
+    assert first.split[0] == rare.split[-1] == "train"
 
 
 def test_nothing_labelled_is_a_sentence(tmp_path: Path) -> None:
@@ -72,6 +84,6 @@ def test_labels_come_from_a_table(tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_a_sentence(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", X=np.zeros((4, 2, 3)), y=np.zeros(4, np.int64))
-    for name, says in (("other.npz", "visible is missing"), ("none.npz", "does not exist")):
+    for name, says in (("other.npz", "split is missing"), ("none.npz", "does not exist")):
         with pytest.raises(BadData, match=f"{says}.*expected a file that `ddnn doubts export` made"):
             Labelled.read(tmp_path / name)

@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
     about = {name: np.zeros(3, np.int64) for name in ABOUT} | {"event": np.array(["a", "b", "c"])}
     views = np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8), np.ones((3, 2, 50), np.float32)
     visible = np.array([[True, True], [True, False], [True, True]])
-    Labelled(views, visible, np.full(3, -1), ("cup", "jug"), about).write(tmp_path / "doubts.npz")
+    Labelled.fresh(views, visible, ("cup", "jug"), **about).write(tmp_path / "doubts.npz")
     return tmp_path / "doubts.npz"
 
 
