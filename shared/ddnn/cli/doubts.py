@@ -114,7 +114,7 @@ def show(
 def export(
     out: Annotated[Path, Argument(metavar="FILE.npz", help="Made, or added to: what is there keeps its labels.")],
     kind: Kinds = None,
-    most: Most = None,
+    most: Annotated[int | None, Option(min=1, help="So many at most, by chance: the most doubtful are alike.")] = None,
     clear: Annotated[bool, Option("--clear", help="Delete in the fleet what is in the file then.")] = False,
     base_port: BasePort = 8000,
     url: Urls = None,
@@ -129,7 +129,7 @@ def export(
     Example: `ddnn doubts export doubts.npz --most 200`
     """
     from ddnn.data.labelled import Labelled
-    from ddnn.fleet.doubts import chosen
+    from ddnn.fleet.doubts import chosen, drawn
 
     if out.suffix != ".npz" or not out.parent.is_dir():
         raise BadInput(f"the file is {out}; expected one that ends in .npz, in a folder that exists")
@@ -137,7 +137,9 @@ def export(
     fleet = _fleet(base_port, url, token, admin_token)
     if fleet.away:
         note(f"{', '.join(fleet.away)} do not answer; what they keep is missing")
-    doubted = chosen(fleet.listed(), kind or [], most)
+    known = set(before.events) if before else set[str]()
+    doubted = [doubt for doubt in chosen(fleet.listed(), kind or []) if doubt.name not in known]
+    doubted = drawn(doubted, most)
     if not doubted:
         raise BadInput(f"nothing is kept to be exported; {'; '.join(fleet.why_none) or 'no such event came yet'}")
     with bars() as progress:

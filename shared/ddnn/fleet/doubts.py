@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from ddnn.fleet.status import TierStatus, read_statuses
 from ddnn.types import Array
 from ddnn.wire import DATATYPES
 
-__all__ = ["KINDS", "Doubt", "FleetDoubts", "by_doubt", "chosen"]
+__all__ = ["KINDS", "Doubt", "FleetDoubts", "by_doubt", "chosen", "drawn"]
 
 KINDS: Final = ("disagreeing", "degraded", "unsure", "random")
 Progress = Callable[[str, int, int], object]
@@ -71,9 +72,11 @@ class FleetDoubts:
                 for row in admin.doubts():
                     doubt = found.setdefault(row["id"], Doubt(row["id"], row["name"]))
                     if row["view"]:
-                        doubt.seen.append(tier.name)
+                        doubt.seen.append(_name(tier))
                     if "label" in row and (not doubt.record or row["kind"] == "disagreeing"):
                         doubt.record = row
+        for doubt in found.values():
+            doubt.seen.sort()
         return sorted(found.values(), key=by_doubt)
 
     def one(self, event: str) -> Doubt:
@@ -96,7 +99,7 @@ class FleetDoubts:
             with self._admin(tier) as admin:
                 for row, doubt in enumerate(doubts):
                     progress("views", number * len(doubts) + row, len(devices) * len(doubts))
-                    if tier.name not in doubt.seen:
+                    if _name(tier) not in doubt.seen:
                         continue
                     view = _given(admin, doubt.id)
                     if view is not None and view.shape == shapes[device][1]:
@@ -148,11 +151,24 @@ def by_doubt(doubt: Doubt) -> tuple[bool, float]:
     return doubt.kind != "disagreeing", float(doubt.record.get("confidence", 2.0))
 
 
-def chosen(doubts: Sequence[Doubt], kinds: Sequence[str], most: int | None) -> list[Doubt]:
-    """At most so many of these kinds, or of all; raise `BadInput`."""
+def drawn(doubts: Sequence[Doubt], most: int | None) -> list[Doubt]:
+    """So many of these at most, by a hash of their ids.
+
+    Not the most doubtful: those are alike, and what learns from them alone takes them for all of their kind.
+    """
+    by_chance = sorted(doubts, key=lambda doubt: blake2b(doubt.id.encode(), person=b"ddnn doubts").digest())
+    return by_chance[:most]
+
+
+def chosen(doubts: Sequence[Doubt], kinds: Sequence[str], most: int | None = None) -> list[Doubt]:
+    """At most so many of these kinds, or of all, the most doubtful; raise `BadInput`."""
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise BadInput(f"--kind is {unknown[0]!r}; expected {', '.join(KINDS)}")
     return [doubt for doubt in doubts if doubt.record and (not kinds or doubt.kind in kinds)][:most]
+
+
+def _name(tier: TierStatus) -> str:
+    return f"{tier.of('tier')}-{tier.of('index')}"
 
 
 def _given(admin: Admin, id: str) -> Array | None:
