@@ -150,6 +150,9 @@ def finish_bundle(
         )
         recipe = finishing.get("recipe")
         folds = recipe.scores if recipe else None
+        if initial is not None:  # what is set for a site, and not found on data
+            set_there = {name: getattr(initial.policy, name) for name in ("audits", "budget", "doubts")}
+            draft = replace(draft, policy=draft.policy.model_copy(update=set_there))
         draft = _tuned(draft, data, finishing.get("objective") or Objective(), say, folds)
         training = draft.manifest.training
         if initial is not None:
