@@ -1,6 +1,7 @@
 """What a round of learning gained, told of each data set, on test events alone."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,8 @@ def test_what_was_right_before_and_is_now_is_counted_by_data_set(tiny_bundle: Bu
 
 
 def test_it_is_said_in_a_sentence() -> None:
-    row = {"data": "doubts", "events": 40, "before": 0.525, "after": 0.8, "set_right": 13, "set_wrong": 2}
+    row: dict[str, Any] = {"data": "doubts", "events": 40, "before": 0.525, "after": 0.8}
+    row |= {"set_right": 13, "set_wrong": 2}
     (line,) = gained_lines([row])
     assert line == "doubts: 52.5 % of 40 test events right before, 80.0 % now (13 set right, 2 set wrong)"
     assert np.isclose(row["before"] * 40 + 13 - 2, row["after"] * 40)
