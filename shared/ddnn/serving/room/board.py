@@ -152,6 +152,7 @@ class Board:
             "in_flight": sum(report.in_flight for report in alive),
             "waiting": sum(report.waiting for report in alive),
             "recorded": sum(report.recorded or 0 for report in alive),
+            "doubts": max((report.doubts for report in alive), default=0),  # several edges keep the same events
         }
 
     def audited(self) -> dict[str, Any] | None:

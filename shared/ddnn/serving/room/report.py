@@ -126,6 +126,7 @@ class Report(_Told):
     events: tuple[EventTold, ...] = Field(max_length=MOST_EVENTS)
     views: tuple[ViewTold, ...] = Field(max_length=MOST_VIEWS)
     viewed: _Count = 0  #: the number of the last view
+    doubts: _Count = 0  #: events that it has chosen to be labelled, and keeps
     late: dict[int, _Share] = Field(default={}, max_length=256)  #: of devices, the share that came too late
     trial: TrialTold | None = None
     bundle: str = Field(default="", max_length=MOST_NAME)  #: the name of what it serves; without a name, its own tier's

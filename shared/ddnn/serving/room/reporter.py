@@ -135,6 +135,7 @@ class Reporter:
                 if views is not None and number > views
             ),
             viewed=self._viewed,
+            doubts=service.keeper.kept.events if service.keeper.chooses else 0,
             late=_late(status["late"]),
             trial=self.trial,
             bundle=service.bundle.manifest.name[:MOST_NAME],

@@ -108,6 +108,7 @@ export function tiles(state, exits) {
     ["p50 / p95", f.p50_ms == null ? NONE : `${number(f.p50_ms, f.p50_ms < 10 ? 1 : 0)} / ${number(f.p95_ms, f.p95_ms < 10 ? 1 : 0)} ms`, "at the slowest device"],
     ["degraded", percent(f.degraded), "answered lower than wanted", f.degraded > 0.001 ? "warn" : ""],
     ["waiting", number(f.waiting), `${number(f.in_flight)} requests in flight`],
+    ["doubts", number(f.doubts), "kept to be labelled"],
     ["budget left", budget.length ? percent(least, 0) : "no limit", budget.length ? "the account with least" : "", budget.some(([, a]) => a.alarm) ? "bad" : ""],
   ];
   shown.forEach(([name, value, more, how], place) => {

@@ -41,6 +41,7 @@ def report(tier: Tier = Tier.EDGE, index: int = 0, **given: Any) -> Report:
         "down": 0,
         "in_flight": 0,
         "waiting": 0,
+        "doubts": 0,
         "p50_ms": None,
         "p95_ms": None,
         "circuit": None,
