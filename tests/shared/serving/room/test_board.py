@@ -41,7 +41,6 @@ def report(tier: Tier = Tier.EDGE, index: int = 0, **given: Any) -> Report:
         "down": 0,
         "in_flight": 0,
         "waiting": 0,
-        "doubts": 0,
         "p50_ms": None,
         "p95_ms": None,
         "circuit": None,
@@ -116,3 +115,11 @@ def test_nothing_is_divided_by_no_events() -> None:
     nothing = Totals(0.0, {"local": 0.0}, 0.0, 0.0, 0.0, 0.0)
     figures = between(nothing, nothing)
     assert (figures["rate"], figures["exits"], figures["cpu_ms"]) == (None, {"local": None}, None)
+
+
+def test_so_many_doubts_are_kept_as_the_edge_last_told(board: Board) -> None:
+    for doubts in (5, 3):
+        board.take(report(doubts=doubts))
+        board.take(report(Tier.DEVICE, 1))
+    board.states |= {"edge-0": "alive", "device-1": "alive"}
+    assert board.figures()["doubts"] == 3
