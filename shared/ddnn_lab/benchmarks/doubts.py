@@ -32,7 +32,7 @@ __all__ = ["WAYS", "asked", "labelled", "study", "worn"]
 SHARES: Final = {"a fifth": 0.2, "all": 1.0}  #: of the stream that drifts
 WAYS: Final = {
     "a fifth": ("doubted", "doubted, alone", "most doubtful", "by chance"),
-    "all": ("doubted", "most doubtful", "by chance"),
+    "all": ("doubted", "by chance"),
 }
 DRIFT: Final = Drift(fade=0.6, blur=1.0)
 _FIRST: Final = 1500  #: digits that the first network learns and is validated on
