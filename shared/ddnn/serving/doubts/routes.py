@@ -62,6 +62,9 @@ def make_doubt_routes(service: Service) -> APIRouter:
         service.trail.note("view fetched", f"admin {caller(request.scope)}", event=id)
         return Response(found, media_type="application/octet-stream", headers={"cache-control": "no-store"})
 
+    for path, read in (("/new", new), ("", listed), ("/{id}", one), ("/{id}/view", view)):
+        routes.add_api_route(f"{DOUBTS_PATH}{path}", read, methods=["HEAD"], include_in_schema=False)
+
     @routes.delete(DOUBTS_PATH, responses=errors(401, 403, 503))
     async def delete_all(request: Request) -> Response:
         """Delete all that is kept here."""

@@ -190,6 +190,8 @@ async def test_only_an_admin_lists_fetches_and_deletes(start: Start) -> None:
     assert (len(first["doubts"]), first["more"], first["events"]) == (1, True, 2)
     assert (await ask(fleet, "edge", "/v2/doubts?after=1")).json()["doubts"][0]["id"] == other
     assert (await ask(fleet, "edge", f"/v2/doubts/{id}")).json()["id"] == id
+    for path in ("", f"/{id}", "/new"):
+        assert (await ask(fleet, "edge", f"/v2/doubts{path}", "HEAD")).status_code == 200
     assert (await ask(fleet, "edge", f"/v2/doubts/{id}", "DELETE")).json() == {"deleted": 1}
     assert (await ask(fleet, "edge", f"/v2/doubts/{id}")).status_code == 404
     assert (await ask(fleet, "device-0", "/v2/doubts", "DELETE")).json() == {"deleted": 2}
