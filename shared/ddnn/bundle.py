@@ -127,9 +127,9 @@ class Bundle:
         except BadInput as error:
             raise BadBundle(f"{self.path}: {error}") from error
 
-    @property
+    @cached_property
     def signature(self) -> Signature | None:
-        """Whose word the manifest is, and so every file in it; None where there is none."""
+        """Whose word the manifest is, and so every file in it; None where there was none when it was first read."""
         file = self.path / SIGNATURE_FILE
         if not file.exists():
             return None
@@ -145,6 +145,7 @@ class Bundle:
         self.policy.signed(key).write(self.path)
         document = sign(key, "bundle", self.fingerprint, version).model_dump()
         write_sealed(self.path / SIGNATURE_FILE, document, seal="checksum")
+        self.__dict__.pop("signature", None)
 
     @staticmethod
     def seal(path: Path, manifest: Manifest) -> Manifest:

@@ -247,6 +247,8 @@ def test_an_image_is_small_and_holds_one_tier_and_no_torch(up: None) -> None:
         code = f"import importlib.util; print([n for n in {names} if importlib.util.find_spec(n)])"
         there = run("docker", "run", "--rm", "--entrypoint", "python", image, "-c", code)
         assert there.strip() == f"['ddnn_{tier}']"
+        traced = "import opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.http.trace_exporter"
+        run("docker", "run", "--rm", "--entrypoint", "python", image, "-c", traced)
 
 
 def size(image: str) -> int:

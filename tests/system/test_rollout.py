@@ -20,11 +20,13 @@ from rich.console import Console
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.client import EventAnswer, Fleet, Options
 from ddnn.client.admin import Admin
+from ddnn.errors import BadInput
 from ddnn.fleet.processes import LocalFleet
 from ddnn.fleet.rollout import begin
 from ddnn.fleet.status import print_statuses, read_statuses
 from ddnn.parts import golden_parts
 from ddnn.policy import Allowance, Budget, Policy, Thresholds
+from ddnn.signing import make_key, read_key
 from networks import make_bundle
 from real_fleet import ADMIN
 
@@ -305,3 +307,33 @@ def test_several_edges_of_one_cloud_end_an_event_in_one_bundle(tmp_path: Path) -
             until(lambda: set(served(fleet).values()) == {new.fingerprint})
             watching.more(10)
         whole(watching)
+
+
+def test_a_signed_bundle_comes_back_by_a_later_word_alone_at_every_tier(tmp_path: Path) -> None:
+    """Also while the tiers have it loaded yet, beside what took its place."""
+    public = make_key(tmp_path / "operator.pem")
+    key = read_key(tmp_path / "operator.pem")
+    old = make_bundle(tmp_path / "old", devices=2)
+    new = another(tmp_path, "new", of=old.path)
+    old.sign(key, 5)
+    new.sign(key, 6)
+    env = {"DDNN_ADMIN_TOKEN": ADMIN, "DDNN_TRUSTED_KEYS": str(public)}
+    with (
+        LocalFleet(old.path, base_port=0, state=tmp_path / "state", env=env) as fleet,
+        Admin(fleet.cloud_url, admin_token=ADMIN, timeout_s=60) as cloud,
+    ):
+        fleet.wait_until_ready(seconds=PATIENCE_S)
+        begin(cloud, new, share=1.0, events=0)
+        until(lambda: set(served(fleet).values()) == {new.fingerprint})
+        with pytest.raises(BadInput, match="sign it again"):
+            cloud.administer("POST", "/v2/rollout/back")
+        with pytest.raises(BadInput, match=r"as of version 5, and .* of version 6, was served here"):
+            begin(cloud, old, share=1.0, events=0)
+        again = Path(shutil.copytree(old.path, tmp_path / "again"))
+        Bundle.open(again).sign(key, 7)
+        begin(cloud, Bundle.open(again), share=1.0, events=0)
+        until(lambda: set(served(fleet).values()) == {old.fingerprint})
+        fleet.terminate("device-1")
+        fleet.start("device-1")
+        fleet.wait_until_ready(seconds=PATIENCE_S)
+        assert served(fleet)["device-1"] == old.fingerprint

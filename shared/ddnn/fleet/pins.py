@@ -11,8 +11,8 @@ from ddnn.seal import write_atomically
 
 __all__ = ["digest_of", "images_in", "pinned", "write_pins"]
 
-_IMAGE: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*):-([a-z0-9][a-z0-9./_-]*:[A-Za-z0-9._-]+)\}")
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_IMAGE: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*):-([a-z0-9][a-z0-9.:/_-]*:[A-Za-z0-9._-]+)\}")
+_DIGEST: Final = re.compile(r"^Digest:\s+(sha256:[0-9a-f]{64})$", re.MULTILINE)
 _LONGEST_S: Final = 60.0  #: for one image
 
 
@@ -29,7 +29,7 @@ def images_in(file: Path) -> dict[str, str]:
 
 def digest_of(image: str) -> str:
     """What the image's registry says its name means now, asked by Docker; raise `DDNNError` where it does not."""
-    command = ["docker", "buildx", "imagetools", "inspect", image, "--format", "{{.Manifest.Digest}}"]
+    command = ["docker", "buildx", "imagetools", "inspect", image]  # its --format is another from version to version
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
     except FileNotFoundError as error:
@@ -37,9 +37,9 @@ def digest_of(image: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise DDNNError(f"the registry of {image} gave none within {_LONGEST_S:g} s; nothing was written") from error
     said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    if done.returncode or not (digest := _DIGEST.fullmatch(done.stdout.strip())):
+    if done.returncode or not (digest := _DIGEST.search(done.stdout)):
         raise DDNNError(f"the registry of {image} gave no digest ({said[:300]}); nothing was written")
-    return digest[0]
+    return digest[1]
 
 
 def pinned(images: Mapping[str, str], ask: Callable[[str], str] = digest_of) -> dict[str, str]:

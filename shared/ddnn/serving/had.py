@@ -35,14 +35,20 @@ class Had:
 
     def check(self, bundle: Bundle) -> None:
         """Raise `BadBundle` for one that is older than what was served here, or as old and another."""
+        if problem := self.problem(bundle):
+            raise BadBundle(problem)
+
+    def problem(self, bundle: Bundle) -> str:
+        """Why it is none to be served here; empty where it may be."""
         kept = self._read()
         if kept is None or kept.version == 0:
-            return
+            return ""
         version = bundle.signature.version if bundle.signature else 0
-        if version < kept.version or (version == kept.version and bundle.fingerprint != kept.bundle):
-            found = f"the bundle {bundle.fingerprint[:12]} is signed as of version {version}"
-            had = f"{kept.bundle[:12]}, of version {kept.version}, was served here"
-            raise BadBundle(f"{found}, and {had}; to come back, sign it again: `ddnn sign BUNDLE --key …`")
+        if version > kept.version or (version == kept.version and bundle.fingerprint == kept.bundle):
+            return ""
+        found = f"the bundle {bundle.fingerprint[:12]} is signed as of version {version}"
+        had = f"{kept.bundle[:12]}, of version {kept.version}, was served here"
+        return f"{found}, and {had}; to come back, sign it again: `ddnn sign BUNDLE --key …`"
 
     def note(self, bundle: Bundle) -> None:
         """It is served now."""

@@ -113,6 +113,12 @@ class Rollout:
         return other.bundle.fingerprint if other else None
 
     @property
+    def _good_beside(self) -> str | None:
+        """The same, unless its signature is older than what was served since: then it is pulled anew."""
+        other = self._pair.other
+        return other.bundle.fingerprint if other and not self._had.problem(other.bundle) else None
+
+    @property
     def problem(self) -> str:
         """Why a rollout that is under way cannot go on here, or below; empty while it can."""
         return (self._problem or self._told.problem()) if self.plan.open else ""
@@ -121,7 +127,7 @@ class Rollout:
     def ready(self) -> bool:
         """Whether this tier, and all that were heard of lately below it, have the plan's bundle, proved."""
         wanted = self.plan.bundle
-        here = wanted is not None and wanted in (self._serving, self._beside)
+        here = wanted is not None and wanted in (self._serving, self._good_beside)
         return here and all(bundle == wanted for bundle in self._below().values())
 
     def start(self) -> None:
@@ -182,9 +188,8 @@ class Rollout:
         """The store, where this bundle can be rolled out now; raise `Conflict`."""
         store = self.opened_store()
         if self.plan.open:
-            raise Conflict(
-                f"the bundle {str(self.plan.bundle)[:12]} is being rolled out; `ddnn rollout abort` ends that"
-            )
+            rolled = str(self.plan.bundle)[:12]
+            raise Conflict(f"the bundle {rolled} is being rolled out; `ddnn rollout abort` ends that")
         if bundle == self._serving:
             raise Conflict(f"the bundle {bundle[:12]} is served already")
         return store
@@ -263,7 +268,7 @@ class Rollout:
 
     async def _work(self) -> None:
         plan = self.plan
-        if plan.wanted and plan.wanted not in (self._serving, self._beside):
+        if plan.wanted and plan.wanted not in (self._serving, self._good_beside):
             await self._join(plan.wanted)
         if plan.stage == "serving" and self._beside == plan.bundle:
             await self._pair.exchange()
@@ -293,9 +298,8 @@ class Rollout:
         await self._pull(bundle)
         service = self._service
         folder = store.path(bundle)
-        mark(
-            folder, bundle, service.tier, service.settings.index
-        )  # the cloud's, too: it need not have all tiers' events
+        # The cloud's, too: it need not have all tiers' events.
+        mark(folder, bundle, service.tier, service.settings.index)
         opened = store.open(bundle, service.control.trusted)
         self._had.check(opened)
         refuse_unlike(service.bundle.manifest, opened.manifest)

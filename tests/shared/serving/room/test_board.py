@@ -62,6 +62,15 @@ def event(n: int, **given: Any) -> EventTold:
     return EventTold(n=n, **{**usual, "reason": "", "ms": 3.0, "bytes": 12, "ago_s": 2.0, **given})
 
 
+def test_the_page_names_the_bundle_and_the_rollout_that_the_cloud_tells_of(board: Board, tiny_bundle: Bundle) -> None:
+    assert board.snapshot()["bundle"]["fingerprint"] == tiny_bundle.fingerprint[:12]
+    board.take(report(Tier.CLOUD, bundle="second", fingerprint="0123456789ab", rollout="half of it"))
+    board.take(report(Tier.EDGE, bundle="first", fingerprint="ba9876543210"))
+    shown = board.snapshot()
+    assert shown["bundle"] == {"name": "second", "fingerprint": "0123456789ab"}
+    assert shown["rollout"] == "half of it"
+
+
 def test_figures_are_of_what_happened_since_it_was_looked(board: Board, clock: Clock) -> None:
     board.take(report(uptime_s=500.0, exits={Exit.LOCAL: 90, Exit.EDGE: 10}, cpu_s=40.0))
     board.tick()
