@@ -1,6 +1,7 @@
 """`ddnn federate`: sites keep their pictures, and learn one network."""
 
 import shlex
+import ssl
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,6 +82,110 @@ def simulate(
     typer.echo(f"{len(there)} sites of {min(sizes)} to {max(sizes)} training events, {by}", err=True)
     simulated = Simulated(there, drop=drop, seed=seed)
     _train(simulated, data, wanted, settings, out, seed=seed, resume=resume, force=force, as_json=as_json)
+
+
+@federate.command()
+def serve(
+    source: Source,
+    out: Out,
+    sites: Annotated[int, Option(min=1, help="How many sites the first round waits for; more may come later.")] = 2,
+    host: Annotated[str, Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="Port to listen at; 0: any.")] = 8700,
+    rounds: Rounds = 20,
+    epochs: Epochs = 1,
+    share: Share = 1.0,
+    method: MethodName = "fedavg",
+    mu: Mu = 0.01,
+    wait: Annotated[float, Option(min=1, metavar="SECONDS", help="Longest wait for the sites of a round.")] = 600.0,
+    silent: Annotated[
+        float, Option(min=5, metavar="SECONDS", help="After so long without a word a site is lost.")
+    ] = 10.0,
+    certificate: Annotated[Path | None, Option(help="The server's certificate, for https; with --key.")] = None,
+    key: Annotated[Path | None, Option(help="Its key.")] = None,
+    token: options.Token = None,
+    grid: options.Grid = None,
+    config: ConfigFiles = None,
+    batch: Annotated[int | None, Option(min=2, help="Overrides training.batch: of each site.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Overrides training.learning_rate.")] = None,
+    seed: Annotated[int, Option(min=0, help="Where chance plays.")] = 0,
+    resume: Annotated[bool, Option("--resume", help="Go on after the last whole round, kept in OUT.run.")] = False,
+    force: Annotated[bool, Option("--force", help="Replace an existing bundle, or an unfinished run.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Serve weights to sites that come over the network, and make the bundle: it has events to test by, no others.
+
+    Example: `ddnn federate serve public.npz --out shelf --sites 3 --certificate server.pem --key server.key`
+    """
+    from ddnn.configs import config_file
+    from ddnn.data import load
+    from ddnn.extensions import needed_for
+
+    with needed_for("training"):
+        from ddnn.training import Config
+        from ddnn.training.federated import Federated, Networked
+        from ddnn.training.federated.served import largest_parcel, told_of
+    if (certificate is None) != (key is None):
+        raise BadInput("--certificate and --key go together; expected both, or none")
+    settings = Federated(rounds, epochs, share, _method(method), mu, wait_s=wait)
+    wanted = Config.read(*(config_file(each) for each in config or ())).changed(
+        batch=batch, learning_rate=learning_rate
+    )
+    with bars() as progress:
+        data = load(source, grid=grid, devices=wanted.network.devices, seed=seed, progress=progress)
+    told, most = told_of(data, wanted, settings, seed), largest_parcel(data, wanted)
+    there = Networked(told, settings, count=sites, largest=most, silent_s=silent, token=token)
+    there.start(host, port, _tls(certificate, key))
+    scheme = "https" if certificate else "http"
+    typer.echo(f"waiting for {sites} sites at {scheme}://{host}:{there.port}", err=True)
+    try:
+        _train(there, data, wanted, settings, out, seed=seed, resume=resume, force=force, as_json=as_json)
+    finally:
+        there.stop()
+
+
+@federate.command()
+def join(
+    url: Annotated[str, Argument(metavar="URL", help="Address of the server.")],
+    source: Source,
+    name: Annotated[str, Option(help="What this site is called: letters, digits, dots, dashes.")],
+    token: options.Token = None,
+    authority: Annotated[
+        Path | None, Option("--ca", metavar="FILE", help="Certificate that the server's is checked by.")
+    ] = None,
+    grid: options.Grid = None,
+    group_by: options.GroupBy = None,
+    seed: Annotated[int, Option(min=0, help="Of the split: training events alone are learnt from.")] = 0,
+) -> None:
+    """Learn as a site of a server: this machine's events stay here, and weights go to and fro.
+
+    Example: `ddnn federate join https://server:8700 shop.npz --name shop-3 --ca site.pem`
+    """
+    from ddnn.data import load
+    from ddnn.extensions import needed_for, refuse_unlisted
+    from ddnn.settings import Settings
+
+    with needed_for("training"):
+        from ddnn.training.federated import Visitor
+    visitor = Visitor(url, name, token=token, authority=str(authority) if authority else None)
+    wanted = visitor.config.network
+    refuse_unlisted(wanted.extensions, Settings.load().extensions)  # a server must not choose what is imported
+    with bars() as progress:
+        data = load(source, grid=grid, group_by=group_by, devices=wanted.devices, seed=seed, progress=progress)
+    made = visitor.stay(data, lambda line: typer.echo(line, err=True))
+    typer.echo(f"training is over; this site took part in {made} rounds", err=True)
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(
+            f"{certificate} and {key} cannot be used ({error}); expected a certificate and its key"
+        ) from error
+    return context
 
 
 def _method(name: str) -> Any:

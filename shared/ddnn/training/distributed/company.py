@@ -152,6 +152,9 @@ def joined(config: Config | None, command: Sequence[str]) -> Iterator[tuple[Grou
         store_here = PrefixStore(f"ddnn/{attempt}", store)
         store_here.set(f"here/{rank}", "1")
         _wait_for_all(store_here, count, timeout, company)
+        if config:
+            store_here.set("timeout", str(timeout))
+        timeout = float(store_here.get("timeout"))  # before the config itself can be told
         group = Group(store_here, rank, count, timeout)
         told = group.tell(config.model_dump_json().encode() if config else None)
         yield group, config or Config.model_validate_json(told)

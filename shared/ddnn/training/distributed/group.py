@@ -121,7 +121,8 @@ class Group:
         except RuntimeError:
             silent = [0] if self.rank else []
         if not silent:
-            return f"the exchange between {self.size} workers failed: {why.splitlines()[0]}"
+            said, _, _ = why.splitlines()[0].partition(" This is")
+            return f"the exchange between {self.size} workers failed: {said}"
         names = " and ".join(str(rank) for rank in silent)
         plural = "s" if len(silent) > 1 else ""
         return f"worker{plural} {names} of {self.size} ended or fell silent, and the others cannot go on"

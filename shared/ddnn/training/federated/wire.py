@@ -31,6 +31,11 @@ class Parcel:
         head = _HEAD.pack(_MARK, self.round, self.events, self.loss, self.vector.numel())
         return head + self.vector.to(torch.float32).contiguous().numpy().astype("<f4").tobytes()
 
+    @staticmethod
+    def round_of(body: bytes) -> int:
+        """Whose round a parcel is of, by its head; −1 of what is none."""
+        return int.from_bytes(body[4:8], "little") if len(body) >= HEAD_BYTES and body[:4] == _MARK else -1
+
     @classmethod
     def unpacked(cls, body: bytes, count: int) -> "Parcel":
         """What travelled; raise `BadInput` unless it is `count` finite weights."""

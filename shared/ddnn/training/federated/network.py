@@ -1,0 +1,201 @@
+"""Sites over the network: they come, ask for work, say that they live, and send what they have learnt.
+
+| | |
+| --- | --- |
+| `GET /v1/federation` | JSON: config, settings, seed, classes, views |
+| `PUT /v1/sites/NAME` | a site's introduction, a parcel |
+| `GET /v1/sites/NAME/work?after=N` | the parcel of a round past N, once it is drawn; 204: not yet; 410: it is over |
+| `PUT /v1/sites/NAME/work` | a parcel back; 409: its round is over |
+| `PUT /v1/sites/NAME/alive` | it lives; 404: the server does not know it, and it is to come anew |
+"""
+
+import asyncio
+import hmac
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import web
+
+from ddnn.errors import BadInput, WorkerLost
+from ddnn.training.federated.settings import Federated
+from ddnn.training.federated.wire import HEAD_BYTES, Parcel
+
+__all__ = ["Networked"]
+
+POLL_S: Final = 10.0  #: that a wish for work is kept open
+NAME: Final = "{name:[A-Za-z0-9._-]{1,64}}"
+START_S: Final = 10.0
+
+
+@dataclass
+class _Site:
+    introduction: bytes
+    seen: float = field(default_factory=time.monotonic)
+
+
+class Networked:
+    """The sites that have come to this server; its HTTP face runs in a thread of its own.
+
+    Args:
+        told: What `GET /v1/federation` gives.
+        settings: How long the sites of a round are waited for.
+        count: How many sites the first round waits for.
+        largest: Most weights of a parcel.
+        silent_s: After so long without a word a site is lost.
+        token: What sites have to show, if anything.
+    """
+
+    def __init__(
+        self,
+        told: Mapping[str, Any],
+        settings: Federated,
+        *,
+        count: int,
+        largest: int,
+        silent_s: float = 10.0,
+        token: str | None = None,
+    ) -> None:
+        self._told, self._settings, self._count, self._token = dict(told), settings, count, token
+        self._silent_s, self._turn = silent_s, threading.Condition()
+        self._sites: dict[str, _Site] = {}
+        self._round, self._body, self._drawn = -1, b"", set[str]()
+        self._came: dict[str, bytes] = {}
+        self._over, self._told_over, self._all_told = False, set[str](), asyncio.Event()
+        self._app = web.Application(client_max_size=HEAD_BYTES + 4 * largest + 1024, middlewares=[self._guarded])
+        self._app.add_routes(
+            [
+                web.get("/v1/federation", self._federation),
+                web.put(f"/v1/sites/{NAME}", self._come),
+                web.get(f"/v1/sites/{NAME}/work", self._work),
+                web.put(f"/v1/sites/{NAME}/work", self._done),
+                web.put(f"/v1/sites/{NAME}/alive", self._alive),
+            ]
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.port = 0
+
+    def start(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
+        """Listen; raise `BadInput` where that is not possible."""
+        self._thread.start()
+        starting = asyncio.run_coroutine_threadsafe(self._start(host, port, context), self._loop)
+        try:
+            self.port = starting.result(START_S)
+        except OSError as error:
+            raise BadInput(f"{host}:{port} cannot be listened on ({error.strerror}); give another --port") from error
+
+    def stop(self) -> None:
+        """Tell all that ask from now on that training is over, give them time to, and end."""
+        with self._turn:
+            self._over = True
+            self._turn.notify_all()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(POLL_S + START_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(START_S)
+        self._loop.close()
+
+    def introductions(self) -> Mapping[str, bytes]:
+        """Of the sites that live; the first round waits until as many have come as are expected."""
+        with self._turn:
+            wanted = self._count if self._round < 0 else 1
+            if not self._turn.wait_for(lambda: len(self._living()) >= wanted, self._settings.wait_s):
+                found = len(self._living())
+                raise WorkerLost(f"{found} of {wanted} sites came within {self._settings.wait_s:g} s")
+            return {name: self._sites[name].introduction for name in self._living()}
+
+    def work(self, names: Sequence[str], body: bytes) -> Iterator[tuple[str, bytes]]:
+        """Offer a round's parcel to the sites that are drawn, and give what comes back until none is missing."""
+        until = time.monotonic() + self._settings.wait_s
+        with self._turn:
+            self._round, self._body, self._drawn, self._came = Parcel.round_of(body), body, set(names), {}
+            self._turn.notify_all()
+        waited = set(names)
+        while waited:
+            with self._turn:
+                # Silence is no event: whoever may be lost is looked at once a second.
+                self._turn.wait_for(partial(self._some_came, waited), 1.0)
+                came = {name: self._came[name] for name in sorted(waited & self._came.keys())}
+                living = set(self._living())
+            yield from came.items()
+            waited = (waited - came.keys()) & living
+            if time.monotonic() > until:
+                break
+        with self._turn:
+            self._drawn = set()
+
+    def _some_came(self, names: set[str]) -> bool:
+        return bool(names & self._came.keys())
+
+    def _living(self) -> list[str]:
+        now = time.monotonic()
+        return sorted(name for name, site in self._sites.items() if now - site.seen < self._silent_s)
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
+            return web.json_response({"error": "a token is missing or wrong"}, status=401)
+        if (site := self._sites.get(request.match_info.get("name", ""))) is not None:
+            site.seen = time.monotonic()
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def _federation(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(self._told)
+
+    async def _come(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        with self._turn:
+            self._sites[request.match_info["name"]] = _Site(body)
+            self._turn.notify_all()
+        return web.Response(status=204)
+
+    async def _work(self, request: web.Request) -> web.StreamResponse:
+        name, until = request.match_info["name"], time.monotonic() + POLL_S
+        after = request.query.get("after", "-1")
+        if not after.lstrip("-").isdigit():
+            return web.json_response({"error": f"after is {after[:20]!r}; expected a round"}, status=400)
+        while True:
+            with self._turn:
+                if self._over:
+                    self._told_over.add(name)
+                    if set(self._living()) <= self._told_over:
+                        self._all_told.set()
+                    return web.Response(status=410)
+                if name in self._drawn and self._round > int(after):
+                    return web.Response(body=self._body, content_type="application/octet-stream")
+            if time.monotonic() > until:
+                return web.Response(status=204)
+            await asyncio.sleep(0.05)
+
+    async def _done(self, request: web.Request) -> web.StreamResponse:
+        name, body = request.match_info["name"], await request.read()
+        with self._turn:
+            # The round is in the head; a parcel of another one comes too late.
+            if name not in self._drawn or Parcel.round_of(body) != self._round:
+                return web.Response(status=409)
+            self._came[name] = body
+            self._turn.notify_all()
+        return web.Response(status=204)
+
+    async def _alive(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(status=204 if request.match_info["name"] in self._sites else 404)
+
+    async def _start(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
+        self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, ssl_context=context)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def _end(self) -> None:
+        if self._living():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_told.wait(), POLL_S)
+        await self._runner.cleanup()

@@ -1,0 +1,109 @@
+"""A site's side of the network: it comes to the server, works when it is asked to, and says that it lives."""
+
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import httpx
+
+from ddnn.data import Dataset
+from ddnn.errors import BadData, BadInput, Unauthorized, WorkerLost
+from ddnn.topology import View
+from ddnn.training.config import Config
+from ddnn.training.federated.settings import Federated
+from ddnn.training.federated.site import Site
+from ddnn.training.federated.wire import Parcel
+
+__all__ = ["Visitor"]
+
+ALIVE_S: Final = 2.0
+WAIT_S: Final = 60.0  #: for an answer, and for a server that cannot be reached
+
+
+class Visitor:
+    """A site with events of its own, which learns by the config of a server.
+
+    Args:
+        url: Address of the server.
+        name: What the server calls this site.
+        token: What the server wants to see.
+        authority: File with the certificate that the server's is checked by; by default the system's.
+    """
+
+    def __init__(self, url: str, name: str, *, token: str | None = None, authority: str | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._name, self._url = name, url
+        verify: Any = ssl.create_default_context(cafile=authority) if authority else True
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=WAIT_S, verify=verify)
+        self.told: dict[str, Any] = self._asked("GET", "/v1/federation").json()
+
+    @property
+    def config(self) -> Config:
+        """What the server learns by."""
+        return Config.of(self.told["config"])
+
+    def stay(self, data: Dataset, say: Callable[[str], object]) -> int:
+        """Work until training is over; how many rounds that were."""
+        site = self._site(data)
+        introduction, done, rounds = site.introduce(), -1, 0
+        self._asked("PUT", f"/v1/sites/{self._name}", introduction)
+        over = threading.Event()
+        alive = threading.Thread(target=self._live, args=(over, introduction), daemon=True)
+        alive.start()
+        try:
+            while True:
+                answer = self._asked("GET", f"/v1/sites/{self._name}/work?after={done}")
+                if answer.status_code == 410:
+                    return rounds
+                if answer.status_code == 204:
+                    continue
+                done = Parcel.unpacked(answer.content, site.vector.count).round
+                begun = time.monotonic()
+                made = site.work(answer.content)
+                late = self._asked("PUT", f"/v1/sites/{self._name}/work", made).status_code == 409
+                rounds += not late
+                say(f"round {done + 1}: {time.monotonic() - begun:.1f} s" + (", too late" if late else ""))
+        finally:
+            over.set()
+            alive.join(2 * ALIVE_S)
+
+    def _site(self, data: Dataset) -> Site:
+        """This site, if its events are of the kind that the server's are."""
+        mine = [View.of(view, data.picture).model_dump(mode="json") for view in data.views]
+        for what, own in (("views", mine), ("classes", list(data.classes))):
+            if own != self.told[what]:
+                raise BadData(f"{data.name} has {what} {own}; expected {self.told[what]}, as the server has")
+        if not (data.split == "train").any():
+            raise BadData(f"{data.name} has no training events")
+        chance = self.told["seed"] + zlib.crc32(self._name.encode())
+        return Site(self._name, self.config, data, Federated(**self.told["settings"]), chance)
+
+    def _live(self, over: threading.Event, introduction: bytes) -> None:
+        """Say so every now and then; come anew where the server has been started anew."""
+        while not over.wait(ALIVE_S):
+            try:
+                if self._client.put(f"/v1/sites/{self._name}/alive").status_code == 404:
+                    self._client.put(f"/v1/sites/{self._name}", content=introduction)
+            except httpx.HTTPError:
+                continue  # the main thread finds out, and waits no longer than it may
+
+    def _asked(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+        """The server's answer; it is asked again while it cannot be reached, for a minute at most."""
+        until, pause = time.monotonic() + WAIT_S, 0.1
+        while True:
+            try:
+                answer = self._client.request(method, path, content=body)
+                break
+            except httpx.HTTPError as error:
+                if time.monotonic() + pause > until:
+                    raise WorkerLost(f"{self._url} could not be reached for {WAIT_S:g} s ({error})") from error
+                time.sleep(pause)
+                pause = min(2 * pause, 5.0)
+        if answer.status_code == 401:
+            raise Unauthorized(f"{self._url} wants a token; expected --token, or DDNN_TOKEN")
+        if answer.status_code not in (200, 204, 409, 410):
+            raise BadInput(f"{self._url}{path} answered {answer.status_code}: {answer.text[:200]}")
+        return answer
