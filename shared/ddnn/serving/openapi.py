@@ -105,7 +105,7 @@ def doubts_page(most: int) -> dict[str, Any]:
     after = _parameter("after", "Number of the last event that is known", "integer", "query", minimum=0)
     at_once = _parameter("most", "Events at once", "integer", "query", minimum=1, maximum=most)
     extra = {"parameters": [after, at_once], "security": [{"admin": []}]}
-    return {"responses": errors(400, 401, 403, 503), "openapi_extra": extra}
+    return {"responses": errors(400, 401, 403, 409, 503), "openapi_extra": extra}
 
 
 def infer(example: Mapping[str, Any], *, token: bool, pictures: bool) -> dict[str, Any]:

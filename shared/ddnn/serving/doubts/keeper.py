@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 import orjson
 
 from ddnn.drift import Bucket
-from ddnn.errors import Unavailable
+from ddnn.errors import Conflict, Unavailable
 from ddnn.policy import Doubts
 from ddnn.serving.doubts.latest import LatestViews
 from ddnn.serving.doubts.noted import Kind, Noted, kind_of, record_of
@@ -160,9 +160,9 @@ class Keeper:
                 self._wait(Noted(id, Kind.SEEN, view=view))
 
     async def ask(self, what: Callable[Concatenate[Store, P], R], *given: P.args, **named: P.kwargs) -> R:
-        """What the store says, on the thread that writes, after all that waits; raise `Unavailable`."""
+        """What the store says, on the thread that writes, after all that waits; raise `Conflict` or `Unavailable`."""
         if self.store is None or self._thread is None:
-            raise Unavailable(f"this tier keeps no events: {self.off or 'it is starting'}")
+            raise Conflict(f"this tier keeps no events: {self.off or 'it has not started'}")
         await self._flush()
         try:
             return await asyncio.get_running_loop().run_in_executor(

@@ -41,7 +41,7 @@ def make_doubt_routes(service: Service) -> APIRouter:
         rows = await keeper.ask(Store.rows, _number(request, "after", 0, _LAST), most)
         return _json({"doubts": rows, "more": len(rows) == most, **(keeper.document() or {})})
 
-    @routes.get(f"{DOUBTS_PATH}/{{id}}", responses=errors(400, 401, 403, 404, 503))
+    @routes.get(f"{DOUBTS_PATH}/{{id}}", responses=errors(400, 401, 403, 404, 409, 503))
     async def one(request: Request, id: str) -> Response:
         """One event that is kept."""
         _admin(request)
@@ -65,12 +65,12 @@ def make_doubt_routes(service: Service) -> APIRouter:
     for path, read in (("/new", new), ("", listed), ("/{id}", one), ("/{id}/view", view)):
         routes.add_api_route(f"{DOUBTS_PATH}{path}", read, methods=["HEAD"], include_in_schema=False)
 
-    @routes.delete(DOUBTS_PATH, responses=errors(401, 403, 503))
+    @routes.delete(DOUBTS_PATH, responses=errors(401, 403, 409, 503))
     async def delete_all(request: Request) -> Response:
         """Delete all that is kept here."""
         return await _deleted(request, None)
 
-    @routes.delete(f"{DOUBTS_PATH}/{{id}}", responses=errors(400, 401, 403, 503))
+    @routes.delete(f"{DOUBTS_PATH}/{{id}}", responses=errors(400, 401, 403, 409, 503))
     async def delete(request: Request, id: str) -> Response:
         """Delete one event, if it is here."""
         return await _deleted(request, id)

@@ -221,7 +221,7 @@ async def test_a_tier_without_room_says_why_it_keeps_nothing(start: Start, setti
     await fleet.see()
     assert why in service(fleet, "edge").status()["doubts"]["off"]
     reply = await ask(fleet, "edge", "/v2/doubts")
-    assert reply.status_code == 503
+    assert reply.status_code == 409
     assert why in reply.json()["error"]
 
 
