@@ -1,10 +1,11 @@
 """`/v2/doubts`: the events that a tier keeps, for an admin to list, fetch and delete; their ids, for tiers below."""
 
+import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from ddnn.errors import BadInput, Forbidden, NotFound
@@ -18,7 +19,8 @@ from ddnn.serving.service import Service
 __all__ = ["make_doubt_routes"]
 
 _MOST_LISTED: Final = 200
-_MOST_ID: Final = 512  #: hexadecimal digits
+_HEXADECIMAL: Final = r"^([0-9a-f]{2}){1,256}$"
+_Id = Annotated[str, Path(description="Event id, in hexadecimal digits.", json_schema_extra={"pattern": _HEXADECIMAL})]
 _LAST: Final = 2**63 - 1
 
 
@@ -42,7 +44,7 @@ def make_doubt_routes(service: Service) -> APIRouter:
         return _json({"doubts": rows, "more": len(rows) == most, **(keeper.document() or {})})
 
     @routes.get(f"{DOUBTS_PATH}/{{id}}", responses=errors(400, 401, 403, 404, 409, 503))
-    async def one(request: Request, id: str) -> Response:
+    async def one(request: Request, id: _Id) -> Response:
         """One event that is kept."""
         _admin(request)
         row = await keeper.ask(Store.row, _id(id))
@@ -51,7 +53,7 @@ def make_doubt_routes(service: Service) -> APIRouter:
         return _json(row)
 
     @routes.get(f"{DOUBTS_PATH}/{{id}}/view", include_in_schema=False)
-    async def view(request: Request, id: str) -> Response:
+    async def view(request: Request, id: _Id) -> Response:
         """What this device saw of it, as a `.npy` file."""
         _admin(request)
         if service.policy.doubts.views != "given":
@@ -71,7 +73,7 @@ def make_doubt_routes(service: Service) -> APIRouter:
         return await _deleted(request, None)
 
     @routes.delete(f"{DOUBTS_PATH}/{{id}}", responses=errors(400, 401, 403, 409, 503))
-    async def delete(request: Request, id: str) -> Response:
+    async def delete(request: Request, id: _Id) -> Response:
         """Delete one event, if it is here."""
         return await _deleted(request, id)
 
@@ -88,12 +90,9 @@ def make_doubt_routes(service: Service) -> APIRouter:
 
 
 def _id(text: str) -> bytes:
-    try:
-        if not 0 < len(text) <= _MOST_ID:
-            raise ValueError(text)
-        return bytes.fromhex(text)
-    except ValueError:
-        raise BadInput(f"the event is {text[:80]!r}; expected its id in hexadecimal digits") from None
+    if not re.fullmatch(_HEXADECIMAL, text):
+        raise BadInput(f"the event is {text[:80]!r}; expected its id in hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 def _number(request: Request, name: str, default: int, most: int, least: int = 0) -> int:
