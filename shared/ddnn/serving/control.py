@@ -15,6 +15,7 @@ from ddnn.errors import BadBundle, BadInput
 from ddnn.exits import Rule
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
+from ddnn.serving.bulletin import BULLETIN_HEADER
 from ddnn.serving.event import no_answer
 from ddnn.signing import TrustedKeys
 from ddnn.task import load_criterion
@@ -31,6 +32,8 @@ POLICY_PATH: Final = "/v2/policy"
 _KNOWN: Final = 16
 _SEAL: Final = "checksum"
 _PATIENCE_S: Final = 2.0  #: how long a tier above is listened to, once
+_HELD_S: Final = 400.0  #: how long a question may wait there until something is new
+_LEAST_S: Final = 10.0
 
 
 def read_document(body: bytes) -> dict[str, Any]:
@@ -130,6 +133,7 @@ class PolicyControl:
         With `trusted` keys a policy needs the word of one of them, and a later version than the one in force.
         """
         self._extensions, self.trusted = extensions, trusted
+        self.taken: Callable[[str], object] = lambda etag: None  #: hears which policy is in force from now on
         self._classes, self._devices = classes, devices
         self.check(bundled)
         kept = file.read(bundled, self.check) if file else None
@@ -188,10 +192,14 @@ class PolicyControl:
         while len(self._known) > _KNOWN:
             self._known.popitem(last=False)
         self._changed(policy)
+        self.taken(self.etag)
 
 
 class Follower:
-    """Asks `urls` in order, about every `every_s` seconds; the first that has a policy of this bundle is followed."""
+    """Asks `urls` in order; the first that has a policy of this bundle is followed.
+
+    Questions are about `every_s` seconds apart, or wait at the tier above for what is new.
+    """
 
     def __init__(
         self,
@@ -203,10 +211,16 @@ class Follower:
         every_s: float,
         headers: Mapping[str, str] | None = None,
         heard: Callable[[str, Mapping[str, str]], Awaitable[None]] | None = None,
+        hurried: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Its questions have these `headers`; `heard` hears of each answer, by whom, with what headers."""
+        """Its questions have these `headers`; `heard` hears of each answer, by whom, with what headers.
+
+        Where nothing is `hurried`, a question waits at the tier above until something there is new.
+        """
         self._uplink, self._urls, self._control, self._every_s = uplink, tuple(urls), control, every_s
-        self._trail, self._headers, self._told = trail, {**(headers or {})}, heard
+        self._trail, self._headers, self._told, self._hurried = trail, {**(headers or {})}, heard, hurried
+        self._known: dict[str, str] = {}  # the number of what each of them told last
+        self._hold_s = _HELD_S
         self._heard: float | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None  # why the tier above is not followed; empty while it is
@@ -224,17 +238,22 @@ class Follower:
             await asyncio.wait([self._task])
             self._task = None
 
-    async def poll(self) -> None:
-        """Ask once, and take what is another policy than the one in force here."""
+    async def poll(self, hold_s: float = 0.0) -> None:
+        """Ask once, and take what is another policy than the one in force here.
+
+        A tier above that has nothing new may let the question wait for `hold_s`.
+        """
         problems: list[str] = []
         for url in self._urls:
             try:
-                policy, headers = await self._ask(url)
+                policy, headers = await self._held(url, hold_s) or await self._ask(url)
             except (NoReply, BadInput) as error:
+                self._known.pop(url, None)
                 problems.append(str(error))
                 continue
             self._heard = time.monotonic()
             self._note("")
+            self._known[url] = headers.get(BULLETIN_HEADER, "")
             if policy:
                 before = self._control.policy.version
                 _log.info("policy version %d of %s, after version %d", policy.version, url, before)
@@ -248,17 +267,35 @@ class Follower:
     async def _run(self) -> None:
         while True:
             try:
-                await self.poll()
+                await self.poll(0.0 if self._hurried() else self._hold_s * random.uniform(0.75, 1.0))
             except Exception:  # whatever it was, the next poll may do better
                 _log.exception("the policy above could not be followed")
             # Jitter, so that the tiers of a fleet that came up together do not ask together for ever.
             await asyncio.sleep(self._every_s * random.uniform(0.75, 1.25))
 
-    async def _ask(self, url: str) -> tuple[Policy | None, Mapping[str, str]]:
+    async def _held(self, url: str, hold_s: float) -> tuple[Policy | None, Mapping[str, str]] | None:
+        """The answer to a question that may wait; None where it did not come, or there is nothing to wait for yet.
+
+        What is between the tiers may not let it wait for so long: it waits half as long from then on, and less rarely.
+        """
+        if not hold_s or not self._known.get(url):
+            return None
+        try:
+            answer = await self._ask(url, hold_s)
+        except (NoReply, BadInput):
+            self._hold_s = max(_LEAST_S, self._hold_s / 2)
+            return None
+        self._hold_s = min(_HELD_S, 1.5 * self._hold_s)
+        return answer
+
+    async def _ask(self, url: str, hold_s: float = 0.0) -> tuple[Policy | None, Mapping[str, str]]:
         """The policy in force there, None when it is the one here, and the headers; raise `NoReply` or `BadInput`."""
         here = self._control.policy
-        asked = {**self._headers, "if-none-match": self._control.etag}
-        reply = await self._uplink.look(url, POLICY_PATH, headers=asked, seconds=_PATIENCE_S)
+        asked, patience_s = {**self._headers, "if-none-match": self._control.etag}, _PATIENCE_S
+        if hold_s:
+            asked |= {BULLETIN_HEADER: self._known[url], "prefer": f"wait={hold_s:.0f}"}
+            patience_s += hold_s
+        reply = await self._uplink.look(url, POLICY_PATH, headers=asked, seconds=patience_s, connect_s=_PATIENCE_S)
         if reply.status == 304:
             return None, reply.headers
         if reply.status != 200:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from hmac import compare_digest
 from time import monotonic, perf_counter
@@ -34,6 +34,7 @@ from ddnn.types import Answer
 from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error, padded
 
 __all__ = ["CALLER_LEFT", "App", "caller", "caller_left", "error_of_ours", "read_body", "refusal", "refuse_unknown"]
+__all__ += ["until_left"]
 
 _log = logging.getLogger("ddnn")
 
@@ -54,6 +55,19 @@ def caller_left(state: dict[str, Any]) -> None:
     if task := state.get(_TASK):
         state[_GONE] = True
         task.cancel()
+
+
+async def until_left(scope: Scope, work: Awaitable[object]) -> None:
+    """Await `work`, or until the caller has left."""
+    state = scope.setdefault("state", {})
+    state[_TASK] = asyncio.current_task()
+    try:
+        await work
+    except asyncio.CancelledError:
+        if _GONE not in state:
+            raise
+    finally:
+        del state[_TASK]
 
 
 def caller(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from hmac import compare_digest
 from typing import Any, Final
@@ -13,9 +14,9 @@ from starlette.responses import Response
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput, Conflict, DeadlineExceeded, Forbidden, OtherBundle, StalePolicy, Unauthorized
 from ddnn.policy import Policy
+from ddnn.serving.bulletin import BULLETIN_HEADER, PLAN_HEADER
 from ddnn.serving.control import POLICY_PATH, read_document
-from ddnn.serving.doubts.keeper import DOUBTS_HEADER
-from ddnn.serving.http import caller, read_body
+from ddnn.serving.http import caller, read_body, until_left
 from ddnn.serving.openapi import READ_POLICY, ROLL_BACK, write_policy
 from ddnn.serving.room.report import TIER_HEADER, TRIAL_HEADER, WATCH_HEADER
 from ddnn.serving.service import Service
@@ -28,6 +29,8 @@ __all__ += ["proposed_to", "refuse_stale"]
 
 _log = logging.getLogger("ddnn")
 MOST_BYTES: Final = 256 << 10  #: a policy's document may have
+_WAIT: Final = re.compile("wait=([0-9]{1,4})")  #: as a request may prefer (RFC 7240)
+_MOST_HELD_S: Final = 600.0
 _FLAGS: Final = {"false": False, "0": False, "true": True, "1": True}
 
 
@@ -38,12 +41,15 @@ def make_policy_routes(service: Service) -> APIRouter:
     async def read(request: Request) -> Response:
         """Thresholds, temperatures, waits and what they were tuned on, as they are in force."""
         authorise_reading(service, request)
+        child = _child(service, request)
+        if child is not None:
+            await _hold(service, request, child)
         policy, etag = service.policy, service.control.etag
         if matches(request.headers.get("if-none-match"), etag, weakly=True):
             response = Response(status_code=304, headers={"ETag": etag})
         else:
             response = _json(policy.model_dump(mode="json"), policy)
-        response.headers.update(_heard(service, request))
+        response.headers.update({} if child is None else _bulletin(service))
         return response
 
     routes.add_api_route(POLICY_PATH, read, methods=["GET"], **READ_POLICY)
@@ -86,19 +92,31 @@ def make_policy_routes(service: Service) -> APIRouter:
     return routes
 
 
-def _heard(service: Service, request: Request) -> dict[str, str]:
-    """Note which tier below asked, and whether it is to tell of itself often."""
+def _child(service: Service, request: Request) -> int | None:
+    """Note which tier below asks; None for anything else."""
     if not (header := request.headers.get(TIER_HEADER)) or service.below is None:
-        return {}
+        return None
     peer = request.scope.get("state", {}).get("peer")
     if service.identity and not (service.knows(peer) and header == f"{peer.name.tier}/{peer.name.index}"):
-        return {}
-    service.below.heard(header)
-    headers = {WATCH_HEADER: "1"} if service.reporter.watched else {}
-    if last := service.keeper.kept.last:
-        headers[DOUBTS_HEADER] = str(last)
-    question = service.below.question
-    return {**headers, TRIAL_HEADER: str(question[0])} if question else headers
+        return None
+    return service.below.heard(header)
+
+
+async def _hold(service: Service, request: Request, child: int) -> None:
+    """Let a question wait, as it prefers, while it would hear nothing new."""
+    known, wait = request.headers.get(BULLETIN_HEADER), _WAIT.fullmatch(request.headers.get("prefer", ""))
+    if known and wait and service.below:
+        with service.below.waits(child):
+            seconds = min(float(wait[1]), _MOST_HELD_S)
+            await until_left(request.scope, service.below.bulletin.another(known, seconds))
+
+
+def _bulletin(service: Service) -> dict[str, str]:
+    """What a child is told beside the policy."""
+    assert service.below
+    bulletin = service.below.bulletin
+    told = {WATCH_HEADER: bulletin["watch"], TRIAL_HEADER: bulletin["trial"], PLAN_HEADER: bulletin["plan"]}
+    return {BULLETIN_HEADER: bulletin.number, **{name: fact for name, fact in told.items() if fact}}
 
 
 async def _change(service: Service, policy: Policy, who: str) -> Response:

@@ -48,6 +48,8 @@ class _Server(uvicorn.Server):
         self._service.draining = True
 
     async def on_tick(self, counter: int) -> bool:
+        if self._told and self._service.below:
+            self._service.below.bulletin.close()
         if self._told and not self.should_exit and (self._service.idle or time.monotonic() > self._until):
             self._service.give_up()
             super().handle_exit(*self._told)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import orjson
@@ -70,6 +71,7 @@ class Service(ABC):
         self.below = Below.of(self.tier, self.bundle.topology, self.settings) if self.child else None
         self.reporter = Reporter(self)
         self.follower = self.make_follower()
+        self.announce()
         self.beside: Service | None = None  #: of another bundle, while two are served
         self.rollout: Callable[[], dict[str, Any]] | None = None  #: what the status has of it
         self.lag = LoopLag()
@@ -92,8 +94,14 @@ class Service(ABC):
         if not self.uplink:
             return None
         above, every_s, report = self.settings.upstream, self.settings.policy_poll_s, self.reporter
-        told = {"headers": report.named, "heard": self._heard}
+        told = {"headers": report.named, "heard": self._heard, "hurried": lambda: report.watched}
         return Follower(self.uplink, above, self.control, self.trail, every_s=every_s, **told)  # type: ignore[arg-type]
+
+    def announce(self) -> None:
+        """Tell the tiers below of each policy that is in force here from now on."""
+        if self.below:
+            self.control.taken = partial(self.below.bulletin.put, "policy")
+            self.control.taken(self.control.etag)
 
     @property
     def policy(self) -> Policy:
@@ -164,12 +172,14 @@ class Service(ABC):
             self.identity.start(self._identity_changed)
         if self.follower:
             self.follower.start()
+            self.reporter.start()
 
     async def close(self) -> None:
         """Let the last contributions out and go of the tier above."""
         self.lag.stop()
         if self.follower:
             await self.follower.stop()
+            await self.reporter.stop()
         if self.identity:
             await self.identity.stop()
         if self.beside:

@@ -5,6 +5,7 @@ silence, refusal, nonsense and 5xx.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -157,8 +158,12 @@ class Uplink:
         method: str = "GET",
         body: bytes = b"",
         most: int = _MOST_LOOKED_AT,
+        connect_s: float = math.inf,
     ) -> Received:
-        """Ask `path` of an address, once, beside all events; raise `NoReply`. The circuits hear nothing of it."""
+        """Ask `path` of an address, once, beside all events; raise `NoReply`. The circuits hear nothing of it.
+
+        A connection must be there within `connect_s`, and all within `seconds`.
+        """
         url = url.rstrip("/")
         try:
             async with asyncio.timeout(seconds):
@@ -167,7 +172,7 @@ class Uplink:
                     url + path,
                     headers={**self._headers, **headers},
                     body=body,
-                    connect_s=seconds,
+                    connect_s=min(seconds, connect_s),
                     most=most,
                 )
         except TimeoutError:

@@ -69,6 +69,8 @@ class Pair:
         for service in (mine, other):
             service.metrics.in_flight.set_function(partial(getattr, service, "in_flight"))
         mine.reporter.listen()
+        mine.announce()
+        other.announce()
         first, second = self._faces.first, self._faces.other
         assert second is not None
         first.service, second.service = other, mine

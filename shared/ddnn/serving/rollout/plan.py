@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
+from zlib import crc32
 
 from pydantic import Field
 
@@ -37,6 +38,11 @@ class Plan(Frozen):
     def open(self) -> bool:
         """Whether it is under way."""
         return self.stage in ("spreading", "canary")
+
+    @property
+    def tag(self) -> str:
+        """Tells it from any other."""
+        return f"{self.serial}-{crc32(self.model_dump_json().encode()):08x}"
 
     @property
     def wanted(self) -> str | None:

@@ -96,12 +96,13 @@ class Rollout:
         self._pair.share = lambda: self.plan.part if self._serving != self.plan.bundle else 0.0
         self._path, self.store = _file(settings, service.tier), _store(settings, service.tier)
         self.plan = _read(self._path)
-        self._problem, self._told = "", Told()
+        self._problem, self._complained, self._told = "", False, Told()
         self._baseline: Figures | None = None
         self._above = ""  # whom the plan came from
         self._since = 0.0  # when the present stage began, here
         self._task: asyncio.Task[None] | None = None
         self._parting: set[asyncio.Task[None]] = set()
+        self._announce()
 
     @property
     def _serving(self) -> str:
@@ -220,9 +221,11 @@ class Rollout:
         return {**named, "open": self.plan.open, "says": sentence(document)}
 
     async def step(self) -> None:
-        """Ask above, do what the plan says, and at the cloud see how it goes."""
-        if self._service.uplink:
+        """Ask above where there is need, do what the plan says, and at the cloud see how it goes."""
+        known = self._service.reporter.plan_above == self.plan.tag
+        if self._service.uplink and (self.plan.open or self.problem or self._complained or not known):
             await self._follow()
+            self._complained = bool(self.problem)  # it is told, too, that there is none any more
         await self._work()
         if not self._service.uplink:
             self._judge()
@@ -388,10 +391,16 @@ class Rollout:
     def _go(self, plan: Plan) -> Plan:
         _log.info("rollout of %s: %s%s", str(plan.bundle)[:12], plan.stage, plan.reason and f", {plan.reason}")
         self.plan, self._since = plan, time.monotonic()
+        self._announce()
         if self._path:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_sealed(self._path, plan.model_dump(mode="json"), seal=_SEAL)
         return plan
+
+    def _announce(self) -> None:
+        """Tell the tiers below which plan there is."""
+        if below := self._service.below:
+            below.bulletin.put("plan", self.plan.tag)
 
     def _note(self, problem: str) -> None:
         if problem and problem != self._problem:

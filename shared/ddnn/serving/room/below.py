@@ -1,10 +1,13 @@
 """The tiers below one: who was heard of, and what they told last."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, Self
 
 from ddnn.errors import BadInput
+from ddnn.serving.bulletin import Bulletin
 from ddnn.serving.room.report import MOST_EVENTS, MOST_VIEWS, Report, Reports, key
 from ddnn.settings import Settings
 from ddnn.topology import Topology
@@ -12,7 +15,7 @@ from ddnn.types import Tier
 
 __all__ = ["Below"]
 
-_SILENT_S: Final = 2.0  #: a child that asks for the policy less often than this is gone
+_SILENT_S: Final = 2.0  #: a child that neither waits for an answer nor has asked for so long is gone
 
 
 class Below:
@@ -30,9 +33,11 @@ class Below:
         self.child, self.children = child, children
         self._silent_s, self._clock = max(_SILENT_S, 4 * every_s), clock
         self._heard: dict[int, float] = {}
+        self._waiting = Counter[int]()
         self._latest: dict[str, Report] = {}
         self._news: dict[str, Report] = {}
-        self.question: tuple[int, bytes] | None = None  #: a policy that they are to try, with a number
+        self.bulletin = Bulletin()
+        self._question: tuple[int, bytes] | None = None
         self.changed: Callable[[Report], None] = lambda report: None  #: hears of each report that comes
 
     @classmethod
@@ -42,6 +47,26 @@ class Below:
         if tier is Tier.CLOUD:
             return cls(Tier.EDGE, {index: edge.devices for index, edge in enumerate(edges)}, every_s=every_s)
         return cls(Tier.DEVICE, dict.fromkeys(edges[settings.index].devices, ()), every_s=every_s)
+
+    @property
+    def question(self) -> tuple[int, bytes] | None:
+        """A policy that they are to try, with a number."""
+        return self._question
+
+    @question.setter
+    def question(self, question: tuple[int, bytes] | None) -> None:
+        self._question = question
+        self.bulletin.put("trial", str(question[0]) if question else "")
+
+    @contextmanager
+    def waits(self, number: int) -> Iterator[None]:
+        """A child is there for as long as its question is held: a connection that breaks ends that at once."""
+        self._waiting[number] += 1
+        try:
+            yield
+        finally:
+            self._waiting[number] -= 1
+            self._heard[number] = self._clock()
 
     def heard(self, header: str | None) -> int | None:
         """A request of the child that calls itself so, `device/3`; its number, None for anything else."""
@@ -54,9 +79,9 @@ class Below:
         return number
 
     def alive(self) -> dict[int, bool]:
-        """Each child, and whether it was heard of lately."""
+        """Each child, and whether it waits for an answer, or was heard of lately."""
         since = self._clock() - self._silent_s
-        return {number: self._heard.get(number, -1e9) > since for number in self.children}
+        return {number: self._waiting[number] > 0 or self._heard.get(number, -1e9) > since for number in self.children}
 
     def take(self, reports: Reports) -> None:
         """Keep what a child told of itself and of those below it; raise `BadInput` where it tells of others."""

@@ -1,7 +1,9 @@
 """What a tier notes of its events, and tells upward with its poll for the policy: nothing while nothing happens."""
 
+import asyncio
 import gzip
 import hmac
+import logging
 import math
 import time
 from base64 import b64encode
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ddnn.errors import BadInput
 from ddnn.picture import drawn
 from ddnn.policy import Policy
+from ddnn.serving.bulletin import PLAN_HEADER
 from ddnn.serving.control import read_document
 from ddnn.serving.event import Event
 from ddnn.serving.room.report import (
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reporter"]
 
+_log = logging.getLogger("ddnn")
 _NOTED: Final = 128  #: events kept until they are told
 _RARELY_S: Final = 10.0  #: between reports while nobody looks
 _PATIENCE_S: Final = 2.0
@@ -71,10 +75,41 @@ class Reporter:
         self._signature: object = None
         self._asked = ""  # the number of the last question
         self._not_before = -math.inf
-        self.watched = False  #: whether somebody looks, as the tier above says
+        self._watched, self._above, self._telling = False, "", asyncio.Lock()
+        self.plan_above: str | None = None  #: names the plan of the tier above; None where that does not say
+        self._task: asyncio.Task[None] | None = None
         self.trial: TrialTold | None = None
         self.named: Final = {TIER_HEADER: f"{service.tier}/{service.settings.index}"}  #: headers of its questions
         self.listen()
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks, as the tier above says."""
+        return self._watched
+
+    @watched.setter
+    def watched(self, watched: bool) -> None:
+        self._watched = watched
+        if below := self._service.below:
+            below.bulletin.put("watch", "1" if watched else "")
+
+    def start(self) -> None:
+        """Tell what is new now and then, also while questions wait at the tier above."""
+        self._task = self._task or asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_RARELY_S)
+            try:
+                await self.tell()
+            except Exception:  # whatever it was, the next report may do better
+                _log.exception("nothing could be reported")
 
     def listen(self) -> None:
         """Note what the service's engine answers from now on; of a bundle that took another's place, too."""
@@ -167,10 +202,19 @@ class Reporter:
 
     async def heard(self, url: str, headers: Mapping[str, str]) -> None:
         """The tier above at `url` has answered: tell it what is new, if anything is, and if it is time."""
-        now, service = time.monotonic(), self._service
+        self._above, self.plan_above = url, headers.get(PLAN_HEADER)
         self.watched = headers.get(WATCH_HEADER) == "1"
         await self._answer(url, headers.get(TRIAL_HEADER))
-        if now < self._not_before or not (self.watched or self.trial or now - self._told_at >= _RARELY_S):
+        await self.tell()
+
+    async def tell(self) -> None:
+        """Report to the tier above that was heard last what is new, if anything is, and if it is time."""
+        async with self._telling:
+            await self._tell(self._above)
+
+    async def _tell(self, url: str) -> None:
+        now, service = time.monotonic(), self._service
+        if not url or now < self._not_before or not (self.watched or self.trial or now - self._told_at >= _RARELY_S):
             return
         below = service.below.news() if service.below else []
         state = self._state()
