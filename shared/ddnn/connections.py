@@ -4,13 +4,16 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
+from typing import Any, Final
 
 from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from ddnn.errors import BadConfig
 
-__all__ = ["Resolver", "check_certificate", "trusted"]
+__all__ = ["Resolver", "check_certificate", "kept_alive", "trusted"]
+
+_ALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  #: seconds, seconds, questions
 
 
 def check_certificate(certificate: Path | None, key: Path | None) -> None:
@@ -33,6 +36,17 @@ def trusted(url: str) -> ssl.SSLContext | bool:
     False where it is not https: loading them takes tens of milliseconds and megabytes.
     """
     return ssl.create_default_context() if url.startswith("https://") else False
+
+
+def kept_alive(sock: Any) -> None:
+    """Let the system ask after a connection on which nothing has come for 30 s.
+
+    Whatever waits on it finds out that way that the other end has lost its power, or the way there.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _ALIVE.items():
+        if hasattr(socket, name):  # not every system has all
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _refuse() -> str:

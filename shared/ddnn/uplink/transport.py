@@ -12,7 +12,7 @@ from typing import Final, Literal
 import aiohttp
 import httpx
 
-from ddnn.connections import Resolver
+from ddnn.connections import Resolver, kept_alive
 from ddnn.errors import UplinkFailed
 
 __all__ = ["NoReply", "OverAiohttp", "OverHttpx", "Reason", "Received", "Transport"]
@@ -87,18 +87,10 @@ class _Socket(socket.socket):
             self.detach()
 
 
-#: The system asks after a connection on which nothing has come for 30 s: a question that is held finds out that way
-#: that the other end has lost its power, or the way there.
-_ALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-
-
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
     family, kind, protocol, *_ = address
     sock = _Socket(family, kind, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _ALIVE.items():
-        if hasattr(socket, name):  # not every system has all
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    kept_alive(sock)
     return sock
 
 

@@ -96,7 +96,7 @@ class Rollout:
         self._pair.share = lambda: self.plan.part if self._serving != self.plan.bundle else 0.0
         self._path, self.store = _file(settings, service.tier), _store(settings, service.tier)
         self.plan = _read(self._path)
-        self._problem, self._complained, self._told = "", False, Told()
+        self._problem, self._told = "", Told()
         self._baseline: Figures | None = None
         self._above = ""  # whom the plan came from
         self._since = 0.0  # when the present stage began, here
@@ -223,9 +223,8 @@ class Rollout:
     async def step(self) -> None:
         """Ask above where there is need, do what the plan says, and at the cloud see how it goes."""
         known = self._service.reporter.plan_above == self.plan.tag
-        if self._service.uplink and (self.plan.open or self.problem or self._complained or not known):
+        if self._service.uplink and (self.plan.open or not known):
             await self._follow()
-            self._complained = bool(self.problem)  # it is told, too, that there is none any more
         await self._work()
         if not self._service.uplink:
             self._judge()

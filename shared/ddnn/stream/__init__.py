@@ -1,0 +1,9 @@
+"""A stream between two tiers: a connection that is kept, upgraded from HTTP/1.1, on which compact frames go both ways.
+
+It carries what HTTP carries between tiers, in a tenth of the bytes.
+"""
+
+from ddnn.stream.client import Broken, Refusal, Stream, Unspoken
+from ddnn.stream.frames import PATH, PROTOCOL
+
+__all__ = ["PATH", "PROTOCOL", "Broken", "Refusal", "Stream", "Unspoken"]
