@@ -63,6 +63,15 @@ class DoubtSettings(BaseModel):
     """Bytes of the latest views that a device holds until it hears which to keep."""
 
 
+class UplinkSettings(BaseModel):
+    """How a tier asks the one above."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    transport: Literal["http", "stream"] = "http"
+    """`stream`: one connection that is kept, with compact frames; HTTP where the tier above speaks no streams."""
+
+
 class Settings(BaseSettings):
     """Everything a served tier can be told."""
 
@@ -150,6 +159,8 @@ class Settings(BaseSettings):
     """Bounds of the views that a device keeps for a cloud that asks for them."""
     doubts: DoubtSettings = DoubtSettings()
     """Bounds of the events that are kept to be labelled."""
+    uplink: UplinkSettings = UplinkSettings()
+    """How the tier above is asked."""
 
     @field_validator("upstream", "extensions", "trusted_keys", mode="before")
     @classmethod
@@ -230,6 +241,7 @@ def setting_names() -> frozenset[str]:
         "collector": CollectorSettings,
         "views": ViewSettings,
         "doubts": DoubtSettings,
+        "uplink": UplinkSettings,
     }
     own = {
         *Settings.model_fields,

@@ -4,14 +4,18 @@ So a quiet fleet says nothing: a question is held until there is an answer that 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 from zlib import crc32
 
-__all__ = ["BULLETIN_HEADER", "PLAN_HEADER", "Bulletin"]
+__all__ = ["BULLETIN_HEADER", "FACTS", "PLAN_HEADER", "TRIAL_HEADER", "WATCH_HEADER", "Bulletin"]
 
 BULLETIN_HEADER: Final = "x-ddnn-bulletin"  #: of a question: the number that is known; of the answer: the one there is
 PLAN_HEADER: Final = "x-ddnn-plan"  #: of the answer: names the plan of the rollout
+WATCH_HEADER: Final = "x-ddnn-watch"  #: likewise: somebody looks at the page, so tell more often
+TRIAL_HEADER: Final = "x-ddnn-trial"  #: likewise: a policy is to be tried, the question of this number
+FACTS: Final = {"plan": PLAN_HEADER, "watch": WATCH_HEADER, "trial": TRIAL_HEADER}
+"""Facts beside the policy's, and where an answer has them."""
 
 Fact = Literal["policy", "plan", "watch", "trial"]
 
@@ -20,12 +24,17 @@ class Bulletin:
     """The policy's entity tag, the plan's, whether somebody looks, and the number of the policy to be tried."""
 
     def __init__(self) -> None:
-        self._facts: dict[Fact, str] = {"policy": "", "plan": "", "watch": "", "trial": ""}
+        self._facts: dict[str, str] = {"policy": "", "plan": "", "watch": "", "trial": ""}
         self._told: dict[Callable[[], object], None] = {}
         self.closed = False  #: nothing is held any more
 
     def __getitem__(self, fact: Fact) -> str:
         return self._facts[fact]
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """All of them, by name."""
+        return self._facts
 
     @property
     def number(self) -> str:

@@ -15,7 +15,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ddnn.errors import BadInput, DDNNError, DeadlineExceeded, Unavailable
 from ddnn.identity import Peer
 from ddnn.serving.doors import PROBED, Door
-from ddnn.serving.http import caller_left, refusal
+from ddnn.serving.http import App, caller_left, refusal
+from ddnn.serving.shares import caller_of
+from ddnn.serving.streaming import offers, upper_end
 
 __all__ = ["BoundedHeads", "OneWrite"]
 
@@ -75,6 +77,11 @@ class OneWrite:
         self.flush()
         self._transport.close()
 
+    @property
+    def bare(self) -> asyncio.Transport:
+        """What is below it."""
+        return self._transport
+
     def forget_protocol(self) -> None:
         """The connection was lost: who holds the other would else be garbage that only the collector finds."""
         self._protocol = self._begun = None
@@ -86,7 +93,8 @@ class OneWrite:
 class BoundedHeads(HttpToolsProtocol):
     """Refuses a head over 32 kB, over 100 headers, or not there within 10 s; slow bodies and readers; too many callers.
 
-    Notes when a request's first byte came, and when its caller leaves before it is answered; declines every upgrade.
+    Notes when a request's first byte came, and when its caller leaves before it is answered. Goes on as a stream where
+    one is offered, and declines every other upgrade.
     """
 
     _peer: Peer | None = None  # what its certificate says
@@ -191,6 +199,8 @@ class BoundedHeads(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("")
             return
+        if self.transport.get_protocol() is not self:  # a stream from here on
+            return
         if began_in_head and self._in_head and not self.transport.is_closing():
             # One header may be still coming, so no callback has counted it.
             self._head_came += len(data)
@@ -208,11 +218,38 @@ class BoundedHeads(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as offer:
                 method, data = self.parser.get_method(), data[offer.args[0] :]
+                if method == b"GET" and self._goes_on_as_stream(data):
+                    return
                 lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
                 lines += [b"%b: %b" % header for header in _without_offer(self.headers)]
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
                 self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+
+    def _goes_on_as_stream(self, data: bytes) -> bool:
+        """Whether the head offers a stream, which is taken, or refused; `data` has come after it."""
+        app, headers = cast(App, self.config.app), dict(self.headers)
+        idle = self.cycle is None or self.cycle.response_complete
+        if not idle or self._door.probe or not offers(app, self.url, headers):
+            return False
+        door = None if self.scheme == "https" else self._door
+        caller = caller_of(self.scope, self._peer)
+        left = self.connections.discard
+        try:
+            upper = upper_end(app, headers, peer=self._peer, caller=caller, door=door, left=left)
+        except DDNNError as error:
+            self._refuse(error)
+            return True
+        raw = cast(OneWrite, self.transport).bare
+        self._end_head()
+        self.connections.discard(self)
+        self.connections.add(cast(Any, upper))  # which is asked to end as this would be
+        cast(OneWrite, self.transport).forget_protocol()
+        raw.set_protocol(upper)
+        upper.connection_made(raw)
+        if data:
+            upper.data_received(data)
+        return True
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The caller sends no more: what it has asked is answered all the same, and then the connection closes.

@@ -15,7 +15,7 @@ from ddnn.errors import BadBundle, BadInput
 from ddnn.exits import Rule
 from ddnn.policy import Policy
 from ddnn.seal import read_sealed, write_sealed
-from ddnn.serving.bulletin import BULLETIN_HEADER
+from ddnn.serving.bulletin import BULLETIN_HEADER, FACTS
 from ddnn.serving.event import no_answer
 from ddnn.signing import TrustedKeys
 from ddnn.task import load_criterion
@@ -265,13 +265,34 @@ class Follower:
         self._note("; ".join(problems))
 
     async def _run(self) -> None:
+        self._uplink.hold()
         while True:
+            self._uplink.news.clear()
+            told = self._uplink.told
             try:
-                await self.poll(0.0 if self._hurried() else self._hold_s * random.uniform(0.75, 1.0))
+                if told:
+                    await self._heed(*told)
+                else:
+                    waits = not self._hurried() and not self._uplink.streams
+                    await self.poll(self._hold_s * random.uniform(0.75, 1.0) if waits else 0.0)
             except Exception:  # whatever it was, the next poll may do better
                 _log.exception("the policy above could not be followed")
             # Jitter, so that the tiers of a fleet that came up together do not ask together for ever.
             await asyncio.sleep(self._every_s * random.uniform(0.75, 1.25))
+            if told and not self._hurried() and self._control.etag == told[1].get("policy"):
+                await self._uplink.news.wait()
+
+    async def _heed(self, url: str, facts: Mapping[str, str]) -> None:
+        """Take what the tier above tells over a stream: another policy is asked for, the rest is known."""
+        if facts.get("policy") != self._control.etag:
+            await self.poll()
+            return
+        self._heard = time.monotonic()
+        self._note("")
+        if self._hurried():
+            await self._uplink.ping(url)
+        if self._told:
+            await self._told(url, {FACTS[name]: fact for name, fact in facts.items() if name in FACTS})
 
     async def _held(self, url: str, hold_s: float) -> tuple[Policy | None, Mapping[str, str]] | None:
         """The answer to a question that may wait; None where it did not come, or there is nothing to wait for yet.

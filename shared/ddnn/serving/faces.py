@@ -50,6 +50,10 @@ class Faces:
         self.ask: Callable[[InferRequest, RequestOptions], Awaitable[list[Answer]]] | None = None
         """Answers requests that name no bundle, instead of the first's service."""
 
+    @property
+    def all(self) -> tuple[Face, ...]:
+        return (self.first, self.other) if self.other else (self.first,)
+
     def of(self, headers: Mapping[bytes, bytes]) -> Face:
         """Whom a request is for."""
         if self.other is None or headers.get(_BUNDLE) != self.other.bundle.encode():

@@ -26,12 +26,12 @@ from ddnn.serving.faces import Face, Faces
 from ddnn.serving.memory import CONNECTIONS
 from ddnn.serving.openapi import MODEL, SECURITY, VERSION
 from ddnn.serving.pictures import is_photograph, picture_request
-from ddnn.serving.request import read_budget, read_options, request_id
+from ddnn.serving.request import RequestOptions, read_budget, read_options, request_id
 from ddnn.serving.service import Service
 from ddnn.serving.shares import caller_of
 from ddnn.serving.traces import Traces
 from ddnn.types import Answer
-from ddnn.wire import HEADER_LENGTH, Limits, decode_request, encode_error, padded
+from ddnn.wire import HEADER_LENGTH, InferRequest, Limits, decode_request, encode_error, padded
 
 __all__ = ["CALLER_LEFT", "App", "caller", "caller_left", "error_of_ours", "read_body", "refusal", "refuse_unknown"]
 __all__ += ["until_left"]
@@ -107,10 +107,10 @@ class App(FastAPI):
 
     def __init__(self, service: Service, **given: Any) -> None:
         super().__init__(**given)
-        self.state.service = self._service = service
+        self.state.service = self.service = service
         self.faces = Faces(service)
         self.state.doors = Doors(service.settings.max_connections or CONNECTIONS)
-        self._most_ms = max(service.settings.max_deadline_ms, service.settings.deadline_ms)
+        self.most_ms = max(service.settings.max_deadline_ms, service.settings.deadline_ms)
         token = service.settings.token
         self._authorization = f"Bearer {token.get_secret_value()}".encode() if token else None
         self._traces = Traces.of(service.settings, service.tier, ddnn.__version__)
@@ -149,11 +149,10 @@ class App(FastAPI):
         service.in_flight += 1
         try:
             try:
-                if self._authorization and not service.knows(state.get("peer")):
-                    self._demand_token(headers)
+                self.demand_token(headers, state.get("peer"))
                 if path not in _INFER and (names := _ANY_INFER.fullmatch(path)):
                     refuse_unknown(**names.groupdict())
-                budget_ms = read_budget(headers, self._most_ms)
+                budget_ms = read_budget(headers, self.most_ms)
                 seat = face.admission.admit(headers, came, budget_ms, state["caller"])
                 head, body = await self._answer(face, scope, headers, came, budget_ms, receive, seat, stages)
                 status = 200
@@ -182,8 +181,10 @@ class App(FastAPI):
             if status == 200:
                 service.metrics.latest.append((now, took))
 
-    def _demand_token(self, headers: Mapping[bytes, bytes]) -> None:
-        if not compare_digest(headers.get(b"authorization", b""), self._authorization or b""):
+    def demand_token(self, headers: Mapping[bytes, bytes], peer: Peer | None) -> None:
+        """Raise `Unauthorized` without the token, where there is one; a tier below is known by its certificate."""
+        wanted = self._authorization
+        if wanted and not self.service.knows(peer) and not compare_digest(headers.get(b"authorization", b""), wanted):
             raise Unauthorized("the bearer token is missing or wrong; expected `Authorization: Bearer TOKEN`")
 
     async def _answer(
@@ -211,33 +212,10 @@ class App(FastAPI):
             request = picture_request(body, scope["query_string"], headers)
         else:
             request = decode_request(body, None if length is None else length.decode("latin-1"), face.limits)
-        seat.rows(max((array.shape[0] for array in request.inputs.values() if array.ndim), default=0))
-        if request.outputs:
-            request.refuse_unknown_outputs(face.outputs)
-        options = read_options(
-            request,
-            headers,
-            arrived=came,
-            budget_ms=budget_ms,
-            default_ms=service.settings.deadline_ms,
-            most_ms=self._most_ms,
-            bundle=face.bundle,
-            exits=face.exits,
-            request_id=state["request_id"],
-            peer=state.get("peer"),
-            caller=state["caller"],
-        )
+        options = self.asked(face, request, headers, came, budget_ms, seat, state)
         decoded = perf_counter()
-        if options.deadline <= monotonic():
-            service.metrics.late_answer.inc()
-            raise DeadlineExceeded("the deadline had passed before there was anything to answer with")
-        untraced: AbstractContextManager[list[Answer]] = nullcontext([])
-        with self._traces.request(options, request, first) if self._traces else untraced as traced:
-            answers = await self.faces.infer(face, request, options)
-            traced += answers
+        answers = await self.decide(face, request, options, first)
         answered = perf_counter()
-        if options.late:
-            service.metrics.late_answer.inc(options.late)
         content, head = encode_answers(answers, request, need_features=service.need_features, names=service.class_names)
         stages |= {"receive": received - first, "decode": decoded - received}
         for stage in options.stages:
@@ -254,6 +232,48 @@ class App(FastAPI):
         # Its stages are those that the event went through: where sizes may not tell the exit, nor may it.
         return head if block else [*head, (b"server-timing", timing)], content
 
+    def asked(
+        self,
+        face: Face,
+        request: InferRequest,
+        headers: Mapping[bytes, bytes],
+        came: float,
+        budget_ms: float | None,
+        seat: Seat,
+        state: Mapping[str, Any],
+    ) -> RequestOptions:
+        """What a request asks besides its tensors, for which there is room; raise `DDNNError`."""
+        seat.rows(max((array.shape[0] for array in request.inputs.values() if array.ndim), default=0))
+        if request.outputs:
+            request.refuse_unknown_outputs(face.outputs)
+        return read_options(
+            request,
+            headers,
+            arrived=came,
+            budget_ms=budget_ms,
+            default_ms=face.service.settings.deadline_ms,
+            most_ms=self.most_ms,
+            bundle=face.bundle,
+            exits=face.exits,
+            request_id=state["request_id"],
+            peer=state.get("peer"),
+            caller=state["caller"],
+        )
+
+    async def decide(self, face: Face, request: InferRequest, options: RequestOptions, began: float) -> list[Answer]:
+        """Its answers, a row each; raise `DDNNError`. It `began` then, by `time.perf_counter`."""
+        late = face.service.metrics.late_answer
+        if options.deadline <= monotonic():
+            late.inc()
+            raise DeadlineExceeded("the deadline had passed before there was anything to answer with")
+        untraced: AbstractContextManager[list[Answer]] = nullcontext([])
+        with self._traces.request(options, request, began) if self._traces else untraced as traced:
+            answers = await self.faces.infer(face, request, options)
+            traced += answers
+        if options.late:
+            late.inc(options.late)
+        return answers
+
     async def _body(
         self,
         limits: Limits,
@@ -269,7 +289,7 @@ class App(FastAPI):
             async with asyncio.timeout_at(deadline):
                 return await read_body(receive, headers, limit)
         except TimeoutError as error:
-            self._service.metrics.late_answer.inc()
+            self.service.metrics.late_answer.inc()
             raise DeadlineExceeded("the deadline had passed before the body was there") from error
 
 

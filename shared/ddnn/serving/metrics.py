@@ -98,6 +98,7 @@ class Metrics:
         self.budget = BudgetGauges()
         self.registry.register(self.budget)
         self.report_bytes = count("report_bytes_total", "HTTP bodies of reports to the tier above")
+        self.streams = gauge("streams", "Streams of tiers below that are open")
         self.policy = gauge("policy_info", "1 for the policy in force", "version", "criterion")
         self.trail_dropped = gauge("audit_trail_dropped", "Entries of the audit trail that were lost")
         self.certificate = gauge(

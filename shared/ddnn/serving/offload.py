@@ -105,6 +105,8 @@ class Offload(ABC):
                 inputs, parameters=parameters, deadline_ms=budget_ms, headers=options.headers()
             )
         except NoReply as failure:
+            if not failure.sent:
+                charge(events, inputs, back=True)
             if not options.audit:
                 self._metrics.offloads.labels(failure.reason).inc()
                 if failure.reason in ("timeout", "deadline"):
@@ -150,12 +152,13 @@ class Offload(ABC):
                 task.cancel()
 
 
-def charge(events: Sequence[Event], inputs: Mapping[str, Array]) -> None:
-    """Put on each event's account its row of the tensors that are about to go up."""
+def charge(events: Sequence[Event], inputs: Mapping[str, Array], *, back: bool = False) -> None:
+    """Put on each event's account its row of the tensors that are about to go up; `back`: none of them did."""
     size = payload_of(inputs)
     files = any(tensor.dtype == np.object_ for name, tensor in inputs.items() if name != "event")
     for row, event in enumerate(events):
-        event.bytes_up += payload_of(inputs, row) if files else size
+        sent = payload_of(inputs, row) if files else size
+        event.bytes_up += -min(sent, event.bytes_up) if back else sent
 
 
 def event_tensor(events: Sequence[Event], key: bytes = b"") -> Array:

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from ddnn.bundle import Bundle
 from ddnn.errors import BadInput, Conflict, DeadlineExceeded, Forbidden, OtherBundle, StalePolicy, Unauthorized
 from ddnn.policy import Policy
-from ddnn.serving.bulletin import BULLETIN_HEADER, PLAN_HEADER
+from ddnn.serving.bulletin import BULLETIN_HEADER, FACTS
 from ddnn.serving.control import POLICY_PATH, read_document
 from ddnn.serving.http import caller, read_body, until_left
 from ddnn.serving.openapi import READ_POLICY, ROLL_BACK, write_policy
-from ddnn.serving.room.report import TIER_HEADER, TRIAL_HEADER, WATCH_HEADER
+from ddnn.serving.room.report import TIER_HEADER
 from ddnn.serving.service import Service
 from ddnn.serving.trial import tried
 from ddnn.settings import Settings
@@ -115,8 +115,8 @@ def _bulletin(service: Service) -> dict[str, str]:
     """What a child is told beside the policy."""
     assert service.below
     bulletin = service.below.bulletin
-    told = {WATCH_HEADER: bulletin["watch"], TRIAL_HEADER: bulletin["trial"], PLAN_HEADER: bulletin["plan"]}
-    return {BULLETIN_HEADER: bulletin.number, **{name: fact for name, fact in told.items() if fact}}
+    told = {FACTS[name]: fact for name, fact in bulletin.facts.items() if fact and name in FACTS}
+    return {BULLETIN_HEADER: bulletin.number, **told}
 
 
 async def _change(service: Service, policy: Policy, who: str) -> Response:

@@ -59,7 +59,7 @@ class Secure(asyncio.Protocol, asyncio.Transport):
                 self._door.shaken()
                 self._above = self._make()
                 self._above.connection_made(self)
-            self._read(self._above)
+            self._read()
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError:  # no TLS, no good certificate, or none at all
@@ -68,15 +68,15 @@ class Secure(asyncio.Protocol, asyncio.Transport):
             self._raw.close()
         self._flush()
 
-    def _read(self, above: asyncio.Protocol) -> None:
+    def _read(self) -> None:
         """Hand on what has come, until more is needed, which raises `SSLWantReadError`."""
         while not self._closing and not self._ended:
             try:
                 data = self._tls.read(_RECORD)
             except ssl.SSLZeroReturnError:
                 data = b""
-            if data:
-                above.data_received(data)
+            if data and self._above:
+                self._above.data_received(data)
             else:
                 self.eof_received()
 
@@ -127,6 +127,12 @@ class Secure(asyncio.Protocol, asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self._closing or self._raw.is_closing()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._above = cast(asyncio.Protocol, protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._above or self
 
     def pause_reading(self) -> None:
         self._raw.pause_reading()

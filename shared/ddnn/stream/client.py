@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from ssl import SSLContext
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from ddnn.connections import kept_alive
@@ -36,7 +36,11 @@ _CLIENT_ERRORS: Final = frozenset({404, 405, 400, 426, 501})  #: of a tier that 
 
 
 class Broken(Exception):
-    """There is no connection, or it broke; in words."""
+    """There is no connection, or it broke; in words. `sent`: whether anything of the request may have gone out."""
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class Unspoken(Exception):
@@ -98,14 +102,13 @@ class _Lower(Line):
         self.writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._raw = transport
+        self._raw = raw = cast(asyncio.Transport, transport)
         if sock := transport.get_extra_info("socket"):
             kept_alive(sock)
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sent += len(self._head)
-        transport.write(self._head)
+        raw.write(self._head)
 
     def data_received(self, data: bytes) -> None:
         if self.transport:
@@ -389,7 +392,7 @@ class Stream:
         again = [asked for asked in waiting if asked.tries < _TRIES and not self._ended]
         for asked in waiting:
             if asked not in again:
-                asked.done.set_exception(Broken("the connection broke"))
+                asked.done.set_exception(Broken("the connection broke", sent=True))
         if again:
             task = asyncio.get_running_loop().create_task(self._resume(again))
             self._resuming.add(task)
@@ -399,9 +402,10 @@ class Stream:
         try:
             line = self._line or await self._connected(max(asked.deadline for asked in waiting))
         except (Broken, Refusal, Unspoken) as error:
+            why = f"the connection broke, and there is no other ({error})"
             for asked in waiting:
                 if not asked.done.done():
-                    asked.done.set_exception(Broken(f"the connection broke, and there is no other ({error})"))
+                    asked.done.set_exception(Broken(why, sent=True))
             return
         for asked in waiting:
             if not asked.done.done():

@@ -34,13 +34,21 @@ class NoReply(UplinkFailed):
     """The upper tier gave no usable reply; `reason` is the slug for metrics and `degraded_reason`."""
 
     def __init__(
-        self, reason: Reason, message: str, *, again: bool = False, after_s: float | None = None, lives: bool = False
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        again: bool = False,
+        after_s: float | None = None,
+        lives: bool = False,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.reason: Reason = reason
         self.again = again  # whether another try may be worth it
         self.after_s = after_s  # what the tier above asked to wait before that, in seconds
         self.lives = lives  # whether it shows that the tier above lives all the same: a fault of configuration
+        self.sent = sent  # whether anything of the request may have gone out
 
 
 _NOT_BY_ITSELF: Final = ("User-Agent", "Accept", "Content-Type")
@@ -213,4 +221,5 @@ def _not_http(url: str, error: Exception) -> NoReply:
 
 def _unreachable(url: str, error: Exception, *, again: bool) -> NoReply:
     why = str(error.certificate_error) if isinstance(error, aiohttp.ClientConnectorCertificateError) else ""
-    return NoReply("unreachable", f"{url} cannot be reached ({why or type(error).__name__})", again=again)
+    sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | httpx.ConnectError)
+    return NoReply("unreachable", f"{url} cannot be reached ({why or type(error).__name__})", again=again, sent=sent)

@@ -7,8 +7,10 @@ silence, refusal, nonsense and 5xx.
 import asyncio
 import math
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Final, Self
@@ -18,10 +20,11 @@ import httpx
 from ddnn.answers import outputs_to_answers
 from ddnn.connections import trusted
 from ddnn.errors import BadInput
+from ddnn.stream import Broken, Refusal, Stream, Unspoken
 from ddnn.types import Answer, Array
 from ddnn.uplink.health import Circuit, RetryBudget, Target
 from ddnn.uplink.transport import NoReply, OverAiohttp, OverHttpx, Reason, Received, Transport
-from ddnn.wire import HEADER_LENGTH, InferResponse, decode_error, decode_response, encode_request, padded
+from ddnn.wire import HEADER_LENGTH, InferResponse, Parameters, decode_error, decode_response, encode_request, padded
 
 __all__ = ["INFER_PATH", "SILENCE_S", "Reply", "Uplink"]
 
@@ -39,24 +42,39 @@ _PATIENCE_S: Final = 0.02  #: a budget below this says more of the caller than o
 class Reply:
     """What the tier above answered."""
 
-    response: InferResponse
+    response: InferResponse | None  #: None over a stream, which has answers alone
     headers: Mapping[str, str]
-    bytes_sent: int  #: HTTP body bytes up, retries included
-    bytes_received: int  #: HTTP body bytes down
+    bytes_sent: int  #: of HTTP bodies, or frames, up; retries included
+    bytes_received: int  #: the same down
     seconds: float  #: the whole exchange
     answers: list[Answer]  #: one to each row sent, over as many classes and devices as the uplink expects
 
 
 _Pass = tuple[Target, int]  #: an address that may be asked once, and the ticket for it
-_Exchange = tuple[InferResponse, Received, list[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
+class _Exchange:
+    answers: list[Answer]
+    headers: Mapping[str, str]
+    sent: int
+    received: int
+    response: InferResponse | None = None
+
+
+@dataclass(slots=True)
 class _Call:
-    body: bytes
+    inputs: Mapping[str, Array]
+    parameters: Parameters
     headers: Mapping[str, str]
     deadline: float
     rows: int
+    id: str
+    wire: tuple[bytes, dict[str, str]] | None = None  #: body and headers by HTTP, once they are needed
+    sent: int = 0  #: bytes of the tries before
+
+
+_GENERATED: Final = re.compile("[0-9a-f]{32}")  #: a request id as a tier makes one, which is not worth its bytes
 
 
 class Uplink:
@@ -77,6 +95,7 @@ class Uplink:
         silence_s: float | None = None,
         max_response_bytes: int = 32 << 20,
         pad_bytes: int = 0,
+        tier: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -84,6 +103,9 @@ class Uplink:
 
         `tls` is what https connections are made by; by default they trust as `ddnn.connections` says. Requests are
         multiples of `pad_bytes`.
+
+        As `tier`, `device/3`, it asks over streams, and by HTTP where the tier above speaks none; needs `classes` and
+        `devices`.
         """
         self._classes, self._devices = classes, devices
         self._clock, self._pause = clock, pause
@@ -103,12 +125,47 @@ class Uplink:
             if transport
             else OverAiohttp(connections=connections, keepalive_s=keepalive_s, trusted=tls or trusted(secure))
         )
+        self.news = asyncio.Event()  #: something was told over a stream, or one has ended or begun
+        self._streams: dict[str, Stream] = {}
+        if tier is not None and classes is not None and devices is not None:
+            context = tls or trusted(secure) or None
+            assert context is not True
+            for target in self._targets:
+                self._streams[target.url] = Stream(
+                    target.url,
+                    headers={**self._headers, "x-ddnn-tier": tier},
+                    tls=context if target.url.startswith("https://") else None,
+                    classes=classes,
+                    devices=devices,
+                    changed=self.news.set,
+                )
 
     @property
     def circuit(self) -> Circuit:
         """The best of the targets' circuits: closed while anyone can be asked."""
         circuits = {target.breaker.circuit for target in self._targets}
         return "closed" if "closed" in circuits else "half_open" if "half_open" in circuits else "open"
+
+    @property
+    def streams(self) -> bool:
+        """Whether a tier above may speak streams: they tell what is new, and nothing need be asked."""
+        return any(stream.spoken for stream in self._streams.values())
+
+    @property
+    def told(self) -> tuple[str, Mapping[str, str]] | None:
+        """The address of the first tier above with a stream, and what it has told last."""
+        found = ((url, stream.facts) for url, stream in self._streams.items())
+        return next(((url, facts) for url, facts in found if facts is not None), None)
+
+    def hold(self) -> None:
+        """Keep the streams open from now on."""
+        for stream in self._streams.values():
+            stream.hold()
+
+    async def ping(self, url: str) -> None:
+        """Say over its stream that this tier lives."""
+        with suppress(Broken):
+            await self._streams[url].ping()
 
     @property
     def round_trip_ms(self) -> float | None:
@@ -132,21 +189,23 @@ class Uplink:
     ) -> Reply:
         """Ask for all outputs; `inputs` are [B, …] each. An answer or a `NoReply` comes within `deadline_ms`."""
         started = self._clock()
-        body, wire_headers = padded(*encode_request(inputs, id=id, parameters=parameters), self._pad_bytes)
         rows = len(next(iter(inputs.values())))
-        call = _Call(body, {**(headers or {}), **self._headers, **wire_headers}, started + deadline_ms / 1000, rows)
+        call = _Call(inputs, {**(parameters or {})}, headers or {}, started + deadline_ms / 1000, rows, id)
         self._budget.deposit()
-        sent = len(body)
         first = self._admitted(self._targets)
         try:
-            response, received, answers = await self._attempt(first, call)
+            got = await self._attempt(first, call)
         except NoReply as failure:
             second = await self._second_chance(failure, first[0], call)
             if second is None:
                 raise
-            sent += len(body)
-            response, received, answers = await self._attempt(second, call)
-        return Reply(response, received.headers, sent, len(received.body), self._clock() - started, answers)
+            try:
+                got = await self._attempt(second, call)
+            except NoReply as last:
+                last.sent |= failure.sent
+                raise
+        spent = self._clock() - started
+        return Reply(got.response, got.headers, call.sent + got.sent, got.received, spent, got.answers)
 
     async def look(
         self,
@@ -180,11 +239,15 @@ class Uplink:
 
     async def renew(self) -> None:
         """Connect anew from now on, by what `tls` holds now."""
+        for stream in self._streams.values():
+            stream.renew()
         await self._transport.renew()
 
     async def aclose(self) -> None:
         for target in self._targets:
             target.close()
+        for stream in self._streams.values():
+            await stream.aclose()
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -194,6 +257,17 @@ class Uplink:
         await self.aclose()
 
     async def _alive(self, url: str, seconds: float) -> None:
+        stream = self._streams.get(url)
+        if stream and stream.open:
+            try:
+                async with asyncio.timeout(seconds):
+                    await stream.ping()
+                return
+            except TimeoutError:
+                stream.drop()  # what is sent on it goes nowhere
+                raise NoReply("timeout", f"{url} gave no sign of life within {seconds:g} s") from None
+            except Broken:
+                pass
         await self.look(url, _ALIVE_PATH, headers={}, seconds=seconds)
 
     def _next(self) -> Target:
@@ -203,7 +277,7 @@ class Uplink:
         for target in targets:
             if (ticket := target.breaker.admit()) is not None:
                 return target, ticket
-        raise NoReply("circuit_open", f"{targets[0].url} did not answer lately and is held off")
+        raise NoReply("circuit_open", f"{targets[0].url} did not answer lately and is held off", sent=False)
 
     async def _second_chance(self, failure: NoReply, tried: Target, call: _Call) -> _Pass | None:
         others = [target for target in self._targets if target is not tried]
@@ -226,7 +300,8 @@ class Uplink:
         budget_s = call.deadline - started
         try:
             if budget_s < _LEAST_S:
-                raise NoReply("deadline", f"{max(0, budget_s * 1000):.0f} ms are left, too few to ask {target.url}")
+                left = f"{max(0, budget_s * 1000):.0f} ms are left"
+                raise NoReply("deadline", f"{left}, too few to ask {target.url}", sent=False)
             # A probe of one may not cost the answer that another would give in what is left.
             elsewhere = len(self._targets) > 1 and target.breaker.probes(ticket)
             bound_s = budget_s / 2 if elsewhere else budget_s
@@ -266,31 +341,70 @@ class Uplink:
             breaker.failed(ticket, refused=failure.reason == "refused")
 
     async def _post(self, target: Target, call: _Call, budget_s: float) -> _Exchange:
+        stream = self._streams.get(target.url)
+        if stream and stream.spoken:
+            try:
+                return await self._over_stream(stream, target, call, budget_s)
+            except Unspoken:
+                pass  # an older tier
+        return await self._over_http(target, call, budget_s)
+
+    async def _over_stream(self, stream: Stream, target: Target, call: _Call, budget_s: float) -> _Exchange:
+        traced, id = call.headers.get("traceparent", ""), call.headers.get("x-request-id", "")
+        try:
+            answered, asked = await stream.ask(
+                call.inputs,
+                call.parameters,
+                within_s=budget_s,
+                connect_s=min(budget_s / 2, target.connect_s),
+                traceparent=traced.encode(),
+                request_id=b"" if _GENERATED.fullmatch(id) else id.encode(),
+            )
+        except Broken as error:
+            message = f"{target.url} cannot be reached ({error})"
+            raise NoReply("unreachable", message, again=True, sent=error.sent) from error
+        except Refusal as refused:
+            target.heard()
+            after = None if refused.after_s is None else str(refused.after_s)
+            raise _refused(target.url, refused.status, str(refused), after) from refused
+        except BadInput as error:
+            raise NoReply("bad_answer", f"{target.url} answered nonsense: {error}") from error
+        target.heard()
+        worked = answered.worked_s
+        headers = {} if worked is None else {"server-timing": f"cloud-cloud;dur={1000 * worked:.3f}"}
+        return _Exchange(answered.answers, headers, asked.sent, asked.received)
+
+    async def _over_http(self, target: Target, call: _Call, budget_s: float) -> _Exchange:
+        if call.wire is None:
+            encoded = encode_request(call.inputs, id=call.id, parameters=call.parameters)
+            call.wire = padded(*encoded, self._pad_bytes)
+        body, own = call.wire
+        call.sent += len(body)
         received = await self._transport.exchange(
             "POST",
             target.url + INFER_PATH,
-            headers={**call.headers, "x-ddnn-deadline-ms": str(int(budget_s * 1000))},
-            body=call.body,
+            headers={**call.headers, **self._headers, **own, "x-ddnn-deadline-ms": str(int(budget_s * 1000))},
+            body=body,
             # A name that is not found, or a host that is gone, may not eat the whole budget.
             connect_s=min(budget_s / 2, target.connect_s),
             most=self._max_bytes,
         )
         target.heard()
         if received.status != 200:
-            raise _refusal(target.url, received)
+            said = str(decode_error(received.status, received.body))
+            raise _refused(target.url, received.status, said, received.headers.get("retry-after"))
         try:
             decoded = decode_response(received.body, received.headers.get(HEADER_LENGTH))
             answers = outputs_to_answers(decoded.outputs, rows=call.rows, classes=self._classes, devices=self._devices)
-            return decoded, received, answers
+            return _Exchange(answers, received.headers, 0, len(received.body), decoded)
         except BadInput as error:
             raise NoReply("bad_answer", f"{target.url} answered 200 and nonsense: {error}") from error
 
 
-def _refusal(url: str, received: Received) -> NoReply:
-    status = received.status
-    message = f"{url} answered {status}: {decode_error(status, received.body)}"
+def _refused(url: str, status: int, said: str, after: str | None) -> NoReply:
+    message = f"{url} answered {status}: {said}"
     if status in (429, 503):
-        return NoReply("refused", message, again=True, after_s=_seconds(received.headers.get("retry-after")))
+        return NoReply("refused", message, again=True, after_s=_seconds(after))
     if status == 504:
         return NoReply("timeout", message)
     slugs: dict[int, Reason] = {401: "unauthorized", 403: "unauthorized", 409: "other_bundle"}

@@ -1,5 +1,6 @@
 """The tiers below one: who was heard of, and what they told last."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -33,10 +34,12 @@ class Below:
         self.child, self.children = child, children
         self._silent_s, self._clock = max(_SILENT_S, 4 * every_s), clock
         self._heard: dict[int, float] = {}
-        self._waiting = Counter[int]()
+        self._waiting, self._lines = Counter[int](), Counter[int]()
+        self._looked_at = math.inf  # since when somebody looks
+        self.bulletin = Bulletin()
+        self.bulletin.listen(self._look)
         self._latest: dict[str, Report] = {}
         self._news: dict[str, Report] = {}
-        self.bulletin = Bulletin()
         self._question: tuple[int, bytes] | None = None
         self.changed: Callable[[Report], None] = lambda report: None  #: hears of each report that comes
 
@@ -68,6 +71,23 @@ class Below:
             self._waiting[number] -= 1
             self._heard[number] = self._clock()
 
+    @contextmanager
+    def line(self, number: int) -> Iterator[None]:
+        """A stream of a child is open."""
+        self._lines[number] += 1
+        try:
+            yield
+        finally:
+            self._lines[number] -= 1
+
+    def lines(self, number: int) -> int:
+        """Streams of a child that are open."""
+        return self._lines[number]
+
+    def here(self, number: int) -> None:
+        """Something has come from a child."""
+        self._heard[number] = self._clock()
+
     def heard(self, header: str | None) -> int | None:
         """A request of the child that calls itself so, `device/3`; its number, None for anything else."""
         tier, _, index = (header or "").partition("/")
@@ -79,9 +99,20 @@ class Below:
         return number
 
     def alive(self) -> dict[int, bool]:
-        """Each child, and whether it waits for an answer, or was heard of lately."""
-        since = self._clock() - self._silent_s
-        return {number: self._waiting[number] > 0 or self._heard.get(number, -1e9) > since for number in self.children}
+        """Each child, and whether it waits for an answer, or was heard of lately.
+
+        While somebody looks, waiting says nothing: they are told to speak up, and one whose line is cut does not.
+        """
+        now = self._clock()
+        since, trusted = now - self._silent_s, now - self._looked_at < self._silent_s
+        waiting = {number for number, count in self._waiting.items() if count > 0 and trusted}
+        return {number: number in waiting or self._heard.get(number, -1e9) > since for number in self.children}
+
+    def _look(self) -> None:
+        if not self.bulletin["watch"]:
+            self._looked_at = math.inf
+        elif self._looked_at == math.inf:
+            self._looked_at = self._clock()
 
     def take(self, reports: Reports) -> None:
         """Keep what a child told of itself and of those below it; raise `BadInput` where it tells of others."""

@@ -10,15 +10,12 @@ from ddnn.errors import BadInput
 from ddnn.topology import Topology
 from ddnn.types import Exit, Tier
 
-__all__ = ["MOST_EVENTS", "MOST_REPORT", "MOST_VIEWS", "REPORTS_PATH", "TIER_HEADER", "TRIAL_HEADER", "TRIAL_PATH"]
-__all__ += ["WATCH_HEADER"]
+__all__ = ["MOST_EVENTS", "MOST_REPORT", "MOST_VIEWS", "REPORTS_PATH", "TIER_HEADER", "TRIAL_PATH"]
 __all__ += ["AccountTold", "AuditTold", "EventTold", "Report", "Reports", "TrialTold", "ViewTold"]
 __all__ += ["key", "telling", "told_audits"]
 
 REPORTS_PATH: Final = "/v2/reports"
 TIER_HEADER: Final = "x-ddnn-tier"  #: of a tier that asks for the policy: `device/3`
-WATCH_HEADER: Final = "x-ddnn-watch"  #: of the answer: somebody looks at the page, so tell more often
-TRIAL_HEADER: Final = "x-ddnn-trial"  #: likewise: a policy is to be tried, the question of this number
 TRIAL_PATH: Final = "/v2/reports/trial"  #: where it is
 MOST_EVENTS: Final = 32  #: that one report has
 MOST_VIEWS: Final = 8

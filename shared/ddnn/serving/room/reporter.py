@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ddnn.errors import BadInput
 from ddnn.picture import drawn
 from ddnn.policy import Policy
-from ddnn.serving.bulletin import PLAN_HEADER
+from ddnn.serving.bulletin import PLAN_HEADER, TRIAL_HEADER, WATCH_HEADER
 from ddnn.serving.control import read_document
 from ddnn.serving.event import Event
 from ddnn.serving.room.report import (
@@ -25,9 +25,7 @@ from ddnn.serving.room.report import (
     MOST_VIEWS,
     REPORTS_PATH,
     TIER_HEADER,
-    TRIAL_HEADER,
     TRIAL_PATH,
-    WATCH_HEADER,
     AccountTold,
     EventTold,
     Report,
