@@ -1,6 +1,7 @@
 """What is written as frames is read back, byte for byte as on the protocol's page; and no stranger's bytes raise."""
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,9 @@ def test_the_bytes_of_a_first_and_a_second_request() -> None:
     assert asked == (2, bytes.fromhex("00 00 9e0f 0b 65762d3431 003c 00c0 0038"))
     second = writer.write(1, {"event": objects(b"ev-42"), "scores": scores}, {"device": 2}, 1950)
     assert second == bytes.fromhex("0d 02 01 00 9e0f 02 32 003c 00c0 0038")
+    page = (Path(__file__).parents[3] / "shared" / "docs" / "protocol.md").read_text()
+    shown = bytes.fromhex("".join(line[:42].partition("…")[0] for line in page.split("```")[-2].splitlines()[1:]))
+    assert shown == first[:7] + first[-18:] + second
 
 
 TENSORS = st.sampled_from(
