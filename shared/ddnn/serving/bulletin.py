@@ -8,23 +8,24 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal
 from zlib import crc32
 
-__all__ = ["BULLETIN_HEADER", "FACTS", "PLAN_HEADER", "TRIAL_HEADER", "WATCH_HEADER", "Bulletin"]
+__all__ = ["BULLETIN_HEADER", "DOUBTS_HEADER", "FACTS", "PLAN_HEADER", "TRIAL_HEADER", "WATCH_HEADER", "Bulletin"]
 
 BULLETIN_HEADER: Final = "x-ddnn-bulletin"  #: of a question: the number that is known; of the answer: the one there is
 PLAN_HEADER: Final = "x-ddnn-plan"  #: of the answer: names the plan of the rollout
 WATCH_HEADER: Final = "x-ddnn-watch"  #: likewise: somebody looks at the page, so tell more often
 TRIAL_HEADER: Final = "x-ddnn-trial"  #: likewise: a policy is to be tried, the question of this number
-FACTS: Final = {"plan": PLAN_HEADER, "watch": WATCH_HEADER, "trial": TRIAL_HEADER}
+DOUBTS_HEADER: Final = "x-ddnn-doubts"  #: likewise: the number of the last doubt that was kept
+FACTS: Final = {"plan": PLAN_HEADER, "watch": WATCH_HEADER, "trial": TRIAL_HEADER, "doubts": DOUBTS_HEADER}
 """Facts beside the policy's, and where an answer has them."""
 
-Fact = Literal["policy", "plan", "watch", "trial"]
+Fact = Literal["policy", "plan", "watch", "trial", "doubts"]
 
 
 class Bulletin:
-    """The policy's entity tag, the plan's, whether somebody looks, and the number of the policy to be tried."""
+    """The policy's tag and the plan's, whether somebody looks, which policy is to be tried, the last doubt."""
 
     def __init__(self) -> None:
-        self._facts: dict[str, str] = {"policy": "", "plan": "", "watch": "", "trial": ""}
+        self._facts: dict[str, str] = {"policy": "", "plan": "", "watch": "", "trial": "", "doubts": ""}
         self._told: dict[Callable[[], object], None] = {}
         self.closed = False  #: nothing is held any more
 

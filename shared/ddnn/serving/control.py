@@ -265,22 +265,22 @@ class Follower:
         self._note("; ".join(problems))
 
     async def _run(self) -> None:
-        self._uplink.hold()
+        self._uplink.streams.hold()
         while True:
-            self._uplink.news.clear()
-            told = self._uplink.told
+            self._uplink.streams.news.clear()
+            told = self._uplink.streams.told
             try:
                 if told:
                     await self._heed(*told)
                 else:
-                    waits = not self._hurried() and not self._uplink.streams
+                    waits = not self._hurried() and not self._uplink.streams.spoken
                     await self.poll(self._hold_s * random.uniform(0.75, 1.0) if waits else 0.0)
             except Exception:  # whatever it was, the next poll may do better
                 _log.exception("the policy above could not be followed")
             # Jitter, so that the tiers of a fleet that came up together do not ask together for ever.
             await asyncio.sleep(self._every_s * random.uniform(0.75, 1.25))
             if told and not self._hurried() and self._control.etag == told[1].get("policy"):
-                await self._uplink.news.wait()
+                await self._uplink.streams.news.wait()
 
     async def _heed(self, url: str, facts: Mapping[str, str]) -> None:
         """Take what the tier above tells over a stream: another policy is asked for, the rest is known."""
@@ -290,7 +290,7 @@ class Follower:
         self._heard = time.monotonic()
         self._note("")
         if self._hurried():
-            await self._uplink.ping(url)
+            await self._uplink.streams.ping(url)
         if self._told:
             await self._told(url, {FACTS[name]: fact for name, fact in facts.items() if name in FACTS})
 

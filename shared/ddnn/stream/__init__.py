@@ -3,7 +3,8 @@
 It carries what HTTP carries between tiers, in a tenth of the bytes.
 """
 
-from ddnn.stream.client import Broken, Refusal, Stream, Unspoken
+from ddnn.stream.client import Stream
 from ddnn.stream.frames import PATH, PROTOCOL
+from ddnn.stream.lower import Broken, Refusal, Unspoken
 
 __all__ = ["PATH", "PROTOCOL", "Broken", "Refusal", "Stream", "Unspoken"]

@@ -7,10 +7,8 @@ silence, refusal, nonsense and 5xx.
 import asyncio
 import math
 import random
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Final, Self
@@ -20,11 +18,13 @@ import httpx
 from ddnn.answers import outputs_to_answers
 from ddnn.connections import trusted
 from ddnn.errors import BadInput
-from ddnn.stream import Broken, Refusal, Stream, Unspoken
+from ddnn.stream import Unspoken
 from ddnn.types import Answer, Array
+from ddnn.uplink.exchange import Call, Exchange, refused
 from ddnn.uplink.health import Circuit, RetryBudget, Target
-from ddnn.uplink.transport import NoReply, OverAiohttp, OverHttpx, Reason, Received, Transport
-from ddnn.wire import HEADER_LENGTH, InferResponse, Parameters, decode_error, decode_response, encode_request, padded
+from ddnn.uplink.streams import Streams, over_stream
+from ddnn.uplink.transport import NoReply, OverAiohttp, OverHttpx, Received, Transport
+from ddnn.wire import HEADER_LENGTH, InferResponse, decode_error, decode_response, encode_request, padded
 
 __all__ = ["INFER_PATH", "SILENCE_S", "Reply", "Uplink"]
 
@@ -51,30 +51,6 @@ class Reply:
 
 
 _Pass = tuple[Target, int]  #: an address that may be asked once, and the ticket for it
-
-
-@dataclass(frozen=True, slots=True)
-class _Exchange:
-    answers: list[Answer]
-    headers: Mapping[str, str]
-    sent: int
-    received: int
-    response: InferResponse | None = None
-
-
-@dataclass(slots=True)
-class _Call:
-    inputs: Mapping[str, Array]
-    parameters: Parameters
-    headers: Mapping[str, str]
-    deadline: float
-    rows: int
-    id: str
-    wire: tuple[bytes, dict[str, str]] | None = None  #: body and headers by HTTP, once they are needed
-    sent: int = 0  #: bytes of the tries before
-
-
-_GENERATED: Final = re.compile("[0-9a-f]{32}")  #: a request id as a tier makes one, which is not worth its bytes
 
 
 class Uplink:
@@ -125,47 +101,15 @@ class Uplink:
             if transport
             else OverAiohttp(connections=connections, keepalive_s=keepalive_s, trusted=tls or trusted(secure))
         )
-        self.news = asyncio.Event()  #: something was told over a stream, or one has ended or begun
-        self._streams: dict[str, Stream] = {}
-        if tier is not None and classes is not None and devices is not None:
-            context = tls or trusted(secure) or None
-            assert context is not True
-            for target in self._targets:
-                self._streams[target.url] = Stream(
-                    target.url,
-                    headers={**self._headers, "x-ddnn-tier": tier},
-                    tls=context if target.url.startswith("https://") else None,
-                    classes=classes,
-                    devices=devices,
-                    changed=self.news.set,
-                )
+        self.streams = Streams(urls if tier else (), tls or trusted(secure) or None, classes or 0, devices or 0)
+        """Those to the tiers above; none of a tier that asks by HTTP alone."""
+        self.streams.say({**self._headers, "x-ddnn-tier": tier or ""})
 
     @property
     def circuit(self) -> Circuit:
         """The best of the targets' circuits: closed while anyone can be asked."""
         circuits = {target.breaker.circuit for target in self._targets}
         return "closed" if "closed" in circuits else "half_open" if "half_open" in circuits else "open"
-
-    @property
-    def streams(self) -> bool:
-        """Whether a tier above may speak streams: they tell what is new, and nothing need be asked."""
-        return any(stream.spoken for stream in self._streams.values())
-
-    @property
-    def told(self) -> tuple[str, Mapping[str, str]] | None:
-        """The address of the first tier above with a stream, and what it has told last."""
-        found = ((url, stream.facts) for url, stream in self._streams.items())
-        return next(((url, facts) for url, facts in found if facts is not None), None)
-
-    def hold(self) -> None:
-        """Keep the streams open from now on."""
-        for stream in self._streams.values():
-            stream.hold()
-
-    async def ping(self, url: str) -> None:
-        """Say over its stream that this tier lives."""
-        with suppress(Broken):
-            await self._streams[url].ping()
 
     @property
     def round_trip_ms(self) -> float | None:
@@ -190,7 +134,7 @@ class Uplink:
         """Ask for all outputs; `inputs` are [B, …] each. An answer or a `NoReply` comes within `deadline_ms`."""
         started = self._clock()
         rows = len(next(iter(inputs.values())))
-        call = _Call(inputs, {**(parameters or {})}, headers or {}, started + deadline_ms / 1000, rows, id)
+        call = Call(inputs, {**(parameters or {})}, headers or {}, started + deadline_ms / 1000, rows, id)
         self._budget.deposit()
         first = self._admitted(self._targets)
         try:
@@ -239,15 +183,13 @@ class Uplink:
 
     async def renew(self) -> None:
         """Connect anew from now on, by what `tls` holds now."""
-        for stream in self._streams.values():
-            stream.renew()
+        self.streams.renew()
         await self._transport.renew()
 
     async def aclose(self) -> None:
         for target in self._targets:
             target.close()
-        for stream in self._streams.values():
-            await stream.aclose()
+        await self.streams.aclose()
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -257,17 +199,8 @@ class Uplink:
         await self.aclose()
 
     async def _alive(self, url: str, seconds: float) -> None:
-        stream = self._streams.get(url)
-        if stream and stream.open:
-            try:
-                async with asyncio.timeout(seconds):
-                    await stream.ping()
-                return
-            except TimeoutError:
-                stream.drop()  # what is sent on it goes nowhere
-                raise NoReply("timeout", f"{url} gave no sign of life within {seconds:g} s") from None
-            except Broken:
-                pass
+        if await self.streams.alive(url, seconds):
+            return
         await self.look(url, _ALIVE_PATH, headers={}, seconds=seconds)
 
     def _next(self) -> Target:
@@ -279,7 +212,7 @@ class Uplink:
                 return target, ticket
         raise NoReply("circuit_open", f"{targets[0].url} did not answer lately and is held off", sent=False)
 
-    async def _second_chance(self, failure: NoReply, tried: Target, call: _Call) -> _Pass | None:
+    async def _second_chance(self, failure: NoReply, tried: Target, call: Call) -> _Pass | None:
         others = [target for target in self._targets if target is not tried]
         if not failure.again or call.deadline - self._clock() < _LEAST_S or not self._budget.withdraw():
             return None
@@ -294,7 +227,7 @@ class Uplink:
         except NoReply:
             return None
 
-    async def _attempt(self, admitted: _Pass, call: _Call) -> _Exchange:
+    async def _attempt(self, admitted: _Pass, call: Call) -> Exchange:
         """One request; every way out tells the breaker."""
         (target, ticket), started = admitted, self._clock()
         budget_s = call.deadline - started
@@ -340,41 +273,16 @@ class Uplink:
         else:
             breaker.failed(ticket, refused=failure.reason == "refused")
 
-    async def _post(self, target: Target, call: _Call, budget_s: float) -> _Exchange:
-        stream = self._streams.get(target.url)
-        if stream and stream.spoken:
+    async def _post(self, target: Target, call: Call, budget_s: float) -> Exchange:
+        if (stream := self.streams.to(target.url)) and stream.spoken:
             try:
-                return await self._over_stream(stream, target, call, budget_s)
+                connect_s = min(budget_s / 2, target.connect_s)
+                return await over_stream(stream, call, budget_s, connect_s=connect_s, heard=target.heard)
             except Unspoken:
                 pass  # an older tier
         return await self._over_http(target, call, budget_s)
 
-    async def _over_stream(self, stream: Stream, target: Target, call: _Call, budget_s: float) -> _Exchange:
-        traced, id = call.headers.get("traceparent", ""), call.headers.get("x-request-id", "")
-        try:
-            answered, asked = await stream.ask(
-                call.inputs,
-                call.parameters,
-                within_s=budget_s,
-                connect_s=min(budget_s / 2, target.connect_s),
-                traceparent=traced.encode(),
-                request_id=b"" if _GENERATED.fullmatch(id) else id.encode(),
-            )
-        except Broken as error:
-            message = f"{target.url} cannot be reached ({error})"
-            raise NoReply("unreachable", message, again=True, sent=error.sent) from error
-        except Refusal as refused:
-            target.heard()
-            after = None if refused.after_s is None else str(refused.after_s)
-            raise _refused(target.url, refused.status, str(refused), after) from refused
-        except BadInput as error:
-            raise NoReply("bad_answer", f"{target.url} answered nonsense: {error}") from error
-        target.heard()
-        worked = answered.worked_s
-        headers = {} if worked is None else {"server-timing": f"cloud-cloud;dur={1000 * worked:.3f}"}
-        return _Exchange(answered.answers, headers, asked.sent, asked.received)
-
-    async def _over_http(self, target: Target, call: _Call, budget_s: float) -> _Exchange:
+    async def _over_http(self, target: Target, call: Call, budget_s: float) -> Exchange:
         if call.wire is None:
             encoded = encode_request(call.inputs, id=call.id, parameters=call.parameters)
             call.wire = padded(*encoded, self._pad_bytes)
@@ -392,24 +300,10 @@ class Uplink:
         target.heard()
         if received.status != 200:
             said = str(decode_error(received.status, received.body))
-            raise _refused(target.url, received.status, said, received.headers.get("retry-after"))
+            raise refused(target.url, received.status, said, received.headers.get("retry-after"))
         try:
             decoded = decode_response(received.body, received.headers.get(HEADER_LENGTH))
             answers = outputs_to_answers(decoded.outputs, rows=call.rows, classes=self._classes, devices=self._devices)
-            return _Exchange(answers, received.headers, 0, len(received.body), decoded)
+            return Exchange(answers, received.headers, 0, len(received.body), decoded)
         except BadInput as error:
             raise NoReply("bad_answer", f"{target.url} answered 200 and nonsense: {error}") from error
-
-
-def _refused(url: str, status: int, said: str, after: str | None) -> NoReply:
-    message = f"{url} answered {status}: {said}"
-    if status in (429, 503):
-        return NoReply("refused", message, again=True, after_s=_seconds(after))
-    if status == 504:
-        return NoReply("timeout", message)
-    slugs: dict[int, Reason] = {401: "unauthorized", 403: "unauthorized", 409: "other_bundle"}
-    return NoReply(slugs.get(status, "error"), message, lives=400 <= status < 500)
-
-
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None

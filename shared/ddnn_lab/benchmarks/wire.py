@@ -2,9 +2,9 @@
 
 `python -m ddnn_lab.benchmarks.wire --out DIR [--events 256] [--idle 300] [--seconds 10] [--rounds 3]`. A fleet of the
 shipped bundle as processes on 127.0.0.1, with a proxy on each device's and the edge's way up that counts what passes,
-without what TCP and IP add: first the golden events, one at a time, as the policy answers them, then all up to the cloud,
-then nothing at all for `--idle` seconds. Then the same fleet without proxies under load, each transport by turns: events
-a second, CPU of an event.
+without what TCP and IP add: first the golden events, one at a time, as the policy answers them, then all up to the
+cloud, then nothing for `--idle` seconds. Then the same fleet without proxies under load, each transport by turns:
+events a second, CPU of an event.
 """
 
 import os

@@ -83,8 +83,8 @@ async def test_a_stream_answers_as_http_does(fleet: Fleet) -> None:
                 assert one.devices.tolist() == other.devices.tolist()
                 assert np.abs(one.probabilities - other.probabilities).max() < 1e-4
                 assert abs(one.confidence - other.confidence) < 1e-4
-        assert stream.told
-        assert http.told is None
+        assert stream.streams.told
+        assert http.streams.told is None
         assert service(fleet, "cloud").metrics.streams._value.get() == 1
         assert service(fleet, "cloud").metrics.request_count() == 6
 
@@ -95,8 +95,8 @@ async def test_a_tier_that_speaks_no_streams_is_asked_by_http(tiny_bundle: Bundl
     fleet.start(cloud_alone=True)
     async with serving(fleet.switch.apps["cloud"]) as port, uplink(port, bundle) as stream:
         assert len(await ask(stream, bundle)) == 4
-        assert not stream.streams
-        assert stream.told is None
+        assert not stream.streams.spoken
+        assert stream.streams.told is None
     await fleet.close()
 
 
@@ -190,16 +190,16 @@ async def test_what_the_tier_below_follows_is_told_at_once(fleet: Fleet) -> None
     bundle, above = Bundle.open(fleet.bundle.path), service(fleet, "cloud")
     assert above.below
     async with serving(fleet.switch.apps["cloud"]) as port, uplink(port, bundle) as stream:
-        stream.hold()
-        await until(lambda: stream.told is not None)
-        assert stream.told
-        assert stream.told[1]["policy"] == above.control.etag
+        stream.streams.hold()
+        await until(lambda: stream.streams.told is not None)
+        assert stream.streams.told
+        assert stream.streams.told[1]["policy"] == above.control.etag
         assert above.below.alive() == {0: True}
-        stream.news.clear()
+        stream.streams.news.clear()
         above.policy = above.policy.model_copy(update={"version": 9})
         async with asyncio.timeout(PATIENCE_S):
-            await stream.news.wait()
-        assert stream.told[1]["policy"] == above.control.etag
+            await stream.streams.news.wait()
+        assert stream.streams.told[1]["policy"] == above.control.etag
     await until(lambda: above.metrics.streams._value.get() == 0)
 
 

@@ -17,6 +17,7 @@ import orjson
 from ddnn.drift import Bucket
 from ddnn.errors import Conflict, Unavailable
 from ddnn.policy import Doubts
+from ddnn.serving.bulletin import DOUBTS_HEADER
 from ddnn.serving.doubts.latest import LatestViews
 from ddnn.serving.doubts.noted import Kind, Noted, kind_of, record_of
 from ddnn.serving.doubts.store import Kept, Store
@@ -29,11 +30,10 @@ from ddnn.uplink import NoReply
 if TYPE_CHECKING:
     from ddnn.serving.service import Service
 
-__all__ = ["DOUBTS_HEADER", "DOUBTS_PATH", "MOST_IDS", "Keeper"]
+__all__ = ["DOUBTS_PATH", "MOST_IDS", "Keeper"]
 
 _log = logging.getLogger("ddnn")
 DOUBTS_PATH: Final = "/v2/doubts"
-DOUBTS_HEADER: Final = "x-ddnn-doubts"  #: of the answer to a question for the policy: the number of the last one kept
 MOST_IDS: Final = 500  #: told at once
 _BURST: Final = 20
 _WAITING: Final = 256  #: events that wait for the disk
@@ -60,7 +60,7 @@ class Keeper:
         file = settings.state_dir / f"doubts-{tier}-{settings.index}.sqlite" if settings.state_dir else None
         self.store = Store(file) if takes_part and file else None
         self.off = "" if self.store else self._why_off(tier)
-        self.kept = Kept({}, 0, 0)
+        self._kept = Kept({}, 0, 0)
         self.missed = Counter[str]()
         self.problem = ""  #: why the disk takes nothing, while it does not
         self._latest = LatestViews(settings.doubts.memory)
@@ -135,6 +135,17 @@ class Keeper:
             view = event.inputs.get("view") if self.sees and doubts.views != "none" else None
             record = record_of(event, answer, self._classes, cloud)
             self._wait(Noted(self._sent_as(id), Kind.DISAGREEING, record, None if view is None else view.copy()))
+
+    @property
+    def kept(self) -> Kept:
+        """What there is."""
+        return self._kept
+
+    @kept.setter
+    def kept(self, kept: Kept) -> None:
+        self._kept = kept
+        if self._service and (below := self._service.below):
+            below.bulletin.put("doubts", str(kept.last or ""))
 
     async def heard(self, url: str, headers: Mapping[str, str]) -> None:
         """The tier above has answered: keep the views of what it keeps."""
