@@ -102,7 +102,8 @@ class Rollout:
         self._since = 0.0  # when the present stage began, here
         self._task: asyncio.Task[None] | None = None
         self._parting: set[asyncio.Task[None]] = set()
-        self._announce()
+        if service.below:
+            service.below.bulletin.put("plan", self.plan.tag)
 
     @property
     def _serving(self) -> str:
@@ -390,16 +391,12 @@ class Rollout:
     def _go(self, plan: Plan) -> Plan:
         _log.info("rollout of %s: %s%s", str(plan.bundle)[:12], plan.stage, plan.reason and f", {plan.reason}")
         self.plan, self._since = plan, time.monotonic()
-        self._announce()
+        if below := self._service.below:
+            below.bulletin.put("plan", plan.tag)
         if self._path:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_sealed(self._path, plan.model_dump(mode="json"), seal=_SEAL)
         return plan
-
-    def _announce(self) -> None:
-        """Tell the tiers below which plan there is."""
-        if below := self._service.below:
-            below.bulletin.put("plan", self.plan.tag)
 
     def _note(self, problem: str) -> None:
         if problem and problem != self._problem:
