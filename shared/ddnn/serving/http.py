@@ -34,7 +34,7 @@ from ddnn.types import Answer
 from ddnn.wire import HEADER_LENGTH, InferRequest, Limits, decode_request, encode_error, padded
 
 __all__ = ["CALLER_LEFT", "App", "caller", "caller_left", "error_of_ours", "read_body", "refusal", "refuse_unknown"]
-__all__ += ["until_left"]
+__all__ += ["gunzip", "until_left"]
 
 _log = logging.getLogger("ddnn")
 
@@ -316,10 +316,10 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int
         body += chunk
     if not packed:
         return bytes(body)
-    return _gunzip(bytes(body), limit) if encoding == b"gzip" else _inflate(bytes(body), limit)
+    return gunzip(bytes(body), limit) if encoding == b"gzip" else _inflate(bytes(body), limit)
 
 
-def _gunzip(packed: bytes, limit: int) -> bytes:
+def gunzip(packed: bytes, limit: int) -> bytes:
     """Unpack all members; their number is bounded, as each copies what follows it."""
     body = b""
     for _ in range(_MEMBERS):

@@ -14,9 +14,9 @@ from ddnn.errors import BadInput, DDNNError, Forbidden, Overloaded, Unavailable
 from ddnn.identity import Peer
 from ddnn.serving.admission import Seat
 from ddnn.serving.doors import Door
-from ddnn.serving.http import CALLER_LEFT, App, error_of_ours
+from ddnn.serving.http import CALLER_LEFT, App, error_of_ours, gunzip
 from ddnn.serving.request import request_id
-from ddnn.serving.room.report import TIER_HEADER
+from ddnn.serving.room.report import MOST_REPORT, TIER_HEADER, Reports
 from ddnn.stream.asks import Ask, AskReader
 from ddnn.stream.frames import PATH, PROTOCOL, Down, Refused, Up, bulletin, credit, framed, refusal
 from ddnn.stream.line import Line
@@ -174,10 +174,23 @@ class Upper(Line):
             if task := self._asked.get(number):
                 self._cancelled.add(number)
                 task.cancel()
+        elif what == Up.TELL:
+            self._report(payload)
         elif what == Up.PING:
             self.send(framed(Down.PONG))
         else:
             raise BadInput(f"a frame has the kind {what}; expected one of {', '.join(map(str, Up))}")
+
+    def _report(self, packed: bytes) -> None:
+        """Take a report; one that makes no sense, or is of others, is passed over."""
+        service = self._app.service
+        try:
+            reports = Reports.read(gunzip(packed, MOST_REPORT))
+            service.demand(self._peer, reports.tiers[0].index)
+            if service.below:
+                service.below.take(reports)
+        except DDNNError as error:
+            service.trail.refused(error.code, self._who)
 
     def _take(self, ask: Ask, size: int) -> None:
         if ask.number in self._asked:

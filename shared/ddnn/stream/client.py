@@ -8,7 +8,7 @@ from ssl import SSLContext
 from typing import Final
 from urllib.parse import urlsplit
 
-from ddnn.stream.frames import PATH, PROTOCOL
+from ddnn.stream.frames import PATH, PROTOCOL, Up, framed
 from ddnn.stream.lower import Asked, Broken, Lower, Refusal, Unspoken
 from ddnn.stream.rows import Answered
 from ddnn.types import Array
@@ -98,6 +98,13 @@ class Stream:
         if self._line is None:
             raise Broken("there is no connection")
         await self._line.ping()
+
+    async def tell(self, report: bytes) -> None:
+        """Send a report, until it was taken; raise `Broken`."""
+        if self._line is None:
+            raise Broken("there is no connection")
+        self._line.send(framed(Up.TELL, report))
+        await self._line.ping()  # which is answered after it
 
     def drop(self) -> None:
         """The connection is of no use any more: what waits goes out on another one."""

@@ -29,6 +29,7 @@ class Up(IntEnum):
     ASK = 2  #: a request
     CANCEL = 3  #: whose answer is not waited for any more
     PING = 4
+    TELL = 5  #: a report, packed
 
 
 class Down(IntEnum):

@@ -22,7 +22,6 @@ __all__ = ["Asked", "Broken", "Lower", "Refusal", "Unspoken"]
 
 _MOST: Final = 32 << 20  #: bytes of a frame from above
 _MOST_HEAD: Final = 64 << 10
-_FIRST_CREDIT: Final = 16  #: until the tier above says more
 
 
 class Broken(Exception):
@@ -96,7 +95,7 @@ class Lower(Line):
         self._answer = bytearray()  # to the offer
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.under_way = _Open()
-        self.credit = _FIRST_CREDIT
+        self.credit = 0
         self.facts: dict[str, str] | None = None
         self.retired = self.lost = False
         self._raw: asyncio.Transport | None = None
@@ -129,8 +128,6 @@ class Lower(Line):
         if status == b"101":
             assert self._raw
             self.begin(self._raw)
-            if not self.opened.done():
-                self.opened.set_result(None)
             self.received -= len(rest)
             if rest:
                 super().data_received(rest)
@@ -180,6 +177,8 @@ class Lower(Line):
                 pong.set_result(None)
         elif what == Down.CREDIT:
             self.credit = max(1, Reader(payload).number(1 << 20))
+            if not self.opened.done():  # nothing may be asked before
+                self.opened.set_result(None)
             self._stream.room()
         else:
             raise BadInput(f"a frame has the kind {what}; expected one of {', '.join(map(str, Down))}")

@@ -64,6 +64,18 @@ class Streams:
         with suppress(Broken):
             await self._to[url].ping()
 
+    async def tell(self, url: str, report: bytes, seconds: float) -> bool:
+        """Send a report, gzipped; whether it was taken over a stream, where there is one."""
+        stream = self._to.get(url)
+        if stream is None or not stream.open:
+            return False
+        try:
+            async with asyncio.timeout(seconds):
+                await stream.tell(report)
+        except (TimeoutError, Broken):
+            return False
+        return True
+
     async def alive(self, url: str, seconds: float) -> bool:
         """Whether the tier at `url` says so over its stream, False where there is none; raise `NoReply`."""
         stream = self._to.get(url)

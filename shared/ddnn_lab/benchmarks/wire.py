@@ -8,15 +8,17 @@ events a second, CPU of an event.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle, shipped_bundle
-from ddnn.client import Fleet
+from ddnn.client import EventAnswer, Fleet
 from ddnn.fleet.processes import LocalFleet
 from ddnn.links import LinkShape
 from ddnn.types import Tier
@@ -47,24 +49,41 @@ def _fleet(transport: str, *, counted: bool) -> Iterator[LocalFleet]:
         yield fleet
 
 
-def count(transport: str, *, events: int, idle_s: float, say: Callable[[str], object] = print) -> dict[str, Any]:
-    """Bytes up and down of an event, and its tensors', by how it is asked; bytes a day of each idle tier."""
+def count(
+    transport: str,
+    *,
+    events: int,
+    idle_s: float,
+    heard: Callable[[EventAnswer], object] = lambda answer: None,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Bytes up and down of an event, and its tensors', by how it is asked; bytes a day of each idle tier.
+
+    Bytes of reports are not counted, but by HTTP their heads. `heard` hears of the answers to all golden events.
+    """
     bundle, found = Bundle.open(shipped_bundle()), dict[str, Any]()
     devices = len(bundle.topology.devices)
     golden = [bundle.golden[f"view_{device}"] for device in range(devices)]
     with _fleet(transport, counted=True) as fleet, Fleet(fleet.device_urls) as sensors:
         links = fleet.links.values()
+        ids = [f"all-{number}" for number in range(len(golden[0]))]
+        for answer in sensors.answer_events(golden, events=ids, deadline_ms=20_000, wait_ms=_WAIT_MS):
+            heard(answer)
         for way, terms in WAYS.items():
+            answers: list[EventAnswer] = []
             for number in range(-_WARM, events):
                 if number == 0:
                     time.sleep(0.3)
-                    before, answers = passed(*links), []
+                    answers = []  # what came before warms up
+                    before, told_before, began = passed(*links), _reported(fleet), time.monotonic()
                 row = number % len(golden[0])
                 views, ids = [view[row : row + 1] for view in golden], [f"{way}-{number + 10_000}"]
                 given = sensors.answer_events(views, events=ids, deadline_ms=20_000, wait_ms=_WAIT_MS, **terms)  # type: ignore[arg-type]
                 answers += given
             time.sleep(0.3)
             up, down = (after - first for after, first in zip(passed(*links), before, strict=True))
+            told = _reported(fleet) - told_before
+            up -= int(told)
             tensors = float(np.mean([answer.bytes_up for answer in answers]))
             found[way] = {
                 "tensors": tensors,
@@ -73,6 +92,7 @@ def count(transport: str, *, events: int, idle_s: float, say: Callable[[str], ob
                 "up_of_tensors": up / events / tensors,
                 "down_of_tensors": down / events / tensors,
                 "degraded": sum(answer.degraded for answer in answers),
+                "reports_per_s": told / (time.monotonic() - began),
             }
             say(f"{transport}, {way}: {tensors:.0f} bytes of tensors, {up / events:.0f} up, {down / events:.0f} down")
         if idle_s:
@@ -87,6 +107,12 @@ def count(transport: str, *, events: int, idle_s: float, say: Callable[[str], ob
             most = max(max(each.values()) for each in found["idle"].values())
             say(f"{transport}, idle: at most {most} bytes a day and direction")
     return found
+
+
+def _reported(fleet: LocalFleet) -> float:
+    """Bytes of all reports so far, which tiers send every ten seconds whatever there is to tell."""
+    text = [httpx.get(f"{member.url}/metrics").text for member in fleet.members.values()]
+    return sum(float(value) for each in text for value in re.findall(r"^ddnn_report_bytes_total (\S+)$", each, re.M))
 
 
 def load(transport: str, seconds: float) -> dict[str, Any]:

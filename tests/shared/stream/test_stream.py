@@ -1,6 +1,7 @@
 """A tier asks the one above over a stream, on real ports: HTTP's answers and refusals, and a break loses nothing."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from ddnn.bundle import Bundle
+from ddnn.serving.room.report import Reports
 from ddnn.serving.service import Service
 from ddnn.stream.frames import Cut, Down, Up, framed, read_refusal
 from ddnn.types import Answer
@@ -201,6 +203,20 @@ async def test_what_the_tier_below_follows_is_told_at_once(fleet: Fleet) -> None
             await stream.streams.news.wait()
         assert stream.streams.told[1]["policy"] == above.control.etag
     await until(lambda: above.metrics.streams._value.get() == 0)
+
+
+async def test_reports_go_over_a_stream_and_bad_ones_are_passed_over(fleet: Fleet) -> None:
+    bundle, above, edge = Bundle.open(fleet.bundle.path), service(fleet, "cloud"), service(fleet, "edge")
+    assert above.below
+    async with serving(fleet.switch.apps["cloud"]) as port, uplink(port, bundle) as stream:
+        await ask(stream, bundle)
+        (url,) = stream.streams._to
+        assert await stream.streams.tell(url, b"no report", PATIENCE_S)
+        assert not above.below.news()
+        report = Reports(tiers=(edge.reporter.report(),)).model_dump_json().encode()
+        assert await stream.streams.tell(url, gzip.compress(report), PATIENCE_S)
+        assert [told.key for told in above.below.news()] == ["edge-0"]
+        assert not await stream.streams.tell("http://elsewhere", report, PATIENCE_S)
 
 
 async def stranger(port: int, *parts: bytes) -> bytes:

@@ -224,14 +224,16 @@ class Reporter:
         uplink = service.uplink
         assert uplink is not None
         headers = {"content-type": "application/json", "content-encoding": "gzip"}
-        try:
-            reply = await uplink.look(url, REPORTS_PATH, headers=headers, seconds=_PATIENCE_S, method="POST", body=body)
-        except NoReply:
-            return
+        if not await uplink.streams.tell(url, body, _PATIENCE_S):
+            given = {"headers": headers, "seconds": _PATIENCE_S, "method": "POST", "body": body}
+            try:
+                reply = await uplink.look(url, REPORTS_PATH, **given)  # type: ignore[arg-type]
+            except NoReply:
+                return
+            if reply.status != 204:
+                self._not_before = now + (_AGAIN_S if reply.status in (400, 404, 405) else 0.0)
+                return
         service.metrics.report_bytes.inc(len(body))
-        if reply.status != 204:
-            self._not_before = now + (_AGAIN_S if reply.status in (400, 404, 405) else 0.0)
-            return
         self._signature, self._told_at, self._told, self.trial = state, now, self._count, None
         if self.watched:
             self._told_views = self._viewed
