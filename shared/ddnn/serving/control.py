@@ -227,6 +227,8 @@ class Follower:
 
     @property
     def age_s(self) -> float | None:
+        if self._uplink.streams.told:  # it would have said so
+            return 0.0
         return None if self._heard is None else time.monotonic() - self._heard
 
     def start(self) -> None:

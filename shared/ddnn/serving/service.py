@@ -241,6 +241,7 @@ class Service(ABC):
             "circuit": uplink.circuit,
             "round_trip_ms": uplink.round_trip_ms,
             "refusal": uplink.refusal,
+            "transport": "stream" if uplink.streams.told else "http",
         }
         return {
             "tier": self.tier,

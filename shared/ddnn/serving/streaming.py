@@ -10,7 +10,7 @@ from time import monotonic, perf_counter
 from typing import Any, Final, cast
 
 from ddnn.connections import kept_alive
-from ddnn.errors import BadInput, DDNNError, Forbidden, Overloaded, Unavailable
+from ddnn.errors import BadInput, DDNNError, Forbidden, Unavailable
 from ddnn.identity import Peer
 from ddnn.serving.admission import Seat
 from ddnn.serving.doors import Door
@@ -30,7 +30,6 @@ _SECTIONS: Final = frozenset(exit.value for exit in Exit)
 _UNCOUNTED: Final = 64 << 10  #: bytes of a frame that is not whole, which count in no share
 _AGAIN_S: Final = 0.05  #: until there may be room again
 _UNREAD_S: Final = 10.0  #: how long a tier below may let answers wait
-_EACH: Final = 8  #: streams of one tier below: of a restart, of two bundles
 _SWITCHED: Final = f"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {PROTOCOL}\r\n\r\n".encode()
 
 
@@ -55,8 +54,6 @@ def upper_end(
     child = service.below.heard(header)
     if child is None:
         raise BadInput(f"{TIER_HEADER} is {header[:40]!r}; expected one of this tier's {service.child}s")
-    if service.below.lines(child) >= _EACH:
-        raise Overloaded(f"{service.child} {child} has {_EACH} streams already; expected fewer")
     return Upper(app, headers, peer=peer, caller=caller, child=child, door=door, left=left)
 
 
@@ -90,16 +87,17 @@ class Upper(Line):
         self._ending = False
         self._there = ExitStack()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, made: asyncio.BaseTransport) -> None:
         """The connection, on which HTTP was spoken until now."""
+        transport = cast(asyncio.Transport, made)
         below = self._app.service.below
         assert below
         if sock := transport.get_extra_info("socket"):
             kept_alive(sock)
-        cast(asyncio.Transport, transport).write(_SWITCHED)
+        transport.write(_SWITCHED)
         self.begin(transport)
         self._there.enter_context(below.waits(self._child))
-        self._there.enter_context(below.line(self._child))
+        self._there.enter_context(below.line(self._child, transport.abort))
         self._there.callback(below.bulletin.listen(self._tell))
         self._app.service.metrics.streams.inc()
         self._there.callback(self._app.service.metrics.streams.dec)

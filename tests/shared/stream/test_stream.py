@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -219,11 +219,40 @@ async def test_reports_go_over_a_stream_and_bad_ones_are_passed_over(fleet: Flee
         assert not await stream.streams.tell("http://elsewhere", report, PATIENCE_S)
 
 
+async def test_one_stream_too_many_ends_the_oldest(fleet: Fleet) -> None:
+    async with serving(fleet.switch.apps["cloud"]) as port, AsyncExitStack() as stack:
+        made = []
+        for _ in range(9):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            writer.write(OFFER)
+            async with asyncio.timeout(PATIENCE_S):
+                await reader.readuntil(b"\r\n\r\n")
+            made.append(reader)
+        with suppress(ConnectionError):
+            async with asyncio.timeout(PATIENCE_S):
+                await made[0].read()
+        assert made[0].at_eof() or made[0].exception()
+        assert service(fleet, "cloud").metrics.streams._value.get() == 8
+
+
+OFFER = b"\r\n".join(
+    (
+        b"GET /v2/stream HTTP/1.1",
+        b"host: x",
+        b"connection: Upgrade",
+        b"upgrade: ddnn-stream/1",
+        b"x-ddnn-tier: edge/0",
+        b"",
+        b"",
+    )
+)
+
+
 async def stranger(port: int, *parts: bytes) -> bytes:
     """All that comes back to what is sent after a stream is offered, and taken."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    offer = ["GET /v2/stream HTTP/1.1", "host: x", "connection: Upgrade", "upgrade: ddnn-stream/1"]
-    writer.write("\r\n".join([*offer, "x-ddnn-tier: edge/0", "", ""]).encode() + b"".join(parts))
+    writer.write(OFFER + b"".join(parts))
     async with asyncio.timeout(PATIENCE_S):
         found = await reader.read()
     writer.close()

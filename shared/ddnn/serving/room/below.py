@@ -16,6 +16,7 @@ from ddnn.types import Tier
 
 __all__ = ["Below"]
 
+_LINES: Final = 8  #: streams of a child at once: of a restart, of two bundles
 _SILENT_S: Final = 2.0  #: a child that neither waits for an answer nor has asked for so long is gone
 
 
@@ -34,7 +35,7 @@ class Below:
         self.child, self.children = child, children
         self._silent_s, self._clock = max(_SILENT_S, 4 * every_s), clock
         self._heard: dict[int, float] = {}
-        self._waiting, self._lines = Counter[int](), Counter[int]()
+        self._waiting, self._lines = Counter[int](), dict[int, list[Callable[[], object]]]()
         self._looked_at = math.inf  # since when somebody looks
         self.bulletin = Bulletin()
         self.bulletin.listen(self._look)
@@ -72,17 +73,17 @@ class Below:
             self._heard[number] = self._clock()
 
     @contextmanager
-    def line(self, number: int) -> Iterator[None]:
-        """A stream of a child is open."""
-        self._lines[number] += 1
+    def line(self, number: int, end: Callable[[], object]) -> Iterator[None]:
+        """A stream of a child is open, which `end` closes: one too many ends the oldest, that may be cut off."""
+        lines = self._lines.setdefault(number, [])
+        if len(lines) >= _LINES:
+            lines.pop(0)()
+        lines.append(end)
         try:
             yield
         finally:
-            self._lines[number] -= 1
-
-    def lines(self, number: int) -> int:
-        """Streams of a child that are open."""
-        return self._lines[number]
+            if end in lines:
+                lines.remove(end)
 
     def here(self, number: int) -> None:
         """Something has come from a child."""
