@@ -170,13 +170,11 @@ def _packed(array: Array, datatype: str) -> bytes:
 
 def _packed_trace(traceparent: bytes) -> bytes:
     """The 25 bytes of a trace that is recorded; of others nothing is told."""
-    if not traceparent.endswith(b"-01"):
-        return b""
     try:
         packed = bytes.fromhex(traceparent[3:].replace(b"-", b"").decode())
     except ValueError:
         return b""
-    return packed if len(packed) == _TRACE else b""
+    return packed if len(packed) == _TRACE and packed[-1] & 1 else b""
 
 
 class AskReader:

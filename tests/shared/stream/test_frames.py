@@ -89,14 +89,15 @@ def test_requests_come_back_in_their_order(asked: list[tuple[dict[str, Array], l
     for number, (tensors, ids, deadline_ms) in enumerate(asked):
         inputs = dict(tensors) if ids is None else {"event": objects(*ids), **tensors}
         expected.append(inputs)
-        trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" if number % 2 else b""
+        flags = b"03" if number % 2 else b"02"  # recorded, and not; the second bit says that the id is random
+        trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-" + flags
         parameters: Any = {"device": number % 3, "max_exit": "cloud"}
         written += writer.write(number, inputs, parameters, deadline_ms, traceparent=trace, request_id=b"r" * number)
     found = read(written)
     assert [ask.number for ask in found] == list(range(len(asked)))
     for ask, inputs, (_, _, deadline_ms) in zip(found, expected, asked, strict=True):
         assert (ask.deadline_ms, ask.request_id) == (deadline_ms, b"r" * ask.number)
-        assert ask.traceparent.endswith(b"203331-01") == bool(ask.number % 2)
+        assert ask.traceparent.endswith(b"203331-03") == bool(ask.number % 2)
         assert ask.request.parameters == {"device": ask.number % 3, "max_exit": "cloud"}
         assert [*ask.request.inputs] == [*inputs]
         for name, array in inputs.items():
