@@ -103,6 +103,11 @@ class Service(ABC):
             self.control.taken = partial(self.below.bulletin.put, "policy")
             self.control.taken(self.control.etag)
 
+    def announce_plan(self, tag: str) -> None:
+        """Tell the tiers below which plan of a rollout there is."""
+        if self.below:
+            self.below.bulletin.put("plan", tag)
+
     @property
     def policy(self) -> Policy:
         """What events that arrive now are decided under; assigning another swaps it for those that come after."""

@@ -29,7 +29,6 @@ from ddnn.serving.rollout.plan import NOTHING, PLAN_PATH, Plan, file_path, sente
 from ddnn.serving.rollout.store import MOST_OF_A_FILE, Store
 from ddnn.serving.rollout.told import READY_HEADER, Told, figures_header, problem_header
 from ddnn.serving.rollout.unlike import refuse_unlike
-from ddnn.serving.room.report import TIER_HEADER
 from ddnn.serving.service import Service
 from ddnn.settings import Settings
 from ddnn.slices import mark
@@ -102,8 +101,7 @@ class Rollout:
         self._since = 0.0  # when the present stage began, here
         self._task: asyncio.Task[None] | None = None
         self._parting: set[asyncio.Task[None]] = set()
-        if service.below:
-            service.below.bulletin.put("plan", self.plan.tag)
+        service.announce_plan(self.plan.tag)
 
     @property
     def _serving(self) -> str:
@@ -223,8 +221,7 @@ class Rollout:
 
     async def step(self) -> None:
         """Ask above where there is need, do what the plan says, and at the cloud see how it goes."""
-        known = self._service.reporter.plan_above == self.plan.tag
-        if self._service.uplink and (self.plan.open or not known):
+        if self._service.uplink and (self.plan.open or self._service.reporter.plan_above != self.plan.tag):
             await self._follow()
         await self._work()
         if not self._service.uplink:
@@ -242,8 +239,7 @@ class Rollout:
             await asyncio.sleep(self._service.settings.policy_poll_s * _CHANCE.uniform(0.75, 1.25))
 
     async def _follow(self) -> None:
-        service, index = self._service, self._service.settings.index
-        headers = {TIER_HEADER: f"{service.tier}/{index}"}
+        service, index, headers = self._service, self._service.settings.index, {**self._service.reporter.named}
         if self.ready:
             headers[READY_HEADER] = str(self.plan.bundle)
         headers |= problem_header(f"{service.tier}-{index}: {self._problem}" if self._problem else self.problem)
@@ -391,8 +387,7 @@ class Rollout:
     def _go(self, plan: Plan) -> Plan:
         _log.info("rollout of %s: %s%s", str(plan.bundle)[:12], plan.stage, plan.reason and f", {plan.reason}")
         self.plan, self._since = plan, time.monotonic()
-        if below := self._service.below:
-            below.bulletin.put("plan", plan.tag)
+        self._service.announce_plan(plan.tag)
         if self._path:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_sealed(self._path, plan.model_dump(mode="json"), seal=_SEAL)
