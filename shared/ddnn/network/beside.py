@@ -40,12 +40,17 @@ class Beside(nn.Module):
         )
         self.shares = [share if judge is not None else 0.0 for judge, share in judges]
         self.register_buffer("whole", torch.zeros((), dtype=torch.bool))
+        self.fitted = False
+        """Until it is, the network judges alone; what is loaded may be."""
+        self.register_load_state_dict_post_hook(_look)
 
     def forward(self, scores: Tensor, x: Tensor, present: Tensor | None) -> Tensor:
         """The network's scores (B, K), what the section takes (B, F), present (B, n) → scores (B, K), logarithms.
 
         Where all training events were whole, the network alone judges those that are not: it has learnt to.
         """
+        if not self.fitted:
+            return scores
         alone = torch.softmax(scores / self.temperatures[0], dim=1)
         mean = (1 - sum(self.shares)) * alone
         judges = self.linear, self.trees, self.forest
@@ -59,11 +64,17 @@ class Beside(nn.Module):
     def fit(self, x: Array, y: Ints, *, whole: bool, seed: int) -> None:
         """Fit numbers (N, F) and classes (N,) of training events, which are all `whole` or not."""
         self.whole.fill_(whole)
+        self.fitted = True
         if self.linear is not None:
             self.linear.fit(x, y, strength=self.strength)
         for trees in (self.trees, self.forest):
             if trees is not None:
                 trees.fit(x, y, seed=seed)
+
+
+def _look(module: nn.Module, _: object) -> None:
+    assert isinstance(module, Beside)
+    module.fitted = any(bool(buffer.any()) for buffer in module.buffers())
 
 
 class Linear(nn.Module):

@@ -64,15 +64,15 @@ class SectionConfig(Table):
     """Parts of a series whose means its exit sees; 1: its mean over all the time."""
     linear: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Inverse penalty of a logistic regression that judges beside the network what the section takes in; 0: none."""
-    linear_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    linear_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Its share of the probabilities that the exit gives; the network has what is left."""
     trees: Annotated[int, Field(ge=0, le=1000)] = 0
     """Rounds of boosted trees that judge beside them; 0: none."""
-    trees_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    trees_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Their share of the probabilities."""
     forest: Annotated[int, Field(ge=0, le=1000)] = 0
     """Extremely randomised trees that judge beside them; 0: none."""
-    forest_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    forest_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Their share of the probabilities."""
     temperatures: Judged = (1.0, 1.0, 1.0, 1.0)
     """Of network, regression, trees and forest: what their scores are divided by before their probabilities mix."""

@@ -1,6 +1,7 @@
 """What a network's configuration may not say: keys that do not go together, or not with the views."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from ddnn.codec import codec_of
 from ddnn.errors import BadConfig
@@ -8,6 +9,8 @@ from ddnn.network.config import NetworkConfig, SectionConfig
 from ddnn.topology import View
 
 __all__ = ["refuse"]
+
+ROUNDING: Final = 1e-6
 
 
 def refuse(config: NetworkConfig, views: Sequence[View], edges: tuple[tuple[int, ...], ...]) -> None:
@@ -25,6 +28,10 @@ def refuse(config: NetworkConfig, views: Sequence[View], edges: tuple[tuple[int,
     _refuse_backbone(config, tables)
     _refuse_views(config, views, edges)
     for name, section in tables.items():
+        judges = ("linear", "trees", "forest")
+        shares = sum(getattr(section, f"{judge}_share") for judge in judges if getattr(section, judge))
+        if shares > 1 + ROUNDING:
+            raise BadConfig(f"network.{name}: shares of {' and '.join(judges)} sum to {shares:g}; expected at most 1")
         if section.apart and (name == "device" or config.blocks != "float" or section.flat):
             found = f"network.{name}.apart is {section.apart}"
             raise BadConfig(f"{found}; expected 0 but of float convolutions over what is joined")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ddnn.errors import BadConfig
 from ddnn.extensions import resolve
 from ddnn.network.backbone import Backbone
-from ddnn.network.beside import Beside
+from ddnn.network.beside import Beside, Linear
 from ddnn.network.blocks import FUSIONS, Concat, Head, Tail, Trunk
 from ddnn.network.encoding import Encode
 from ddnn.network.normalise import normaliser
@@ -21,6 +21,7 @@ from ddnn.network.pieces import OfBackbone
 from ddnn.network.plan import NetworkConfig, SectionPlan, Shape, Wanted
 from ddnn.network.quantise import Sign
 from ddnn.network.weights import load_weights
+from ddnn.types import Ints
 
 __all__ = ["Blocks", "Foreign", "Fork", "Local", "features_of", "make_section"]
 
@@ -91,6 +92,17 @@ class Local(nn.Module):
 
     def forward(self, scores: Tensor, present: Tensor) -> Tensor:
         return self.score(self.fusion(scores, present))  # type: ignore[no-any-return]
+
+    def fit(self, scores: Tensor, present: Tensor, y: Ints, *, strength: float) -> None:
+        """Fit the linear layer to scores (N, d, K), present (N, d) and classes (N,); an absent device says its mean."""
+        assert isinstance(self.fusion, Concat)
+        assert isinstance(self.score, nn.Linear)
+        seen = present.unsqueeze(2)
+        self.fusion.absent.copy_((scores * seen).sum(dim=0) / seen.sum(dim=0).clamp(min=1))
+        fitted = Linear(self.score.in_features, self.score.out_features)
+        fitted.fit(self.fusion(scores, present).numpy(), y, strength=strength)
+        self.score.weight.copy_(fitted.weight)
+        self.score.bias.copy_(fitted.bias)
 
 
 class Foreign(nn.Module):

@@ -17,11 +17,11 @@ import torch
 
 from ddnn.configs import merged
 from ddnn.data import Dataset
+from ddnn.data.folds import folded
 from ddnn.evaluation import Scores
 from ddnn.network import DDNN
-from ddnn.recipe.folds import folded
 from ddnn.recipe.panel import Panel, clusters, probabilities_by
-from ddnn.recipe.starts import Change, Looks, changes, passing, savings, start
+from ddnn.recipe.starts import Change, Looks, changes, judging, passing, savings, start
 from ddnn.training import Config, Run, Trainer, initial_network
 from ddnn.training.fitting import fit_beside
 from ddnn.training.loader import batch_of
@@ -34,8 +34,6 @@ FOR_STAGES: Final = 0.75  #: of the time; the rest is for what judges beside the
 PASSED: Final = 3  #: trials that views sent themselves, and what judges them, may take the time of
 MOST: Final = 6000
 """Events that a trial learns from and is judged by, at most."""
-WORTH: Final = 0.002
-"""What classifiers beside the network must be worth."""
 RARE: Final = 0.1
 """Events of the rarest class for each of the most frequent one, below which classes are judged alike."""
 TRIALS_FILE: Final = "trials.jsonl"
@@ -124,6 +122,7 @@ def find(
         left += search.passed(later)
         if first.network.device.pass_on:
             search.beside(search.kept)
+        search.judged(judging(looks))
         left += search.stage(savings(search.kept.config), 1.0)
         return Recipe(search.kept.config, looks, tuple(search.trials), tuple(left), search.scores())
 
@@ -206,14 +205,17 @@ class _Search:
         return []
 
     def beside(self, base: Trial, gain: float = 0.0) -> None:
-        """Try classifiers beside the network of a trial, at edge and cloud, and keep them if they are worth it."""
+        """Try classifiers beside the network of a trial, at edge and cloud, and keep them unless they are worse.
+
+        Where folds do not tell, several kinds of judges err less alike on days that no fold has seen than one.
+        """
         name, best, since = "classifiers beside the network", base, time.monotonic()
         key, config = self._key(base.config), base.config
         networks = self._networks[key] = self._networks.get(key) or self._trained(name, config)
         local, whole = self._opinions(networks, name, since, config)
         panel = Panel.of(whole, self.y, self._fold, self._cluster)
         score, right = self._judged([local, *panel.labels(whole)])
-        if score - WORTH > base.score:
+        if score >= base.score:
             said = f"{name}: {panel.says()}"
             mixed = _changed(config, Change(said, panel.document()))
             best = Trial(said, mixed, score, right, time.monotonic() - since)
@@ -223,6 +225,26 @@ class _Search:
             if best is not base:
                 self._added(best)
             self.keep(best)
+
+    def judged(self, changes: Sequence[Change]) -> None:
+        """Try devices that others judge beside their network, which stays as it is, and keep the best.
+
+        No network is trained anew for them. What makes devices larger must be worth its gain at the local exit, which
+        alone sees it.
+        """
+        best, networks = self.kept, self._networks.get(self._key(self.kept.config))
+        for change in changes:
+            since, config = time.monotonic(), _changed(self.kept.config, change)
+            networks = networks or self._trained(change.name, self.kept.config)
+            self._show(change.name, since)
+            pairs = zip(networks, self.folds, strict=True)
+            completed = self._networks[self._key(config)] = [self._completed(config, *pair) for pair in pairs]
+            exits = [_labels_of(network, fold) for network, fold in zip(completed, self.folds, strict=True)]
+            score, right = self._judged([np.concatenate(parts) for parts in zip(*exits, strict=True)])
+            trial = self._added(Trial(change.name, config, score, right, time.monotonic() - since))
+            if trial.score - change.gain / len(EXITS) > best.score:
+                best = trial
+        self.keep(best)
 
     def _opinions(
         self, networks: Sequence[DDNN], name: str, since: float, config: Config

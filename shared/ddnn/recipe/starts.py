@@ -13,7 +13,7 @@ from ddnn.data.moments import SIDES, finite_moments, finite_quantiles, heavy_tai
 from ddnn.training import Config
 from ddnn.types import Array, Bools
 
-__all__ = ["Change", "Looks", "changes", "passing", "savings", "start"]
+__all__ = ["Change", "Looks", "changes", "judging", "passing", "savings", "start"]
 
 BYTES: Final = 128
 """Most that a view may cost to be sent itself, in half precision or else in 8 bits a number."""
@@ -22,6 +22,7 @@ VIEW: Final = 512  #: numbers of a series that may be sent itself, at most
 WIDEST: Final = 2048  #: numbers times bins that a section takes, at most
 MOST: Final = 1_000_000
 """Numbers of a device that tails are told from, at most."""
+TREES: Final = 32  #: of a forest that judges a device's view
 STEPS: Final = 1500
 """Steps that a network of few events learns in."""
 
@@ -186,6 +187,24 @@ def passing(looks: Looks, config: Config) -> list[Change]:
         return []  # with their spectra, bytes would cost more than they are
     passed = {tier: {"pass_on": True, "cut_codec": "bits8"} for tier in ("device", "edge")}
     return [Change("views that are sent themselves, 8 bits a number", {"network": passed}, 0.005)]
+
+
+def judging(looks: Looks) -> list[Change]:
+    """What is tried of devices whose views have few numbers: others judge these than the network."""
+    if looks.kind == "images" or looks.numbers > VIEW:
+        return []
+    forest, alone = {"forest": TREES}, {"forest": TREES, "forest_share": 1.0}
+    both = {**forest, "linear": 0.3}
+    tried: list[tuple[str, dict[str, float]]] = [
+        ("their network, a regression and a forest alike", {**both, "linear_share": 1 / 3, "forest_share": 1 / 3}),
+        ("a regression and a forest", {**both, "linear_share": 0.5, "forest_share": 0.5}),
+        ("a forest", alone),
+    ]
+    # Concatenation has the layer that is fitted to what they say.
+    return [
+        Change(f"devices judged by {judges}", {"network": {"device": device, "local_fusion": "concat"}})
+        for judges, device in tried
+    ]
 
 
 def _tails(view: Array, train: Bools) -> bool:

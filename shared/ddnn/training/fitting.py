@@ -1,6 +1,7 @@
 """What sections learn without a gradient: the bins of their encodings, before; what judges beside them, after.
 
 Both are fitted to what a section takes, seen as it passes.
+Legend: N events, D devices, K classes, F numbers.
 """
 
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ddnn.data import Dataset
+from ddnn.data.folds import folded
 from ddnn.data.stored import at_once
 from ddnn.network import DDNN
+from ddnn.network.blocks import Concat
 from ddnn.network.encoding import Encode
-from ddnn.network.sections import Blocks
+from ddnn.network.sections import Blocks, Local
 from ddnn.training.config import TrainingConfig
 from ddnn.training.loader import Loader, batch_of, drop_devices, learnt, standing_in
 from ddnn.types import Array, Ints
@@ -25,6 +28,10 @@ __all__ = ["fit_beside", "fit_encodings", "taken"]
 MOST: Final = 10_000
 """Training events that are looked at, evenly taken."""
 BATCH: Final = 1024
+FOLDS: Final = 3
+"""Parts of the training events, each judged by devices that learnt from the others."""
+STRENGTH: Final = 0.1
+"""Inverse penalty of the regression that weighs what devices say."""
 
 
 def fit_encodings(network: DDNN, data: Dataset) -> None:
@@ -43,10 +50,41 @@ def fit_encodings(network: DDNN, data: Dataset) -> None:
 
 
 def fit_beside(network: DDNN, data: Dataset, config: TrainingConfig, seed: int) -> None:
-    """Fit what judges beside the network to the training events."""
+    """Fit what judges beside the network to the training events, and the local exits to what devices then say.
+
+    Judges know the events that they learnt from by heart; a local exit is to weigh what they say of others. So it is
+    fitted to scores of devices whose judges learnt from other folds. It weighs so where it concatenates.
+    """
+    fitted = [local for local in network.locals if isinstance(local, Local) and isinstance(local.fusion, Concat)]
+    if fitted and any(isinstance(device, Blocks) and device.beside is not None for device in network.devices):
+        _fit_locals(network, data, config, seed)
+    _fit_judges(network, data, config, seed)
+
+
+def _fit_judges(network: DDNN, data: Dataset, config: TrainingConfig, seed: int) -> None:
     for section, x, y, whole in taken(network, data, config, seed):
         if section.beside is not None:
             section.beside.fit(x, y, whole=whole, seed=seed)
+
+
+def _fit_locals(network: DDNN, data: Dataset, config: TrainingConfig, seed: int) -> None:
+    """Fit the layer of each local exit by logistic regression; a device that is absent says its mean."""
+    learning = data.take(_learning(data))
+    scores, labels, present = list[Tensor](), list[Tensor](), list[Tensor]()
+    for fold in folded(learning, FOLDS, most=MOST, seed=seed):
+        _fit_judges(network, fold, config, seed)
+        held = batch_of(fold.subset("validation"))
+        with torch.no_grad():
+            scores.append(network.below(held.views)[0])
+        labels.append(held.y)
+        present.append(held.present)
+    said, y, seen = torch.cat(scores), torch.cat(labels), torch.cat(present)
+    for local, group in zip(network.locals, network.plan.edges, strict=True):
+        assert isinstance(local, Local)
+        own, there = said[:, list(group)], seen[:, list(group)]
+        some = there.any(dim=1)
+        with torch.no_grad():
+            local.fit(own[some], there[some], y[some].numpy(), strength=STRENGTH)
 
 
 def taken(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ddnn.data import Dataset, load
+from ddnn.data.folds import folded
 from ddnn.export import sample_data
 from ddnn.recipe import find
-from ddnn.recipe.folds import folded
 from ddnn.recipe.starts import Looks, changes, passing, start
 from ddnn.training import Run
 
