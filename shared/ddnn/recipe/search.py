@@ -6,7 +6,7 @@ Legend: N events that are not tested, K classes.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from ddnn.recipe.starts import Change, Looks, changes, judging, passing, savings
 from ddnn.training import Config, Run, Trainer, initial_network
 from ddnn.training.fitting import fit_beside
 from ddnn.training.loader import batch_of
-from ddnn.types import Array, Floats
+from ddnn.types import Array, Floats, Tier
 
 __all__ = ["TRIALS_FILE", "Recipe", "Trial", "find"]
 
@@ -238,7 +238,8 @@ class _Search:
             networks = networks or self._trained(change.name, self.kept.config)
             self._show(change.name, since)
             pairs = zip(networks, self.folds, strict=True)
-            completed = self._networks[self._key(config)] = [self._completed(config, *pair) for pair in pairs]
+            completed = [self._completed(config, *pair, tiers=[Tier.DEVICE]) for pair in pairs]
+            self._networks[self._key(config)] = completed
             exits = [_labels_of(network, fold) for network, fold in zip(completed, self.folds, strict=True)]
             score, right = self._judged([np.concatenate(parts) for parts in zip(*exits, strict=True)])
             trial = self._added(Trial(change.name, config, score, right, time.monotonic() - since))
@@ -270,11 +271,13 @@ class _Search:
         joined: dict[str, Any] = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
         return replace(parts[0], **joined)
 
-    def _completed(self, config: Config, trained: DDNN, fold: Dataset) -> DDNN:
-        """A trained network with what `config` has beside it."""
+    def _completed(
+        self, config: Config, trained: DDNN, fold: Dataset, *, tiers: Collection[Tier] = tuple(Tier)
+    ) -> DDNN:
+        """A trained network with what `config` has beside it, fitted at `tiers`."""
         network = initial_network(config, fold, self.seed)
         network.load_state_dict(trained.state_dict(), strict=False)
-        fit_beside(network.eval(), fold, config.training, self.seed)
+        fit_beside(network.eval(), fold, config.training, self.seed, tiers)
         return network
 
     def _added(self, trial: Trial) -> Trial:

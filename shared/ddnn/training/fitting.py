@@ -4,7 +4,7 @@ Both are fitted to what a section takes, seen as it passes.
 Legend: N events, D devices, K classes, F numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from ddnn.network.encoding import Encode
 from ddnn.network.sections import Blocks, Local
 from ddnn.training.config import TrainingConfig
 from ddnn.training.loader import Loader, batch_of, drop_devices, learnt, standing_in
-from ddnn.types import Array, Ints
+from ddnn.types import Array, Ints, Tier
 
 __all__ = ["fit_beside", "fit_encodings", "taken"]
 
@@ -49,20 +49,25 @@ def fit_encodings(network: DDNN, data: Dataset) -> None:
         hook.remove()
 
 
-def fit_beside(network: DDNN, data: Dataset, config: TrainingConfig, seed: int) -> None:
-    """Fit what judges beside the network to the training events, and the local exits to what devices then say.
+def fit_beside(
+    network: DDNN, data: Dataset, config: TrainingConfig, seed: int, tiers: Collection[Tier] = tuple(Tier)
+) -> None:
+    """Fit what judges beside the network at some `tiers` to the training events, local exits to what devices then say.
 
     Judges know the events that they learnt from by heart; a local exit is to weigh what they say of others. So it is
     fitted to scores of devices whose judges learnt from other folds. It weighs so where it concatenates.
     """
     fitted = [local for local in network.locals if isinstance(local, Local) and isinstance(local.fusion, Concat)]
-    if fitted and any(isinstance(device, Blocks) and device.beside is not None for device in network.devices):
+    judged = any(isinstance(device, Blocks) and device.beside is not None for device in network.devices)
+    if fitted and judged and Tier.DEVICE in tiers:
         _fit_locals(network, data, config, seed)
-    _fit_judges(network, data, config, seed)
+    _fit_judges(network, data, config, seed, tiers)
 
 
-def _fit_judges(network: DDNN, data: Dataset, config: TrainingConfig, seed: int) -> None:
-    for section, x, y, whole in taken(network, data, config, seed):
+def _fit_judges(
+    network: DDNN, data: Dataset, config: TrainingConfig, seed: int, tiers: Collection[Tier] = (Tier.DEVICE,)
+) -> None:
+    for section, x, y, whole in taken(network, data, config, seed, tiers=tiers):
         if section.beside is not None:
             section.beside.fit(x, y, whole=whole, seed=seed)
 
@@ -88,14 +93,24 @@ def _fit_locals(network: DDNN, data: Dataset, config: TrainingConfig, seed: int)
 
 
 def taken(
-    network: DDNN, data: Dataset, config: TrainingConfig, seed: int, *, always: bool = False
+    network: DDNN,
+    data: Dataset,
+    config: TrainingConfig,
+    seed: int,
+    *,
+    tiers: Collection[Tier] = tuple(Tier),
+    always: bool = False,
 ) -> Iterator[tuple[Blocks, Array, Ints, bool]]:
-    """What each section takes in of the training events, (N, F), their classes (N,), and whether all are whole.
+    """What sections of some `tiers` take in of the training events, (N, F), their classes (N,), and if all are whole.
 
     If they are not, each is there a second time with some devices lost. Of the sections that have something beside the
     network, or `always` of all.
     """
-    sections = [pair for pair in _places(network) if always or pair[1].beside is not None]
+    sections = [
+        (place, section)
+        for place, section in _places(network)
+        if place[0] in tiers and (always or section.beside is not None)
+    ]
     if not sections:
         return
     learning = _learning(data)
@@ -117,9 +132,9 @@ def taken(
         yield section, torch.cat(found[section])[known].numpy(), y[known].numpy(), whole
 
 
-def _places(network: DDNN) -> Iterator[tuple[tuple[str, int], Blocks]]:
-    """Sections made of blocks, each with what it is: `device` and which, `edge` and which, or `cloud`."""
-    lists = (("device", network.devices), ("edge", network.edges), ("cloud", [network.cloud]))
+def _places(network: DDNN) -> Iterator[tuple[tuple[Tier, int], Blocks]]:
+    """Sections made of blocks, each with its tier and which of its sections it is."""
+    lists = ((Tier.DEVICE, network.devices), (Tier.EDGE, network.edges), (Tier.CLOUD, [network.cloud]))
     for kind, sections in lists:
         for index, section in enumerate(sections):
             if isinstance(section, Blocks):
@@ -127,16 +142,16 @@ def _places(network: DDNN) -> Iterator[tuple[tuple[str, int], Blocks]]:
 
 
 def _labels(
-    y_event: Tensor, y_dev: Tensor, place: tuple[str, int], masks: list[Tensor], network: DDNN
+    y_event: Tensor, y_dev: Tensor, place: tuple[Tier, int], masks: list[Tensor], network: DDNN
 ) -> tuple[Tensor, Tensor]:
     """Classes that a section learns, (N,), and which of them count."""
     kind, index = place
-    if kind == "device":
+    if kind is Tier.DEVICE:
         columns = y_dev if network.plan.config.shared_weights else y_dev[:, index : index + 1]
         y = torch.cat([columns.T.flatten()] * len(masks))
         return y, y >= 0
     y = torch.cat([y_event] * len(masks))
-    if kind == "edge":
+    if kind is Tier.EDGE:
         return y, torch.cat([network.alive(present)[:, index] for present in masks])
     return y, torch.ones_like(y, dtype=torch.bool)
 

@@ -12,7 +12,7 @@ from ddnn.data import Dataset, load
 from ddnn.data.folds import folded
 from ddnn.export import sample_data
 from ddnn.recipe import find
-from ddnn.recipe.starts import Looks, changes, passing, start
+from ddnn.recipe.starts import Looks, changes, judging, passing, start
 from ddnn.training import Run
 
 
@@ -76,7 +76,9 @@ def test_a_search_tries_keeps_and_remembers(tmp_path: Path) -> None:
     assert heard[0] == "trying the simplest recipe"
     assert recipe.left  # three seconds are not enough for all
     lines = (run.path / "trials.jsonl").read_text().splitlines()
-    assert len(lines) == sum("beside" not in trial.name for trial in recipe.trials)
+    trained = [trial for trial in recipe.trials if not any(word in trial.name for word in ("beside", "judged"))]
+    assert len(lines) == len(trained)
+    assert sum("judged" in trial.name for trial in recipe.trials) == len(judging(recipe.looks))
     again = find(small(), minutes=0.0001, run=run)
     assert again.trials[0] == recipe.trials[0]
     assert json.loads(json.dumps(recipe.document()))["trials"][0]["tried"] == "the simplest recipe"

@@ -10,17 +10,18 @@ from ddnn.data import Dataset
 from ddnn.errors import BadConfig
 from ddnn.export import sample_data
 from ddnn.network import DDNN
+from ddnn.network.sections import Blocks
 from ddnn.training import Config, train
 from ddnn.training.loader import batch_of
 
-FOREST = {"forest": 32, "forest_share": 1.0}
+FOREST = {"forest": 16, "forest_share": 1.0}
 
 
 def one_knows() -> Dataset:
     """Three devices, of which the second alone sees something: whether two of its numbers have one sign."""
-    data = sample_data([(4,)] * 3, events=600)
+    data = sample_data([(4,)] * 3, events=300)
     chance = np.random.default_rng(0)
-    views = [chance.normal(size=(600, 4)).astype(np.float32) for _ in range(3)]
+    views = [chance.normal(size=(300, 4)).astype(np.float32) for _ in range(3)]
     y = (views[1][:, 0] * views[1][:, 1] > 0).astype(np.int64)
     return replace(data, views=tuple(views), y=y, y_dev=np.repeat(y[:, None], 3, axis=1))
 
@@ -37,7 +38,14 @@ def local(network: DDNN, data: Dataset, present: torch.Tensor | None = None) -> 
     with torch.no_grad():
         scored = network(batch.views, batch.present if present is None else present.expand_as(batch.present))
     assert scored.local is not None
-    return scored.local[:, 0].argmax(dim=1).numpy()
+    return np.asarray(scored.local[:, 0].argmax(dim=1))
+
+
+def unfit(network: DDNN) -> None:
+    for device in network.devices:
+        assert isinstance(device, Blocks)
+        if device.beside is not None:
+            device.beside.fitted = False
 
 
 def test_a_local_exit_trusts_the_device_that_is_right_of_events_it_has_not_learnt() -> None:
@@ -55,9 +63,7 @@ def test_before_judges_are_fitted_the_network_judges_alone() -> None:
     data, seen = one_knows(), list[torch.Tensor]()
     for more in ({}, FOREST):
         network = train(config(**more).changed(epochs=1), data, seed=0)
-        for device in network.devices:
-            if device.beside is not None:
-                device.beside.fitted = False
+        unfit(network)
         seen.append(network.below(batch_of(data).views)[0])
     assert torch.equal(*seen)
 
@@ -65,8 +71,7 @@ def test_before_judges_are_fitted_the_network_judges_alone() -> None:
 def test_judges_that_are_loaded_are_asked() -> None:
     data = one_knows()
     network, other = (train(config(**FOREST), data, seed=seed) for seed in (0, 1))
-    for device in other.devices:
-        device.beside.fitted = False
+    unfit(other)
     other.load_state_dict(network.state_dict())
     views = batch_of(data).views
     assert torch.equal(other.below(views)[0], network.below(views)[0])
