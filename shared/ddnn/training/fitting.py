@@ -16,6 +16,7 @@ from ddnn.data import Dataset
 from ddnn.data.folds import folded
 from ddnn.data.stored import at_once
 from ddnn.network import DDNN
+from ddnn.network.beside import Beside
 from ddnn.network.blocks import Concat
 from ddnn.network.encoding import Encode
 from ddnn.network.sections import Blocks, Local
@@ -121,7 +122,7 @@ def taken(
             torch.manual_seed(seed)
             masks.append(drop_devices(masks[0], config.device_dropout, 0.0))
     found: dict[Blocks, list[Tensor]] = {section: [] for _, section in sections}
-    with torch.no_grad(), _watched(found):
+    with torch.no_grad(), _alone(network), _watched(found):
         for mask in masks:
             parts = iter(mask.tensor_split(len(events)))  # as a loader cuts its events
             for batch, seen in zip(events, parts, strict=True):
@@ -154,6 +155,19 @@ def _labels(
     if kind is Tier.EDGE:
         return y, torch.cat([network.alive(present)[:, index] for present in masks])
     return y, torch.ones_like(y, dtype=torch.bool)
+
+
+@contextmanager
+def _alone(network: DDNN) -> Iterator[None]:
+    """Let no one judge beside the network meanwhile: what sections take in does not depend on it, and it takes time."""
+    judged = [module for module in network.modules() if isinstance(module, Beside) and module.fitted]
+    for module in judged:
+        module.fitted = False
+    try:
+        yield
+    finally:
+        for module in judged:
+            module.fitted = True
 
 
 @contextmanager
