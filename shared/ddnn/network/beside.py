@@ -42,7 +42,7 @@ class Beside(nn.Module):
         self.register_buffer("whole", torch.zeros((), dtype=torch.bool))
         self.fitted = False
         """Until it is, the network judges alone; what is loaded may be."""
-        self.register_load_state_dict_post_hook(_look)
+        self.register_load_state_dict_post_hook(_look)  # type: ignore[no-untyped-call]
 
     def forward(self, scores: Tensor, x: Tensor, present: Tensor | None) -> Tensor:
         """The network's scores (B, K), what the section takes (B, F), present (B, n) → scores (B, K), logarithms.
