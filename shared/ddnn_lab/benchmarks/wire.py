@@ -76,7 +76,7 @@ def count(
                     time.sleep(0.3)
                     answers = []  # what came before warms up
                     before, told_before, began = passed(*links), _reported(fleet), time.monotonic()
-                row = number % len(golden[0])
+                row = number * len(golden[0]) // events % len(golden[0])  # of all of them, evenly
                 views, ids = [view[row : row + 1] for view in golden], [f"{way}-{number + 10_000}"]
                 given = sensors.answer_events(views, events=ids, deadline_ms=20_000, wait_ms=_WAIT_MS, **terms)  # type: ignore[arg-type]
                 answers += given
