@@ -11,9 +11,15 @@ import pytest
 from ddnn.data import Dataset, load
 from ddnn.data.folds import folded
 from ddnn.export import sample_data
-from ddnn.recipe import find
+from ddnn.recipe import find, starts
 from ddnn.recipe.starts import Looks, changes, judging, passing, start
 from ddnn.training import Run
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks learn in a tenth of the steps: a search is what is looked at, not what it finds."""
+    monkeypatch.setattr(starts, "STEPS", 150)
 
 
 def test_folds_are_stretches_of_each_class_and_leave_the_test_out() -> None:
