@@ -1,6 +1,7 @@
 # make up     a fleet on this machine: cloud, edge and six devices answer real photographs; BUNDLE=mnist5k: digits
 # make check  style, types, layers and the fast tests: a minute and a half
-# make test   everything that is checked: style, types, layers, every test
+# make test   what every change is checked by: style, types, layers, tests
+# make long   whole loops of fleets and trainings, minutes each, that make test leaves out
 # make docs   the pages as a site in site/, strict about dead links
 # make lock   requirements.lock anew: what containers are made of, each package by version and hash
 # make pin    .env with the digests of the images that docker-compose.yml names, where their registries can be reached
@@ -18,7 +19,7 @@ PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 
 PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: up check fast test lint docs lock pin sbom clean
+.PHONY: up check fast test long lint docs lock pin sbom clean
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
@@ -32,7 +33,10 @@ test: lint
 	$(PYTEST)
 
 fast: $(VENV)/.testing
-	$(PYTEST) -m "not compose and not slow"
+	$(PYTEST) -m "not compose and not slow and not long"
+
+long: $(VENV)/.testing
+	$(PYTEST) -m "long and not compose"
 
 lint: $(VENV)/.testing
 	$(BIN)/ruff check

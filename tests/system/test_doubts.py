@@ -29,6 +29,8 @@ from ddnn.training import Config
 from ddnn_lab.drifting import Drift, drifting
 from real_fleet import ADMIN
 
+pytestmark = pytest.mark.long
+
 PATIENCE_S = 90.0
 DEVICES = [0, 2]
 STREAM = 320

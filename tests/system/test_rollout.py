@@ -290,6 +290,7 @@ def test_only_an_admin_rolls_out_at_the_cloud_and_one_thing_at_a_time(
         cloud.administer("POST", "/v2/rollout/abort")
 
 
+@pytest.mark.long
 def test_several_edges_of_one_cloud_end_an_event_in_one_bundle(tmp_path: Path) -> None:
     """Each edge joins its devices, the cloud the edges: where they are a poll apart, an event begins anew."""
     old = make_bundle(tmp_path / "old", edges=[[0, 2, 4], [1, 3, 5]])
@@ -309,6 +310,7 @@ def test_several_edges_of_one_cloud_end_an_event_in_one_bundle(tmp_path: Path) -
         whole(watching)
 
 
+@pytest.mark.long
 def test_a_signed_bundle_comes_back_by_a_later_word_alone_at_every_tier(tmp_path: Path) -> None:
     """Also while the tiers have it loaded yet, beside what took its place."""
     public = make_key(tmp_path / "operator.pem")

@@ -19,6 +19,7 @@ from ddnn.types import Exit
 from networks import make_bundle
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.compose,
     pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="addresses need root and iproute2"),
 ]

@@ -6,7 +6,7 @@ import pytest
 from ddnn.client import EventAnswer
 from ddnn_lab.benchmarks.wire import DOWN, TRANSPORTS, UP, count
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 EVENTS = 24
 """Of which bytes are counted."""
 

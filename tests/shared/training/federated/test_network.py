@@ -18,7 +18,7 @@ import trustme
 from ddnn.bundle import Bundle
 from ddnn.training.run import METRICS_FILE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TINY = "[network.device]\nfilters = [4]\n[network.edge]\nwidths = [8]\n[network.cloud]\nwidths = [8]\n"
 TOKEN = "a-token-of-this-test-alone"
