@@ -6,7 +6,6 @@ import typer
 from typer import Option
 
 from ddnn.cli.options import BundleArgument, Json, open_bundle, print_json, screen
-from ddnn.links import LinkShape
 
 __all__ = ["cost"]
 
@@ -30,6 +29,7 @@ def cost(
     """
     from ddnn.errors import BadInput
     from ddnn.extensions import needed_for, refuse_unlisted
+    from ddnn.links import LinkShape
     from ddnn.settings import Settings
 
     with needed_for("training"):

@@ -18,6 +18,7 @@ _SECURE_BYTES: Final = 100 << 10  #: the same over TLS
 _FOR_REQUESTS: Final = 0.25
 _FOR_CONTRIBUTIONS: Final = 0.5
 _FOR_CONNECTIONS: Final = 0.2
+_FOR_ONE: Final = 0.75  #: of the room of requests: the largest body, so that others are answered beside it
 _LEAST: Final = 1 / 8  #: of the limit is taken for free, however much is used
 
 
@@ -32,9 +33,12 @@ def within_memory(settings: Settings) -> Settings:
     collector, secure = settings.collector, settings.identity or settings.tls_certificate
     each = _SECURE_BYTES if secure else _CONNECTION_BYTES
     held = bound(collector.bytes, CONTRIBUTIONS, _FOR_CONTRIBUTIONS)
+    requests = bound(settings.max_in_flight_bytes, REQUESTS, _FOR_REQUESTS)
+    largest = settings.max_body_bytes if settings.max_in_flight_bytes else int(_FOR_ONE * requests)
     return settings.model_copy(
         update={
-            "max_in_flight_bytes": bound(settings.max_in_flight_bytes, REQUESTS, _FOR_REQUESTS),
+            "max_in_flight_bytes": requests,
+            "max_body_bytes": min(settings.max_body_bytes, largest),
             "max_connections": bound(settings.max_connections, CONNECTIONS, _FOR_CONNECTIONS, each),
             "collector": collector.model_copy(update={"bytes": held}),
         }

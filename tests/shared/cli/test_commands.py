@@ -22,6 +22,7 @@ from ddnn.fleet.processes import LocalFleet
 pytestmark = pytest.mark.slow
 
 COMMANDS = {
+    "cost",
     "doctor",
     "drift",
     "evaluate",

@@ -92,7 +92,7 @@ def test_a_bad_tensor_gets_a_sentence(entry: Json, raw: bytes, says: str) -> Non
         (b"{}", " 2", "is ' 2'; expected a whole number"),
         (b"{}", "9" * 5000, "expected a whole number"),
         (b"{}", "²", "expected a whole number"),
-        (b"", None, "cannot be read"),
+        (b"", None, "the body is empty; expected JSON"),
         (b"[1]", None, "the body is a list of 1; expected a JSON object"),
         (b'"x"', None, "the body is 'x'"),
         (b"{", None, "cannot be read"),
@@ -155,7 +155,7 @@ def test_take_names_what_it_found_and_what_it_expected() -> None:
     assert request.take("view", "FP32", (None, 3)).shape == (2, 3)
     with pytest.raises(BadInput, match=r"input tensor 'view' is FP32 \[2, 3\]; expected UINT8 \[at least 1, 3\]"):
         request.take("view", "UINT8", (None, 3))
-    with pytest.raises(BadInput, match=r"is FP32 \[2, 3\]; expected FP32 \[2\]"):
+    with pytest.raises(BadInput, match=r"is FP32 \[2, 3\]; expected FP32 \[events\]"):
         request.take("view", "FP32", (2,))
     with pytest.raises(BadInput, match=r"is FP32 \[0, 3\]; expected FP32 \[at least 1, 3\]"):
         request.take("none", "FP32", (None, 3))
