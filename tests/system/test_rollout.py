@@ -204,6 +204,7 @@ def test_nobody_notices_a_rollout_it_outlives_a_restart_and_can_be_taken_back(
         assert not any(each.degraded for each in watching.answers)
 
 
+@pytest.mark.long
 def test_a_tier_that_is_killed_in_the_middle_catches_up(fleet: LocalFleet, cloud: Admin, tmp_path: Path) -> None:
     new = another(tmp_path, "third")
     with Watching(fleet, "killed", wait_ms=None) as watching:

@@ -4,6 +4,7 @@ from ddnn_lab.faults.soaking import Rig, soak
 from ddnn_lab.faults.troubles import TROUBLES
 
 
+@pytest.mark.long
 def test_random_troubles_one_after_the_other_lose_nothing(rig: Rig) -> None:
     told = soak(
         rig.fleet,

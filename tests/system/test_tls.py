@@ -71,7 +71,9 @@ def test_whoever_is_not_trusted_is_told_nothing(site: Site, monkeypatch: pytest.
     with site.serve("edge") as edge, site.serve("device", "--upstream", edge) as address:
         with Client(address) as stranger, pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
             stranger.infer(view)
-        assert "its certificate is of an authority that is not trusted here" in " ".join(said("status", "--url", address, "--json").split())
+        assert "its certificate is of an authority that is not trusted here" in " ".join(
+            said("status", "--url", address, "--json").split()
+        )
         monkeypatch.setenv("SSL_CERT_FILE", str(site.authority))
         with Client(address) as device:
             answer = device.infer(view, threshold=0.0)[0]

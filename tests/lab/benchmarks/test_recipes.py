@@ -10,6 +10,7 @@ from ddnn.export import sample_data
 from ddnn_lab.benchmarks.recipes import main
 
 
+@pytest.mark.long
 def test_a_training_by_the_command_becomes_a_row_and_is_not_made_twice(tmp_path: Path) -> None:
     data = sample_data([(3,)] * 2, events=240)
     y = (data.views[0][:, 0] > np.median(data.views[0][:, 0])).astype(np.int64)

@@ -12,6 +12,7 @@ from ddnn_lab.benchmarks.training import main
 ROOT = Path(ddnn.__file__).parents[2]
 
 
+@pytest.mark.long
 def test_two_checkouts_are_measured_by_turns(tmp_path: Path) -> None:
     tiny = tmp_path / "tiny.toml"
     tiny.write_text("[network.device]\nfilters = [4]\n[training]\nbatch = 256\n")

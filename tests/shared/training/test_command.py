@@ -17,6 +17,7 @@ from ddnn.cli.app import main
 from ddnn.evaluation.classes import figures
 from ddnn.export import sample_data, write_bundle
 from ddnn.extensions import how_to_install
+from ddnn.recipe import starts
 from ddnn.training import Config, Run, initial_network
 from ddnn.types import Exit
 
@@ -255,6 +256,7 @@ def test_what_cannot_be_tuned_for_is_refused_before_training(
 def test_a_class_without_validation_events_is_tuned_for_on_the_folds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(starts, "STEPS", 150)  # a network that learns for seconds
     chance = np.random.default_rng(3)
     y = np.where(np.arange(300) % 60 == 0, 2, np.arange(300) % 2)
     split = np.where(np.arange(300) % 5 == 1, "test", np.where(np.arange(300) % 5 == 2, "validation", "train"))
