@@ -1,5 +1,7 @@
 """A short soak: every kind of trouble, one after the other; `shared/ddnn_lab/benchmarks/faults.py` has the long one."""
 
+import pytest
+
 from ddnn_lab.faults.soaking import Rig, soak
 from ddnn_lab.faults.troubles import TROUBLES
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ddnn.export import sample_data
 from ddnn_lab.benchmarks.recipes import main
