@@ -221,6 +221,7 @@ def test_a_tier_that_is_killed_in_the_middle_catches_up(fleet: LocalFleet, cloud
         until(lambda: len(watching.answers) > 1 and watching.answers[-1].devices.all())
 
 
+@pytest.mark.long
 def test_what_does_worse_than_the_old_one_is_taken_back_by_itself(
     fleet: LocalFleet, cloud: Admin, tmp_path: Path
 ) -> None:
