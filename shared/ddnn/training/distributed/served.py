@@ -59,15 +59,18 @@ class Pusher:
 
     def stepped(self) -> bool:
         """Accrue; push and fetch, if it is time to."""
+        self._pushed()
+        if self._made % self.config.fetch_every == 0 and self._made < len(self.trainer.batches):
+            self.fetch()
+        return True
+
+    def _pushed(self) -> None:
         self._made += 1
         now = self.vector.read()
         self.accrued += self._last - now
         self._last = now
         if self._made % self.config.every == 0:
             self.push()
-        if self._made % self.config.fetch_every == 0 and self._made < len(self.trainer.batches):
-            self.fetch()
-        return True
 
     def learn(self, epoch: int, watcher: Watcher) -> tuple[float, int]:
         """Make an epoch's steps, push what has accrued, and tell the server that they are made."""
@@ -137,12 +140,7 @@ class Soft(Pusher):
 
     def stepped(self) -> bool:
         """Accrue; push, if it is time to."""
-        self._made += 1
-        now = self.vector.read()
-        self.accrued += self._last - now
-        self._last = now
-        if self._made % self.config.every == 0:
-            self.push()
+        self._pushed()
         return True
 
     def push(self) -> None:
