@@ -12,11 +12,12 @@ import torch
 from ddnn.data import Dataset
 from ddnn.export import sample_data
 from ddnn.training import Config, Exchange, Run, Trainer
-from ddnn.training.distributed import Group, exchange_of, joined
+from ddnn.training.distributed import Group, exchange_of, joined, seed_of
 
 __all__ = [
     "BATCH",
     "CONFIGS",
+    "REPLICAS",
     "STEADY",
     "STEPS",
     "alone",
@@ -52,6 +53,15 @@ CONFIGS: dict[str, Config] = {
     "whole": config({"mode": "average", "every": 3}, **STEADY, optimizer="adamw", norms="learn"),
 }
 """What all go through, one after the other."""
+CHANCE = {"optimizer": "adamw", "norms": "learn", "noise": 0.05, "device_dropout": 0.3, "average": 0.9}
+LISTENING = {"mode": "codistill", "every": 2, "burn_in": 1}
+REPLICAS: dict[str, Config] = {
+    "burning in": config(LISTENING | {"burn_in": 2}, **CHANCE, **STEADY),
+    "of no weight": config(LISTENING | {"burn_in": 0, "others_weight": 0.0}, **CHANCE, **STEADY),
+    "same events": config(LISTENING | {"burn_in": 2, "events": "same"}, **CHANCE, **STEADY),
+    "taught": config(LISTENING, **CHANCE, **STEADY),
+}
+"""What replicas go through."""
 
 
 def events() -> Dataset:
@@ -61,9 +71,11 @@ def events() -> Dataset:
     return replace(data, split=split.astype(data.split.dtype))
 
 
-def learnt(config: Config, exchange: Exchange | None, run: Run | None = None, *, resume: bool = False) -> Trainer:
+def learnt(
+    config: Config, exchange: Exchange | None, run: Run | None = None, *, resume: bool = False, seed: int = 5
+) -> Trainer:
     """A trainer that has made all epochs, with the exchange if there is one."""
-    trainer = Trainer(config, events(), seed=5, exchange=exchange, run=run, resume=resume)
+    trainer = Trainer(config, events(), seed=seed, exchange=exchange, run=run, resume=resume)
     while not trainer.over:
         trainer.epoch()
     return trainer
@@ -90,6 +102,22 @@ def go_through(group: Group, folder: Path) -> dict[str, Trainer]:
     return made
 
 
+def be_replicas(group: Group, folder: Path) -> dict[str, Trainer]:
+    """Make all trainings of replicas as one of the group; the trainer of each, by name."""
+    seed, run = seed_of(REPLICAS["taught"].workers, group.rank, 5), Run(folder) if group.rank == 0 else None
+
+    def made(wanted: Config, run: Run | None = None, *, resume: bool = False) -> Trainer:
+        return learnt(wanted, exchange_of(group, wanted.workers, folder), run, resume=resume, seed=seed)
+
+    trainers = {name: made(wanted) for name, wanted in REPLICAS.items()}
+    made(REPLICAS["taught"].changed(epochs=1), run)
+    trainers["resumed"] = made(REPLICAS["taught"], run, resume=True)
+    slow = REPLICAS["taught"].changed(learning_rate=1e-6) if group.rank == 0 else REPLICAS["taught"]
+    trainers["slow"] = made(slow)
+    trainers["slow"].best()  # all agree on which one is kept
+    return trainers
+
+
 def _die(group: Group) -> None:
     """End as a killed process does, in the third step of an epoch."""
     trainer = Trainer(CONFIGS["sync"], events(), seed=5, exchange=exchange_of(group, CONFIGS["sync"].workers))
@@ -98,12 +126,13 @@ def _die(group: Group) -> None:
     os._exit(9)
 
 
-def command(folder: Path) -> list[str]:
-    """What starts the others."""
-    return [sys.executable, __file__, str(folder)]
+def command(folder: Path, replicas: Path) -> list[str]:
+    """What starts the others; folders of what is resumed."""
+    return [sys.executable, __file__, str(folder), str(replicas)]
 
 
 if __name__ == "__main__":
     with joined(None, []) as (group, _):
         go_through(group, Path(sys.argv[1]))
+        be_replicas(group, Path(sys.argv[2]))
         _die(group)

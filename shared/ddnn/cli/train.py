@@ -57,7 +57,13 @@ Workers = Annotated[
     int | None,
     Option(min=1, help="Overrides workers.count: processes that learn together, started here or by torchrun."),
 ]
-Mode = Annotated[str | None, Option(help="Overrides workers.mode: sync, average, softsync, downpour or admm.")]
+Codistill = Annotated[
+    int | None,
+    Option(min=2, metavar="REPLICAS", help="So many networks that learn from each other; the best one is kept."),
+]
+Mode = Annotated[
+    str | None, Option(help="Overrides workers.mode: sync, average, softsync, downpour, admm or codistill.")
+]
 Every = Annotated[
     int | None, Option(min=1, metavar="STEPS", help="Overrides workers.every: steps between two exchanges of a worker.")
 ]
@@ -79,6 +85,7 @@ def train(
     workers: Workers = None,
     mode: Mode = None,
     every: Every = None,
+    codistill: Codistill = None,
     group_by: options.GroupBy = None,
     test_groups: options.TestGroups = None,
     initial: Initial = None,
@@ -119,13 +126,17 @@ def train(
         from ddnn.recipe import TRIALS_FILE, find
         from ddnn.training import Config, Run
         from ddnn.training import train as learn
-        from ddnn.training.distributed import exchange_of, started
+        from ddnn.training.distributed import exchange_of, seed_of, started
     from ddnn.pipeline import make_bundle
 
     first = open_bundle(initial) if initial else None
     base = Config.of(first.manifest.training.config) if first else None
     files = [config_file(each) for each in config or ()]
     wanted = Config.read(*files, base=base).changed(epochs=epochs, batch=batch, learning_rate=learning_rate)
+    if codistill:
+        if workers or mode:
+            raise BadInput("--codistill goes without --workers and --mode; expected its number of replicas alone")
+        workers, mode = codistill, "codistill"
     wanted = wanted.changed("workers", count=workers, mode=mode, every=every)
     if first:  # a bundle must not choose what is imported
         named = wanted.network.extensions - Config.read(*files).network.extensions
@@ -158,7 +169,8 @@ def train(
         if size is not None and data.picture is None:
             raise BadInput(f"--size {size} does not apply to {source}, which is no folder or table of photographs")
         if group and group.rank:
-            learn(wanted, data, seed=seed, initial=first, freeze=freeze or (), exchange=exchange)
+            own = seed_of(wanted.workers, group.rank, seed)
+            learn(wanted, data, seed=own, initial=first, freeze=freeze or (), exchange=exchange)
             return
         typer.echo(describe(data), err=True)
         for doubt in doubts(data):
@@ -188,9 +200,16 @@ def train(
             raise
         report = bundle.manifest.training.test
         training = run.summary()
+        told = bundle.manifest.training.data.get("workers", {})
+        if "kept" in told:
+            scores = ", ".join(percent(score) for score in told["scores"])
+            typer.echo(
+                f"replica {told['kept']} is kept, the best by validation: their best epochs score {scores}", err=True
+            )
         if as_json:
             test = {key: value for key, value in report.items() if key != "proof"}
             made = {"training": training, "recipe": recipe.document() if recipe else None, "test": test}
+            made |= {"workers": told} if told else {}
             print_json({"bundle": str(out), "fingerprint": bundle.fingerprint, **made})
             note_shortfall(bundle, report)
             return

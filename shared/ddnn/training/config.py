@@ -91,8 +91,8 @@ class WorkersConfig(Table):
 
     count: int = Field(default=0, ge=0, le=1024)
     """Processes that learn together, each from its part of every batch; 0: one alone."""
-    mode: Literal["sync", "average", "softsync", "downpour", "admm"] = "sync"
-    """What they exchange: gradients each step, weights now and then, updates through a server, or a consensus."""
+    mode: Literal["sync", "average", "softsync", "downpour", "admm", "codistill"] = "sync"
+    """What they exchange: gradients, weights, updates through a server, a consensus; replicas exchange copies."""
     every: int = Field(default=10, ge=1, le=100_000)
     """Steps between two exchanges of a worker: its period of averaging or pushing, the inner steps of a consensus."""
     fetch_every: int = Field(default=10, ge=1, le=100_000)
@@ -111,6 +111,12 @@ class WorkersConfig(Table):
     """Training ends once the primal and the dual residual are both below it; 0: after its epochs (admm)."""
     compress: Amount = 0.0
     """Only entries of an update beyond this are sent, one bit and an index each, the rest is kept; 0: all are."""
+    events: Literal["apart", "same"] = "apart"
+    """Whether each replica has training events of its own, or all have the same (codistill)."""
+    burn_in: int = Field(default=1, ge=0, le=100_000)
+    """Epochs that a replica learns in before it listens to the others (codistill)."""
+    others_weight: Amount = 1.0
+    """Weight of what the others say, beside the labels; 0: replicas learn apart (codistill)."""
     timeout_s: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
     """Longest wait for a worker, validation of an epoch included."""
 

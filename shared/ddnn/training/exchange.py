@@ -3,12 +3,18 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ddnn.training.loader import Part
+from torch import Tensor
+
+from ddnn.network import Scored
+from ddnn.training.loader import Batch, Part
 
 if TYPE_CHECKING:
     from ddnn.training.trainer import Trainer
 
-__all__ = ["Alone", "Exchange", "Silent", "Watcher"]
+__all__ = ["Alone", "Exchange", "Lesson", "Silent", "Watcher"]
+
+Lesson = Callable[[Batch, Scored], Tensor]
+"""What is learnt beside the labels: a loss () of a batch, as it is learnt from, and what every exit says of it."""
 
 
 class Watcher(Protocol):
@@ -55,6 +61,10 @@ class Alone:
         """It judges itself."""
         return judge()
 
+    def chosen(self, best: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Its own."""
+        return best
+
     def document(self) -> dict[str, Any]:
         """Nothing."""
         return {}
@@ -80,6 +90,9 @@ class Exchange(Protocol):
 
     def judged(self, judge: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The epoch is over: its line of metrics.jsonl, the same for all; one of them judges."""
+
+    def chosen(self, best: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights to keep in the end, this process's best being these."""
 
     def document(self) -> dict[str, Any]:
         """What the manifest says of it: how many exchanged how much."""

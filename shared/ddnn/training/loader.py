@@ -55,11 +55,13 @@ class Part:
         index: Which worker this is, from 0.
         workers: Those that share, by their index; a worker that is lost is among them no more.
         own: Whether a worker has events of its own, instead of a part of each batch.
+        alone: Whether its batches are whole ones, as if it had no others.
     """
 
     index: int
     workers: Sequence[int]
     own: bool = False
+    alone: bool = False
     share: float = 1.0
     """Of the last batch of all, what this worker's part of it was."""
 
@@ -100,7 +102,9 @@ class Loader:
         part: Part | None = None,
     ) -> None:
         self.place, self._in_order, self._part = place or torch.device("cpu"), in_order, part
-        self._steps = max(-(-len(rows) // batch) if in_order else len(rows) // batch, 1)
+        # Of the largest whole number that each worker has: all make as many steps.
+        count = len(rows) // len(part.workers) if part and part.alone else len(rows)
+        self._steps = max(-(-count // batch) if in_order else count // batch, 1)
         rows = self._rows = part.rows(rows) if part else rows
         self._views: list[Array | Tensor] = [
             view if in_file(view) else torch.from_numpy(view[rows]).to(self.place) for view in data.views

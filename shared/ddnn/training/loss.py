@@ -1,6 +1,6 @@
 """What training is measured by: the loss of each task, and what every exit gets right on validation events."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from ddnn.training.config import TrainingConfig
 from ddnn.training.loader import Batch
 from ddnn.types import Exit
 
-__all__ = ["LOSSES", "Loss", "class_weights", "joint_loss", "validate"]
+__all__ = ["LOSSES", "Loss", "class_weights", "joint_loss", "taught_loss", "validate"]
 
 
 PAIRS: Final = 1024
@@ -33,6 +33,39 @@ def joint_loss(
 
     `weights` (K,) are those of the classes, if they do not all weigh 1.
     """
+    # What has no weight is left out: its gradient would be computed, and be zero.
+    total = scored.cloud.new_zeros(())
+    for weight, scores, labels in _terms(scored, y, y_dev, alive, config):
+        if weight:
+            total = total + weight * _seen(scores, labels, weights, config.smoothing)
+    if config.distil:
+        total = total + config.distil * _distilled(scored, alive, config.distil_temperature)
+    return total / scored.cloud.shape[1]
+
+
+def taught_loss(
+    scored: Scored, others: Sequence[Scored], y: Tensor, y_dev: Tensor, alive: Tensor, config: TrainingConfig
+) -> Tensor:
+    """Σ wₙ ψₙ, ψₙ = −(1/K) Σ p̄ log ŷ at exit n, p̄ the mean of what the same exit of `others` says, which learn none.
+
+    Wherever a label teaches (codistillation, Anil et al. 2018).
+    """
+    total, own = scored.cloud.new_zeros(()), _terms(scored, y, y_dev, alive, config)
+    theirs = [_terms(other, y, y_dev, alive, config) for other in others]
+    for (weight, scores, labels), *told in zip(own, *theirs, strict=True):
+        if weight:
+            said = torch.stack([functional.softmax(each.detach(), dim=-1) for _, each, _ in told]).mean(dim=0)
+            losses = functional.cross_entropy(scores.flatten(0, -2), said.flatten(0, -2), reduction="none")
+            seen = labels >= 0
+            means = (losses.reshape(labels.shape) * seen).sum(dim=0) / seen.sum(dim=0).clamp(min=1)
+            total = total + weight * means.sum()
+    return total / scored.cloud.shape[1]
+
+
+def _terms(
+    scored: Scored, y: Tensor, y_dev: Tensor, alive: Tensor, config: TrainingConfig
+) -> list[tuple[float, Tensor, Tensor]]:
+    """Of each exit its weight, scores (N, …, K) and labels (N, …), −1 where there is nothing to learn."""
     y_edge = torch.where(alive, y[:, None], -1).flatten()
     terms = [(config.cloud_weight, scored.cloud, y)]
     for weight, fused in ((config.local_weight, scored.local), (config.edge_weight, scored.edge)):
@@ -40,14 +73,7 @@ def joint_loss(
             terms.append((weight, fused.flatten(0, 1), y_edge))
     if scored.device is not None:
         terms.append((config.device_weight, scored.device, y_dev))
-    # What has no weight is left out: its gradient would be computed, and be zero.
-    total = scored.cloud.new_zeros(())
-    for weight, scores, labels in terms:
-        if weight:
-            total = total + weight * _seen(scores, labels, weights, config.smoothing)
-    if config.distil:
-        total = total + config.distil * _distilled(scored, alive, config.distil_temperature)
-    return total / scored.cloud.shape[1]
+    return terms
 
 
 def _distilled(scored: Scored, alive: Tensor, temperature: float) -> Tensor:

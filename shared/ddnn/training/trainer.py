@@ -22,7 +22,7 @@ from ddnn.network.quantise import clip_weights, signed_weights
 from ddnn.task import CLASSIFICATION, Task
 from ddnn.training.config import Config
 from ddnn.training.cuts import fit_cuts, hold_cuts, still
-from ddnn.training.exchange import Exchange, Silent, Watcher
+from ddnn.training.exchange import Exchange, Lesson, Silent, Watcher
 from ddnn.training.fitting import fit_beside
 from ddnn.training.initial import initial_network, keep_norms, load_weights, optimizer_of, sections_named
 from ddnn.training.liars import scored_with_liars
@@ -140,6 +140,8 @@ class Trainer:
             run.start(config)
             self._save()
         self._given = batches
+        self.lesson: Lesson | None = None
+        """What is learnt beside the labels."""
         if exchange:
             exchange.begin(self)
         self._feed()
@@ -212,6 +214,8 @@ class Trainer:
             loss = self._loss(scored, y, y_dev, alive, self.config.training, self._weights)
             if self.config.training.privacy:
                 loss = loss + self.config.training.privacy * told_beside_the_class(self.network, scored, y, y_dev)
+            if self.lesson:
+                loss = loss + self.lesson(Batch(views, y, y_dev, present), scored)
             if not loss.requires_grad:
                 none = "the weights of all exits that the network has are 0"
                 also = ", or their sections are frozen" if self._frozen else ""
@@ -245,14 +249,18 @@ class Trainer:
             return {"epoch": epoch, "loss": total / steps, "learning_rate": rate, **self.validate()}
 
         record = self._exchange.judged(judge) if self._exchange else judge()
-        best = max((float(earlier["score"]) for earlier in self.metrics), default=-1.0)
-        if self.config.training.keep == "last" or record["score"] >= best:
+        if self.leads(record):
             self._best = self.state(averaged=True)
         self.metrics.append(record)
         self.speed = {"events_per_s": events / (time.perf_counter() - begun), "threads": torch.get_num_threads()}
         self._save()
         watcher.epoch(record)
         return record
+
+    def leads(self, record: Mapping[str, Any]) -> bool:
+        """Whether what an epoch came to is to be kept in the place of all before."""
+        best = max((float(earlier["score"]) for earlier in self.metrics), default=-1.0)
+        return self.config.training.keep == "last" or record["score"] >= best
 
     def apart(self, epoch: int) -> tuple[float, int]:
         """Make an epoch's steps as `epoch` does, and nothing else: what comes of them is judged elsewhere."""
@@ -303,7 +311,7 @@ class Trainer:
 
     def best(self) -> DDNN:
         """The network of the best epoch, on the CPU, in evaluation mode; the trainer ends with it."""
-        self.network.load_state_dict(self._best)
+        self.network.load_state_dict(self._exchange.chosen(self._best) if self._exchange else self._best)
         network = self.network.cpu().eval()
         fit_beside(network, self._data, self.config.training, self.seed)
         return network

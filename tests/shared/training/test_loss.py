@@ -7,7 +7,7 @@ import torch
 
 from ddnn.network import Scored
 from ddnn.training import TrainingConfig
-from ddnn.training.loss import joint_loss
+from ddnn.training.loss import joint_loss, taught_loss
 
 B, D, K = 5, 3, 4
 CONFIG = TrainingConfig(device_weight=0.2, local_weight=0.5, edge_weight=1.0, cloud_weight=2.0)
@@ -81,3 +81,30 @@ def test_exits_below_learn_from_the_cloud_and_the_cloud_not_from_them() -> None:
     (gradient,) = torch.autograd.grad(distilled - plain, cloud, retain_graph=True)
     assert gradient.abs().max() < 1e-7
     assert torch.autograd.grad(distilled - plain, local)[0].abs().max() > 0
+
+
+def test_what_others_say_is_learnt_at_every_exit_as_a_soft_label_and_they_learn_nothing() -> None:
+    others = [scored(cloud=torch.randn(B, K, requires_grad=True), device=torch.randn(B, D, K)) for _ in range(2)]
+    own = scored(cloud=torch.randn(B, K, requires_grad=True))
+    y_dev = Y[:, None].repeat(1, D)
+    loss = taught_loss(own, others, Y, y_dev, ALIVE, CONFIG)
+    means = torch.stack([other.cloud.softmax(dim=1) for other in others]).mean(dim=0).detach()
+    cloud = -(means * own.cloud.log_softmax(dim=1)).sum(dim=1).mean()
+    even = (3 * 0.2 + 0.5 + 1.0) * math.log(K)  # of the other exits, which are unsure whatever they are told
+    assert loss.item() == pytest.approx((even + 2.0 * cloud.item()) / K, rel=1e-5)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert own.cloud.grad is not None
+    torch.testing.assert_close(own.cloud.grad, 2.0 / K / B * (own.cloud.softmax(dim=1) - means).detach())
+    assert all(other.cloud.grad is None for other in others)
+
+
+def test_one_hot_others_teach_what_labels_teach_wherever_these_do() -> None:
+    own = scored(2, **{name: torch.randn(B, 2, K) for name in ("local", "edge")}, device=torch.randn(B, D, K))
+    sure = torch.nn.functional.one_hot(Y, K) * 1e3
+    told = scored(2, local=sure[:, None].repeat(1, 2, 1), edge=sure[:, None].repeat(1, 2, 1), cloud=sure)
+    told = told._replace(device=sure[:, None].repeat(1, D, 1))
+    y_dev = Y[:, None].repeat(1, D)
+    y_dev[0, 1] = -1
+    alive = torch.tensor([[True, False]] + [[True, True]] * (B - 1))
+    taught = taught_loss(own, [told], Y, y_dev, alive, CONFIG)
+    torch.testing.assert_close(taught, joint_loss(own, Y, y_dev, alive, CONFIG))

@@ -2,5 +2,6 @@
 
 from ddnn.training.distributed.company import exchange_of, joined, placed, processes, same_command, started
 from ddnn.training.distributed.group import Group
+from ddnn.training.distributed.replica import seed_of
 
-__all__ = ["Group", "exchange_of", "joined", "placed", "processes", "same_command", "started"]
+__all__ = ["Group", "exchange_of", "joined", "placed", "processes", "same_command", "seed_of", "started"]

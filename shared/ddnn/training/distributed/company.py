@@ -16,6 +16,7 @@ from ddnn.errors import BadConfig, BadInput, WorkerLost
 from ddnn.training.config import Config, WorkersConfig
 from ddnn.training.distributed.collective import Averaging, Together
 from ddnn.training.distributed.group import Group
+from ddnn.training.distributed.replica import Replica, refuse_replicas
 from ddnn.training.distributed.served import Pulled, Pusher, Soft
 from ddnn.training.distributed.server import Server
 from ddnn.training.exchange import Exchange
@@ -55,6 +56,7 @@ _MODES: Final[dict[str, Callable[[Group, WorkersConfig, Path | None], Exchange]]
     "softsync": Soft,
     "downpour": Pusher,
     "admm": Pulled,
+    "codistill": Replica,
 }
 
 
@@ -130,11 +132,12 @@ def joined(config: Config | None, command: Sequence[str]) -> Iterator[tuple[Grou
         command: What starts a worker: the same command.
     """
     rank, company = placed(), None
+    if config:
+        _refuse(config)
     try:
         if rank is None:
             assert config is not None
             count = processes(config.workers)
-            _refuse(config)
             company, rank = Company(command, count), 0
             store, timeout = company.store, config.workers.timeout_s
         else:
@@ -179,7 +182,9 @@ def _wait_for_all(store: PrefixStore, count: int, timeout_s: float, company: Com
 def _refuse(config: Config) -> None:
     """Raise `BadConfig` for parts of a batch below the two events that a batch norm needs, and keys of other modes."""
     batch, workers = config.training.batch, config.workers
-    if batch // workers.count < 2:
+    if workers.mode == "codistill":
+        refuse_replicas(config)
+    elif batch // workers.count < 2:
         least = f"expected at least {2 * workers.count}, two each"
         raise BadConfig(f"training.batch is {batch} for {workers.count} workers; {least}")
     for key, others in (("compress", ("softsync", "downpour")), ("most_stale", ("softsync", "downpour"))):

@@ -48,13 +48,15 @@ class Exchanged:
 
 
 def rounds(workers: WorkersConfig, steps: int) -> int:
-    """Exchanges of a worker in an epoch of so many steps; an epoch ends with one."""
+    """Exchanges of a worker in an epoch of so many steps; an epoch ends with one, or begins with one of replicas."""
     return steps if workers.mode == "sync" else math.ceil(steps / workers.every)
 
 
 def exchanged(workers: WorkersConfig, model: Model, steps: int) -> Exchanged:
-    """What a worker exchanges in an epoch of so many steps, without compression."""
+    """What a worker exchanges in an epoch of so many steps, without compression; a replica once it listens."""
     count, whole = rounds(workers, steps), VALUE * model.values
+    if workers.mode == "codistill":
+        return Exchanged(workers.count, whole, (workers.count - 1) * whole).times(count)
     if workers.mode in ("sync", "average"):
         size = whole + VALUE * model.moments * (workers.mode == "average" and workers.average_optimizer)
         return Exchanged(1, size, size).times(count)

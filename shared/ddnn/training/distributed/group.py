@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 from torch._C._distributed_c10d import (
+    AllgatherOptions,
     AllreduceOptions,
     BroadcastOptions,
     PrefixStore,
@@ -60,15 +61,28 @@ class Group:
         self.traffic.control += 8 * len(mine)
         return [float(each) for each in vector]
 
-    def tell(self, words: bytes | None = None) -> bytes:
-        """What the first one says, everywhere."""
+    def gather(self, vector: Tensor) -> list[Tensor]:
+        """The vectors (m,) of all, each as long, by rank."""
+        found = self._gather(vector)
+        size = vector.numel() * vector.element_size()
+        self.traffic.exchange(sent=size, received=(self.size - 1) * size, messages=self.size)
+        return found
+
+    def heard(self, mine: bytes) -> list[bytes]:
+        """What each says, by rank; all say as much."""
+        self.traffic.control += self.size * len(mine)
+        said = self._gather(torch.frombuffer(bytearray(mine), dtype=torch.uint8))
+        return [each.numpy().tobytes() for each in said]
+
+    def tell(self, words: bytes | None = None, *, first: int = 0) -> bytes:
+        """What the `first` one says, everywhere."""
         length = torch.tensor([len(words) if words is not None else 0])
-        self._broadcast(length)
+        self._broadcast(length, first)
         text = torch.zeros(int(length), dtype=torch.uint8)
         if words:
             text = torch.frombuffer(bytearray(words), dtype=torch.uint8)
         if len(text):
-            self._broadcast(text)
+            self._broadcast(text, first)
         self.traffic.control += 8 + len(text)
         return text.numpy().tobytes()
 
@@ -97,9 +111,15 @@ class Group:
         with self._named():
             self._transport.allreduce([vector], options).wait()
 
-    def _broadcast(self, tensor: Tensor) -> None:
+    def _gather(self, tensor: Tensor) -> list[Tensor]:
+        found = [torch.zeros_like(tensor) for _ in range(self.size)]
+        with self._named():
+            self._transport.allgather([found], [tensor], AllgatherOptions()).wait()
+        return found
+
+    def _broadcast(self, tensor: Tensor, first: int) -> None:
         options = BroadcastOptions()
-        options.rootRank = 0
+        options.rootRank = first
         with self._named():
             self._transport.broadcast([tensor], options).wait()
 

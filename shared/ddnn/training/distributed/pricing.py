@@ -98,15 +98,17 @@ def _others(
         "seconds": seconds,
         "formula": "2 C K (α + b m β)",
     }
-    times, others = steps // every, count - 1
+    replicas = WorkersConfig(count=count, mode="codistill", every=every)
+    counted = exchanged(replicas, model, steps)
     yield {
-        **_row("codistil, checkpoints", Exchanged(count, whole, others * whole).times(times), 0),
-        "seconds": times * count * (link.latency_s + whole * link.byte_s),
+        **_row("codistill, checkpoints", counted, 0),
+        "seconds": rounds(replicas, steps) * count * (link.latency_s + whole * link.byte_s),
         "formula": "N (α + b m β), each K steps",
+        "counted": counted.document(),
     }
     told = VALUE * len(bundle.manifest.classes) * exits * events
     yield {
-        **_row("codistil, predictions", Exchanged(steps * count, told, others * told), 0),
+        **_row("codistill, predictions", Exchanged(steps * count, told, (count - 1) * told), 0),
         "seconds": count * (steps * link.latency_s + told * link.byte_s),
         "formula": "N (α + 4 K exits B β), each step",
     }

@@ -95,6 +95,10 @@ class Pusher:
         self.own.save(record["epoch"] + 1, self.trainer, self.kept())
         return record
 
+    def chosen(self, best: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those that all have learnt."""
+        return best
+
     def document(self) -> dict[str, Any]:
         """What this worker exchanged."""
         return {"mode": self.config.mode, "exchanged": self.group.traffic.document()}

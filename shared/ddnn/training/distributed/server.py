@@ -94,6 +94,10 @@ class Server:
             self.group.traffic.control += len(words)
         return dict(json.loads(words.numpy().tobytes()))
 
+    def chosen(self, best: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those that all have learnt."""
+        return best
+
     def document(self) -> dict[str, Any]:
         """Mode, workers, those lost, and what the server exchanged."""
         told = {"mode": self.config.mode, "workers": self.group.size - 1, "lost": self.lost}

@@ -17,7 +17,7 @@ from ddnn.training.run import Checkpoint, refuse_other_data
 if TYPE_CHECKING:
     from ddnn.training.trainer import Trainer
 
-__all__ = ["Own", "learning", "start_alike", "statistics"]
+__all__ = ["Own", "learning", "plain", "start_alike", "statistics"]
 
 
 def start_alike(group: Group, trainer: "Trainer") -> None:
@@ -25,7 +25,7 @@ def start_alike(group: Group, trainer: "Trainer") -> None:
     first, resumed = trainer.checkpoint() if group.rank == 0 else None, bool(trainer.metrics)
     state = {"state": first.state, "resumed": resumed} if first else {}
     told = json.loads(group.tell(json.dumps(state).encode() if first else None))
-    tensors = load(group.tell(save(_plain(first.tensors)) if first else None))
+    tensors = load(group.tell(save(plain(first.tensors)) if first else None))
     if group.rank:
         checkpoint = Checkpoint(tensors, told["state"])
         place = Path("worker 0")
@@ -36,7 +36,8 @@ def start_alike(group: Group, trainer: "Trainer") -> None:
             trainer.network.load_state_dict({n[8:]: t for n, t in tensors.items() if n.startswith("network.")})
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, each whole, as a file or message holds them."""
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
@@ -69,8 +70,8 @@ class Own:
         state: dict[int, dict[str, Any]] = trainer.optimizer.state_dict()["state"]
         tensors = {f"optimizer.{place}.{name}": each for place, own in state.items() for name, each in own.items()}
         tensors |= {f"own.{name}": tensor for name, tensor in more.items()}
-        tensors = _plain({name: tensor for name, tensor in tensors.items() if tensor is not None})
-        if self._file.is_file():
+        tensors = plain({name: tensor for name, tensor in tensors.items() if tensor is not None})
+        if self._file.is_file() and not _is_of(self._file, epochs):  # an epoch made again leaves the one before
             self._file.replace(self._before)
         write_atomically(self._file, lambda part: save_file(tensors, part, metadata={"epochs": str(epochs)}))
 
@@ -78,9 +79,9 @@ class Own:
         """Take up what was kept after so many epochs, and return the rest; None where there is no such thing."""
         for file in (self._file, self._before) if self._file else ():
             try:
+                if not _is_of(file, epochs):
+                    continue
                 with safe_open(file, framework="pt") as opened:
-                    if opened.metadata()["epochs"] != str(epochs):
-                        continue
                     tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
             except FileNotFoundError:
                 continue
@@ -100,3 +101,9 @@ class Own:
     def _before(self) -> Path:
         assert self._file is not None
         return self._file.with_name(f"{self._file.stem}-before.safetensors")
+
+
+def _is_of(file: Path, epochs: int) -> bool:
+    """Whether a file is of so many epochs."""
+    with safe_open(file, framework="pt") as opened:
+        return bool(opened.metadata()["epochs"] == str(epochs))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from ddnn.errors import WorkerLost
 from ddnn.training.distributed.arithmetic import mean
@@ -112,6 +113,10 @@ class Federation:
     def judged(self, judge: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Judge by the events that the server has."""
         return {**judge(), **self._told, "exchanged": self.traffic.document()}
+
+    def chosen(self, best: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those that all have learnt."""
+        return best
 
     def document(self) -> dict[str, Any]:
         """For the manifest."""
