@@ -23,6 +23,7 @@ __all__ += ["outlier_lines", "print_statuses", "read_statuses", "rollout_line", 
 
 NO_TIER: Final = "No tier answers. `ddnn up` starts a fleet."
 _TIMEOUT_S: Final = 3.0
+_SILENCE_S: Final = 3.0
 UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"  #: in what OpenSSL says
 
 
@@ -266,13 +267,15 @@ def _exits(status: Mapping[str, Any]) -> str:
 def silent_s(tier: TierStatus) -> float | None:
     """Since when the tier above has not answered this one, in seconds; None while it does, or where there is none.
 
-    Events tell of it only once one of them has to go up.
+    Events tell of it only once one of them has to go up. One question without an answer is no silence: the next comes
+    half a second later, and tiers of a fleet that starts are not ready together.
     """
     policy = tier.part("policy")
     if not tier.part("uplink") or not policy.get("not_followed_because"):
         return None
     heard = policy.get("followed_s_ago")
-    return float(tier.of("uptime_seconds") or 0.0) if heard is None else float(heard)
+    silent = float(tier.of("uptime_seconds") or 0.0) if heard is None else float(heard)
+    return silent if silent >= _SILENCE_S else None
 
 
 def _uplink(tier: TierStatus) -> str:

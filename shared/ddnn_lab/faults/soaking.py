@@ -162,8 +162,8 @@ _PATIENT_S: Final = 10.0  #: deadline where nothing but a slow machine could exc
 _SHORT_S: Final = 1.5  #: deadline where the tier above is silent, so that every answer must come without it
 _SILENT: Final = {"paused", "hangs", "cut up", "cut down"}
 _QUIET_S: Final = 0.4
-_RIG_BUSY: Final = frozenset({"timeout", "deadline", "circuit_open"})
-"""Whoever waits for a machine with too much to do may give up, and says so; but not where nobody may."""
+_RIG_BUSY: Final = frozenset({"timeout", "deadline", "circuit_open", "refused"})
+"""On a machine with too much to do a tier may give up waiting, or refuse, and says so; but not where none may."""
 
 
 class Rig:
