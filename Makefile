@@ -19,7 +19,7 @@ PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 
 PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: up check fast test long lint docs lock pin sbom clean
+.PHONY: up check fast test suite long lint docs lock pin sbom clean
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
@@ -29,7 +29,9 @@ up: $(VENV)/.serving
 check: $(VENV)/.testing
 	@$(MAKE) --no-print-directory -j2 lint fast
 
-test: lint
+test: lint suite
+
+suite: $(VENV)/.testing
 	$(PYTEST)
 
 fast: $(VENV)/.testing

@@ -21,7 +21,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return ended.value.code
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_study_starts_a_fleet_and_leaves_a_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_bundle: Bundle
 ) -> None:

@@ -150,7 +150,7 @@ def test_an_unfinished_run_is_neither_lost_nor_taken_by_chance(tmp_path: Path) -
         make_bundle(data, SMALL, tmp_path / "d", run=run, resume=True, initial=first)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("module", [ddnn.pipeline, ddnn.training.trainer])
 def test_the_examples_run(module: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

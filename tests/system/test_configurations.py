@@ -96,7 +96,7 @@ async def check(bundle: Bundle, *, whole: bool = False) -> Decisions:
         ("f", True),
         ("f, no edge section", True),
         ("f, three edges", False),
-        ("e, two and eight bits", True),
+        pytest.param("e, two and eight bits", True, marks=pytest.mark.long),
         ("c, four bits", False),
         ("f, half precision", False),
     ],

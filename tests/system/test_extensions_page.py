@@ -12,7 +12,7 @@ import pytest
 PAGE = (Path(__file__).parents[2] / "shared" / "docs" / "extensions.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_example_trains_and_is_tuned(tmp_path: Path) -> None:
     for language, name in (("python", "mine.py"), ("toml", "mine.toml")):
         (block,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)

@@ -7,6 +7,9 @@ import pytest
 
 from ddnn_lab.faults.soaking import Rig
 
+# `make test` has its core over mutual TLS.
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(
     ("trouble", "target"),

@@ -297,6 +297,7 @@ def test_a_container_is_healthy_by_the_same_probe(fleet: LocalFleet, site: Path)
     assert subprocess.run([sys.executable, "-I", "-S", probe.__file__], env=env, check=False).returncode == 0
 
 
+@pytest.mark.long
 def test_another_authority_under_load_loses_nothing_and_what_the_old_one_signed_is_refused(
     fleet: LocalFleet, site: Path, every_exit: Bundle, tmp_path: Path
 ) -> None:

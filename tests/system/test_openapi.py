@@ -32,7 +32,7 @@ MAKERS: dict[str, Callable[[Settings], FastAPI]] = {
     "cloud": ddnn_cloud.app.create_app,
 }
 BOUNDED = settings(
-    max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
 # A page cannot say that `data` must fit `shape`, and `shape` the manifest: valid by the page may still be 400.
 # A server error is looked for below: one alone is right. The token that every request has here is the right one.

@@ -5,6 +5,8 @@ from threading import Event
 from time import monotonic
 from typing import Final
 
+import pytest
+
 from ddnn.bundle import Bundle
 from ddnn.client import Client
 from ddnn.errors import DDNNError
@@ -12,6 +14,7 @@ from ddnn.fleet.processes import LocalFleet
 from ddnn.types import Answer, Array
 from real_fleet import Sensors
 
+pytestmark = pytest.mark.long
 PATIENCE_S: Final = 60.0
 PAUSE_S: Final = 0.05
 DEVICES: Final = (1, 4)

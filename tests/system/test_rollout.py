@@ -157,6 +157,7 @@ def whole(watching: Watching) -> None:
     assert all(each.devices.all() for each in watching.answers)
 
 
+@pytest.mark.long
 def test_nobody_notices_a_rollout_it_outlives_a_restart_and_can_be_taken_back(
     fleet: LocalFleet, cloud: Admin, tmp_path: Path
 ) -> None:
@@ -244,6 +245,7 @@ def test_what_does_worse_than_the_old_one_is_taken_back_by_itself(
     assert not any(each.degraded for each in watching.answers[had + 1 :])
 
 
+@pytest.mark.long
 def test_what_does_not_answer_its_golden_events_answers_no_event(
     fleet: LocalFleet, cloud: Admin, tmp_path: Path
 ) -> None:

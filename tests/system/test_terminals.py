@@ -17,7 +17,9 @@ def run(*args: str, **kept: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii", "utf-8", *(pytest.param(each, marks=pytest.mark.long) for each in ("latin-1", "cp1252"))]
+)
 @pytest.mark.parametrize("command", ["status", "play", "infer", "doctor", "policy show"])
 def test_a_command_says_what_it_can_in_any_encoding(served: LocalFleet, encoding: str, command: str) -> None:
     where = ["--base-port", str(served.members["cloud"].port)]
@@ -38,7 +40,7 @@ def test_a_command_says_what_it_can_in_any_encoding(served: LocalFleet, encoding
         assert seen in ended.stdout
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.long)])
 def test_a_fleet_comes_up_plays_and_ends_in_any_encoding(encoding: str) -> None:
     ended = run(*UP, PYTHONIOENCODING=encoding)
     assert (ended.returncode, ended.stderr) == (0, b"")

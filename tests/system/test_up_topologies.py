@@ -41,8 +41,10 @@ def test_every_device_is_joined_by_its_edge_and_answers_as_offline(bundle: Bundl
     assert joins == ["edge-0, edge-1", "device-0, device-2, device-4", "device-1, device-3, device-5"]
     addresses, until = {name: member.url for name, member in fleet.members.items()}, monotonic() + 30
     # A tier that was ready before the one above may yet have to ask it again.
-    while any(silent_s(tier) is not None for tier in (tiers := read_statuses(addresses))) and monotonic() < until:
+    tiers = read_statuses(addresses)
+    while any(silent_s(tier) is not None for tier in tiers) and monotonic() < until:
         sleep(0.2)
+        tiers = read_statuses(addresses)
     findings = [*check_fleet(tiers, bundle), *check_answers(tiers, bundle)]
     assert {finding.verdict for finding in findings} == {"ok"}, findings
     assert findings[-1].check == "answers"

@@ -15,7 +15,7 @@ from ddnn_lab.studies import Study, run_study, study_file
 from ddnn_lab.studies.job import Job
 from ddnn_lab.studies.progress import StudyProgress
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 QUICK = Study.read(study_file("quick")).quick()
 PLOT_BYTES = 60_000
 

@@ -123,6 +123,7 @@ def test_a_wrong_token_is_exit_code_two(fleet: LocalFleet) -> None:
     assert done.stderr.startswith("error: ")
 
 
+@pytest.mark.long
 def test_up_once_plays_and_ends_with_zero(tiny_bundle: Bundle) -> None:
     done = ddnn("up", str(tiny_bundle.path), "--base-port", "0", "--count", "5", "--once")
     assert done.returncode == 0, done.stderr

@@ -53,6 +53,7 @@ def test_a_drained_tier_ends_by_itself(fleet: LocalFleet) -> None:
     fleet.wait_until_ready()
 
 
+@pytest.mark.long
 def test_a_killed_tier_is_started_again_by_hand_as_it_was(tiny_bundle: Bundle, tmp_path: Path) -> None:
     settings = {"DDNN_TOKEN": "known-to-the-fleet"}
     with LocalFleet(tiny_bundle.path, base_port=0, state=tmp_path / "the state", env=settings) as fleet:
@@ -87,6 +88,7 @@ def returncodes(fleet: LocalFleet) -> dict[str, int | None]:
     return {name: member.process.returncode for name, member in fleet.members.items() if member.process}
 
 
+@pytest.mark.long
 def test_devices_stop_while_the_edge_still_answers_them(tiny_bundle: Bundle) -> None:
     with LocalFleet(tiny_bundle.path, base_port=0) as fleet, ThreadPoolExecutor(1) as thread:
         fleet.wait_until_ready()
@@ -103,6 +105,7 @@ def test_devices_stop_while_the_edge_still_answers_them(tiny_bundle: Bundle) -> 
         assert set(returncodes(fleet).values()) == {0}
 
 
+@pytest.mark.long
 def test_a_tier_that_does_not_drain_in_time_is_killed(tiny_bundle: Bundle) -> None:
     with LocalFleet(tiny_bundle.path, base_port=0) as fleet:
         fleet.wait_until_ready()

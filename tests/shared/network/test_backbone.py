@@ -195,6 +195,7 @@ def test_efficientnet_lite0_is_cut_by_its_names_and_normalises_bytes_as_its_weig
     )
 
 
+@pytest.mark.long
 def test_what_comes_with_a_built_in_backbone_is_not_kept_in_the_bundle_and_training_goes_on_from_it(
     tmp_path: Path,
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_search_tries_keeps_and_remembers(tmp_path: Path) -> None:
     assert json.loads(json.dumps(recipe.document()))["trials"][0]["tried"] == "the simplest recipe"
 
 
+@pytest.mark.long
 def test_the_test_events_change_nothing() -> None:
     data = small()
     other = replace(data, y=np.where(data.split == "test", (data.y + 1) % 3, data.y))

@@ -207,6 +207,7 @@ def test_help_shows_an_example() -> None:
     assert "ddnn train mnist5k --grid 3x2 --out" in COMMAND.train.__doc__
 
 
+@pytest.mark.long
 def test_a_rare_class_is_shown_and_is_kept_where_an_exit_can(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,6 +254,7 @@ def test_what_cannot_be_tuned_for_is_refused_before_training(
         assert "epoch" not in err
 
 
+@pytest.mark.long
 def test_a_class_without_validation_events_is_tuned_for_on_the_folds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
