@@ -51,8 +51,8 @@ def refuse_what_is_outside(content: bytes) -> None:
         raise ValueError(f"it has operators of {strange[0][:60]!r}; expected ONNX's own, and functions of the file")
 
 
-def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Numbers and values of a message's fields; those of a fixed size, which nothing here has, are passed over."""
+def fields(message: memoryview, *, fixed: bool = False) -> Iterator[tuple[int, int | memoryview]]:
+    """Numbers and values of a message's fields; those of a fixed size, floats, are passed over unless `fixed`."""
     at = 0
     while at < len(message):
         key, at = _number(message, at)
@@ -66,7 +66,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         length, at = _number(message, at) if wire == _BYTES else (8 if wire == _EIGHT else 4, at)
         if length > len(message) - at:
             raise ValueError("it is cut short, or no ONNX")
-        if wire == _BYTES:
+        if wire == _BYTES or fixed:
             yield number, message[at : at + length]
         at += length
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from ddnn.onnx_file import fields
 
-__all__ = ["EACH", "part", "values_of_each"]
+__all__ = ["EACH", "opened", "part", "values_of_each"]
 
 EACH: Final = "of_each"
 """What a section made of its children, one by one, is called so, or so with a number behind."""
@@ -53,6 +53,19 @@ def part(content: bytes, given: Collection[str] = (), wanted: Collection[str] = 
     for name in wanted:
         body += _field(_OUTPUT, outputs.get(name) or _floats(name))
     return around + _field(_GRAPH, body)
+
+
+def opened(content: bytes, wanted: Collection[str]) -> bytes:
+    """The file that gives `wanted`, values anywhere in the graph, as outputs too; of whatever types they are."""
+    _, graph = _graph(content)
+    given = {
+        name
+        for number, value in fields(graph)
+        if number == _OUTPUT and isinstance(value, memoryview)
+        for name in _names(value, _NAME)
+    }
+    more = b"".join(_field(_OUTPUT, _field(_NAME, name.encode())) for name in wanted if name not in given)
+    return content + _field(_GRAPH, more)  # a message that comes twice is one, with the fields of both
 
 
 def _graph(content: bytes) -> tuple[bytes, memoryview]:

@@ -5,16 +5,16 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from timeit import repeat
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from ddnn.errors import BadBundle
 from ddnn.onnx_file import refuse_what_is_outside
-from ddnn.onnx_parts import part
+from ddnn.onnx_parts import opened, part
 from ddnn.types import Array
 
-__all__ = ["Section", "cpu_quota", "with_threads"]
+__all__ = ["Section", "cpu_quota", "every_value", "with_threads"]
 
 _WORTH_S: Final = 0.002
 _QUICKER: Final = 0.8
@@ -67,6 +67,24 @@ class Section:
             for start in range(0, rows, step)
         ]
         return dict(zip(self.outputs, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+
+
+def every_value(file: Path, names: Collection[str], inputs: Mapping[str, Array]) -> dict[str, Any]:
+    """What these values of a section's graph are for `inputs`, each node by itself; lists of arrays for sequences."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    content = file.read_bytes()
+    try:
+        refuse_what_is_outside(content)
+        session = onnxruntime.InferenceSession(opened(content, names), options, providers=["CPUExecutionProvider"])
+        found = session.run([*names], {name: np.ascontiguousarray(array) for name, array in inputs.items()})
+    except Exception as error:  # as above
+        raise BadBundle(f"{file.name}: ONNX Runtime cannot run it ({_first_line(error)})") from error
+    return dict(zip(names, found, strict=True))
 
 
 def _first_line(error: Exception) -> str:

@@ -15,6 +15,7 @@ from ddnn.cli.cost import cost
 from ddnn.cli.deploy import deploy
 from ddnn.cli.doubts import doubts
 from ddnn.cli.encoding import prepare_output
+from ddnn.cli.export import export
 from ddnn.cli.federate import federate
 from ddnn.cli.identity import identity
 from ddnn.cli.measure import evaluate, profile, record
@@ -42,7 +43,7 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run a fleet": (up, status, infer, watch, doctor),
     "Make a network": (train, cost, evaluate, record, profile, tune),
-    "The parts of a fleet": (serve, play),
+    "The parts of a fleet": (serve, play, export),
     "Keep it safe": (sign, verify),
 }
 for _panel, _commands in _PANELS.items():

@@ -1,0 +1,3 @@
+for (int i = 0; i < {{ size }}; i++) {
+    {{ store | indent(4) }}
+}
