@@ -173,9 +173,12 @@ class Steps:
 
     def _source(self, value: Value) -> Source:
         """Where a layer reads a value: signs from their bits, all else from memory."""
-        if isinstance(value, Computed) and value.formula == "{0} ? {1} : {2}":
-            bit, *signs = value.operands
-            ends = [float(each.array.flat[0]) if isinstance(each, Constant) and each.uniform else 0.0 for each in signs]
+        signs = value
+        while isinstance(signs, Computed) and signs.formula == "{0}":
+            (signs,) = signs.operands
+        if isinstance(signs, Computed) and signs.formula == "{0} ? {1} : {2}":
+            bit, *two = signs.operands
+            ends = [float(each.array.flat[0]) if isinstance(each, Constant) and each.uniform else 0.0 for each in two]
             if ends == [1.0, -1.0]:
                 buffer = self._stored(bit).buffer
                 return buffer, f"{buffer.name}[a]", True
@@ -320,7 +323,7 @@ def _cheap(value: Value) -> bool:
     """Whether a value may as well be computed each time."""
     if isinstance(value, Constant | Stored):
         return True
-    ready = isinstance(value, Computed) and all(isinstance(each, Constant | Stored) for each in value.operands)
+    ready = isinstance(value, Computed) and all(map(_cheap, value.operands))
     return ready and isinstance(value, Computed) and value.formula in ("{0}", "(float){0}", "{0} ? {1} : {2}")
 
 
