@@ -74,8 +74,7 @@ class ToEdge(Offload):
 
     def _report(self, events: Sequence[Event]) -> None:
         """Send the scores of events this device has answered, so that the others' edge knows."""
-        known = [event for event in events if event.id is not None]
-        if known:
+        for known in self.by_home([event for event in events if event.id is not None]):
             inputs = self._inputs(known, *self._first)
             inputs["answered"] = np.ones(len(known), np.bool_)
             charge(known, inputs)

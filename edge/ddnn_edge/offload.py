@@ -122,7 +122,7 @@ class ToJoiningCloud(ToCloud):
     def _report(self, events: Sequence[Event]) -> None:
         """Send what was sure here up, so that the other edges' cloud knows."""
         named = [event for event in events if event.id is not None]
-        for alike, version in _under(named):
+        for alike, version in (found for home in self.by_home(named) for found in _under(home)):
             inputs: dict[str, Array] = {
                 "event": event_tensor(alike),
                 "scores": self._scores.pack(np.stack([event.judged[event.best.exit] for event in alike])),

@@ -70,6 +70,8 @@ class UplinkSettings(BaseModel):
 
     transport: Literal["http", "stream"] = "http"
     """`stream`: one connection that is kept, with compact frames; HTTP where the tier above speaks no streams."""
+    order: Literal["given", "event"] | None = None
+    """Of several addresses, the first that lives is asked (`given`), or each event has a home among them (`event`)."""
 
 
 class Settings(BaseSettings):
@@ -82,7 +84,7 @@ class Settings(BaseSettings):
     index: int = Field(default=0, ge=0)
     """Which device, or which edge, this process is."""
     upstream: Annotated[tuple[str, ...], NoDecode] = ()
-    """Addresses of the tier above, comma-separated, first preferred; none at the cloud."""
+    """Addresses of the tier above, comma-separated; none at the cloud."""
     extensions: Annotated[tuple[str, ...], NoDecode] = ()
     """Modules, or packages of them, comma-separated, from which codecs and criteria of your own may be imported."""
     host: str = "127.0.0.1"

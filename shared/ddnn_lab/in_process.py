@@ -55,26 +55,31 @@ class Switch(httpx.AsyncBaseTransport):
 
 @dataclass
 class Fleet:
-    """Tiers by host name: `device-0` …, `edge` (`edge-0` … when there are several), `cloud`."""
+    """Tiers by host name: `device-0` …, `edge` (`edge-0` … when there are several), `cloud` (likewise)."""
 
     bundle: Bundle
     switch: Switch = field(default_factory=Switch)
     settings: dict[str, Any] = field(default_factory=dict)
     devices: Sequence[int] | None = None
     """Devices that are started; None: all."""
+    clouds: int = 1
 
     def start(self, *, cloud_alone: bool = False) -> None:
         def make(**given: Any) -> Settings:
             return Settings.load(bundle=self.bundle.path, **{**self.settings, **given})
 
         apps = self.switch.apps
-        apps["cloud"] = ddnn_cloud.app.create_app(make())
+        clouds = ["cloud"] if self.clouds == 1 else [f"cloud-{n}" for n in range(self.clouds)]
+        for cloud in clouds:
+            apps[cloud] = ddnn_cloud.app.create_app(make())
         if cloud_alone:
             return
         topology = self.bundle.topology
         edges = edge_names(len(topology.edges))
         for n, edge in enumerate(edges):
-            apps[edge] = ddnn_edge.app.create_app(make(index=n, upstream="http://cloud"), self.switch)
+            # In another order for each: an event's home is where it is all the same.
+            above = ",".join(f"http://{cloud}" for cloud in [*clouds[n:], *clouds[:n]])
+            apps[edge] = ddnn_edge.app.create_app(make(index=n, upstream=above), self.switch)
         for n in range(len(topology.devices)) if self.devices is None else self.devices:
             given = make(index=n, upstream=f"http://{edges[topology.edge_of(n)]}")
             apps[f"device-{n}"] = ddnn_device.app.create_app(given, self.switch)

@@ -1,6 +1,7 @@
 """A cloud that joins several edges: who is waited for, whose answer an event gets, and what it refuses."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -330,3 +331,49 @@ async def test_its_metadata_says_what_it_takes_and_who_joins_whom(alone: Fleet) 
     assert [name for name, entry in inputs.items() if not entry.get("parameters")] == ["present"]
     assert metadata["parameters"]["edges"] == EDGES
     assert example.status_code == 200, example.text
+
+
+@pytest.fixture
+async def two_clouds(three_edges: Bundle) -> AsyncIterator[Fleet]:
+    fleet = Fleet(Bundle.open(three_edges.path), clouds=2)
+    fleet.start()
+    fleet.use(thresholds=NEVER)
+    yield fleet
+    await fleet.close()
+
+
+async def see_all(fleet: Fleet, name: str, events: int = 8) -> Counter[str]:
+    """All devices see events, one after the other, which the cloud answers with all of them; who was asked by edges."""
+    fleet.switch.requests.clear()
+    row = seen(fleet)
+    for number in range(events):
+        answers = await fleet.see(rows=slice(row, row + 1), name=f"{name} {number} ")
+        for answer in (each for (each,) in answers):
+            assert (answer.exit, answer.degraded_reason) == (Exit.CLOUD, "")
+            assert answer.devices.all()
+    hosts = (request.url.host for request in fleet.switch.requests if request.url.path == INFER)
+    return Counter(host for host in hosts if host.startswith("cloud"))
+
+
+async def test_the_parts_of_an_event_find_each_other_at_one_of_several_clouds(two_clouds: Fleet) -> None:
+    asked = await see_all(two_clouds, "whole")
+    assert asked.keys() == {"cloud-0", "cloud-1"}
+    assert all(count % len(EDGES) == 0 for count in asked.values())
+
+
+async def test_with_a_cloud_gone_its_events_find_each_other_at_another(two_clouds: Fleet) -> None:
+    gone = two_clouds.switch.apps.pop("cloud-1")
+    asked = await see_all(two_clouds, "one less")
+    assert asked["cloud-0"] == 8 * len(EDGES)
+    await gone.state.service.close()
+
+
+async def test_what_edges_have_answered_is_told_to_the_event_s_home(two_clouds: Fleet) -> None:
+    """One edge is never sure, the others always: it hears of them, at whichever cloud."""
+    two_clouds.use(thresholds=LOCALLY)
+    use(two_clouds, "edge-0", thresholds=NEVER)
+    row = seen(two_clouds)
+    for number in range(6):
+        answers = await two_clouds.see(rows=slice(row, row + 1), name=f"told {number} ")
+        assert {answers[device][0].exit for device in EDGES[0]} == {Exit.LOCAL}
+        assert not any(answer.degraded for (answer,) in answers)

@@ -53,11 +53,18 @@ class Offload(ABC):
 
     def take(self, events: Sequence[Event]) -> None:
         """Send events that came together up at once; the request ends with the last of them."""
-        if events := self.in_time(events):
-            flight = Flight(len(events))
-            for event in events:
+        for together in self.by_home(self.in_time(events)):
+            flight = Flight(len(together))
+            for event in together:
                 event.flight = flight
-            flight.task = self.start(self.fly(events))
+            flight.task = self.start(self.fly(together))
+
+    def by_home(self, events: Sequence[Event]) -> list[list[Event]]:
+        """The events that one request can hold, where the tier above has several addresses."""
+        groups: dict[tuple[str, ...], list[Event]] = {}
+        for event in events:
+            groups.setdefault(self._uplink.home(event.id), []).append(event)
+        return list(groups.values())
 
     async def fly(self, events: Sequence[Event]) -> None:
         """Post events; whatever is not answered then is degraded."""
@@ -82,7 +89,7 @@ class Offload(ABC):
             left = event.deadline - now
             if event.state is not State.OFFLOADED:
                 continue
-            if left > 0 and self._uplink.can_answer(left - reserve(left)):
+            if left > 0 and self._uplink.can_answer(left - reserve(left), event.id):
                 in_time.append(event)
             else:
                 self._metrics.late.labels("uplink").inc()
@@ -102,7 +109,7 @@ class Offload(ABC):
         try:
             budget_ms = (left - reserve(left)) * 1000
             reply = await self._uplink.infer(
-                inputs, parameters=parameters, deadline_ms=budget_ms, headers=options.headers()
+                inputs, parameters=parameters, deadline_ms=budget_ms, headers=options.headers(), key=events[0].id
             )
         except NoReply as failure:
             if not failure.sent:

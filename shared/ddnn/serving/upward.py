@@ -43,6 +43,8 @@ def make_uplink(
         # Fewer would let events wait here for siblings that wait elsewhere.
         connections=settings.max_in_flight + settings.max_background,
         pad_bytes=settings.pad_bytes,
+        # Of an event, edges agree on a cloud; devices on the first edge, so that a pair is one and its standby.
+        homes=(settings.uplink.order or ("event" if tier is Tier.EDGE else "given")) == "event",
         # A stream is as long as it is: where sizes must not tell, HTTP is padded.
         tier=f"{tier}/{settings.index}"
         if settings.uplink.transport == "stream" and not transport and not settings.pad_bytes

@@ -34,7 +34,7 @@ class Call:
 def refused(url: str, status: int, said: str, after: str | None) -> NoReply:
     message = f"{url} answered {status}: {said}"
     if status in (429, 503):
-        return NoReply("refused", message, again=True, after_s=_seconds(after))
+        return NoReply("refused", message, again=True, after_s=_seconds(after), gone=status == 503)
     if status == 504:
         return NoReply("timeout", message)
     slugs: dict[int, Reason] = {401: "unauthorized", 403: "unauthorized", 409: "other_bundle"}

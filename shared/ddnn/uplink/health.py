@@ -64,6 +64,11 @@ class Breaker:
         self._failures, self.opened, self._probe, self._hold_s = 0, None, None, self.hold_s
         self._first_fault = None
 
+    def tried_again(self) -> None:
+        """It is ready by its own word: close, and open at the next failure."""
+        self.succeeded()
+        self._failures = self.failures - 1
+
     def failed(self, ticket: int, *, refused: bool = False) -> None:
         """One more failure in a row, or the probe's; of those `refused` only the number counts, not how long."""
         if self.opened is not None:

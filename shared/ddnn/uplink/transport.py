@@ -42,6 +42,7 @@ class NoReply(UplinkFailed):
         after_s: float | None = None,
         lives: bool = False,
         sent: bool = True,
+        gone: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.reason: Reason = reason
@@ -49,6 +50,8 @@ class NoReply(UplinkFailed):
         self.after_s = after_s  # what the tier above asked to wait before that, in seconds
         self.lives = lives  # whether it shows that the tier above lives all the same: a fault of configuration
         self.sent = sent  # whether anything of the request may have gone out
+        # Whether the address is gone, or going, so that another may have its calls.
+        self.gone = reason in ("unreachable", "timeout") if gone is None else gone
 
 
 _NOT_BY_ITSELF: Final = ("User-Agent", "Accept", "Content-Type")

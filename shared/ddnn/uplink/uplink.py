@@ -22,6 +22,8 @@ from ddnn.stream import Unspoken
 from ddnn.types import Answer, Array
 from ddnn.uplink.exchange import Call, Exchange, refused
 from ddnn.uplink.health import Circuit, RetryBudget, Target
+from ddnn.uplink.homes import Homes
+from ddnn.uplink.returns import Returns
 from ddnn.uplink.streams import Streams, over_stream
 from ddnn.uplink.transport import NoReply, OverAiohttp, OverHttpx, Received, Transport
 from ddnn.wire import HEADER_LENGTH, InferResponse, decode_error, decode_response, encode_request, padded
@@ -30,6 +32,7 @@ __all__ = ["INFER_PATH", "SILENCE_S", "Reply", "Uplink"]
 
 INFER_PATH: Final = "/v2/models/ddnn/infer"
 _ALIVE_PATH: Final = "/v2/health/live"
+_READY_PATH: Final = "/v2/health/ready"
 SILENCE_S: Final = 0.15  #: an address that has said nothing for so long is asked whether it lives
 
 _MOST_LOOKED_AT: Final = 1 << 20  #: bytes of what is looked at, a policy; an answer's bound is another
@@ -54,7 +57,10 @@ _Pass = tuple[Target, int]  #: an address that may be asked once, and the ticket
 
 
 class Uplink:
-    """A client of the tier above, one for the life of the process; the first of `urls` that lives is asked."""
+    """A client of the tier above, one for the life of the process.
+
+    Of several `urls` the first that lives is asked, or with `homes` the first in the order of an event's own.
+    """
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class Uplink:
         max_response_bytes: int = 32 << 20,
         pad_bytes: int = 0,
         tier: str | None = None,
+        homes: bool = False,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -88,6 +95,8 @@ class Uplink:
         self._targets = [
             Target(url.rstrip("/"), clock, ask=self._alive, silence_s=silence_s, abandon=len(urls) > 1) for url in urls
         ]
+        self._homes = Homes([target.url for target in self._targets]) if homes and len(urls) > 1 else None
+        self._returns = Returns(self._ready)
         self._budget = RetryBudget()
         self.refusal: str | None = None
         """What the tier above last said against this one, a fault of configuration; None once it answers."""
@@ -117,10 +126,18 @@ class Uplink:
         usual = self._next().trips.usual
         return None if usual is None else usual * 1000
 
-    def can_answer(self, left: float) -> bool:
+    def can_answer(self, left: float, key: bytes | None = None) -> bool:
         """Whether a reply may be expected within `left` seconds, by the latest round trips of whom would be asked."""
         first = self._targets[0]
-        return (first if first.breaker.opened is None else self._next()).trips.within(left, self._clock())
+        usual = first if self._homes is None and first.breaker.opened is None else self._next(key)
+        return usual.trips.within(left, self._clock())
+
+    def home(self, key: bytes | None) -> tuple[str, ...]:
+        """Who is asked for an event, and who after that: events alike in this may share a request."""
+        if self._homes is None or key is None:
+            return ()
+        order = self._order(key)
+        return tuple(target.url for target in order if target.breaker.opened is None)[:2]
 
     async def infer(
         self,
@@ -130,24 +147,30 @@ class Uplink:
         parameters: Mapping[str, bool | int | float | str] | None = None,
         headers: Mapping[str, str] | None = None,
         id: str = "",
+        key: bytes | None = None,
     ) -> Reply:
-        """Ask for all outputs; `inputs` are [B, …] each. An answer or a `NoReply` comes within `deadline_ms`."""
+        """Ask for all outputs; `inputs` are [B, …] each. An answer or a `NoReply` comes within `deadline_ms`.
+
+        `key` is an event's of those in it, which are `home` at the same address.
+        """
         started = self._clock()
         rows = len(next(iter(inputs.values())))
         call = Call(inputs, {**(parameters or {})}, headers or {}, started + deadline_ms / 1000, rows, id)
         self._budget.deposit()
-        first = self._admitted(self._targets)
-        try:
-            got = await self._attempt(first, call)
-        except NoReply as failure:
-            second = await self._second_chance(failure, first[0], call)
-            if second is None:
-                raise
+        order = self._order(key)
+        admitted, tried, sent = self._admitted(order), list[Target](), False
+        while True:
+            tried.append(admitted[0])
             try:
-                got = await self._attempt(second, call)
-            except NoReply as last:
-                last.sent |= failure.sent
-                raise
+                got = await self._attempt(admitted, call)
+                break
+            except NoReply as failure:
+                sent |= failure.sent
+                following = await self._next_chance(failure, order, tried, call)
+                if following is None:
+                    failure.sent = sent
+                    raise
+                admitted = following
         spent = self._clock() - started
         return Reply(got.response, got.headers, call.sent + got.sent, got.received, spent, got.answers)
 
@@ -189,6 +212,7 @@ class Uplink:
     async def aclose(self) -> None:
         for target in self._targets:
             target.close()
+        await self._returns.aclose()
         await self.streams.aclose()
         await self._transport.aclose()
 
@@ -203,18 +227,45 @@ class Uplink:
             return
         await self.look(url, _ALIVE_PATH, headers={}, seconds=seconds)
 
-    def _next(self) -> Target:
-        return next((target for target in self._targets if target.breaker.circuit != "open"), self._targets[0])
+    async def _ready(self, target: Target) -> bool:
+        try:
+            reply = await self.look(target.url, _READY_PATH, headers={}, seconds=target.sign_s)
+        except NoReply:
+            return False
+        return reply.status == 200
+
+    def _order(self, key: bytes | None) -> Sequence[Target]:
+        return [self._targets[number] for number in self._homes.order(key)] if self._homes else self._targets
+
+    def _next(self, key: bytes | None = None) -> Target:
+        order = self._order(key)
+        closed = next((target for target in order if target.breaker.opened is None), None)
+        return closed or next((target for target in order if target.breaker.circuit != "open"), order[0])
 
     def _admitted(self, targets: Sequence[Target]) -> _Pass:
-        for target in targets:
+        """The first that may be asked: those held off only where there is none else, see `returns`."""
+        held_off = [target for target in targets if target.breaker.opened is not None]
+        self._look_after(held_off)
+        for target in (*(target for target in targets if target.breaker.opened is None), *held_off):
             if (ticket := target.breaker.admit()) is not None:
                 return target, ticket
         raise NoReply("circuit_open", f"{targets[0].url} did not answer lately and is held off", sent=False)
 
-    async def _second_chance(self, failure: NoReply, tried: Target, call: Call) -> _Pass | None:
-        others = [target for target in self._targets if target is not tried]
-        if not failure.again or call.deadline - self._clock() < _LEAST_S or not self._budget.withdraw():
+    def _look_after(self, targets: Sequence[Target]) -> None:
+        for target in targets if len(self._targets) > 1 else ():
+            if target.breaker.opened is not None:
+                self._returns.watch(target)
+
+    async def _next_chance(
+        self, failure: NoReply, order: Sequence[Target], tried: Sequence[Target], call: Call
+    ) -> _Pass | None:
+        """Whom to ask after a failure: another address where that one is gone, else once more, within the budget."""
+        others = [target for target in order if target not in tried]
+        if not failure.again or call.deadline - self._clock() < _LEAST_S:
+            return None
+        if failure.gone and (living := [target for target in others if target.breaker.opened is None]):
+            return self._admitted(living)  # at no token: their circuits bound how many such calls there are
+        if len(tried) > 1 or not self._budget.withdraw():
             return None
         if not others and failure.reason == "refused":
             # Full jitter around a few ms, so that the refused do not come back together.
@@ -223,7 +274,7 @@ class Uplink:
                 return None
             await self._pause(wait_s)
         try:
-            return self._admitted([*others, tried])
+            return self._admitted([*others, *tried])
         except NoReply:
             return None
 
@@ -247,6 +298,7 @@ class Uplink:
                 raise NoReply("timeout", message, again=elsewhere or not target.waited_for(ticket)) from None
         except NoReply as failure:
             self._judge(admitted, failure, budget_s, self._clock() - started)
+            self._look_after([target])
             raise
         except BaseException:
             target.breaker.released(ticket)

@@ -17,7 +17,7 @@ from ddnn.stream.frames import Cut, Down, Up, framed, read_refusal
 from ddnn.types import Answer
 from ddnn.uplink import NoReply, Uplink
 from ddnn_lab.in_process import Fleet
-from real_port import PATIENCE_S, serving, until
+from real_port import OTHER, PATIENCE_S, serving, until
 
 DEVICES: list[int] = []
 ROWS = slice(0, 4)
@@ -219,11 +219,11 @@ async def test_reports_go_over_a_stream_and_bad_ones_are_passed_over(fleet: Flee
         assert not await stream.streams.tell("http://elsewhere", report, PATIENCE_S)
 
 
-async def test_one_stream_too_many_ends_the_oldest(fleet: Fleet) -> None:
+async def test_one_stream_too_many_from_one_address_ends_the_oldest(fleet: Fleet) -> None:
     async with serving(fleet.switch.apps["cloud"]) as port, AsyncExitStack() as stack:
         made = []
-        for _ in range(9):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for source in (OTHER, *["127.0.0.1"] * 9):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
             stack.callback(writer.close)
             writer.write(OFFER)
             async with asyncio.timeout(PATIENCE_S):
@@ -231,9 +231,10 @@ async def test_one_stream_too_many_ends_the_oldest(fleet: Fleet) -> None:
             made.append(reader)
         with suppress(ConnectionError):
             async with asyncio.timeout(PATIENCE_S):
-                await made[0].read()
-        assert made[0].at_eof() or made[0].exception()
-        assert service(fleet, "cloud").metrics.streams._value.get() == 8
+                await made[1].read()
+        assert made[1].at_eof() or made[1].exception()
+        assert service(fleet, "cloud").metrics.streams._value.get() == 8 + 1
+        assert not made[0].at_eof()
 
 
 OFFER = b"\r\n".join(

@@ -16,7 +16,7 @@ from ddnn.types import Tier
 
 __all__ = ["Below"]
 
-_LINES: Final = 8  #: streams of a child at once: of a restart, of two bundles
+_LINES: Final = 8  #: streams of a child from one address at once: of a restart, of two bundles
 _SILENT_S: Final = 2.0  #: a child that neither waits for an answer nor has asked for so long is gone
 
 
@@ -35,7 +35,7 @@ class Below:
         self.child, self.children = child, children
         self._silent_s, self._clock = max(_SILENT_S, 4 * every_s), clock
         self._heard: dict[int, float] = {}
-        self._waiting, self._lines = Counter[int](), dict[int, list[Callable[[], object]]]()
+        self._waiting, self._lines = Counter[int](), dict[tuple[int, str], list[Callable[[], object]]]()
         self._looked_at = math.inf  # since when somebody looks
         self.bulletin = Bulletin()
         self.bulletin.listen(self._look)
@@ -73,9 +73,13 @@ class Below:
             self._heard[number] = self._clock()
 
     @contextmanager
-    def line(self, number: int, end: Callable[[], object]) -> Iterator[None]:
-        """A stream of a child is open, which `end` closes: one too many ends the oldest, that may be cut off."""
-        lines = self._lines.setdefault(number, [])
+    def line(self, number: int, address: str, end: Callable[[], object]) -> Iterator[None]:
+        """A stream of a child is open, which `end` closes: one too many ends the oldest, that may be cut off.
+
+        Copies of a child, as in many sites of one network, are at addresses of their own.
+        """
+        whose = number, address
+        lines = self._lines.setdefault(whose, [])
         if len(lines) >= _LINES:
             lines.pop(0)()
         lines.append(end)
@@ -84,6 +88,8 @@ class Below:
         finally:
             if end in lines:
                 lines.remove(end)
+            if not lines and self._lines.get(whose) is lines:
+                del self._lines[whose]
 
     def here(self, number: int) -> None:
         """Something has come from a child."""
