@@ -45,6 +45,7 @@ class Finishing(TypedDict, total=False):
     yardstick: bool
     recipe: "Recipe | None"
     workers: dict[str, Any]
+    search: dict[str, Any]
     phase: Say
     say: Say
 
@@ -85,6 +86,7 @@ def make_bundle(
         golden_events: Test events kept with torch's answers to them, by default 256, fewer of large views.
         recipe: How the config was found: for the manifest, and its scores of the folds, which the policy is tuned on.
         workers: How several processes learnt it together, for the manifest; a training's `exchange` says it.
+        search: What search the config is of, for the manifest.
         tested: Whether the manifest gets what `ddnn.evaluation.evaluate` says of the test events, as by default.
         yardstick: Whether simple classifiers are fitted, too, where it is tested: `ddnn.evaluation.yardstick`.
         phase: Is called with what begins after training.
@@ -159,8 +161,9 @@ def finish_bundle(
             training = training.model_copy(update={"data": {**training.data, "initial": initial.fingerprint}})
         if recipe:
             training = training.model_copy(update={"data": {**training.data, "recipe": recipe.document()}})
-        if "workers" in finishing:
-            training = training.model_copy(update={"data": {**training.data, "workers": finishing["workers"]}})
+        told = {key: finishing[key] for key in ("workers", "search") if key in finishing}
+        if told:
+            training = training.model_copy(update={"data": {**training.data, **told}})
         if finishing.get("tested", True):
             phase("evaluating on the test split")
             figures = evaluate(draft, data.subset("test"), missing=data.devices > 1)

@@ -22,6 +22,7 @@ from ddnn.cli.measure import evaluate, profile, record
 from ddnn.cli.policy import policy
 from ddnn.cli.rollout import rollout
 from ddnn.cli.run import serve, up
+from ddnn.cli.search import search
 from ddnn.cli.signing import sign, verify
 from ddnn.cli.train import train
 from ddnn.cli.tune import tune
@@ -42,7 +43,7 @@ app = typer.Typer(
 
 _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run a fleet": (up, status, infer, watch, doctor),
-    "Make a network": (train, cost, evaluate, record, profile, tune),
+    "Make a network": (train, search, cost, evaluate, record, profile, tune),
     "The parts of a fleet": (serve, play, export),
     "Keep it safe": (sign, verify),
 }

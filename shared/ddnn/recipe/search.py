@@ -3,10 +3,8 @@
 Legend: N events that are not tested, K classes.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from ddnn.data import Dataset
 from ddnn.data.folds import folded
 from ddnn.evaluation import Scores
 from ddnn.network import DDNN
+from ddnn.recipe.memory import Memory, key_of
 from ddnn.recipe.panel import Panel, clusters, probabilities_by
 from ddnn.recipe.starts import Change, Looks, changes, judging, passing, savings, start
 from ddnn.training import Config, Run, Trainer, initial_network
@@ -27,7 +26,7 @@ from ddnn.training.fitting import fit_beside
 from ddnn.training.loader import batch_of
 from ddnn.types import Array, Floats, Tier
 
-__all__ = ["TRIALS_FILE", "Recipe", "Trial", "find"]
+__all__ = ["TRIALS_FILE", "Recipe", "Trial", "find", "scores_of"]
 
 FOLDS: Final = 3
 FOR_STAGES: Final = 0.75  #: of the time; the rest is for what judges beside the network
@@ -148,12 +147,7 @@ class _Search:
         self._fold = np.repeat(np.arange(len(held)), [len(part) for part in held])
         self._cluster = clusters(held)
         self._networks: dict[str, list[DDNN]] = {}  # those of the trials of this stage and of the kept one, by folds
-        self._progress, self._memory = progress, memory
-        self._known = (
-            {line["key"]: line for line in map(json.loads, memory.read_text("utf-8").splitlines())}
-            if (memory and memory.is_file())
-            else {}
-        )
+        self._progress, self._memory = progress, Memory(memory)
 
     @property
     def spent(self) -> float:
@@ -187,13 +181,13 @@ class _Search:
     def trial(self, name: str, config: Config) -> Trial:
         """Train `config` on each fold and judge its exits on the rest."""
         since, key = time.monotonic(), self._key(config)
-        known = self._known.get(key)
+        known = self._memory.get(key)
         if known is None:
             self._networks[key] = self._trained(name, config)
             exits = [_labels_of(network, fold) for network, fold in zip(self._networks[key], self.folds, strict=True)]
             score, right = self._judged([np.concatenate(parts) for parts in zip(*exits, strict=True)])
             known = {"key": key, "score": score, "exits": right, "seconds": time.monotonic() - since}
-            self._remember(known)
+            self._memory.keep(known)
         return self._added(Trial(name, config, known["score"], known["exits"], known["seconds"]))
 
     def passed(self, changes: Sequence[Change]) -> list[str]:
@@ -266,7 +260,7 @@ class _Search:
         """What the exits of the kept recipe say of each event, from the network that did not learn from its fold."""
         name, config = "the recipe on the folds, for its thresholds", self.kept.config
         networks = self._networks.get(self._key(config)) or self._trained(name, config)
-        parts = [_scores_of(network, fold) for network, fold in zip(networks, self.folds, strict=True)]
+        parts = [scores_of(network, fold) for network, fold in zip(networks, self.folds, strict=True)]
         arrays = [part.arrays() for part in parts]
         joined: dict[str, Any] = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
         return replace(parts[0], **joined)
@@ -284,15 +278,8 @@ class _Search:
         self.trials.append(trial)
         return trial
 
-    def _remember(self, found: Mapping[str, Any]) -> None:
-        if self._memory:
-            with self._memory.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(found) + "\n")
-
     def _key(self, config: Config) -> str:
-        first = self.folds[0]
-        told = [config.model_dump(mode="json"), self.seed, first.fingerprint, len(first), first.split.tolist()]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        return key_of(config, self.seed, self.folds[0])
 
     def _show(self, name: str, since: float) -> None:
         if self._progress:
@@ -321,8 +308,8 @@ class _Search:
 
 
 @torch.no_grad()
-def _scores_of(network: DDNN, fold: Dataset) -> Scores:
-    """What all exits say of the events of a fold's validation."""
+def scores_of(network: DDNN, fold: Dataset) -> Scores:
+    """What all exits say of validation events."""
     held = fold.subset("validation")
     batch = batch_of(held)
     scored = network(batch.views, batch.present)

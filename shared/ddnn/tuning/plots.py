@@ -1,30 +1,16 @@
 """The plots of a tuning report, as SVG that takes its ink from the page around it; made of the document alone."""
 
-import re
 from collections.abc import Mapping
-from io import StringIO
 from typing import Any, Final
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from ddnn.plot_style import COLOURS, name, panels
+from ddnn.plot_style import COLOURS, INK, STYLE, name, panels, svg
 
 __all__ = ["frontier", "reliability", "sweeps"]
 
 Document = Mapping[str, Any]
-_INK: Final = "#010203"
-"""Stands for the page's own colour of text until the SVG is text."""
-_STYLE: Final[Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ddnn",
-    "font.family": "sans-serif",
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
-    "grid.color": _INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-}
 _SPLITS: Final = {"validation": "-", "test": "--"}
 _MARKERS: Final = {"device": "o", "local": "^", "edge": "s", "cloud": "D"}
 _NEAR: Final = 0.01  #: how far from the chosen point's accuracy the second frontier panel reaches
@@ -35,7 +21,7 @@ def frontier(document: Document) -> str:
     cost = document["cost"]
     unit = "ms until its answer" if cost["unit"] == "seconds" else f"{cost['kind']} bytes"
     unit += "" if cost["over"] == "all" else f" {cost['over']}"
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, (whole, near) = panels(2, height=4.2, columns=2)
         for on in (whole, near):
             for split in _splits(document):
@@ -45,7 +31,7 @@ def frontier(document: Document) -> str:
         _look_near(near, document)
         labels, handles = zip(*sorted(_legend(whole).items(), key=_place), strict=True)
         figure.legend(handles, labels, loc="outside lower center", ncols=4, title="filled: validation, hollow: test")
-        return _svg(figure, "accuracy against cost")
+        return svg(figure, "accuracy against cost")
 
 
 def _operating_points(on: Axes, document: Document, split: str) -> None:
@@ -79,7 +65,7 @@ def _look_near(on: Axes, document: Document) -> None:
 def sweeps(document: Document) -> str:
     """Accuracy and the share of each exit against each threshold, the others as chosen."""
     tried = document["study"]["sweeps"]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, every = panels(2 * len(tried), height=5.6, columns=len(tried))
         above, below = every[: len(tried)], every[len(tried) :]
         for upper, lower, exit in zip(above, below, tried, strict=True):
@@ -93,13 +79,13 @@ def sweeps(document: Document) -> str:
             lower.set_ylim(-2, 102)
         named = _legend(above[0]) | _legend(below[0])
         figure.legend([*named.values()], [*named], loc="outside lower center", ncols=len(named))
-        return _svg(figure, "accuracy and exit shares against thresholds")
+        return svg(figure, "accuracy and exit shares against thresholds")
 
 
 def _sweep(upper: Axes, lower: Axes, exit: str, tried: list[Document], split: str) -> None:
     """Accuracy above and exit shares below, on one split."""
     x, style = [each["thresholds"][exit] for each in tried], _SPLITS[split]
-    upper.plot(x, [100 * each[split]["accuracy"] for each in tried], style, color=_INK, linewidth=1.4, label=split)
+    upper.plot(x, [100 * each[split]["accuracy"] for each in tried], style, color=INK, linewidth=1.4, label=split)
     for answering in tried[0][split]["exit_share"]:
         share = [100 * each[split]["exit_share"][answering] for each in tried]
         label = f"at {answering}" if split == "validation" else None
@@ -110,13 +96,13 @@ def reliability(document: Document) -> str:
     """How often each exit's label is right against how probable the exit says it is, on the last split there is."""
     by_split, splits = document["study"]["reliability"], _splits(document)
     split = splits[-1]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, every = panels(len(by_split[split]), height=2.9, columns=len(by_split[split]))
         for on, (exit, figures) in zip(every, by_split[split].items(), strict=True):
             bins = figures["bins"]
             there = [place for place, share in enumerate(bins["share"]) if share > 0]
             x, y, share = ([100 * bins[key][place] for place in there] for key in ("confidence", "right", "share"))
-            on.plot([0, 100], [0, 100], ":", color=_INK, alpha=0.6, linewidth=1)
+            on.plot([0, 100], [0, 100], ":", color=INK, alpha=0.6, linewidth=1)
             on.plot(x, y, "-", color=COLOURS[exit], linewidth=1)
             size = [12 + 2.2 * s for s in share]
             on.scatter(x, y, s=size, color=COLOURS[exit], alpha=0.75, linewidth=0, clip_on=False)
@@ -124,7 +110,7 @@ def reliability(document: Document) -> str:
             name(on, f"{exit}\n{eces}", "said: probability, %", f"was: right on {split}, %" if on is every[0] else "")
             on.set_title(on.get_title(loc="left"), loc="left", fontsize=9)
             on.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
-        return _svg(figure, "reliability of each exit")
+        return svg(figure, "reliability of each exit")
 
 
 def _legend(on: Axes) -> dict[str, Any]:
@@ -146,18 +132,3 @@ def _at(document: Document, figures: Document) -> tuple[float, float]:
     """Mean cost, in the unit that is drawn, and accuracy in percent."""
     cost = figures["cost"]["mean"] if isinstance(figures["cost"], Mapping) else figures["cost"]
     return (1000 * cost if document["cost"]["unit"] == "seconds" else cost), 100 * figures["accuracy"]
-
-
-def _svg(figure: Figure, label: str) -> str:
-    """The same document gives the same text: no date, no chance in names; ids that several plots share are left out."""
-    text = StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    width, height = figure.get_size_inches() * 72
-    svg = re.sub(
-        r'(<svg [^>]*?)width="[^"]+" height="[^"]+"', rf'\1width="{width:g}" height="{height:g}"', svg, count=1
-    )
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()
