@@ -45,7 +45,7 @@ class Crew:
                 done = cast(Connection, heard)
                 try:
                     found = done.recv()
-                except EOFError as error:
+                except (EOFError, ConnectionError) as error:
                     sentence = "a process that trained a network ended before it had; --resume goes on with the others"
                     raise WorkerLost(sentence) from error
                 if isinstance(found, DDNNError):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ddnn.data import Dataset
-from ddnn.errors import BadConfig, BadInput
+from ddnn.errors import BadConfig, BadInput, WorkerLost
 from ddnn.export import sample_data
 from ddnn.recipe import Looks, start
 from ddnn.search import ARCHIVE_FILE, Found, Space, Trial, Wishes, chosen, crew, front_of, knee_of, look, write_report
@@ -17,6 +17,7 @@ from ddnn.search.front import dominates
 from ddnn.search.report import sentences
 from ddnn.search.trial import try_out
 from ddnn.training import Config
+from searched import ended, events
 
 DOCUMENT: dict[str, Any] = {
     "network": {"device": {"widths": [[2], [4], [8]], "cut_width": [1, 8]}, "edge": {"cut_width": [4, 16]}}
@@ -32,14 +33,6 @@ BASE = Config.of(
     }
 )
 WISHES = Wishes(trials=6, population=4, epochs=1)
-
-
-def events() -> Dataset:
-    """300 events of two devices that see five numbers."""
-    chance, data = np.random.default_rng(1), sample_data([(5,)] * 2, events=300)
-    noisy = tuple(view + chance.normal(0, 0.3, view.shape).astype(np.float32) for view in data.views)
-    split = np.array(["train"] * 160 + ["validation"] * 80 + ["test"] * 60, dtype=data.split.dtype)
-    return replace(data, views=noisy, split=split)
 
 
 def found(folder: Path | None, wishes: Wishes = WISHES, workers: int = 1, data: Dataset | None = None) -> Found:
@@ -174,7 +167,17 @@ def test_every_kind_of_data_has_a_space(shapes: list[tuple[int, ...]], uint8: bo
     assert Space.of(space.base, tomllib.loads(space.to_toml())) == space
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trainings_side_by_side_come_to_the_same(kept: tuple[Found, Path]) -> None:
     beside = found(None, workers=2)
     assert timeless(beside) == timeless(kept[0])
+
+
+@pytest.mark.long
+def test_a_process_that_ends_before_its_network_is_trained_is_told() -> None:
+    data = events()
+    with (
+        crew(ended, data, seed=0, workers=2) as hands,
+        pytest.raises(WorkerLost, match="a process that trained a network ended before it had"),
+    ):
+        list(hands.tried([BASE, BASE]))
