@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from ddnn.errors import BadInput, DeadlineExceeded, Unavailable
+from ddnn.errors import BadInput, DeadlineExceeded, Overloaded, Unavailable
 from ddnn.serving.app import make_app
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Event
@@ -50,6 +50,7 @@ class DeviceService(Service):
             request.refuse_unknown(self.input_names)
         name = "picture" if "picture" in request.inputs else "view"
         ids = row_ids(request, name, self.settings.max_batch)
+        self.refuse_pressed(ids[0])  # a request goes the way of its first event
         if name == "picture":
             views = await self._seen(request, len(ids), options)
         else:
@@ -66,6 +67,8 @@ class DeviceService(Service):
             reason = answers[0].degraded_reason
             if reason == "error" and self.engine.steps:
                 raise BadInput("input tensor 'view' makes no finite scores; expected numbers like those of training")
+            if reason == "pressed":
+                raise Overloaded("the tier above is pressed, and this network has no exit below the cloud")
             kind = DeadlineExceeded if reason in ("deadline", "timeout") else Unavailable
             raise kind(f"no tier above answered ({reason}), and this network has no exit below the cloud")
         return answers

@@ -50,7 +50,7 @@ class ToCloud(Offload):
         if events[0].options.audit:
             super().take(events)
         else:
-            self._queue.extend(events)
+            self._queue.extend(self.welcome(events))
             self._send_queued()
 
     async def post(self, events: Sequence[Event]) -> None:

@@ -137,6 +137,8 @@ class Settings(BaseSettings):
     """Most requests being worked on, for each device of an edge, for each edge of the cloud; one more is 429."""
     max_in_flight_bytes: int | None = Field(default=None, ge=1024)
     """Most bytes of requests being worked on, as a sum; more is 429. By default what memory allows, 256 MiB at most."""
+    max_lag_ms: float = Field(default=20.0, ge=0, le=1000)
+    """How late the event loop may stand, in milliseconds, until a share of the events is shed; 0: none is for that."""
     max_connections: int | None = Field(default=None, ge=1)
     """Most connections; one more may only probe. By default what memory allows, 4096 at most."""
     max_memory_bytes: int | None = Field(default=None, ge=1 << 20)

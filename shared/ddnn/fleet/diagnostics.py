@@ -16,7 +16,7 @@ from ddnn.evaluation.agreement import agreement
 from ddnn.evaluation.served import ask
 from ddnn.fleet.addresses import is_free, local_addresses, parse_addresses, ports, scheme_of
 from ddnn.fleet.events import golden_events
-from ddnn.fleet.status import TierStatus, late_lines, read_statuses, running_addresses, silent_s
+from ddnn.fleet.status import TierStatus, late_lines, pressure_lines, read_statuses, running_addresses, silent_s
 from ddnn.golden import check_sections
 from ddnn.runtime import Section
 from ddnn.types import Tier
@@ -85,6 +85,7 @@ def check_fleet(tiers: Sequence[TierStatus], bundle: Bundle | None) -> Iterator[
     yield from map(_check_tier, tiers)
     for tier in tiers:
         yield from _check_late(tier)
+        yield from _check_pressure(tier)
     fingerprints = {tier.name: tier.fingerprint for tier in tiers if tier.fingerprint}
     if fingerprints:
         yield _check_fingerprints(fingerprints, bundle)
@@ -195,6 +196,12 @@ def _check_late(tier: TierStatus) -> Iterator[Finding]:
         keeps = late["keeps_ms"]
         advice = f"set the policy's wait_ms, {late['wait_ms']:,.0f} now, to {keeps:,.0f} (`ddnn policy apply`)"
         advice += f", with deadlines of {2 * keeps:,.0f} ms at least; or see what delays the device"
+        yield Finding(tier.name, "warning", line, advice)
+
+
+def _check_pressure(tier: TierStatus) -> Iterator[Finding]:
+    for line in pressure_lines(tier.part("pressure")):
+        advice = "fewer events, more cores, or fewer tiers on this machine; what else runs there?"
         yield Finding(tier.name, "warning", line, advice)
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -228,6 +228,9 @@ class LocalFleet:
         )
         if self._niceness:
             os.setpriority(os.PRIO_PROCESS, member.process.pid, self._niceness)
+            # Linux shares processors by session first, where it groups them so: what is nice within one is not beyond.
+            with suppress(OSError):
+                Path(f"/proc/{member.process.pid}/autogroup").write_text(str(self._niceness))
 
     def command(self, name: str) -> str:
         """What starts the tier `name` again by hand, where and as it was; tokens are in a file that the user can read.

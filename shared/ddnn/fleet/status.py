@@ -19,7 +19,15 @@ from ddnn.formatting import NONE, percent, plain_table
 from ddnn.topology import Topology
 
 __all__ = ["NO_TIER", "TierStatus", "audit_line", "budget_lines", "check_served", "late_lines"]
-__all__ += ["outlier_lines", "print_statuses", "read_statuses", "rollout_line", "running_addresses", "silent_s"]
+__all__ += [
+    "outlier_lines",
+    "pressure_lines",
+    "print_statuses",
+    "read_statuses",
+    "rollout_line",
+    "running_addresses",
+    "silent_s",
+]
 
 NO_TIER: Final = "No tier answers. `ddnn up` starts a fleet."
 _TIMEOUT_S: Final = 3.0
@@ -148,6 +156,9 @@ def print_statuses(tiers: Sequence[TierStatus], console: Console) -> None:
         for line in late_lines(tier.part("late")):
             console.print(f"{tier.name} [yellow]{line}[/]", soft_wrap=True)
     for tier in tiers:
+        for line in pressure_lines(tier.part("pressure")):
+            console.print(f"{tier.name} [yellow]{line}[/]", soft_wrap=True)
+    for tier in tiers:
         if tier.problem and tier.listens:
             console.print(f"{tier.name}: {tier.problem}", soft_wrap=True, markup=False)
         if refusal := tier.part("uplink").get("refusal"):
@@ -207,6 +218,19 @@ def late_lines(late: Mapping[str, Any]) -> list[str]:
             line += f", accuracy {percent(whole)} with it, {percent(without)} without"
         lines.append(line)
     return lines
+
+
+def pressure_lines(pressure: Mapping[str, Any]) -> list[str]:
+    """What a tier sheds, and why, by the `pressure` of its status, in a sentence; nothing where it sheds nothing."""
+    share, above = pressure.get("share") or 0.0, pressure.get("above") or 0.0
+    if not max(share, above):
+        return []
+    line = f"sheds {percent(share, 0)} of its events" if share else "sheds nothing of its own accord"
+    line += f", the tier above {percent(above, 0)}" if above else ""
+    line += f": its event loop is {pressure['late_ms']:,.0f} ms late"
+    if (cpu := pressure.get("cpu")) is not None:
+        line += f", and something waits for a CPU for {percent(cpu, 0)} of the time ({pressure['cpu_from']})"
+    return [line]
 
 
 def _audited(exit: str, seen: Mapping[str, Any]) -> str:

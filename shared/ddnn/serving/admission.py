@@ -1,8 +1,6 @@
 """Which requests are let in, by head and body: bounds of requests, of bytes and of the wait, shared by callers."""
 
-import asyncio
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -11,50 +9,19 @@ from typing import Final, Protocol
 from starlette.types import Message, Receive
 
 from ddnn.errors import DDNNError, DeadlineExceeded, Overloaded
+from ddnn.serving.lag import LoopLag
 from ddnn.serving.memory import REQUESTS
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.request import reserve
 from ddnn.serving.shares import Shares
 from ddnn.settings import Settings
 
-__all__ = ["Admission", "LoopLag", "Seat"]
+__all__ = ["Admission", "Seat"]
 
 _ROW_BYTES: Final = 2000  #: what an event costs beside its tensors
 _LONGEST_RETRY_S: Final = 60
 _CAUTION: Final = 1.25  #: a wait may turn out so many times as long as is expected
 _TURNS: Final = 3  #: a request waits for the loop when it comes, is run or asked above, and is answered
-_EVERY_S: Final = 0.1
-_LOOKS: Final = 3
-_FLOOR_S: Final = 0.005  #: a loop that has anything to do is late by so much
-
-
-class LoopLag:
-    """How late the event loop is: the one queue before everything else, which no count of requests shows.
-
-    The least of the last looks, ten a second, tells a queue that stands from a burst (Nichols & Jacobson, CoDel, 2012).
-    """
-
-    def __init__(self) -> None:
-        self._late = deque([0.0] * _LOOKS, maxlen=_LOOKS)
-        self._timer: asyncio.TimerHandle | None = None
-        self.standing_s = 0.0  # by how much it was late at each of the last looks
-
-    def start(self) -> None:
-        self._look_at(asyncio.get_running_loop().time() + _EVERY_S)
-
-    def stop(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-
-    def _look_at(self, due: float) -> None:
-        self._timer = asyncio.get_running_loop().call_at(due, self._look, due)
-
-    def _look(self, due: float) -> None:
-        now = asyncio.get_running_loop().time()
-        self._late.append(now - due)
-        least = min(self._late)
-        self.standing_s = least if least > _FLOOR_S else 0.0
-        self._look_at(now + _EVERY_S)
 
 
 @dataclass(eq=False, slots=True)

@@ -18,6 +18,7 @@ from ddnn.serving.doors import PROBED, Door
 from ddnn.serving.http import App, caller_left, refusal
 from ddnn.serving.shares import caller_of
 from ddnn.serving.streaming import offers, upper_end
+from ddnn.serving.turnstile import MOST_BODY
 
 __all__ = ["BoundedHeads", "OneWrite"]
 
@@ -106,6 +107,7 @@ class BoundedHeads(HttpToolsProtocol):
     _in_body = False
     _body_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
+    _held: bytearray | None = None  # the body of a request that may be refused once it is there
     _door: Door
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -158,20 +160,57 @@ class BoundedHeads(HttpToolsProtocol):
             if self._door.probe and not probes:
                 raise ValueError("there is room for probes only")
             self._in_body = True
-            super().on_headers_complete()
-            if self._door.probe:
-                self.cycle.keep_alive = False
+            turnstile = self._state.turnstile
+            if turnstile.closes(self.parser.get_method(), self.url, self.headers) and self._waits_for_nothing:
+                self._held = bytearray()
+                return
+            self._go_on()
         elif self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no proxy")
+
+    @property
+    def _waits_for_nothing(self) -> bool:
+        """Whether a response now would be the one that is expected next, on a connection that stays."""
+        idle = self.cycle is None or self.cycle.response_complete
+        return idle and not self._door.probe and self.parser.should_keep_alive()
+
+    def _go_on(self) -> None:
+        super().on_headers_complete()
+        if self._door.probe:
+            self.cycle.keep_alive = False
+
+    def _let_in(self) -> None:
+        """A request that was held back until its body was there goes the way of others."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._go_on()
+            if held:
+                super().on_body(bytes(held))
 
     def on_message_complete(self) -> None:
         if self._offered:
             return
+        if self._held is not None:
+            refused = self._state.turnstile.refusal(self.headers, bytes(self._held))
+            if refused is not None:
+                self._held = None
+                self._end_body()
+                self.transport.write(refused)
+                self._unset_keepalive_if_required()
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+                return
+            self._let_in()
         self.scope["state"]["whole"] = True  # no timer is needed to wait for the body
         self._end_body()
         super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
+        if self._held is not None and len(self._held) + len(body) <= MOST_BODY:
+            self._held += body
+            return
+        self._let_in()
         if self.pipeline and len(self.cycle.body) + len(body) > _PIPELINED_BYTES:
             raise ValueError("the body comes before the request before it is answered")
         super().on_body(body)
@@ -201,6 +240,7 @@ class BoundedHeads(HttpToolsProtocol):
             return
         if self.transport.get_protocol() is not self:  # a stream from here on
             return
+        self._let_in()  # the rest of its body is still on its way
         if began_in_head and self._in_head and not self.transport.is_closing():
             # One header may be still coming, so no callback has counted it.
             self._head_came += len(data)

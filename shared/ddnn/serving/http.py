@@ -26,10 +26,12 @@ from ddnn.serving.faces import Face, Faces
 from ddnn.serving.memory import CONNECTIONS
 from ddnn.serving.openapi import MODEL, SECURITY, VERSION
 from ddnn.serving.pictures import is_photograph, picture_request
+from ddnn.serving.pressure import PRESSED_HEADER
 from ddnn.serving.request import RequestOptions, read_budget, read_options, request_id
 from ddnn.serving.service import Service
 from ddnn.serving.shares import caller_of
 from ddnn.serving.traces import Traces
+from ddnn.serving.turnstile import Turnstile
 from ddnn.types import Answer
 from ddnn.wire import HEADER_LENGTH, InferRequest, Limits, decode_request, encode_error, padded
 
@@ -42,6 +44,7 @@ _INFER: Final = frozenset({f"/v2/models/{MODEL}/infer", f"/v2/models/{MODEL}/ver
 _ANY_INFER: Final = re.compile("/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 _HEADER_LENGTH: Final = HEADER_LENGTH.lower().encode()
 _MEMBERS: Final = 64
+_PRESSED: Final = PRESSED_HEADER.encode()
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # what zlib calls the envelopes
 _ENCODINGS: Final = b"gzip, deflate, identity"
 CALLER_LEFT: Final = 499  #: what a request is counted as whose caller left before it was answered
@@ -109,6 +112,7 @@ class App(FastAPI):
         super().__init__(**given)
         self.state.service = self.service = service
         self.faces = Faces(service)
+        self.state.turnstile = Turnstile(service, self.faces)
         self.state.doors = Doors(service.settings.max_connections or CONNECTIONS)
         self.most_ms = max(service.settings.max_deadline_ms, service.settings.deadline_ms)
         token = service.settings.token
@@ -146,7 +150,7 @@ class App(FastAPI):
         service, identity, status, seat = face.service, state["request_id"], 500, None
         stages: dict[str, float] = {}
         state[_TASK] = asyncio.current_task()
-        service.in_flight += 1
+        service.waits.began()
         try:
             try:
                 self.demand_token(headers, state.get("peer"))
@@ -163,6 +167,8 @@ class App(FastAPI):
                 head, body = refusal(error, tier=service.tier, request=identity, retry_after=wait)
             start = perf_counter()
             head = [*head, (b"x-request-id", identity.encode())]
+            if told := service.pressure.told:
+                head.append((_PRESSED, b"%.3f" % told))
             await send({"type": "http.response.start", "status": status, "headers": head})
             await send({"type": "http.response.body", "body": body})
             if status == 200:
@@ -174,7 +180,7 @@ class App(FastAPI):
         finally:
             if seat:
                 seat.leave()
-            service.in_flight -= 1
+            service.waits.ended(came, answered=status == 200)
             face.count(status)
             took = (now := monotonic()) - came
             face.seconds.observe(took)

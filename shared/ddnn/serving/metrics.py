@@ -15,6 +15,7 @@ from prometheus_client.utils import floatToGoString
 from ddnn.drift import DriftMonitor
 from ddnn.drift.monitor import Interval
 from ddnn.policy import Policy
+from ddnn.serving.pressure import Pressure
 from ddnn.types import Answer, Bools, Exit
 from ddnn.uplink import Reason
 
@@ -36,7 +37,7 @@ _SECONDS: Final = tuple(digit * 10.0**power for power in range(-5, 2) for digit 
 _SIZES: Final = tuple(2**n for n in range(11))
 _SHARES: Final = tuple(n / 10 for n in range(1, 11))
 REASONS: Final = get_args(Reason)
-_OWN: Final = ("no_features", "no_views", "no_upstream", "gone", "draining", "reused", "budget", "outlier")
+_OWN: Final = ("no_features", "no_views", "no_upstream", "gone", "draining", "reused", "budget", "outlier", "pressed")
 _WHY: Final = ("sure", *REASONS, *_OWN)
 CODES: Final = ("200", "400", "401", "404", "409", "413", "415", "429", "499", "500", "503", "504")
 STAGES: Final = ("receive", "decode", "picture", "collect", "queue", "decide", "uplink", "encode", "send")
@@ -70,8 +71,13 @@ class Metrics:
         self.uplink_bytes = count("uplink_bytes_total", "HTTP bodies", direction=_WAYS)
         self.uplink_seconds = histogram("uplink_duration_seconds", "Requests to the tier above", _SECONDS)
         self.circuit = gauge("circuit_state", "0 closed, 1 half open, 2 open")
-        refusals = ("in_flight", "bytes", "deadline", "collector", "draining")
+        refusals = ("in_flight", "bytes", "deadline", "collector", "draining", "pressed")
         self.shed = count("shed_total", "Requests refused for want of room", reason=refusals)
+        self.pressed = gauge("pressed_share", "Share of the events that is shed, here and by the tier above", "whose")
+        for whose in ("own", "above"):
+            self.pressed.labels(whose)
+        self.loop_lag = gauge("loop_lag_seconds", "How late the event loop was when it was looked at last")
+        self.cpu_pressure = gauge("cpu_pressure", "Share of the time in which some task waits for a CPU; -1: unknown")
         self.unbacked = count(
             "answered_unbacked_total", "Sure children that the policy does not back", reason=get_args(Refuted)
         )
@@ -168,6 +174,12 @@ class Metrics:
         self.lateness.labels().observe(seconds)
         for device in devices:
             self.late_devices.labels(str(device)).inc()
+
+    def show_pressure(self, pressure: Pressure, above: Callable[[], float]) -> None:
+        self.pressed.labels("own").set_function(lambda: pressure.share)
+        self.pressed.labels("above").set_function(above)
+        self.loop_lag.set_function(lambda: pressure.late_s)
+        self.cpu_pressure.set_function(lambda: -1.0 if pressure.cpu.share is None else pressure.cpu.share)
 
     def show_policy(self, policy: Policy) -> None:
         self.policy.clear()

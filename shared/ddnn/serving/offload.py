@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ddnn.codec import payload_of
 from ddnn.serving.budget import Escalation, cloud_seconds
 from ddnn.serving.event import Event, Flight, State
 from ddnn.serving.metrics import Metrics
+from ddnn.serving.pressure import chosen
 from ddnn.serving.request import RequestOptions, reserve
 from ddnn.types import Answer, Array
 from ddnn.uplink import NoReply, Uplink
@@ -44,6 +46,9 @@ class Offload(ABC):
         """At most `background` reports are under way at once; events go up within a `budget`."""
         self.carries, self.budget = carries, budget
         self._uplink, self._metrics = uplink, metrics
+        self.pressed: Callable[[], float] = lambda: (
+            0.0
+        )  #: share of the events that the tier above would rather not have
         self._background = background
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -53,7 +58,7 @@ class Offload(ABC):
 
     def take(self, events: Sequence[Event]) -> None:
         """Send events that came together up at once; the request ends with the last of them."""
-        for together in self.by_home(self.in_time(events)):
+        for together in self.by_home(self.in_time(self.welcome(events))):
             flight = Flight(len(together))
             for event in together:
                 event.flight = flight
@@ -81,6 +86,22 @@ class Offload(ABC):
         for event in events:
             if event.state is State.OFFLOADED:
                 event.degrade(reason)
+
+    def welcome(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Those that the tier above still takes, pressed as it may be; the others are answered here, before they cost.
+
+        Audits wait for better times.
+        """
+        share = self.pressed()
+        if not share:
+            return events
+        let_in = []
+        for event in events:
+            if event.options.audit or chosen(event.id or uuid4().bytes, share):
+                event.degrade("pressed")
+            else:
+                let_in.append(event)
+        return let_in
 
     def in_time(self, events: Sequence[Event]) -> list[Event]:
         """Those that still want an answer, in time and within the budget; the others are degraded before they cost."""

@@ -5,29 +5,35 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import orjson
 
 import ddnn
+from ddnn.errors import Overloaded
 from ddnn.identity import Peer
 from ddnn.policy import Policy
-from ddnn.serving.admission import LoopLag, Queue
+from ddnn.serving.admission import Queue
 from ddnn.serving.budget import Accounts
 from ddnn.serving.collector import Collector
 from ddnn.serving.control import Follower
 from ddnn.serving.engine import Engine
+from ddnn.serving.lag import LoopLag
 from ddnn.serving.memory import REQUESTS
 from ddnn.serving.openapi import MODEL, VERSION
 from ddnn.serving.parts import Parts
 from ddnn.serving.pictures import Decoder, in_text
+from ddnn.serving.pressure import Pressure
 from ddnn.serving.request import RequestOptions, TensorSpec, answer_tensors
 from ddnn.serving.room.below import Below
 from ddnn.serving.room.reporter import Reporter
+from ddnn.serving.waits import Waits
 from ddnn.types import Answer, Array, Tier
 from ddnn.wire import InferRequest, Parameters, encode_request
 
 __all__ = ["Service"]
+
+_FEW: Final = 6  #: requests of each child that are worked on at once, however late the loop is: fewer would help nobody
 
 
 class Service(ABC):
@@ -75,9 +81,15 @@ class Service(ABC):
         self.beside: Service | None = None  #: of another bundle, while two are served
         self.rollout: Callable[[], dict[str, Any]] | None = None  #: what the status has of it
         self.lag = LoopLag()
+        self.waits = Waits()
+        door = self.waits if self.child is None else None  # above it, contributions wait for each other
+        self.pressure = Pressure(self.settings.max_lag_ms / 1000, self._is_busy, waits=door)
+        self.lag.heard = self.pressure.look
+        if engine.offload:
+            engine.offload.pressed = lambda: self.above_pressed
         self.started = time.monotonic()
-        self.in_flight = 0  # inference requests being worked on
         self.metrics.in_flight.set_function(lambda: self.in_flight)
+        self.metrics.show_pressure(self.pressure, lambda: self.above_pressed)
         del parts.bundle.golden  # a tier has no further use for it
 
     @abstractmethod
@@ -126,6 +138,33 @@ class Service(ABC):
     def children(self) -> int:
         """Tiers below that may ask at the same time."""
         return len(self.collector.children.places) if self.collector else 1
+
+    @property
+    def in_flight(self) -> int:
+        """Inference requests being worked on."""
+        return self.waits.count
+
+    def _is_busy(self) -> bool:
+        """Whether so much is being worked on that less would be quicker."""
+        return self.in_flight > _FEW * self.children
+
+    @property
+    def above_pressed(self) -> float:
+        """Share of the events that the tier above would rather not have; 0 while this tier has few for it anyway."""
+        return self.uplink.pressed if self.uplink and self._is_busy() else 0.0
+
+    @property
+    def sheds(self) -> float:
+        """Share of the events that is shed here now."""
+        return self.pressure.shed_with(self.above_pressed) if self._is_busy() else 0.0
+
+    def refuse_pressed(self, id: bytes | None) -> None:
+        """Raise `Overloaded` if this event is to be shed, before any work is done on it."""
+        try:
+            self.pressure.refuse(id, self.above_pressed)
+        except Overloaded:
+            self.metrics.shed.labels("pressed").inc()
+            raise
 
     @property
     def queues(self) -> Sequence[Queue]:
@@ -258,6 +297,7 @@ class Service(ABC):
             "policy": self._policy_status(),
             "rollout": self.rollout and self.rollout(),
             "uplink": above,
+            "pressure": self.pressure.document(uplink.pressed if uplink else None),
             "identity": self.identity and self.identity.document(),
             "audit_trail": self.trail.document(),
             "collector": self.collector and self.collector.document(),

@@ -18,7 +18,7 @@ from ddnn.serving.http import CALLER_LEFT, App, error_of_ours, gunzip
 from ddnn.serving.request import request_id
 from ddnn.serving.room.report import MOST_REPORT, TIER_HEADER, Reports
 from ddnn.stream.asks import Ask, AskReader
-from ddnn.stream.frames import PATH, PROTOCOL, Down, Refused, Up, bulletin, credit, framed, refusal
+from ddnn.stream.frames import PATH, PRESSED, PROTOCOL, Down, Refused, Up, bulletin, credit, framed, refusal
 from ddnn.stream.line import Line
 from ddnn.stream.rows import answered
 from ddnn.stream.varints import Reader
@@ -100,6 +100,7 @@ class Upper(Line):
         peer: Any = transport.get_extra_info("peername")
         self._there.enter_context(below.line(self._child, peer[0] if peer else "", transport.abort))
         self._there.callback(below.bulletin.listen(self._tell))
+        self._there.callback(self._app.service.pressure.listen(self._tell))
         self._app.service.metrics.streams.inc()
         self._there.callback(self._app.service.metrics.streams.dec)
         self.send(credit(self._credit))
@@ -205,7 +206,7 @@ class Upper(Line):
         identity = request_id(ask.request_id)
         state: dict[str, Any] = {"request_id": identity, "caller": self._caller, "peer": self._peer}
         headers = {**self._headers, b"traceparent": ask.traceparent} if ask.traceparent else self._headers
-        service.in_flight += 1
+        service.waits.began()
         try:
             try:
                 budget_ms = min(float(ask.deadline_ms), app.most_ms)
@@ -226,7 +227,7 @@ class Upper(Line):
         finally:
             if seat:
                 seat.leave()
-            service.in_flight -= 1
+            service.waits.ended(came, answered=status == 200)
             self._cancelled.discard(ask.number)
             del self._asked[ask.number]
             face.count(status)
@@ -271,7 +272,8 @@ class Upper(Line):
     def _tell(self) -> None:
         below = self._app.service.below
         if below:
-            self.send(bulletin(below.bulletin.facts))
+            told = self._app.service.pressure.told
+            self.send(bulletin({**below.bulletin.facts, PRESSED: f"{told:.3f}" if told else ""}))
 
     def _close_if_done(self) -> None:
         if self._ending and not self._asked and self.transport:

@@ -69,6 +69,11 @@ class Stream:
         """What the tier above has told last; None without a connection."""
         return self._line.facts if self._line else None
 
+    @property
+    def pressed(self) -> float | None:
+        """Share of the events that the tier above would rather not have; None without a connection."""
+        return self._line.pressed if self._line else None
+
     async def ask(
         self,
         inputs: Mapping[str, Array],

@@ -3,6 +3,7 @@
 The protocol's page has them byte by byte. Whatever is wrong with a frame is a `BadInput` with a sentence.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -13,12 +14,13 @@ import orjson
 from ddnn.errors import BadInput
 from ddnn.stream.varints import Reader, varint
 
-__all__ = ["PATH", "PROTOCOL", "Cut", "Down", "Refused", "Up", "bulletin", "credit", "framed", "read_bulletin"]
-__all__ += ["read_refusal", "refusal"]
+__all__ = ["PATH", "PRESSED", "PROTOCOL", "Cut", "Down", "Refused", "Up", "bulletin", "credit", "framed"]
+__all__ += ["read_bulletin", "read_refusal", "read_share", "refusal"]
 
 PATH: Final = "/v2/stream"
 PROTOCOL: Final = "ddnn-stream/1"  #: what a connection is upgraded to
 
+PRESSED: Final = "pressed"  #: fact of a bulletin: the share of the events that is better kept from the tier above
 _MOST_TEXT: Final = 4096
 
 
@@ -86,6 +88,13 @@ def read_bulletin(payload: bytes) -> dict[str, str]:
     if not isinstance(facts, dict) or not all(isinstance(fact, str) for fact in facts.values()):
         raise BadInput("a bulletin is no JSON object of strings")
     return facts
+
+
+def read_share(text: str) -> float:
+    """A share, 0 to 1; what is none is 0."""
+    if not re.fullmatch(r"[01](\.[0-9]{1,9})?", text):
+        return 0.0
+    return min(float(text), 1.0)
 
 
 def credit(most: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import Final, Protocol, cast
 from ddnn.connections import kept_alive
 from ddnn.errors import BadInput
 from ddnn.stream.asks import AskWriter
-from ddnn.stream.frames import Down, Refused, Up, framed, read_bulletin, read_refusal
+from ddnn.stream.frames import PRESSED, Down, Refused, Up, framed, read_bulletin, read_refusal, read_share
 from ddnn.stream.line import Line
 from ddnn.stream.rows import Answered, read_answered
 from ddnn.stream.varints import Reader, varint
@@ -97,6 +97,7 @@ class Lower(Line):
         self.under_way = _Open()
         self.credit = 0
         self.facts: dict[str, str] | None = None
+        self.pressed = 0.0  #: share of the events that is better kept from the tier above
         self.retired = self.lost = False
         self._raw: asyncio.Transport | None = None
         self._pongs: list[asyncio.Future[None]] = []
@@ -170,8 +171,10 @@ class Lower(Line):
             if asked := self._closed(refused.number, len(payload)):
                 asked.done.set_exception(_as_refusal(refused))
         elif what == Down.BULLETIN:
-            self.facts = read_bulletin(payload)
-            self._stream.told()
+            before, self.facts = self.facts, read_bulletin(payload)
+            self.pressed = read_share(self.facts.pop(PRESSED, ""))
+            if self.facts != before:  # how pressed a tier is says nothing to those that follow it
+                self._stream.told()
         elif what == Down.PONG:
             if self._pongs and not (pong := self._pongs.pop(0)).done():
                 pong.set_result(None)

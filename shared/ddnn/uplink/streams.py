@@ -49,6 +49,12 @@ class Streams:
         found = ((url, stream.facts) for url, stream in self._to.items())
         return next(((url, facts) for url, facts in found if facts is not None), None)
 
+    @property
+    def pressed(self) -> float | None:
+        """What the first tier above with a stream sheds; None without any."""
+        found = (stream.pressed for stream in self._to.values())
+        return next((share for share in found if share is not None), None)
+
     def hold(self) -> None:
         """Keep them open from now on."""
         for stream in self._to.values():

@@ -18,7 +18,7 @@ import httpx
 from ddnn.answers import outputs_to_answers
 from ddnn.connections import trusted
 from ddnn.errors import BadInput
-from ddnn.stream import Unspoken
+from ddnn.stream import Unspoken, read_share
 from ddnn.types import Answer, Array
 from ddnn.uplink.exchange import Call, Exchange, refused
 from ddnn.uplink.health import Circuit, RetryBudget, Target
@@ -38,6 +38,8 @@ SILENCE_S: Final = 0.15  #: an address that has said nothing for so long is aske
 _MOST_LOOKED_AT: Final = 1 << 20  #: bytes of what is looked at, a policy; an answer's bound is another
 _LEAST_S: Final = 0.001  #: nobody is asked with less time than this
 _CONNECTING: Final = 0.4  #: share of the budget after which a connection was not there for want of time
+_PRESSED: Final = "x-ddnn-pressed"
+_PRESSED_S: Final = 1.0  #: so long a tier that has called itself pressed, and is not asked since, counts as that
 _PATIENCE_S: Final = 0.02  #: a budget below this says more of the caller than of the tier above
 
 
@@ -110,6 +112,7 @@ class Uplink:
             if transport
             else OverAiohttp(connections=connections, keepalive_s=keepalive_s, trusted=tls or trusted(secure))
         )
+        self._pressed = 0.0, 0.0  # by HTTP, and until when it holds
         self.streams = Streams(urls if tier else (), tls or trusted(secure) or None, classes or 0, devices or 0)
         """Those to the tiers above; none of a tier that asks by HTTP alone."""
         self.streams.say({**self._headers, "x-ddnn-tier": tier or ""})
@@ -125,6 +128,14 @@ class Uplink:
         """How long a reply usually takes, the median of the latest, in milliseconds; None before the first."""
         usual = self._next().trips.usual
         return None if usual is None else usual * 1000
+
+    @property
+    def pressed(self) -> float:
+        """Share of the events that the tier above would rather not have, 0 to 1, as it has told lately."""
+        if (told := self.streams.pressed) is not None:
+            return told
+        share, until = self._pressed
+        return share if share and self._clock() < until else 0.0
 
     def can_answer(self, left: float, key: bytes | None = None) -> bool:
         """Whether a reply may be expected within `left` seconds, by the latest round trips of whom would be asked."""
@@ -350,6 +361,7 @@ class Uplink:
             most=self._max_bytes,
         )
         target.heard()
+        self._pressed = read_share(received.headers.get(_PRESSED, "")), self._clock() + _PRESSED_S
         if received.status != 200:
             said = str(decode_error(received.status, received.body))
             raise refused(target.url, received.status, said, received.headers.get("retry-after"))

@@ -13,8 +13,9 @@ import pytest
 from starlette.types import Message
 
 from ddnn.errors import DeadlineExceeded, Overloaded
-from ddnn.serving.admission import Admission, LoopLag, Seat
+from ddnn.serving.admission import Admission, Seat
 from ddnn.serving.connection import BoundedHeads
+from ddnn.serving.lag import LoopLag
 from ddnn.serving.metrics import Metrics
 from ddnn.settings import Settings
 from ddnn.types import Exit

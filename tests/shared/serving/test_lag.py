@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from ddnn.serving.admission import LoopLag
+from ddnn.serving.lag import LoopLag
 from ddnn.wire import encode_request
 from ddnn_lab.in_process import INFER, Fleet
 

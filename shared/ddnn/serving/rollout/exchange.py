@@ -17,7 +17,7 @@ from ddnn.wire import InferRequest
 
 __all__ = ["Pair"]
 
-_STAYS: Final = frozenset({"reporter", "below", "lag", "started", "in_flight", "beside", "follower", "rollout"})
+_STAYS: Final = frozenset({"reporter", "below", "lag", "pressure", "started", "waits", "beside", "follower", "rollout"})
 """Attributes of a service that are the tier's, whatever bundle it serves."""
 _TURNS: Final = 2  #: the edge may say that an event began in the other bundle, and then a cloud that joins edges
 
@@ -39,7 +39,7 @@ class Pair:
     def join(self, other: Service) -> None:
         """Serve another bundle too, for requests that name it, and at a device for a share of the events."""
         self.service.beside, self._faces.other = other, Face(other)
-        other.draining = self.service.draining
+        other.draining, other.pressure = self.service.draining, self.service.pressure
         other.engine.told = self.service.engine.told  # the control room shows the events of both
         self._know_each_other()
         if self.service.tier is Tier.DEVICE:
