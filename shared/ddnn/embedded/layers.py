@@ -11,7 +11,7 @@ from ddnn.embedded.graph import Graph, Node
 from ddnn.embedded.values import Buffer, Layer
 from ddnn.errors import BadInput
 
-__all__ = ["Source", "convolution", "pool", "product", "reduction"]
+__all__ = ["Source", "convolution", "pool", "product", "reduction", "rows_kept"]
 
 Source = tuple[Buffer, str, bool]
 """Where a layer reads: the buffer, the number at `a` in C, and whether that is the bit of ±1."""
@@ -55,7 +55,7 @@ def convolution(graph: Graph, node: Node, source: Source, taken: tuple[int, ...]
     values |= window | _multiplied(weights, source)
     macs = math.prod(shape) * each * math.prod(kernel)
     whole = values["number"] == "int32_t"
-    return Layer(f"Conv {weights.kind}", "conv.c", values, [source[0]], whole, macs, [*weights.names])
+    return Layer(f"Conv {weights.kind}", "conv.c", {"conv": values}, [source[0]], whole, macs, [*weights.names])
 
 
 def product(graph: Graph, node: Node, left: Source | None, right: Source | None, arrays: Arrays) -> Layer:
@@ -84,6 +84,12 @@ def product(graph: Graph, node: Node, left: Source | None, right: Source | None,
     else:
         raise BadInput("")
     return Layer(f"{node.op} {kind}", "matmul.c", values, reads, values["number"] == "int32_t", macs, names)
+
+
+def rows_kept(node: Node, taken: tuple[int, ...]) -> tuple[int, int] | None:
+    """How many rows a pool needs at once of what it takes, and their size; None where they do not lie side by side."""
+    window = _window(node, node.numbers("kernel_shape", []))
+    return (window["kernel"][0], taken[-1]) if window["dilations"] == [1, 1] else None
 
 
 def pool(graph: Graph, node: Node, source: Buffer, taken: tuple[int, ...]) -> Layer:

@@ -13,7 +13,7 @@ import numpy as np
 from ddnn.embedded.arrays import Arrays
 from ddnn.embedded.elementwise import formula, normalised
 from ddnn.embedded.graph import Graph, Node
-from ddnn.embedded.layers import Source, convolution, pool, product, reduction
+from ddnn.embedded.layers import Source, convolution, pool, product, reduction, rows_kept
 from ddnn.embedded.values import (
     Buffer,
     Computed,
@@ -134,7 +134,7 @@ class Steps:
         if node.op in ("MatMul", "Gemm"):
             return [self._product(node, inputs, shape)]
         if node.op in ("MaxPool", "AveragePool"):
-            return [Made(shape, Kind.FLOAT, pool(graph, node, self._stored(first).buffer, first.shape))]
+            return [Made(shape, Kind.FLOAT, self._pooled(node, first))]
         if node.op in ("ReduceMean", "ReduceSum", "ReduceMax", "GlobalAveragePool"):
             axes = node.numbers("axes", [*range(2, len(first.shape))])
             if len(node.inputs) > 1 and node.inputs[1]:
@@ -157,6 +157,24 @@ class Steps:
             added = Constant.of(_constant(inputs[2]).array * factors[1])
             found = self._computed("{0} + {1}", [found, added], shape, Kind.FLOAT)
         return found
+
+    def _pooled(self, node: Node, first: Value) -> Layer:
+        """A pool; of a convolution that nothing else takes, row by row, so that few of its rows are in memory."""
+        pending = [each for each in leaves(first) if isinstance(each, Made)]
+        rows = rows_kept(node, first.shape)
+        if len(pending) != 1 or pending[0].layer.template != "conv.c" or rows is None:
+            return pool(self.graph, node, self._stored(first).buffer, first.shape)
+        inner, kept = pending[0].layer, self._buffer(Kind.FLOAT, math.prod(rows))
+        expression = _Expression(self.arrays, {}, "(float)sum" if inner.whole else "sum")
+        number = expression.of(first)
+        lines = [*expression.lines, f"{kept.name}[y % {rows[0]} * {rows[1]} + x] = {number};"]
+        layer = pool(self.graph, node, kept, first.shape)
+        layer.what, layer.template = f"{layer.what} of {inner.what}", "pool_of_conv.c"
+        layer.values |= {**inner.values, "kept": "\n".join(lines)}
+        layer.reads += [*inner.reads, *expression.reads]
+        layer.arrays += [*inner.arrays, *expression.arrays]
+        layer.macs = inner.macs
+        return layer
 
     def _computed(self, text: str, operands: Sequence[Value], shape: tuple[int, ...], kind: Kind) -> Computed:
         """A formula; what is not as large as its result has to lie in memory, unless it is constant."""

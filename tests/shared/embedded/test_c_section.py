@@ -21,14 +21,17 @@ from ddnn.errors import BadInput
 from ddnn.export import sample_bundle
 from ddnn.golden import TIES, TOLERANCE
 from ddnn.network import NetworkConfig, SectionConfig
+from ddnn.slices import slice_bundle
 from ddnn.types import Array, Tier
+from networks import make_bundle
 
 PLAIN = {"memcpy", "memset", "memcmp", "strlen", "logf", "sqrtf", "floorf", "rintf", "fabsf"}
 """All that a device may need of the C library."""
 PAPER = NetworkConfig(blocks="binary", bias=True, device=SectionConfig(filters=(4,), halve="all", tail=False))
-SERIES = NetworkConfig(spectrum=True, device=SectionConfig(flat=True, widths=(8,), cut_width=24, cut_codec="bits4"))
-MEANS = NetworkConfig(blocks="residual", device=SectionConfig(filters=(4, 6), parts=3, cut_codec="float16"))
-EIGHT = NetworkConfig(weight_type="int8", device=SectionConfig(filters=(4,), cut_filters=2, cut_codec="bits2"))
+SPECTRUM = NetworkConfig(spectrum=True, device=SectionConfig(flat=True, widths=(8,), cut_width=24, cut_codec="bits4"))
+BINARY = NetworkConfig(blocks="binary", device=SectionConfig(filters=(4, 6), parts=3))
+RESIDUAL = NetworkConfig(blocks="residual", device=SectionConfig(filters=(4, 6), parts=3, cut_codec="float16"))
+EIGHT = NetworkConfig(weight_type="int8", device=SectionConfig(filters=(8, 16), cut_filters=4, cut_codec="bits2"))
 
 
 def ties(device: Device) -> Array:
@@ -38,12 +41,12 @@ def ties(device: Device) -> Array:
     return TIES.unpack(device.bundle.golden["device_ties"][:, device.index], features.shape).astype(np.bool_)
 
 
-def agrees(device: Device) -> None:
-    """Of all golden events scores are within a tenth of the tolerance, and bits the same but for ties."""
+def agrees(device: Device, bits: int = 1) -> None:
+    """Of all golden events scores are within a tenth of the tolerance, and features of `bits` the same but for ties."""
     views = device.bundle.golden[f"view_{device.index}"]
     (scores, rows), (wanted, packed) = device.run(views), device.by_onnx_runtime(views)
     assert np.abs(scores - wanted).max() < TOLERANCE / 10
-    near = ties(device)
+    near = np.repeat(ties(device), bits, axis=1)
     differ = np.unpackbits(np.bitwise_xor(rows, packed).astype(np.uint8), axis=1, bitorder="little") == 1
     assert not (differ[:, : near.shape[1]] & ~near).any()
 
@@ -64,10 +67,9 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Device:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Two channels of 9 × 9 bytes."""
-    network = NetworkConfig(device=SectionConfig(filters=(2,), cut_filters=1))
+    """Two channels of 9 × 9 bytes, weights of eight bits."""
     folder = tmp_path_factory.mktemp("bundles") / "small"
-    return sample_bundle(folder, [(2, 9, 9)] * 2, network=network, uint8=True, events=36)
+    return sample_bundle(folder, [(2, 9, 9)] * 2, network=EIGHT, uint8=True, events=36)
 
 
 def test_a_shipped_device_gives_the_features_of_every_golden_event_bit_for_bit(digits: Device) -> None:
@@ -84,22 +86,33 @@ def test_a_device_of_the_papers_has_less_than_2_kb_of_weights(paper: Device) -> 
     section = translated(paper.bundle, 0)
     assert section.one_bit == 4 * 3 * 9 + 3 * 1024
     assert section.weights < 2048
+    assert section.memory < 4 * 3 * 32 * 32 + 2048  # the normalised view, and little else
     agrees(paper)
 
 
 @pytest.mark.parametrize(
-    ("network", "shape", "uint8"),
-    [(SERIES, (3, 25), False), (MEANS, (2, 12), False), (EIGHT, (1, 9, 8), True)],
-    ids=["spectrum", "residual series", "eight bits"],
+    ("network", "shape"),
+    [
+        pytest.param(SPECTRUM, (3, 25), id="spectrum, four bits"),
+        pytest.param(BINARY, (2, 12), id="binary series"),
+        pytest.param(RESIDUAL, (2, 12), id="residual series, half precision", marks=pytest.mark.long),
+        pytest.param(NetworkConfig(normalise="element"), (5,), id="vectors", marks=pytest.mark.long),
+        pytest.param(NetworkConfig(), (2, 14, 15), id="images", marks=pytest.mark.long),
+    ],
 )
-def test_other_networks_too(network: NetworkConfig, shape: tuple[int, ...], uint8: bool, tmp_path: Path) -> None:
-    bundle = sample_bundle(tmp_path / "bundle", [shape] * 2, network=network, uint8=uint8, events=36)
+def test_other_networks_too(network: NetworkConfig, shape: tuple[int, ...], tmp_path: Path) -> None:
+    bundle = sample_bundle(tmp_path / "bundle", [shape] * 2, network=network, events=36)
     device, view = Device.of(bundle, 1, tmp_path / "c"), bundle.golden["view_1"].copy()
-    if not uint8:
-        view.flat[::7] = np.nan
+    view.flat[::7] = np.nan
     (scores, rows), (wanted, packed) = device.run(view), device.by_onnx_runtime(view)
     assert np.abs(scores - wanted).max() < TOLERANCE / 10
     assert (rows != packed).mean() < 0.01  # half precision ends between two numbers that rounding tells apart
+
+
+def test_weights_of_eight_bits_stay_so(small: Bundle, tmp_path: Path) -> None:
+    device = Device.of(small, 0, tmp_path / "c")
+    agrees(device, bits=2)
+    assert "static const int8_t" in (device.folder / "ddnn_section.c").read_text()
 
 
 def test_it_is_plain_c_and_allocates_nothing(digits: Device, paper: Device) -> None:
@@ -246,6 +259,21 @@ def test_scores_go_up_as_from_a_device_in_python(small: Bundle, codec: str, tmp_
     scores[:3] = np.array([[0, 0, 0], [1e9, -1e9, 0], [65504, 65519, 65520]])
     packed = np.ascontiguousarray(codec_of(codec).pack(scores)).view(np.uint8).reshape(4000, -1)
     assert (device.packed_scores(scores, packed.shape[1]) == packed).all()
+
+
+def test_a_slice_is_as_good_as_the_bundle_and_only_its_own(digits: Device, tmp_path: Path) -> None:
+    slice_bundle(digits.bundle, Tier.DEVICE, 3, tmp_path / "slice")
+    opened = Bundle.open(tmp_path / "slice")
+    assert translated(opened, 3).source == (digits.folder / "ddnn_section.c").read_text()
+    with pytest.raises(BadInput, match=r"is the slice of device-3; expected a whole bundle, or the slice of device-2"):
+        write_device(opened, 2, tmp_path / "c")
+
+
+@pytest.mark.long
+def test_a_network_without_sections_at_devices_has_nothing_to_write(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", devices=2, device_section=False, edge_section=False)
+    with pytest.raises(BadInput, match=r"the devices of .* have no sections"):
+        write_device(bundle, 0, tmp_path / "c")
 
 
 def test_the_command_says_what_it_wrote_and_what_that_costs(tmp_path: Path) -> None:
