@@ -1,21 +1,26 @@
 """Devices in C, built as their users build them, and called from Python."""
 
 import ctypes
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.embedded import write_device
 from ddnn.runtime import Section
 from ddnn.types import Array, Tier
 
-__all__ = ["SOURCES", "STRICT", "Device", "compiled"]
+__all__ = ["NEEDS_GCC", "SOURCES", "STRICT", "Device", "compiled"]
 
 SOURCES = ("ddnn_section.c", "ddnn_stream.c")
+NEEDS_GCC = pytest.mark.skipif(
+    not (shutil.which("gcc") and shutil.which("make")), reason="not installed: Debian's gcc, libc6-dev and make"
+)
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 
 

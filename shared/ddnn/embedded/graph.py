@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ddnn.errors import BadBundle
 from ddnn.onnx_file import fields
 from ddnn.runtime import every_value
 from ddnn.types import Array
@@ -82,12 +83,15 @@ class Graph:
 
 def read_graph(file: Path, view: Array) -> Graph:
     """The graph in `file`, run on the view of one event [1, …]; raise `BadBundle` where that fails."""
-    graph = next(value for number, value in fields(memoryview(file.read_bytes())) if number == _GRAPH)
-    assert isinstance(graph, memoryview)
-    parts = [(number, value) for number, value in fields(graph) if isinstance(value, memoryview)]
-    nodes = tuple(_node(value) for number, value in parts if number == _NODE)
-    initial = {_text(value, _TENSOR_NAME) for number, value in parts if number == _INITIALIZER}
-    outputs = tuple(_text(value, 1) for number, value in parts if number == _OUTPUT)
+    try:
+        graphs = [value for number, value in fields(memoryview(file.read_bytes())) if number == _GRAPH]
+        graph = next(value for value in graphs if isinstance(value, memoryview))
+        parts = [(number, value) for number, value in fields(graph) if isinstance(value, memoryview)]
+        nodes = tuple(_node(value) for number, value in parts if number == _NODE)
+        initial = {_text(value, _TENSOR_NAME) for number, value in parts if number == _INITIALIZER}
+        outputs = tuple(_text(value, 1) for number, value in parts if number == _OUTPUT)
+    except (ValueError, LookupError, StopIteration, struct.error) as error:
+        raise BadBundle(f"{file.name}: it is no ONNX, or cut short") from error
     constants = {*initial, ""}
     for node in nodes:
         if node.op in _STATIC or constants >= {*node.inputs}:
@@ -141,4 +145,5 @@ def _signed(value: int) -> int:
 
 
 def _text(message: memoryview, field: int) -> str:
-    return next(bytes(v).decode() for number, v in fields(message) if number == field and isinstance(v, memoryview))
+    found = [bytes(v).decode() for number, v in fields(message) if number == field and isinstance(v, memoryview)]
+    return found[0]

@@ -34,6 +34,7 @@ from ddnn.types import Array
 __all__ = ["Step", "Steps", "write"]
 
 _ALIASES: Final = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
+_MOVING: Final = _ALIASES | {"Cast", "Concat", "Transpose", "Slice"}
 _KINDS: Final = {"float32": Kind.FLOAT, "float16": Kind.FLOAT, "uint8": Kind.BYTE, "bool": Kind.BYTE}
 
 Store = Callable[[str], str]
@@ -78,9 +79,9 @@ class Steps:
         """Translate a node: what it makes may still have to run."""
         try:
             found = self._made(node)
-        except BadInput:
+        except (BadInput, LookupError, ValueError):  # in a form that no part of this expects
             found = None
-        if found is None:
+        if found is None or any(self.graph.uses[name] for name in node.outputs[len(found) :]):
             raise BadInput(
                 f"operator {node.op} of node {str(node)!r} is not one that is written in C, or not in this form;"
                 " expected a section of those that the page lists"
@@ -91,17 +92,17 @@ class Steps:
 
     def _made(self, node: Node) -> list[Value] | None:
         """What a node makes, output by output; None, or `BadInput`, where that cannot be written."""
-        graph, made = self.graph, [self.graph.values[name] for name in node.outputs if name]
+        made = [self.graph.values[name] for name in node.outputs if name]
         if node.op == "SplitToSequence":
             return [Several((), Kind.FLOAT, tuple(self._parts(node, made[0], "axis")))]
         if node.op == "SequenceAt":
-            sequence, at = self._value(node.inputs[0]), int(graph.values[node.inputs[1]].item())
+            sequence, at = self._value(node.inputs[0]), int(_constant(self._value(node.inputs[1])).array.item())
             return [sequence.each[at]] if isinstance(sequence, Several) else None
         if node.op == "Split":
             return self._parts(node, made, "axis")
         shape, dtype = made[0].shape, str(made[0].dtype)
-        if dtype not in _KINDS:
-            return None
+        if dtype not in _KINDS or (dtype == "float16" and node.op not in _MOVING):
+            return None  # half precision is kept and rounded to, and not computed in
         kind = _KINDS[dtype]
         inputs = [self._value(name) for name in node.inputs if name]
         if node.op in _ALIASES or (node.op == "Concat" and len(inputs) == 1):
@@ -125,6 +126,7 @@ class Steps:
     def _layer(self, node: Node, inputs: list[Value], shape: tuple[int, ...]) -> list[Value] | None:
         graph, first = self.graph, inputs[0]
         if node.op == "Conv":
+            _constant(inputs[1])
             layer = convolution(graph, node, self._source(first), first.shape, self.arrays)
             found: Value = Made(shape, Kind.FLOAT, layer)
             if len(inputs) > 2:
@@ -137,8 +139,8 @@ class Steps:
             return [Made(shape, Kind.FLOAT, self._pooled(node, first))]
         if node.op in ("ReduceMean", "ReduceSum", "ReduceMax", "GlobalAveragePool"):
             axes = node.numbers("axes", [*range(2, len(first.shape))])
-            if len(node.inputs) > 1 and node.inputs[1]:
-                axes = graph.values[node.inputs[1]].tolist()
+            if len(inputs) > 1:
+                axes = _constant(inputs[1]).array.tolist()
             elif node.op != "GlobalAveragePool" and "axes" not in node.attributes:
                 return None
             return [Made(shape, Kind.FLOAT, reduction(node, self._stored(first).buffer, first.shape, axes))]

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from c_device import Device, compiled
+from c_device import NEEDS_GCC, Device, compiled
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.stream.asks import AskWriter
 from ddnn.stream.frames import Cut, Refused, bulletin, credit, framed, refusal
 from ddnn.stream.rows import WHOLE, answered
 from ddnn.types import Answer, Array, Exit
+
+pytestmark = NEEDS_GCC
 
 CLASSES, DEVICES, MOST = 10, 6, 4096
 KINDS = ("scores", "features", "waits")

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from c_device import compiled
+from c_device import NEEDS_GCC, compiled
 from ddnn.embedded import write_device
 from ddnn.policy import Thresholds
 from ddnn.types import Answer, Exit
 from ddnn_lab.in_process import Fleet
 from real_port import PATIENCE_S, serving
+
+pytestmark = NEEDS_GCC
 
 ROWS = slice(0, 6)
 IN_C = 2

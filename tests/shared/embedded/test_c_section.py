@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from c_device import Device
+from c_device import NEEDS_GCC, Device
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.cli.app import app
 from ddnn.codec import codec_of
@@ -24,6 +24,8 @@ from ddnn.network import NetworkConfig, SectionConfig
 from ddnn.slices import slice_bundle
 from ddnn.types import Array, Tier
 from networks import make_bundle
+
+pytestmark = NEEDS_GCC
 
 PLAIN = {"memcpy", "memset", "memcmp", "strlen", "logf", "sqrtf", "floorf", "rintf", "fabsf"}
 """All that a device may need of the C library."""
@@ -233,18 +235,55 @@ def test_operators_of_a_section_of_ones_own(small: Bundle, tmp_path: Path) -> No
     assert 0 < np.unpackbits(rows).mean() < 1
 
 
-def test_an_operator_that_is_not_written_in_c_is_named_with_its_node(small: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("op", "inputs", "outputs", "keys"),
+    [
+        ("Softmax", ["floats"], ["found"], {}),  # one that is not known
+        ("Gather", ["floats", "places"], ["found"], {"axis": 1}),
+        ("MaxPool", ["floats"], ["other", "found"], {"kernel_shape": [2, 2]}),  # known, but for this output
+        ("MaxPool", ["floats"], ["found"], {"kernel_shape": [2, 2], "ceil_mode": 1}),  # and in this form
+        ("Conv", ["floats", "floats"], ["found"], {}),  # weights that the view makes
+        ("Add", ["halves", "halves"], ["found"], {}),  # arithmetic in half precision
+        ("Cast", ["floats"], ["found"], {"to": 7}),
+    ],
+)
+def test_an_operator_that_is_not_written_in_c_is_named_with_its_node(
+    op: str, inputs: list[str], outputs: list[str], keys: dict[str, Any], small: Bundle, tmp_path: Path
+) -> None:
+    features = small.topology.own_features(Tier.DEVICE, 0)
+    assert features
     nodes = [
         helper.make_node("Cast", ["view"], ["floats"], to=1),
-        helper.make_node("Flatten", ["floats"], ["flat"]),
-        helper.make_node("Gather", ["flat", "places"], ["few"], name="/head/Gather", axis=1),
-        helper.make_node("Softmax", ["few"], ["scores"]),
-        helper.make_node("Cast", ["view"], ["features"], to=2),
+        helper.make_node("Cast", ["floats"], ["halves"], to=10),
+        helper.make_node(op, inputs, outputs, name="/head/it", **keys),
+        helper.make_node("Cast", ["found"], ["numbers"], to=1),
+        helper.make_node("ReduceMean", ["numbers"], ["one"], keepdims=1),
+        helper.make_node("Reshape", ["one", "flat"], ["first"]),
+        helper.make_node("Mul", ["first", "wide"], ["scores"]),
+        helper.make_node("Greater", ["first", "many"], ["bits"]),
+        helper.make_node("Cast", ["bits"], ["features"], to=2),
     ]
-    bundle = with_section(small, tmp_path / "bundle", nodes, {"places": np.arange(3)})
-    with pytest.raises(BadInput, match=r"operator Gather of node '/head/Gather' is not one that is written in C"):
+    constants: dict[str, Array] = {
+        "places": np.arange(2),
+        "flat": np.array([1, 1]),
+        "wide": np.ones((1, 3), np.float32),
+    }
+    constants["many"] = np.zeros((1, features.values), np.float32)
+    bundle = with_section(small, tmp_path / "bundle", nodes, constants)
+    with pytest.raises(BadInput, match=rf"operator {op} of node '/head/it' is not one that is written in C"):
         write_device(bundle, 0, tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_section_that_is_no_onnx_is_named(small: Bundle, tmp_path: Path) -> None:
+    for number, content in enumerate((b"", b"no ONNX at all", b"\x3a\x05abcde")):
+        folder = tmp_path / f"{number}"
+        shutil.copytree(small.path, folder)
+        (folder / "device-0.onnx").write_bytes(content)
+        sealed = Bundle.seal(folder, small.manifest)
+        small.policy.model_copy(update={"bundle": sealed.fingerprint}).write(folder)
+        with pytest.raises(BadInput, match=r"device-0\.onnx: "):
+            translated(Bundle.open(folder), 0)
 
 
 @pytest.mark.parametrize("codec", ["float16", "sqrt8", "float32"])

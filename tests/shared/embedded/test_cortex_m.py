@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from c_device import NEEDS_GCC
 from ddnn.bundle import Bundle, shipped_bundle
 from ddnn.embedded import write_device
 from ddnn.export import sample_bundle
@@ -11,6 +12,7 @@ from ddnn.network import NetworkConfig, SectionConfig
 from ddnn_lab.benchmarks.c_device import CORES, Core, emulated, missing, on_this_machine
 
 pytestmark = [
+    NEEDS_GCC,
     pytest.mark.long,
     pytest.mark.skipif(bool(missing()), reason=f"not installed: Debian's {', '.join(missing())}"),
 ]

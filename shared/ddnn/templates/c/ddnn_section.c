@@ -1,10 +1,19 @@
 /* Device {{ device }} of {{ bundle }}, written by `ddnn export --c`; see the header. */
 #include "ddnn_section.h"
 
+#include <float.h>
+#include <limits.h>
 {% if maths %}
 #include <math.h>
 {% endif %}
 #include <string.h>
+
+#if INT_MAX < 2147483647 || FLT_MANT_DIG != 24
+#error "expected an int of 32 bits, and single precision of IEEE 754"
+#endif
+#ifdef __FAST_MATH__
+#error "expected arithmetic as it is written, without -ffast-math"
+#endif
 
 #define DDNN_BIT(bits, at) ((bits)[(at) >> 3] >> ((at) & 7) & 1)
 
