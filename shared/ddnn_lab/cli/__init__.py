@@ -6,9 +6,11 @@ __all__ = ["add_to"]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add `ddnn bench` and `ddnn drift`."""
+    """Add `ddnn bench`, `ddnn drift` and `ddnn plan`."""
     from ddnn_lab.cli.bench import bench
     from ddnn_lab.cli.drift import drift
+    from ddnn_lab.cli.plan import plan
 
     app.command(rich_help_panel="Measure")(drift)
+    app.command(rich_help_panel="Measure")(plan)
     app.add_typer(bench, rich_help_panel="Measure")
