@@ -15,7 +15,7 @@ __all__ = ["deploy"]
 
 deploy = typer.Typer(
     name="deploy",
-    help="""Write what runs a fleet elsewhere or watches it: for `docker compose`, Prometheus, Grafana; slices.
+    help="""Write what runs a fleet elsewhere or watches it: for `docker compose`, Kubernetes, Prometheus; slices.
 
     Example: `ddnn deploy compose runs/mine > docker-compose.yml`
     """,
@@ -155,6 +155,54 @@ def site(
         table.add_row(each.name, each.netloc, each.above, str(out / each.host.replace(":", "-")))
     screen().print(table)
     typer.echo(f"\nCallers trust {out / AUTHORITY / 'authority.pem'}; {out / AUTHORITY} itself stays here.")
+
+
+@deploy.command()
+def kubernetes(
+    folder: Annotated[Path, Argument(metavar="DIR", help="Where the files go.")],
+    bundle: options.BundleArgument = None,
+    clouds: Annotated[int, Option(min=1, max=99, help="Clouds that there always are.")] = 2,
+    most_clouds: Annotated[int, Option(min=1, max=99, help="That there may be under load; edges name them all.")] = 6,
+    edge: Annotated[
+        list[str] | None,
+        Option(
+            metavar="ADDRESS", help="Address or name by which devices reach an edge; then its standby's, and so on."
+        ),
+    ] = None,
+    devices: Annotated[
+        list[str] | None, Option(metavar="NETWORK", help="Network that devices are in, 10.0.0.0/8 by default; or more.")
+    ] = None,
+    images: Annotated[str, Option(help="What the images' names begin with, before `-cloud` and `-edge`.")] = "ddnn",
+    tag: Annotated[str, Option(help="Tag of the images.")] = "latest",
+    namespace: Annotated[str, Option(help="Namespace of all that is made.")] = "ddnn",
+    monitoring: Annotated[str, Option(help="Namespace of what scrapes metrics.")] = "monitoring",
+) -> None:
+    """Write what runs a bundle's cloud and edges on Kubernetes, by `kubectl apply --kustomize DIR/base`.
+
+    Clouds that scale, each edge with a standby; certificates, tokens, network policies, disruption budgets. DIR/load
+    scales by what waits. DIR/site is the authority, and stays here; devices take theirs from it. Again, it renews what
+    is due.
+
+    Example: ddnn deploy kubernetes out runs/mine --images registry.example.org/ddnn --tag 3 --devices 10.77.0.0/16
+    """
+    import sys
+
+    from ddnn.fleet.kubernetes import AUTHORITY, BASE, Cluster, write_cluster
+
+    opened = open_bundle(bundle)
+    cluster = Cluster(
+        namespace=namespace,
+        clouds=clouds,
+        most_clouds=most_clouds,
+        images=images,
+        tag=tag,
+        devices=devices or Cluster.devices,
+        edges=edge or (),
+        monitoring=monitoring,
+    )
+    write_cluster(folder, opened, cluster, shlex.join(["ddnn", *sys.argv[1:]]))
+    typer.echo(f"kubectl apply --kustomize {folder / BASE}")
+    typer.echo(f"Devices trust {folder / AUTHORITY / 'authority.pem'}; {folder / AUTHORITY} itself stays here.")
 
 
 @deploy.command()
