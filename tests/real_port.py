@@ -16,7 +16,7 @@ from ddnn.serving.connection import BoundedHeads
 from ddnn.serving.server import over_tls
 from ddnn_lab.in_process import INFER
 
-__all__ = ["OTHER", "PATIENCE_S", "Reply", "ask", "post", "reply", "serving", "until", "whole"]
+__all__ = ["OTHER", "PATIENCE_S", "Reply", "ask", "between", "post", "reply", "serving", "until", "whole"]
 
 PATIENCE_S: Final = 30
 OTHER: Final = "127.0.0.2"
@@ -57,6 +57,34 @@ async def serving(app: FastAPI, context: ssl.SSLContext | None = None) -> AsyncI
         server.should_exit = True
         await task
         listening.close()
+
+
+@asynccontextmanager
+async def between(port: int) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
+    """A way to `port` that can be broken: its own port, and the connections that go over it."""
+    ends: list[asyncio.StreamWriter] = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up, down = await asyncio.open_connection("127.0.0.1", port)
+        ends.extend((writer, down))
+        await asyncio.gather(carry(reader, down), carry(up, writer))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], ends
+    finally:
+        for end in ends:
+            end.transport.abort()
+        server.close()
 
 
 async def reply(port: int, *parts: bytes, half_closed: bool = False, source: str = "127.0.0.1") -> bytes:

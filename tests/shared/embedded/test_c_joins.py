@@ -15,7 +15,7 @@ from ddnn.embedded import write_device
 from ddnn.policy import Thresholds
 from ddnn.types import Answer, Exit
 from ddnn_lab.in_process import Fleet
-from real_port import PATIENCE_S, serving
+from real_port import PATIENCE_S, between, serving
 
 pytestmark = NEEDS_GCC
 
@@ -32,11 +32,14 @@ def program(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(folder, "join", "join.c", "ddnn_section.c", "ddnn_stream.c")
 
 
-async def joined(program: Path, port: int, fleet: Fleet, name: str, *words: str) -> list[dict[str, Any]]:
+async def started(program: Path, port: int, name: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(program, "127.0.0.1", str(port), name, stdin=pipe, stdout=pipe)
+
+
+async def joined(program: Path, port: int, fleet: Fleet, name: str) -> list[dict[str, Any]]:
     """What the device in C is told of golden events."""
-    process = await asyncio.create_subprocess_exec(
-        program, "127.0.0.1", str(port), name, *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
+    process = await started(program, port, name)
     async with asyncio.timeout(PATIENCE_S):
         out, _ = await process.communicate(fleet.view(IN_C, ROWS).tobytes())
     assert process.returncode == 0
@@ -78,6 +81,24 @@ async def test_the_answer_is_that_of_the_device_in_python(
     alike(told, wanted)
     assert all(answer.devices.all() and not answer.degraded for answer in wanted)
     assert {answer.exit for answer in wanted} == {Exit.LOCAL if thresholds["local"] else Exit.CLOUD}
+
+
+async def test_after_a_break_it_asks_on_a_new_connection(program: Path, fleet: Fleet) -> None:
+    fleet.use(thresholds=Thresholds(local=1.0), wait_ms=0)
+    views = fleet.view(IN_C, ROWS)
+    async with serving(fleet.switch.apps["edge"]) as port, between(port) as (middle, ends), asyncio.timeout(PATIENCE_S):
+        process = await started(program, middle, "broken-")
+        assert process.stdin
+        assert process.stdout
+        for view in views[:3]:
+            process.stdin.write(view.tobytes())
+            told = json.loads(await process.stdout.readline())
+            assert (told["exit"], told["degraded"]) == ("local", False)
+            for end in ends:
+                end.transport.abort()
+        process.stdin.close()
+        assert await process.wait() == 0
+        assert len(ends) == 6
 
 
 async def test_an_edge_that_is_away_leaves_the_device_its_own_label(program: Path, fleet: Fleet) -> None:

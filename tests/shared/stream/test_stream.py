@@ -17,7 +17,7 @@ from ddnn.stream.frames import Cut, Down, Up, framed, read_refusal
 from ddnn.types import Answer
 from ddnn.uplink import NoReply, Uplink
 from ddnn_lab.in_process import Fleet
-from real_port import OTHER, PATIENCE_S, serving, until
+from real_port import OTHER, PATIENCE_S, between, serving, until
 
 DEVICES: list[int] = []
 ROWS = slice(0, 4)
@@ -44,34 +44,6 @@ def features(bundle: Bundle, rows: slice = ROWS) -> dict[str, Any]:
 
 async def ask(to: Uplink, bundle: Bundle, rows: slice = ROWS, **given: Any) -> list[Answer]:
     return (await to.infer(features(bundle, rows), parameters={"edge": 0}, deadline_ms=20_000, **given)).answers
-
-
-@asynccontextmanager
-async def between(port: int) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
-    """A way to `port` that can be broken: its own port, and the connections that go over it."""
-    ends: list[asyncio.StreamWriter] = []
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(1 << 16):
-                writer.write(data)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up, down = await asyncio.open_connection("127.0.0.1", port)
-        ends.extend((writer, down))
-        await asyncio.gather(carry(reader, down), carry(up, writer))
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1], ends
-    finally:
-        for end in ends:
-            end.transport.abort()
-        server.close()
 
 
 async def test_a_stream_answers_as_http_does(fleet: Fleet) -> None:
