@@ -96,7 +96,7 @@ def test_a_device_of_the_papers_has_less_than_2_kb_of_weights(paper: Device) -> 
     ("network", "shape"),
     [
         pytest.param(SPECTRUM, (3, 25), id="spectrum, four bits"),
-        pytest.param(BINARY, (2, 12), id="binary series"),
+        pytest.param(BINARY, (2, 12), id="binary series", marks=pytest.mark.long),
         pytest.param(RESIDUAL, (2, 12), id="residual series, half precision", marks=pytest.mark.long),
         pytest.param(NetworkConfig(normalise="element"), (5,), id="vectors", marks=pytest.mark.long),
         pytest.param(NetworkConfig(), (2, 14, 15), id="images", marks=pytest.mark.long),
@@ -286,7 +286,7 @@ def test_a_section_that_is_no_onnx_is_named(small: Bundle, tmp_path: Path) -> No
             translated(Bundle.open(folder), 0)
 
 
-@pytest.mark.parametrize("codec", ["float16", "sqrt8", "float32"])
+@pytest.mark.parametrize("codec", ["float16", "sqrt8", pytest.param("float32", marks=pytest.mark.long)])
 def test_scores_go_up_as_from_a_device_in_python(small: Bundle, codec: str, tmp_path: Path) -> None:
     shutil.copytree(small.path, tmp_path / "bundle")
     manifest = small.manifest.model_copy(update={"topology": small.topology.with_scores(codec)})
