@@ -15,7 +15,9 @@ from ddnn.errors import BadInput
 from ddnn.formatting import percent
 
 if TYPE_CHECKING:
-    from ddnn.search import Found, Space, Trial, Wishes
+    from collections.abc import Mapping
+
+    from ddnn.search import Found, Space, Wishes
     from ddnn.training import Config
 
 __all__ = ["search"]
@@ -165,18 +167,20 @@ def _show(found: "Found", told: dict[str, Any]) -> None:
 
     refused = [trial for trial in found.trials if trial.refused]
     title = f"the front of {len(found.trials) - len(refused)} networks; {len(refused)} more could not be had"
-    shown = table(title, "number", "wrong", "bytes an event", "a round", "device's memory", "what differs")
+    shown = table(title, "number", "wrong", "bytes an event", "a round", "device's memory", "other than the start")
+    start = found.trials[0].genes
     for trial in found.front:
         marks = [word for word, at in (("start", 0), ("knee", told["knee"])) if trial.number == at]
         sizes = f"{trial.event_bytes:.1f}", size(trial.round_bytes), size(trial.memory)
-        shown.add_row(" ".join([str(trial.number), *marks]), percent(trial.error, 2), *sizes, _genes(trial))
+        other = {key: value for key, value in trial.genes.items() if key not in start or start[key] != value}
+        shown.add_row(" ".join([str(trial.number), *marks]), percent(trial.error, 2), *sizes, _words(other))
     screen(stderr=True).print(shown)
     for sentence in sentences(told):
         typer.echo(sentence, err=True)
 
 
-def _genes(trial: "Trial") -> str:
-    return ", ".join(f"{key.removeprefix('network.')} {value}" for key, value in trial.genes.items())
+def _words(genes: "Mapping[str, Any]") -> str:
+    return ", ".join(f"{key.removeprefix('network.')} {value}" for key, value in genes.items())
 
 
 def _make(
@@ -200,7 +204,7 @@ def _make(
 
     trial = chosen(found.front, choose, found.per)
     config, run = found.configs[trial.number], Run.beside(out)
-    typer.echo(f"number {trial.number} is trained in full: {_genes(trial)}", err=True)
+    typer.echo(f"number {trial.number} is trained in full: {_words(trial.genes) or 'the start'}", err=True)
     command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
     searched = {"trials": len(found.trials), "number": trial.number, "per": found.per, "genes": dict(trial.genes)}
     with bars() as progress:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
+from matplotlib.ticker import StrMethodFormatter
 
 from ddnn.plot_style import COLOURS, INK, STYLE, name, panels, svg
 
@@ -29,6 +30,8 @@ def front(document: Mapping[str, Any]) -> str:
             where = trial["bytes"], 100 * trial["error"]
             on.annotate(str(trial["number"]), where, xytext=(5, 5), textcoords="offset points", fontsize=8)
         on.set_xscale("log")
+        for axis in (on.xaxis.set_major_formatter, on.xaxis.set_minor_formatter):
+            axis(StrMethodFormatter("{x:,.4g}"))
         what = "bytes of an event" if document["per"] == "event" else "bytes of a site in a round"
         name(on, "Networks by what they get wrong and what they send", what, "wrong on validation, %")
         on.legend()

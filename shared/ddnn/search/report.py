@@ -45,10 +45,8 @@ def sentences(document: Mapping[str, Any]) -> list[str]:
         told.append(f"Where the search started is not to be had: {start['refused']}.")
     elif better:
         names = " and ".join([", ".join(map(str, better[:-1])), str(better[-1])] if better[1:] else [str(better[0])])
-        be = "are" if better[1:] else "is"
-        told.append(
-            f"On validation, after short trainings, {names} {be} no worse than the start in both, better in one."
-        )
+        what = f"numbers {names} are" if better[1:] else f"number {names} is"
+        told.append(f"On validation, after short trainings, {what} no worse than the start in both, and better in one.")
     elif 0 in front:
         told.append("On validation, no network that was tried is better than the start in both, which is on the front.")
     else:

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=20, help="steps between two exchanges")
     parser.add_argument("--events", type=int, default=0, help="training events, evenly taken; 0: all")
     parser.add_argument("--seeds", type=int, default=5, help="how often all is done")
+    parser.add_argument("--halves", action="store_true", help="only replicas with half of the events each")
     given = parser.parse_args(arguments)
     words = sys.argv[1:] if arguments is None else list(arguments)
     first = config(given, others_weight=1.0)
@@ -81,11 +82,11 @@ def config(given: argparse.Namespace, **workers: Any) -> Config:
 def compared(data: Dataset, seed: int, given: argparse.Namespace, group: Group) -> Iterator[dict[str, Any]]:
     """A row for each way; both processes go through all."""
     test = Loader(data, np.flatnonzero(data.split == "test"), batch=256, in_order=True)
-    if group.rank == 0:
+    if group.rank == 0 and not given.halves:
         wanted, begun = config(given), time.perf_counter()
         runs = [_told(_made(wanted, data, seed + again, None), data, test) for again in (0, AGAIN)]
         yield {"way": "one network, all events", "seconds": time.perf_counter() - begun, **_row([runs[0]], [runs[1]])}
-    for way, workers in WAYS.items():
+    for way, workers in list(WAYS.items())[: 2 if given.halves else None]:
         wanted, begun, before = config(given, **workers), time.perf_counter(), group.traffic.document()
         pairs, kept = list[list[Floats]](), list[int]()
         counted = predicted = 0
