@@ -170,7 +170,12 @@ def kubernetes(
         ),
     ] = None,
     devices: Annotated[
-        list[str] | None, Option(metavar="NETWORK", help="Network that devices are in, 10.0.0.0/8 by default; or more.")
+        list[str] | None,
+        Option(metavar="NETWORK", help="Network that devices are in, or edges outside; 10.0.0.0/8 by default."),
+    ] = None,
+    outside: Annotated[bool, Option("--outside", help="Edges are at their sites: the clouds alone.")] = False,
+    cloud: Annotated[
+        list[str] | None, Option(metavar="ADDRESS", help="By which edges outside reach the clouds; again for more.")
     ] = None,
     images: Annotated[str, Option(help="What the images' names begin with, before `-cloud` and `-edge`.")] = "ddnn",
     tag: Annotated[str, Option(help="Tag of the images.")] = "latest",
@@ -198,11 +203,15 @@ def kubernetes(
         tag=tag,
         devices=devices or Cluster.devices,
         edges=edge or (),
+        outside=outside,
+        reached=cloud or (),
         monitoring=monitoring,
     )
     write_cluster(folder, opened, cluster, shlex.join(["ddnn", *sys.argv[1:]]))
     typer.echo(f"kubectl apply --kustomize {folder / BASE}")
-    typer.echo(f"Devices trust {folder / AUTHORITY / 'authority.pem'}; {folder / AUTHORITY} itself stays here.")
+    typer.echo(
+        f"What is outside trusts {folder / AUTHORITY / 'authority.pem'}; {folder / AUTHORITY} itself stays here."
+    )
 
 
 @deploy.command()

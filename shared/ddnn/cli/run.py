@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve", "up"]
 
-Upstream = Annotated[list[str] | None, Option(help="Address of the tier above; again for a second to fall back to.")]
+Upstream = Annotated[list[str] | None, Option(help="Address of the tier above; again for a copy of it.")]
 SectionDelay = Annotated[float | None, Option(help="How many ms a free section waits for more events; 0 by default.")]
 
 _USUAL_PORT: Final = 8000

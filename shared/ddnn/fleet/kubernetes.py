@@ -46,9 +46,13 @@ class Cluster:
     """What their names begin with, before `-cloud` and `-edge`."""
     tag: str = "latest"
     devices: Sequence[str] = ("10.0.0.0/8",)
-    """Networks that devices are in."""
+    """Networks that devices are in, or the edges outside."""
     edges: Sequence[str] = field(default=())
     """Addresses by which devices reach the edges, each with its standby after it; none yet."""
+    outside: bool = False
+    """Whether the edges are at their sites, and the clouds alone here."""
+    reached: Sequence[str] = field(default=())
+    """Addresses by which edges outside reach the clouds; none yet."""
     monitoring: str = "monitoring"
     """Namespace of what scrapes metrics."""
 
@@ -69,8 +73,13 @@ class Cluster:
                 ip_network(network)
             except ValueError as error:
                 raise BadInput(f"--devices is {network[:60]!r}; expected a network such as 10.0.0.0/8") from error
-        for address in self.edges:
-            check_host("--edge", address)
+        for flag, addresses in (("--edge", self.edges), ("--cloud", self.reached)):
+            for address in addresses:
+                check_host(flag, address)
+        if self.edges and self.outside:
+            raise BadInput("--edge is given, and --outside; expected one of the two")
+        if self.reached and not self.outside:
+            raise BadInput("--cloud is given; expected it with --outside alone, as edges here know the clouds by name")
         wanted = _COPIES * len(topology.edges)
         if len(self.edges) not in (0, wanted):
             raise BadInput(f"--edge is given {len(self.edges)} times; expected {wanted}: each edge, and its standby")
@@ -95,8 +104,9 @@ def cluster_files(
 ) -> dict[str, str]:
     """The files by name, but for the secrets; `identities` are those by the folder of their tier."""
     topology, shipped = bundle.topology, shipped_as(bundle.path)
-    edges = [Edge(name, n, topology.edges[n].devices) for n, name in enumerate(edge_names(len(topology.edges)))]
-    joins = len(edges) > 1
+    names_of = [] if cluster.outside else edge_names(len(topology.edges))
+    edges = [Edge(name, n, topology.edges[n].devices) for n, name in enumerate(names_of)]
+    joins = len(topology.edges) > 1
     values: dict[str, Any] = {
         "command": command,
         "bundle": f"{bundle.manifest.name} {bundle.fingerprint[:12]}",
@@ -113,6 +123,8 @@ def cluster_files(
         "per_pod": _PER_POD,
         **{name: getattr(cluster, name) for name in ("namespace", "clouds", "most_clouds", "images", "tag", "devices")},
         "monitoring": cluster.monitoring,
+        "outside": cluster.outside,
+        "joins": joins,
     }
     names = {f"{BASE}/{name}": name for name in ("kustomization.yaml", "namespace.yaml", "cloud.yaml", "network.yaml")}
     names |= {f"{LOAD}/{name}": f"load/{name}" for name in ("kustomization.yaml", "adapter.yml", "scrape.yml")}
@@ -133,8 +145,8 @@ def write_cluster(folder: Path, bundle: Bundle, cluster: Cluster, command: str) 
     authority, own = folder / AUTHORITY, folder / BASE / "secrets"
     authority.mkdir(parents=True, exist_ok=True)
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hosts = {"cloud-0": ["cloud", *_cloud_hosts(cluster)]}
-    for n, name in enumerate(edge_names(len(topology.edges))):
+    hosts = {"cloud-0": ["cloud", *_cloud_hosts(cluster), *cluster.reached]}
+    for n, name in enumerate([] if cluster.outside else edge_names(len(topology.edges))):
         pods = [f"{name}-{copy}.{name}" for copy in range(_COPIES)]
         hosts[f"edge-{n}"] = [*pods, *cluster.edges[_COPIES * n : _COPIES * (n + 1)]]
     furnish(authority, topology, addresses=hosts)

@@ -144,7 +144,7 @@ class Uplink:
         return usual.trips.within(left, self._clock())
 
     def home(self, key: bytes | None) -> tuple[str, ...]:
-        """Who is asked for an event, and who after that: events alike in this may share a request."""
+        """The address asked for an event, and the one after it: events alike in this may share a request."""
         if self._homes is None or key is None:
             return ()
         order = self._order(key)

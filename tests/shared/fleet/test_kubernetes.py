@@ -138,6 +138,21 @@ def test_clouds_that_join_scale_by_what_waits_there_and_others_by_what_they_work
         assert job["job_name"] == "ddnn"
 
 
+@pytest.mark.parametrize("edges", [[[0, 1, 2]], [[0, 2], [1]]])
+def test_clouds_alone_are_reached_by_edges_outside(make_bundle: MakeBundle, tmp_path: Path, edges: Any) -> None:
+    chosen = Cluster(outside=True, reached=["clouds.example.org"], devices=["10.9.0.0/16"], most_clouds=3)
+    write_cluster(tmp_path / "out", make_bundle(edges), chosen, "ddnn …")
+    for found in objects(tmp_path / "out"):
+        kubernetes_validate.validate(found, OLDEST, strict=True)
+    assert pods(tmp_path / "out").keys() == {"cloud"}
+    services = [found["metadata"]["name"] for found in objects(tmp_path / "out", "Service")]
+    assert services == ["cloud", *(["cloud-edges"] if len(edges) == 1 else [f"cloud-{n}-edges" for n in range(3)])]
+    policies = {found["metadata"]["name"]: found["spec"] for found in objects(tmp_path / "out", "NetworkPolicy")}
+    assert policies.keys() == {"nothing", "edges-to-clouds", "metrics"}
+    assert policies["edges-to-clouds"]["ingress"][0]["from"] == [{"ipBlock": {"cidr": "10.9.0.0/16"}}]
+    assert "clouds.example.org" in hosts(tmp_path / "out", "cloud-0")
+
+
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl puts kustomizations together")
 def test_kubectl_puts_both_together(double: Path) -> None:
     for name in (BASE, LOAD):
@@ -176,6 +191,8 @@ def test_again_it_leaves_tokens_and_certificates_that_are_good(double: Path, mak
         ({"edges": ["10.0.0.1"]}, "--edge is given 1 times; expected 2"),
         ({"images": 'x"\n'}, "--images is"),
         ({"tag": "a b"}, "--tag is 'a b'"),
+        ({"reached": ["clouds"]}, "--cloud is given"),
+        ({"edges": ["a", "b"], "outside": True}, "--edge is given, and --outside"),
     ],
 )
 def test_what_no_cluster_takes_is_refused(given: dict[str, Any], message: str, tmp_path: Path) -> None:
