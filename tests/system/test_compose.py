@@ -5,7 +5,7 @@ import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 import httpx
@@ -28,6 +28,8 @@ SERVICES = {"identity", "cloud", "edge", "sensors", *(f"device-{device}" for dev
 DEVICES = [f"https://127.0.0.1:{8010 + device}" for device in range(6)]
 BASE_IMAGE = "python:3.13-slim"
 MOST_ADDED = 290_000_000
+WATCHER = f"{PROJECT}-prometheus"
+"""Debian's Prometheus, of the version that the profile `watch` names, as registries cannot be reached everywhere."""
 EVENTS = 48
 UNDECIDED = 8
 """Events asked with a threshold no exit is below: all of them go to the cloud."""
@@ -140,6 +142,43 @@ def test_the_file_for_another_bundle_starts_its_fleet(
         assert (answer.exit, answer.degraded, bool(answer.devices.all())) == (Exit.CLOUD, False, True)
     finally:
         run(*other, "down", "--volumes", "--rmi", "local", "--timeout", "5")
+
+
+def test_prometheus_reaches_every_tier_from_where_the_profile_watch_puts_it(
+    up: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = "apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus >/dev/null"
+    file = f'FROM {BASE_IMAGE}\nRUN {installed}\nENTRYPOINT ["prometheus"]\n'
+    command = ["docker", "build", "--quiet", "--tag", WATCHER, "-"]
+    built = subprocess.run(command, input=file, capture_output=True, text=True, timeout=600, check=False)
+    assert built.returncode == 0, built.stderr[-4000:]
+    monkeypatch.setenv("PROMETHEUS_IMAGE", WATCHER)
+    monkeypatch.setenv("PROMETHEUS_PORT", "0")
+    try:
+        compose("--profile", "watch", "up", "--detach", "--no-build", "prometheus")
+        where = f"http://{compose('--profile', 'watch', 'port', 'prometheus', '9090').strip()}/api/v1"
+        tiers, until = {"cloud", "edge", *(f"device-{device}" for device in range(6))}, monotonic() + 90
+        health: dict[str, str] = {}
+        while health != dict.fromkeys(tiers, "up"):
+            assert monotonic() < until, f"{health} {compose('logs', '--no-log-prefix', 'prometheus')[-2000:]}"
+            sleep(0.5)
+            health = {
+                target["labels"]["tier"]: target["health"] for target in told(f"{where}/targets", "activeTargets")
+            }
+        assert {group["name"] for group in told(f"{where}/rules", "groups")}
+    finally:
+        compose("--profile", "watch", "rm", "--stop", "--force", "--volumes", "prometheus", "watch-files")
+        run("docker", "image", "rm", "--force", WATCHER)
+
+
+def told(url: str, part: str) -> list[dict[str, Any]]:
+    """What an address of Prometheus says; nothing while it does not."""
+    try:
+        document = httpx.get(url, timeout=5).json()
+    except (httpx.TransportError, ValueError):
+        return []
+    found: list[dict[str, Any]] = document["data"][part]
+    return found
 
 
 class Containers:
