@@ -150,7 +150,7 @@ class App(FastAPI):
         service, identity, status, seat = face.service, state["request_id"], 500, None
         stages: dict[str, float] = {}
         state[_TASK] = asyncio.current_task()
-        service.waits.began()
+        service.waits.began(came)
         try:
             try:
                 self.demand_token(headers, state.get("peer"))

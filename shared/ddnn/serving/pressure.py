@@ -23,6 +23,7 @@ _ALPHA: Final = 8.0  #: by so much falls the logarithm of what is let in, a seco
 _BETA: Final = 3.0  #: and for each second by which the lateness has risen
 _AGAIN: Final = 0.2  #: by so much it rises, a second, while the loop is in time
 _MOST: Final = 0.95  #: of the events is shed; what is still let in tells when it is over
+_WORTH: Final = 0.1  #: a smaller share is that of a burst, which needs none
 _LEAST: Final = math.log(1 - _MOST)
 _WEIGHT_S: Final = 0.05  #: lateness is the mean of about so long
 _STEPS: Final = 32  #: in which the share is told
@@ -125,7 +126,8 @@ class Pressure:
     def share(self) -> float:
         """Of the events that is shed here."""
         waits = self._waits.share if self._waits and self._target_s and self.scarce else 0.0
-        return min(max(self._own.value, waits), _MOST)
+        share = min(max(self._own.value, waits), _MOST)
+        return share if share >= _WORTH else 0.0
 
     @property
     def told(self) -> float:
@@ -145,7 +147,8 @@ class Pressure:
             return
         if self._waits:
             self._waits.look()
-        told = round(self._own.follow(late_s if self._busy() else 0.0, seconds) * _STEPS) / _STEPS
+        own = self._own.follow(late_s if self._busy() else 0.0, seconds)
+        told = round(own * _STEPS) / _STEPS if own >= _WORTH else 0.0
         if told != self._told:
             self._told = told
             for listener in [*self._listeners]:

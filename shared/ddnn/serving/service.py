@@ -86,7 +86,7 @@ class Service(ABC):
         self.pressure = Pressure(self.settings.max_lag_ms / 1000, self._is_busy, waits=door)
         self.lag.heard = self.pressure.look
         if engine.offload:
-            engine.offload.pressed = lambda: self.above_pressed
+            engine.offload.pressed = self._kept_from_above
         self.started = time.monotonic()
         self.metrics.in_flight.set_function(lambda: self.in_flight)
         self.metrics.show_pressure(self.pressure, lambda: self.above_pressed)
@@ -152,6 +152,11 @@ class Service(ABC):
     def above_pressed(self) -> float:
         """Share of the events that the tier above would rather not have; 0 while this tier has few for it anyway."""
         return self.uplink.pressed if self.uplink and self._is_busy() else 0.0
+
+    def _kept_from_above(self) -> float:
+        """Share of the events that is answered here, as the tier above would rather not have it; at the door, where
+        this machine has no CPU for that, they are refused instead."""
+        return 0.0 if self.child is None and self.pressure.scarce else self.above_pressed
 
     @property
     def sheds(self) -> float:

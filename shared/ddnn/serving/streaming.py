@@ -206,7 +206,7 @@ class Upper(Line):
         identity = request_id(ask.request_id)
         state: dict[str, Any] = {"request_id": identity, "caller": self._caller, "peer": self._peer}
         headers = {**self._headers, b"traceparent": ask.traceparent} if ask.traceparent else self._headers
-        service.waits.began()
+        service.waits.began(came)
         try:
             try:
                 budget_ms = min(float(ask.deadline_ms), app.most_ms)

@@ -7,6 +7,7 @@ from typing import Final
 __all__ = ["Waits"]
 
 _WEIGHT: Final = 1 / 16  #: of the newest in what is usual now
+_FIRST: Final = 16  #: answers until it is known what is usual
 _FORGETS: Final = 0.01  #: the least that was usual grows by so much a second, while nothing is shed
 _RATE_S: Final = 1.0  #: answers a second are those of about so long
 _COUNT_S: Final = 0.2  #: those under way, likewise: so devices that see the same events come to the same share
@@ -18,7 +19,7 @@ class Waits:
     """Of requests from their first byte to their answer.
 
     What a request that comes now will wait is, by Little's law, those under way over those answered a second: that
-    knows of a queue before the first of it is answered.
+    knows of a queue before the first of it is answered. A burst is none: those under way have to have waited, too.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -27,15 +28,20 @@ class Waits:
         self._usual_s = self._best_s = 0.0
         self._answered, self._rate, self._looked = 0, 0.0, clock()
         self._smooth = 0.0
+        self._heard = 0  # answers in all
+        self._came = 0.0  # the sum of the moments at which those under way came
 
-    def began(self) -> None:
+    def began(self, at: float) -> None:
         self.count += 1
+        self._came += at
 
     def ended(self, at: float, *, answered: bool) -> None:
         """The request that came `at` is over; one that was refused says nothing of how long others take."""
         self.count -= 1
+        self._came = self._came - at if self.count else 0.0
         if answered:
             self._answered += 1
+            self._heard += 1
             took = self._clock() - at
             self._usual_s += (_WEIGHT if self._usual_s else 1.0) * (took - self._usual_s)
 
@@ -47,6 +53,8 @@ class Waits:
             self._rate += min(1.0, seconds / _RATE_S) * (self._answered / seconds - self._rate)
         self._answered = 0
         self._smooth += min(1.0, seconds / _COUNT_S) * (self.count - self._smooth)
+        if self._heard < _FIRST:
+            return
         if not self._best_s or self._usual_s < self._best_s:
             self._best_s = self._usual_s
         elif not self.share:
@@ -55,7 +63,10 @@ class Waits:
     @property
     def expected_s(self) -> float:
         """What a request that comes now will wait."""
-        return self._smooth / self._rate if self._rate else 0.0
+        if not (self._rate and self.count):
+            return 0.0
+        age = self._clock() - self._came / self.count  # half of what they wait, in the mean
+        return min(self._smooth / self._rate, 2 * age)
 
     @property
     def share(self) -> float:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -156,29 +157,36 @@ class Clock:
 
 
 def test_requests_that_wait_much_longer_than_they_usually_do_are_known_before_the_first_is_answered() -> None:
-    clock = Clock()
+    clock, under_way = Clock(), deque[float]()
     waits = Waits(clock)
 
-    def served(waiting: int, took: float, seconds: float) -> None:
-        """So many under way all the time, each answered after so long."""
-        for _ in range(int(seconds / 0.1)):
-            clock.now += 0.1
-            for _ in range(round(0.1 * waiting / took)):
-                waits.ended(clock.now - took, answered=True)
-                waits.began()
-            waits.look()
+    def come(count: int) -> None:
+        for _ in range(count):
+            waits.began(clock.now)
+            under_way.append(clock.now)
 
-    for _ in range(2):
-        waits.began()
-    served(2, 0.02, 5)
+    def pass_by(seconds: float) -> None:
+        """One is answered each hundredth of a second, in turn, and another comes."""
+        for turn in range(int(100 * seconds)):
+            clock.now += 0.01
+            waits.ended(under_way.popleft(), answered=True)
+            come(1)
+            if turn % 5 == 0:
+                waits.look()
+
+    come(1)
+    clock.now += 0.01
+    come(1)
+    pass_by(5)
     assert waits.share == 0
-    for _ in range(20):
-        waits.began()
-    served(22, 0.22, 2)  # the same rate, and eleven times the wait
-    assert waits.share == pytest.approx((11 - 6) / 12, abs=0.05)
-    for _ in range(18):
-        waits.ended(clock.now, answered=False)
-    served(4, 0.04, 3)
+    come(20)  # a burst, of which nothing has waited yet
+    waits.look()
+    assert waits.share == 0
+    pass_by(2)  # the same rate, and eleven times the wait
+    assert waits.share == pytest.approx((11 - 6) / 12, abs=0.1)
+    while len(under_way) > 4:
+        waits.ended(under_way.popleft(), answered=False)
+    pass_by(3)
     assert waits.share == 0
 
 
