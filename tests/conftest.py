@@ -14,6 +14,9 @@ pytest_plugins = ["matrix_bundles"]
 # Read when torch is imported: several threads of networks this small, beside other workers, only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Tests share the processor with other tests: nothing is shed for that, but where a test is about it and says so.
+os.environ.setdefault("DDNN_MAX_LAG_MS", "0")
+
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:

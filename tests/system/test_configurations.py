@@ -95,7 +95,7 @@ async def check(bundle: Bundle, *, whole: bool = False) -> Decisions:
         ("f", False),
         ("f", True),
         ("f, no edge section", True),
-        ("f, three edges", False),
+        pytest.param("f, three edges", False, marks=pytest.mark.long),
         pytest.param("e, two and eight bits", True, marks=pytest.mark.long),
         ("c, four bits", False),
         ("f, half precision", False),

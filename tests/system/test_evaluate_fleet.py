@@ -75,6 +75,7 @@ def run_with(bundle: Bundle, data: object, urls: Sequence[str], *args: str) -> R
     return CliRunner().invoke(app, [str(bundle.path), str(data), "--fleet", ",".join(urls), *args])
 
 
+@pytest.mark.long
 def test_served_is_offline_and_a_dead_tier_is_told(bundle: Bundle, golden: Path, fleet: LocalFleet) -> None:
     whole = run(bundle, "mnist5k", fleet, "--json")
     assert whole.exit_code == 0, whole.output

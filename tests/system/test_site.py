@@ -83,6 +83,7 @@ def run(switch: str, command: str, cwd: Path, *, check: bool = True) -> subproce
     )
 
 
+@pytest.mark.long
 def test_each_command_of_the_page_over_eight_machines(switch: str, tmp_path: Path) -> None:
     deploy, *looks = COMMANDS
     said = run(switch, deploy, tmp_path).stdout

@@ -81,7 +81,7 @@ def whole(replies: list[list[Reply]]) -> set[str]:
     return {answer.exit.value for answer in answers}
 
 
-@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("binary", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_sizes_of_answers_tell_neither_exit_nor_class_where_they_are_padded(
     every_exit: Bundle, processes: LocalFleet, padded: LocalFleet, binary: bool
 ) -> None:

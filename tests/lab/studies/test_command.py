@@ -19,6 +19,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return ended.value.code
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_papers_tables_come_from_its_own_data_with_one_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

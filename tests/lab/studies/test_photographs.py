@@ -67,6 +67,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str
     return results, (folder / "study" / "report.md").read_text()
 
 
+@pytest.mark.long
 def test_each_event_is_judged_by_thresholds_of_the_half_that_it_is_not_in(found: tuple[dict[str, Any], str]) -> None:
     sited = found[0]["parts"]["site"]
     assert sited["every_view"]["mean"] > 2 * 2 * 500  # two files of each event, on two links

@@ -284,6 +284,7 @@ def test_ctrl_c_while_the_command_line_is_loaded_ends_with_130() -> None:
     assert (done.returncode, done.stderr) == (130, "")
 
 
+@pytest.mark.long
 def test_a_tier_that_hangs_is_told_from_one_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as hung:  # takes connections, answers nothing
         url = f"http://127.0.0.1:{hung.getsockname()[1]}"

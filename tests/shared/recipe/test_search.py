@@ -98,6 +98,7 @@ def test_the_test_events_change_nothing() -> None:
     assert (found[0].score, found[0].exits) == (found[1].score, found[1].exits)
 
 
+@pytest.mark.long
 def test_classifiers_that_folds_cannot_tell_apart_have_the_same_say() -> None:
     data = small()
     recipe = find(data, minutes=0.0001)

@@ -68,8 +68,11 @@ class Above:
         self.payload = 0
         self.in_time = True
 
-    def can_answer(self, left: float) -> bool:
+    def can_answer(self, left: float, key: bytes | None = None) -> bool:
         return self.in_time
+
+    def home(self, key: bytes | None) -> tuple[str, ...]:
+        return ()
 
     async def infer(self, inputs: dict[str, Array], *, deadline_ms: float, **_: Any) -> Any:
         rows = len(next(iter(inputs.values())))
