@@ -61,6 +61,7 @@ class Above:
     """The uplink: the machine says what becomes of each request; the deadline is kept, as by the real one."""
 
     round_trip_ms = 10.0
+    home = staticmethod(lambda key: ())
 
     def __init__(self) -> None:
         self.open: list[tuple[asyncio.Future[Any], int]] = []
@@ -70,9 +71,6 @@ class Above:
 
     def can_answer(self, left: float, key: bytes | None = None) -> bool:
         return self.in_time
-
-    def home(self, key: bytes | None) -> tuple[str, ...]:
-        return ()
 
     async def infer(self, inputs: dict[str, Array], *, deadline_ms: float, **_: Any) -> Any:
         rows = len(next(iter(inputs.values())))
