@@ -24,6 +24,7 @@ from ddnn.cli.rollout import rollout
 from ddnn.cli.run import serve, up
 from ddnn.cli.search import search
 from ddnn.cli.signing import sign, verify
+from ddnn.cli.split import split
 from ddnn.cli.train import train
 from ddnn.cli.tune import tune
 from ddnn.cli.watch import watch
@@ -51,6 +52,7 @@ for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(federate, rich_help_panel="Make a network")
+app.add_typer(split, rich_help_panel="Make a network")
 app.add_typer(policy, rich_help_panel="Run a fleet")
 app.add_typer(rollout, rich_help_panel="Run a fleet")
 app.add_typer(doubts, rich_help_panel="Run a fleet")

@@ -14,7 +14,7 @@ from ddnn.cli.options import bars, print_json
 from ddnn.errors import BadInput
 from ddnn.formatting import percent
 
-__all__ = ["federate"]
+__all__ = ["federate", "tls"]
 
 federate = typer.Typer(
     name="federate",
@@ -124,8 +124,7 @@ def serve(
         from ddnn.training import Config
         from ddnn.training.federated import Federated, Networked
         from ddnn.training.federated.served import largest_parcel, told_of
-    if (certificate is None) != (key is None):
-        raise BadInput("--certificate and --key go together; expected both, or none")
+    context = tls(certificate, key)
     settings = Federated(rounds, epochs, share, _method(method), mu, wait_s=wait)
     wanted = Config.read(*(config_file(each) for each in config or ())).changed(
         batch=batch, learning_rate=learning_rate
@@ -134,7 +133,7 @@ def serve(
         data = load(source, grid=grid, devices=wanted.network.devices, seed=seed, progress=progress)
     told, most = told_of(data, wanted, settings, seed), largest_parcel(data, wanted)
     there = Networked(told, settings, count=sites, largest=most, silent_s=silent, token=token)
-    there.start(host, port, _tls(certificate, key))
+    there.start(host, port, context)
     scheme = "https" if certificate else "http"
     typer.echo(f"waiting for {sites} sites at {scheme}://{host}:{there.port}", err=True)
     try:
@@ -175,7 +174,10 @@ def join(
     typer.echo(f"training is over; this site took part in {made} rounds", err=True)
 
 
-def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+def tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """What a server of learners listens with; raise `BadInput` where the two do not make one."""
+    if (certificate is None) != (key is None):
+        raise BadInput("--certificate and --key go together; expected both, or none")
     if certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

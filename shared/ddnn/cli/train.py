@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ddnn.training import Config, Run
     from ddnn.training.distributed import Group
 
-__all__ = ["train"]
+__all__ = ["Watcher", "train"]
 
 Source = Annotated[
     str | None,
@@ -193,7 +193,7 @@ def train(
                     wishes |= {"recipe": recipe}
                     typer.echo(recipe.sentence(), err=True)
                 wishes |= {"phase": lambda what: progress(what, 0, 1), "say": lambda doubt: typer.echo(doubt, err=True)}
-                watcher = _Watcher(wanted.training.epochs, progress)
+                watcher = Watcher(wanted.training.epochs, progress)
                 bundle = make_bundle(data, wanted, out, resume=resume, watcher=watcher, exchange=exchange, **wishes)
         except KeyboardInterrupt:
             typer.echo(f"stopped; `--resume` goes on after the last whole trial or epoch, kept in {run.path}", err=True)
@@ -251,7 +251,7 @@ def _command() -> str:
     return shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
 
 
-class _Watcher:
+class Watcher:
     """A line on stderr for every epoch, and a bar above which they pass where a terminal is looked at."""
 
     def __init__(self, epochs: int, progress: "Progress") -> None:

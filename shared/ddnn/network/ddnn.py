@@ -21,7 +21,7 @@ from ddnn.network.views import OfViews
 from ddnn.topology import Features, Files, Fusion, Level, Topology
 from ddnn.types import Tier
 
-__all__ = ["DDNN", "Scored", "Still"]
+__all__ = ["DDNN", "Scored", "Still", "side_by_side"]
 
 Still = Literal["device", "above"] | None
 """What views are instead, where it does not change while the network learns: what the devices' pieces of a backbone
@@ -148,7 +148,7 @@ class DDNN(nn.Module):
             parts = batched.forward([self.devices[index] for index in group], [views[index] for index in group])
             pairs |= zip(group, zip(*(part.unbind(dim=1) for part in parts), strict=True), strict=True)
         scores, cuts = zip(*(pairs[index] for index in range(len(views))), strict=True)
-        return torch.stack(scores, dim=1), _side_by_side(cuts)
+        return torch.stack(scores, dim=1), side_by_side(cuts)
 
     def told(self, views: Sequence[Tensor], *, still: Still = None) -> Tensor:
         """What a cloud that takes views sees of D views (B, *shape), each by itself: (B, D, F); F = 0 without."""
@@ -184,7 +184,7 @@ class DDNN(nn.Module):
             cloud = self._of_views(self.cloud, told, scores, edge_only, present)
             return Scored(scores, torch.stack(local, 1), edge_only.unsqueeze(1), cloud, cuts, None)
         edge_scores, up = zip(*pairs, strict=True)
-        edge_cuts = _side_by_side(up)
+        edge_cuts = side_by_side(up)
         cloud = self.cloud(self.cut(Tier.EDGE)(edge_cuts), self.alive(present))
         return Scored(scores, torch.stack(local, 1), torch.stack(edge_scores, 1), cloud, cuts, edge_cuts)
 
@@ -245,7 +245,7 @@ def _longest(shapes: Sequence[Shape], children: int) -> tuple[Shape | None, list
     return longest, [math.prod(shape) for shape in shapes] if len(set(shapes)) > 1 else []
 
 
-def _side_by_side(cuts: Sequence[Tensor]) -> Tensor:
+def side_by_side(cuts: Sequence[Tensor]) -> Tensor:
     """Features of several sections, (B, *cut) each, as (B, n, *cut): zeros behind those that are fewer."""
     most = max(cut.shape[1] for cut in cuts)
     return torch.stack([functional.pad(cut, (0, most - cut.shape[1])) if cut.dim() == 2 else cut for cut in cuts], 1)

@@ -3,7 +3,7 @@
 Legend: B events, D devices, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,19 +11,29 @@ from torch.nn import functional
 
 from ddnn.network import DDNN, Scored, Still
 
-__all__ = ["lie", "scored_with_liars", "worst"]
+__all__ = ["Below", "lie", "scored_with_liars", "worst"]
+
+Below = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
+"""What D devices say of views (B, …) each: scores (B, D, K) and cuts (B, D, *cut)."""
 
 
 def scored_with_liars(
-    network: DDNN, views: Sequence[Tensor], y: Tensor, present: Tensor, share: float, still: Still = None
+    network: DDNN,
+    views: Sequence[Tensor],
+    y: Tensor,
+    present: Tensor,
+    share: float,
+    still: Still = None,
+    below: Below | None = None,
 ) -> Scored:
     """What every exit says where in `share` of events one device lies; device exits learn from what they see.
 
     Half of the lies are what the device would say of another event, half the worst that it could say of this one.
+    Devices say what the network's own sections do, or what `below` tells of them.
     """
+    scores, cuts = below(views) if below else network.below(views, still=still)
     if not share or not len(network.devices):
-        return network(views, present, still=still)  # type: ignore[no-any-return]
-    scores, cuts = network.below(views, still=still)
+        return network.above(scores, cuts, present, network.told(views, still=still), still=still)
     events, devices = scores.shape[:2]
     liar = torch.randint(devices, (events, 1), device=scores.device) == torch.arange(devices, device=scores.device)
     chance = torch.rand(events, 1, device=scores.device)

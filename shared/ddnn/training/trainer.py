@@ -25,7 +25,7 @@ from ddnn.training.cuts import fit_cuts, hold_cuts, still
 from ddnn.training.exchange import Exchange, Lesson, Silent, Watcher
 from ddnn.training.fitting import fit_beside
 from ddnn.training.initial import initial_network, keep_norms, load_weights, optimizer_of, sections_named
-from ddnn.training.liars import scored_with_liars
+from ddnn.training.liars import Below, scored_with_liars
 from ddnn.training.loader import Batch, Batches, Loader, augment, drop_devices, standing_in
 from ddnn.training.loss import LOSSES, class_weights, validate
 from ddnn.training.privacy import told_beside_the_class
@@ -139,7 +139,10 @@ class Trainer:
         elif run:
             run.start(config)
             self._save()
-        self._given = batches
+        self.given = batches
+        """Batches of the caller's own, or of an exchange whose events are elsewhere."""
+        self.below: Below | None = None
+        """What device sections that learn elsewhere say of their views, whose rows the batches have in their place."""
         self.lesson: Lesson | None = None
         """What is learnt beside the labels."""
         if exchange:
@@ -150,13 +153,13 @@ class Trainer:
     def _feed(self) -> None:
         """Take what is learnt from and validated on, as the network's weights are now."""
         data, self._still = self._data, cast(Still, None)
-        if self._given is None and not self.over:
+        if self.given is None and not self.over:
             data, self._still = still(self.network, data, self.config.training)
         rows, learning = (np.flatnonzero(data.split == split) for split in ("validation", "train"))
         rows, few = rows[watched(len(rows))], at_once(data.views, VALIDATED)
         self._validation = Loader(data, rows, batch=few, place=self.place, in_order=True)
         few, part = self.config.training.batch, self._exchange.part if self._exchange else None
-        self.batches: Batches = self._given or Loader(data, learning, batch=few, place=self.place, part=part)
+        self.batches: Batches = self.given or Loader(data, learning, batch=few, place=self.place, part=part)
         """An epoch's batches."""
         self._made = len(self.metrics) * len(self.batches)
 
@@ -185,7 +188,7 @@ class Trainer:
         views, y, y_dev, present = batch.to(self.place)
         if not present.all():  # what is not seen may teach the batch norms nothing
             views = [view[standing_in(seen)] for view, seen in zip(views, present.unbind(dim=1), strict=True)]
-        if not self._still:
+        if not (self._still or self.below):
             views = augment(views, [(each.mean, each.spread) for each in self.network.inputs], self._grid, config)
         if config.device_dropout and present.shape[1] > 1:
             present = drop_devices(present, config.device_dropout, config.whole)
@@ -207,10 +210,10 @@ class Trainer:
     def _backward(self, batch: Batch) -> Tensor:
         """Make the gradients of a batch, of large views part by part, as memory holds a part's values; its loss ()."""
         self.optimizer.zero_grad()
-        total, count = torch.zeros((), device=self.place), len(batch.y)
+        total, count, share = torch.zeros((), device=self.place), len(batch.y), self.config.training.liars
         for views, y, y_dev, present in batch.cut(max(min(-(-count // at_once(batch.views, count)), count // PART), 1)):
             alive = self.network.alive(present)
-            scored = scored_with_liars(self.network, views, y, present, self.config.training.liars, self._still)
+            scored = scored_with_liars(self.network, views, y, present, share, self._still, self.below)
             loss = self._loss(scored, y, y_dev, alive, self.config.training, self._weights)
             if self.config.training.privacy:
                 loss = loss + self.config.training.privacy * told_beside_the_class(self.network, scored, y, y_dev)

@@ -19,14 +19,18 @@ from ddnn.data import Dataset, load
 from ddnn.formatting import markdown, percent, size
 from ddnn.network import DDNN
 from ddnn.seal import write_atomically
+from ddnn.topology import View
 from ddnn.training import Config, Loader, Trainer
 from ddnn.training.distributed import Group, exchange_of, joined, placed
 from ddnn.training.distributed.analysis import model_of
 from ddnn.training.distributed.cost import exchanged, served
-from ddnn.training.federated import Federated, Federation, Simulated, Site, parts_of
+from ddnn.training.federated import Federated, Federation, Site, parts_of
+from ddnn.training.federated import Simulated as SimulatedSites
 from ddnn.training.federated.served import server_data
 from ddnn.training.federated.wire import HEAD_BYTES
 from ddnn.training.loss import validate
+from ddnn.training.split import Device, Simulated, Split
+from ddnn.training.split.device import alone_of, cut_of
 
 __all__ = ["main"]
 
@@ -118,6 +122,7 @@ def trainings(data: Dataset, seed: int, epochs: int, group: Group, pair: Group |
             staleness = trainer.metrics[-1].get("staleness", {}).get("mean")
             yield {"way": mode, "seconds": taken, **told, "stale": staleness, **judged(trainer.best(), data)}
     if group.rank == 0:
+        yield {"way": "split", **_split(data, seed, epochs)}
         for by in ("iid", "classes:2"):
             parts = parts_of(data, SITES, by, seed)
             yield {"way": f"federated, {by}", **_federated(data, parts, seed, epochs)}
@@ -137,10 +142,29 @@ def _alone(data: Dataset, wanted: Config, seed: int, own: Dataset) -> dict[str, 
     return {"seconds": time.perf_counter() - begun, "counted": 0, "predicted": 0, **judged(trainer.best(), data)}
 
 
+def _split(data: Dataset, seed: int, epochs: int) -> dict[str, Any]:
+    wanted, begun = config(None, epochs).changed(average=0.0), time.perf_counter()
+    shapes, classes = [View.of(view) for view in data.views], len(data.classes)
+    devices = [
+        Device(wanted, index, *alone_of(data, index), shapes=shapes, classes=classes, seed=seed)
+        for index in range(data.devices)
+    ]
+    exchange = Split(Simulated(devices), data)
+    trainer = Trainer(wanted, server_data(data), seed=seed, exchange=exchange)
+    while not trainer.over:
+        trainer.epoch()
+    told, events = exchange.traffic.document(), int((data.split == "train").sum())
+    cuts = [cut_of(trainer.network, index) for index in range(data.devices)]
+    each = [cut.exchanged(len(trainer.batches), events).times(epochs) for cut in cuts]
+    predicted = sum(one.sent + one.received for one in each)
+    figures = {"counted": told["sent"] + told["received"], "predicted": predicted}
+    return {"seconds": time.perf_counter() - begun, **figures, **judged(trainer.best(), data)}
+
+
 def _federated(data: Dataset, parts: Sequence[Any], seed: int, epochs: int) -> dict[str, Any]:
     wanted, settings, begun = config(None, epochs), Federated(rounds=2 * epochs), time.perf_counter()
     sites = [Site(f"site-{at}", wanted, data.take(rows), settings, seed + at) for at, rows in enumerate(parts)]
-    federation = Federation(Simulated(sites), settings, seed)
+    federation = Federation(SimulatedSites(sites), settings, seed)
     server = wanted.changed(epochs=settings.rounds, average=0.0)
     trainer = Trainer(server, server_data(data), seed=seed, exchange=federation)
     while not trainer.over:

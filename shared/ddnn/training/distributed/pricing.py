@@ -8,6 +8,8 @@ from ddnn.links import LinkShape
 from ddnn.training.config import Config, WorkersConfig
 from ddnn.training.distributed.analysis import ALL_REDUCE, PASSES, Link, model_of, network_of, work_of
 from ddnn.training.distributed.cost import VALUE, Exchanged, Model, exchanged, rounds, served
+from ddnn.training.split.wire import Cut
+from ddnn.types import Tier
 
 __all__ = ["priced"]
 
@@ -112,23 +114,22 @@ def _others(
         "seconds": count * (steps * link.latency_s + told * link.byte_s),
         "formula": "N (α + 4 K exits B β), each step",
     }
-    up, down = _cut(bundle)
-    split = Exchanged(2 * steps, up * events, down * events)
+    split = _split(bundle, steps, events)
     yield {
         **_row("split, a device", split, len(bundle.topology.devices) * (split.sent + split.received)),
-        "seconds": 2 * steps * link.latency_s + (split.sent + split.received) * link.byte_s,
+        "seconds": split.messages * link.latency_s + (split.sent + split.received) * link.byte_s,
         "formula": "2 α + B (cut + b scores + b cut + b scores) β, each step",
+        "counted": split.document(),
     }
 
 
-def _cut(bundle: Bundle) -> tuple[int, int]:
-    """Bytes of an event that a device sends up, features packed and scores, and of the gradients that come down."""
-    topology = bundle.topology
-    classes = len(bundle.manifest.classes)
-    first = next((each.features for each in topology.sections if each.features), None)
-    values = first.values if first else 0
-    packed = first.bytes if first else 0
-    return packed + VALUE * classes, VALUE * (values + classes)
+def _split(bundle: Bundle, steps: int, events: int) -> Exchanged:
+    """What the device that sends most exchanges to learn split: features, scores, their gradients, and heads."""
+    classes, sections = len(bundle.manifest.classes), bundle.topology.sections
+    given = [each.features for each in sections if each.tier is Tier.DEVICE and each.features]
+    cuts = [Cut(classes, tuple(features.shape), features.codec) for features in given]
+    most = [cut.exchanged(steps, events) for cut in cuts] or [Exchanged(0, 0, 0)]
+    return max(most, key=lambda each: each.sent + each.received)
 
 
 def _row(name: str, one: Exchanged, server: int) -> dict[str, Any]:
