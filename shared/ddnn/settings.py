@@ -68,8 +68,8 @@ class UplinkSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    transport: Literal["http", "stream"] = "http"
-    """`stream`: one connection that is kept, with compact frames; HTTP where the tier above speaks no streams."""
+    transport: Literal["http", "stream"] = "stream"
+    """`stream`: one connection that is kept, with compact frames, and HTTP where there is none to have; or `http`."""
     order: Literal["given", "event"] | None = None
     """Of several addresses, the first that lives is asked (`given`), or each event has a home among them (`event`)."""
 

@@ -3,12 +3,22 @@
 `shared/ddnn_lab/benchmarks/faults.py` lets every trouble befall every tier, and measures how long things take.
 """
 
+from collections.abc import Iterator
+
 import pytest
 
 from ddnn_lab.faults.soaking import Rig
 
-# `make test` has its core over mutual TLS.
+# `make test` has its core over mutual TLS, and that of HTTP.
 pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module", params=["stream", "http"])
+def rig(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDNN_UPLINK__TRANSPORT", request.param)
+        with Rig.of(tmp_path_factory.mktemp("bundles")) as rig:
+            yield rig
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The lower end: one connection to the tier above, kept, and the requests that wait on it for their answers."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,11 +17,14 @@ from ddnn.wire import Parameters
 
 __all__ = ["Stream"]
 
+_log = logging.getLogger("ddnn")
+
 _TRIES: Final = 2  #: connections that a request goes out on
 _BACK_S: Final = 0.25  #: between tries to connect, doubling to …
 _MOST_BACK_S: Final = 5.0
 _CONNECTING_S: Final = 5.0
 _UNSPOKEN_S: Final = 60.0  #: until a tier above that speaks no streams is offered one again
+_UNHEARD_S: Final = 5.0  #: the same where it may be that it is only ending, or what is between it and here
 _CLIENT_ERRORS: Final = frozenset({404, 405, 400, 426, 501})  #: of a tier that knows no streams
 
 
@@ -49,6 +53,7 @@ class Stream:
         self._connecting: asyncio.Task[Lower] | None = None
         self._queue: list[Asked] = []  # for want of credit
         self._unspoken_until = -1.0
+        self._unspoken = False  # and the log has it
         self._holding: asyncio.Task[None] | None = None
         self._resuming: set[asyncio.Task[None]] = set()
         self._old: set[Lower] = set()
@@ -217,7 +222,7 @@ class Stream:
             task.exception()  # whoever waits has it
 
     async def _connect(self) -> Lower:
-        loop = asyncio.get_running_loop()
+        loop, reached = asyncio.get_running_loop(), False
         make = partial(Lower, self, self._head, self._sizes)
         try:
             async with asyncio.timeout(_CONNECTING_S):
@@ -225,6 +230,7 @@ class Stream:
                 _, line = await loop.create_connection(
                     make, self._host, self._port, ssl=self._tls, server_hostname=server
                 )
+                reached = True
                 try:
                     await line.opened
                 except BaseException:
@@ -232,19 +238,34 @@ class Stream:
                     raise
         except Refusal as refusal:
             if refusal.status in _CLIENT_ERRORS:
-                self._unspoken_until = loop.time() + _UNSPOKEN_S
-                raise Unspoken(str(refusal)) from refusal
+                raise self._without(f"it answered {refusal.status}: {refusal}", _UNSPOKEN_S) from refusal
+            if refusal.foreign:
+                raise self._without(f"what is between answered {refusal.status}: {refusal}", _UNHEARD_S) from refusal
             raise
         except TimeoutError:
+            if reached:
+                raise self._without(f"it gave no answer within {_CONNECTING_S:g} s", _UNHEARD_S) from None
             raise Broken(f"no connection within {_CONNECTING_S:g} s") from None
+        except Broken as error:
+            if reached:
+                raise self._without(str(error), _UNHEARD_S) from error
+            raise
         except (OSError, ValueError) as error:
             raise Broken(f"{type(error).__name__}: {error}") from error
         if self._ended:
             line.abort()
             raise Broken("this tier is ending")
-        self._line = line
+        self._line, self._unspoken = line, False
         self._changed()
         return line
+
+    def _without(self, why: str, seconds: float) -> Unspoken:
+        """There is no stream to have for so long; the log hears of it once, until there was one."""
+        self._unspoken_until = asyncio.get_running_loop().time() + seconds
+        if not self._unspoken:
+            self._unspoken = True
+            _log.warning("%s takes no stream (%s); it is asked by HTTP", self.url, why)
+        return Unspoken(why)
 
     async def _hold(self) -> None:
         back_s = _BACK_S
@@ -258,7 +279,7 @@ class Stream:
                     await self._connected(_CONNECTING_S)
                     continue
                 except Unspoken:
-                    back_s = _UNSPOKEN_S
+                    back_s = max(_BACK_S, self._unspoken_until - asyncio.get_running_loop().time())
                 except (Broken, Refusal):
                     back_s = min(2 * back_s, _MOST_BACK_S)
             await asyncio.sleep(back_s * random.uniform(0.75, 1.25))

@@ -16,7 +16,7 @@ from ddnn.stream.line import Line
 from ddnn.stream.rows import Answered, read_answered
 from ddnn.stream.varints import Reader, varint
 from ddnn.types import Array
-from ddnn.wire import Parameters
+from ddnn.wire import Parameters, decode_error, is_error
 
 __all__ = ["Asked", "Broken", "Lower", "Refusal", "Unspoken"]
 
@@ -37,11 +37,14 @@ class Unspoken(Exception):
 
 
 class Refusal(Exception):
-    """The tier above refused the connection, or a request, as HTTP would: `status`, `after_s`, `message`."""
+    """The tier above refused the connection, or a request, as HTTP would: `status`, `after_s`, `message`.
 
-    def __init__(self, status: int, message: str, after_s: int | None = None) -> None:
+    Or what is between refused the connection: `foreign`.
+    """
+
+    def __init__(self, status: int, message: str, after_s: int | None = None, *, foreign: bool = False) -> None:
         super().__init__(message)
-        self.status, self.after_s = status, after_s
+        self.status, self.after_s, self.foreign = status, after_s, foreign
 
 
 @dataclass(eq=False, slots=True)
@@ -122,7 +125,7 @@ class Lower(Line):
         head, end, rest = bytes(self._answer).partition(b"\r\n\r\n")
         if not end:
             if len(self._answer) > _MOST_HEAD:
-                self._refused(Refusal(502, "the answer to the offer of a stream is too long"))
+                self._refused(Refusal(502, "the answer to the offer of a stream is too long", foreign=True))
             return
         lines = head.split(b"\r\n")
         status = lines[0].split(b" ")[1] if lines[0].startswith(b"HTTP/1.") and lines[0].count(b" ") else b""
@@ -139,7 +142,8 @@ class Lower(Line):
             return  # more is coming
         after = headers.get(b"retry-after", b"")
         code = int(status) if status.isdigit() else 502
-        self._refused(Refusal(code, rest.decode("utf-8", "replace"), int(after) if after.isdigit() else None))
+        message, foreign = str(decode_error(code, rest)), not is_error(rest)
+        self._refused(Refusal(code, message, int(after) if after.isdigit() else None, foreign=foreign))
 
     def _refused(self, refusal: Refusal) -> None:
         if not self.opened.done():

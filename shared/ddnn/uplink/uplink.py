@@ -341,8 +341,8 @@ class Uplink:
             try:
                 connect_s = min(budget_s / 2, target.connect_s)
                 return await over_stream(stream, call, budget_s, connect_s=connect_s, heard=target.heard)
-            except Unspoken:
-                pass  # an older tier
+            except Unspoken:  # an older tier, or what is between
+                budget_s = max(_LEAST_S, call.deadline - self._clock())
         return await self._over_http(target, call, budget_s)
 
     async def _over_http(self, target: Target, call: Call, budget_s: float) -> Exchange:

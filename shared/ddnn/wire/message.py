@@ -364,6 +364,15 @@ def encode_error(error: DDNNError, *, request_id: str, tier: str) -> bytes:
     )
 
 
+def is_error(body: bytes) -> bool:
+    """Whether it is an error body as a tier writes it, and not what somebody between says; never raises."""
+    try:
+        document = orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError):
+        return False
+    return isinstance(document, dict) and isinstance(document.get("code"), str) and "error" in document
+
+
 def decode_error(status: int, body: bytes) -> DDNNError:
     """Return the error that an answer other than 200 stands for; never raises, whoever wrote the body."""
     try:
