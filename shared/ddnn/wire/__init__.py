@@ -21,13 +21,5 @@ from ddnn.wire.message import (
 from ddnn.wire.tensors import DATATYPES, Limits, check_finite, datatype_of, shown, whole
 
 __all__ = ["DATATYPES", "HEADER_LENGTH", "InferRequest", "InferResponse", "Limits"]
-__all__ += [
-    "Parameters",
-    "check_finite",
-    "datatype_of",
-    "decode_error",
-    "decode_request",
-    "decode_response",
-    "is_error",
-]
+__all__ += ["Parameters", "check_finite", "datatype_of", "decode_error", "decode_request", "decode_response"]
 __all__ += ["encode_error", "encode_request", "encode_response", "is_error", "padded", "shown", "whole"]
