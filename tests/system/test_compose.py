@@ -29,7 +29,7 @@ DEVICES = [f"https://127.0.0.1:{8010 + device}" for device in range(6)]
 BASE_IMAGE = "python:3.13-slim"
 MOST_ADDED = 290_000_000
 WATCHER = f"{PROJECT}-prometheus"
-"""Debian's Prometheus, of the version that the profile `watch` names, as registries cannot be reached everywhere."""
+"""Debian's Prometheus, near the version that the profile `watch` names, as registries cannot be reached everywhere."""
 EVENTS = 48
 UNDECIDED = 8
 """Events asked with a threshold no exit is below: all of them go to the cloud."""

@@ -94,28 +94,32 @@ def pin(
 ) -> None:
     """Write down which bytes the images of a compose file are: their digests, as their registries say now.
 
-    The base image of the tiers, and what `--profile watch` starts. Docker asks; where a registry cannot be reached,
-    nothing is written, and the exit code is 1. Again, it takes the digests of that day.
+    The base image of the tiers, and what `--profile watch` starts, of which the file has digests: the last column says
+    whether a registry means other bytes now. Docker asks; where a registry cannot be reached, nothing is written, and
+    the exit code is 1. Again, it takes the digests of that day.
 
     Example: ddnn deploy pin && docker compose up --build
     """
     from ddnn.fleet.pins import digest_of, images_in, pinned, write_pins
 
     with options.bars() as progress:
-        images = images_in(file)
+        images, asked = images_in(file), list[str]()
 
         def ask(image: str) -> str:
-            progress("images", [*images.values()].index(image), len(images))
+            progress("images", len(asked), len(images))
+            asked.append(image)
             return digest_of(image)
 
         pins = pinned(images, ask)
     write_pins(env, pins)
     if as_json:
-        print_json({"env": str(env), "images": pins})
+        print_json({"env": str(env), "images": pins, "named": images})
         return
-    table = plain_table("setting", "image")
+    table = plain_table("setting", "image", "in the file")
     for name, image in pins.items():
-        table.add_row(name, image)
+        table.add_row(
+            name, image, "the same" if image == images[name] else "another" if "@" in images[name] else "none"
+        )
     screen(soft_wrap=True).print(table)
     typer.echo(f"{env} has them; `docker compose` reads it.")
 

@@ -11,7 +11,9 @@ from ddnn.seal import write_atomically
 
 __all__ = ["digest_of", "images_in", "pinned", "write_pins"]
 
-_IMAGE: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*):-([a-z0-9][a-z0-9.:/_-]*:[A-Za-z0-9._-]+)\}")
+_IMAGE: Final = re.compile(
+    r"\$\{([A-Z][A-Z0-9_]*):-([a-z0-9][a-z0-9.:/_-]*:[A-Za-z0-9._-]+(?:@sha256:[0-9a-f]{64})?)\}"
+)
 _DIGEST: Final = re.compile(r"^Digest:\s+(sha256:[0-9a-f]{64})$", re.MULTILINE)
 _LONGEST_S: Final = 60.0  #: for one image
 
@@ -43,8 +45,9 @@ def digest_of(image: str) -> str:
 
 
 def pinned(images: Mapping[str, str], ask: Callable[[str], str] = digest_of) -> dict[str, str]:
-    """Each image with its digest, `name:tag@sha256:…`, by its setting."""
-    return {name: f"{image}@{ask(image)}" for name, image in images.items()}
+    """Each image with the digest that its name and version have now, `name:tag@sha256:…`, by its setting."""
+    named = {name: image.partition("@")[0] for name, image in images.items()}
+    return {name: f"{image}@{ask(image)}" for name, image in named.items()}
 
 
 def write_pins(file: Path, pins: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """The compose file that a bundle's topology asks for."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_what_watches_the_fleet_is_started_when_asked_for_and_is_told_where_each
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
     for name in ("prometheus", "grafana", "collector", "jaeger"):
         assert ":-" in watching[name]["image"], "another registry may be named"
-        assert not watching[name]["image"].endswith(":latest}")
+        assert re.search(r":v?\d+\.\d+\.\d+@sha256:[0-9a-f]{64}}$", watching[name]["image"]), "by version and digest"
         assert all(port.startswith("127.0.0.1:") for port in watching[name].get("ports", ()))
     for name in ("prometheus", "grafana", "collector"):
         assert watching[name]["depends_on"] == {"watch-files": {"condition": "service_completed_successfully"}}
@@ -119,7 +120,7 @@ def test_spans_find_the_way_from_every_tier_to_a_page_that_shows_them(make_bundl
     for kind, names in pipeline.items():
         assert set(names) <= collector[kind].keys()
     assert set(collector["service"]["extensions"]) <= collector["extensions"].keys()
-    assert collector["exporters"]["otlp"]["endpoint"].partition(":")[0] in found
+    assert collector["exporters"]["otlp_grpc"]["endpoint"].partition(":")[0] in found
     assert collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"].endswith(":4318")
     most = collector["processors"]["memory_limiter"]
     assert most["limit_mib"] + most["spike_limit_mib"] < 256, found["collector"]["mem_limit"]

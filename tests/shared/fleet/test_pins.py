@@ -18,7 +18,8 @@ def test_every_image_from_elsewhere_has_a_setting_that_pins_it() -> None:
     services = yaml.safe_load(compose_file())["services"]
     named = {each["image"] for each in services.values() if "COMPOSE_PROJECT_NAME" not in each["image"]}
     assert named == {f"${{{name}:-{image}}}" for name, image in found.items() if name != "DDNN_BASE"}
-    assert all(not image.endswith(":latest") for image in found.values())
+    assert all(":latest" not in image for image in found.values())
+    assert [name for name, image in found.items() if "@sha256:" not in image] == ["DDNN_BASE"]
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "FROM ${BASE} AS base" in dockerfile
     others = [line for line in dockerfile.splitlines() if line.startswith("FROM ")]
@@ -29,7 +30,8 @@ def test_pins_take_the_place_of_earlier_ones_and_leave_the_rest_as_it_was(tmp_pa
     env = tmp_path / ".env"
     env.write_text("# tokens\nDDNN_TOKEN=known-to-callers-only\nDDNN_BASE=python:3.13-slim@sha256:old\n")
     env.chmod(0o640)
-    pins = pinned({"DDNN_BASE": "python:3.13-slim", "X_IMAGE": "x/y:1"}, lambda image: f"sha256:{len(image):064x}")
+    named = {"DDNN_BASE": "python:3.13-slim", "X_IMAGE": f"x/y:1@sha256:{7:064x}"}
+    pins = pinned(named, lambda image: f"sha256:{len(image):064x}")
     for _ in range(2):
         write_pins(env, pins)
         assert env.read_text().splitlines() == [
