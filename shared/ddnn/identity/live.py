@@ -9,7 +9,7 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,10 @@ class Peer:
     serial: int
     expires: float  #: seconds since 1970
     authority: str = ""  #: the name of the one that signed its certificate
+    caller: str = field(init=False, compare=False, default="")  #: its name in words, which every request asks for
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "caller", str(self.name))
 
     @classmethod
     def of(cls, certificate: dict[str, Any] | None) -> "Peer | None":

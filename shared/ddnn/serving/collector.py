@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -13,12 +14,13 @@ from ddnn.serving.children import Children, Place, fill, fill_views
 from ddnn.serving.control import PolicyControl
 from ddnn.serving.engine import Engine
 from ddnn.serving.event import Contribution, Event, Reply, State
-from ddnn.serving.held import Held
+from ddnn.serving.held import Held, claim
 from ddnn.serving.lateness import Lateness
 from ddnn.serving.memory import CONTRIBUTIONS
 from ddnn.serving.metrics import Metrics
 from ddnn.serving.outliers import SetAside
 from ddnn.serving.patience import Patience
+from ddnn.serving.repeats import LONGEST_S, Repeat, Repeats
 from ddnn.serving.request import RequestOptions, Stage
 from ddnn.serving.shares import Shares
 from ddnn.serving.stragglers import Stragglers
@@ -48,7 +50,7 @@ class Collector:
         most = (settings.bytes or CONTRIBUTIONS) // (children.event_bytes + len(children.places) * _CONTRIBUTION_BYTES)
         self._places = Shares(max(1, min(settings.events, most)))
         self._open: dict[bytes, Event] = {}
-        self._held = Held(settings.hold_s)
+        self._held, self._repeats = Held(settings.hold_s), Repeats()
         self._left: dict[Event, None] = {}  # those that no caller waits for any more, in that order
         self._asking, self._patience = Asking(self._row), Patience(children.patience)
         self._asked = self._asking.events
@@ -83,8 +85,8 @@ class Collector:
         reply = Reply(options, len(parts), parts[0][1].child)
         self._held.forget_old()
         taken = [(row, id, part) for row, (id, part) in enumerate(parts) if id and not self._give(id, part, reply, row)]
-        self._make_room(options.caller, [(id, part) for _, id, part in taken])
         try:
+            self._make_room(options.caller, [(id, part) for _, id, part in taken])
             for each in taken:
                 self._take(reply, *each)
             answers = await reply.wait()
@@ -102,8 +104,7 @@ class Collector:
     def offer(self, id: bytes, part: Contribution, reply: Reply, row: int) -> None:
         """Add one contribution, whose answer goes to a row of `reply`; a repeat changes nothing.
 
-        Where the child has said something else under this id, it is of another event if that one is answered, or else
-        refused.
+        What is none, as this child or another says something else, is of another event, or refused before the answer.
         """
         self._held.forget_old()
         if not self._give(id, part, reply, row):
@@ -117,14 +118,32 @@ class Collector:
                 reply.give(row, replace(self._control.nothing, degraded_reason="other_bundle"))
                 return True
             self.lateness.came(id, part.child)
+        now = asyncio.get_running_loop().time()
         held = None if part.second and (id, part.child) in self._asked else self._held.get(id)
-        if held is None or not self._belongs(held, part, asyncio.get_running_loop().time()):
+        claimed = claim(held, part, now, self._settings.late_s) if held else None
+        if held is None or claimed is None or (claimed == "repeat" and id in self._open):
+            self._metrics.reused.labels("new_event").inc(held is not None and not part.second)
             return False
-        reply.give(row, replace(held.best, bytes_up=0, need_features=False), late=held.late)
+        give = partial(reply.give, row, replace(held.best, bytes_up=0, need_features=False), late=held.late)
+        if claimed == "late":
+            held.contents[part.child] = part.content
+            self.stragglers.arrived(part.child, now - held.opened, now)
+        wait_s = min(self.children.patience * self._control.policy.wait_ms / 1000, LONGEST_S)
+        if claimed == "repeat":
+            self._repeats.wait(Repeat(reply, row, id, part), self.stragglers.timeout(wait_s), give)
+        else:
+            give()
         return True
 
     def _take(self, reply: Reply, row: int, id: bytes, part: Contribution) -> None:
-        """Add one contribution to its event; where that is new, there is room for it."""
+        """Add one contribution to its event; where that is new, there is room for it, and repeats were of this one."""
+        begins = not part.second and id not in self._open
+        self._add_to_event(reply, row, id, part)
+        for each in self._repeats.begun(id) if begins else ():
+            self._metrics.reused.labels("new_event").inc()
+            self._add_to_event(each.reply, each.row, id, each.part)
+
+    def _add_to_event(self, reply: Reply, row: int, id: bytes, part: Contribution) -> None:
         now = asyncio.get_running_loop().time()
         event = (self._asked.get((id, part.child)) if part.second else None) or self._open.get(id)
         if event is None and part.second:
@@ -213,6 +232,7 @@ class Collector:
                 self._complete(event)
 
     def close(self) -> None:
+        self._repeats.close()
         for event in self._open.values():
             event.stop_timer()
 
@@ -226,27 +246,13 @@ class Collector:
 
     def _begin(self, id: bytes, options: RequestOptions, now: float) -> Event:
         self._places.take(options.caller)
-        nothing, policy = self._control.nothing, self._control.policy
-        own = options.of_event()
+        nothing, policy, own = self._control.nothing, self._control.policy, options.of_event()
         event = Event(id, self._control.rule, own, {}, nothing.devices, nothing, self, state=State.GATHERING)
         event.opened, event.deadline = now, options.deadline
         self._open[id] = event
         cap = self.children.patience * policy.wait_ms / 1000
         event.wait_s = self.stragglers.timeout(cap) if policy.adaptive_wait else cap
         return event
-
-    def _belongs(self, held: Event, part: Contribution, now: float) -> bool:
-        """Whether a contribution is a repeat to an answered event, or comes late to it."""
-        said = held.contents.get(part.child)
-        if said is not None and (part.second or said == part.content):
-            return True
-        if said is None and held.shared and now - held.held_since <= self._settings.late_s:
-            held.contents[part.child] = part.content
-            self.stragglers.arrived(part.child, now - held.opened, now)
-            return True
-        if not part.second:
-            self._metrics.reused.labels("new_event").inc()
-        return False
 
     def _add(self, event: Event, part: Contribution, said: int, now: float) -> None:
         if part.child in event.contributions:
@@ -378,7 +384,8 @@ class Collector:
 
     def _make_room(self, caller: str, parts: Sequence[tuple[bytes, Contribution]]) -> None:
         """Find places for all new events, for which what is abandoned makes room, or raise and take none."""
-        if self._engine.draining and not all(self._knows(id, part) for id, part in parts):
+        known = (id in self._open or (part.second and (id, part.child) in self._asked) for id, part in parts)
+        if self._engine.draining and not all(known):
             raise self._engine.refused()
         new = sum(id not in self._open and not part.second for id, part in parts)
         while new and self._left and not self._places.fits(caller, new):
@@ -391,6 +398,3 @@ class Collector:
             held = f"{self.pending} events are waiting here already, {self._places.of(caller)} of them this caller's"
             raise Overloaded(f"{held}, and {new} more would be; expected fewer")
         self._held.shrink(self._settings.events - self.pending - new)
-
-    def _knows(self, id: bytes, part: Contribution) -> bool:
-        return id in self._open or (part.second and (id, part.child) in self._asked)

@@ -91,6 +91,7 @@ class Reply:
         self.until = options.deadline - reserve(options.deadline - self.came) / 2
         """Loop time at which events that are not answered give the best they have."""
         self.events: list[Event] = []  # those that it has waited for
+        self.left = False  # whether its caller has
         self.complete = 0.0  # when the last of them had all its contributions; 0 where none has waited
         self._answers: list[Answer | None] = [None] * rows
         self._missing = rows
@@ -147,6 +148,7 @@ class Reply:
         return [answer for answer in self._answers if answer is not None]
 
     def leave(self) -> None:
+        self.left = True
         for event in self.events:
             event.forget(self)
 

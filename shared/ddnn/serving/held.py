@@ -2,10 +2,21 @@
 
 import asyncio
 from collections import OrderedDict
+from typing import Literal
 
-from ddnn.serving.event import Event, State
+from ddnn.serving.event import Contribution, Event, State
 
-__all__ = ["Held"]
+__all__ = ["Held", "claim"]
+
+
+def claim(held: Event, part: Contribution, now: float, late_s: float) -> Literal["second", "repeat", "late"] | None:
+    """What a contribution is to an event that was answered: what was asked for, a repeat, late; None: of another."""
+    said, recent = held.contents.get(part.child), now - held.held_since <= late_s
+    if part.second and said is not None:
+        return "second"
+    if said is None:
+        return "late" if held.shared and recent else None
+    return "repeat" if said == part.content and recent else None
 
 
 class Held(OrderedDict[bytes, Event]):

@@ -69,8 +69,11 @@ class Secure(asyncio.Protocol, asyncio.Transport):
         self._flush()
 
     def _read(self) -> None:
-        """Hand on what has come, until more is needed, which raises `SSLWantReadError`."""
-        while not self._closing and not self._ended:
+        """Hand on what has come, a record at a time; one that is not whole raises `SSLWantReadError`.
+
+        Each read takes a whole record, so nothing is left once nothing has come: asking OpenSSL costs more than a read.
+        """
+        while self._in.pending and not self._closing and not self._ended:
             try:
                 data = self._tls.read(_RECORD)
             except ssl.SSLZeroReturnError:
@@ -99,12 +102,13 @@ class Secure(asyncio.Protocol, asyncio.Transport):
             self._above.resume_writing()
 
     def write(self, data: Any) -> None:
-        if self._closing:
+        if self._closing or not data:
             return
-        view = memoryview(data)
         try:
-            while view:
-                view = view[self._tls.write(view) :]
+            if (out := self._tls.write(data)) < len(data):  # OpenSSL writes a record at a time
+                view = memoryview(data)
+                while out < len(data):
+                    out += self._tls.write(view[out:])
         except ssl.SSLError:
             self.abort()
         else:
@@ -148,5 +152,5 @@ class Secure(asyncio.Protocol, asyncio.Transport):
         return self._context if name == "sslcontext" else self._raw.get_extra_info(name, default)
 
     def _flush(self) -> None:
-        if (out := self._out.read()) and not self._raw.is_closing():
-            self._raw.write(out)
+        if self._out.pending and not self._raw.is_closing():
+            self._raw.write(self._out.read())

@@ -49,7 +49,7 @@ class Shares:
 def caller_of(scope: Mapping[str, Any], peer: Peer | None = None) -> str:
     """Whose shares a request counts in: the tier's that its certificate names, else its address."""
     if peer:
-        return str(peer.name)
+        return peer.caller
     return address_of(scope["client"][0]) if scope.get("client") else ""
 
 
