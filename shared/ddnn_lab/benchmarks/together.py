@@ -48,8 +48,9 @@ MODES: Final[dict[str, dict[str, Any]]] = {
     "average": {"every": 10},
     "softsync": {"every": 1, "soft": 1},
     "downpour": {"every": 5, "fetch_every": 5, "most_stale": 20},
-    "admm": {"every": 10, "rho": 0.01},
+    "admm": {"every": 5, "rho": 0.001},
 }
+WAYS: Final = ("alone", *MODES, "split", "federated")
 EXITS: Final = ("device", "local", "edge", "cloud")
 
 
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for together.json and together.md")
     parser.add_argument("--data", default="mnist5k", help="digits: mnist5k, or a file; 3 × 2 views are cut of each")
     parser.add_argument("--epochs", type=int, default=TRAINING["epochs"], help="passes over the training events")
+    parser.add_argument("--ways", default=",".join(WAYS), help="which to make, comma-separated; by default all")
     parser.add_argument("--events", type=int, default=0, help="training events, evenly taken; 0: all")
     given = parser.parse_args(arguments)
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pair = Group(PrefixStore("pair", group.store), group.rank, 2, 3600.0) if group.rank < 2 else None
         for seed in SEEDS:
             data = few(load(given.data, grid="3x2", seed=seed), given.events)
-            for row in trainings(data, seed, given.epochs, group, pair):
+            for row in trainings(data, seed, given.epochs, group, pair, given.ways.split(",")):
                 rows.append({"seed": seed, **row})
                 if group.rank == 0:
                     print(json.dumps(rows[-1]), flush=True)
@@ -98,11 +100,13 @@ def config(mode: str | None, epochs: int) -> Config:
     return Config.of({"network": NETWORK, "training": {**TRAINING, "epochs": epochs}, "workers": workers})
 
 
-def trainings(data: Dataset, seed: int, epochs: int, group: Group, pair: Group | None) -> Iterator[dict[str, Any]]:
+def trainings(
+    data: Dataset, seed: int, epochs: int, group: Group, pair: Group | None, ways: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """A row for each way, of the first process; the others go through those they take part in."""
-    if group.rank == 0:
+    if group.rank == 0 and "alone" in ways:
         yield {"way": "one process", **_alone(data, config(None, epochs), seed, data)}
-    for mode in MODES:
+    for mode in [mode for mode in MODES if mode in ways]:
         wanted, among = config(mode, epochs), pair if mode in ("sync", "average") else group
         if among is None:
             continue
@@ -121,8 +125,9 @@ def trainings(data: Dataset, seed: int, epochs: int, group: Group, pair: Group |
             told = {"counted": counted, "predicted": predicted.sent + predicted.received}
             staleness = trainer.metrics[-1].get("staleness", {}).get("mean")
             yield {"way": mode, "seconds": taken, **told, "stale": staleness, **judged(trainer.best(), data)}
-    if group.rank == 0:
+    if group.rank == 0 and "split" in ways:
         yield {"way": "split", **_split(data, seed, epochs)}
+    if group.rank == 0 and "federated" in ways:
         for by in ("iid", "classes:2"):
             parts = parts_of(data, SITES, by, seed)
             yield {"way": f"federated, {by}", **_federated(data, parts, seed, epochs)}
