@@ -76,6 +76,10 @@ class TrainingConfig(Table):
     """Largest random rotation, in degrees, of series' channels taken in threes: the axes of a worn sensor."""
     noise: Amount = 0.05
     """Random noise on series and vectors, as a share of each channel's own spread."""
+    sparse: Amount = 0.0
+    """ε by which weights of dense layers exist, each with chance ε (n + m) / (n m) between n numbers and m; 0: all."""
+    remove: Share = 0.0
+    """Share of each dense layer's weights, the nearest to zero, that are removed after three quarters of the epochs."""
     norms: Literal["learn", "keep"] = "learn"
     """Whether batch norms gather statistics, or keep those that a bundle's weights came with."""
     average: Share = 0.99

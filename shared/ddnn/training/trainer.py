@@ -30,6 +30,7 @@ from ddnn.training.loader import Batch, Batches, Loader, augment, drop_devices, 
 from ddnn.training.loss import LOSSES, class_weights, validate
 from ddnn.training.privacy import told_beside_the_class
 from ddnn.training.run import Checkpoint, Run, State, origin_of, refuse_other_data, weights_of
+from ddnn.training.sparse import sparse_of
 from ddnn.training.threads import Threads
 from ddnn.types import Exit
 
@@ -123,6 +124,7 @@ class Trainer:
             fit_cuts(self.network, data, config.training, seed)
         hold_cuts(self.network)
         self._joined = batched.Joined(self.network.devices)
+        self.sparse = sparse_of(self.network, config.training, seed, fresh=initial is None)
         self.optimizer = optimizer_of(config.training, self._joined.weights(self.network))
         """What moves the weights."""
         balanced = config.training.class_weights == "balanced"
@@ -203,6 +205,8 @@ class Trainer:
     def stepped(self, agreed: bool = True) -> None:
         """The weights have moved, to what they are everywhere if that is `agreed`: clip them, move their average."""
         clip_weights(self._signed)
+        if self.sparse:
+            self.sparse.keep()
         self._made, self._behind = self._made + 1, self._behind + 1
         if agreed and self._behind >= FOLLOW:
             self._follow()
@@ -240,6 +244,8 @@ class Trainer:
     def _epoch(self, watcher: Watcher) -> Mapping[str, Any]:
         epoch, steps, begun = len(self.metrics), len(self.batches), time.perf_counter()
         self._made = epoch * steps
+        if self.sparse and self.sparse.due(epoch):
+            self.sparse.remove([self._average])
         with self._chance(epoch):
             learn = self._exchange.learn if self._exchange else self.learn
             total, events = learn(epoch, watcher)
@@ -353,6 +359,8 @@ class Trainer:
         """Give the network these weights; tensors that it had may be others now."""
         self.network.load_state_dict(state)
         self._followed = []
+        if self.sparse:
+            self.sparse.take()
 
     def checkpoint(self) -> Checkpoint:
         """Everything that this training goes on from."""
