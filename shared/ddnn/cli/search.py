@@ -108,7 +108,7 @@ def search(
         data = fetch(progress=progress)
     looks = Looks.of(data)
     base = given or start(looks)
-    room = Space.of(base, read_toml(space)) if space else Space.usual(base, looks)
+    room = Space.of(base, read_toml(space)) if space else Space.usual(base, looks, rounds=per == "round")
     if show_space:
         typer.echo(room.to_toml(), nl=False)
         return

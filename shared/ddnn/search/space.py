@@ -32,6 +32,8 @@ _FILTERED: Final = {
 }
 _DENSE: Final = {"widths": [[16], [32], [64], [64, 64]], "cut_width": [16, 32, 64, 128], "cut_codec": _BITS}
 
+_SPARSE: Final = {"sparse": [0.0, 4.0, 8.0, 16.0], "remove": [0.0, 0.2, 0.4]}
+
 
 @dataclass(frozen=True)
 class Gene:
@@ -73,10 +75,11 @@ class Space:
         return space
 
     @classmethod
-    def usual(cls, base: Config, looks: Looks) -> "Space":
-        """For data that look so: filters or widths, layers, cuts, bits and fusions."""
+    def usual(cls, base: Config, looks: Looks, *, rounds: bool = False) -> "Space":
+        """For data that look so: filters or widths, layers, cuts, bits and fusions; of `rounds` sparse sections too."""
         device = _DENSE if looks.kind == "numbers" or base.network.device.flat else _FILTERED
-        return cls.of(base, {"network": {**_UPPER, "device": device}})
+        training = {"training": _SPARSE} if rounds else {}
+        return cls.of(base, {"network": {**_UPPER, "device": device}, **training})
 
     def __len__(self) -> int:
         return math.prod(len(gene.choices) for gene in self.genes)

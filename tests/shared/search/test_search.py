@@ -165,6 +165,11 @@ def test_every_kind_of_data_has_a_space(shapes: list[tuple[int, ...]], uint8: bo
     space = Space.usual(start(looks), looks)
     assert len(space) > 10_000
     assert Space.of(space.base, tomllib.loads(space.to_toml())) == space
+    more = Space.usual(start(looks), looks, rounds=True)  # of a round, what does not exist is not sent
+    assert {gene.key for gene in more.genes} - {gene.key for gene in space.genes} == {
+        "training.sparse",
+        "training.remove",
+    }
 
 
 @pytest.mark.long
