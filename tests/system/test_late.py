@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import pytest
 
 from ddnn.bundle import Bundle
 from ddnn.client import AsyncFleet, EventAnswer
@@ -45,6 +46,14 @@ def test_late_cameras_are_told_with_what_they_cost_and_the_wait_that_keeps_them(
     metrics = httpx.get(f"{served.edge_urls[0]}/metrics").text
     counts = {n: float(metrics.split(f'ddnn_fusion_late_total{{device="{n}"}} ')[1].split()[0]) for n in range(6)}
     assert counts[5] >= EVENTS
+    told = httpx.get(f"{served.edge_urls[0]}/v2/reports").json()  # what the control room shows
+    assert {int(n) for n in told["late"]} == rows.keys()
+    said = told["late"]["5"]
+    assert (said["p50_ms"], said["p95_ms"], said["keeps_ms"]) == tuple(
+        rows[5][name] for name in ("p50_ms", "p95_ms", "keeps_ms")
+    )
+    assert said["share"] == rows[5]["late"] / rows[5]["of"]
+    assert said["cost"] == pytest.approx(late["accuracy"] - rows[5]["accuracy_without"], abs=1e-4)
 
     wait(served, source, 10 * late["keeps_ms"])  # a busy machine may be slower than it was
     kept = asyncio.run(ask(served, every_exit, "kept", APART_S))

@@ -202,7 +202,8 @@ class Board:
         row: dict[str, Any] = {"key": name, "tier": kind, "index": int(number), "above": above}
         row["state"] = self.states.get(name, "unseen")
         if kind == Tier.DEVICE and above in self._reports:
-            row["late"] = self._reports[above][1].late.get(int(number), 0.0)
+            late = self._reports[above][1].late.get(int(number))
+            row["late"] = late.model_dump() if late else None
         told = self._reports.get(name)
         if told is None:
             return row

@@ -11,7 +11,7 @@ from ddnn.topology import Topology
 from ddnn.types import Exit, Tier
 
 __all__ = ["MOST_EVENTS", "MOST_REPORT", "MOST_VIEWS", "REPORTS_PATH", "TIER_HEADER", "TRIAL_PATH"]
-__all__ += ["AccountTold", "AuditTold", "EventTold", "Report", "Reports", "TrialTold", "ViewTold"]
+__all__ += ["AccountTold", "AuditTold", "EventTold", "LateTold", "Report", "Reports", "TrialTold", "ViewTold"]
 __all__ += ["key", "telling", "told_audits"]
 
 REPORTS_PATH: Final = "/v2/reports"
@@ -88,6 +88,16 @@ class AccountTold(_Told):
     alarm: bool
 
 
+class LateTold(_Told):
+    """Of a device, contributions that came after their events were closed."""
+
+    share: _Share  #: of its latest
+    p50_ms: _Seconds  #: how much too late
+    p95_ms: _Seconds
+    cost: Annotated[float, Field(ge=-1, le=1)] | None  #: accuracy that losing the device costs, where training noted it
+    keeps_ms: _Seconds  #: the policy's `wait_ms` that would have kept nearly all
+
+
 class TrialTold(_Told):
     """What a tier found when it tried another policy on its decisions, as `PUT /v2/policy?dry_run=true` says it."""
 
@@ -124,7 +134,7 @@ class Report(_Told):
     views: tuple[ViewTold, ...] = Field(max_length=MOST_VIEWS)
     viewed: _Count = 0  #: the number of the last view
     doubts: _Count = 0  #: events that it has chosen to be labelled, and keeps
-    late: dict[int, _Share] = Field(default={}, max_length=256)  #: of devices, the share that came too late
+    late: dict[int, LateTold] = Field(default={}, max_length=256)  #: by device
     trial: TrialTold | None = None
     bundle: str = Field(default="", max_length=MOST_NAME)  #: the name of what it serves; without a name, its own tier's
     fingerprint: _Word = ""

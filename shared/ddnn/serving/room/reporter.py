@@ -28,6 +28,7 @@ from ddnn.serving.room.report import (
     TRIAL_PATH,
     AccountTold,
     EventTold,
+    LateTold,
     Report,
     Reports,
     TrialTold,
@@ -271,10 +272,20 @@ class Reporter:
         return service.metrics.request_count(), circuit, now, service.draining, alive, alarms
 
 
-def _late(document: dict[str, Any] | None) -> dict[int, float]:
-    """Of each device, what share of its latest contributions came too late, out of the `late` of a status."""
-    children = document["children"] if document else ()
-    return {device: row["late"] / row["of"] for row in children for device in row["devices"]}
+def _late(document: dict[str, Any] | None) -> dict[int, LateTold]:
+    """What came too late of each device, out of the `late` of a status."""
+    found: dict[int, LateTold] = {}
+    for row in document["children"] if document else ():
+        known = None not in (whole := document and document["accuracy"], without := row["accuracy_without"])
+        told = LateTold(
+            share=row["late"] / row["of"],
+            p50_ms=row["p50_ms"],
+            p95_ms=row["p95_ms"],
+            cost=round(whole - without, 4) if known else None,
+            keeps_ms=row["keeps_ms"],
+        )
+        found |= dict.fromkeys(row["devices"], told)
+    return found
 
 
 def _said(rollout: dict[str, Any] | None) -> str:

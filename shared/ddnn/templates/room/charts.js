@@ -29,6 +29,11 @@ export function add_sample(sample) {
 const column = (name) => samples.map((sample) => sample[1 + names.indexOf(name)]);
 const data = (series) => [samples.map((sample) => sample[0]), ...series.map(([name]) => column(name))];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+function clock(_, ticks) {
+  const given = { hour: "2-digit", minute: "2-digit", hour12: false, ...ticks[1] - ticks[0] < 60 ? { second: "2-digit" } : {} };
+  return ticks.map((tick) => new Date(1000 * tick).toLocaleTimeString("en-GB", given));
+}
+
 function empty() {
   const some = samples.length > 1;
   document.getElementById("no-samples").hidden = some;
@@ -49,7 +54,7 @@ function draw() {
     const chart = new uPlot({
       width: box.clientWidth, height: HEIGHT, legend: { live: false }, cursor: { show: false },
       scales: range ? { y: { range } } : { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high ?? 1) * 1.1 || 1] } },
-      axes: [axis, { ...axis, size: (_, labels) => Math.max(56, 14 + 7 * Math.max(0, ...(labels ?? []).map((label) => label.length))), values: (_, ticks) => ticks.map((tick) => shown(tick)) }],
+      axes: [{ ...axis, space: 64, values: clock }, { ...axis, size: (_, labels) => Math.max(56, 14 + 7 * Math.max(0, ...(labels ?? []).map((label) => label.length))), values: (_, ticks) => ticks.map((tick) => shown(tick)) }],
       series: [{}, ...series.map(([name, tint, label]) => ({ label: label ?? name, stroke: colour(tint), width: 2, spanGaps: true, points: { show: false } }))],
     }, data(series), box);
     return { chart, series, box };

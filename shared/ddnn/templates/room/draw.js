@@ -105,7 +105,7 @@ export function tiles(state, exits) {
     ["as the cloud, by audits", percent(agreement?.share), agreement?.share == null ? "no audits yet" : `${percent(agreement.low)} to ${percent(agreement.high)}`, Object.values(state.audits?.exits ?? {}).some((e) => e.alarm) ? "bad" : ""],
     ["bytes an event", size(bytes), f.bytes_devices == null ? "" : `${size(f.bytes_devices)} to the edge, ${size(f.bytes_edges)} to the cloud`],
     ["CPU an event", f.cpu_ms == null ? NONE : `${number(f.cpu_ms, 1)} ms`, "all tiers"],
-    ["p50 / p95", f.p50_ms == null ? NONE : `${number(f.p50_ms, f.p50_ms < 10 ? 1 : 0)} / ${number(f.p95_ms, f.p95_ms < 10 ? 1 : 0)} ms`, "at the slowest device"],
+    ["p50 / p95", f.p50_ms == null ? NONE : `${number(f.p50_ms, f.p50_ms < 10 ? 1 : 0)} / ${number(f.p95_ms, f.p95_ms < 10 ? 1 : 0)}`, "ms, at the slowest device"],
     ["degraded", percent(f.degraded), "answered lower than wanted", f.degraded > 0.001 ? "warn" : ""],
     ["waiting", number(f.waiting), `${number(f.in_flight)} requests in flight`],
     ["doubts", number(f.doubts), "kept to be labelled"],
@@ -131,6 +131,8 @@ export function tiles(state, exits) {
   bar.setAttribute("aria-label", exits.map((exit) => `${exit} ${percent(f.exits[exit])}`).join(", "));
 }
 
+const costs = (cost) => cost == null ? "" : `, ${cost < 0 ? "+" : "−"}${number(Math.abs(100 * cost), 1)} points without it`;
+
 export function notices(state, lost, by_cloud) {
   const found = [], { tiers, audits, budget } = state;
   if (lost) found.push(["bad", by_cloud
@@ -139,17 +141,20 @@ export function notices(state, lost, by_cloud) {
   if (state.rollout && tiers.some((tier) => tier.tier === "cloud" && tier.state === "alive")) found.push(["", `A rollout is under way: ${state.rollout}.`]);
   for (const tier of tiers) {
     const name = title(tier, tiers);
-    if (tier.state === "gone" && tier.tier === "cloud") found.push(["bad", "The cloud is gone. Events that no exit below it is sure of are answered there all the same, marked degraded."]);
+    if (tier.state === "gone" && tier.tier === "cloud") found.push(["bad", "The cloud is gone. Every event still gets an answer: those that were the cloud's are answered at the edge, less surely, and marked degraded."]);
     if (tier.state === "gone" && tier.tier === "edge") found.push(["bad", `${name} is gone. Its devices answer by themselves, each from what it sees alone.`]);
-    if (tier.state === "paused") found.push(["bad", `${name} is paused: it is there and does not answer. Whoever asks it goes on without it.`]);
+    if (tier.state === "paused") found.push(["bad", `${name} is paused: it is there and does not answer. Events go on without it.`]);
     if (tier.state === "draining") found.push(["", `${name} is shutting down.`]);
     if (tier.circuit === "open" && tier.state === "alive" && tiers.find((t) => t.key === tier.above)?.state === "alive")
       found.push(["bad", `${name} cannot reach ${tier.above.split("-")[0]}: the link is cut, or too slow.`]);
   }
   const devices = tiers.filter((tier) => tier.tier === "device"), away = devices.filter((tier) => tier.state === "gone");
   if (away.length) found.push(["bad", `${away.map((tier) => title(tier, tiers)).join(", ")} ${away.length > 1 ? "are" : "is"} gone. Events are answered by the ${devices.length - away.length} others.`]);
-  const late = tiers.filter((tier) => tier.late > 0.05);
-  if (late.length) found.push(["", `Often late, so that events go on without them: ${late.map((tier) => `${title(tier, tiers)} (${percent(tier.late, 0)})`).join(", ")}.`]);
+  const late = tiers.filter((tier) => tier.late?.share > 0.05);
+  if (late.length) {
+    const whose = late.map((tier) => `${title(tier, tiers)} (${percent(tier.late.share, 0)} of its events, by ${number(tier.late.p50_ms)} ms, p95 ${number(tier.late.p95_ms)}${costs(tier.late.cost)})`);
+    found.push(["", `Often late, so that events go on without them: ${whose.join(", ")}. A policy with a wait_ms of ${number(Math.max(...late.map((tier) => tier.late.keeps_ms)))} would keep nearly all.`]);
+  }
   for (const [exit, seen] of Object.entries(audits?.exits ?? {}))
     if (seen.alarm) found.push(["bad", `Audits of the ${exit} exit: ${percent(seen.share)} unlike the cloud, ${percent(seen.promised)} promised. Tune again.`]);
   for (const [whose, account] of Object.entries(budget))

@@ -154,7 +154,7 @@ function draw_frontier() {
     put("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, "bytes an event"),
     put("path", { class: "hull", d: hull.map((point, place) => `${place ? "L" : "M"}${x(point.bytes)} ${y(point.accuracy)}`).join("") }),
     ...points.map((point) => put("circle", { class: point.kind, cx: x(point.bytes), cy: y(point.accuracy), r: point.kind === "tried" ? 3 : 6 })),
-    ...points.filter((point) => point.kind !== "tried").map((point) => put("text", { class: point.kind, x: x(point.bytes), y: y(point.accuracy) + (point.kind === "running" ? -10 : 19), "text-anchor": x(point.bytes) > width / 2 ? "end" : "start" }, point.kind)),
+    ...points.filter((point) => point.kind !== "tried").map((point) => put("text", { class: point.kind, x: x(point.bytes), y: y(point.accuracy) + (point.kind === "running" || y(point.accuracy) > height - below - 24 ? -10 : 19), "text-anchor": x(point.bytes) > width / 2 ? "end" : "start" }, point.kind)),
   );
   svg.setAttribute("aria-label", points.filter((point) => point.kind !== "tried").map((point) => `${point.kind}: ${percent(point.accuracy)} at ${size(point.bytes)}`).join("; ") || NONE);
   at("frontier-figure").hidden = false;
