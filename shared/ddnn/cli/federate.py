@@ -34,18 +34,39 @@ Share = Annotated[float, Option(min=0.001, max=1, help="Share of the sites that 
 MethodName = Annotated[str, Option("--method", help="fedavg, fedprox (a pull to what was sent), fedbn (own norms).")]
 Mu = Annotated[float, Option(min=0, help="The pull of fedprox.")]
 
+What = Annotated[str, Option(help="What is averaged: network, or device: the section all share, of each its labels.")]
+ServerOptimizer = Annotated[str, Option(help="How the server moves to the mean: sgd, or adam.")]
+ServerRate = Annotated[float, Option(min=0, help="Rate of that; 1 of sgd is the mean itself.")]
+ServerMomentum = Annotated[float, Option(min=0, max=0.999, help="Its momentum.")]
+Secret = Annotated[bool, Option("--secret", help="Sites mask what they send: the server sees their sum alone.")]
+Clip = Annotated[float, Option(min=0, help="Most that a site changes the weights by, as a norm; 0: as it likes.")]
+NoiseOption = Annotated[float, Option("--noise", min=0, help="Noise on the sum of changes, in multiples of --clip.")]
+Delta = Annotated[float, Option(min=1e-12, max=0.5, help="Chance that the ε which is told does not hold.")]
+
 
 @federate.command()
 def simulate(
     source: Source,
     out: Out,
-    sites: Annotated[int, Option(min=1, help="How many sites the training events are dealt to.")] = 4,
-    by: Annotated[str, Option(help="How: iid, unequal, classes:2 (two classes a site), groups.")] = "iid",
+    sites: Annotated[
+        int | None, Option(min=1, help="How many sites the training events are dealt to.  [default: 4]")
+    ] = None,
+    by: Annotated[
+        str | None, Option(help="How: iid, unequal, classes:2 (two classes a site), groups.  [default: iid]")
+    ] = None,
     rounds: Rounds = 20,
     epochs: Epochs = 1,
     share: Share = 1.0,
     method: MethodName = "fedavg",
     mu: Mu = 0.01,
+    what: What = "network",
+    server_optimizer: ServerOptimizer = "sgd",
+    server_rate: ServerRate = 1.0,
+    server_momentum: ServerMomentum = 0.0,
+    secret: Secret = False,
+    clip: Clip = 0.0,
+    noise: NoiseOption = 0.0,
+    delta: Delta = 1e-5,
     drop: Annotated[float, Option(min=0, max=0.99, help="Chance that a drawn site is lost in a round.")] = 0.0,
     grid: options.Grid = None,
     group_by: options.GroupBy = None,
@@ -69,15 +90,24 @@ def simulate(
 
     with needed_for("training"):
         from ddnn.training import Config
-        from ddnn.training.federated import Federated, Simulated, Site, parts_of
-    settings = Federated(rounds, epochs, share, _method(method), mu, drop)
+        from ddnn.training.federated import Simulated, Site, devices_of, parts_of
+    settings = _settings(
+        rounds, epochs, share, method, mu, drop, what=what, secret=secret, clip=clip, noise=noise, delta=delta,
+        server_optimizer=server_optimizer, server_rate=server_rate, server_momentum=server_momentum,
+    )  # fmt: skip
     wanted = Config.read(*(config_file(each) for each in config or ())).changed(
         batch=batch, learning_rate=learning_rate
     )
     with bars() as progress:
         data = load(source, grid=grid, group_by=group_by, devices=wanted.network.devices, seed=seed, progress=progress)
-    parts = parts_of(data, sites, by, seed)
-    there = [Site(f"site-{at}", wanted, data.take(rows), settings, seed + at) for at, rows in enumerate(parts)]
+    if what == "device":
+        if sites is not None or by is not None:
+            raise BadInput("--what device makes each device of the data a site; expected neither --sites nor --by")
+        own, by = devices_of(data), "a device each"
+    else:
+        by = by or "iid"
+        own = {f"site-{at}": data.take(rows) for at, rows in enumerate(parts_of(data, sites or 4, by, seed))}
+    there = [Site(name, wanted, each, settings, seed + at) for at, (name, each) in enumerate(own.items())]
     sizes = [site.events for site in there]
     typer.echo(f"{len(there)} sites of {min(sizes)} to {max(sizes)} training events, {by}", err=True)
     simulated = Simulated(there, drop=drop, seed=seed)
@@ -96,6 +126,14 @@ def serve(
     share: Share = 1.0,
     method: MethodName = "fedavg",
     mu: Mu = 0.01,
+    what: What = "network",
+    server_optimizer: ServerOptimizer = "sgd",
+    server_rate: ServerRate = 1.0,
+    server_momentum: ServerMomentum = 0.0,
+    secret: Secret = False,
+    clip: Clip = 0.0,
+    noise: NoiseOption = 0.0,
+    delta: Delta = 1e-5,
     wait: Annotated[float, Option(min=1, metavar="SECONDS", help="Longest wait for the sites of a round.")] = 600.0,
     silent: Annotated[
         float, Option(min=5, metavar="SECONDS", help="After so long without a word a site is lost.")
@@ -122,10 +160,13 @@ def serve(
 
     with needed_for("training"):
         from ddnn.training import Config
-        from ddnn.training.federated import Federated, Networked
+        from ddnn.training.federated import Networked
         from ddnn.training.federated.served import largest_parcel, told_of
     context = tls(certificate, key)
-    settings = Federated(rounds, epochs, share, _method(method), mu, wait_s=wait)
+    settings = _settings(
+        rounds, epochs, share, method, mu, what=what, secret=secret, clip=clip, noise=noise, delta=delta, wait_s=wait,
+        server_optimizer=server_optimizer, server_rate=server_rate, server_momentum=server_momentum,
+    )  # fmt: skip
     wanted = Config.read(*(config_file(each) for each in config or ())).changed(
         batch=batch, learning_rate=learning_rate
     )
@@ -153,6 +194,10 @@ def join(
     ] = None,
     grid: options.Grid = None,
     group_by: options.GroupBy = None,
+    device: Annotated[
+        int | None,
+        Option(min=0, metavar="N", help="Which device of the data this is, where these learn one section."),
+    ] = None,
     seed: Annotated[int, Option(min=0, help="Of the split: training events alone are learnt from.")] = 0,
 ) -> None:
     """Learn as a site of a server: this machine's events stay here, and weights go to and fro.
@@ -170,7 +215,7 @@ def join(
     refuse_unlisted(wanted.extensions, Settings.load().extensions)  # a server must not choose what is imported
     with bars() as progress:
         data = load(source, grid=grid, group_by=group_by, devices=wanted.devices, seed=seed, progress=progress)
-    made = visitor.stay(data, lambda line: typer.echo(line, err=True))
+    made = visitor.stay(visitor.own(data, device), lambda line: typer.echo(line, err=True))
     typer.echo(f"training is over; this site took part in {made} rounds", err=True)
 
 
@@ -190,10 +235,27 @@ def tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     return context
 
 
-def _method(name: str) -> Any:
-    if name not in ("fedavg", "fedprox", "fedbn"):
-        raise BadInput(f"--method is {name}; expected fedavg, fedprox or fedbn")
-    return name
+def _settings(*given: Any, **named: Any) -> Any:
+    """All of them, if they go together; raise `BadInput` naming the first that does not."""
+    from ddnn.extensions import needed_for
+    from ddnn.training.federated import Federated
+
+    settings = Federated(*given, **named)
+    for flag, value, expected in (
+        ("--method", settings.method, ("fedavg", "fedprox", "fedbn")),
+        ("--what", settings.what, ("network", "device")),
+        ("--server-optimizer", settings.server_optimizer, ("sgd", "adam")),
+    ):
+        if value not in expected:
+            raise BadInput(f"{flag} is {value}; expected {', '.join(expected[:-1])} or {expected[-1]}")
+    if settings.noise and not settings.clip:
+        raise BadInput(f"--noise is {settings.noise:g} of nothing; expected a --clip beside it")
+    with needed_for("a private federation", extra="private"):
+        if settings.secret:
+            from Crypto.Protocol import SecretSharing  # noqa: F401  # nosec B413: pycryptodome, which is kept
+        if settings.noise:
+            import dp_accounting  # noqa: F401
+    return settings
 
 
 def _train(
@@ -207,6 +269,8 @@ def _train(
 
     federation, run = Federation(sites, settings, seed), Run.beside(out)
     wanted = config.changed(epochs=settings.rounds, average=0.0)
+    if settings.what == "device":  # the other exits learn nothing, and choose nothing
+        wanted = wanted.changed(device_weight=1.0, local_weight=0.0, edge_weight=0.0, cloud_weight=0.0)
     command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])
     with bars() as progress:
         watcher = _Watcher(settings.rounds, progress)
@@ -241,4 +305,8 @@ class _Watcher:
             f"{name} {percent(record[name])}" for name in ("local", "edge", "cloud") if record[name] is not None
         )
         line = f"round {record['epoch'] + 1} of {self.rounds}: {len(record['drawn'])} sites, loss {record['loss']:.4f}"
-        typer.echo(f"{line}, validation {right}{lost}", err=True)
+        told = ""
+        if privacy := record.get("privacy"):
+            epsilon = "∞" if privacy["epsilon"] is None else f"{privacy['epsilon']:.2f}"
+            told = f", ε {epsilon} at δ {privacy['delta']:g}"
+        typer.echo(f"{line}, validation {right}{lost}{told}", err=True)

@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from ddnn.training.config import WorkersConfig
 
-__all__ = ["Exchanged", "Model", "exchanged", "served"]
+__all__ = ["Exchanged", "Model", "averaged", "exchanged", "served"]
 
 VALUE: Final = 4
 HEAD: Final = 48
 """Bytes of a message's head, where there is a server."""
+PARCEL: Final = 32
+"""Bytes of the head of a parcel, of a federated round."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,19 @@ def served(workers: WorkersConfig, model: Model, steps: int) -> Exchanged:
     """What the server exchanges with all of its workers in an epoch."""
     one = exchanged(workers, model, steps)
     return Exchanged(one.messages, one.received, one.sent).times(workers.count)
+
+
+def averaged(sites: int, values: int, *, secret: bool = False) -> Exchanged:
+    """What the server of a federated round exchanges with so many sites, of which none is lost: m = `values`.
+
+    In secret there are four turns: keys, pieces of seeds, weights with the others' pieces, pieces of what is left.
+    """
+    if not secret:
+        return Exchanged(2, PARCEL + VALUE * values, PARCEL + VALUE * values).times(sites)
+    keys, hidden, piece, flag = 64, 48, 16, 1
+    down = 4 * PARCEL + sites * keys + VALUE * values + sites * hidden + sites * flag
+    up = 4 * PARCEL + keys + sites * hidden + 8 * (values + 2) + sites * piece
+    return Exchanged(8, down, up).times(sites)
 
 
 def _sum(one: Exchanged, other: Exchanged) -> Exchanged:

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from ddnn.bundle import Bundle
 from ddnn.links import LinkShape
+from ddnn.network import DDNN
 from ddnn.training.config import Config, WorkersConfig
 from ddnn.training.distributed.analysis import ALL_REDUCE, PASSES, Link, model_of, network_of, work_of
-from ddnn.training.distributed.cost import VALUE, Exchanged, Model, exchanged, rounds, served
+from ddnn.training.distributed.cost import VALUE, Exchanged, Model, averaged, exchanged, rounds, served
 from ddnn.training.split.wire import Cut
 from ddnn.types import Tier
 
@@ -40,7 +41,7 @@ def priced(
     work = work_of(network, [device.view for device in bundle.topology.devices])
     link = Link(shape.round_trip_s / 2, shape.seconds(1))
     wished = {"count": workers, "every": every, "fetch_every": fetch_every}
-    rows = [*_modes(wished, model, steps, link), *_others(bundle, model, workers, every, steps, events, link)]
+    rows = [*_modes(wished, model, steps, link), *_others(bundle, model, network, workers, every, steps, events, link)]
     return {
         "model": {"learning": model.learning, "statistics": model.statistics, "values": model.values},
         "workers": workers,
@@ -90,16 +91,24 @@ def _modes(wished: dict[str, int], model: Model, steps: int, link: Link) -> Iter
 
 
 def _others(
-    bundle: Bundle, model: Model, count: int, every: int, steps: int, events: int, link: Link
+    bundle: Bundle, model: Model, network: DDNN, count: int, every: int, steps: int, events: int, link: Link
 ) -> Iterator[dict[str, Any]]:
     """Those that are no modes of one command: an epoch of each."""
-    whole, exits = VALUE * model.values, len(bundle.topology.exits)
-    seconds = 2 * count * (link.latency_s + whole * link.byte_s)
-    yield {
-        **_row("federated, a round", Exchanged(2, whole, whole), 2 * count * whole),
-        "seconds": seconds,
-        "formula": "2 C K (α + b m β)",
-    }
+    exits = len(bundle.topology.exits)
+    inputs = {id(each): each for each in network.inputs}.values()
+    values = model.values + sum(each.mean.numel() + each.spread.numel() for each in inputs)
+    for name, secret, formula in (
+        ("federated, a round", False, "2 C K (α + b m β)"),
+        ("federated, a secret round", True, "8 C K α + C K (12 m + 129 C K + …) β"),
+    ):
+        server = averaged(count, values, secret=secret)
+        one = Exchanged(server.messages // count, server.received // count, server.sent // count)
+        yield {
+            **_row(name, one, server.sent + server.received),
+            "seconds": server.messages * link.latency_s + (server.sent + server.received) * link.byte_s,
+            "formula": formula,
+            "counted": one.document(),
+        }
     replicas = WorkersConfig(count=count, mode="codistill", every=every)
     counted = exchanged(replicas, model, steps)
     yield {

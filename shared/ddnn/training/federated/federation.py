@@ -4,15 +4,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ddnn.errors import WorkerLost
 from ddnn.training.distributed.arithmetic import mean
 from ddnn.training.distributed.traffic import Traffic
 from ddnn.training.exchange import Watcher
+from ddnn.training.federated.dp import Noise, told_of
+from ddnn.training.federated.moving import Mover
+from ddnn.training.federated.secret import Gathered, summed
 from ddnn.training.federated.settings import Federated
 from ddnn.training.federated.site import Site, pooled, shared_of
-from ddnn.training.federated.wire import Parcel
+from ddnn.training.federated.wire import Parcel, Phase, turn_of
 from ddnn.training.loader import Part
 from ddnn.training.trainer import Trainer
 
@@ -25,8 +29,8 @@ class Sites(Protocol):
     def introductions(self) -> Mapping[str, bytes]:
         """What each site that is there has said of itself."""
 
-    def work(self, names: Sequence[str], body: bytes) -> Iterator[tuple[str, bytes]]:
-        """Have sites work; what comes back of each that is not lost, in any order."""
+    def work(self, bodies: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+        """Have sites work, each on its own body; what comes back of each that is not lost, in any order."""
 
 
 class Simulated:
@@ -39,11 +43,11 @@ class Simulated:
         """Of all."""
         return {name: site.introduce() for name, site in self.sites.items()}
 
-    def work(self, names: Sequence[str], body: bytes) -> Iterator[tuple[str, bytes]]:
-        """One after the other."""
-        lost = self._random.random(len(names)) < self._drop
-        for name, gone in zip(names, lost, strict=True):
-            if not gone:
+    def work(self, bodies: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+        """One after the other; a site is lost while it learns."""
+        for name, body in bodies.items():
+            learning = turn_of(body) % len(Phase) == Phase.LEARN
+            if not (learning and self._random.random() < self._drop):
                 yield name, self.sites[name].work(body)
 
 
@@ -64,15 +68,18 @@ class Federation:
 
     part: Part | None = None
 
-    def __init__(self, sites: Sites, settings: Federated, seed: int) -> None:
+    def __init__(self, sites: Sites, settings: Federated, seed: int, *, noise: Noise | None = None) -> None:
         self.sites, self.settings, self.seed, self.traffic = sites, settings, seed, Traffic()
+        self._noise = noise or Noise(settings)
         self._told: dict[str, Any] = {}
         self._started = False
 
     def begin(self, trainer: Trainer) -> None:
         """Nothing is sent yet."""
         self._trainer = trainer
-        self._vector, _, self._moments = shared_of(trainer)
+        shared = shared_of(trainer, self.settings.what)
+        self._vector, self._moments, self._changing = shared.all, shared.moments, shared.changing
+        self._mover = Mover(trainer, shared.all, shared.learning, self.settings)
         self._started = bool(trainer.metrics)
 
     def gradients(self) -> None:
@@ -87,28 +94,56 @@ class Federation:
         there = self.sites.introductions()
         if not self._started:
             self._pool(there)
-        drawn = drawn_of(list(there), self.settings.share, self.seed, epoch)
-        sent = Parcel(epoch, self._vector.read()).packed()
-        came: dict[str, Parcel] = {}
-        for name, body in self.sites.work(drawn, sent):
-            came[name] = Parcel.unpacked(body, self._vector.count)
-            watcher.step(epoch, len(came), len(drawn))
-            self.traffic.exchange(received=len(body))
-        self.traffic.exchange(sent=len(sent) * len(drawn), messages=len(drawn))
-        if not came:
-            raise WorkerLost(f"none of the {len(drawn)} sites that were drawn for round {epoch} sent anything")
-        names = sorted(came)
-        amounts = [float(came[name].events) for name in names]
-        self._vector.write(mean([came[name].vector for name in names], amounts))
+        private = bool(self.settings.clip)
+        by_count = drawn_of(list(there), self.settings.share, self.seed, epoch)
+        drawn = self._noise.drawn(list(there)) if private else by_count
+        sent = Parcel(epoch, self._vector.read())
+        gathered = Gathered([], sent.vector, 0.0, 0.0)
+        # Where chance has drawn nobody, or nobody to hide beside, the round is of noise alone.
+        if not private or len(drawn) > self.settings.secret:
+            gathered = self._gathered(drawn, sent, watcher)
+        names, mean, amount, loss = gathered
+        if private:
+            size = self._changing
+            moved = self._noise.moved(sent.vector[:size], mean[:size], len(names), len(there))
+            mean = torch.cat([moved, sent.vector[size:]])
+        self._mover.move(mean)
         self._trainer.stepped()
-        whole = sum(amounts)
+        events = {name: 1 if private else Parcel.unpacked(there[name], self._moments.count).events for name in names}
+        whole = sum(events.values())
         self._told = {
             "drawn": drawn,
-            "lost": [name for name in drawn if name not in came],
-            "weights": {name: amount / whole for name, amount in zip(names, amounts, strict=True)},
+            "lost": [name for name in drawn if name not in names],
+            "weights": {name: count / whole for name, count in events.items()},
         }
-        loss = sum(came[name].loss * amount for name, amount in zip(names, amounts, strict=True)) / whole
-        return loss * len(self._trainer.batches), int(whole) * self.settings.epochs
+        if private:
+            self._told |= told_of(self.settings, epoch + 1)
+        return loss * len(self._trainer.batches), int(amount) * self.settings.epochs
+
+    def _gathered(self, drawn: list[str], sent: Parcel, watcher: Watcher) -> Gathered:
+        """What the sites that were drawn have come to, in the open or not."""
+
+        def turn(bodies: Mapping[str, bytes]) -> dict[str, bytes]:
+            came: dict[str, bytes] = {}
+            for name, body in self.sites.work(bodies):
+                came[name] = body
+                watcher.step(sent.round, len(came), len(bodies))
+                self.traffic.exchange(received=len(body))
+            self.traffic.exchange(sent=sum(map(len, bodies.values())), messages=len(bodies))
+            return came
+
+        if self.settings.secret:
+            return summed(sent.round, sent, drawn, turn)
+        body = sent.packed()
+        came = {
+            name: Parcel.unpacked(each, self._vector.count) for name, each in turn(dict.fromkeys(drawn, body)).items()
+        }
+        if not came:
+            raise WorkerLost(f"none of the {len(drawn)} sites that were drawn for round {sent.round} sent anything")
+        names = sorted(came)
+        amounts = [float(came[name].events) for name in names]
+        loss = sum(came[name].loss * amount for name, amount in zip(names, amounts, strict=True)) / sum(amounts)
+        return Gathered(names, mean([came[name].vector for name in names], amounts), sum(amounts), loss)
 
     def judged(self, judge: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Judge by the events that the server has."""
@@ -120,13 +155,17 @@ class Federation:
 
     def document(self) -> dict[str, Any]:
         """For the manifest."""
-        told = {"mode": self.settings.method, "workers": len(self.sites.introductions())}
-        return {**told, "exchanged": self.traffic.document()}
+        told = {"mode": self.settings.method, "workers": len(self.sites.introductions()), "what": self.settings.what}
+        if self.settings.clip:
+            told |= told_of(self.settings, len(self._trainer.metrics))
+        return {**told, "secret": self.settings.secret, "exchanged": self.traffic.document()}
 
     def _pool(self, there: Mapping[str, bytes]) -> None:
         """Normalise the inputs by what all sites have seen."""
+        self._started = True
+        self.traffic.control += sum(map(len, there.values()))
+        if self.settings.clip:  # sites tell none: the server's own have to do
+            return
         moments = [Parcel.unpacked(body, self._moments.count) for body in there.values()]
         vectors, events = [each.vector for each in moments], [each.events for each in moments]
         self._moments.write(pooled(vectors, events, self._moments.sizes))
-        self._started = True
-        self.traffic.control += sum(map(len, there.values()))

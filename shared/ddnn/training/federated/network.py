@@ -4,8 +4,8 @@
 | --- | --- |
 | `GET /v1/federation` | JSON: config, settings, seed, classes, views |
 | `PUT /v1/sites/NAME` | a site's introduction, a parcel |
-| `GET /v1/sites/NAME/work?after=N` | the parcel of a round past N, once it is drawn; 204: not yet; 410: it is over |
-| `PUT /v1/sites/NAME/work` | a parcel back; 409: its round is over |
+| `GET /v1/sites/NAME/work?after=N` | the body of a turn past N, once it is drawn; 204: not yet; 410: it is over |
+| `PUT /v1/sites/NAME/work` | a body back; 409: its turn is over |
 | `PUT /v1/sites/NAME/alive` | it lives; 404: the server does not know it, and it is to come anew |
 """
 
@@ -14,7 +14,7 @@ import hmac
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from aiohttp import web
 
 from ddnn.errors import BadInput, WorkerLost
 from ddnn.training.federated.settings import Federated
-from ddnn.training.federated.wire import HEAD_BYTES, Parcel
+from ddnn.training.federated.wire import HEAD_BYTES, Phase, turn_of
 
 __all__ = ["Networked"]
 
@@ -64,10 +64,12 @@ class Networked:
         self._told, self._settings, self._count, self._token = dict(told), settings, count, token
         self._silent_s, self._turn = silent_s, threading.Condition()
         self._sites: dict[str, _Site] = {}
-        self._round, self._body, self._drawn = -1, b"", set[str]()
+        self._at, self._bodies = -1, dict[str, bytes]()
         self._came: dict[str, bytes] = {}
         self._over, self._told_over, self._all_told = False, set[str](), asyncio.Event()
-        self._app = web.Application(client_max_size=HEAD_BYTES + 4 * largest + 1024, middlewares=[self._guarded])
+        # Of a secret sum, numbers take 8 bytes each; room besides is for what all sites of a round are told.
+        most = HEAD_BYTES + (8 if settings.secret else 4) * largest + 65_536
+        self._app = web.Application(client_max_size=most, middlewares=[self._guarded])
         self._app.add_routes(
             [
                 web.get("/v1/federation", self._federation),
@@ -103,31 +105,31 @@ class Networked:
     def introductions(self) -> Mapping[str, bytes]:
         """Of the sites that live; the first round waits until as many have come as are expected."""
         with self._turn:
-            wanted = self._count if self._round < 0 else 1
+            wanted = self._count if self._at < 0 else 1
             if not self._turn.wait_for(lambda: len(self._living()) >= wanted, self._settings.wait_s):
                 found = len(self._living())
                 raise WorkerLost(f"{found} of {wanted} sites came within {self._settings.wait_s:g} s")
             return {name: self._sites[name].introduction for name in self._living()}
 
-    def work(self, names: Sequence[str], body: bytes) -> Iterator[tuple[str, bytes]]:
-        """Offer a round's parcel to the sites that are drawn, and give what comes back until none is missing."""
+    def work(self, bodies: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+        """Offer a turn's bodies to the sites that are drawn, and give what comes back until none is missing."""
         until = time.monotonic() + self._settings.wait_s
         with self._turn:
-            self._round, self._body, self._drawn, self._came = Parcel.round_of(body), body, set(names), {}
+            self._at, self._bodies, self._came = max(map(turn_of, bodies.values()), default=self._at), dict(bodies), {}
             self._turn.notify_all()
-        waited = set(names)
+        waited = set(bodies)
         while waited:
             with self._turn:
                 # Silence is no event: whoever may be lost is looked at once a second.
                 self._turn.wait_for(partial(self._some_came, waited), 1.0)
                 came = {name: self._came[name] for name in sorted(waited & self._came.keys())}
-                living = set(self._living())
+                there = set(self._living()) & self._bodies.keys()
             yield from came.items()
-            waited = (waited - came.keys()) & living
+            waited = (waited - came.keys()) & there
             if time.monotonic() > until:
                 break
         with self._turn:
-            self._drawn = set()
+            self._bodies = {}
 
     def _some_came(self, names: set[str]) -> bool:
         return bool(names & self._came.keys())
@@ -153,6 +155,9 @@ class Networked:
         body = await request.read()
         with self._turn:
             self._sites[request.match_info["name"]] = _Site(body)
+            if self._at % len(Phase) > Phase.KEYS and self._settings.secret:
+                # It has been started anew, and has no keys of this round: it is lost for it.
+                self._bodies.pop(request.match_info["name"], None)
             self._turn.notify_all()
         return web.Response(status=204)
 
@@ -160,7 +165,7 @@ class Networked:
         name, until = request.match_info["name"], time.monotonic() + POLL_S
         after = request.query.get("after", "-1")
         if not after.lstrip("-").isdigit():
-            return web.json_response({"error": f"after is {after[:20]!r}; expected a round"}, status=400)
+            return web.json_response({"error": f"after is {after[:20]!r}; expected a turn"}, status=400)
         while True:
             with self._turn:
                 if self._over:
@@ -168,8 +173,8 @@ class Networked:
                     if set(self._living()) <= self._told_over:
                         self._all_told.set()
                     return web.Response(status=410)
-                if name in self._drawn and self._round > int(after):
-                    return web.Response(body=self._body, content_type="application/octet-stream")
+                if name in self._bodies and self._at > int(after):
+                    return web.Response(body=self._bodies[name], content_type="application/octet-stream")
             if time.monotonic() > until:
                 return web.Response(status=204)
             await asyncio.sleep(0.05)
@@ -177,8 +182,8 @@ class Networked:
     async def _done(self, request: web.Request) -> web.StreamResponse:
         name, body = request.match_info["name"], await request.read()
         with self._turn:
-            # The round is in the head; a parcel of another one comes too late.
-            if name not in self._drawn or Parcel.round_of(body) != self._round:
+            # The turn is in the head; a body of another one comes too late.
+            if name not in self._bodies or turn_of(body) != self._at:
                 return web.Response(status=409)
             self._came[name] = body
             self._turn.notify_all()

@@ -1,12 +1,33 @@
 """Which site has which training events, where one data set stands in for many."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ddnn.data import Dataset
 from ddnn.errors import BadInput
 from ddnn.types import Ints
 
-__all__ = ["parts_of"]
+__all__ = ["devices_of", "one_device", "parts_of"]
+
+
+def one_device(data: Dataset, index: int) -> Dataset:
+    """What the device of this index alone has: its views of the training events that it sees, and its own labels."""
+    if not 0 <= index < len(data.views):
+        raise BadInput(f"--device is {index}; expected 0 to {len(data.views) - 1}, as {data.name} has them")
+    sees = data.present[:, index] & (data.y_dev[:, index] >= 0) & (data.split == "train")
+    if sees.sum() < 2:
+        raise BadInput(f"device {index} of {data.name} sees {sees.sum()} training events; expected two, or more")
+    own, one = data.take(np.flatnonzero(sees)), slice(index, index + 1)
+    labels = own.y_dev[:, one]
+    return replace(
+        own, views=own.views[one], y=labels[:, 0], y_dev=labels, present=own.present[:, one], grid=None, groups=None
+    )
+
+
+def devices_of(data: Dataset) -> dict[str, Dataset]:
+    """What each device alone has, by name."""
+    return {f"device-{index}": one_device(data, index) for index in range(len(data.views))}
 
 
 def parts_of(data: Dataset, sites: int, by: str, seed: int) -> list[Ints]:

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Federated", "Method"]
+__all__ = ["Federated", "Method", "ServerOptimizer", "What"]
 
 Method = Literal["fedavg", "fedprox", "fedbn"]
+ServerOptimizer = Literal["sgd", "adam"]
+What = Literal["network", "device"]
 
 
 @dataclass(frozen=True)
@@ -19,3 +21,16 @@ class Federated:
     mu: float = 0.01  #: of fedprox: pull of a site's weights towards those that it was sent
     drop: float = 0.0  #: chance that a drawn site is lost in a round, to see what that costs (simulated)
     wait_s: float = 600.0  #: longest wait for the sites of a round
+    server_optimizer: ServerOptimizer = "sgd"  #: by which the server moves to what comes back: sgd of rate 1 is there
+    server_rate: float = 1.0
+    server_momentum: float = 0.0
+    secret: bool = False  #: the server sees the sum of what the sites send, and no part of it
+    clip: float = 0.0  #: most that a site may change the weights by in a round, as a norm; 0: all it likes
+    noise: float = 0.0  #: deviation of the noise on the sum of the changes, in multiples of `clip`
+    delta: float = 1e-5  #: chance that the ε that is told does not hold
+    what: What = "network"  #: what is averaged: all, or the section that all devices share
+
+    @property
+    def plain(self) -> bool:
+        """Whether the weights become the mean itself."""
+        return self.server_optimizer == "sgd" and self.server_rate == 1 and self.server_momentum == 0

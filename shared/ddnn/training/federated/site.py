@@ -1,7 +1,9 @@
 """A site: a whole group of devices with events of its own, which learns from them and sends weights."""
 
+from typing import NamedTuple, cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddnn.data import Dataset
 from ddnn.errors import BadConfig
@@ -9,25 +11,49 @@ from ddnn.training.config import Config
 from ddnn.training.distributed.vector import Vector
 from ddnn.training.distributed.workers import learning, statistics
 from ddnn.training.exchange import Alone
-from ddnn.training.federated.settings import Federated
+from ddnn.training.federated.dp import clipped
+from ddnn.training.federated.secret import Hidden
+from ddnn.training.federated.settings import Federated, What
 from ddnn.training.federated.wire import Parcel
+from ddnn.training.initial import statistics_of
 from ddnn.training.trainer import Trainer
 
-__all__ = ["Site", "shared_of"]
+__all__ = ["Shared", "Site", "of_one_device", "pooled", "shared_of"]
 
 
-def shared_of(trainer: Trainer) -> tuple[Vector, Vector, Vector]:
-    """What travels of a network: all of it; of that what batch norms have; and what its inputs are normalised by."""
-    inputs = list({id(each): each for each in trainer.network.inputs}.values())
+class Shared(NamedTuple):
+    """What travels of a network: all of it, in the order weights, statistics, moments."""
+
+    all: Vector  #: (m,)
+    norms: Vector  #: of that, what batch norms have
+    moments: Vector  #: and what inputs are normalised by
+    learning: Vector  #: and the weights that learn
+
+    @property
+    def changing(self) -> int:
+        """How many of the first numbers a site changes."""
+        return self.all.count - self.moments.count
+
+
+def shared_of(trainer: Trainer, what: What = "network") -> Shared:
+    """All of a network, or the section of its devices, which they have to share."""
+    network = trainer.network
+    inputs = list({id(each): each for each in network.inputs}.values())
     if any(each.slopes is not None for each in inputs):
         raise BadConfig(
             "tails is bend, whose curves are quantiles of all events; expected keep for a federated training"
         )
-    norms = [m for m in trainer.network.modules() if isinstance(m, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+    mine, kept, of = learning(trainer), statistics(trainer), cast(nn.Module, network)
+    if what == "device":
+        if len(network.devices) != 1 or len(inputs) != 1 or not network.plan.config.shared_weights:
+            raise BadConfig("network.shared_weights is false; expected true, for a section that devices average")
+        of = network.devices[0]
+        mine = [weight for weight in of.parameters() if weight.requires_grad]
+        kept = statistics_of(of) if kept else []
+    norms = [module for module in of.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     local = [weight for norm in norms for weight in norm.parameters()]
-    mine = learning(trainer)
     moments = [tensor for each in inputs for tensor in (each.mean, each.spread)]
-    return Vector(mine + statistics(trainer) + moments), Vector(local + statistics(trainer)), Vector(moments)
+    return Shared(Vector(mine + kept + moments), Vector(local + kept), Vector(moments), Vector(mine))
 
 
 class Near(Alone):
@@ -57,17 +83,31 @@ class Site:
     def __init__(self, name: str, config: Config, data: Dataset, settings: Federated, seed: int) -> None:
         self.name, self.settings, self._near = name, settings, Near()
         wanted = config.changed(epochs=settings.rounds * settings.epochs, average=0.0)
+        if settings.what == "device":
+            wanted = of_one_device(wanted)
         self.trainer = Trainer(wanted, data, seed=seed, exchange=self._near)
         self.events = int((data.split == "train").sum())
-        self.vector, self._norms, self._moments = shared_of(self.trainer)
+        self._shared = shared_of(self.trainer, settings.what)
+        self.vector, self._norms, self._moments = self._shared.all, self._shared.norms, self._shared.moments
+        self._hidden = Hidden() if settings.secret else None
 
     def introduce(self) -> bytes:
-        """Its moments of the views, from which all inputs are normalised alike, and how many events they are of."""
+        """Its moments of the views, from which all inputs are normalised alike, and how many events they are of.
+
+        With a limit to what a site may tell, it says neither.
+        """
+        if self.settings.clip:
+            return Parcel(0, torch.zeros(self._moments.count), 1).packed()
         return Parcel(0, self._moments.read(), self.events).packed()
 
     def work(self, body: bytes) -> bytes:
-        """Learn for a round from the weights that it was sent; the weights that it comes to."""
-        sent = Parcel.unpacked(body, self.vector.count)
+        """Answer a turn: learn for a round from the weights that it was sent, and give those that it comes to."""
+        if self._hidden:
+            return self._hidden.answer(body, self.vector.count, self.learnt)
+        return self.learnt(Parcel.unpacked(body, self.vector.count)).packed()
+
+    def learnt(self, sent: Parcel) -> Parcel:
+        """The weights that it comes to in a round from those that were sent."""
         own = self._norms.read()
         self.vector.write(sent.vector)
         if self.settings.method == "fedbn" and sent.round:
@@ -79,7 +119,18 @@ class Site:
         for epoch in range(epochs):
             total, _ = self.trainer.apart(sent.round * epochs + epoch)
             loss += total / len(self.trainer.batches) / epochs
-        return Parcel(sent.round, self.vector.read(), self.events, loss).packed()
+        made, clip, size = self.vector.read(), self.settings.clip, self._shared.changing
+        if not clip:
+            return Parcel(sent.round, made, self.events, loss)
+        # How many events it has, and how well it does on them, would tell of them too.
+        near = clipped(sent.vector[:size], made[:size], clip)
+        return Parcel(sent.round, torch.cat([near, sent.vector[size:]]), 1)
+
+
+def of_one_device(config: Config) -> Config:
+    """What a device learns by, which has a view and labels of its own: its section, from its own exit."""
+    alone = config.changed("network", devices=[], edges=0)
+    return alone.changed(device_weight=1.0, local_weight=0.0, edge_weight=0.0, cloud_weight=0.0, liars=0.0, distil=0.0)
 
 
 def pooled(moments: list[Tensor], events: list[int], sizes: list[int]) -> Tensor:

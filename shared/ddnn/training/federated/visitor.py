@@ -13,9 +13,10 @@ from ddnn.data import Dataset
 from ddnn.errors import BadData, BadInput, Unauthorized, WorkerLost
 from ddnn.topology import View
 from ddnn.training.config import Config
+from ddnn.training.federated.partition import one_device
 from ddnn.training.federated.settings import Federated
 from ddnn.training.federated.site import Site
-from ddnn.training.federated.wire import Parcel
+from ddnn.training.federated.wire import Phase, turn_of
 
 __all__ = ["Visitor"]
 
@@ -45,6 +46,15 @@ class Visitor:
         """What the server learns by."""
         return Config.of(self.told["config"])
 
+    def own(self, data: Dataset, device: int | None) -> Dataset:
+        """What of `data` this site learns from: of one `device`, where devices learn the section that they share."""
+        alone = self.told["settings"]["what"] == "device"
+        if device is None and alone and len(data.views) > 1:
+            raise BadInput(f"{self._url} averages the section of devices; expected --device, of {len(data.views)}")
+        if device is not None and not alone:
+            raise BadInput(f"{self._url} averages whole networks, of all devices; expected no --device")
+        return one_device(data, device or 0) if alone else data
+
     def stay(self, data: Dataset, say: Callable[[str], object]) -> int:
         """Work until training is over; how many rounds that were."""
         site = self._site(data)
@@ -60,12 +70,15 @@ class Visitor:
                     return rounds
                 if answer.status_code == 204:
                     continue
-                done = Parcel.unpacked(answer.content, site.vector.count).round
+                done = turn_of(answer.content)
+                round, phase = divmod(done, len(Phase))
                 begun = time.monotonic()
                 made = site.work(answer.content)
                 late = self._asked("PUT", f"/v1/sites/{self._name}/work", made).status_code == 409
+                if phase != Phase.LEARN:
+                    continue
                 rounds += not late
-                say(f"round {done + 1}: {time.monotonic() - begun:.1f} s" + (", too late" if late else ""))
+                say(f"round {round + 1}: {time.monotonic() - begun:.1f} s" + (", too late" if late else ""))
         finally:
             over.set()
             alive.join(2 * ALIVE_S)
@@ -73,9 +86,11 @@ class Visitor:
     def _site(self, data: Dataset) -> Site:
         """This site, if its events are of the kind that the server's are."""
         mine = [View.of(view, data.picture).model_dump(mode="json") for view in data.views]
-        for what, own in (("views", mine), ("classes", list(data.classes))):
-            if own != self.told[what]:
-                raise BadData(f"{data.name} has {what} {own}; expected {self.told[what]}, as the server has")
+        alone = self.told["settings"]["what"] == "device"  # all devices have views of one kind then
+        views = self.told["views"][:1] if alone else self.told["views"]
+        for what, own, expected in (("views", mine, views), ("classes", list(data.classes), self.told["classes"])):
+            if own != expected:
+                raise BadData(f"{data.name} has {what} {own}; expected {expected}, as the server has")
         if not (data.split == "train").any():
             raise BadData(f"{data.name} has no training events")
         chance = self.told["seed"] + zlib.crc32(self._name.encode())

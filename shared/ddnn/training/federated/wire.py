@@ -1,7 +1,8 @@
-"""What goes between the server and a site: a head of fixed size and one vector of weights, and nothing else."""
+"""What goes between the server and a site: a head of fixed size and one vector of weights, or what hides its parts."""
 
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 import numpy as np
@@ -10,11 +11,26 @@ from torch import Tensor
 
 from ddnn.errors import BadInput
 
-__all__ = ["HEAD_BYTES", "Parcel"]
+__all__ = ["HEAD_BYTES", "Note", "Parcel", "Phase", "turn_of"]
 
 _HEAD: Final = struct.Struct("<4sIQdQ")
-_MARK: Final = b"DDNF"
+_WEIGHTS, _NOTE = b"DDNF", b"DDNN"
 HEAD_BYTES: Final = _HEAD.size
+
+
+class Phase(IntEnum):
+    """What a message of a round is about. A round whose sum is secret has all of these turns, another one `LEARN`."""
+
+    KEYS = 0
+    PIECES = 1
+    LEARN = 2
+    REVEAL = 3
+
+
+def turn_of(body: bytes) -> int:
+    """Which turn a message is of, by its head: 4 · round + phase; −1 of what is none."""
+    known = len(body) >= HEAD_BYTES and body[:4] in (_WEIGHTS, _NOTE)
+    return int.from_bytes(body[4:8], "little") if known else -1
 
 
 @dataclass(frozen=True)
@@ -28,21 +44,40 @@ class Parcel:
 
     def packed(self) -> bytes:
         """As it travels."""
-        head = _HEAD.pack(_MARK, self.round, self.events, self.loss, self.vector.numel())
+        turn = len(Phase) * self.round + Phase.LEARN
+        head = _HEAD.pack(_WEIGHTS, turn, self.events, self.loss, self.vector.numel())
         return head + self.vector.to(torch.float32).contiguous().numpy().astype("<f4").tobytes()
-
-    @staticmethod
-    def round_of(body: bytes) -> int:
-        """Whose round a parcel is of, by its head; −1 of what is none."""
-        return int.from_bytes(body[4:8], "little") if len(body) >= HEAD_BYTES and body[:4] == _MARK else -1
 
     @classmethod
     def unpacked(cls, body: bytes, count: int) -> "Parcel":
         """What travelled; raise `BadInput` unless it is `count` finite weights."""
-        if len(body) != HEAD_BYTES + 4 * count or body[:4] != _MARK:
+        if len(body) != HEAD_BYTES + 4 * count or body[:4] != _WEIGHTS:
             raise BadInput(f"a parcel of {len(body)} bytes came; expected {HEAD_BYTES + 4 * count}, {count} weights")
-        _, round, events, loss, _ = _HEAD.unpack_from(body)
+        _, turn, events, loss, _ = _HEAD.unpack_from(body)
         vector = torch.from_numpy(np.frombuffer(body, "<f4", offset=HEAD_BYTES).astype(np.float32))
         if not torch.isfinite(vector).all():
-            raise BadInput(f"a parcel of round {round} has weights that are no numbers")
-        return cls(round, vector, events, loss)
+            raise BadInput(f"a parcel of round {turn // len(Phase)} has weights that are no numbers")
+        return cls(turn // len(Phase), vector, events, loss)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Bytes of one turn of a round whose sum is secret."""
+
+    round: int
+    phase: Phase
+    body: bytes = b""
+
+    def packed(self) -> bytes:
+        """As it travels."""
+        return _HEAD.pack(_NOTE, len(Phase) * self.round + self.phase, 0, 0.0, len(self.body)) + self.body
+
+    @classmethod
+    def unpacked(cls, body: bytes, size: int | None = None) -> "Note":
+        """What travelled; raise `BadInput` unless it is a note, of `size` bytes if that is known."""
+        found = len(body) - HEAD_BYTES
+        if found < 0 or body[:4] != _NOTE or (size is not None and found != size):
+            expected = "a head" if size is None else f"{HEAD_BYTES + size}"
+            raise BadInput(f"a note of {len(body)} bytes came; expected {expected}")
+        turn = turn_of(body)
+        return cls(turn // len(Phase), Phase(turn % len(Phase)), body[HEAD_BYTES:])

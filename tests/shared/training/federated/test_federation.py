@@ -2,8 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +10,15 @@ import torch
 
 from ddnn.bundle import Bundle
 from ddnn.cli.app import main
-from ddnn.data import Dataset
 from ddnn.errors import BadInput, WorkerLost
-from ddnn.training import Config, Run, Trainer
+from ddnn.training import Run, Trainer
 from ddnn.training.distributed.arithmetic import mean
-from ddnn.training.federated import Federated, Federation, Simulated, Site, parts_of
+from ddnn.training.federated import Federated, Site, parts_of
 from ddnn.training.federated.federation import drawn_of
-from ddnn.training.federated.served import server_data
 from ddnn.training.federated.site import pooled, shared_of
 from ddnn.training.federated.wire import HEAD_BYTES, Parcel
-from joined_workers import BATCH, STEADY, config, events, furthest
+from federated_sites import federated, with_tests
+from joined_workers import BATCH, STEADY, config, furthest
 
 TARGETS = 0.6, -0.4, 1.0, -0.2
 
@@ -45,59 +42,13 @@ def test_averages_of_four_quadratics_are_the_known_answers(steps: int, answer: f
         assert averaged == pytest.approx(0.3 * sum(TARGETS) / 4)  # one step of all: FedSGD
 
 
-class Heard(Simulated):
-    """A simulation that keeps what travels."""
-
-    bodies: list[bytes]
-
-    def introductions(self) -> Mapping[str, bytes]:
-        made = super().introductions()
-        self.bodies = [*getattr(self, "bodies", []), *made.values()]
-        return made
-
-    def work(self, names: Sequence[str], body: bytes) -> Iterator[tuple[str, bytes]]:
-        for name, made in super().work(names, body):
-            self.bodies += [body, made]
-            yield name, made
-
-
-def federated(
-    settings: Federated,
-    wanted: Config,
-    *,
-    by: str = "iid",
-    drop: float = 0.0,
-    run: Run | None = None,
-    data: Dataset | None = None,
-) -> tuple[Trainer, Heard, Federation]:
-    """A server with two sites, its rounds made."""
-    data = data or with_tests()
-    sites = [
-        Site(f"site-{at}", wanted, data.take(rows), settings, at) for at, rows in enumerate(parts_of(data, 2, by, 3))
-    ]
-    heard = Heard(sites, drop=drop, seed=1)
-    federation = Federation(heard, settings, 3)
-    own = wanted.changed(epochs=settings.rounds, average=0.0)
-    trainer = Trainer(own, server_data(data), seed=5, exchange=federation, run=run, resume=bool(run and run.unfinished))
-    while not trainer.over:
-        trainer.epoch()
-    return trainer, heard, federation
-
-
-def with_tests() -> Dataset:
-    data = events()
-    split = data.split.astype("<U10")
-    split[-20:] = "test"
-    return replace(data, split=split)
-
-
 def test_one_pass_with_one_batch_is_a_gradient_step_of_all() -> None:
     # Few events: of many, products are of bfloat16 on processors that have them.
     wanted, data = config({}, **STEADY, epochs=1), with_tests()
     data = data.take(np.concatenate([np.arange(BATCH), np.flatnonzero(data.split != "train")]))
     trainer, heard, _ = federated(Federated(rounds=1), wanted, data=data)
     central = Trainer(wanted, data, seed=5)
-    every, _, _ = shared_of(central)
+    every = shared_of(central).all
     every.write(Parcel.unpacked(heard.bodies[2], every.count).vector)  # rounded as the sites had it
     before = central.state()
     central.epoch()
