@@ -99,7 +99,7 @@ def _others(
     values = model.values + sum(each.mean.numel() + each.spread.numel() for each in inputs)
     for name, secret, formula in (
         ("federated, a round", False, "2 C K (α + b m β)"),
-        ("federated, a secret round", True, "8 C K α + C K (12 m + 129 C K + …) β"),
+        ("federated, a secret round", True, "8 C K α + C K (12 m + 177 C K + 336) β"),
     ):
         server = averaged(count, values, secret=secret)
         one = Exchanged(server.messages // count, server.received // count, server.sent // count)
@@ -113,7 +113,7 @@ def _others(
     counted = exchanged(replicas, model, steps)
     yield {
         **_row("codistill, checkpoints", counted, 0),
-        "seconds": rounds(replicas, steps) * count * (link.latency_s + whole * link.byte_s),
+        "seconds": rounds(replicas, steps) * count * (link.latency_s + VALUE * model.values * link.byte_s),
         "formula": "N (α + b m β), each K steps",
         "counted": counted.document(),
     }
