@@ -85,7 +85,7 @@ def test_the_command_prints_each_way_and_json(
     table, _, document = capsys.readouterr().out.partition("{")
     rows = json.loads("{" + document)["modes"]
     names = [row["name"] for row in rows]
-    assert len(names) == len(set(names)) == 15
+    assert len(names) == len(set(names)) == 16
     assert all(row["seconds"] > 0 for row in rows)
     assert "downpour" in table
 
