@@ -14,7 +14,7 @@ from ddnn.policy import Policy
 from ddnn.recipe import scores_of
 from ddnn.training import Config, Trainer, initial_network
 from ddnn.training.federated.site import shared_of
-from ddnn.training.federated.wire import HEAD_BYTES
+from ddnn.training.federated.wire import Parcel
 from ddnn.tuning import Objective, Sample, choose
 
 __all__ = ["Per", "Trial", "memory_of", "try_out", "untrained"]
@@ -79,7 +79,7 @@ def try_out(config: Config, data: Dataset, seed: int, most_memory: int | None) -
         return untrained(str(refused), memory)
     while not trainer.over:
         trainer.epoch()
-    shared = shared_of(trainer)[0].count if all(each.slopes is None for each in trainer.network.inputs) else 0
+    round_bytes = _round_bytes(trainer)
     scores = scores_of(trainer.best(), own)
     # As a bundle sends them where that changes no answer, which it nearly always does not.
     scores = replace(scores, topology=scores.topology.with_scores("float16"))
@@ -92,10 +92,17 @@ def try_out(config: Config, data: Dataset, seed: int, most_memory: int | None) -
         "refused": None,
         "error": 1 - outcome.accuracy,
         "event_bytes": outcome.cost,
-        "round_bytes": 2 * (HEAD_BYTES + VALUE * shared) if shared else NEVER,
+        "round_bytes": round_bytes,
         "exits": exits,
         "seconds": time.perf_counter() - begun,
     }
+
+
+def _round_bytes(trainer: Trainer) -> int:
+    """What a site is sent and sends in a round of such a network, what does not exist left out."""
+    if any(each.slopes is not None for each in trainer.network.inputs):
+        return NEVER
+    return 2 * len(Parcel(0, shared_of(trainer).all.read(), sparse=trainer.sparse is not None).packed())
 
 
 def untrained(sentence: str, memory: int = 0) -> dict[str, Any]:

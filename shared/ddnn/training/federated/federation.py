@@ -97,7 +97,8 @@ class Federation:
         private = bool(self.settings.clip)
         by_count = drawn_of(list(there), self.settings.share, self.seed, epoch)
         drawn = self._noise.drawn(list(there)) if private else by_count
-        sent = Parcel(epoch, self._vector.read())
+        sparse = self._trainer.sparse is not None and not self.settings.secret  # a mask leaves no zeros
+        sent = Parcel(epoch, self._vector.read(), sparse=sparse)
         gathered = Gathered([], sent.vector, 0.0, 0.0)
         # Where chance has drawn nobody, or nobody to hide beside, the round is of noise alone.
         if not private or len(drawn) > self.settings.secret:

@@ -112,6 +112,8 @@ class Site:
         self.vector.write(sent.vector)
         if self.settings.method == "fedbn" and sent.round:
             self._norms.write(own)
+        if self.trainer.sparse:
+            self.trainer.sparse.take()
         self._near.mu = self.settings.mu if self.settings.method == "fedprox" else 0.0
         self._near.sent = self._near.weights.read()
         self.trainer.optimizer.state.clear()  # of weights that it has no more
@@ -121,7 +123,7 @@ class Site:
             loss += total / len(self.trainer.batches) / epochs
         made, clip, size = self.vector.read(), self.settings.clip, self._shared.changing
         if not clip:
-            return Parcel(sent.round, made, self.events, loss)
+            return Parcel(sent.round, made, self.events, loss, sparse=self.trainer.sparse is not None)
         # How many events it has, and how well it does on them, would tell of them too.
         near = clipped(sent.vector[:size], made[:size], clip)
         return Parcel(sent.round, torch.cat([near, sent.vector[size:]]), 1)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ddnn.errors import BadInput
+from ddnn.types import Floats
 
 __all__ = ["HEAD_BYTES", "Note", "Parcel", "Phase", "turn_of"]
 
 _HEAD: Final = struct.Struct("<4sIQdQ")
-_WEIGHTS, _NOTE = b"DDNF", b"DDNN"
+_WEIGHTS, _SPARSE, _NOTE = b"DDNF", b"DDNZ", b"DDNN"
 HEAD_BYTES: Final = _HEAD.size
 
 
@@ -29,7 +30,7 @@ class Phase(IntEnum):
 
 def turn_of(body: bytes) -> int:
     """Which turn a message is of, by its head: 4 · round + phase; −1 of what is none."""
-    known = len(body) >= HEAD_BYTES and body[:4] in (_WEIGHTS, _NOTE)
+    known = len(body) >= HEAD_BYTES and body[:4] in (_WEIGHTS, _SPARSE, _NOTE)
     return int.from_bytes(body[4:8], "little") if known else -1
 
 
@@ -41,23 +42,44 @@ class Parcel:
     vector: Tensor  #: (m,)
     events: int = 0  #: that a site learnt them from
     loss: float = 0.0
+    sparse: bool = False  #: whether what is 0 is left out: a bit a weight says which are there
 
     def packed(self) -> bytes:
-        """As it travels."""
+        """As it travels, the shorter way if it may be sparse."""
+        values = self.vector.to(torch.float32).contiguous().numpy().astype("<f4")
+        there = np.packbits(values != 0, bitorder="little").tobytes() + values[values != 0].tobytes()
+        sparse = self.sparse and len(there) < values.nbytes
         turn = len(Phase) * self.round + Phase.LEARN
-        head = _HEAD.pack(_WEIGHTS, turn, self.events, self.loss, self.vector.numel())
-        return head + self.vector.to(torch.float32).contiguous().numpy().astype("<f4").tobytes()
+        head = _HEAD.pack(_SPARSE if sparse else _WEIGHTS, turn, self.events, self.loss, len(values))
+        return head + (there if sparse else values.tobytes())
 
     @classmethod
     def unpacked(cls, body: bytes, count: int) -> "Parcel":
         """What travelled; raise `BadInput` unless it is `count` finite weights."""
-        if len(body) != HEAD_BYTES + 4 * count or body[:4] != _WEIGHTS:
+        values = _weights(body, count)
+        if values is None:
             raise BadInput(f"a parcel of {len(body)} bytes came; expected {HEAD_BYTES + 4 * count}, {count} weights")
         _, turn, events, loss, _ = _HEAD.unpack_from(body)
-        vector = torch.from_numpy(np.frombuffer(body, "<f4", offset=HEAD_BYTES).astype(np.float32))
+        vector = torch.from_numpy(values)
         if not torch.isfinite(vector).all():
             raise BadInput(f"a parcel of round {turn // len(Phase)} has weights that are no numbers")
         return cls(turn // len(Phase), vector, events, loss)
+
+
+def _weights(body: bytes, count: int) -> Floats | None:
+    """The numbers of a parcel, zeros in their places; None where it is none of so many."""
+    if body[:4] == _WEIGHTS and len(body) == HEAD_BYTES + 4 * count:
+        return np.frombuffer(body, "<f4", offset=HEAD_BYTES).astype(np.float32)
+    start = HEAD_BYTES + -(-count // 8)
+    if body[:4] != _SPARSE or len(body) < start:
+        return None
+    bits = np.frombuffer(body, np.uint8, offset=HEAD_BYTES, count=start - HEAD_BYTES)
+    there = np.unpackbits(bits, count=count, bitorder="little").astype(np.bool_)
+    if len(body) != start + 4 * there.sum():
+        return None
+    values = np.zeros(count, np.float32)
+    values[there] = np.frombuffer(body, "<f4", offset=start)
+    return values
 
 
 @dataclass(frozen=True)
