@@ -120,6 +120,7 @@ class Metrics:
         # Looking a child up by its labels costs more than counting with it.
         self.late_answer = self.late.labels("answer")
         self._round_trips = self.uplink_seconds.labels()
+        self._went_up = self.offloads.labels("ok"), self.uplink_bytes.labels("up"), self.uplink_bytes.labels("down")
         self.latest: deque[tuple[float, float]] = deque(maxlen=_LATEST)
         """Of the latest inference requests that were answered, when, by `time.monotonic`, and how long they took."""
         self._answered: dict[tuple[Exit, str], tuple[Counter, Series]] = {}
@@ -157,9 +158,10 @@ class Metrics:
 
     def offloaded(self, up: int, down: int, seconds: float) -> None:
         """Count an offload that was answered, with its HTTP bodies."""
-        self.offloads.labels("ok").inc()
-        self.uplink_bytes.labels("up").inc(up)
-        self.uplink_bytes.labels("down").inc(down)
+        count, sent, received = self._went_up
+        count.inc()
+        sent.inc(up)
+        received.inc(down)
         self._round_trips.observe(seconds)
 
     def gathered(self, here: Bools, devices: Sequence[int]) -> None:

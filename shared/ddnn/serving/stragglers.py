@@ -12,6 +12,7 @@ __all__ = ["Stragglers"]
 _SEEN: Final = 512
 _ENOUGH: Final = 64
 _FLOOR_S: Final = 0.01
+_NEWS: Final = 32  #: what was seen is looked through again once one in so many is new
 
 
 class Stragglers:
@@ -24,6 +25,7 @@ class Stragglers:
         self._missed, self._alive_events = [0] * children, alive_events
         self._since = [-math.inf] * children  # when it was last heard, or missed
         self._delays: deque[float] = deque(maxlen=_SEEN)
+        self._new, self._usual_s = 0, 0.0  # delays since the 99th percentile was found, and that
 
     @property
     def alive(self) -> list[bool]:
@@ -52,9 +54,12 @@ class Stragglers:
         self._missed[child], self._since[child] = 0, now
         if delay > 0:
             self._delays.append(delay)
+            self._new += 1
 
     def timeout(self, cap: float) -> float:
         """Seconds to wait: twice the 99th percentile of what was seen, at least 10 ms, at most `cap`."""
         if len(self._delays) < _ENOUGH:
             return cap
-        return float(min(cap, max(_FLOOR_S, 2 * np.quantile(self._delays, 0.99))))
+        if not self._usual_s or self._new * _NEWS >= len(self._delays):  # each time it would cost more than a section
+            self._new, self._usual_s = 0, float(np.quantile(self._delays, 0.99))
+        return min(cap, max(_FLOOR_S, 2 * self._usual_s))

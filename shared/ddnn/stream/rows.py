@@ -44,9 +44,10 @@ def _row(answer: Answer) -> bytes:
     parts = [b""]
     if answer.label >= 0:
         flags |= _LABEL
-        scaled = np.rint(np.clip(answer.probabilities, 0.0, 1.0) * WHOLE).astype(np.int64).tolist()
-        parts += [varint(answer.label), varint(round(min(1.0, max(0.0, answer.confidence)) * WHOLE))]
-        parts += [varint(value) for value in scaled]
+        # Of a few classes numpy would cost several times as much.
+        given = [*answer.probabilities.tolist(), answer.confidence]
+        scaled = [varint(round(min(1.0, max(0.0, value)) * WHOLE)) for value in given]
+        parts += [varint(answer.label), scaled.pop(), *scaled]
         parts += [_bits(answer.devices), varint(answer.policy_version), varint(answer.bytes_up)]
     if answer.degraded_reason:
         flags |= _REASON
