@@ -31,13 +31,19 @@ ConfigFiles = Annotated[list[str] | None, Option(help="TOML file, or packaged co
 Rounds = Annotated[int, Option(min=1, help="How often weights go to sites and back.")]
 Epochs = Annotated[int, Option(min=1, help="A site's passes over its own events in a round.")]
 Share = Annotated[float, Option(min=0.001, max=1, help="Share of the sites that are drawn for a round.")]
-MethodName = Annotated[str, Option("--method", help="fedavg, fedprox (a pull to what was sent), fedbn (own norms).")]
+MethodName = Annotated[
+    str, Option("--method", help="fedavg, fedprox (a pull to what was sent), fedbn (own norms), scaffold (no drift).")
+]
 Mu = Annotated[float, Option(min=0, help="The pull of fedprox.")]
 
 What = Annotated[str, Option(help="What is averaged: network, or device: the section all share, of each its labels.")]
 ServerOptimizer = Annotated[str, Option(help="How the server moves to the mean: sgd, or adam.")]
 ServerRate = Annotated[float, Option(min=0, help="Rate of that; 1 of sgd is the mean itself.")]
 ServerMomentum = Annotated[float, Option(min=0, max=0.999, help="Its momentum.")]
+ServerAverage = Annotated[
+    float, Option(min=0, max=0.999, help="Share of the past in what is kept, a mean over rounds.")
+]
+Steady = Annotated[float, Option(min=0, max=1, help="Share of the rounds after which batch norms stay as they are.")]
 Secret = Annotated[bool, Option("--secret", help="Sites mask what they send: the server sees their sum alone.")]
 Clip = Annotated[float, Option(min=0, help="Most that a site changes the weights by, as a norm; 0: as it likes.")]
 NoiseOption = Annotated[float, Option("--noise", min=0, help="Noise on the sum of changes, in multiples of --clip.")]
@@ -63,6 +69,8 @@ def simulate(
     server_optimizer: ServerOptimizer = "sgd",
     server_rate: ServerRate = 1.0,
     server_momentum: ServerMomentum = 0.0,
+    server_average: ServerAverage = 0.0,
+    steady: Steady = 1.0,
     secret: Secret = False,
     clip: Clip = 0.0,
     noise: NoiseOption = 0.0,
@@ -93,7 +101,7 @@ def simulate(
         from ddnn.training.federated import Simulated, Site, devices_of, parts_of
     settings = _settings(
         rounds, epochs, share, method, mu, drop, what=what, secret=secret, clip=clip, noise=noise, delta=delta,
-        server_optimizer=server_optimizer, server_rate=server_rate, server_momentum=server_momentum,
+        steady=steady, server_optimizer=server_optimizer, server_rate=server_rate, server_momentum=server_momentum,
     )  # fmt: skip
     wanted = Config.read(*(config_file(each) for each in config or ())).changed(
         batch=batch, learning_rate=learning_rate
@@ -111,6 +119,7 @@ def simulate(
     sizes = [site.events for site in there]
     typer.echo(f"{len(there)} sites of {min(sizes)} to {max(sizes)} training events, {by}", err=True)
     simulated = Simulated(there, drop=drop, seed=seed)
+    wanted = wanted.changed(average=server_average)  # of rounds: a site's own steps have none
     _train(simulated, data, wanted, settings, out, seed=seed, resume=resume, force=force, as_json=as_json)
 
 
@@ -130,6 +139,8 @@ def serve(
     server_optimizer: ServerOptimizer = "sgd",
     server_rate: ServerRate = 1.0,
     server_momentum: ServerMomentum = 0.0,
+    server_average: ServerAverage = 0.0,
+    steady: Steady = 1.0,
     secret: Secret = False,
     clip: Clip = 0.0,
     noise: NoiseOption = 0.0,
@@ -164,8 +175,9 @@ def serve(
         from ddnn.training.federated.served import largest_parcel, told_of
     context = tls(certificate, key)
     settings = _settings(
-        rounds, epochs, share, method, mu, what=what, secret=secret, clip=clip, noise=noise, delta=delta, wait_s=wait,
-        server_optimizer=server_optimizer, server_rate=server_rate, server_momentum=server_momentum,
+        rounds, epochs, share, method, mu, what=what, secret=secret, clip=clip, noise=noise, delta=delta,
+        steady=steady, wait_s=wait, server_optimizer=server_optimizer, server_rate=server_rate,
+        server_momentum=server_momentum,
     )  # fmt: skip
     wanted = Config.read(*(config_file(each) for each in config or ())).changed(
         batch=batch, learning_rate=learning_rate
@@ -178,6 +190,7 @@ def serve(
     scheme = "https" if certificate else "http"
     typer.echo(f"waiting for {sites} sites at {scheme}://{host}:{there.port}", err=True)
     try:
+        wanted = wanted.changed(average=server_average)  # of rounds: a site's own steps have none
         _train(there, data, wanted, settings, out, seed=seed, resume=resume, force=force, as_json=as_json)
     finally:
         there.stop()
@@ -242,12 +255,14 @@ def _settings(*given: Any, **named: Any) -> Any:
 
     settings = Federated(*given, **named)
     for flag, value, expected in (
-        ("--method", settings.method, ("fedavg", "fedprox", "fedbn")),
+        ("--method", settings.method, ("fedavg", "fedprox", "fedbn", "scaffold")),
         ("--what", settings.what, ("network", "device")),
         ("--server-optimizer", settings.server_optimizer, ("sgd", "adam")),
     ):
         if value not in expected:
             raise BadInput(f"{flag} is {value}; expected {', '.join(expected[:-1])} or {expected[-1]}")
+    if settings.clip and settings.method == "scaffold":
+        raise BadInput("--method scaffold sends gradients, which --clip does not limit; expected another one")
     if settings.noise and not settings.clip:
         raise BadInput(f"--noise is {settings.noise:g} of nothing; expected a --clip beside it")
     with needed_for("a private federation", extra="private"):
@@ -268,7 +283,7 @@ def _train(
     from ddnn.training.federated.served import server_data
 
     federation, run = Federation(sites, settings, seed), Run.beside(out)
-    wanted = config.changed(epochs=settings.rounds, average=0.0)
+    wanted = config.changed(epochs=settings.rounds)
     if settings.what == "device":  # the other exits learn nothing, and choose nothing
         wanted = wanted.changed(device_weight=1.0, local_weight=0.0, edge_weight=0.0, cloud_weight=0.0)
     command = shlex.join(["ddnn", *(word for word in sys.argv[1:] if word not in {"--resume", "--force", "--json"})])

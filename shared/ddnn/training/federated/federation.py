@@ -79,6 +79,7 @@ class Federation:
         self._trainer = trainer
         shared = shared_of(trainer, self.settings.what)
         self._vector, self._moments, self._changing = shared.all, shared.moments, shared.changing
+        self._drifts = torch.zeros(shared.learning.count if self.settings.method == "scaffold" else 0)
         self._mover = Mover(trainer, shared.all, shared.learning, self.settings)
         self._started = bool(trainer.metrics)
 
@@ -98,7 +99,7 @@ class Federation:
         by_count = drawn_of(list(there), self.settings.share, self.seed, epoch)
         drawn = self._noise.drawn(list(there)) if private else by_count
         sparse = self._trainer.sparse is not None and not self.settings.secret  # a mask leaves no zeros
-        sent = Parcel(epoch, self._vector.read(), sparse=sparse)
+        sent = Parcel(epoch, torch.cat([self._vector.read(), self._drifts]), sparse=sparse)
         gathered = Gathered([], sent.vector, 0.0, 0.0)
         # Where chance has drawn nobody, or nobody to hide beside, the round is of noise alone.
         if not private or len(drawn) > self.settings.secret:
@@ -108,7 +109,8 @@ class Federation:
             size = self._changing
             moved = self._noise.moved(sent.vector[:size], mean[:size], len(names), len(there))
             mean = torch.cat([moved, sent.vector[size:]])
-        self._mover.move(mean)
+        self._mover.move(mean[: self._vector.count])
+        self._drifts = mean[self._vector.count :]
         self._trainer.stepped()
         events = {name: 1 if private else Parcel.unpacked(there[name], self._moments.count).events for name in names}
         whole = sum(events.values())
@@ -137,7 +139,7 @@ class Federation:
             return summed(sent.round, sent, drawn, turn)
         body = sent.packed()
         came = {
-            name: Parcel.unpacked(each, self._vector.count) for name, each in turn(dict.fromkeys(drawn, body)).items()
+            name: Parcel.unpacked(each, len(sent.vector)) for name, each in turn(dict.fromkeys(drawn, body)).items()
         }
         if not came:
             raise WorkerLost(f"none of the {len(drawn)} sites that were drawn for round {sent.round} sent anything")

@@ -40,5 +40,6 @@ def told_of(data: Dataset, config: Config, settings: Federated, seed: int) -> di
 
 
 def largest_parcel(data: Dataset, config: Config) -> int:
-    """Weights that no parcel has more of."""
-    return sum(tensor.numel() for tensor in initial_network(config, server_data(data), 0).state_dict().values())
+    """Numbers that no parcel has more of, with a gradient of each."""
+    state = initial_network(config, server_data(data), 0).state_dict()
+    return 2 * sum(int(tensor.numel()) for tensor in state.values())

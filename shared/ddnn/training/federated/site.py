@@ -10,8 +10,8 @@ from ddnn.errors import BadConfig
 from ddnn.training.config import Config
 from ddnn.training.distributed.vector import Vector
 from ddnn.training.distributed.workers import learning, statistics
-from ddnn.training.exchange import Alone
 from ddnn.training.federated.dp import clipped
+from ddnn.training.federated.drift import Drift
 from ddnn.training.federated.secret import Hidden
 from ddnn.training.federated.settings import Federated, What
 from ddnn.training.federated.wire import Parcel
@@ -56,40 +56,22 @@ def shared_of(trainer: Trainer, what: What = "network") -> Shared:
     return Shared(Vector(mine + kept + moments), Vector(local + kept), Vector(moments), Vector(mine))
 
 
-class Near(Alone):
-    """FedProx (Li et al. 2020): the gradient of μ/2 ‖w − w₀‖² besides, w₀ being the weights that were sent."""
-
-    mu = 0.0
-
-    def begin(self, trainer: Trainer) -> None:
-        """Nothing is sent yet."""
-        super().begin(trainer)
-        self.weights = Vector(learning(trainer))
-        self.sent = self.weights.read()
-
-    def gradients(self) -> None:
-        """Add it."""
-        if not self.mu:
-            return
-        pull = (self.weights.read() - self.sent).mul_(self.mu)
-        for weight, part in zip(self.weights.tensors, torch.split(pull, self.weights.sizes), strict=True):
-            if weight.grad is not None:
-                weight.grad.add_(part.reshape(weight.shape).to(weight.device))
-
-
 class Site:
     """Learns from its own events whenever it is sent weights; what it sends is weights, and how many events it has."""
 
     def __init__(self, name: str, config: Config, data: Dataset, settings: Federated, seed: int) -> None:
-        self.name, self.settings, self._near = name, settings, Near()
+        self.name, self.settings, self._drift = name, settings, Drift(settings)
         wanted = config.changed(epochs=settings.rounds * settings.epochs, average=0.0)
         if settings.what == "device":
             wanted = of_one_device(wanted)
-        self.trainer = Trainer(wanted, data, seed=seed, exchange=self._near)
+        self.trainer = Trainer(wanted, data, seed=seed, exchange=self._drift)
         self.events = int((data.split == "train").sum())
         self._shared = shared_of(self.trainer, settings.what)
         self.vector, self._norms, self._moments = self._shared.all, self._shared.norms, self._shared.moments
         self._hidden = Hidden() if settings.secret else None
+        self._drift.of(self._shared.learning)
+        self.count = self.vector.count + self._drift.count
+        """Numbers of a parcel."""
 
     def introduce(self) -> bytes:
         """Its moments of the views, from which all inputs are normalised alike, and how many events they are of.
@@ -103,19 +85,22 @@ class Site:
     def work(self, body: bytes) -> bytes:
         """Answer a turn: learn for a round from the weights that it was sent, and give those that it comes to."""
         if self._hidden:
-            return self._hidden.answer(body, self.vector.count, self.learnt)
-        return self.learnt(Parcel.unpacked(body, self.vector.count)).packed()
+            return self._hidden.answer(body, self.count, self.learnt)
+        return self.learnt(Parcel.unpacked(body, self.count)).packed()
 
     def learnt(self, sent: Parcel) -> Parcel:
         """The weights that it comes to in a round from those that were sent."""
         own = self._norms.read()
-        self.vector.write(sent.vector)
+        weights, others = sent.vector[: self.vector.count], sent.vector[self.vector.count :]
+        self.vector.write(weights)
         if self.settings.method == "fedbn" and sent.round:
             self._norms.write(own)
         if self.trainer.sparse:
             self.trainer.sparse.take()
-        self._near.mu = self.settings.mu if self.settings.method == "fedprox" else 0.0
-        self._near.sent = self._near.weights.read()
+        self._drift.begin_round(sent.round, others)
+        if self.settings.keeps(sent.round) and self.trainer.config.training.norms != "keep":
+            self.trainer.config = self.trainer.config.changed(norms="keep")
+            self.trainer.network.eval()  # the next step says what of it learns
         self.trainer.optimizer.state.clear()  # of weights that it has no more
         loss, epochs = 0.0, self.settings.epochs
         for epoch in range(epochs):
@@ -123,10 +108,11 @@ class Site:
             loss += total / len(self.trainer.batches) / epochs
         made, clip, size = self.vector.read(), self.settings.clip, self._shared.changing
         if not clip:
-            return Parcel(sent.round, made, self.events, loss, sparse=self.trainer.sparse is not None)
+            whole = torch.cat([made, self._drift.end_round()])
+            return Parcel(sent.round, whole, self.events, loss, sparse=self.trainer.sparse is not None)
         # How many events it has, and how well it does on them, would tell of them too.
-        near = clipped(sent.vector[:size], made[:size], clip)
-        return Parcel(sent.round, torch.cat([near, sent.vector[size:]]), 1)
+        near = clipped(weights[:size], made[:size], clip)
+        return Parcel(sent.round, torch.cat([near, weights[size:]]), 1)
 
 
 def of_one_device(config: Config) -> Config:
