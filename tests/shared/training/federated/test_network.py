@@ -62,7 +62,8 @@ def waited(folder: Path, name: str, pattern: str) -> re.Match[str]:
     return match
 
 
-def test_a_killed_site_is_survived_and_one_that_comes_late_takes_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--secret"]], ids=["open", "secret"])
+def test_a_killed_site_is_survived_and_one_that_comes_late_takes_part(tmp_path: Path, more: list[str]) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     mine = authority.issue_cert("127.0.0.1")
@@ -71,20 +72,21 @@ def test_a_killed_site_is_survived_and_one_that_comes_late_takes_part(tmp_path: 
     (tmp_path / "tiny.toml").write_text(TINY)
     out = tmp_path / "b"
     tls = ["--certificate", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem")]
-    wishes = ["--config", str(tmp_path / "tiny.toml"), "--rounds", "8", "--sites", "2", "--silent", "10", "--port", "0"]
-    with started(tmp_path, "server", "serve", "synthetic", "--out", str(out), *tls, *wishes) as server:
-        url = waited(tmp_path, "server", r"waiting for 2 sites at (\S+)")[1]
+    wishes = ["--config", str(tmp_path / "tiny.toml"), "--rounds", "8", "--sites", "3", "--silent", "10", "--port", "0"]
+    with started(tmp_path, "server", "serve", "synthetic", "--out", str(out), *tls, *wishes, *more) as server:
+        url = waited(tmp_path, "server", r"waiting for 3 sites at (\S+)")[1]
         join = ["join", url, "synthetic", "--ca", str(tmp_path / "ca.pem"), "--name"]
         with (
             started(tmp_path, "one", *join, "one") as one,
             started(tmp_path, "two", *join, "two") as two,
+            started(tmp_path, "four", *join, "four") as four,
             started(tmp_path, "three", *join, "three", gate=tmp_path / "gate") as three,
         ):
             waited(tmp_path, "one", "round 1: ")
             two.send_signal(signal.SIGKILL)
             (tmp_path / "gate").touch()
             assert server.wait(PATIENCE_S) == 0, (tmp_path / "server").read_text()
-            assert (one.wait(60), three.wait(60)) == (0, 0)
+            assert (one.wait(60), three.wait(60), four.wait(60)) == (0, 0, 0)
         assert "training is over" in (tmp_path / "three").read_text()
     Bundle.open(out).verify()
     records = [json.loads(line) for line in (out.with_name("b.run") / METRICS_FILE).read_text().splitlines()]
@@ -92,7 +94,7 @@ def test_a_killed_site_is_survived_and_one_that_comes_late_takes_part(tmp_path: 
     assert any("two" in record["lost"] for record in records)
     assert "two" not in records[-1]["drawn"]
     assert "three" not in records[0]["drawn"]
-    assert records[-1]["weights"].keys() == {"one", "three"}
+    assert records[-1]["weights"].keys() == {"one", "three", "four"}
     assert all(sum(record["weights"].values()) == pytest.approx(1) for record in records)
 
 
