@@ -9,6 +9,7 @@ from ddnn.training.distributed.vector import Vector
 from ddnn.training.federated import Federated
 from ddnn.training.federated.drift import Drift
 from ddnn.training.federated.wire import HEAD_BYTES, Parcel
+from ddnn_lab.benchmarks.sites import report
 from federated_sites import federated
 from joined_workers import STEADY, config
 
@@ -77,3 +78,13 @@ def test_norms_gather_until_they_are_to_stay_as_they_are() -> None:
     assert not torch.equal(kept[1], kept[2])
     assert torch.allclose(kept[2], kept[3], atol=1e-6)
     assert len(trainer.metrics) == 4
+
+
+def test_the_benchmark_tells_how_far_sites_are_from_one_process() -> None:
+    exits = {"device": 0.5, "local": 0.8, "edge": 0.9}
+    own = {"seconds": 1.0, **exits}
+    rows = [{"seed": seed, "way": "one process, all events", "counted": 0, "predicted": 0, "cloud": 0.95, **own}
+            for seed in (0, 1)]  # fmt: skip
+    rows += [{"seed": seed, "way": "fedavg, iid", "counted": 9, "predicted": 9, "cloud": cloud, **own}
+             for seed, cloud in ((0, 0.94), (1, 0.96))]  # fmt: skip
+    assert "+0.0 (-1.0, +1.0)" in report(rows)
