@@ -106,7 +106,7 @@ def test_ctrl_c_leaves_a_resumable_run_and_no_half_bundle(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(COMMAND._Watcher, "epoch", interrupt)
+        patch.setattr(COMMAND.Watcher, "epoch", interrupt)
         assert run(monkeypatch, "synthetic", "--out", out, "--config", config) == 130
     assert "`--resume` goes on" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.run", "tiny.toml"]
@@ -195,7 +195,7 @@ def test_the_command_to_serve_it_can_be_typed_as_shown(
 
 def test_a_bar_moves_with_every_step_and_an_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     moved = list[tuple[str, int, int]]()
-    watcher = COMMAND._Watcher(2, lambda *step: moved.append(step))
+    watcher = COMMAND.Watcher(2, lambda *step: moved.append(step))
     watcher.step(1, 3, 4)
     watcher.epoch({"epoch": 0, "loss": 0.5, "local": 0.5, "edge": None, "cloud": 0.75, "cloud_one_lost": [0.25, 0.5]})
     assert moved == [("training", 7, 8)]
