@@ -83,9 +83,9 @@ def whole(replies: list[list[Reply]]) -> set[str]:
 
 @pytest.mark.parametrize("binary", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_sizes_of_answers_tell_neither_exit_nor_class_where_they_are_padded(
-    every_exit: Bundle, processes: LocalFleet, padded: LocalFleet, binary: bool
+    every_exit: Bundle, served: LocalFleet, padded: LocalFleet, binary: bool
 ) -> None:
-    plain = seen(processes, every_exit, f"plain{binary}", binary=binary)
+    plain = seen(served, every_exit, f"plain{binary}", binary=binary)
     even = seen(padded, every_exit, f"even{binary}", binary=binary)
     assert whole(plain) == whole(even) == {"local", "edge", "cloud"}
     sizes = [[reply.body for reply in event] for event in plain]
@@ -94,11 +94,11 @@ def test_sizes_of_answers_tell_neither_exit_nor_class_where_they_are_padded(
 
 
 def test_requests_of_every_event_are_alike_in_number_and_size_where_all_goes_up(
-    every_exit: Bundle, processes: LocalFleet, padded: LocalFleet
+    every_exit: Bundle, served: LocalFleet, padded: LocalFleet
 ) -> None:
-    before = [bytes_up(url) for url in processes.device_urls]
-    seen(processes, every_exit, "plain up", binary=True)
-    plain = [bytes_up(url) - was for url, was in zip(processes.device_urls, before, strict=True)]
+    before = [bytes_up(url) for url in served.device_urls]
+    seen(served, every_exit, "plain up", binary=True)
+    plain = [bytes_up(url) - was for url, was in zip(served.device_urls, before, strict=True)]
     assert all(size % EVENTS for size in plain)  # scores of all, features of those that the edge asked for
     edge = next(member.url for name, member in padded.members.items() if name.startswith("edge"))
     urls = [*padded.device_urls, edge]
