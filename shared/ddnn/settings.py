@@ -155,7 +155,7 @@ class Settings(BaseSettings):
     """Answers, and requests to the tier above, are made a multiple of so many bytes; 0: as long as they are."""
     traces: str | None = None
     """Where spans go, by OTLP over HTTP, such as `http://collector:4318/v1/traces`; nothing is traced by default."""
-    traces_share: float = Field(default=0.05, ge=0, le=1)
+    traces_share: float = Field(default=0.01, ge=0, le=1)
     """Share of the events that are traced, where callers do not say."""
     collector: CollectorSettings = CollectorSettings()
     """Bounds of the collector."""

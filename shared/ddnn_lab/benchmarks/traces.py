@@ -1,6 +1,6 @@
 """What traces cost a tier: the same cloud with and without `DDNN_TRACES`, spans sent to a collector that drops them.
 
-`python -m ddnn_lab.benchmarks.traces --out DIR [--share 0.05] [--seconds 2] [--rounds 7]`, under two minutes; as
+`python -m ddnn_lab.benchmarks.traces --out DIR [--share 0.01] [--seconds 2] [--rounds 7]`, under two minutes; as
 `identity` does, by turns, servers on one CPU. The collector is a process beside what asks.
 """
 
@@ -53,7 +53,7 @@ def compare(share: float, seconds: float, rounds: int, cpu: int | None) -> dict[
 
 def main(
     out: Out = RESULTS,
-    share: Annotated[float, Option(min=0, max=1, help="Of the events that are traced.")] = 0.05,
+    share: Annotated[float, Option(min=0, max=1, help="Of the events that are traced.")] = 0.01,
     seconds: float = 2.0,
     rounds: int = 7,
 ) -> None:
