@@ -1,13 +1,14 @@
 """The server of a federated training: it draws sites, sends them weights, and takes the mean of what comes back."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddnn.errors import WorkerLost
+from ddnn.errors import BadInput, WorkerLost
 from ddnn.training.distributed.arithmetic import mean
 from ddnn.training.distributed.traffic import Traffic
 from ddnn.training.exchange import Watcher
@@ -138,9 +139,10 @@ class Federation:
         if self.settings.secret:
             return summed(sent.round, sent, drawn, turn)
         body = sent.packed()
-        came = {
-            name: Parcel.unpacked(each, len(sent.vector)) for name, each in turn(dict.fromkeys(drawn, body)).items()
-        }
+        came = dict[str, Parcel]()
+        for name, each in turn(dict.fromkeys(drawn, body)).items():
+            with suppress(BadInput):  # what sends that is as good as lost, and may not end the training of the others
+                came[name] = Parcel.unpacked(each, len(sent.vector))
         if not came:
             raise WorkerLost(f"none of the {len(drawn)} sites that were drawn for round {sent.round} sent anything")
         names = sorted(came)

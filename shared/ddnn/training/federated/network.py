@@ -10,7 +10,7 @@
 """
 
 import asyncio
-import hmac
+import re
 import ssl
 import threading
 import time
@@ -22,15 +22,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from ddnn.errors import BadInput, WorkerLost
+from ddnn.errors import WorkerLost
 from ddnn.training.federated.settings import Federated
 from ddnn.training.federated.wire import HEAD_BYTES, Phase, turn_of
+from ddnn.training.meeting import Listener
 
 __all__ = ["Networked"]
 
 POLL_S: Final = 10.0  #: that a wish for work is kept open
 NAME: Final = "{name:[A-Za-z0-9._-]{1,64}}"
-START_S: Final = 10.0
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Networked:
         silent_s: float = 10.0,
         token: str | None = None,
     ) -> None:
-        self._told, self._settings, self._count, self._token = dict(told), settings, count, token
+        self._told, self._settings, self._count = dict(told), settings, count
         self._silent_s, self._turn = silent_s, threading.Condition()
         self._sites: dict[str, _Site] = {}
         self._at, self._bodies = -1, dict[str, bytes]()
@@ -69,38 +69,35 @@ class Networked:
         self._over, self._told_over, self._all_told = False, set[str](), asyncio.Event()
         # Of a secret sum, numbers take 8 bytes each; room besides is for what all sites of a round are told.
         most = HEAD_BYTES + (8 if settings.secret else 4) * largest + 65_536
-        self._app = web.Application(client_max_size=most, middlewares=[self._guarded])
-        self._app.add_routes(
+        self._listener = Listener(
             [
                 web.get("/v1/federation", self._federation),
                 web.put(f"/v1/sites/{NAME}", self._come),
                 web.get(f"/v1/sites/{NAME}/work", self._work),
                 web.put(f"/v1/sites/{NAME}/work", self._done),
                 web.put(f"/v1/sites/{NAME}/alive", self._alive),
-            ]
+            ],
+            largest=most,
+            token=token,
+            seen=self._heard,
         )
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._listener.port
 
     def start(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         """Listen; raise `BadInput` where that is not possible."""
-        self._thread.start()
-        starting = asyncio.run_coroutine_threadsafe(self._start(host, port, context), self._loop)
-        try:
-            self.port = starting.result(START_S)
-        except OSError as error:
-            raise BadInput(f"{host}:{port} cannot be listened on ({error.strerror}); give another --port") from error
+        self._listener.start(host, port, context)
 
     def stop(self) -> None:
         """Tell all that ask from now on that training is over, give them time to, and end."""
         with self._turn:
             self._over = True
             self._turn.notify_all()
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(POLL_S + START_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(START_S)
-        self._loop.close()
+        self._listener.run(self._end())
+        self._listener.stop()
 
     def introductions(self) -> Mapping[str, bytes]:
         """Of the sites that live; the first round waits until as many have come as are expected."""
@@ -138,15 +135,9 @@ class Networked:
         now = time.monotonic()
         return sorted(name for name, site in self._sites.items() if now - site.seen < self._silent_s)
 
-    @web.middleware
-    async def _guarded(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
-            return web.json_response({"error": "a token is missing or wrong"}, status=401)
+    def _heard(self, request: web.Request) -> None:
         if (site := self._sites.get(request.match_info.get("name", ""))) is not None:
             site.seen = time.monotonic()
-        response: web.StreamResponse = await handler(request)
-        return response
 
     async def _federation(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(self._told)
@@ -164,7 +155,7 @@ class Networked:
     async def _work(self, request: web.Request) -> web.StreamResponse:
         name, until = request.match_info["name"], time.monotonic() + POLL_S
         after = request.query.get("after", "-1")
-        if not after.lstrip("-").isdigit():
+        if not re.fullmatch("-?[0-9]{1,12}", after):
             return web.json_response({"error": f"after is {after[:20]!r}; expected a turn"}, status=400)
         while True:
             with self._turn:
@@ -192,15 +183,7 @@ class Networked:
     async def _alive(self, request: web.Request) -> web.StreamResponse:
         return web.Response(status=204 if request.match_info["name"] in self._sites else 404)
 
-    async def _start(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
-        self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=context)
-        await site.start()
-        return int(self._runner.addresses[0][1])
-
     async def _end(self) -> None:
         if self._living():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._all_told.wait(), POLL_S)
-        await self._runner.cleanup()

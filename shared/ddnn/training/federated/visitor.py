@@ -1,6 +1,5 @@
 """A site's side of the network: it comes to the server, works when it is asked to, and says that it lives."""
 
-import ssl
 import threading
 import time
 import zlib
@@ -10,18 +9,18 @@ from typing import Any, Final
 import httpx
 
 from ddnn.data import Dataset
-from ddnn.errors import BadData, BadInput, Unauthorized, WorkerLost
+from ddnn.errors import BadData, BadInput
 from ddnn.topology import View
 from ddnn.training.config import Config
 from ddnn.training.federated.partition import one_device
 from ddnn.training.federated.settings import Federated
 from ddnn.training.federated.site import Site
 from ddnn.training.federated.wire import Phase, turn_of
+from ddnn.training.meeting import Asker
 
 __all__ = ["Visitor"]
 
 ALIVE_S: Final = 2.0
-WAIT_S: Final = 60.0  #: for an answer, and for a server that cannot be reached
 
 
 class Visitor:
@@ -35,11 +34,9 @@ class Visitor:
     """
 
     def __init__(self, url: str, name: str, *, token: str | None = None, authority: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._name, self._url = name, url
-        verify: Any = ssl.create_default_context(cafile=authority) if authority else True
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=WAIT_S, verify=verify)
-        self.told: dict[str, Any] = self._asked("GET", "/v1/federation").json()
+        self._ask = Asker(url, {}, token, authority)
+        self.told: dict[str, Any] = self._ask("GET", "/v1/federation").json()
 
     @property
     def config(self) -> Config:
@@ -59,13 +56,13 @@ class Visitor:
         """Work until training is over; how many rounds that were."""
         site = self._site(data)
         introduction, done, rounds = site.introduce(), -1, 0
-        self._asked("PUT", f"/v1/sites/{self._name}", introduction)
+        self._ask("PUT", f"/v1/sites/{self._name}", introduction)
         over = threading.Event()
         alive = threading.Thread(target=self._live, args=(over, introduction), daemon=True)
         alive.start()
         try:
             while True:
-                answer = self._asked("GET", f"/v1/sites/{self._name}/work?after={done}")
+                answer = self._ask("GET", f"/v1/sites/{self._name}/work?after={done}", may=(410,))
                 if answer.status_code == 410:
                     return rounds
                 if answer.status_code == 204:
@@ -74,7 +71,7 @@ class Visitor:
                 round, phase = divmod(done, len(Phase))
                 begun = time.monotonic()
                 made = site.work(answer.content)
-                late = self._asked("PUT", f"/v1/sites/{self._name}/work", made).status_code == 409
+                late = self._ask("PUT", f"/v1/sites/{self._name}/work", made, may=(409,)).status_code == 409
                 if phase != Phase.LEARN:
                     continue
                 rounds += not late
@@ -100,25 +97,7 @@ class Visitor:
         """Say so every now and then; come anew where the server has been started anew."""
         while not over.wait(ALIVE_S):
             try:
-                if self._client.put(f"/v1/sites/{self._name}/alive").status_code == 404:
-                    self._client.put(f"/v1/sites/{self._name}", content=introduction)
+                if self._ask.client.put(f"/v1/sites/{self._name}/alive").status_code == 404:
+                    self._ask.client.put(f"/v1/sites/{self._name}", content=introduction)
             except httpx.HTTPError:
                 continue  # the main thread finds out, and waits no longer than it may
-
-    def _asked(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
-        """The server's answer; it is asked again while it cannot be reached, for a minute at most."""
-        until, pause = time.monotonic() + WAIT_S, 0.1
-        while True:
-            try:
-                answer = self._client.request(method, path, content=body)
-                break
-            except httpx.HTTPError as error:
-                if time.monotonic() + pause > until:
-                    raise WorkerLost(f"{self._url} could not be reached for {WAIT_S:g} s ({error})") from error
-                time.sleep(pause)
-                pause = min(2 * pause, 5.0)
-        if answer.status_code == 401:
-            raise Unauthorized(f"{self._url} wants a token; expected --token, or DDNN_TOKEN")
-        if answer.status_code not in (200, 204, 409, 410):
-            raise BadInput(f"{self._url}{path} answered {answer.status_code}: {answer.text[:200]}")
-        return answer

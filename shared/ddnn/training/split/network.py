@@ -8,9 +8,7 @@
 """
 
 import asyncio
-import hmac
 import ssl
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,13 +17,13 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from ddnn.errors import BadInput, WorkerLost
+from ddnn.errors import WorkerLost
+from ddnn.training.meeting import Listener, same
 from ddnn.training.split.wire import turn_of
 
 __all__ = ["Networked"]
 
 POLL_S: Final = 10.0  #: that a wish for an order is kept open
-START_S: Final = 10.0
 SECRET: Final = "DDNN-Device"  #: header by which a device is known to be the same one
 
 
@@ -64,43 +62,40 @@ class Networked:
         silent_s: float = 30.0,
         token: str | None = None,
     ) -> None:
-        self._told, self._count, self._token, self._wait_s = dict(told), count, token, wait_s
+        self._told, self._count, self._wait_s = dict(told), count, wait_s
         self._silent_s, self._devices = silent_s, dict[int, _There]()
         self._over, self._first = False, True
-        self._app = web.Application(client_max_size=largest, middlewares=[self._guarded])
-        self._app.add_routes(
+        self._listener = Listener(
             [
                 web.get("/v1/split", self._split),
                 web.put(r"/v1/devices/{index:\d{1,4}}", self._come),
                 web.post(r"/v1/devices/{index:\d{1,4}}/turn", self._take_turn),
-            ]
+            ],
+            largest=largest,
+            token=token,
         )
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._listener.port
 
     def start(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         """Listen; raise `BadInput` where that is not possible."""
-        self._thread.start()
-        try:
-            self.port = asyncio.run_coroutine_threadsafe(self._start(host, port, context), self._loop).result(START_S)
-        except OSError as error:
-            raise BadInput(f"{host}:{port} cannot be listened on ({error.strerror}); give another --port") from error
+        self._listener.start(host, port, context)
 
     def stop(self) -> None:
         """Tell all that ask from now on that training is over, give them time to, and end."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(POLL_S + START_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(START_S)
-        self._loop.close()
+        self._listener.run(self._end())
+        self._listener.stop()
 
     def there(self) -> Mapping[int, int]:
         """Those that live; the first time all are waited for, later one at least."""
-        return asyncio.run_coroutine_threadsafe(self._there(), self._loop).result()
+        return self._listener.run(self._there())
 
     def ask(self, orders: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Give each its order; what comes back of those that are not lost."""
-        return asyncio.run_coroutine_threadsafe(self._ask(orders), self._loop).result()
+        return self._listener.run(self._ask(orders))
 
     async def _there(self) -> Mapping[int, int]:
         wanted, until = self._count if self._first else 1, time.monotonic() + self._wait_s
@@ -119,7 +114,7 @@ class Networked:
         waiting = dict[int, asyncio.Future[bytes]]()
         for index, body in orders.items():
             device = self._devices[index]
-            device.order, device.turn, device.answer = body, _turn(body), self._loop.create_future()
+            device.order, device.turn, device.answer = body, _turn(body), self._listener.loop.create_future()
             device.news.set()
             waiting[index] = device.answer
         await asyncio.wait(waiting.values(), timeout=self._silent_s)
@@ -129,19 +124,11 @@ class Networked:
             future.cancel()
         return {i: f.result() for i, f in waiting.items() if not f.cancelled()}
 
-    @web.middleware
-    async def _guarded(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
-            return web.json_response({"error": "a token is missing or wrong"}, status=401)
-        response: web.StreamResponse = await handler(request)
-        return response
-
     async def _split(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(self._told)
 
     async def _come(self, request: web.Request) -> web.StreamResponse:
-        index, secret = int(request.match_info["index"]), request.headers.get(SECRET, "")
+        index, secret = int(request.match_info["index"]), _secret(request)
         if index >= self._count:
             return web.json_response({"error": f"device {index} came; expected one below {self._count}"}, status=400)
         before = self._devices.get(index)
@@ -154,7 +141,7 @@ class Networked:
 
     async def _take_turn(self, request: web.Request) -> web.StreamResponse:
         device = self._devices.get(int(request.match_info["index"]))
-        if device is None or not hmac.compare_digest(device.secret, request.headers.get(SECRET, "")):
+        if device is None or not same(_secret(request), device.secret):
             return web.json_response({"error": "this device has not come, or another has in its place"}, status=404)
         device.seen = time.monotonic()
         body = await request.read()
@@ -173,20 +160,16 @@ class Networked:
                 return web.Response(status=204)
         return web.Response(body=device.order, content_type="application/octet-stream")
 
-    async def _start(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
-        self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=context)
-        await site.start()
-        return int(self._runner.addresses[0][1])
-
     async def _end(self) -> None:
         self._over = True
         for device in self._devices.values():
             device.news.set()
         if self._living():
             await asyncio.sleep(1.0)  # those that are about to ask hear that it is over
-        await self._runner.cleanup()
+
+
+def _secret(request: web.Request) -> str:
+    return request.headers.get(SECRET, "")
 
 
 def _turn(order: bytes) -> int:

@@ -4,7 +4,7 @@ It is the exchange of a training whose device sections learn elsewhere. What com
 in; the gradients of it go down with the next order, so that a step is one order and one answer a device.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ddnn.data import Dataset
-from ddnn.errors import BadConfig, BadData, WorkerLost
+from ddnn.errors import BadConfig, BadData, BadInput, WorkerLost
 from ddnn.network.ddnn import side_by_side
 from ddnn.network.sections import Blocks
 from ddnn.topology import View
@@ -98,16 +98,24 @@ class Split:
             events += len(batch.y)
             watcher.step(epoch, done, len(trainer.batches))
         for index, answer in self._ask(STATE, {index: {} for index in self._alive}).items():
-            take_state(trainer.network.devices[index], answer.body, f"device {index}")
+            try:
+                take_state(trainer.network.devices[index], answer.body, f"device {index}")
+            except BadInput:
+                self._lose({index})
         return total, events
 
     def below(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Rows (B,) of each device → what they say of them, scores (B, D, K) and cuts (B, D, *cut)."""
         rows = {index: rows for index, rows in enumerate(views) if index in self._alive}
         answers = self._ask(LEARN, {index: {"rows": each.cpu()} for index, each in rows.items()})
-        if answers.keys() != rows.keys():
+        said = dict[int, tuple[Tensor, Tensor]]()
+        for index, answer in answers.items():
+            try:
+                said[index] = self._cuts[index].unpacked(answer.body, len(rows[index]))
+            except BadInput:
+                self._lose({index})
+        if said.keys() != rows.keys():
             raise _Lost
-        said = {index: self._cuts[index].unpacked(answer.body, len(rows[index])) for index, answer in answers.items()}
         self._said = {index: (each.requires_grad_(), cut.requires_grad_()) for index, (each, cut) in said.items()}
         count, place = len(views[0]), self._trainer.place
         nothing = {
@@ -187,10 +195,20 @@ class Split:
         for body in came.values():
             self.traffic.exchange(received=len(body) if kind == LEARN else 0, messages=kind == LEARN)
             self.traffic.control += len(body) if kind == STATE else 0
-        gone = orders.keys() - came.keys()
+        answers = {index: answer for index, body in came.items() if (answer := _answer(body))}
+        self._lose(orders.keys() - answers.keys())
+        return answers
+
+    def _lose(self, gone: Set[int]) -> None:
         self._alive -= gone
         self._lost |= gone
-        return {index: Answer.unpacked(body) for index, body in came.items()}
+
+
+def _answer(body: bytes) -> Answer | None:
+    try:
+        return Answer.unpacked(body)
+    except BadInput:  # what sends that is as good as lost, and may not end the training of the others
+        return None
 
 
 def refuse_unsplit(config: Config) -> None:

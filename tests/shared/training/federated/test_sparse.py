@@ -1,5 +1,6 @@
 """Sparse sections in a federated training: what does not exist is not sent, and does not come to exist."""
 
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 import pytest
@@ -49,3 +50,25 @@ def test_a_sparse_parcel_is_read_back_and_a_broken_one_is_refused() -> None:
     for broken in (body[:-4], body + b"\0" * 4, body[: HEAD_BYTES + 3], body[:HEAD_BYTES] + b"\xff" * 16):
         with pytest.raises(BadInput, match="expected 288, 64 weights"):
             Parcel.unpacked(broken, 64)
+
+
+def test_a_site_that_sends_what_is_none_is_lost_for_the_round_and_the_others_go_on() -> None:
+    wanted, data, settings = Config.of({"network": NETWORK}), with_tests(), Federated(rounds=2)
+    sites = [
+        Site(f"site-{at}", wanted, data.take(rows), settings, at) for at, rows in enumerate(parts_of(data, 2, "iid", 3))
+    ]
+
+    class Lying(Simulated):
+        def work(self, bodies: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+            for name, body in super().work(bodies):
+                yield name, body[:-4] if name == "site-1" else body
+
+    trainer = Trainer(
+        wanted.changed(epochs=2, average=0.0),
+        server_data(data),
+        seed=3,
+        exchange=Federation(Lying(sites), settings, 3),
+    )
+    while not trainer.over:
+        trainer.epoch()
+    assert [record["lost"] for record in trainer.metrics] == [["site-1"], ["site-1"]]

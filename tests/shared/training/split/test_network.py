@@ -98,6 +98,8 @@ def test_who_has_no_token_is_no_device_or_has_other_events_is_refused(tmp_path: 
             assert client.put("/v1/devices/0", headers={"DDNN-Device": "one"}).status_code == 204
             assert client.put("/v1/devices/0", headers={"DDNN-Device": "another"}).status_code == 409
             assert client.post("/v1/devices/0/turn", headers={"DDNN-Device": "another"}).status_code == 404
+            assert client.get("/v1/split", headers={b"Authorization": b"Bearer \xff\xfe"}).status_code == 401
+            assert client.post("/v1/devices/0/turn", headers={b"DDNN-Device": b"\xff\xfe"}).status_code == 404
             assert client.post("/v1/devices/0/turn", content=b"x" * 10**6).status_code in (404, 413)
 
 

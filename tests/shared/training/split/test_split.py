@@ -143,6 +143,19 @@ def test_a_device_that_never_comes_back_is_named_and_without_any_training_ends()
         learnt(alone, wanted, Heard(devices_of(alone, wanted), lose=0, at=3, back=False))
 
 
+@pytest.mark.parametrize("answer", [b"", b"garbage", Answer(LEARN, 1, b"too few").packed()])
+def test_a_device_that_answers_what_is_none_is_lost_and_the_others_go_on(answer: bytes) -> None:
+    wanted, data = config({}, epochs=2), events()
+
+    class Lying(Heard):
+        def ask(self, orders: Mapping[int, bytes]) -> Mapping[int, bytes]:
+            return {index: answer if index == 1 else body for index, body in super().ask(orders).items()}
+
+    trainer = learnt(data, wanted, Lying(devices_of(data, wanted)))
+    assert [record["lost"] for record in trainer.metrics] == [[1], [1]]
+    assert all(torch.isfinite(tensor).all() for tensor in trainer.state().values())
+
+
 def test_devices_of_unequal_views_learn_split() -> None:
     wanted, data = config({}), events(((5,), (3,)))
     trainer = learnt(data, wanted, Heard(devices_of(data, wanted)))
