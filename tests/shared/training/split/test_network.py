@@ -65,10 +65,14 @@ def test_over_https_the_same_is_learnt_as_in_a_simulation(tmp_path: Path, author
             visitor.stay(data, print)
 
     with listening(tmp_path) as (there, url):
-        threads = [threading.Thread(target=be, args=(url, index), daemon=True) for index in range(2)]
-        for thread in threads:
-            thread.start()
         trainer = Trainer(wanted, server_data(data), seed=5, exchange=Split(there, data))
+        threads = [threading.Thread(target=be, args=(url, index), daemon=True) for index in range(2)]
+        for index, thread in enumerate(threads):
+            thread.start()
+            until = time.monotonic() + PATIENCE_S
+            while index not in there._living():  # one by one: first weights come from the one chance of this process
+                assert time.monotonic() < until
+                time.sleep(0.01)
         while not trainer.over:
             trainer.epoch()
     for thread in threads:
