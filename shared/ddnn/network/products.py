@@ -1,5 +1,6 @@
 """Dense layers that learn with products of bfloat16 numbers, twice as many a second where a processor has them."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -11,7 +12,8 @@ from torch.nn import functional
 __all__ = ["Dense", "halved", "product"]
 
 LEAST: Final = 64  #: numbers in and out of a layer from which on rounding them costs less than it saves
-_halved = False
+_here, _lock = threading.local(), threading.Lock()
+_inside, _before = 0, ""  #: how many are within `halved`, of all threads; the process' own precision meanwhile
 
 
 @contextmanager
@@ -20,15 +22,22 @@ def halved() -> Iterator[None]:
 
     Where a processor has no such products, nothing changes.
     """
-    global _halved
-    before, precision = _halved, torch.get_float32_matmul_precision()
-    _halved = torch.cpu._is_avx512_bf16_supported()
-    torch.set_float32_matmul_precision("medium")  # layers of a user's own, and graphics processors
+    global _inside, _before
+    before = getattr(_here, "halved", False)
+    _here.halved = torch.cpu._is_avx512_bf16_supported()
+    with _lock:  # torch has one precision for all threads: the first sets it, the last gives it back
+        if not _inside:
+            _before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("medium")  # layers of a user's own, and graphics processors
+        _inside += 1
     try:
         yield
     finally:
-        _halved = before
-        torch.set_float32_matmul_precision(precision)
+        _here.halved = before
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                torch.set_float32_matmul_precision(_before)
 
 
 class _Product(torch.autograd.Function):
@@ -47,7 +56,7 @@ class _Product(torch.autograd.Function):
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (B, inputs), weight (outputs, inputs), bias (outputs,) → x weightᵀ + bias (B, outputs)."""
-    if not _halved or x.dim() != 2 or x.is_cuda or min(weight.shape) < LEAST:
+    if not getattr(_here, "halved", False) or x.dim() != 2 or x.is_cuda or min(weight.shape) < LEAST:
         return functional.linear(x, weight, bias)
     made: Tensor = _Product.apply(x, weight)  # type: ignore[no-untyped-call]
     return made if bias is None else made + bias
