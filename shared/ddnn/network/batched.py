@@ -148,7 +148,7 @@ def _joined(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     """
     first = max(modules, key=lambda module: sum(buffer is not None for buffer in module._buffers.values()))
     joined: dict[str, Tensor] = {}
-    for name, buffer in first.named_buffers():
+    for name, buffer in first.named_buffers(recurse=False):  # what is within is of all channels: how to shrink images
         own = [getattr(module, name) for module in modules]
         some = [torch.zeros_like(buffer) if each is None else each for each in own]
         joined[name] = _whole(modules, name) if all(each is not None for each in own) else torch.cat(some)
