@@ -116,6 +116,18 @@ async def test_a_patient_caller_keeps_nobody_else(edge: Edge) -> None:
     assert (await patient)["devices"] == [True] * 6
 
 
+async def test_who_opens_an_event_alone_and_then_says_no_more_answers_for_nobody_else(edge: Edge) -> None:
+    edge.use(Thresholds(local=0.5), wait_ms=20)
+    for n in range(3):
+        alone = await edge.send(0, f"e{n}", 3, strength=0.1)
+        assert alone["need_features"] == [True]
+        for answer in await edge.see(f"e{n}", 1, range(1, 6), wait_ms=60_000):
+            assert (answer["label"], answer["exit"], answer["degraded"]) == ([1], ["local"], [False])
+            assert answer["devices"] == [True] * 6
+        again = await edge.send(0, f"e{n}", 2)
+        assert (again["label"], again["devices"]) != ([1], [True] * 6)
+
+
 @pytest.mark.parametrize("own", [{"threshold": 0.0}, {"max_exit": "edge", "threshold": 0.0}])
 async def test_what_one_caller_wants_beyond_the_policy_is_for_itself(edge: Edge, own: dict[str, Any]) -> None:
     greedy = await edge.first(0, "e", 1, **own)

@@ -43,14 +43,14 @@ class Asking:
 
     def forget(self, event: Event) -> None:
         """Wait no longer for what was asked for."""
-        id = (event.parted_from or event).id
+        id = event.whole.id
         for child in event.asked | event.spared:
             if id is not None and self.events.get((id, child)) is event:
                 del self.events[id, child]
         event.asked, event.spared, event.unheard = set(), set(), set()
 
     def _tell(self, event: Event, child: int, row: Answer) -> None:
-        id = (event.parted_from or event).id
+        id = event.whole.id
         assert id is not None
         self.events[id, child] = event
         event.tell(child, row)

@@ -150,6 +150,8 @@ class Collector:
             reply.give(row, self._control.nothing)
             return
         event = event or self._begin(id, reply.options, now)
+        if not part.second and event.closed_without(part.child) and not self.stragglers.witnessed(event.contributions):
+            event = self._open[id] = event.gather_on(self._control.nothing)
         said = part.content
         if not part.second and event.contents.get(part.child, said) != said:
             self._metrics.reused.labels("refused").inc()
@@ -201,21 +203,19 @@ class Collector:
 
     def settled(self, event: Event) -> None:
         """Keep what was answered for late contributions; what failed begins anew when it is tried again."""
-        id = (event.parted_from or event).id
-        assert id is not None
         self._asking.forget(event)
-        if event.parted_from:
-            self._engine.settled(event)
-            return
-        if self._open.pop(id, None):
-            self._places.give(event.options.caller)
-        self._left.pop(event, None)
         self._engine.settled(event)
+        if event.parted_from:
+            return
+        assert event.id is not None
+        del self._open[event.id]
+        self._places.give(event.options.caller)
+        self._left.pop(event, None)
         if event.answer and event.answer.label >= 0:
             if self.outliers:
                 self.outliers.note(event)
             event.shared = not event.swayed and self.stragglers.witnessed(event.contributions)
-            self._held.keep(id, event)
+            self._held.keep(event.id, event)
 
     def failed(self, event: Event, error: Exception) -> None:
         """A section failed; its children answer with what they have."""

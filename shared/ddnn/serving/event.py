@@ -247,6 +247,14 @@ class Event:
         return not self.replies and not sure
 
     @property
+    def whole(self) -> "Event":
+        """The event that has the id under which children know this one."""
+        return self.parted_from.whole if self.parted_from else self
+
+    def closed_without(self, child: int) -> bool:
+        return self.state is not State.GATHERING and child not in self.contributions and child not in self.aside
+
+    @property
     def wait_ms(self) -> float | None:
         """How long its callers want children to be waited for, if all say so."""
         asked = [reply.options.wait_ms for reply, _ in self.replies]
@@ -287,6 +295,15 @@ class Event:
         for reply, row in leaving:
             copy.wait_for(reply, row)
         return copy
+
+    def gather_on(self, nothing: Answer) -> "Event":
+        """The same event, which gathers on for others; this one goes on as if it had parted, with its id above only."""
+        on = Event(self.id, self.rule, self.options, {}, nothing.devices, nothing, self.holder, state=State.GATHERING)
+        on.opened, on.wait_s, on.contents = self.opened, self.wait_s, dict(self.contents)
+        on.contributions = self.contributions | self.aside
+        on.featured = dict(self.featured) if self.wanted == "features" else {}
+        self.parted_from, self.id = on, self.id if self.state is State.OFFLOADED else None
+        return on
 
     def give_best(self, leaving: Sequence[tuple[Reply, int]]) -> None:
         """Answer those of its callers that want nothing better; the event goes on for the others."""

@@ -133,6 +133,28 @@ async def test_the_answer_of_one_child_alone_is_not_given_to_the_others() -> Non
     assert bench.collector.pending == 1
 
 
+async def test_an_event_closed_with_one_child_alone_gathers_on_for_the_others_who_get_its_answer_never() -> None:
+    bench = Bench(wait_ms=1)
+    asked = bench.offer(b"e", 0)
+    await expire(bench, 1)
+    (alone,) = bench.events
+    alone.best = answer(2)
+    bench.collector.ask(alone)
+    assert (await asked).need_features
+    others = [bench.offer(b"e", child) for child in (1, 2)]
+    await turn()
+    assert bench.events[1].devices.all()  # what the first has said counts as one of three
+    first = bench.offer(b"e", 0, features=FEATURES)
+    await turn()
+    assert bench.events[2] is alone
+    alone.settle(answer(2))
+    assert (bench.collector.pending, bench.collector.held) == (1, 0)
+    bench.events[1].settle(answer(3))
+    assert [(await each).label for each in (first, *others)] == [2, 3, 3]
+    assert (bench.collector.pending, bench.collector.held, bench.collector._places.held) == (0, 1, 0)
+    assert (await bench.offer(b"e", 0)).label == 3
+
+
 async def test_nobody_waits_for_the_dead_after_a_few_events() -> None:
     bench = Bench(wait_ms=1, alive_events=2)
     for n in range(2):
@@ -189,12 +211,14 @@ async def test_features_of_all_who_took_part_complete_the_second_stage() -> None
 
 async def test_missing_features_degrade_the_answer_of_the_local_exit() -> None:
     bench = Bench(wait_ms=1)
-    bench.offer(b"e", 0)
+    for child in (0, 2):
+        bench.offer(b"e", child)
     await expire(bench, 1)
     event = bench.events[0]
     event.best = answer(2)
     bench.collector.ask(event)
-    bench.collector.delivered(event, 0)
+    for child in (0, 2):
+        bench.collector.delivered(event, child)
     given = await bench.offer(b"e", 1)
     assert (given.label, given.degraded, given.degraded_reason) == (2, True, "no_features")
 

@@ -114,7 +114,7 @@ class Keeper:
         doubts = event.rule.policy.doubts
         if not doubts.events or not self.chooses or self._task is None:
             return
-        id = (event.parted_from or event).id
+        id = event.whole.id
         if id is None and not self.sees:  # nothing would find its views
             return
         kind = kind_of(doubts, event, id, answer)
@@ -128,7 +128,7 @@ class Keeper:
     def differed(self, event: Event, answer: Answer, cloud: Answer) -> None:
         """Hear of an audit, a copy of an event that was answered, of which the cloud says something else."""
         doubts = event.rule.policy.doubts
-        id = event.parted_from.id if event.parted_from else None
+        id = event.whole.id
         if not doubts.events or not doubts.disagreeing or id is None or self._task is None or not self.chooses:
             return
         if self._let_through(Kind.DISAGREEING, doubts):

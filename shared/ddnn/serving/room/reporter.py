@@ -126,8 +126,7 @@ class Reporter:
             self._count += 1
             now = time.monotonic()
             took = now - event.opened if event.opened else None
-            whole = event.parted_from or event
-            self._noted.append((self._count, now, whole.id, answer, took))
+            self._noted.append((self._count, now, event.whole.id, answer, took))
 
     def report(self, after: int = 0, *, views: int | None = None) -> Report:
         """This tier now, with its events of numbers above `after` and its views above `views`; None: without any."""
