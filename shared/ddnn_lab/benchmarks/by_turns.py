@@ -1,18 +1,26 @@
 """A server with and without something, loaded by turns: whatever else the machine does hits both alike."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Annotated, Any, Final
 
 import numpy as np
+from typer import Option
 
+from ddnn.errors import DDNNError
 from ddnn_lab.benchmarks.hotpath import CONCURRENT
-from ddnn_lab.load import Closed, HttpTarget, Measured, Processes, measure
+from ddnn_lab.load import Closed, Measured, Processes, Target, measure
 
-__all__ = ["apart", "by_turns", "page"]
+__all__ = ["Rounds", "Servers", "Starts", "apart", "by_turns", "page"]
 
 FIGURES: Final = {"per_second": "requests/s", "cpu_us": "CPU µs a request", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
+Servers = Mapping[str, tuple[Target, int]]
+"""Of two servers, the first without: what asks it, and its process id."""
+Rounds = Annotated[int, Option(min=1, help="How often each is loaded.")]
+Starts = Annotated[int, Option(min=1, help="Of so many server processes; each keeps its luck of memory layout.")]
+_WARM_UP_S: Final = 1.0
+_CONNECTING_S: Final = 0.15
 
 
 @contextmanager
@@ -26,29 +34,35 @@ def apart() -> Iterator[int | None]:
         os.sched_setaffinity(0, set(cpus))
 
 
-def by_turns(targets: Mapping[str, tuple[HttpTarget, int]], seconds: float, rounds: int) -> dict[str, Any]:
+def by_turns(
+    servers: Callable[[], AbstractContextManager[Servers]], seconds: float, rounds: int, starts: int = 1
+) -> dict[str, Any]:
     """Medians of each server's figures, and the share of the first one's requests/s that the second one has.
 
-    `targets`: of two servers each what asks it, and its process id.
+    `servers` starts both; that is done `starts` times, and the rounds are shared out among them.
     """
-    loads: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
-
-    def ask(name: str, length: float) -> dict[str, float]:
-        target, pid = targets[name]
-        processes = Processes({"server": pid})
-        return _figures(measure(target, Closed(CONCURRENT), seconds=length, warm_up_s=1.0, processes=processes))
-
-    for name in targets:
-        ask(name, 0.5)
-    for turn in range(rounds):
-        for name in sorted(targets, reverse=bool(turn % 2)):
-            loads[name].append(ask(name, seconds))
-    without, beside = loads.values()
+    loads: dict[str, list[dict[str, float]]] = {}
+    for start in range(min(starts, rounds)):
+        with servers() as targets:
+            for target, _ in targets.values():
+                measure(target, Closed(CONCURRENT), seconds=_WARM_UP_S, warm_up_s=0.0)
+            for turn in range(start, rounds, starts):
+                for name in sorted(targets, reverse=bool(turn // starts % 2)):
+                    loads.setdefault(name, []).append(_load(*targets[name], seconds))
+    without, beside = (loads[name] for name in targets)
     shares = [more["per_second"] / plain["per_second"] for plain, more in zip(without, beside, strict=True)]
     medians = {
-        name: {key: float(np.median([load[key] for load in own])) for key in FIGURES} for name, own in loads.items()
+        name: {key: float(np.median([load[key] for load in loads[name]])) for key in FIGURES} for name in targets
     }
-    return {"servers": medians, "of_plain": float(np.median(shares)), "of_plain_rounds": shares}
+    return {"servers": medians, "of_plain": float(np.median(shares)), "of_plain_rounds": shares, "starts": starts}
+
+
+def _load(target: Target, pid: int, seconds: float) -> dict[str, float]:
+    processes = Processes({"server": pid})
+    load = measure(target, Closed(CONCURRENT), seconds=seconds, warm_up_s=_CONNECTING_S, processes=processes)
+    if not load.answered:
+        raise DDNNError(f"nothing was answered; what came instead: {dict(load.errors)}")
+    return _figures(load)
 
 
 def page(title: str, found: Mapping[str, Any], words: Mapping[str, str], what: str) -> str:
@@ -60,9 +74,8 @@ def page(title: str, found: Mapping[str, Any], words: Mapping[str, str], what: s
         costs = f"{own['per_second']:,.0f} | {own['cpu_us']:.0f} | {own['p50_ms']:.2f} | {own['p99_ms']:.2f}"
         lines.append(f"| {word} | {costs} |")
     rounds = ", ".join(f"{share:.3f}" for share in found["of_plain_rounds"])
-    return "\n".join(
-        [*lines, "", f"Requests/s with {what}, of those without: {found['of_plain']:.3f} (rounds: {rounds}).", ""]
-    )
+    share = f"Requests/s with {what}, of those without: {found['of_plain']:.3f}"
+    return "\n".join([*lines, "", f"{share} (servers started {found['starts']} times; rounds: {rounds}).", ""])
 
 
 def _figures(load: Measured) -> dict[str, float]:
