@@ -67,7 +67,8 @@ async def test_features_of_an_unknown_event_at_a_draining_edge_are_503(fleet: Fl
 
 async def test_features_that_do_not_come_degrade_to_the_local_exit(fleet: Fleet) -> None:
     fleet.use(thresholds=NEVER, wait_ms=0)
-    assert (await contribute(fleet, 1, b"e", "scores")).need_features
+    asked = await asyncio.gather(*(contribute(fleet, device, b"e", "scores") for device in (1, 2)))
+    assert all(answer.need_features for answer in asked)
     late = await contribute(fleet, 4, b"e", "scores")
     assert (late.exit, late.degraded, late.degraded_reason) == (Exit.LOCAL, True, "no_features")
 
