@@ -15,8 +15,6 @@ import numpy as np
 import orjson
 import uvicorn
 from fastapi import FastAPI, Request
-from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
 from ddnn.data.labelled import Labelled
@@ -24,14 +22,13 @@ from ddnn.errors import BadInput, DDNNError, NotFound
 from ddnn.formatting import count
 from ddnn.pages import render
 from ddnn.picture import drawn
-from ddnn.serving.http import read_body, refusal
+from ddnn.serving.http import read_body
+from ddnn.serving.local import HOST, make_local
 from ddnn.serving.room.page import HEADERS
 from ddnn.types import Array
 
 __all__ = ["Labelling", "make_labelling", "serve_page"]
 
-_HOST: Final = "127.0.0.1"
-_NAMES: Final = [_HOST, "localhost"]
 _FILES: Final = {"label.js": "text/javascript", "label.css": "text/css"}
 _MOST_BODY: Final = 1024
 _RESTS: Final = 10  #: between writes, so many times what one takes
@@ -108,8 +105,7 @@ def make_labelling(labelling: Labelling, secret: str) -> FastAPI:
         await asyncio.wait([writing])
         await asyncio.to_thread(labelling.write)
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_NAMES)
+    app = make_local("labelling", lifespan)
 
     @app.get(f"/{secret}/")
     async def page() -> Response:
@@ -146,15 +142,6 @@ def make_labelling(labelling: Labelling, secret: str) -> FastAPI:
         labelling.give(row, label)
         return Response(orjson.dumps({"problem": labelling.problem}), media_type="application/json")
 
-    @app.exception_handler(DDNNError)
-    async def refused(request: Request, error: DDNNError) -> Response:
-        _, body = refusal(error, tier="labelling", request="")
-        return Response(body, error.status, media_type="application/json")
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> Response:
-        return await refused(request, NotFound(f"{request.method} {request.url.path[:100]}: {error.detail}"))
-
     return app
 
 
@@ -162,10 +149,10 @@ def serve_page(path: Path, port: int, say: Callable[[str], object]) -> None:
     """Serve the page of a file until Ctrl-C; its address is said, and opened by nobody but its reader."""
     labelling, secret = Labelling(path), secrets.token_urlsafe(16)
     config = uvicorn.Config(
-        make_labelling(labelling, secret), host=_HOST, port=port, log_config=None, timeout_graceful_shutdown=2
+        make_labelling(labelling, secret), host=HOST, port=port, log_config=None, timeout_graceful_shutdown=2
     )
     sock = config.bind_socket()
-    say(f"label {count(labelling.found.left, 'event')} at http://{_HOST}:{sock.getsockname()[1]}/{secret}/")
+    say(f"label {count(labelling.found.left, 'event')} at http://{HOST}:{sock.getsockname()[1]}/{secret}/")
     say("Ctrl-C ends it; labels are in the file soon after they are given")
     try:
         asyncio.run(uvicorn.Server(config).serve(sockets=[sock]))

@@ -15,15 +15,14 @@ from typing import Any, Final, Protocol
 import orjson
 import uvicorn
 from fastapi import FastAPI, Request
-from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
 from ddnn.bundle import Bundle
-from ddnn.errors import BadInput, DDNNError, NotFound
+from ddnn.errors import BadInput
 from ddnn.policy import Policy
 from ddnn.serving.control import POLICY_PATH, read_document
-from ddnn.serving.http import read_body, refusal
+from ddnn.serving.http import read_body
+from ddnn.serving.local import make_local
 from ddnn.serving.policy_routes import MOST_BYTES, check_admin
 from ddnn.serving.room.board import Board
 from ddnn.serving.room.history import History
@@ -39,7 +38,6 @@ __all__ = ["DemoServer", "Shown", "Switched"]
 
 _PATIENCE_S: Final = 1.0
 _MOST: Final = 1 << 20
-_NAMES: Final = ["127.0.0.1", "localhost"]
 _PASSED: Final = ("authorization", "if-match", "if-none-match", "content-type")
 
 
@@ -150,21 +148,11 @@ class DemoServer:
             if self._transport:
                 await self._transport.aclose()
 
-        app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_NAMES)
+        app = make_local("room", lifespan)
         manifest = self._fleet.bundle.manifest
         facts = {"name": manifest.name, "fingerprint": manifest.fingerprint[:12]}
         app.include_router(make_room_routes(self.room, lambda request: None, **facts, api=False))
         self._add_switches(app)
-
-        @app.exception_handler(DDNNError)
-        async def refused(request: Request, error: DDNNError) -> Response:
-            _, body = refusal(error, tier="room", request="")
-            return Response(body, error.status, media_type="application/json")
-
-        @app.exception_handler(HTTPException)
-        async def http_error(request: Request, error: HTTPException) -> Response:
-            return await refused(request, NotFound(f"{request.method} {request.url.path[:100]}: {error.detail}"))
 
         return app
 
