@@ -59,7 +59,7 @@ class EdgeService(Service):
         answered = [TensorSpec("answered", "BOOL", (-1,), optional=True)] if can_answer else []
         waits = [TensorSpec("waits", "BOOL", (-1,), optional=True)] if topology.views else []
         inputs = [TensorSpec("event", "BYTES", (-1,), optional=True), *self._described(), *answered, *waits]
-        self._names = tuple(spec.name for spec in inputs)
+        self._names = frozenset(spec.name for spec in inputs)
         example = _example(parts, self._mine[0])
         super().__init__(parts, engine, inputs, example, collector=collector, accounts=accounts, need_features=True)
 
@@ -75,8 +75,8 @@ class EdgeService(Service):
 
     async def _contributions(self, request: InferRequest, options: RequestOptions) -> list[Parted]:
         """One device's scores, features, view, or some of these, of B events, each with its event's id."""
-        if not request.inputs.keys() <= set(self._names):
-            request.refuse_unknown(self._names)
+        if not request.inputs.keys() <= self._names:
+            request.refuse_unknown(self.input_names)
         device = whole(request.parameters.get("device"))
         if type(device) is not int or device not in self._mine:
             mine = ", ".join(map(str, self._mine))
@@ -104,7 +104,10 @@ class EdgeService(Service):
         if "scores" in tensors:  # here, as sections, votes and the answers of sure devices all take them
             scores = self._scores.unpack(tensors["scores"], (self._classes,))
             check_finite(scores, "input tensor 'scores'")
-            tensors["scores"] = np.clip(scores, *self._range[device])
+            low, high = self._range[device]
+            tensors["scores"] = np.minimum(
+                np.maximum(scores, low), high
+            )  # of a few numbers a third of what `clip` takes
         sure = "answered" in request.inputs
         answered = request.take("answered", "BOOL", (rows,)) if sure else np.zeros(rows, np.bool_)
         if answered.any() and (second or "event" not in request.inputs):

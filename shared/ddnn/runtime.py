@@ -25,6 +25,8 @@ _MOST_NUMBERS: Final = 2**18  #: of a batch of several events whose inputs go th
 class Section:
     """One ONNX file, loaded, or the part of it from values `given` to values `wanted`; safe to call from threads."""
 
+    at_once = 1  #: runs under way that it gains by
+
     def __init__(
         self, file: Path, threads: int | None = None, *, given: Collection[str] = (), wanted: Collection[str] = ()
     ) -> None:

@@ -74,6 +74,17 @@ class UplinkSettings(BaseModel):
     """Of several addresses, the first that lives is asked (`given`), or each event has a home among them (`event`)."""
 
 
+class RaySettings(BaseModel):
+    """Replicas on Ray Serve that run the cloud's section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replicas: int = Field(default=0, ge=0, le=10_000)
+    """How many; 0: the cloud runs its section itself."""
+    address: str = ""
+    """The Ray cluster, `HOST:PORT`; empty: one of its own on this machine, which ends with it."""
+
+
 class Settings(BaseSettings):
     """Everything a served tier can be told."""
 
@@ -165,6 +176,8 @@ class Settings(BaseSettings):
     """Bounds of the events that are kept to be labelled."""
     uplink: UplinkSettings = UplinkSettings()
     """How the tier above is asked."""
+    ray: RaySettings = RaySettings()
+    """Where the cloud's section runs, if not in the cloud itself."""
 
     @field_validator("upstream", "extensions", "trusted_keys", mode="before")
     @classmethod
@@ -246,6 +259,7 @@ def setting_names() -> frozenset[str]:
         "views": ViewSettings,
         "doubts": DoubtSettings,
         "uplink": UplinkSettings,
+        "ray": RaySettings,
     }
     own = {
         *Settings.model_fields,

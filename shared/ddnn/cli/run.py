@@ -173,6 +173,7 @@ def serve(
     port: Annotated[int | None, Option(help="Port to bind.")] = None,
     max_batch: Annotated[int | None, Option(help="Most events in one run of a section.")] = None,
     max_delay_ms: SectionDelay = None,
+    ray: Annotated[bool, Option("--ray", help="The cloud's section runs on Ray Serve; needs the extra `ray`.")] = False,
     log_level: Annotated[str | None, Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Serve one tier until SIGTERM; every setting also comes as DDNN_… from the environment.
@@ -184,9 +185,13 @@ def serve(
     from ddnn.serving.server import serve_app
     from ddnn.settings import Settings
 
+    if ray and tier != "cloud":
+        raise BadConfig(f"--ray is given to the tier {tier}; expected it at the cloud, whose section it is for")
     where = {"bundle": bundle, "index": index, "upstream": tuple(upstream) if upstream else None}
     batching = {"max_section_batch": max_batch, "max_delay_ms": max_delay_ms}
     settings = Settings.load(**where, **batching, host=host, port=port, log_level=log_level)
+    if ray and not settings.ray.replicas:
+        settings = settings.model_copy(update={"ray": settings.ray.model_copy(update={"replicas": 1})})
     log = log_to_stderr(settings.log_level)
     try:
         module = importlib.import_module(f"ddnn_{tier}.app")

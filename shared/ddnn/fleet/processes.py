@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from ddnn.bundle import Bundle
 from ddnn.client import Client
@@ -145,6 +145,8 @@ class LinkProcess:
 class LocalFleet:
     """The tiers of one bundle as processes; a context manager that leaves none behind."""
 
+    watchdog: ClassVar = "ddnn.fleet.watchdog"  #: the module that runs a tier and ends it with this process
+
     def __init__(
         self,
         bundle: Path,
@@ -219,7 +221,7 @@ class LocalFleet:
         # The watchdog ends the tier when this process is gone, even if it was killed; the session of its own keeps the
         # terminal's Ctrl-C away: this process stops the tiers in order.
         member.process = subprocess.Popen(
-            [sys.executable, "-m", "ddnn.fleet.watchdog", *self._arguments(member)],
+            [sys.executable, "-m", self.watchdog, *self._arguments(member)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

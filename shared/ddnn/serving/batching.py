@@ -30,12 +30,13 @@ class _Group:
 
 
 class SectionQueue:
-    """Events before one section; at most `most` go through in one run.
+    """Events before one section; at most `most` go through in one run, and `at_once` runs are under way.
 
     `run` is the section, on a thread perhaps; the rest is called on the loop: `decide` with what it said of a batch and
     how many seconds it took, `onward` with the events that came together and are not answered once all are through,
     `failed` where the section, or what followed, raised an error.
-    With `delay_s` a section that is free waits so long for more events.
+    With `delay_s` a section that is free waits so long for more events. One of which several runs may be under way
+    works elsewhere: each waits for it on a thread.
     """
 
     def __init__(
@@ -47,24 +48,25 @@ class SectionQueue:
         *,
         most: int = 64,
         delay_s: float = 0.0,
+        at_once: int = 1,
     ) -> None:
         self._run, self._decide, self._onward, self._failed = run, decide, onward, failed
-        self._most, self._delay_s = most, delay_s
+        self._most, self._delay_s, self._at_once = most, delay_s, at_once
         self._waiting: deque[tuple[Event, _Group]] = deque()
         self._next: asyncio.Handle | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._running_since: float | None = None
+        self._running: list[float] = []  # since when each run is under way, in that order
         self._busy_since = 0.0  # since when there has been something to do for this turn; 0 = nothing
         self._usual_s = self._usual_each_s = 0.0
         self._last: deque[float] = deque(maxlen=_LAST)
-        self.slow = False  # whether runs go to the thread
+        self.slow = at_once > 1  # whether runs go to a thread
 
     @property
     def wait_s(self) -> float:
         """Seconds until an event that came now would be through what is before it."""
         ahead = len(self._waiting) * self._usual_each_s
-        if self._running_since is not None:
-            ahead += max(0.0, self._usual_s - (perf_counter() - self._running_since))
+        if not self._free:
+            ahead += max(0.0, self._usual_s - (perf_counter() - self._running[0]))
         return ahead
 
     def put(self, events: Sequence[Event]) -> None:
@@ -79,13 +81,17 @@ class SectionQueue:
         """Events before the section."""
         return len(self._waiting)
 
+    @property
+    def _free(self) -> bool:
+        return len(self._running) < self._at_once
+
     def close(self) -> None:
         if self._thread:
             self._thread.shutdown(wait=False)
 
     def _call_next(self) -> None:
         """Run as soon as the section is free, after all that this turn of the loop still brings."""
-        if self._running_since is not None or (self._next and not self._delay_s):
+        if not self._free or (self._next and not self._delay_s):
             return
         full = len(self._waiting) >= self._most
         if self._next and full:
@@ -99,19 +105,22 @@ class SectionQueue:
         self._next = None
         batch = self._take()
         if not batch:
-            self._busy_since = 0.0
+            self._busy_since = perf_counter() if self._running else 0.0
             return
         events = [event for event, _ in batch]
-        start = self._running_since = perf_counter()
+        start = perf_counter()
+        self._running.append(start)
         self._busy_since = self._busy_since or start
         for event in events:
             event.stages.append(Stage("queue", start - event.since, event.since))
         if self.slow:
-            self._thread = self._thread or ThreadPoolExecutor(1, "section")
+            self._thread = self._thread or ThreadPoolExecutor(self._at_once, "section")
             work = asyncio.get_running_loop().run_in_executor(self._thread, self._timed, events)
-            work.add_done_callback(lambda work: self._finish(batch, events, work.result))
+            work.add_done_callback(lambda work: self._finish(batch, events, start, work.result))
+            if self._waiting:
+                self._call_next()
         else:
-            self._finish(batch, events, lambda: self._timed(events))
+            self._finish(batch, events, start, lambda: self._timed(events))
 
     def _take(self) -> list[tuple[Event, _Group]]:
         """The next batch; what is answered, or too late to come out in time, leaves here.
@@ -139,6 +148,7 @@ class SectionQueue:
         self,
         batch: Sequence[tuple[Event, _Group]],
         events: Sequence[Event],
+        start: float,
         result: Callable[[], tuple[Outputs, float]],
     ) -> None:
         try:
@@ -147,8 +157,8 @@ class SectionQueue:
             self._decide(events, outputs, seconds)
         except Exception as error:  # the next run may go well
             self._failed([event for event in events if event.state is State.DECIDING], error)
-        self._running_since = None
-        self._busy_since = perf_counter() if self._waiting else 0.0
+        self._running.remove(start)
+        self._busy_since = perf_counter() if self._waiting or self._running else 0.0
         self._through([group for _, group in batch])
         if self._waiting:
             self._call_next()
@@ -163,6 +173,7 @@ class SectionQueue:
         """A run took `seconds`; a turn is longer by what lies between runs, and that is what those behind it wait."""
         weight = _WEIGHT if self._usual_s else 1.0
         self._usual_s += weight * (seconds - self._usual_s)
-        self._usual_each_s += weight * (max(seconds, turn_s) / events - self._usual_each_s)
+        self._usual_each_s += weight * (max(seconds / self._at_once, turn_s) / events - self._usual_each_s)
         self._last.append(seconds)
-        self.slow = len(self._last) == _LAST and min(self._last) > (_FAST_S if self.slow else _SLOW_S)
+        if self._at_once == 1:
+            self.slow = len(self._last) == _LAST and min(self._last) > (_FAST_S if self.slow else _SLOW_S)

@@ -104,7 +104,15 @@ class Engine:
         self._open: dict[Event, None] = {}  # in the order in which they came
         self.draining = self._gave_up = False  # whether no new events are taken
         self.queues = [
-            SectionQueue(step.run, partial(self._decide, step), self._go_on, self._failed, most=most, delay_s=delay_s)
+            SectionQueue(
+                step.run,
+                partial(self._decide, step),
+                self._go_on,
+                self._failed,
+                most=most,
+                delay_s=delay_s,
+                at_once=step.section.at_once,
+            )
             for step in self.steps
         ]
 

@@ -165,9 +165,18 @@ def load_parts(
 
 def _load_sections(tier: Tier, settings: Settings, bundle: Bundle) -> dict[str, Section]:
     files = bundle.sections(tier, settings.index)
-    sections = {role: Section(file, settings.threads or 1) for role, file in files.items()}
+    elsewhere = tier is Tier.CLOUD and settings.ray.replicas > 0
+    if elsewhere:
+        from ddnn.serving.on_ray import RaySection  # Ray takes seconds to load
+
+        named = f"ddnn-{bundle.fingerprint[:12]}"
+        sections: dict[str, Section] = {
+            role: RaySection(file, f"{named}-{role}", settings) for role, file in files.items()
+        }
+    else:
+        sections = {role: Section(file, settings.threads or 1) for role, file in files.items()}
     check_sections(bundle, tier, settings.index, sections, _SELF_TEST_EVENTS)
-    if settings.threads is not None or not sections:
+    if settings.threads is not None or not sections or elsewhere:
         return sections
     inputs = section_inputs(bundle, tier, settings.index)
     return {

@@ -9,7 +9,7 @@ import numpy as np
 from ddnn.errors import BadInput
 from ddnn.stream.frames import Down, framed
 from ddnn.stream.varints import Reader, varint
-from ddnn.types import Answer, Bools, Exit
+from ddnn.types import Answer, Bools, Exit, Floats
 
 __all__ = ["WHOLE", "Answered", "answered", "read_answered"]
 
@@ -29,6 +29,25 @@ class Answered:
     worked_s: float | None  #: what the tier's sections have worked for it, where it says so
 
 
+class _Latest:
+    """The probabilities that were written last: the devices of an event are given the same, one after the other."""
+
+    values: Floats | None = None
+    written = b""
+
+    @classmethod
+    def of(cls, values: Floats) -> bytes:
+        if values is not cls.values:
+            # Of a few classes numpy would cost several times as much.
+            cls.written = b"".join([_scaled(value) for value in values.tolist()])
+            cls.values = values
+        return cls.written
+
+
+def _scaled(value: float) -> bytes:
+    return varint(round(min(1.0, max(0.0, value)) * WHOLE))
+
+
 def answered(number: int, answers: Sequence[Answer], worked_s: float | None = None) -> bytes:
     """The frame of an answer."""
     kind, parts = int(Down.ANSWER), [varint(number)]
@@ -44,10 +63,7 @@ def _row(answer: Answer) -> bytes:
     parts = [b""]
     if answer.label >= 0:
         flags |= _LABEL
-        # Of a few classes numpy would cost several times as much.
-        given = [*answer.probabilities.tolist(), answer.confidence]
-        scaled = [varint(round(min(1.0, max(0.0, value)) * WHOLE)) for value in given]
-        parts += [varint(answer.label), scaled.pop(), *scaled]
+        parts += [varint(answer.label), _scaled(answer.confidence), _Latest.of(answer.probabilities)]
         parts += [_bits(answer.devices), varint(answer.policy_version), varint(answer.bytes_up)]
     if answer.degraded_reason:
         flags |= _REASON

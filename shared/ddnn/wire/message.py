@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import orjson
 
 from ddnn import errors
@@ -23,6 +22,7 @@ from ddnn.wire.tensors import (
     announced_tensors,
     check_finite,
     datatype_of,
+    finite,
     read_tensors,
     shown,
     whole,
@@ -150,7 +150,7 @@ class InferRequest:
         """
         array = self.inputs.get(name)
         fits = array is not None and array.shape == shape and array.dtype == DATATYPES[datatype]
-        if array is None or not fits or (array.dtype.kind == "f" and not missing and not np.isfinite(array).all()):
+        if array is None or not fits or not (missing or finite(array)):
             return self._fitting(name, datatype, shape, missing)
         return array
 

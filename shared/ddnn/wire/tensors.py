@@ -16,7 +16,16 @@ from ddnn.errors import BadInput, TooLarge
 from ddnn.types import Array
 
 __all__ = ["DATATYPES", "HARMLESS", "MAX_TENSORS", "Announced", "Entry", "Limits"]
-__all__ += ["announced_tensors", "check_finite", "datatype_of", "read_tensors", "shown", "whole", "write_tensor"]
+__all__ += [
+    "announced_tensors",
+    "check_finite",
+    "datatype_of",
+    "finite",
+    "read_tensors",
+    "shown",
+    "whole",
+    "write_tensor",
+]
 
 DATATYPES: Final[dict[str, np.dtype[Any]]] = {
     "BOOL": np.dtype(np.bool_),
@@ -146,9 +155,14 @@ def write_tensor(name: str, array: Array, binary: bool) -> tuple[Entry, bytes]:
     return entry, raw
 
 
+def finite(array: Array) -> bool:
+    """Whether a tensor holds neither NaN nor infinity."""
+    return array.dtype.kind != "f" or bool(np.logical_and.reduce(np.isfinite(array), axis=None))
+
+
 def check_finite(array: Array, where: str) -> None:
     """Raise `BadInput` if a floating-point tensor holds NaN or infinity."""
-    if array.dtype.kind == "f" and not np.logical_and.reduce(np.isfinite(array), axis=None):
+    if not finite(array):
         bad = int(np.flatnonzero(~np.isfinite(array.ravel()))[0])
         raise BadInput(f"{where} holds {array.ravel()[bad]} at element {bad}; expected finite numbers")
 

@@ -11,8 +11,9 @@ any framework that runs the same section on the same body behind the same server
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -32,6 +33,7 @@ from ddnn.uplink.uplink import INFER_PATH
 from ddnn.wire import HEADER_LENGTH, Parameters, encode_request
 from ddnn_lab.benchmarks import RESULTS, Out, command, free_port, listening, write
 from ddnn_lab.load import Closed, HttpTarget, Measured, Outcome, Processes, measure
+from ddnn_lab.released import Code
 
 __all__ = ["serve"]
 
@@ -41,6 +43,7 @@ CONCURRENT: Final = 16
 STAGES: Final = ("receive", "decode", "collect", "queue", "section", "decide", "uplink", "encode", "send")
 _SECTIONS: Final = ("device", "local", "edge", "cloud")
 _WARM_EVENTS: Final = 50
+_THIS: Final = Code()
 
 
 def serve(kind: str, tier: str, port: int, size: int) -> None:
@@ -90,9 +93,9 @@ def _bare_app(kind: str, run: Callable[[bytes, int], bytes]) -> Callable[..., An
     return app if kind == "fastapi" else asgi
 
 
-def one_event(tier: Tier) -> tuple[bytes, dict[str, str]]:
+def one_event(tier: Tier, bundle: Path | None = None) -> tuple[bytes, dict[str, str]]:
     """Body and headers of an event as the tier gets it, answered by its own exit."""
-    golden = Bundle.open(shipped_bundle()).golden
+    golden = Bundle.open(bundle or shipped_bundle()).golden
     inputs, parameters = {"view": golden["view_0"][:1]}, Parameters({"max_exit": "device"})
     if tier is not Tier.DEVICE:
         inputs = {"features": golden["edge_features"][:1, 0], "present": np.ones((1, 6), np.bool_)}
@@ -100,33 +103,36 @@ def one_event(tier: Tier) -> tuple[bytes, dict[str, str]]:
     return encode_request(inputs, parameters=parameters)
 
 
-def compare(tier: Tier, seconds: float, rounds: int, cpu: int | None) -> dict[str, Any]:
-    """All servers of one tier by turns; medians over the rounds."""
-    body, headers = one_event(tier)
-    loads: dict[tuple[str, int], list[dict[str, float]]] = {(name, n): [] for name in SERVERS for n in (CONCURRENT, 1)}
-    ports = {name: free_port() for name in SERVERS}
+def compare(
+    tier: Tier, seconds: float, rounds: int, cpu: int | None, code: Code = _THIS, kinds: Sequence[str] = tuple(SERVERS)
+) -> dict[str, Any]:
+    """All servers of one tier by turns; medians over the rounds. `code` is the tier's."""
+    body, headers = one_event(tier, code.bundle)
+    loads: dict[tuple[str, int], list[dict[str, float]]] = {(name, n): [] for name in kinds for n in (CONCURRENT, 1)}
+    ports = {name: free_port() for name in kinds}
     urls = {name: f"http://127.0.0.1:{port}{INFER_PATH}" for name, port in ports.items()}
     with ExitStack() as stack:
 
-        def start(name: str, *arguments: str) -> int:
-            return stack.enter_context(listening(*arguments, port=ports[name], cpu=cpu))
+        def start(name: str, *arguments: str, **settings: str) -> int:
+            return stack.enter_context(listening(*arguments, port=ports[name], cpu=cpu, **settings))
 
         def ask(name: str, connections: int, length: float) -> dict[str, float]:
             target = HttpTarget(urls[name], [body], lambda _, answer: Outcome(bool(answer)), headers)
             process = Processes({"server": ids[name]})
             return _figures(measure(target, Closed(connections), seconds=length, warm_up_s=0.05, processes=process))
 
-        ids = {"tier": start("tier", "-m", "ddnn", "serve", tier, "--port", f"{ports['tier']}", "--log-level", "error")}
+        served = ("-m", "ddnn", "serve", tier, "--port", f"{ports['tier']}", "--log-level", "error")
+        ids = {"tier": start("tier", *served, **code.path)}
         size = len(httpx.post(urls["tier"], content=body, headers=headers).content)
-        for kind in ("fastapi", "asgi"):
+        for kind in kinds[1:]:
             call = f"serve({kind!r}, {tier.value!r}, {ports[kind]}, {size})"
             ids[kind] = start(kind, "-c", f"from ddnn_lab.benchmarks.hotpath import serve; {call}")
-        names = list(SERVERS)
+        names = list(kinds)
         for name in names:
             ask(name, CONCURRENT, 0.3)
         for turn in range(rounds):
             for connections in (CONCURRENT, 1):
-                for name in names[turn % 3 :] + names[: turn % 3]:
+                for name in names[turn % len(names) :] + names[: turn % len(names)]:
                     loads[name, connections].append(ask(name, connections, seconds))
     return _medians(loads)
 
@@ -150,8 +156,11 @@ def _medians(loads: dict[tuple[str, int], list[dict[str, float]]]) -> dict[str, 
             for figure in figures
         }
         | {"asking_cpu_share": max(load["asking_cpu_share"] for load in loads[name, CONCURRENT])}
-        for name in SERVERS
+        for name in dict.fromkeys(name for name, _ in loads)
     }
+    if "fastapi" not in servers:
+        ratios = [tier / raw for tier, raw in pairs("per_second", CONCURRENT, "asgi")]
+        return {"servers": servers, "of_asgi": float(np.median(ratios))}
     ratios = [tier / route for tier, route in pairs("per_second", CONCURRENT, "fastapi")]
     adds = [tier - bare for tier, bare in pairs("p50_ms", 1, "asgi")]
     medians = {"of_fastapi": float(np.median(ratios)), "framework_ms": float(np.median(adds))}

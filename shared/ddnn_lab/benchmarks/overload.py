@@ -13,12 +13,12 @@ from typing import Annotated, Any, Final
 import typer
 from matplotlib.figure import Figure
 
-from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.bundle import Bundle
 from ddnn.fleet.events import golden_events
-from ddnn.fleet.processes import LocalFleet
 from ddnn.plot_style import name, panels
 from ddnn_lab.benchmarks import RESULTS, Out, command, environment, write
 from ddnn_lab.load import Closed, FleetTarget, Measured, Poisson, Processes, measure
+from ddnn_lab.released import Code
 
 __all__ = ["judged", "ratios"]
 
@@ -26,6 +26,7 @@ TIMES: Final = (1.0, 1.1, 2.0, 3.0)
 CLIENTS: Final = 16
 WARM_UP_S: Final = 2.0
 DEADLINE_S: Final = 2.0
+_THIS: Final = Code()
 RULES: Final = {"without": "0", "with": "20"}
 """`DDNN_MAX_LAG_MS` of all tiers."""
 
@@ -53,12 +54,12 @@ def _cores(measured: Measured, tier: str) -> float:
     return sum(used for who, used in measured.cpu_s.items() if who.startswith(tier)) / measured.seconds
 
 
-def run(rule: str, seconds: float, times: Sequence[float], stream: bool) -> dict[str, Any]:
+def run(rule: str, seconds: float, times: Sequence[float], stream: bool, code: Code = _THIS) -> dict[str, Any]:
     """The peak of one fleet, then multiples of it."""
-    bundle = Bundle.open(shipped_bundle())
+    bundle = Bundle.open(code.bundle)
     events = golden_events(bundle)
     env = {"DDNN_MAX_LAG_MS": RULES[rule], "DDNN_UPLINK__TRANSPORT": "stream" if stream else "http"}
-    with LocalFleet(bundle.path, base_port=0, env=env, niceness=5) as fleet:
+    with code.fleet(env, niceness=5) as fleet:
         fleet.wait_until_ready()
         processes = Processes({name: fleet.pid(name) for name in fleet.members})
 

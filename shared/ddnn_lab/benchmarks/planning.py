@@ -1,6 +1,7 @@
 """Whether the simulation behind `ddnn plan` agrees with a real fleet, on one machine: waits over load, bytes.
 
-`python -m ddnn_lab.benchmarks.planning --out DIR [--seconds 8] [--rounds 2]`, five minutes. What events cost is
+`python -m ddnn_lab.benchmarks.planning --out DIR [--devices 64] [--seconds 8] [--rounds 2]`, five minutes with six
+devices, the shipped digits, and as long a round with 64, of an untrained network of its own. What events cost is
 measured way by way, with four under way and alone; then a fleet of the shipped digits gets events by its own policy at
 shares of what it can do at most, and the simulation of the same machine says what it expects. What others use of the
 cores is known by what 16 events at once get of them: works take longer by that. Medians over rounds. Agreement is asked
@@ -8,7 +9,10 @@ for within a tenth.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
 import typer
@@ -21,6 +25,8 @@ from ddnn.links import LinkShape
 from ddnn.plot_style import name, panels
 from ddnn.types import Tier
 from ddnn_lab.benchmarks import RESULTS, Out, command, environment, write
+from ddnn_lab.benchmarks.scale import untrained_bundle
+from ddnn_lab.faults.fleet import spread
 from ddnn_lab.links import passed
 from ddnn_lab.load import Closed, FleetTarget, Poisson, Processes, measure
 from ddnn_lab.planning.costs import WAYS, Costs
@@ -28,11 +34,16 @@ from ddnn_lab.planning.measuring import measured
 from ddnn_lab.planning.site import Simulation
 from ddnn_lab.planning.sizing import beside
 from ddnn_lab.planning.ways import Ways, ways_of
+from ddnn_lab.reporting import render
 
 __all__ = ["capacity", "compared"]
 
 SHARES: Final = (0.1, 0.3, 0.5)
 WITHIN: Final = 0.1
+GOLDEN: Final = 64
+EXITS: Final = {"local": 0.7, "edge": 0.6}
+"""Of another fleet's events, the share of which each is sure; the cloud has the rest."""
+DEVICES: Final = 6  #: of the shipped digits
 EVENTS: Final = 3000
 _NICENESS: Final = 5
 _FULL: Final = 16
@@ -135,21 +146,38 @@ def main(
     out: Out = RESULTS,
     seconds: float = 8.0,
     rounds: Annotated[int, typer.Option(help="Fleets, each measured and loaded.")] = 2,
+    devices: Annotated[int, typer.Option(min=2, help="Of the fleet.")] = DEVICES,
 ) -> None:
-    """Measure and write `planning.{json,md,png}`."""
-    bundle = Bundle.open(shipped_bundle())
-    ways = ways_of(bundle)
-    found = []
+    """Measure and write `planning.{json,md,png}`, of another number of devices `planning-N`."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        bundle = Bundle.open(shipped_bundle())
+        if devices != DEVICES:
+            made = Bundle.open(untrained_bundle(folder / "made", devices, golden=GOLDEN))
+            bundle = spread(made, folder / "spread", **EXITS)
+        found = _rounds(bundle, seconds, rounds)
+    rows = summed(found)
+    sizes = {key: median(each["bytes"]["ratios"][key] for each in found) for key in ("up", "down")}
+    document = {
+        "devices": devices,
+        "rounds": found,
+        "rows": rows,
+        "bytes": sizes,
+        "promises": judged(rows, sizes),
+    }
+    page = render("planning.md", **document, **environment())
+    write(out, "planning" if devices == DEVICES else f"planning-{devices}", document, draw(rows), page=page)
+
+
+def _rounds(bundle: Bundle, seconds: float, rounds: int) -> list[dict[str, Any]]:
+    ways, found = ways_of(bundle), list[dict[str, Any]]()
     for _ in range(rounds):
         found.append(run(bundle, ways, seconds))
         told = "; ".join(f"{at['share']:g}: {at['real']} said {at['said']}" for at in found[-1]["points"])
         last = found[-1]
         can = f"{last['cores']:.2f} cores, at most {last['capacity']:.0f}/s"
         print(f"{can}; {told}; bytes {last['bytes']['ratios']}", flush=True)
-    rows = summed(found)
-    sizes = {key: median(each["bytes"]["ratios"][key] for each in found) for key in ("up", "down")}
-    document = {"rounds": found, "rows": rows, "bytes": sizes, "promises": judged(rows, sizes)}
-    write(out, "planning", document, draw(rows), **environment())
+    return found
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ PART: Final = 500  #: contributions timed at each number of waiting events
 EVENTS: Final = 200
 
 
-def untrained_bundle(folder: Path, devices: int, edges: int = 1) -> Path:
+def untrained_bundle(folder: Path, devices: int, edges: int = 1, golden: int = 4) -> Path:
     """Export a network over `devices` views of 16×10 noisy pixels, which share their weights, and `edges` edges."""
     import torch
 
@@ -65,7 +65,7 @@ def untrained_bundle(folder: Path, devices: int, edges: int = 1) -> Path:
     network = DDNN(Plan.of(config, [View.of(view) for view in data.views], CLASSES))
     with torch.no_grad():  # batch norms that have seen something
         network([torch.from_numpy(view) for view in data.views], torch.from_numpy(data.present))
-    return write_bundle(folder / "bundle", network, data, name=f"{devices} devices", golden_events=4).path
+    return write_bundle(folder / "bundle", network, data, name=f"{devices} devices", golden_events=golden).path
 
 
 class _Complete(Engine):

@@ -12,12 +12,13 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import numpy as np
 
-from ddnn.bundle import Bundle, shipped_bundle
+from ddnn.bundle import Bundle
 from ddnn.client import EventAnswer, Fleet
 from ddnn.fleet.processes import LocalFleet
 from ddnn.links import LinkShape
@@ -25,8 +26,9 @@ from ddnn.types import Tier
 from ddnn_lab.benchmarks import RESULTS, Out, Quick, command, write
 from ddnn_lab.links import passed
 from ddnn_lab.load import Closed, FleetTarget, Processes, measure
+from ddnn_lab.released import Code
 
-__all__ = ["TRANSPORTS", "count", "draw_up", "load"]
+__all__ = ["TRANSPORTS", "count", "draw_up", "load", "median_of"]
 
 TRANSPORTS: Final = ("http", "stream")
 WAYS: Final = {"policy": {}, "cloud": {"threshold": 0.0}}
@@ -37,13 +39,14 @@ IDLE: Final = 100_000  #: bytes a day, direction and device, at most
 _WARM: Final = 8
 _DAY_S: Final = 86_400
 _CONCURRENT: Final = (4, 16)
+_THIS: Final = Code()
 _WAIT_MS: Final = 5_000.0  #: so that no device is late on a busy machine
 
 
 @contextmanager
-def _fleet(transport: str, *, counted: bool) -> Iterator[LocalFleet]:
+def _fleet(transport: str, *, counted: bool, code: Code, bundle: Path | None = None) -> Iterator[LocalFleet]:
     shapes = {Tier.DEVICE: LinkShape(), Tier.EDGE: LinkShape()} if counted else None
-    with LocalFleet(shipped_bundle(), base_port=0, env={"DDNN_UPLINK__TRANSPORT": transport}, shapes=shapes) as fleet:
+    with code.fleet({"DDNN_UPLINK__TRANSPORT": transport}, bundle, shapes=shapes) as fleet:
         fleet.wait_until_ready()
         time.sleep(3.0)  # what comes with the start is over
         yield fleet
@@ -54,6 +57,7 @@ def count(
     *,
     events: int,
     idle_s: float,
+    code: Code = _THIS,
     heard: Callable[[EventAnswer], object] = lambda answer: None,
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
@@ -61,10 +65,10 @@ def count(
 
     Bytes of reports are not counted, but by HTTP their heads. `heard` hears of the answers to all golden events.
     """
-    bundle, found = Bundle.open(shipped_bundle()), dict[str, Any]()
+    bundle, found = Bundle.open(code.bundle), dict[str, Any]()
     devices = len(bundle.topology.devices)
     golden = [bundle.golden[f"view_{device}"] for device in range(devices)]
-    with _fleet(transport, counted=True) as fleet, Fleet(fleet.device_urls) as sensors:
+    with _fleet(transport, counted=True, code=code) as fleet, Fleet(fleet.device_urls) as sensors:
         links = fleet.links.values()
         ids = [f"all-{number}" for number in range(len(golden[0]))]
         for answer in sensors.answer_events(golden, events=ids, deadline_ms=20_000, wait_ms=_WAIT_MS):
@@ -115,15 +119,18 @@ def _reported(fleet: LocalFleet) -> float:
     return sum(float(value) for each in text for value in re.findall(r"^ddnn_report_bytes_total (\S+)$", each, re.M))
 
 
-def load(transport: str, seconds: float) -> dict[str, Any]:
-    """Events a second, p50, and CPU of an event by tier, at so many events at once."""
-    bundle, found = Bundle.open(shipped_bundle()), dict[str, Any]()
-    views = tuple(bundle.golden[f"view_{device}"] for device in range(len(bundle.topology.devices)))
-    with _fleet(transport, counted=False) as fleet:
+def load(
+    transport: str, seconds: float, *, code: Code = _THIS, bundle: Path | None = None, warm_up_s: float = 1.0
+) -> dict[str, Any]:
+    """Events a second, p50, and CPU of an event by tier, at so many at once; of another `bundle` than the code's."""
+    served, found = bundle or code.bundle, dict[str, Any]()
+    opened = Bundle.open(served)
+    views = tuple(opened.golden[f"view_{device}"] for device in range(len(opened.topology.devices)))
+    with _fleet(transport, counted=False, code=code, bundle=served) as fleet:
         processes = Processes({name: fleet.pid(name) for name in fleet.members})
         for concurrent in _CONCURRENT:
             target = FleetTarget(fleet.device_urls, views, deadline_s=20.0)
-            measured = measure(target, Closed(concurrent), seconds=seconds, warm_up_s=1.0, processes=processes)
+            measured = measure(target, Closed(concurrent), seconds=seconds, warm_up_s=warm_up_s, processes=processes)
             cpu = {
                 tier: 1000
                 * sum(used for name, used in measured.cpu_s.items() if name.startswith(tier))
@@ -140,11 +147,11 @@ def load(transport: str, seconds: float) -> dict[str, Any]:
     return found
 
 
-def _median(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+def median_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """Of each figure, over the rounds."""
     first = rounds[0]
     return {
-        key: _median([each[key] for each in rounds])
+        key: median_of([each[key] for each in rounds])
         if isinstance(first[key], dict)
         else float(np.median([each[key] or 0 for each in rounds]))
         for key in first
@@ -180,7 +187,7 @@ def main(
     for turn in range(rounds):
         for transport in TRANSPORTS[:: 1 if turn % 2 == 0 else -1]:
             turns[transport].append(load(transport, seconds))
-    loads = {transport: _median(each) for transport, each in turns.items()}
+    loads = {transport: median_of(each) for transport, each in turns.items()}
     typed = f"python -m ddnn_lab.benchmarks.wire --events {events} --idle {idle:g} --seconds {seconds:g}"
     typed += f" --rounds {rounds}"
     document = {"command": typed, "cores_used": len(os.sched_getaffinity(0)), **draw_up(found, loads)}

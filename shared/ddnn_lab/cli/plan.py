@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer import Option
@@ -23,6 +23,10 @@ Link = Annotated[
 P95 = Annotated[float, Option(min=1, help="The 95th percentile of what callers wait, at most, in milliseconds.")]
 Busy = Annotated[float, Option(min=0.01, max=0.99, help="Share of a core, or of a link, that may be in use.")]
 Away = Annotated[float, Option(min=0, max=0.99, help="Share of its events that a device misses.")]
+Fails = Annotated[
+    list[str] | None,
+    Option("--fails", metavar="WHAT=UP,AWAY", help="`edge=30d,10m`; `edge-cloud`, the link; `cloud`, a core of it."),
+]
 CostsFile = Annotated[Path | None, Option("--costs", metavar="FILE", help="What was measured; by default, as shipped.")]
 MeasureFile = Annotated[
     Path | None,
@@ -42,6 +46,7 @@ def plan(
     p95: P95 = 1000.0,
     busy: Busy = 0.7,
     away: Away = 0.0,
+    fails: Fails = None,
     costs: CostsFile = None,
     measure: MeasureFile = None,
     stream: Stream = False,
@@ -67,6 +72,7 @@ def plan(
     near, far = _links(link or [])
     with needed_for("a plan", extra="plan"):
         from ddnn_lab.planning.costs import Costs
+        from ddnn_lab.planning.outages import parse_outages
         from ddnn_lab.planning.sizing import Wanted, cores_by_hour, sized
         from ddnn_lab.planning.ways import ways_of
 
@@ -74,6 +80,7 @@ def plan(
             from ddnn_lab.planning.measuring import measured
     from rich.console import Console
 
+    outages = parse_outages(fails or [])
     with Console(stderr=True).status("") as status:
         ways = ways_of(opened, away=away, seed=seed)
         if measure:
@@ -81,7 +88,7 @@ def plan(
             found.save(measure)
         else:
             found = Costs.load(costs, opened) if costs else Costs.shipped(opened)
-        wanted = Wanted(devices, rate, peak, near, far, p95 / 1000, busy, events)
+        wanted = Wanted(devices, rate, peak, near, far, p95 / 1000, busy, events, outages)
         document = sized(found, ways, wanted, seed=seed, progress=lambda what: status.update(f"simulating {what}"))
     document |= {"bundle": {"name": found.name, "fingerprint": found.bundle}, "transport": found.transport}
     document["hours"] = cores_by_hour(document)
@@ -89,6 +96,9 @@ def plan(
         print_json(document)
     else:
         _show(document)
+
+
+_AWAY: Final = {"edge": "an edge", "edge-cloud": "its link to the cloud", "cloud": "the whole cloud"}
 
 
 def _links(given: list[str]) -> tuple[Any, Any]:
@@ -125,6 +135,9 @@ def _show(document: Mapping[str, Any]) -> None:
     typer.echo(
         f"an edge's core bears {edges['sites_per_core']:,} sites; cloud: {cloud['events_per_s']:,.1f} events a second"
     )
+    if below := {name: share for name, share in document["degraded"].items() if share}:
+        told = ", ".join(f"{100 * share:.2g} % as {_AWAY[name]} is away" for name, share in below.items())
+        typer.echo(f"degraded, answered below: {told}")
     if document["peak"] > 1:
         hours = document["hours"]
         day = sum(hour["edge_cores"] + hour["cloud_cores"] for hour in hours)

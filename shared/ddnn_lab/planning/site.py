@@ -5,7 +5,7 @@ wait for a core. An event takes the way that the real policy has decided for it;
 """
 
 import heapq
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ import numpy as np
 import simpy
 
 from ddnn.links import LinkShape
-from ddnn.types import Exit, Ints
+from ddnn.types import Bools, Exit, Ints
 from ddnn_lab.planning.costs import Costs
+from ddnn_lab.planning.outages import Outage, UpAndAway
 from ddnn_lab.planning.queues import Seconds
 from ddnn_lab.planning.ways import Ways
 
@@ -36,6 +37,7 @@ class Found:
     device_bytes: tuple[float, float]  #: up and down of an event, between all its devices and the edge
     cloud_bytes: tuple[float, float]  #: the same between the edge and the cloud
     ended_s: float  #: simulated time
+    degraded: Bools  #: (N,), answered below as the edge, or the way to the cloud, was away
 
 
 class _Line:
@@ -73,6 +75,7 @@ class Simulation:
     shared_cores: int | None = None
     pace: float = 1.0  #: on such a machine, how much longer than its CPU a work takes, as others use the cores too
     extra_s: dict[Exit, Seconds] | None = None  #: by exit, what an event waits beside all that is simulated
+    fails: Mapping[str, Outage] = field(default_factory=dict)  #: of each machine of edges, of each edge's way up
     seed: int = 0
 
     def run(self, events: int) -> Found:
@@ -85,6 +88,8 @@ class Simulation:
         self._uplinks: dict[int, tuple[_Line, _Line]] = {}
         self._sites: dict[int, _Site] = {}
         self._edge_worked = 0.0
+        self._things: dict[tuple[str, int], UpAndAway] = {}
+        self._degraded = np.zeros(events, np.bool_)
         self._seconds = np.full(events, np.nan)
         rows = chance.integers(0, len(self.ways.exits), events)
         places = chance.integers(0, self.sites, events)
@@ -99,6 +104,7 @@ class Simulation:
             self._edge_worked / env.now / self.edge_cores,
             *self._bytes(rows[counted]),
             env.now,
+            self._degraded[counted],
         )
 
     def _bytes(self, rows: Any) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -154,11 +160,13 @@ class Simulation:
 
     def _event(self, number: int, row: int, site: _Site, place: int) -> Steps:
         env, began, costs = self._env, self._env.now, self.costs.ways
-        exit = (
-            Exit.of_rank(int(self.ways.exits[row])) if hasattr(Exit, "of_rank") else _EXITS[int(self.ways.exits[row])]
-        )
+        exit = _EXITS[int(self.ways.exits[row])]
         devices = np.flatnonzero(self.ways.present[row]).tolist()
         local, way = costs[Exit.LOCAL], costs[exit]
+        if self._away("edge", 0):  # its devices hear at once that nobody is there, and answer by themselves
+            yield env.all_of([env.process(self._work(site.devices[d], local.cpu.device)) for d in devices])
+            self._degraded[number], self._seconds[number] = True, env.now - began
+            return
         if local.cpu.client:
             yield from self._work(self._client, local.cpu.client)
         yield env.all_of(
@@ -169,13 +177,24 @@ class Simulation:
             yield env.all_of(
                 [env.process(self._again(site, d, max(0.0, more), second, local, len(devices))) for d in devices]
             )
-            if exit is Exit.CLOUD:
+            if exit is Exit.CLOUD and self._away("edge-cloud", place):
+                self._degraded[number], way = True, second
+            elif exit is Exit.CLOUD:
                 yield from self._to_cloud(site, place, way.cpu.edge - second.cpu.edge)
         down = way.device_down - (costs[Exit.EDGE].device_down - local.device_down if exit is not Exit.LOCAL else 0)
         yield env.all_of([env.process(self._answer(site, d, local.cpu.device * (1 - _FIRST), down)) for d in devices])
         extra = self.extra_s.get(exit) if self.extra_s else None
         beside = float(self._chance.choice(extra)) if extra is not None and len(extra) else 0.0
         self._seconds[number] = env.now - began + beside
+
+    def _away(self, what: str, place: int) -> bool:
+        """Whether one of those is away now; an event that is under way as it fails ends as if it had not."""
+        if what not in self.fails:
+            return False
+        if (thing := self._things.get((what, place))) is None:
+            chance = np.random.default_rng((self.seed, len(what), place))
+            thing = self._things[what, place] = UpAndAway(self.fails[what], chance)
+        return thing.back_in(self._env.now) > 0
 
     def _up(self, site: _Site, device: int, seconds: float, local: Any, count: int) -> Steps:
         yield from self._work(site.devices[device], seconds)

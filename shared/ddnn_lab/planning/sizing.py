@@ -1,7 +1,7 @@
 """How many edges and cloud cores so many devices need: bounded by how busy a core may be, and by a wait."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Final
@@ -12,6 +12,7 @@ from ddnn.errors import Infeasible
 from ddnn.links import LinkShape
 from ddnn.types import Exit
 from ddnn_lab.planning.costs import WAYS, Costs
+from ddnn_lab.planning.outages import FAILS, Outage, spares
 from ddnn_lab.planning.queues import Seconds, poisson, sojourns
 from ddnn_lab.planning.site import Found, Simulation
 from ddnn_lab.planning.ways import Ways
@@ -37,6 +38,7 @@ class Wanted:
     p95_s: float = 1.0
     busy: float = 0.7  #: share of a core that may be in use
     events: int = 6000  #: simulated in each try
+    fails: Mapping[str, Outage] = field(default_factory=dict)  #: what fails, of `outages.FAILS`
 
 
 def beside(costs: Costs, ways: Ways, seed: int = 0, pace: float = 1.0) -> dict[Exit, Seconds]:
@@ -106,6 +108,7 @@ def sized(
             "busy": rate * cpu["edge"] * sites / edge_cores,
             "memory_bytes": sites * costs.memory["edge"],
         },
+        "degraded": _degraded(ways, wanted.fails, pool),
         "cloud": {
             "cores": pool,
             "busy": sites * rate * ways.share(Exit.CLOUD) * costs.ways[Exit.CLOUD].cpu.cloud / pool,
@@ -117,6 +120,14 @@ def sized(
         "latency_ms": {"p50": 1000 * p50, "p95": 1000 * p95, "p99": 1000 * p99},
         "simulated": {"events": len(one.seconds), "seconds": monotonic() - began},
     }
+
+
+def _degraded(ways: Ways, fails: Mapping[str, Outage], cores: int) -> dict[str, float]:
+    """Share of the events answered below as each kind is away: events that come by themselves see time's mean."""
+    away = {name: outage.share for name, outage in fails.items()}
+    edge, link, cloud = (away.get(name, 0.0) for name in FAILS)
+    up = ways.share(Exit.CLOUD) * (1 - edge)
+    return {"edge": edge, "edge-cloud": up * link, "cloud": up * (1 - link) * cloud**cores}
 
 
 def cores_by_hour(document: dict[str, Any]) -> list[dict[str, float]]:
@@ -167,9 +178,13 @@ def _cloud(costs: Costs, ways: Ways, wanted: Wanted, rate: float, seed: int) -> 
         return 1, np.zeros(1)
     chance = np.random.default_rng(seed + 1)
     cores = max(1, math.ceil(rate * share * takes / wanted.busy))
+    cores += spares(cores, wanted.fails.get("cloud"))
     arrivals = poisson(rate * share, _CLOUD_EVENTS, chance)
-    spent = sojourns(arrivals, np.full(_CLOUD_EVENTS, takes), cores)
-    return cores, spent[_CLOUD_EVENTS // 10 :]
+    spent = sojourns(arrivals, np.full(_CLOUD_EVENTS, takes), cores, wanted.fails.get("cloud"), seed)[
+        _CLOUD_EVENTS // 10 :
+    ]
+    done = spent[np.isfinite(spent)]
+    return cores, done if len(done) else np.zeros(1)
 
 
 def _site(

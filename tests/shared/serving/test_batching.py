@@ -22,13 +22,13 @@ SURE = Answer(1, np.ones(2, np.float32), Exit.EDGE, 1.0, np.ones(1, np.bool_), 1
 class Section:
     """Notes its runs; takes as long as `gate` is closed."""
 
-    def __init__(self, *, most: int = 64, delay_s: float = 0.0) -> None:
+    def __init__(self, *, most: int = 64, delay_s: float = 0.0, at_once: int = 1) -> None:
         self.runs: list[int] = []
         self.threads: set[int] = set()
         self.gate = threading.Event()
         self.gate.set()
         self.begun = threading.Event()
-        self.queue = SectionQueue(self.run, self.decide, most=most, delay_s=delay_s)
+        self.queue = SectionQueue(self.run, self.decide, most=most, delay_s=delay_s, at_once=at_once)
 
     def run(self, events: Sequence[Event]) -> Outputs:
         self.runs.append(len(events))
@@ -174,6 +174,26 @@ async def test_the_wait_grows_with_the_queue_and_is_nothing_when_it_is_empty() -
     assert 0 < alone <= 2.0
     section.gate.set()
     await answered(first, *waiting)
+    assert section.queue.wait_s == 0
+    section.queue.close()
+
+
+async def test_a_section_that_works_elsewhere_has_several_runs_under_way_and_no_more() -> None:
+    section = Section(at_once=2)
+    section.gate.clear()
+    first = section.put(1)
+    await asyncio.to_thread(section.begun.wait, 30)
+    section.begun.clear()
+    second = section.put(1)
+    await asyncio.to_thread(section.begun.wait, 30)
+    others = section.put(3)
+    await turn()
+    assert section.runs == [1, 1]
+    assert section.queue.waiting == 3
+    section.gate.set()
+    await answered(*first, *second, *others)
+    assert section.runs == [1, 1, 3]
+    assert section.queue.slow  # whatever its runs took: it is waited for, on threads
     assert section.queue.wait_s == 0
     section.queue.close()
 
