@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, product
+from time import monotonic
 from typing import Final, Literal, Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
@@ -14,6 +15,7 @@ from prometheus_client.utils import floatToGoString
 
 from ddnn.drift import DriftMonitor
 from ddnn.drift.monitor import Interval
+from ddnn.drift.sampling import Bucket
 from ddnn.policy import Policy
 from ddnn.serving.pressure import Pressure
 from ddnn.types import Answer, Bools, Exit
@@ -46,6 +48,8 @@ CIRCUIT: Final = {"closed": 0, "half_open": 1, "open": 2}
 
 _WAYS: Final = ("up", "down")
 _LATEST: Final = 256  #: requests whose times are kept one by one
+_MADE_PER_S: Final = 4.0  #: times that the text for scrapers is made: several milliseconds of the event loop each
+_MADE_AT_ONCE: Final = 40
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -56,6 +60,7 @@ class Metrics:
     def __init__(self, exits: Iterable[Exit], devices: Sequence[int], accounts: Sequence[str] = ()) -> None:
         """`devices` are those that are joined here, `accounts` those of the escalation budget."""
         self.registry, exits = CollectorRegistry(), tuple(exits)
+        self._text, self._makes = b"", Bucket(_MADE_PER_S, _MADE_AT_ONCE, monotonic)
         count, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests = count("requests_total", "Inference requests, by status code", code=CODES)
         self.request_seconds = histogram("request_duration_seconds", "Inference requests, whole", _SECONDS)
@@ -210,7 +215,10 @@ class Metrics:
         return tuple(round(1000 * times[int(share * (len(times) - 1))], 3) for share in (0.5, 0.95))  # type: ignore[return-value]
 
     def text(self) -> bytes:
-        return generate_latest(self.registry)
+        """As scrapers read it; those that ask more often than it is made get it as it was made last."""
+        if self._makes.take() or not self._text:
+            self._text = generate_latest(self.registry)
+        return self._text
 
 
 def _totals(counter: Counter) -> Iterator[tuple[dict[str, str], int]]:

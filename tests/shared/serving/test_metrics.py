@@ -1,5 +1,6 @@
 """What a tier counts: the names of the conventions, every label set from the start."""
 
+from itertools import count
 from typing import get_args
 
 import numpy as np
@@ -121,3 +122,13 @@ async def test_the_edge_counts_who_was_missing(fleet: Fleet) -> None:
     assert found["ddnn_fusion_missing_total", (("device", "4"),)] == 3
     assert found["ddnn_fusion_missing_total", (("device", "5"),)] == 3
     assert found["ddnn_fusion_contributors_count", ()] == 3
+
+
+def test_scrapers_in_a_hurry_get_what_was_made_a_moment_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, makes = [0.0], count(1)
+    monkeypatch.setattr("ddnn.serving.metrics.monotonic", lambda: now[0])
+    monkeypatch.setattr("ddnn.serving.metrics.generate_latest", lambda _: b"%d" % next(makes))
+    metrics = Metrics(Exit, ())
+    assert [metrics.text() for _ in range(200)][38:42] == [b"39", b"40", b"40", b"40"]
+    now[0] += 10  # four a second in the long run
+    assert {metrics.text() for _ in range(200)} == {b"%d" % n for n in range(41, 81)}
