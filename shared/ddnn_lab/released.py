@@ -9,7 +9,9 @@ from ddnn.bundle import shipped_bundle
 from ddnn.errors import BadInput
 from ddnn.fleet.processes import LocalFleet
 
-__all__ = ["Code"]
+__all__ = ["UNSHED", "Code"]
+
+UNSHED: Final = {"DDNN_MAX_LAG_MS": "0"}  #: settings of a tier that sheds nothing for the lateness of its loop
 
 _PACKAGES: Final = ("shared", "device", "edge", "cloud")
 
@@ -44,6 +46,9 @@ class Code:
         return {"PYTHONPATH": ":".join(str(self.root / name) for name in _PACKAGES)} if self.root else {}
 
     def fleet(self, env: Mapping[str, str] | None = None, bundle: Path | None = None, **given: Any) -> LocalFleet:
-        """A fleet on free ports; version 0.1.0 knows none of the settings `env`."""
-        kind = _Released if self.root else LocalFleet
-        return kind(bundle or self.bundle, base_port=0, env=self.path or env, **given)
+        """A fleet on free ports; version 0.1.0 knows none of the settings `env`.
+
+        It sheds nothing where `env` does not say so: 0.1.0 cannot, and a machine that others use is always late.
+        """
+        kind, settings = (_Released, self.path) if self.root else (LocalFleet, {**UNSHED, **(env or {})})
+        return kind(bundle or self.bundle, base_port=0, env=settings, **given)

@@ -33,7 +33,7 @@ from ddnn.uplink.uplink import INFER_PATH
 from ddnn.wire import HEADER_LENGTH, Parameters, encode_request
 from ddnn_lab.benchmarks import RESULTS, Out, command, free_port, listening, write
 from ddnn_lab.load import Closed, HttpTarget, Measured, Outcome, Processes, measure
-from ddnn_lab.released import Code
+from ddnn_lab.released import UNSHED, Code
 
 __all__ = ["serve"]
 
@@ -122,7 +122,7 @@ def compare(
             return _figures(measure(target, Closed(connections), seconds=length, warm_up_s=0.05, processes=process))
 
         served = ("-m", "ddnn", "serve", tier, "--port", f"{ports['tier']}", "--log-level", "error")
-        ids = {"tier": start("tier", *served, **code.path)}
+        ids = {"tier": start("tier", *served, **(code.path or UNSHED))}
         size = len(httpx.post(urls["tier"], content=body, headers=headers).content)
         for kind in kinds[1:]:
             call = f"serve({kind!r}, {tier.value!r}, {ports[kind]}, {size})"

@@ -1,6 +1,6 @@
 """What a lean fleet is to be, target by target, with version 0.1.0 beside it in one run.
 
-`git worktree add OLD be11f56; python -m ddnn_lab.benchmarks.lean --beside OLD --out DIR [--page PAGE]`, eleven minutes
+`git worktree add OLD be11f56; python -m ddnn_lab.benchmarks.lean --beside OLD --out DIR [--page PAGE]`, twelve minutes
 on two idle cores; `--only load --only link` runs those parts, and keeps the others' figures that are in DIR. Each code
 has the digits' bundle that came with it; under load also this code with the bundle of 0.1.0, which answers 99 % of the
 events at the local exit, is measured. Parts: see `PARTS`.
@@ -49,7 +49,8 @@ from ddnn_lab.reporting import render
 __all__ = ["PARTS", "serve_whole"]
 
 EVENTS: Final = 64
-IDLE_S: Final = 20.0
+IDLE_S: Final = 60.0
+BEFORE_IDLE_S: Final = 20.0  #: of 0.1.0, which asks twice a second
 LOAD_S: Final = 5.0
 ROUNDS: Final = 2
 LINKED_S: Final = 10.0
@@ -154,7 +155,7 @@ def pressed(codes: Codes) -> dict[str, Any]:
 def plan(codes: Codes) -> dict[str, Any]:
     """What the simulation says over what a real fleet of six does."""
     bundle = Bundle.open(shipped_bundle())
-    found = planning.run(bundle, ways_of(bundle), 4.0)
+    found = planning.run(bundle, ways_of(bundle), 3.0)
     return {"points": found["points"], "bytes": found["bytes"]["ratios"]}
 
 

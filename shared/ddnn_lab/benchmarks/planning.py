@@ -34,6 +34,7 @@ from ddnn_lab.planning.measuring import measured
 from ddnn_lab.planning.site import Simulation
 from ddnn_lab.planning.sizing import beside
 from ddnn_lab.planning.ways import Ways, ways_of
+from ddnn_lab.released import UNSHED
 from ddnn_lab.reporting import render
 
 __all__ = ["capacity", "compared"]
@@ -70,7 +71,7 @@ def _target(fleet: LocalFleet, bundle: Bundle) -> FleetTarget:
 
 def run(bundle: Bundle, ways: Ways, seconds: float) -> dict[str, Any]:
     """Measure the costs, then the loads, then what passes the links."""
-    costs, env = measured(bundle, seconds), {"DDNN_MAX_LAG_MS": "0"}
+    costs, env = measured(bundle, seconds), UNSHED
     points: list[dict[str, Any]] = []
     with LocalFleet(bundle.path, base_port=0, env=env, niceness=_NICENESS) as fleet:
         fleet.wait_until_ready()

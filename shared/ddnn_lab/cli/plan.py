@@ -32,7 +32,7 @@ MeasureFile = Annotated[
     Path | None,
     Option("--measure", metavar="FILE", help="Measure it first, on this machine, a minute or two; write it there."),
 ]
-Stream = Annotated[bool, Option("--stream", help="With --measure: tiers ask each other over streams.")]
+Http = Annotated[bool, Option("--http", help="With --measure: tiers ask each other by HTTP, not over streams.")]
 Events = Annotated[int, Option(min=500, max=1_000_000, help="Events simulated in each try.")]
 SeedOption = Annotated[int, Option(help="Seed of the simulation.")]
 
@@ -49,7 +49,7 @@ def plan(
     fails: Fails = None,
     costs: CostsFile = None,
     measure: MeasureFile = None,
-    stream: Stream = False,
+    http: Http = False,
     events: Events = 6000,
     seed: SeedOption = 0,
     as_json: Json = False,
@@ -84,7 +84,7 @@ def plan(
     with Console(stderr=True).status("") as status:
         ways = ways_of(opened, away=away, seed=seed)
         if measure:
-            found = measured(opened, stream=stream, say=lambda what: status.update(f"measuring {what}"))
+            found = measured(opened, stream=not http, say=lambda what: status.update(f"measuring {what}"))
             found.save(measure)
         else:
             found = Costs.load(costs, opened) if costs else Costs.shipped(opened)

@@ -51,7 +51,7 @@ class Timed(FleetTarget):
         return outcome
 
 
-def measured(bundle: Bundle, seconds: float = 5.0, *, stream: bool = False, say: Say = lambda what: None) -> Costs:
+def measured(bundle: Bundle, seconds: float = 5.0, *, stream: bool = True, say: Say = lambda what: None) -> Costs:
     """Start a fleet of `bundle` twice, with and without links that count, and ask it each way; a minute or so.
 
     Raise `DDNNError` where a way gets no answers.
