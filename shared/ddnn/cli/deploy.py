@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from ddnn.cli import options
 from ddnn.cli.options import open_bundle, print_json, screen
+from ddnn.errors import BadInput
 from ddnn.formatting import plain_table
 
 __all__ = ["deploy"]
@@ -80,6 +81,44 @@ def compose(
     ]
     command = shlex.join(["ddnn", "deploy", "compose", *given])
     typer.echo(compose_file(bundle, base_port=base_port, command=command), nl=False)
+
+
+@deploy.command()
+def federation(
+    source: Annotated[str, Argument(metavar="DATA", help="The server's: events to choose and to test by.")],
+    site: Annotated[
+        list[str], Option(metavar="NAME=DATA", help="A site and its events, which it alone sees; again for the next.")
+    ],
+    options_: Annotated[
+        list[str] | None, Argument(metavar="[-- OPTIONS]", help="Of `ddnn federate serve`, after two dashes.")
+    ] = None,
+    grid: options.Grid = None,
+    config: Annotated[list[str] | None, Option(help="TOML file, or packaged config; later ones win.")] = None,
+) -> None:
+    """Print a compose file for a federated training: a server and its sites, each a container, over https.
+
+    The image is built of the folder of the sources, here or DDNN_SOURCE, with torch. Data are mounted read-only, each
+    site's into its own container; user 10001 must be able to read them.
+
+    Example: ddnn deploy federation public.npz --site a=a.npz --site b=b.npz -- --rounds 30 > federation.yml
+    """
+    from typer.main import get_group
+
+    from ddnn.cli.federate import federate
+    from ddnn.fleet.federation import federation_file
+
+    own = dict(each.partition("=")[::2] for each in site)
+    if unnamed := [name for name, data in own.items() if not data]:
+        raise BadInput(f"--site is {unnamed[0]}; expected NAME=DATA")
+    if len(own) < len(site):
+        raise BadInput(f"{len(site)} sites have {len(own)} names; expected one for each")
+    wishes = options_ or []
+    serve = get_group(federate).commands["serve"]
+    serve.make_context("ddnn federate serve", [source, "--out", "bundle", *wishes])
+    given = [source, *(word for each in site for word in ("--site", each))]
+    given += [*(["--grid", grid] if grid else []), *(word for each in config or () for word in ("--config", each))]
+    command = shlex.join(["ddnn", "deploy", "federation", *given, *(["--", *wishes] if wishes else [])])
+    typer.echo(federation_file(source, own, grid=grid, configs=config or (), options=wishes, command=command), nl=False)
 
 
 @deploy.command()

@@ -183,7 +183,8 @@ def serve(
         batch=batch, learning_rate=learning_rate
     )
     with bars() as progress:
-        data = load(source, grid=grid, devices=wanted.network.devices, seed=seed, progress=progress)
+        own: Any = {"splits": ("validation", "test"), "progress": progress}
+        data = load(source, grid=grid, devices=wanted.network.devices, seed=seed, **own)
     told, most = told_of(data, wanted, settings, seed), largest_parcel(data, wanted)
     there = Networked(told, settings, count=sites, largest=most, silent_s=silent, token=token)
     there.start(host, port, context)
@@ -227,7 +228,8 @@ def join(
     wanted = visitor.config.network
     refuse_unlisted(wanted.extensions, Settings.load().extensions)  # a server must not choose what is imported
     with bars() as progress:
-        data = load(source, grid=grid, group_by=group_by, devices=wanted.devices, seed=seed, progress=progress)
+        own: Any = {"splits": ("train",), "progress": progress}
+        data = load(source, grid=grid, group_by=group_by, devices=wanted.devices, seed=seed, **own)
     made = visitor.stay(visitor.own(data, device), lambda line: typer.echo(line, err=True))
     typer.echo(f"training is over; this site took part in {made} rounds", err=True)
 

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from typer import Argument, Option
@@ -41,6 +41,9 @@ def init(
     site: Site,
     bundle: Annotated[Path | None, Option(help="Folder of the bundle; the shipped one by default.")] = None,
     name: Annotated[str, Option(help="Name of the site, in every certificate.")] = "site",
+    tier: Annotated[
+        list[str] | None, Option(metavar="TIER", help="Only this one, such as `cloud-0`; again for another.")
+    ] = None,
     host: Hosts = None,
     days: Days = 30.0,
     keep: Annotated[bool, Option("--keep", help="Stay, and renew what is due, until SIGTERM.")] = False,
@@ -57,11 +60,12 @@ def init(
 
     topology = open_bundle(bundle).topology
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    made = furnish(site, topology, site=name, hosts=host or (), days=days)
+    wishes: dict[str, Any] = {"site": name, "hosts": host or (), "days": days, "only": tier or ()}
+    made = furnish(site, topology, **wishes)
     _say(made, "made", as_json)
     while keep:
         time.sleep(min(_LOOK_S, days * 86400 / 10))
-        if made := furnish(site, topology, site=name, hosts=host or (), days=days):
+        if made := furnish(site, topology, **wishes):
             _say(made, "made", as_json)
 
 

@@ -32,6 +32,7 @@ def load(
     seed: int = 0,
     devices: Sequence[int] = (),
     photographs: Photographs | None = None,
+    splits: Sequence[str] = SPLIT_NAMES,
     progress: Progress | None = None,
 ) -> Dataset:
     """Load and split the data set `source`: `mnist5k`, `synthetic`, or the path of a file or folder.
@@ -41,7 +42,7 @@ def load(
 
     `grid` such as `3x2` cuts whole images into views; `group_by` names an array of the file whose groups stay whole,
     or NAME:LENGTH its blocks of that length; `test_groups` says which of them are test;
-    `devices` which devices to keep, as `Dataset.of_devices` does.
+    `devices` which devices to keep, as `Dataset.of_devices` does; `splits` which of them must have events.
     Raise `BadData` naming the array that breaks the contract.
     """
     if test_groups and not group_by:
@@ -61,9 +62,9 @@ def load(
         made_of = {"size": list(wanted.shape[1:]), "cameras": list(events.devices)}
     else:
         name, events = Path(source).stem, read_archive(Path(source), grid=cells, group_by=group_by)
-    split = _split(events, name, group_by or "", test_groups or (), seed)
+    split = _split(events, name, group_by or "", test_groups or (), seed, splits)
     if not (photographs and photographs.classes and made_of):
-        _refuse_missing(events, name, split)
+        _refuse_missing(events, name, split, splits)
     asked = {
         "name": source,
         "grid": grid,
@@ -89,8 +90,13 @@ def _division(events: Events, group_by: str | None, split: Array) -> dict[str, A
     }
 
 
-def _split(events: Events, name: str, group_by: str, test_groups: Sequence[str], seed: int) -> Array:
-    """(N,) split names: what the source says first, then groups, then at random within each class."""
+def _split(
+    events: Events, name: str, group_by: str, test_groups: Sequence[str], seed: int, splits: Sequence[str]
+) -> Array:
+    """(N,) split names: what the source says first, then groups, then at random within each class.
+
+    Of a source that says which are test, validation is drawn where that is one of the `splits` that are wanted.
+    """
     y, groups, test, validation = events.y, events.groups, events.test, events.validation
 
     def draw(candidates: Bools, share: float) -> Bools:
@@ -104,17 +110,21 @@ def _split(events: Events, name: str, group_by: str, test_groups: Sequence[str],
         test = named_groups(group_by, groups, test_groups)
     if test is None:
         test = draw(np.ones(len(y), dtype=bool), TEST_SHARE)
+    if validation is None and events.test is not None and "validation" not in splits:
+        validation = np.zeros(len(y), dtype=bool)
     if validation is None:
         validation = ~test if test.all() else draw(~test, VALIDATION_SHARE)
     return np.where(test, "test", np.where(validation, "validation", "train"))
 
 
-def _refuse_missing(events: Events, name: str, split: Array) -> None:
+def _refuse_missing(events: Events, name: str, split: Array, splits: Sequence[str]) -> None:
     """Raise `BadData` where a network could not learn, choose and be tested; photographs for one that is there may."""
-    for part in SPLIT_NAMES:
+    for part in splits:
         if part not in split:
-            expected = f"expected some in each of {', '.join(SPLIT_NAMES)}"
+            expected = f"expected some in each of {', '.join(splits)}" if len(splits) > 1 else "expected some"
             raise BadData(f"{name} leaves no events for {part} out of {len(split)}; {expected}")
+    if "train" not in splits:
+        return
     unseen = sorted(set(np.unique(events.y)) - set(np.unique(events.y[split == "train"])))
     if unseen:
         raise BadData(f"class {events.classes[unseen[0]]} has no event in the training part of {name}; expected some")

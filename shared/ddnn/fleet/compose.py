@@ -12,7 +12,7 @@ from ddnn.pages import render
 from ddnn.topology import Topology
 from ddnn.types import Tier
 
-__all__ = ["compose_file"]
+__all__ = ["compose_file", "from_here"]
 
 INSIDE: Final = 8000
 """Port that every container listens on."""
@@ -61,7 +61,7 @@ def compose_file(bundle: Path | None = None, *, base_port: int = 8000, command: 
         "name": f"{opened.manifest.name} {opened.fingerprint[:12]}",
         "command": command,
         "inside": (shipped or "/bundle") if bundle else "",
-        "mount": f"${{DDNN_BUNDLE_DIR:-{_from_here(bundle)}}}:/bundle:ro" if bundle and not shipped else "",
+        "mount": f"${{DDNN_BUNDLE_DIR:-{from_here(bundle)}}}:/bundle:ro" if bundle and not shipped else "",
         "tiers": tiers,
         "devices": [tier for tier in tiers if tier.kind is Tier.DEVICE],
     }
@@ -82,6 +82,6 @@ def _services(topology: Topology, base_port: int) -> Iterator[Service]:
         yield Service(Tier.DEVICE, index, f"device-{index}", own[f"device-{index}"], command, above[index])
 
 
-def _from_here(folder: Path) -> str:
+def from_here(path: Path) -> str:
     """As compose takes it: a path that begins with a dot or a slash, so that it is no volume's name."""
-    return str(folder) if folder.is_absolute() else f"./{folder}"
+    return str(path) if path.is_absolute() else f"./{path}"

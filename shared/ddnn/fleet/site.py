@@ -1,9 +1,10 @@
 """A site's authority for the tiers of one bundle."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from ddnn.errors import BadInput
 from ddnn.fleet.addresses import edge_names
 from ddnn.identity.authority import Authority, Issued
 from ddnn.topology import Topology
@@ -22,16 +23,22 @@ def furnish(
     hosts: Sequence[str] = (),
     addresses: Mapping[str, Sequence[str]] = MappingProxyType({}),
     days: float = DAYS,
+    only: Collection[str] = (),
 ) -> list[Issued]:
     """Make the authority in `folder` if it has none, and what is missing, due or without an address that is given.
 
-    A tier that was revoked gets none. Callers may reach all by `hosts` too, and `device-3` by its `addresses`.
+    A tier that was revoked gets none. Callers may reach all by `hosts` too, and `device-3` by its `addresses`. Where
+    `only` names tiers, the others get none; raise `BadInput` for a name that no tier has.
     """
+    tiers = {f"{tier}-{index}": (tier, index, name) for tier, index, name in _tiers(topology)}
+    if unknown := [name for name in only if name not in tiers]:
+        raise BadInput(f"there is no tier {unknown[0]}; expected one of {', '.join(tiers)}")
     authority = Authority(folder) if Authority.exists(folder) else Authority.create(folder, site)
     made = []
-    for tier, index, name in _tiers(topology):
-        held = authority.shown.get(f"{tier}-{index}")
-        wanted = [*hosts, *addresses.get(f"{tier}-{index}", ()), name]
+    for which in only or tiers:
+        tier, index, name = tiers[which]
+        held = authority.shown.get(which)
+        wanted = [*hosts, *addresses.get(which, ()), name]
         if held is None or not (held.revoked or {*wanted} <= {*held.hosts}):
             made.append(authority.issue(tier, index, wanted, days=days))
         elif held.due and not held.revoked:

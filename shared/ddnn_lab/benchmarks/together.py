@@ -31,8 +31,9 @@ from ddnn.training.federated.wire import HEAD_BYTES
 from ddnn.training.loss import validate
 from ddnn.training.split import Device, Simulated, Split
 from ddnn.training.split.device import alone_of, cut_of
+from ddnn.types import Ints
 
-__all__ = ["main"]
+__all__ = ["EXITS", "SITES", "alone", "config", "few", "judged", "main", "own_of"]
 
 SEEDS: Final = (0, 1, 2)
 SITES: Final = 4
@@ -107,7 +108,7 @@ def trainings(
 ) -> Iterator[dict[str, Any]]:
     """A row for each way, of the first process; the others go through those they take part in."""
     if group.rank == 0 and "alone" in ways:
-        yield {"way": "one process", **_alone(data, config(None, epochs), seed, data)}
+        yield {"way": "one process", **alone(data, config(None, epochs), seed, data)}
     for mode in [mode for mode in MODES if mode in ways]:
         passes = LONGER.get(mode, 1) * epochs
         wanted, among = config(mode, passes), pair if mode in ("sync", "average") else group
@@ -133,16 +134,17 @@ def trainings(
         for by in ("iid", "classes:2"):
             parts = parts_of(data, SITES, by, seed)
             yield {"way": f"federated, {by}", **_federated(data, parts, seed, epochs)}
-            lone = [_alone(data, config(None, epochs), seed, _own(data, rows)) for rows in parts[:2]]
+            lone = [alone(data, config(None, epochs), seed, own_of(data, rows)) for rows in parts[:2]]
             yield {"way": f"best of two lone sites, {by}", **max(lone, key=lambda each: float(each["cloud"]))}
 
 
-def _own(data: Dataset, rows: Any) -> Dataset:
+def own_of(data: Dataset, rows: Ints) -> Dataset:
     """What a site alone has: its own training events, and the validation events."""
     return data.take(np.concatenate([rows, np.flatnonzero(data.split == "validation")]))
 
 
-def _alone(data: Dataset, wanted: Config, seed: int, own: Dataset) -> dict[str, Any]:
+def alone(data: Dataset, wanted: Config, seed: int, own: Dataset) -> dict[str, Any]:
+    """What one process comes to by its `own` events, on the test events of `data`."""
     begun, trainer = time.perf_counter(), Trainer(wanted, own, seed=seed)
     while not trainer.over:
         trainer.epoch()

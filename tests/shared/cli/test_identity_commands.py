@@ -46,6 +46,14 @@ def test_a_site_is_made_renewed_and_told_and_its_own_trail_says_by_whom(tiny_bun
         run("identity", "issue", site, "device", "17")
 
 
+def test_a_server_alone_gets_a_certificate_where_no_other_is_wanted(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (made,) = run("identity", "init", site, "--tier", "cloud-0", "--host", "server", "--json")
+    assert (made["tier"], made["hosts"][0]) == ("cloud", "server")
+    assert sorted(path.name for path in site.iterdir()) == ["authority", "authority.pem", "cloud-0"]
+    assert run("identity", "init", site, "--tier", "cloud-0", "--host", "server", "--json") == []
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -54,6 +62,7 @@ def test_a_site_is_made_renewed_and_told_and_its_own_trail_says_by_whom(tiny_bun
         (("revoke", "nowhere", "device-3"), "nowhere has no authority"),
         (("init", "there", "--name", "Plant"), "the site's name is 'Plant'"),
         (("init", "there", "--host", "grün"), "'grün' is no host name"),
+        (("init", "there", "--tier", "cloud-0", "--tier", "server"), "no tier server; expected one of cloud-0, edge-0"),
     ],
 )
 def test_what_cannot_be_is_a_sentence(

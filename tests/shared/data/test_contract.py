@@ -161,6 +161,15 @@ BREACHES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+def test_who_learns_needs_no_tests_and_who_tests_nothing_to_learn_from(tmp_path: Path) -> None:
+    learns = saved(tmp_path, **good(split=np.array(["train"] * N)))
+    assert set(load(learns, splits=("train",)).split) == {"train"}
+    tests = saved(tmp_path, **good(split=np.array(["validation", "test"] * (N // 2))))
+    assert set(load(tests, splits=("validation", "test")).split) == {"validation", "test"}
+    with pytest.raises(BadData, match=r"leaves no events for train out of 40; expected some$"):
+        load(tests, splits=("train",))
+
+
 @pytest.mark.parametrize(("change", "sentence"), BREACHES, ids=[sentence[:40] for _, sentence in BREACHES])
 def test_a_breach_is_named(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadData, match=sentence):
