@@ -83,7 +83,8 @@ def commands_named(page: Path) -> Iterator[tuple[str, Any, list[str]]]:
                 if not hasattr(command, "commands"):
                     break
                 command = command.commands.get(word, word)
-            yield line, command, re.findall(r"(?<!\S)--[a-z][a-z-]*", words)
+            own = words.partition(" -- ")[0]  # what follows is another command's
+            yield line, command, re.findall(r"(?<!\S)--[a-z][a-z-]*", own)
 
 
 def test_every_command_and_flag_in_a_page_exists() -> None:
