@@ -269,7 +269,7 @@ def _settings(*given: Any, **named: Any) -> Any:
         raise BadInput(f"--noise is {settings.noise:g} of nothing; expected a --clip beside it")
     with needed_for("a private federation", extra="private"):
         if settings.secret:
-            from Crypto.Protocol import SecretSharing  # noqa: F401  # nosec B413: pycryptodome, which is kept
+            from Crypto.Protocol import SecretSharing  # noqa: F401  # nosec B413  # of pycryptodome, which is kept
         if settings.noise:
             import dp_accounting  # noqa: F401
     return settings

@@ -164,7 +164,7 @@ def _key_of(seed: bytes) -> X25519PrivateKey:
 
 def _shamir() -> Any:
     """Pieces of a secret, of the extra `private`."""
-    from Crypto.Protocol.SecretSharing import Shamir  # nosec B413: pycryptodome, which is kept
+    from Crypto.Protocol.SecretSharing import Shamir  # nosec B413  # of pycryptodome, which is kept
 
     return Shamir
 
