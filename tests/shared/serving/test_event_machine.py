@@ -43,6 +43,7 @@ class Fused:
     """A section: the mean of what is there; the edge's gives features too. It may fail."""
 
     outputs = ("scores",)
+    at_once = 1
 
     def __init__(self, name: str) -> None:
         self.inputs = (name, "present")
