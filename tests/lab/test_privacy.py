@@ -66,6 +66,7 @@ def test_a_link_carries_what_the_tiers_send(tiny_bundle: Bundle) -> None:
     assert not links[1].values.reshape(len(data), 6, -1)[gone, 0].any()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_study_leaves_a_report_and_its_picture(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_bundle: Bundle

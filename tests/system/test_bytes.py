@@ -72,6 +72,7 @@ def test_each_device_sends_its_own_numbers_and_scores_in_8_bits(bundle: Bundle, 
     assert (up["passed_on"], up["bytes"], up["raw_views"]) == (True, [24, 24], [48, 48])
 
 
+@pytest.mark.long
 async def test_real_tiers_answer_as_offline_in_those_bytes(bundle: Bundle, served: LocalFleet, file: Path) -> None:
     events = load(str(file)).subset("test").take(np.arange(120))
     answers = await ask(served.device_urls, bundle, events)

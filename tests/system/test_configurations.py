@@ -108,6 +108,7 @@ async def test_a_fleet_answers_as_offline(name: str, device: bool, tmp_path: Pat
     assert decisions.sure.any() == device
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("local", "cloud"), PAIRS)
 async def test_every_pair_of_fusions_is_served_as_offline(local: str, cloud: str, tmp_path: Path) -> None:
     keys = {"local_fusion": local, "cloud_fusion": cloud, "edge_section": False}

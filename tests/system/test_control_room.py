@@ -180,7 +180,8 @@ def test_a_name_that_leads_to_loopback_is_not_answered(room: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "dark"), [("light", 1280, False), ("dark", 1280, True), ("phone", 390, True)]
+    ("name", "width", "dark"),
+    [("light", 1280, False), pytest.param("dark", 1280, True, marks=pytest.mark.long), ("phone", 390, True)],
 )
 def test_it_fits_and_axe_finds_no_serious_fault(
     browser: Browser, room: str, sensors: Sensors, tmp_path: Path, name: str, width: int, dark: bool

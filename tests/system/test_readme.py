@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,12 @@ def adapted(text: str, base_port: int) -> str:
     return re.sub(r"(ddnn train .*)", r"\1 --epochs 1", text)
 
 
-@pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: str(block).split("\n", 1)[0][:40])
+def of_a_minute(block: str) -> Any:
+    """As a parameter; those that train, and use what was trained, are long."""
+    return pytest.param(block, marks=pytest.mark.long if "mine" in block else (), id=block.split("\n", 1)[0][:40])
+
+
+@pytest.mark.parametrize("block", [of_a_minute(block) for block in blocks("sh")])
 def test_a_command_of_the_readme_runs(block: str, base_port: int, folder: Path) -> None:
     script = "set -e\n" + adapted(block, base_port)
     env = {**os.environ, "COLUMNS": "100"}

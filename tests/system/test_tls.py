@@ -90,8 +90,8 @@ def said(*args: str) -> str:
     ("env", "words"),
     [
         ({KEY: ""}, (f"{CERTIFICATE} is set and {KEY} is not",)),
-        ({CERTIFICATE: ""}, (f"{KEY} is set and {CERTIFICATE} is not",)),
-        ({CERTIFICATE: "no/such.pem"}, ("no/such.pem", "No such file")),
+        pytest.param({CERTIFICATE: ""}, (f"{KEY} is set and {CERTIFICATE} is not",), marks=pytest.mark.long),
+        pytest.param({CERTIFICATE: "no/such.pem"}, ("no/such.pem", "No such file"), marks=pytest.mark.long),
         ({KEY: __file__}, (__file__, "cannot be used", "expected a PEM certificate")),
         ({KEY: "locked"}, ("tier.pem", "protected by a password")),
     ],

@@ -62,6 +62,7 @@ def test_a_killed_cloud_leaves_the_edges_exits_and_comes_back(bundle: Bundle, fl
     sensors.client.close()
 
 
+@pytest.mark.long
 def test_a_fleet_without_sections_below_the_cloud_comes_up_and_answers(tmp_path: Path) -> None:
     raw = make_bundle(tmp_path / "raw", devices=2, **TOPOLOGIES["a"])
     command = [sys.executable, "-m", "ddnn", "up", str(raw.path), "--base-port", "0", "--count", "3", "--once"]

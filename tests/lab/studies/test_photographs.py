@@ -81,6 +81,7 @@ def test_each_event_is_judged_by_thresholds_of_the_half_that_it_is_not_in(found:
     assert bytes_alone == sorted(bytes_alone)
 
 
+@pytest.mark.long
 def test_pictures_of_every_kind_are_beside_the_features(found: tuple[dict[str, Any], str]) -> None:
     tried = found[0]["parts"]["pictures"]
     kinds = [(point["kind"], point["size"], point["quality"]) for point in tried["points"]]
@@ -90,6 +91,7 @@ def test_pictures_of_every_kind_are_beside_the_features(found: tuple[dict[str, A
     assert found[0]["parts"]["whole"]["exits"]["always"].keys() == {"local", "edge", "cloud"}
 
 
+@pytest.mark.long
 def test_the_report_has_their_tables_and_plots(found: tuple[dict[str, Any], str]) -> None:
     results, text = found
     for words in ("## Nothing lost at the cut", "## Thresholds chosen at the site", "## Pictures instead of features"):

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ddnn_lab.studies import Study, run_study, study_file
 from ddnn_lab.studies.parts import part_variants
 from ddnn_lab.studies.planner import Planner
@@ -20,6 +22,7 @@ def test_without_training_the_report_says_what_is_not_made(tmp_path: Path) -> No
     assert "**Not made yet**, 1 runs: joint, seed 0." in (tmp_path / "study" / "report.md").read_text()
 
 
+@pytest.mark.long
 def test_a_run_that_cannot_be_made_is_told_and_the_others_are_made(tmp_path: Path) -> None:
     study = small(
         run=["joint", "ablations"],

@@ -74,6 +74,7 @@ def small() -> Dataset:
     )
 
 
+@pytest.mark.long
 def test_a_search_tries_keeps_and_remembers(tmp_path: Path) -> None:
     run, heard = Run(tmp_path / "bundle.run"), list[str]()
     recipe = find(small(), minutes=0.05, run=run, progress=lambda what, done, whole: heard.append(what))
