@@ -42,8 +42,7 @@ LONGEST_S = 40.0
 class Fused:
     """A section: the mean of what is there; the edge's gives features too. It may fail."""
 
-    outputs = ("scores",)
-    at_once = 1
+    outputs, at_once = ("scores",), 1
 
     def __init__(self, name: str) -> None:
         self.inputs = (name, "present")
