@@ -29,19 +29,17 @@ class Answered:
     worked_s: float | None  #: what the tier's sections have worked for it, where it says so
 
 
-class _Latest:
-    """The probabilities that were written last: the devices of an event are given the same, one after the other."""
+_latest: tuple[Floats | None, bytes] = None, b""
+"""Probabilities and how they were written last: the devices of an event are given the same, one after the other."""
 
-    values: Floats | None = None
-    written = b""
 
-    @classmethod
-    def of(cls, values: Floats) -> bytes:
-        if values is not cls.values:
-            # Of a few classes numpy would cost several times as much.
-            cls.written = b"".join([_scaled(value) for value in values.tolist()])
-            cls.values = values
-        return cls.written
+def _written(values: Floats) -> bytes:
+    global _latest
+    known, written = _latest  # both at once: another thread's loop may write its own meanwhile
+    if values is not known:
+        written = b"".join([_scaled(value) for value in values.tolist()])  # numpy would cost several times as much
+        _latest = values, written
+    return written
 
 
 def _scaled(value: float) -> bytes:
@@ -63,7 +61,7 @@ def _row(answer: Answer) -> bytes:
     parts = [b""]
     if answer.label >= 0:
         flags |= _LABEL
-        parts += [varint(answer.label), _scaled(answer.confidence), _Latest.of(answer.probabilities)]
+        parts += [varint(answer.label), _scaled(answer.confidence), _written(answer.probabilities)]
         parts += [_bits(answer.devices), varint(answer.policy_version), varint(answer.bytes_up)]
     if answer.degraded_reason:
         flags |= _REASON
