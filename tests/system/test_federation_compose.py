@@ -81,6 +81,7 @@ def federation(tmp_path: Path) -> Iterator[Federation]:
     written = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True).stdout
     (tmp_path / "federation.yml").write_text(written)
     federation = Federation(tmp_path)
+    federation("down", "--volumes", "--timeout", "5")  # what a test that was ended has left
     try:
         yield federation
     finally:
