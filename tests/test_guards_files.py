@@ -45,7 +45,8 @@ def test_modules_import_absolutely() -> None:
     relative = [
         f"{name(path)}:{node.lineno}"
         for path in PYTHON
-        for node in ast.walk(ast.parse(path.read_text()))
+        if "from ." in (text := path.read_text())  # few do, and to parse all takes long
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert not relative

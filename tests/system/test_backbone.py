@@ -108,6 +108,7 @@ def test_the_bundle_has_one_file_for_all_devices_and_says_bits_and_sizes(three: 
     assert features == [("device", 2, [36, 36]), ("edge", 8, [288, 288])]
 
 
+@pytest.mark.long
 async def test_quantised_and_with_cameras_away_real_tiers_answer_as_offline(three: tuple[Bundle, Dataset]) -> None:
     bundle, events = three[0], three[1].subset("test").take(np.arange(60))
     with LocalFleet(bundle.path, base_port=0) as fleet:

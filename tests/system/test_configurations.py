@@ -88,17 +88,17 @@ async def check(bundle: Bundle, *, whole: bool = False) -> Decisions:
     ("name", "device"),
     [
         ("a", False),
-        ("b", True),
+        pytest.param("b", True, marks=pytest.mark.long),
         ("c", False),
-        ("d", True),
+        pytest.param("d", True, marks=pytest.mark.long),
         ("e", True),
         ("f", False),
-        ("f", True),
+        pytest.param("f", True, marks=pytest.mark.long),
         ("f, no edge section", True),
         pytest.param("f, three edges", False, marks=pytest.mark.long),
         pytest.param("e, two and eight bits", True, marks=pytest.mark.long),
         ("c, four bits", False),
-        ("f, half precision", False),
+        pytest.param("f, half precision", False, marks=pytest.mark.long),
     ],
 )
 async def test_a_fleet_answers_as_offline(name: str, device: bool, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def healthy(address: str) -> bool:
     return subprocess.run([sys.executable, "-I", "-S", probe.__file__], env=env, check=False).returncode == 0
 
 
+@pytest.mark.long
 def test_whoever_is_not_trusted_is_told_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     view = Bundle.open(shipped_bundle()).golden["view_0"][:1]
     with site.serve("edge") as edge, site.serve("device", "--upstream", edge) as address:

@@ -39,6 +39,7 @@ def test_people_are_told_where_the_report_is(tiny_bundle: Bundle, recorded: Path
     assert "The report is" in result.stdout
 
 
+@pytest.mark.long
 def test_under_a_risk_the_criterion_too_is_chosen_on_what_learns_alone(tiny_bundle: Bundle, tmp_path: Path) -> None:
     out, flags = tmp_path / "train.npz", ("--risk", "0.9", "--confidence", "0.8", "--criterion", "auto")
     assert run("record", tiny_bundle.path, "synthetic", "--seed", 3, "--split", "train", "--out", out).exit_code == 0

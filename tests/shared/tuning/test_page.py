@@ -101,7 +101,9 @@ class Outline(HTMLParser):
         self.said += data
 
 
-@pytest.mark.parametrize(("edges", "section"), [(1, True), (1, False), (2, True)])
+@pytest.mark.parametrize(
+    ("edges", "section"), [(2, True), *(pytest.param(1, own, marks=pytest.mark.long) for own in (True, False))]
+)
 def test_the_study_tells_what_the_policies_do(edges: int, section: bool) -> None:
     scores, cost = both(edges=edges, section=section), CostModel("body")
     samples = {split: Sample(each, cost) for split, each in scores.items()}

@@ -84,7 +84,7 @@ def imbalanced(events: int = 1_000, edges: int = 1, seed: int = 0) -> Scores:
     return replace(scores, y=y, y_dev=np.repeat(y[:, None], 4, axis=1), local=local, edge=edge, cloud=cloud)
 
 
-@pytest.mark.parametrize("edges", [1, 2])
+@pytest.mark.parametrize("edges", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_rare_class_is_kept_where_an_exit_can(edges: int) -> None:
     sample = Sample(imbalanced(edges=edges), names=NAMES)
     plain = choose(sample, POLICY).policy
