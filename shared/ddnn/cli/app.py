@@ -17,6 +17,7 @@ from ddnn.cli.doubts import doubts
 from ddnn.cli.encoding import prepare_output
 from ddnn.cli.export import export
 from ddnn.cli.federate import federate
+from ddnn.cli.flower import flower
 from ddnn.cli.identity import identity
 from ddnn.cli.measure import evaluate, profile, record
 from ddnn.cli.policy import policy
@@ -51,6 +52,7 @@ _PANELS: dict[str, tuple[Callable[..., object], ...]] = {
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+federate.command()(flower)
 app.add_typer(federate, rich_help_panel="Make a network")
 app.add_typer(split, rich_help_panel="Make a network")
 app.add_typer(policy, rich_help_panel="Run a fleet")
@@ -80,12 +82,15 @@ def _root(version: bool = _VERSION) -> None:
     pass
 
 
-def main() -> None:
-    """Run the command line; an error, ours or of the system (exit code 2), becomes one sentence; Ctrl-C is 130."""
+def main(carrier: object = None) -> None:
+    """Run the command line; an error, ours or of the system (exit code 2), becomes one sentence; Ctrl-C is 130.
+
+    `carrier` is what carries the parcels of `ddnn federate serve`, where it does not listen itself.
+    """
     prepare_output()
     try:
         try:
-            app()
+            app(obj=carrier)
         finally:
             sys.stdout.flush()  # else what cannot be written is found out when it is too late to say so
     except DDNNError as error:

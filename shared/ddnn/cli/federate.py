@@ -125,6 +125,7 @@ def simulate(
 
 @federate.command()
 def serve(
+    context: typer.Context,
     source: Source,
     out: Out,
     sites: Annotated[int, Option(min=1, help="How many sites the first round waits for; more may come later.")] = 2,
@@ -171,9 +172,12 @@ def serve(
 
     with needed_for("training"):
         from ddnn.training import Config
-        from ddnn.training.federated import Networked
-        from ddnn.training.federated.served import largest_parcel, told_of
-    context = tls(certificate, key)
+        from ddnn.training.federated import FlowerSites, Networked
+        from ddnn.training.federated.served import largest_parcel
+        from ddnn.training.federated.told import told_of
+    if context.obj:
+        _refuse_own_network(context)
+    secured = tls(certificate, key)
     settings = _settings(
         rounds, epochs, share, method, mu, what=what, secret=secret, clip=clip, noise=noise, delta=delta,
         steady=steady, wait_s=wait, server_optimizer=server_optimizer, server_rate=server_rate,
@@ -185,14 +189,21 @@ def serve(
     with bars() as progress:
         own: Any = {"splits": ("validation", "test"), "progress": progress}
         data = load(source, grid=grid, devices=wanted.network.devices, seed=seed, **own)
-    told, most = told_of(data, wanted, settings, seed), largest_parcel(data, wanted)
+    told = told_of(data, wanted, settings, seed)
+    of_rounds = wanted.changed(average=server_average)  # a site's own steps have none
+    wishes: dict[str, Any] = {"seed": seed, "resume": resume, "force": force, "as_json": as_json}
+    if context.obj:
+        typer.echo(f"waiting for {sites} sites on Flower", err=True)
+        on_flower = FlowerSites(context.obj, told, settings, count=sites, say=lambda line: typer.echo(line, err=True))
+        _train(on_flower, data, of_rounds, settings, out, **wishes)
+        return
+    most = largest_parcel(data, wanted)
     there = Networked(told, settings, count=sites, largest=most, silent_s=silent, token=token)
-    there.start(host, port, context)
+    there.start(host, port, secured)
     scheme = "https" if certificate else "http"
     typer.echo(f"waiting for {sites} sites at {scheme}://{host}:{there.port}", err=True)
     try:
-        wanted = wanted.changed(average=server_average)  # of rounds: a site's own steps have none
-        _train(there, data, wanted, settings, out, seed=seed, resume=resume, force=force, as_json=as_json)
+        _train(there, data, of_rounds, settings, out, **wishes)
     finally:
         there.stop()
 
@@ -225,13 +236,23 @@ def join(
     with needed_for("training"):
         from ddnn.training.federated import Visitor
     visitor = Visitor(url, name, token=token, authority=str(authority) if authority else None)
-    wanted = visitor.config.network
+    wanted = visitor.told.config.network
     refuse_unlisted(wanted.extensions, Settings.load().extensions)  # a server must not choose what is imported
     with bars() as progress:
         own: Any = {"splits": ("train",), "progress": progress}
         data = load(source, grid=grid, group_by=group_by, devices=wanted.devices, seed=seed, **own)
-    made = visitor.stay(visitor.own(data, device), lambda line: typer.echo(line, err=True))
+    made = visitor.stay(visitor.told.own(data, device), lambda line: typer.echo(line, err=True))
     typer.echo(f"training is over; this site took part in {made} rounds", err=True)
+
+
+def _refuse_own_network(context: typer.Context) -> None:
+    """Raise `BadInput` for what is said of a network of our own, where Flower has one."""
+    for name in ("host", "port", "silent", "certificate", "key", "token"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise BadInput(
+                f"--{name} is given, and Flower carries the parcels; expected the options of flower-superlink"
+            )
 
 
 def tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:

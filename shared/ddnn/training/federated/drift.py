@@ -3,6 +3,9 @@
 Legend: n weights that learn.
 """
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,6 +66,20 @@ class Drift(Alone):
             return torch.zeros(0)
         self._own = self._sum / max(self._steps, 1)
         return self._own
+
+    def kept(self) -> dict[str, bytes]:
+        """What of its last round the next one needs."""
+        if self._own is None:
+            return {}
+        return {"drift": self._own.numpy().tobytes(), "learnt": str(self._learnt).encode()}
+
+    def recall(self, kept: Mapping[str, bytes]) -> None:
+        """Go on from what another one has kept."""
+        if "drift" in kept:
+            self._own, self._learnt = (
+                torch.from_numpy(np.frombuffer(kept["drift"], np.float32).copy()),
+                int(kept["learnt"]),
+            )
 
     def _add(self, vector: Tensor) -> None:
         """To the gradients, (n,)."""

@@ -58,11 +58,35 @@ class Masks:
     round: int
     seed: bytes = field(default_factory=lambda: secrets.token_bytes(SEED))
     pair: bytes = field(default_factory=lambda: secrets.token_bytes(SEED))
+    letter: bytes = field(default_factory=lambda: X25519PrivateKey.generate().private_bytes_raw())
 
     def __post_init__(self) -> None:
-        self._letters, self._key = X25519PrivateKey.generate(), _key_of(self.pair)
+        self._letters, self._key = X25519PrivateKey.from_private_bytes(self.letter), _key_of(self.pair)
         self.keys = _public(self._letters) + _public(self._key)
-        self._revealed = False
+        self._roster, self._pieces, self._revealed = list[bytes](), dict[int, bytes](), False
+
+    def document(self) -> dict[str, Any]:
+        """All of it, as JSON has it, for a site that is another process in the next turn."""
+        own = {name: getattr(self, name).hex() for name in ("seed", "pair", "letter")}
+        told = {
+            "roster": [each.hex() for each in self._roster],
+            "pieces": [[at, each.hex()] for at, each in self._pieces.items()],
+        }
+        return {"round": self.round, **own, **told, "revealed": self._revealed}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Masks":
+        """What `document` has told."""
+        made = cls(document["round"], *(bytes.fromhex(document[name]) for name in ("seed", "pair", "letter")))
+        made._roster = [bytes.fromhex(each) for each in document["roster"]]
+        made._pieces = {at: bytes.fromhex(each) for at, each in document["pieces"]}
+        made._revealed = document["revealed"]
+        return made
+
+    @property
+    def index(self) -> int:
+        """Its place in the roster."""
+        return self._roster.index(self.keys)
 
     def pieces(self, roster: Sequence[bytes]) -> list[bytes]:
         """Of both seeds a piece for each of the K sites with these keys, for its eyes alone; none to itself.
@@ -71,15 +95,16 @@ class Masks:
         """
         if len(set(roster)) != len(roster) or len(roster) < 2 or self.keys not in roster:
             raise BadInput(f"round {self.round} has a roster of {len(roster)}; expected this site and another one")
-        self._roster, self.index, least = list(roster), roster.index(self.keys), least_of(len(roster))
+        self._roster, least = list(roster), least_of(len(roster))
         split = [_shamir().split(least, len(roster), seed) for seed in (self.seed, self.pair)]
         made = [b"".join(piece for _, piece in both) for both in zip(*split, strict=True)]
-        self._own = made[self.index]
+        self._pieces = {self.index: made[self.index]}
         return [b"" if at == self.index else self._sealed(at, each) for at, each in enumerate(made)]
 
     def masked(self, values: Words, letters: Mapping[int, bytes]) -> Words:
         """Numbers (m,) under this site's masks; `letters`, by site, are the pieces of those that take part with it."""
-        self._pieces = {self.index: self._own} | {at: self._opened(at, letter) for at, letter in letters.items()}
+        own = self._pieces[self.index]
+        self._pieces = {self.index: own} | {at: self._opened(at, letter) for at, letter in letters.items()}
         if len(self._pieces) < least_of(len(self._roster)):
             raise BadInput(f"{len(self._pieces)} of {len(self._roster)} sites take part; expected more than half")
         hidden = values + _stream(self.seed, self.round, len(values))

@@ -3,6 +3,7 @@
 Legend: K sites of a round, by their place in its roster; m weights.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -40,6 +41,15 @@ class Hidden:
 
     def __init__(self) -> None:
         self._masks = Masks(-1)
+
+    def kept(self) -> dict[str, bytes]:
+        """What of this turn the next one needs: secrets, for no eyes but this site's."""
+        return {"masks": json.dumps(self._masks.document()).encode()}
+
+    def recall(self, kept: Mapping[str, bytes]) -> None:
+        """Go on from what was kept."""
+        if "masks" in kept:
+            self._masks = Masks.of(json.loads(kept["masks"]))
 
     def answer(self, body: bytes, count: int, learn: Callable[[Parcel], Parcel]) -> bytes:
         """What goes back; `learn` makes of the weights that were sent (m = `count`) the site's own."""

@@ -1,18 +1,15 @@
 """What the server of a federated training has: events to choose and to test by, none to learn from."""
 
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from ddnn.data import Dataset
 from ddnn.errors import BadData
-from ddnn.topology import View
 from ddnn.training.config import Config
-from ddnn.training.federated.settings import Federated
 from ddnn.training.initial import initial_network
 
-__all__ = ["largest_parcel", "server_data", "told_of"]
+__all__ = ["largest_parcel", "server_data"]
 
 
 def server_data(data: Dataset) -> Dataset:
@@ -30,13 +27,6 @@ def server_data(data: Dataset) -> Dataset:
     split = own.split.copy()
     split[: len(validation)] = "train"
     return replace(own, split=split)
-
-
-def told_of(data: Dataset, config: Config, settings: Federated, seed: int) -> dict[str, Any]:
-    """What a site has to know before it can learn."""
-    views = [View.of(view, data.picture).model_dump(mode="json") for view in data.views]
-    wanted = {"config": config.model_dump(mode="json"), "settings": asdict(settings), "seed": seed}
-    return {**wanted, "classes": list(data.classes), "views": views}
 
 
 def largest_parcel(data: Dataset, config: Config) -> int:

@@ -1,7 +1,9 @@
 """A site: a whole group of devices with events of its own, which learns from them and sends weights."""
 
+from collections.abc import Mapping
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -87,6 +89,19 @@ class Site:
         if self._hidden:
             return self._hidden.answer(body, self.count, self.learnt)
         return self.learnt(Parcel.unpacked(body, self.count)).packed()
+
+    def kept(self) -> dict[str, bytes]:
+        """What it knows besides its events and what it is sent: all that one made anew lacks."""
+        norms = {"norms": self._norms.read().numpy().tobytes()} if self.settings.method == "fedbn" else {}
+        return norms | self._drift.kept() | (self._hidden.kept() if self._hidden else {})
+
+    def recall(self, kept: Mapping[str, bytes]) -> None:
+        """Go on from what a site with the same name, config and events has kept, as if it were that one."""
+        if "norms" in kept:
+            self._norms.write(torch.from_numpy(np.frombuffer(kept["norms"], np.float32).copy()))
+        self._drift.recall(kept)
+        if self._hidden:
+            self._hidden.recall(kept)
 
     def learnt(self, sent: Parcel) -> Parcel:
         """The weights that it comes to in a round from those that were sent."""
