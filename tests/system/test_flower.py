@@ -47,15 +47,15 @@ class Flower:
         mine.private_key_pem.write_to_path(str(folder / "key.pem"))
         mine.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
         (folder / "tiny.toml").write_text(TINY)
-        control, self._fleet, serverapp = (f"127.0.0.1:{port}" for port in free_ports(3))
+        (port,) = free_ports(1)
+        self._link = f"127.0.0.1:{port}"
         self.start(
-            "superlink", "flower-superlink", "--ssl-ca-certfile", "ca.pem", "--ssl-certfile", "cert.pem",
-            "--ssl-keyfile", "key.pem", "--control-api-address", control, "--fleet-api-address", self._fleet,
-            "--serverappio-api-address", serverapp,
+            "superlink", "flower-superlink", "--port", str(port), "--disable-runtime-dependency-installation",
+            "--ssl-ca-certfile", "ca.pem", "--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem",
         )  # fmt: skip
-        (folder / "home").mkdir(exist_ok=True)
-        link = f'[superlink.here]\naddress = "{control}"\nroot-certificates = "{folder / "ca.pem"}"\n'
-        (folder / "home" / "config.toml").write_text(f'[superlink]\ndefault = "here"\n\n{link}')
+        (folder / "home").mkdir()
+        here = f'[superlink.here]\naddress = "{self._link}"\nroot-certificates = "{folder / "ca.pem"}"\n'
+        (folder / "home" / "config.toml").write_text(f'[superlink]\ndefault = "here"\n\n{here}')
 
     def start(self, name: str, *command: str) -> "subprocess.Popen[bytes]":
         """A process of Flower's environment, in a session of its own; what it says is in a file of its name."""
@@ -70,8 +70,8 @@ class Flower:
         """A SuperNode whose site has this name."""
         (port,) = free_ports(1)
         return self.start(
-            name, "flower-supernode", "--root-certificates", "ca.pem", "--superlink", self._fleet,
-            "--clientappio-api-address", f"127.0.0.1:{port}", "--node-config", f'data="synthetic" name="{name}"',
+            name, "flower-supernode", "--root-certificates", "ca.pem", "--superlink", self._link,
+            "--port", str(port), "--node-config", f'data="synthetic" name="{name}"',
         )  # fmt: skip
 
     def run(self, *words: str) -> "subprocess.Popen[bytes]":
