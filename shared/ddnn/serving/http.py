@@ -8,7 +8,6 @@ import logging
 import re
 import zlib
 from collections.abc import Awaitable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from hmac import compare_digest
 from time import monotonic, perf_counter
 from typing import Any, Final
@@ -272,10 +271,12 @@ class App(FastAPI):
         if options.deadline <= monotonic():
             late.inc()
             raise DeadlineExceeded("the deadline had passed before there was anything to answer with")
-        untraced: AbstractContextManager[list[Answer]] = nullcontext([])
-        with self._traces.request(options, request, began) if self._traces else untraced as traced:
+        if self._traces is None or not self._traces.picks(options, request):
             answers = await self.faces.infer(face, request, options)
-            traced += answers
+        else:
+            with self._traces.request(options, request, began) as traced:
+                answers = await self.faces.infer(face, request, options)
+                traced += answers
         if options.late:
             late.inc(options.late)
         return answers

@@ -27,7 +27,7 @@ __all__ = ["Traces"]
 _PARENT: Final = re.compile(b"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _EXITS: Final = frozenset(exit.value for exit in Exit)
 _QUEUE: Final = 2048
-_EVERY_MS: Final = 1000
+_EVERY_MS: Final = 5000
 
 
 class Traces:
@@ -68,15 +68,16 @@ class Traces:
         """As the settings have it; None where nothing is traced."""
         return cls(settings, tier, version) if settings.traces else None
 
+    def picks(self, options: RequestOptions, request: InferRequest) -> bool:
+        """Whether a request is among those that are traced; if not, it is in no tier above either."""
+        given = _PARENT.fullmatch(options.traceparent) if options.traceparent else None
+        return bool(int(given[3], 16) & 1) if given else sampled(_first(request), self._share)
+
     @contextmanager
     def request(self, options: RequestOptions, request: InferRequest, began: float) -> Iterator[list[Answer]]:
         """Trace a request since `began`, by `time.perf_counter`; what it is answered goes into the list."""
-        answers, event = list[Answer](), _first(request)
-        given = _PARENT.fullmatch(options.traceparent)
-        if not (int(given[3], 16) & 1 if given else sampled(event, self._share)):  # and so in no tier above
-            yield answers
-            return
-        span = self._begin(options, given, event, began)
+        answers, given = list[Answer](), _PARENT.fullmatch(options.traceparent)
+        span = self._begin(options, given, _first(request), began)
         try:
             yield answers
         except BaseException as error:

@@ -39,22 +39,31 @@ def by_turns(
 ) -> dict[str, Any]:
     """Medians of each server's figures, and the share of the first one's requests/s that the second one has.
 
-    `servers` starts both; that is done `starts` times, and the rounds are shared out among them.
+    `servers` starts both; that is done `starts` times, and the rounds are shared out among them. A process keeps its
+    luck of memory layout, a few per cent, so it is starts that are independent: the share is the geometric mean of
+    their medians, and its standard error theirs.
     """
+    starts = min(starts, rounds)
     loads: dict[str, list[dict[str, float]]] = {}
-    for start in range(min(starts, rounds)):
+    of_start: list[float] = []
+    for start in range(starts):
         with servers() as targets:
             for target, _ in targets.values():
                 measure(target, Closed(CONCURRENT), seconds=_WARM_UP_S, warm_up_s=0.0)
             for turn in range(start, rounds, starts):
                 for name in sorted(targets, reverse=bool(turn // starts % 2)):
                     loads.setdefault(name, []).append(_load(*targets[name], seconds))
-    without, beside = (loads[name] for name in targets)
-    shares = [more["per_second"] / plain["per_second"] for plain, more in zip(without, beside, strict=True)]
+            without, beside = ([load["per_second"] for load in loads[name]] for name in targets)
+            shares = [more / plain for plain, more in zip(without, beside, strict=True)]
+            of_start.append(float(np.median(shares[-len(range(start, rounds, starts)) :])))
     medians = {
         name: {key: float(np.median([load[key] for load in loads[name]])) for key in FIGURES} for name in targets
     }
-    return {"servers": medians, "of_plain": float(np.median(shares)), "of_plain_rounds": shares, "starts": starts}
+    logs = np.log(of_start)
+    share = {"of_plain": float(np.exp(logs.mean())), "of_plain_starts": of_start, "of_plain_rounds": shares}
+    if starts > 1:
+        share["of_plain_error"] = float(logs.std(ddof=1) / np.sqrt(starts))
+    return {"servers": medians, **share, "starts": starts}
 
 
 def _load(target: Target, pid: int, seconds: float) -> dict[str, float]:
@@ -73,9 +82,11 @@ def page(title: str, found: Mapping[str, Any], words: Mapping[str, str], what: s
         own = found["servers"][name]
         costs = f"{own['per_second']:,.0f} | {own['cpu_us']:.0f} | {own['p50_ms']:.2f} | {own['p99_ms']:.2f}"
         lines.append(f"| {word} | {costs} |")
-    rounds = ", ".join(f"{share:.3f}" for share in found["of_plain_rounds"])
     share = f"Requests/s with {what}, of those without: {found['of_plain']:.3f}"
-    return "\n".join([*lines, "", f"{share} (servers started {found['starts']} times; rounds: {rounds}).", ""])
+    error = f" ± {found['of_plain_error']:.3f} (standard error)" if "of_plain_error" in found else ""
+    medians = ", ".join(f"{share:.3f}" for share in found["of_plain_starts"])
+    rounds = len(found["of_plain_rounds"])
+    return "\n".join([*lines, "", f"{share}{error}; {rounds} rounds, medians of each start: {medians}.", ""])
 
 
 def _figures(load: Measured) -> dict[str, float]:

@@ -27,7 +27,7 @@ from ddnn.types import Tier
 from ddnn_lab.benchmarks import RESULTS, Out, command, environment, write
 from ddnn_lab.benchmarks.scale import untrained_bundle
 from ddnn_lab.faults.fleet import spread
-from ddnn_lab.links import passed
+from ddnn_lab.links import passed_for_events
 from ddnn_lab.load import Closed, FleetTarget, Poisson, Processes, measure
 from ddnn_lab.planning.costs import WAYS, Costs
 from ddnn_lab.planning.measuring import measured
@@ -92,10 +92,9 @@ def run(bundle: Bundle, ways: Ways, seconds: float) -> dict[str, Any]:
     shapes = {Tier.DEVICE: LinkShape(), Tier.EDGE: LinkShape()}
     with LocalFleet(bundle.path, base_port=0, env=env, shapes=shapes, niceness=_NICENESS) as fleet:
         fleet.wait_until_ready()
-        near = [link for each, link in fleet.links.items() if fleet.members[each].tier is Tier.DEVICE]
-        used = measure(
-            _target(fleet, bundle), Closed(2), seconds=seconds, processes=Processes({}, {"near": lambda: passed(*near)})
-        )
+        near = [each for each in fleet.links if fleet.members[each].tier is Tier.DEVICE]
+        counted = Processes({}, {"near": lambda: passed_for_events(fleet, *near)})
+        used = measure(_target(fleet, bundle), Closed(2), seconds=seconds, processes=counted)
         up, down = used.passed["near"]
         real = {"up": up / used.answered, "down": down / used.answered}
     model = Simulation(costs, ways, 1.0).run(2000)

@@ -8,14 +8,12 @@ events a second, CPU of an event.
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import numpy as np
 
 from ddnn.bundle import Bundle
@@ -24,7 +22,7 @@ from ddnn.fleet.processes import LocalFleet
 from ddnn.links import LinkShape
 from ddnn.types import Tier
 from ddnn_lab.benchmarks import RESULTS, Out, Quick, command, write
-from ddnn_lab.links import passed
+from ddnn_lab.links import passed, passed_for_events
 from ddnn_lab.load import Closed, FleetTarget, Processes, measure
 from ddnn_lab.released import Code
 
@@ -69,7 +67,6 @@ def count(
     devices = len(bundle.topology.devices)
     golden = [bundle.golden[f"view_{device}"] for device in range(devices)]
     with _fleet(transport, counted=True, code=code) as fleet, Fleet(fleet.device_urls) as sensors:
-        links = fleet.links.values()
         ids = [f"all-{number}" for number in range(len(golden[0]))]
         for answer in sensors.answer_events(golden, events=ids, deadline_ms=20_000, wait_ms=_WAIT_MS):
             heard(answer)
@@ -79,15 +76,14 @@ def count(
                 if number == 0:
                     time.sleep(0.3)
                     answers = []  # what came before warms up
-                    before, told_before, began = passed(*links), _reported(fleet), time.monotonic()
+                    before = passed_for_events(fleet, *fleet.links)
                 row = number * len(golden[0]) // events % len(golden[0])  # of all of them, evenly
                 views, ids = [view[row : row + 1] for view in golden], [f"{way}-{number + 10_000}"]
                 given = sensors.answer_events(views, events=ids, deadline_ms=20_000, wait_ms=_WAIT_MS, **terms)  # type: ignore[arg-type]
                 answers += given
             time.sleep(0.3)
-            up, down = (after - first for after, first in zip(passed(*links), before, strict=True))
-            told = _reported(fleet) - told_before
-            up -= int(told)
+            now = passed_for_events(fleet, *fleet.links)
+            up, down = (after - first for after, first in zip(now, before, strict=True))
             tensors = float(np.mean([answer.bytes_up for answer in answers]))
             found[way] = {
                 "tensors": tensors,
@@ -96,11 +92,10 @@ def count(
                 "up_of_tensors": up / events / tensors,
                 "down_of_tensors": down / events / tensors,
                 "degraded": sum(answer.degraded for answer in answers),
-                "reports_per_s": told / (time.monotonic() - began),
             }
             say(f"{transport}, {way}: {tensors:.0f} bytes of tensors, {up / events:.0f} up, {down / events:.0f} down")
         if idle_s:
-            time.sleep(12.0)  # what is told of the last events is over
+            time.sleep(25.0)  # what is told of the last events is over: each tier below tells within ten seconds
             before_idle = {name: passed(link) for name, link in fleet.links.items()}
             time.sleep(idle_s)
             found["idle"] = {}
@@ -111,12 +106,6 @@ def count(
             most = max(max(each.values()) for each in found["idle"].values())
             say(f"{transport}, idle: at most {most} bytes a day and direction")
     return found
-
-
-def _reported(fleet: LocalFleet) -> float:
-    """Bytes of all reports so far, which tiers send every ten seconds whatever there is to tell."""
-    text = [httpx.get(f"{member.url}/metrics").text for member in fleet.members.values()]
-    return sum(float(value) for each in text for value in re.findall(r"^ddnn_report_bytes_total (\S+)$", each, re.M))
 
 
 def load(

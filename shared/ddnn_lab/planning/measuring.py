@@ -14,7 +14,7 @@ from ddnn.fleet.events import golden_events
 from ddnn.fleet.processes import LocalFleet
 from ddnn.links import LinkShape
 from ddnn.types import Exit, Tier
-from ddnn_lab.links import passed
+from ddnn_lab.links import passed_for_events
 from ddnn_lab.load import Closed, FleetTarget, Outcome, Processes, measure
 from ddnn_lab.load.drive import CLIENT
 from ddnn_lab.planning.costs import WAYS, Costs, Cpu, Way
@@ -114,8 +114,10 @@ def _sum(used: Any, tier: str) -> float:
 
 def _bytes(bundle: Bundle, fleet: LocalFleet, events: Dataset, exit: Exit) -> dict[str, float]:
     """Of an event between each device and the edge, and between the edge and the cloud."""
-    below, above = ([fleet.links[name] for name in _linked(fleet, tier)] for tier in (Tier.DEVICE, Tier.EDGE))
-    links = Processes({}, {"device": lambda: passed(*below), "edge": lambda: passed(*above)})
+    below, above = _linked(fleet, Tier.DEVICE), _linked(fleet, Tier.EDGE)
+    links = Processes(
+        {}, {"device": lambda: passed_for_events(fleet, *below), "edge": lambda: passed_for_events(fleet, *above)}
+    )
     used = measure(_target(fleet, events, exit), Closed(1), seconds=_COUNTED_S, warm_up_s=_WARM_UP_S, processes=links)
     each = {"device": len(bundle.topology.devices) * max(1, used.answered), "edge": max(1, used.answered)}
     found: dict[str, float] = {}
