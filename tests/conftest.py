@@ -1,13 +1,16 @@
 """What many tests need: a tiny untrained bundle of six cameras, made once a session."""
 
+import gc
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from ddnn.bundle import Bundle
+from ddnn.fleet.processes import LocalFleet
 from ddnn_lab.in_process import NEVER, Fleet
+from warm_start import POPEN
 
 pytest_plugins = ["matrix_bundles"]
 
@@ -16,6 +19,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Tests share the processor with other tests: nothing is shed for that, but where a test is about it and says so.
 os.environ.setdefault("DDNN_MAX_LAG_MS", "0")
+
+# All that is imported to collect the tests stays: looking for garbage in it takes a third of the collection's time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for, but not in what was imported."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_fleets() -> Iterator[None]:
+    """Fleets start in a moment, but those of `ddnn up`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalFleet, "popen", POPEN)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import os
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from ddnn.bundle import Bundle
 from ddnn.client import EventAnswer, Fleet, Options
 from ddnn.fleet.policy import FleetPolicy
 from ddnn.fleet.processes import LocalFleet
+from warm_start import POPEN
 
 __all__ = ["ADMIN", "PATIENCE_S", "Sensors", "follow", "serve_tier"]
 
@@ -67,7 +67,7 @@ def follow(fleet: LocalFleet, etag: str) -> None:
 def serve_tier(log: Path, *args: str, **env: str) -> Iterator[int]:
     """One tier as a process, started by `ddnn serve` with these arguments; its port."""
     with log.open("wb") as out:
-        process = subprocess.Popen(
+        process = POPEN(
             [sys.executable, "-m", "ddnn", "serve", *args, "--port", "0"],
             env={**os.environ, "DDNN_THREADS": "1", **env},
             stderr=out,

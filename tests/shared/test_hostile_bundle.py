@@ -3,8 +3,6 @@
 import copy
 import os
 import shutil
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +22,7 @@ from ddnn.policy import Policy
 from ddnn.runtime import Section
 from ddnn.seal import read_sealed, write_sealed
 from ddnn.settings import Settings
+from warm_start import run
 
 Document = dict[str, Any]
 MOST = 32 << 20
@@ -289,13 +288,7 @@ def test_a_folder_of_links_within_itself_is_a_bundle(copied_bundle: Path, tmp_pa
 )
 def test_a_command_refuses_a_hostile_bundle_in_one_sentence(copied_bundle: Path, command: tuple[str, ...]) -> None:
     reseal(copied_bundle, at("topology", "devices", 0, "view", "shape", value=[HUGE]))
-    ended = subprocess.run(
-        [sys.executable, "-m", "ddnn", *command, str(copied_bundle)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run("ddnn", *command, str(copied_bundle))
     assert ended.returncode in (1, 2)
     assert "manifest.json: topology.devices.0.view.shape" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr

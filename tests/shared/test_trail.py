@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,6 +15,7 @@ from ddnn.errors import BadConfig, BadInput
 from ddnn.policy import Thresholds
 from ddnn.trail import Trail, append, verify
 from ddnn_lab.in_process import Fleet
+from warm_start import run
 
 ADMIN = "may-write-the-policy"
 
@@ -196,20 +196,19 @@ async def test_the_trail_tells_who_changed_what_and_who_was_refused(tiny_bundle:
 
 
 def test_the_command_says_the_last_hash_or_what_is_wrong(file: Path) -> None:
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ddnn", "audit", "verify", str(file), *args]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    def told(*args: str) -> subprocess.CompletedProcess[str]:
+        return run("ddnn", "audit", "verify", str(file), *args)
 
-    good = run()
+    good = told()
     assert (good.returncode, good.stdout.splitlines()[-1]) == (0, verify(file).head)
-    assert run("--holds", "f" * 64).returncode == 1
+    assert told("--holds", "f" * 64).returncode == 1
     file.write_text(file.read_text().replace("10.0.0.1", "10.0.0.2", 1))
-    bad = run("--json")
+    bad = told("--json")
     assert (bad.returncode, json.loads(bad.stdout)["problem"]) == (1, "line 1: it was changed after it was written")
     file.write_bytes(b"")
-    empty = run("--json")
+    empty = told("--json")
     assert (empty.returncode, json.loads(empty.stdout)["problem"][:18]) == (1, "it has no entry; a")
     file.unlink()
-    assert run().returncode == 2
+    assert told().returncode == 2
     with pytest.raises(BadInput, match="cannot be read"):
         verify(file)

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from contextlib import closing
-from subprocess import PIPE, Popen
+from subprocess import PIPE
 from threading import Timer
 from time import monotonic
 
@@ -14,6 +14,7 @@ import pytest
 
 from ddnn.client import Client
 from ddnn.fleet.processes import LocalFleet
+from warm_start import POPEN
 
 PATIENCE_S = 30
 
@@ -81,7 +82,7 @@ def test_a_tier_that_strangers_may_reach_or_guess_says_so_when_it_starts(
     host: str, env: dict[str, str], says: str
 ) -> None:
     command = [sys.executable, "-m", "ddnn", "serve", "cloud", "--host", host, "--port", "0"]
-    with Popen(command, env={**os.environ, **env}, stderr=PIPE, text=True) as process:
+    with POPEN(command, env={**os.environ, **env}, stderr=PIPE, text=True) as process:
         assert process.stderr is not None
         lines: list[str] = []
         late = Timer(PATIENCE_S, process.kill)

@@ -1,6 +1,5 @@
 """A tier as a process: what it loads, what it weighs, and how it ends when it cannot start."""
 
-import os
 import re
 import shutil
 import socket
@@ -15,6 +14,7 @@ import pytest
 from ddnn.bundle import Bundle
 from ddnn.fleet.processes import LocalFleet
 from real_fleet import Sensors
+from warm_start import run
 
 MOST_RESIDENT = 150 << 20
 NOT_SERVED = re.compile(r"/(torch|onnx|onnxscript|sklearn|scipy|mlxtend|pandas|matplotlib)/")
@@ -22,14 +22,7 @@ NOT_SERVED = re.compile(r"/(torch|onnx|onnxscript|sklearn|scipy|mlxtend|pandas|m
 
 def serve(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
     """`ddnn serve` that is expected to end by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "ddnn", "serve", *args],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run("ddnn", "serve", *args, env=env)
 
 
 def check_refused(ended: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -42,6 +35,13 @@ def check_refused(ended: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def test_a_served_tier_loads_no_torch_and_stays_small(served: LocalFleet, sensors: Sensors) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalFleet, "popen", subprocess.Popen)  # what a tier imports by itself
+        for name in ("device-0", "edge", "cloud"):
+            served.terminate(name)
+            served.start(name)
+    served.wait_until_ready(seconds=120)
+    sensors.until_whole()
     for row in range(50):
         sensors.see(slice(row, row + 1))
     sensors.see(slice(0, 256))

@@ -7,14 +7,9 @@ import sys
 import pytest
 
 from ddnn.fleet.processes import LocalFleet
+from warm_start import run
 
 UP = ("up", "--once", "--count", "2", "--base-port", "0")
-
-
-def run(*args: str, **kept: str) -> subprocess.CompletedProcess[bytes]:
-    env = {**os.environ, **kept}
-    command = [sys.executable, "-m", "ddnn", *args]
-    return subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +27,7 @@ def test_a_command_says_what_it_can_in_any_encoding(served: LocalFleet, encoding
     extra = ["--bundle", str(served.bundle.path)] if command == "infer" else []
     extra = [str(served.bundle.path), "--count", "2"] if command == "play" else extra
     extra = [str(served.bundle.path)] if command == "doctor" else extra
-    ended = run(*command.split(), *extra, *where, PYTHONIOENCODING=encoding)
+    ended = run("ddnn", *command.split(), *extra, *where, text=False, env={"PYTHONIOENCODING": encoding})
     assert (ended.returncode, ended.stderr) == (0, b""), ended.stdout.decode(encoding)
     assert ended.stdout
     if command == "play":
@@ -42,7 +37,7 @@ def test_a_command_says_what_it_can_in_any_encoding(served: LocalFleet, encoding
 
 @pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.long)])
 def test_a_fleet_comes_up_plays_and_ends_in_any_encoding(encoding: str) -> None:
-    ended = run(*UP, PYTHONIOENCODING=encoding)
+    ended = run("ddnn", *UP, text=False, env={"PYTHONIOENCODING": encoding})
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"######" in ended.stdout
 
@@ -57,6 +52,6 @@ def test_a_closed_output_is_no_error(served: LocalFleet, closed: str) -> None:
 
 
 def test_a_path_that_is_no_text_is_named_all_the_same() -> None:
-    ended = run("doctor", os.fsdecode(b"/nowhere/\xff"), "--bundle-only")
-    assert b"Traceback" not in ended.stderr + ended.stdout
-    assert b"/nowhere/?" in ended.stderr + ended.stdout
+    ended = run("ddnn", "doctor", os.fsdecode(b"/nowhere/\xff"), "--bundle-only")
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert "/nowhere/?" in ended.stderr + ended.stdout

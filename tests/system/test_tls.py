@@ -1,6 +1,5 @@
 """Tiers that serve https: what goes up is encrypted, and whoever is not trusted is not asked."""
 
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from ddnn.client import Client
 from ddnn.errors import Unavailable
 from ddnn.fleet import probe
 from real_fleet import serve_tier
+from warm_start import run
 
 CERTIFICATE, KEY = "DDNN_TLS_CERTIFICATE", "DDNN_TLS_KEY"
 
@@ -83,8 +83,7 @@ def test_whoever_is_not_trusted_is_told_nothing(site: Site, monkeypatch: pytest.
 
 def said(*args: str) -> str:
     """What a command prints."""
-    command = [sys.executable, "-m", "ddnn", *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    return str(run("ddnn", *args).stdout)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +102,7 @@ def test_a_certificate_that_cannot_be_shown_is_a_sentence_and_exit_code_2(
     if env.get(KEY) == "locked":
         env = {KEY: str(locked(site.key, tmp_path / "locked.key"))}
     own = {CERTIFICATE: str(site.certificate), KEY: str(site.key)}
-    command = [sys.executable, "-m", "ddnn", "serve", "cloud", "--port", "0"]
-    ended = subprocess.run(
-        command, env={**os.environ, **own, **env}, capture_output=True, text=True, timeout=60, check=False
-    )
+    ended = run("ddnn", "serve", "cloud", "--port", "0", env={**own, **env})
     assert ended.returncode == 2, ended
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1, ended.stderr

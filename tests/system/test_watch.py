@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ddnn.fleet.processes import LocalFleet
 from photographs import jpeg, put
+from warm_start import POPEN, run
 
 COUNT = 3
 
@@ -17,7 +18,7 @@ def test_folders_that_fill_are_answered_line_by_line(served: LocalFleet, tmp_pat
         folder.mkdir()
     command = [sys.executable, "-m", "ddnn", "watch", *map(str, folders), "--device", ",".join(served.device_urls)]
     command += ["--json", "--count", str(COUNT), "--rate", "2", "--site", "door", "--deadline-ms", "5000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = POPEN(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for number in range(600):
         for index, folder in enumerate(folders):
             put(folder, f"{number}.jpg", jpeg(index))
@@ -39,7 +40,6 @@ def test_folders_that_fill_are_answered_line_by_line(served: LocalFleet, tmp_pat
 
 
 def test_a_flag_that_does_not_fit_is_a_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ddnn", "watch", str(tmp_path), "--device", "http://a,http://b"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run("ddnn", "watch", str(tmp_path), "--device", "http://a,http://b")
     assert done.returncode == 2
     assert done.stderr == "error: 1 sources for 2 devices; expected one each\n"

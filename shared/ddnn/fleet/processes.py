@@ -146,6 +146,7 @@ class LocalFleet:
     """The tiers of one bundle as processes; a context manager that leaves none behind."""
 
     watchdog: ClassVar = "ddnn.fleet.watchdog"  #: the module that runs a tier and ends it with this process
+    popen: ClassVar[type[subprocess.Popen[bytes]]] = subprocess.Popen  #: how a tier's process is started
 
     def __init__(
         self,
@@ -220,7 +221,7 @@ class LocalFleet:
         log = self._stack.enter_context(member.log.open("ab"))
         # The watchdog ends the tier when this process is gone, even if it was killed; the session of its own keeps the
         # terminal's Ctrl-C away: this process stops the tiers in order.
-        member.process = subprocess.Popen(
+        member.process = self.popen(
             [sys.executable, "-m", self.watchdog, *self._arguments(member)],
             stdin=subprocess.PIPE,
             stdout=log,

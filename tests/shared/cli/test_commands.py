@@ -18,6 +18,7 @@ from rich.console import Console
 from ddnn.bundle import Bundle
 from ddnn.fleet.addresses import local_addresses
 from ddnn.fleet.processes import LocalFleet
+from warm_start import run
 
 pytestmark = pytest.mark.slow
 
@@ -46,9 +47,7 @@ COMMANDS = {
 
 def ddnn(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `ddnn` as a person would."""
-    return subprocess.run(
-        [sys.executable, "-m", "ddnn", *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
+    return run("ddnn", *arguments)
 
 
 @pytest.fixture(scope="module")

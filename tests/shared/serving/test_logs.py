@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from ddnn.errors import Unavailable
 from ddnn.serving.logs import LogQueue
 from ddnn.serving.metrics import Metrics
 from ddnn.types import Exit
+from warm_start import POPEN
 
 LINES = 5000
 PATIENCE_S = 60
@@ -66,7 +66,7 @@ def test_a_tier_starts_and_answers_though_nothing_reads_what_it_logs(pipe: tuple
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "ddnn", "serve", "cloud", "--port", str(port)]
-    process = subprocess.Popen(command, stderr=pipe[1], env={**os.environ, "DDNN_THREADS": "1"})
+    process = POPEN(command, stderr=pipe[1], env={**os.environ, "DDNN_THREADS": "1"})
     try:
         with Client(f"http://127.0.0.1:{port}") as client:
             until = time.monotonic() + PATIENCE_S
