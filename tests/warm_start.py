@@ -21,10 +21,10 @@ from typing import Any, Final
 __all__ = ["POPEN", "run"]
 
 IMPORTED: Final = (
-    *("ddnn.cli.app", "ddnn.serving.server", "ddnn_device.app", "ddnn_edge.app", "ddnn_cloud.app", "onnxruntime"),
+    *("ddnn.cli.app", "ddnn.serving.server", "ddnn_device.app", "ddnn_edge.app", "ddnn_cloud.app"),
     *("ddnn.fleet.room", "ddnn.fleet.table", "ddnn.fleet.diagnostics", "ddnn.evaluation"),
 )
-"""What tiers and the commands that ask them import."""
+"""What tiers and the commands that ask them import, but ONNX Runtime: its threads would be missed after a fork."""
 _SET_CHILD_SUBREAPER: Final = 36  #: of `prctl`: whose parent has ended is a child of this process then
 _MOST: Final = 1 << 20
 _lock = Lock()
