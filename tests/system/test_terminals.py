@@ -35,7 +35,8 @@ def test_a_command_says_what_it_can_in_any_encoding(served: LocalFleet, encoding
         assert seen in ended.stdout
 
 
-@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_fleet_comes_up_plays_and_ends_in_any_encoding(encoding: str) -> None:
     ended = run("ddnn", *UP, text=False, env={"PYTHONIOENCODING": encoding})
     assert (ended.returncode, ended.stderr) == (0, b"")
