@@ -1,4 +1,7 @@
-"""Settings of a served tier: `DDNN_` names, nested ones joined by `__`; command line over environment over default."""
+"""Settings of a served tier: `DDNN_` names, nested ones joined by `__`; command line over environment over default.
+
+Secrets may be files in place of variables.
+"""
 
 import os
 import re
@@ -19,6 +22,7 @@ __all__ = ["CollectorSettings", "DoubtSettings", "Settings", "setting_names"]
 _PREFIX = "DDNN_"
 _READ_BY_CLIENTS = {"DDNN_TOKEN", "DDNN_SIGNING_KEY"}
 _SECRETS: Final = ("token", "admin_token", "metrics_token", "event_key")
+_SECRETS_DIR: Path = Path("/run/secrets")  #: where Docker, compose and others put secrets as files
 _SHORTEST, _LONGEST = 16, 1024
 _FILES: Final = ("tls_certificate", "tls_key", "identity", "audit_dir", "state_dir")
 _MAY_BE_EMPTY: Final = (*_SECRETS, *_FILES, "threads", "traces")  #: as compose files hand over what is not set
@@ -230,12 +234,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **given: Any) -> "Settings":
-        """Read the environment, then lay `given` (a None is left out) over it; raise `BadConfig` naming the setting."""
+        """Read files of secrets, over them the environment, over all `given` but a None; raise `BadConfig`."""
         for name in os.environ:
             if name.upper().startswith(_PREFIX) and name.upper() not in setting_names() | _READ_BY_CLIENTS:
                 raise BadConfig(f"{name} is not a setting; known are {', '.join(sorted(setting_names()))}")
         try:
-            return cls(**{k: v for k, v in given.items() if v is not None})
+            return cls(**{**_in_files(), **{k: v for k, v in given.items() if v is not None}})
         except SettingsError as error:
             field = str(error).partition('"')[2].partition('"')[0]  # the message is all that the library tells
             raise BadConfig(f"{_PREFIX}{field.upper()} cannot be read ({error.__cause__})") from error
@@ -249,6 +253,22 @@ class Settings(BaseSettings):
     def masked(self) -> Mapping[str, Any]:
         """The settings as data, secrets masked."""
         return self.model_dump(mode="json")
+
+
+def _in_files() -> dict[str, str]:
+    """Secrets that are files, `/run/secrets/ddnn_token` for example, and not in the environment; raise `BadConfig`."""
+    found = {}
+    for name in _SECRETS:
+        variable = _PREFIX + name.upper()
+        file = _SECRETS_DIR / variable.lower()
+        if os.environ.get(variable) or not file.is_file():
+            continue
+        try:
+            with file.open(encoding="ascii", errors="replace") as text:
+                found[name] = text.read(2 * _LONGEST).strip()
+        except OSError as error:
+            raise BadConfig(f"{file} cannot be read ({error.strerror}); expected {variable}") from error
+    return found
 
 
 @cache

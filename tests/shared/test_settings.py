@@ -131,3 +131,32 @@ def test_every_field_is_a_name_and_no_setting_changes_later() -> None:
     assert "DDNN_COLLECTOR__BYTES" in setting_names()
     with pytest.raises(ValueError, match="frozen"):
         Settings.load().bundle = Path()
+
+
+def test_a_secret_may_be_a_file_which_the_environment_goes_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddnn.settings._SECRETS_DIR", tmp_path)
+    (tmp_path / "ddnn_token").write_text("callers-have-this-one\n")
+    (tmp_path / "ddnn_admin_token").write_text("admins-have-this-one")
+    (tmp_path / "ddnn_port").write_text("9")
+    monkeypatch.setenv("DDNN_TOKEN", "")  # as compose files hand over what is not set
+    monkeypatch.setenv("DDNN_ADMIN_TOKEN", "another-admins-token")
+    settings = Settings.load()
+    assert settings.token is not None
+    assert settings.token.get_secret_value() == "callers-have-this-one"
+    assert settings.admin_token is not None
+    assert settings.admin_token.get_secret_value() == "another-admins-token"
+    assert settings.port == 8000
+    assert "callers-have-this-one" not in str(settings.masked())
+
+
+@pytest.mark.parametrize("content", [b"short", b"two words of sixteen", b"\xff" * 20, b"x" * 5000])
+def test_a_file_that_holds_no_token_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr("ddnn.settings._SECRETS_DIR", tmp_path)
+    (tmp_path / "ddnn_metrics_token").write_bytes(content)
+    with pytest.raises(BadConfig, match=r"^DDNN_METRICS_TOKEN cannot be a token: ") as refused:
+        Settings.load()
+    assert "words" not in str(refused.value)

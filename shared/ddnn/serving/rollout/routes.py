@@ -63,7 +63,10 @@ def make_rollout_routes(service: Service, rollout: Rollout) -> APIRouter:
         rollout.take(bundle, name, body)
         return _json({"bundle": bundle, "file": name, "bytes": len(body)})
 
-    @routes.post(PLAN_PATH, responses=errors(401, 403, 409))
+    asked = {"required": True, "content": {"application/json": {"schema": _Asked.model_json_schema()}}}
+    extra: dict[str, Any] = {"requestBody": asked, "security": [{"admin": []}]}
+
+    @routes.post(PLAN_PATH, responses=errors(400, 401, 403, 409, 413, 415), openapi_extra=extra)
     async def begin(request: Request) -> Response:
         """Roll out a bundle whose files are here: pulled and proved by all tiers, a share of the events first."""
         _admin(request)
