@@ -1,12 +1,17 @@
 """`docker compose up`: the fleet as containers."""
 
 import json
+import re
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,6 +21,7 @@ from ddnn.client import EventAnswer, Fleet
 from ddnn.fleet.compose import compose_file
 from ddnn.fleet.events import Event, golden_events
 from ddnn.types import Exit
+from ddnn.uplink.uplink import INFER_PATH
 from ddnn_lab.faults.oracle import Oracle, Verdict, try_out, until_whole
 from ddnn_lab.faults.troubles import SteadyLoad, Trouble
 from networks import make_bundle
@@ -31,6 +37,7 @@ MOST_ADDED = 290_000_000
 WATCHER = f"{PROJECT}-prometheus"
 """Debian's Prometheus, near the version that the profile `watch` names, as registries cannot be reached everywhere."""
 EVENTS = 48
+BODIES = 31
 UNDECIDED = 8
 """Events asked with a threshold no exit is below: all of them go to the cloud."""
 
@@ -288,6 +295,38 @@ def test_an_image_is_small_and_holds_one_tier_and_no_torch(up: None) -> None:
         assert there.strip() == f"['ddnn_{tier}']"
         traced = "import opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.http.trace_exporter"
         run("docker", "run", "--rm", "--entrypoint", "python", image, "-c", traced)
+
+
+@pytest.mark.parametrize("service", ["device-0", "edge", "cloud"])
+def test_bodies_but_for_their_last_byte_leave_a_container_within_its_memory(up: None, service: str) -> None:
+    where, context = urlsplit(Containers.urls[service]), ssl.create_default_context()
+    with ExitStack() as stack:
+
+        def begin(size: int) -> ssl.SSLSocket:
+            """A connection that has said how large its body is."""
+            plain = socket.create_connection((where.hostname, where.port or 443), timeout=30)
+            caller = stack.enter_context(context.wrap_socket(plain, server_hostname=where.hostname))
+            lines = [f"POST {INFER_PATH} HTTP/1.1", "host: x", f"content-length: {size}"]
+            caller.sendall("\r\n".join([*lines, "x-ddnn-deadline-ms: 600000", "", ""]).encode())
+            return caller
+
+        refused = b"".join(iter(partial(begin(1 << 30).recv, 1 << 16), b""))
+        largest = int(re.findall(rb"at most (\d+)", refused)[0])
+        for caller in [begin(largest) for _ in range(BODIES)]:
+            caller.settimeout(0.3)
+            with suppress(OSError):  # what is not taken now is not taken
+                caller.sendall(b"[" * (largest - 1))
+        (answer,) = ask(events=1)
+        assert not answer.errors
+    (seen,) = json.loads(run("docker", "inspect", containers()[service]["ID"]))
+    assert (seen["RestartCount"], seen["State"]["OOMKilled"]) == (0, False)
+    assert peak(seen["Id"]) < 0.75 * seen["HostConfig"]["Memory"]
+
+
+def peak(container: str) -> int:
+    """Most bytes that a container has used (cgroup v2, then v1)."""
+    files = "/sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes"
+    return int(run("docker", "exec", container, "sh", "-c", f"cat {files} 2>/dev/null || true"))
 
 
 def size(image: str) -> int:

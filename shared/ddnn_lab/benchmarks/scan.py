@@ -10,6 +10,7 @@ Exit code 1: an error of ours (500), a traceback, a tier that ended or grew beyo
 the sensors that was lost.
 """
 
+import logging
 import os
 import secrets
 import tempfile
@@ -128,8 +129,13 @@ def _attacks(held: Held, minutes: float) -> Iterator[_Scan]:
 
 def _apart(attack: Attack, held: Held, tier: str, seconds: float, seed: int) -> dict[str, Any]:
     """In a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn"), os.nice, (NICE,)) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), _be_an_attacker) as pool:
         return pool.submit(attack, held, tier, seconds, seed).result().document()
+
+
+def _be_an_attacker() -> None:
+    os.nice(NICE)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each byte for a connection that was closed
 
 
 def _scanners(held: Held, minutes: float, out: Path) -> Iterator[_Scan]:
@@ -141,10 +147,6 @@ def _scanners(held: Held, minutes: float, out: Path) -> Iterator[_Scan]:
             yield _Scan(name, tier, seconds, partial(scanner.run, held, tier, seconds, log), skipped)
 
 
-def _wanted(name: str, only: str) -> bool:
-    return not only or any(part.strip() in name for part in only.split(","))
-
-
 def main(
     out: Out = RESULTS,
     minutes: Annotated[float, Option(min=0.05, help="For each scan.")] = 10.0,
@@ -154,25 +156,30 @@ def main(
     """Scan, print, and write `scan.json` and `scan.md`, and what each scanner said."""
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
+    try:
+        for row in _rows(out, minutes, rate, only):
+            print(f"{row['scan']} {row['tier']}: {row['skipped'] or ', '.join(row['faults']) or 'held'}", flush=True)
+            rows.append(row)
+    finally:  # an hour is long: what was found counts, whatever ended it
+        write(out, "scan", {"rate": rate, "minutes": minutes, "rows": rows}, **environment())
+    raise typer.Exit(int(any(row["faults"] for row in rows)))
+
+
+def _rows(out: Path, minutes: float, rate: float, only: str) -> Iterator[dict[str, Any]]:
     with _fleet() as (fleet, held), ThreadPoolExecutor(1) as thread:
         _ask(fleet, held, _ALONE_S, rate)  # all is warm
         every = (*_attacks(held, minutes), *_scanners(held, minutes, out))
-        for scan in (
-            _Scan("nothing", "", _ALONE_S, dict[str, Any]),
-            *(scan for scan in every if _wanted(scan.name, only)),
-        ):
-            row = {"scan": scan.name, "tier": scan.tier, "seconds": scan.seconds, "skipped": scan.skipped}
+        wanted = (scan for scan in every if not only or any(word.strip() in scan.name for word in only.split(",")))
+        for scan in (_Scan("nothing", "", _ALONE_S, dict[str, Any]), *wanted):
+            row = {"scan": scan.name, "tier": scan.tier, "seconds": scan.seconds, "skipped": scan.skipped, "faults": []}
             if scan.skipped:
-                rows.append(row)
+                yield row
                 continue
             watch, found = _Watch(fleet), thread.submit(scan.do)
             honest = _ask(fleet, held, scan.seconds, rate)
-            rows.append({**row, **found.result(), **watch.ended(honest)})
-            print(f"{scan.name} {scan.tier}: {', '.join(rows[-1]['faults']) or 'held'}", flush=True)
+            yield {**row, **found.result(), **watch.ended(honest)}
             if fleet.stopped():
                 break
-    write(out, "scan", {"rate": rate, "minutes": minutes, "rows": rows}, **environment())
-    raise typer.Exit(int(any(row.get("faults") for row in rows)))
 
 
 if __name__ == "__main__":
