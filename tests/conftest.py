@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddnn.bundle import Bundle
-from ddnn.fleet.processes import LocalFleet
+from ddnn.fleet.processes import LinkProcess, LocalFleet
 from ddnn_lab.in_process import NEVER, Fleet
 from warm_start import POPEN
 
@@ -37,9 +37,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_fleets() -> Iterator[None]:
-    """Fleets start in a moment, but those of `ddnn up`."""
+    """Fleets and links start in a moment, but those of `ddnn up`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LocalFleet, "popen", POPEN)
+        patch.setattr(LinkProcess, "popen", POPEN)
         yield
 
 

@@ -22,7 +22,7 @@ __all__ = ["POPEN", "run"]
 
 IMPORTED: Final = (
     *("ddnn.cli.app", "ddnn.serving.server", "ddnn_device.app", "ddnn_edge.app", "ddnn_cloud.app"),
-    *("ddnn.fleet.room", "ddnn.fleet.table", "ddnn.fleet.diagnostics", "ddnn.evaluation"),
+    *("ddnn.fleet.room", "ddnn.fleet.table", "ddnn.fleet.diagnostics", "ddnn.evaluation", "ddnn_lab.links"),
 )
 """What tiers and the commands that ask them import, but ONNX Runtime: its threads would be missed after a fork."""
 _SET_CHILD_SUBREAPER: Final = 36  #: of `prctl`: whose parent has ended is a child of this process then

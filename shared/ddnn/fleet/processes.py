@@ -90,9 +90,11 @@ class Member:
 class LinkProcess:
     """A link to `HOST:PORT` from construction to `close`; it also ends with the process that made it."""
 
+    popen: ClassVar[type[subprocess.Popen[str]]] = subprocess.Popen  #: how its process is started
+
     def __init__(self, to: str, shape: LinkShape | None = None, *, seed: int = 0) -> None:
         self.shape = shape or LinkShape()  # what it did to whatever passed when it was made
-        self._process = subprocess.Popen(
+        self._process = self.popen(
             [sys.executable, "-m", _PROXY, "--to", to, "--shape", str(self.shape), "--seed", str(seed)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
