@@ -280,7 +280,7 @@ def test_refusing_leaves_no_memory_behind() -> None:
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        refuse(200)
+        refuse(60)
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
