@@ -119,7 +119,7 @@ def infer(example: Mapping[str, Any], *, token: bool, pictures: bool) -> dict[st
     return {
         "responses": {
             200: {"description": "An answer a row, degraded ones included", "content": answer},
-            **errors(400, 401, 404, 409, 413, 415, 429, 500, 503, 504),
+            **errors(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504),
         },
         "openapi_extra": {
             "requestBody": {"required": True, "content": asked},
