@@ -1,7 +1,7 @@
 """A federated training on Flower's own processes: its bundle is that of our network; a killed and a late SuperNode.
 
 Flower and the tests want packages of other versions: it has an environment of its own, whose Python is
-`DDNN_FLOWER_PYTHON` (`python -m venv it`, `it/bin/pip install torch==2.13.0 -e '.[flower,private]'`). With `-s`, what
+`FLOWER_PYTHON` (`python -m venv it`, `it/bin/pip install torch==2.13.0 -e '.[flower,private]'`). With `-s`, what
 both have cost is printed.
 """
 
@@ -24,10 +24,10 @@ import trustme
 from ddnn.bundle import Bundle
 from ddnn.training.run import METRICS_FILE
 
-PYTHON = os.environ.get("DDNN_FLOWER_PYTHON", "")
+PYTHON = os.environ.get("FLOWER_PYTHON", "")
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.skipif(not PYTHON, reason="DDNN_FLOWER_PYTHON names no Python with the extra `flower`"),
+    pytest.mark.skipif(not PYTHON, reason="FLOWER_PYTHON names no Python with the extra `flower`"),
 ]
 
 TINY = "[network.device]\nfilters = [4]\n[network.edge]\nwidths = [8]\n[network.cloud]\nwidths = [8]\n"
