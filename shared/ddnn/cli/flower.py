@@ -44,7 +44,7 @@ def flower(
     if folder.exists():
         raise BadInput(f"{folder} is there; expected the name of a folder to make")
     folder.mkdir(parents=True)
-    (folder / "pyproject.toml").write_text(render("flower.toml", {"serve": json.dumps(shlex.join(words))}))
+    (folder / "pyproject.toml").write_text(render("flower.toml.jinja", {"serve": json.dumps(shlex.join(words))}))
     (folder / "rounds.py").write_text(_ROUNDS)
     typer.echo(f"{folder} is made; `flwr run {shlex.quote(str(folder))}` begins its rounds", err=True)
 
