@@ -10,7 +10,7 @@ version = release = __version__
 copyright = "the authors of ddnn, Apache-2.0"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["results/serving/targets.md"]  # a table of performance.md
+exclude_patterns = ["results/serving/lean/lean.md", "results/serving/targets.md"]  # tables of performance.md
 myst_heading_anchors = 3
 suppress_warnings = [
     "misc.highlighting_failure",  # JSON with … in it is for readers

@@ -71,7 +71,7 @@ class Upper(Line):
         door: Door | None,
         left: Callable[["Upper"], object],
     ) -> None:
-        super().__init__(max(face.limits.body_bytes for face in app.faces.all))
+        super().__init__(max(face.limits.body_bytes for face in app.faces.all), app.service.children - 1)
         self._app, self._peer, self._caller, self._child = app, peer, caller, child
         self._door, self._left = door, left
         self._headers = {name: headers[name] for name in (b"x-ddnn-bundle",) if name in headers}

@@ -2,12 +2,17 @@
 
 import asyncio
 from abc import abstractmethod
-from typing import cast
+from collections.abc import Iterator
+from itertools import chain
+from time import perf_counter
+from typing import Final, cast
 
 from ddnn.errors import BadInput
 from ddnn.stream.frames import Cut
 
 __all__ = ["Line"]
+
+_TURN_S: Final = 0.005  #: of the loop, that the frames of one connection may take at once
 
 
 class Line(asyncio.Protocol):
@@ -15,9 +20,11 @@ class Line(asyncio.Protocol):
 
     transport: asyncio.Transport | None = None
 
-    def __init__(self, most: int) -> None:
-        """A frame that comes has at most `most` bytes."""
+    def __init__(self, most: int, others: int = 0) -> None:
+        """A frame that comes has at most `most` bytes; `others` connections have as much of the loop as this one."""
         self.cut = Cut(most)
+        self._others = others
+        self._later: Iterator[tuple[int, bytes]] | None = None  # frames that have come and wait for their turn
         self.heard = 0.0  #: loop time of what came last
         self.sent = self.received = 0  #: bytes
         self._out: list[bytes] = []
@@ -47,11 +54,39 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.heard = self._loop.time()
         self.received += len(data)
+        began = perf_counter()
         try:
-            for kind, payload in self.cut.feed(data):
-                self.take(kind, payload)
+            frames = iter(self.cut.feed(data))
         except BadInput as error:
             self.nonsense(error)
+            return
+        if self._later is None:
+            self._take_all(frames, began)
+        else:  # the transport had them already when it was told to pause
+            self._later = chain(self._later, frames)
+
+    def _take_all(self, frames: Iterator[tuple[int, bytes]], began: float) -> None:
+        """Take frames for a turn; the rest when all others have had one as long, and nothing is read until then."""
+        try:
+            for kind, payload in frames:
+                self.take(kind, payload)
+                if (took := perf_counter() - began) > _TURN_S:
+                    break
+            else:
+                return
+        except BadInput as error:
+            self.nonsense(error)
+            return
+        if self.transport and not self.transport.is_closing():
+            self._later = frames
+            self.transport.pause_reading()
+            self._loop.call_later(took * self._others, self._go_on)
+
+    def _go_on(self) -> None:
+        frames, self._later = self._later, None
+        if frames and self.transport and not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._take_all(frames, perf_counter())
 
     def flush(self) -> None:
         """Write what is there now."""
