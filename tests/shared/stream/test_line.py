@@ -13,7 +13,7 @@ FRAMES, EACH_S, OTHERS = 40, 0.001, 2
 
 
 class Slow(Line):
-    """Takes a millisecond for a frame."""
+    """Takes a millisecond of CPU for a frame."""
 
     def __init__(self) -> None:
         super().__init__(most=100, others=OTHERS)
@@ -21,7 +21,9 @@ class Slow(Line):
         self.broken: list[BadInput] = []
 
     def take(self, kind: int, payload: bytes) -> None:
-        time.sleep(EACH_S)
+        until = time.thread_time() + EACH_S
+        while time.thread_time() < until:
+            pass
         if payload == b"no":
             raise BadInput("no")
         self.taken.append(int(payload))
@@ -88,6 +90,14 @@ async def test_nonsense_in_a_later_turn_is_told_and_what_follows_is_not_taken() 
     await until(lambda: bool(line.broken))
     await asyncio.sleep(0.05)
     assert line.taken == [*range(FRAMES)]
+
+
+async def test_a_long_frame_after_which_none_waits_stops_nothing() -> None:
+    line, transport = _line()
+    for number in range(20):
+        line.data_received(_frames(number))
+    assert transport.reads
+    assert line.taken == [*range(20)]
 
 
 async def test_frames_of_a_connection_that_is_gone_are_not_taken() -> None:
